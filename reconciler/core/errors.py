@@ -1,0 +1,58 @@
+"""The one error tree of the project; nothing else is ever shown to a user.
+
+Every error a person can see is one sentence (`message`) and what to do (`hint`). The layers below hang their
+own branches on this root, each in an `errors` module of its own::
+
+    ReconcilerError
+    ├── SpecError                 a spec, a defaults file or a receipt says something wrong (place known)
+    ├── WorkspaceError            the folder: unreadable, read-only, full
+    ├── SettingsError             a setting is missing or wrong
+    ├── StateError                the state store: corrupt, unwritable, of a newer version
+    │   ├── StateLocked           another process writes; names its pid
+    │   └── StaleRecord           a guarded change found another status than it expected
+    ├── CapReached                a spending cap would be passed; nothing was sent
+    └── ProviderError             kling/errors.py: one class for each kind of reaction
+
+A docstring is the default message.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class ReconcilerError(Exception):
+    """Something went wrong that the reconciler has no better word for."""
+
+    def __init__(self, message: str | None = None, *, hint: str = "") -> None:
+        self.message = message or inspect.cleandoc(type(self).__doc__ or "")
+        self.hint = hint
+        super().__init__(self.message)
+
+
+class SpecError(ReconcilerError):
+    """A spec file cannot be understood."""
+
+
+class WorkspaceError(ReconcilerError):
+    """The folder cannot be used."""
+
+
+class SettingsError(ReconcilerError):
+    """A setting is missing or wrong."""
+
+
+class StateError(ReconcilerError):
+    """The state store cannot be used."""
+
+
+class StateLocked(StateError):
+    """Another process is writing to this state folder."""
+
+
+class StaleRecord(StateError):
+    """A record changed under the hands of its writer."""
+
+
+class CapReached(ReconcilerError):
+    """A spending cap would be passed, so nothing was sent."""

@@ -1,0 +1,124 @@
+"""The values that the core decides on: statuses, records, what the provider says of a task, results.
+
+All frozen; a change is a new value. The database's row type stops at the store, the wire's JSON at the
+provider's package: both are turned into these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import Self
+
+
+class Status(StrEnum):
+    """Where a generation stands; the words are part of the contract."""
+
+    PENDING = "pending"  # wanted, nothing sent
+    SUBMITTING = "submitting"  # intent on disk, outcome unknown
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"  # ended well, result not yet saved
+    COMPLETE = "complete"  # saved and verified
+    FAILED = "failed"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    INVALID = "invalid"  # never stored: a spec that is wrong has no record
+    BLOCKED = "blocked"  # never stored: a reason on our side, kept beside the records
+
+
+LIVE = frozenset({Status.SUBMITTING, Status.SUBMITTED, Status.PROCESSING})
+"""A task exists or may exist at the provider and has not ended: it can hold a slot and can be billed."""
+
+ENDED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED, Status.REJECTED, Status.EXPIRED})
+"""The attempt is known to have ended at the provider (or never to have begun)."""
+
+BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.EXPIRED})
+"""The attempt was paid for."""
+
+
+class TaskState(StrEnum):
+    """A task's state at the provider, in one spelling for every API family."""
+
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"  # the wire says `succeed`; the newer family `succeeded`
+    FAILED = "failed"
+    UNLISTED = "unlisted"  # a word in no list: wait, say so, never crash
+
+
+class Role(StrEnum):
+    """What a result's file is for."""
+
+    VIDEO = "video"
+    WATERMARK = "watermark"
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One video of a finished task, as announced; URLs are signed and expire."""
+
+    url: str
+    watermark_url: str = ""
+    duration: str = ""  # seconds, a decimal string such as "5" or "5.041"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What the provider says of one task."""
+
+    task_id: str  # a decimal string; never a number
+    state: TaskState
+    said: str  # the provider's own word for the state
+    external_task_id: str = ""  # empty when the answer does not name it
+    message: str = ""  # the reason, when failed
+    videos: tuple[Video, ...] = ()
+    units: Decimal | None = None  # final_unit_deduction
+    created_at: int | None = None  # ms since the epoch, by the provider's clock
+    updated_at: int | None = None  # ms since the epoch, by the provider's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result whose bytes are in the object store (or were, when only a receipt remembers them)."""
+
+    role: Role
+    sha256: str  # 64 lower-case hex digits
+    size: int  # bytes
+    duration: float | None = None  # seconds, read from the file itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One attempt at a generation: the unit that can be billed. Keyed by `external_task_id`."""
+
+    external_task_id: str  # this attempt's id: the base id, or the base id with -r2, -r3, …
+    base_id: str
+    attempt: int = 1
+    status: Status
+    request: str  # the canonical JSON of the generation
+    spec: str = ""  # the spec that first asked for it, relative to the root; for people
+    label: str = ""
+    task_id: str | None = None
+    reason: str = ""  # one sentence for people: why it waits or how it ended
+    estimated_units: Decimal = Decimal(0)
+    units: Decimal | None = None  # what the provider deducted, once it said so
+    intent_at: int | None = None  # ms, our clock: when the first create was recorded
+    creates: int = 0  # create requests recorded, answered or not
+    doubtful: bool = False  # some create of this attempt had an unknown outcome
+    gave_up_at: int | None = None  # ms, our clock: since when absence counts; None while a create is under way
+    absent_looks: int = 0  # readable answers of "unknown id" since `gave_up_at`
+    refusal: str = ""  # a refusal that is not yet final: the task of an earlier create may still turn up
+    created_at: int | None = None  # ms, the provider's clock
+    finished_at: int | None = None  # ms, the provider's clock
+    results: tuple[Result, ...] = ()
+
+    def evolve(self, **changes: object) -> Self:
+        """Return a copy with these fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def charged_units(self) -> Decimal:
+        """Units this attempt counts for against a cap: what was deducted, else the estimate."""
+        return self.estimated_units if self.units is None else self.units
