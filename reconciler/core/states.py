@@ -31,7 +31,9 @@ class Status(StrEnum):
 LIVE = frozenset({Status.SUBMITTING, Status.SUBMITTED, Status.PROCESSING})
 """A task exists or may exist at the provider and has not ended: it can hold a slot and can be billed."""
 
-ENDED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED, Status.REJECTED, Status.EXPIRED})
+ENDED = frozenset(
+    {Status.SUCCEEDED, Status.COMPLETE, Status.FAILED, Status.REJECTED, Status.EXPIRED}
+)
 """The attempt is known to have ended at the provider (or never to have begun)."""
 
 BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.EXPIRED})
@@ -107,9 +109,13 @@ class Record:
     intent_at: int | None = None  # ms, our clock: when the first create was recorded
     creates: int = 0  # create requests recorded, answered or not
     doubtful: bool = False  # some create of this attempt had an unknown outcome
-    gave_up_at: int | None = None  # ms, our clock: since when absence counts; None while a create is under way
+    gave_up_at: int | None = (
+        None  # ms, our clock: since when absence counts; None while a create is under way
+    )
     absent_looks: int = 0  # readable answers of "unknown id" since `gave_up_at`
-    refusal: str = ""  # a refusal that is not yet final: the task of an earlier create may still turn up
+    refusal: str = (
+        ""  # a refusal that is not yet final: the task of an earlier create may still turn up
+    )
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
     results: tuple[Result, ...] = ()

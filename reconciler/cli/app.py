@@ -1,0 +1,96 @@
+"""The commands, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from reconciler.cli import applying, offline, playground
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.terminal import print_error, print_json
+from reconciler.core.errors import ReconcilerError
+
+UsageError = cast(
+    "type[typer.BadParameter]", typer.BadParameter.__mro__[1]
+)  # typer names only the subclass
+
+app = typer.Typer(
+    name="reconciler",
+    help="Keep a folder of specs true: the videos they ask for, bought exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def root_options(
+    context: typer.Context,
+    root: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder that holds specs/ and state/.")
+    ] = Path(),
+) -> None:
+    """Keep a folder of specs true: the videos they ask for, bought exactly once."""
+    context.obj = root
+
+
+for _command in (
+    offline.validate,
+    offline.plan,
+    applying.apply,
+    offline.status,
+    offline.show,
+    playground.simulate,
+    playground.demo,
+    offline.schema,
+):
+    app.command()(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; never raises, never shows a traceback."""
+    as_json = "--json" in arguments
+    try:
+        code = typer.main.get_command(app).main(
+            list(arguments), prog_name="reconciler", standalone_mode=False
+        )
+    except ReconcilerError as error:
+        return _fail(error.message, error.hint, as_json=as_json)
+    except (typer.Abort, KeyboardInterrupt):
+        print_error("interrupted", "What is in flight is on record; run again to go on.")
+        return ExitCode.INTERRUPTED
+    except UsageError as error:
+        _fail(error.format_message(), "See `reconciler --help`.", as_json=as_json)
+        return ExitCode.USAGE
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left; there is nobody to complain to
+        return ExitCode.ERROR
+    except OSError as error:
+        return _fail(
+            f"{error.filename or 'the system'}: {error.strerror or error}",
+            "Nothing is lost; run again.",
+            as_json=as_json,
+        )
+    except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, whatever happened
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        hint = "Nothing is lost: what was sent is on record. Please report this, with the command that you ran."
+        return _fail(
+            f"this is a mistake in reconciler itself: {type(error).__name__} at {place}",
+            hint,
+            as_json=as_json,
+        )
+    return int(code or 0)
+
+
+def _fail(message: str, hint: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"error": {"message": message, "hint": hint}})
+    print_error(message, hint)
+    return ExitCode.ERROR

@@ -1,0 +1,188 @@
+"""The command that buys: plan, ask, apply, and say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from reconciler.cli import views
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.folder import Folder, Selection, now_ms, open_folder, select
+from reconciler.cli.offline import AsJson, Paths
+from reconciler.cli.progress import Progress
+from reconciler.cli.provider import provider
+from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
+from reconciler.core.diff import NEEDS_SOMEBODY, Plan
+from reconciler.core.schedule import SECOND, Rules
+from reconciler.engine.apply import BUYS, Run, works_of
+from reconciler.engine.cycle import Ended
+from reconciler.engine.ports import Options, Ports, Provider, Unconfigured
+from reconciler.engine.survey import Survey, Surveyor
+from reconciler.engine.turns import Work
+from reconciler.kling.downloads import Downloader
+from reconciler.kling.hosting import simulator_media
+from reconciler.store.repository import Caps
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    surveyor: Surveyor
+    survey: Survey
+    plan: Plan
+    works: Sequence[Work]
+
+
+def apply(
+    context: typer.Context,
+    paths: Paths = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Buy without asking.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Leave after this long; exit code 4."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make the folder true once: submit what is missing, wait, and save the results."""
+    with open_folder(context.obj, write=True) as folder:
+        desired = folder.load()
+        chosen = select(folder, desired, paths or [])
+        surveyor = folder.surveyor
+        survey = surveyor.survey(desired)
+        plan = chosen.plan(survey)
+        works = works_of(plan, survey, whole=chosen.whole)
+        _show(plan, works)
+        if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
+            return ExitCode.ERROR
+        deadline = None if timeout is None else now_ms() + int(timeout * SECOND)
+        with Progress(len(works)) as progress:
+            ended = asyncio.run(
+                _run(folder, _Prepared(surveyor, survey, plan, works), progress, deadline)
+            )
+        after = _plan_after(folder, chosen)
+    return _report(after, ended, as_json=as_json)
+
+
+def _show(plan: Plan, works: Sequence[Work]) -> None:
+    table = views.plan_table(plan)
+    if table.row_count:
+        err.print(table)
+    if works or plan.changes:
+        err.print(
+            f"Plan: {views.summary_line(plan.summary())}; estimated {views.units_text(plan.estimated_units)} units."
+        )
+
+
+def _agreed(plan: Plan) -> bool:
+    if not is_interactive():
+        print_error(
+            "there is nobody to ask, so nothing was bought",
+            "Run `reconciler apply --yes` to buy without being asked.",
+        )
+        return False
+    count = sum(item.action in BUYS for item in plan.assessments)
+    units = views.units_text(plan.estimated_units)
+    if typer.confirm(
+        f"Buy {count} generation{'s' * (count != 1)} for about {units} units?", err=True
+    ):
+        return True
+    err.print("Nothing was bought.")
+    return False
+
+
+async def _run(folder: Folder, run: _Prepared, progress: Progress, deadline: int | None) -> Ended:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _stop, stop, progress, loop)
+    async with _ports(folder, run.works, progress) as ports:
+        return await Run(ports, _options(folder), run.surveyor, run.survey).apply(
+            run.plan, run.works, stop, deadline
+        )
+
+
+def _stop(stop: asyncio.Event, progress: Progress, loop: asyncio.AbstractEventLoop) -> None:
+    """Stop submitting; a second Ctrl-C ends at once, which loses nothing either."""
+    progress.say("stopping; what is in flight is on record")
+    stop.set()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _ports(folder: Folder, works: Sequence[Work], progress: Progress) -> AsyncIterator[Ports]:
+    """Open what the engine needs; what only takes this disk needs no key."""
+    async with AsyncExitStack() as stack:
+        client: Provider = Unconfigured()
+        hosting = None
+        if not all(work.local for work in works):
+            real = await stack.enter_async_context(provider(folder.settings))
+            client, hosting = real, (await simulator_media(real) if folder.can_host else None)
+        downloader = Downloader(timeout=folder.settings.request_timeout)
+        stack.push_async_callback(downloader.aclose)
+        yield Ports(
+            folder.root,
+            client,
+            downloader,
+            folder.repository,
+            folder.objects,
+            progress,
+            now_ms,
+            hosting,
+        )
+
+
+def _options(folder: Folder) -> Options:
+    settings = folder.settings
+    return Options(
+        run_id=str(uuid.uuid4()),
+        rules=Rules(
+            absence_grace=int(settings.absence_grace * SECOND),
+            poll_interval=int(settings.poll_interval * SECOND),
+        ),
+        caps=Caps(per_day=settings.max_units_per_day, per_run=settings.max_units_per_run),
+        max_concurrency=settings.max_concurrency,
+    )
+
+
+def _report(plan: Plan, ended: Ended, *, as_json: bool) -> int:
+    document = views.status_document(plan)
+    if as_json:
+        print_json(document)
+    else:
+        troubled = [item for item in plan.assessments if item.status in NEEDS_SOMEBODY]
+        for item in troubled:
+            err.print(
+                f"[yellow]{item.status}[/] {escape(views.name_of(item))}: {escape(item.reason)}"
+            )
+        for spec, found in plan.invalid.items():
+            err.print(f"[red]invalid[/] {escape(spec)}: {escape(views.told(found))}")
+        out.print(_said(document["summary"], ended))
+    match ended:
+        case Ended.STOPPED:
+            return ExitCode.INTERRUPTED
+        case Ended.TIMED_OUT:
+            return ExitCode.TIMED_OUT
+    unsettled = any(item.status in NEEDS_SOMEBODY for item in plan.assessments)
+    return ExitCode.NEEDS_SOMEBODY if unsettled or plan.invalid else ExitCode.DONE
+
+
+def _plan_after(folder: Folder, chosen: Selection) -> Plan:
+    return chosen.plan(folder.surveyor.survey(folder.load()))
+
+
+def _said(summary: dict[str, int], ended: Ended) -> str:
+    counts = views.summary_line(summary)
+    match ended:
+        case Ended.STOPPED:
+            return f"Stopped: {counts}. Run again to go on; nothing is paid for twice."
+        case Ended.TIMED_OUT:
+            return f"Out of time: {counts}. Run again to go on; nothing is paid for twice."
+    return f"Done: {counts}."

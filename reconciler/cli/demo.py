@@ -1,0 +1,176 @@
+"""The demonstration: a folder of its own, a simulator in a process of its own, and the real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from urllib.request import urlopen
+
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.terminal import out
+from reconciler.core.errors import ReconcilerError, WorkspaceError
+
+_MARKER = ".simulator"
+_IGNORED = "state/\n.simulator/\n.env\n"
+_CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
+
+
+class Demo:
+    """One run of the demonstration; a second one finds everything done."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self) -> int:
+        """Apply twice and show that the second time costs nothing."""
+        fresh = self._prepare()
+        out.print(
+            f"The demonstration lives in [bold]{self._folder}[/]"
+            + ("" if fresh else " (kept from an earlier run)")
+        )
+        for spec in sorted(self._specs.glob("*.yaml")):
+            out.print(f"\n[bold]specs/{spec.name}[/]")
+            out.print(spec.read_text(encoding="utf-8").rstrip(), markup=False)
+        with self._simulator() as environment:
+            self._say("First apply: everything is missing, so it is bought (on the simulator)")
+            code = self._reconciler(environment, "apply", "--yes")
+            if code != ExitCode.DONE:
+                return code
+            self._commit("What the first apply brought home")
+            before, calls = self._mtimes(), self._calls(environment)
+            self._say("Second apply: everything is there")
+            code = self._reconciler(environment, "apply", "--yes")
+            self._conclude(before, calls, self._calls(environment))
+        return code
+
+    @property
+    def _specs(self) -> Path:
+        return self._folder / "specs"
+
+    def _prepare(self) -> bool:
+        """Make the folder, unless an earlier run did; returns whether it is new.
+
+        Raises:
+            WorkspaceError: there is something else in its place.
+        """
+        if (self._folder / _MARKER).is_dir():
+            return False
+        if self._folder.exists() and any(self._folder.iterdir()):
+            hint = "Name another folder with --dir, or move that one away."
+            raise WorkspaceError(
+                f"{self._folder} is there already, and not from a demonstration", hint=hint
+            )
+        with as_file(files("reconciler.cli") / "samples") as samples:
+            shutil.copytree(samples, self._specs, dirs_exist_ok=True)
+        (self._folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+        (self._folder / "reconciler.toml").write_text(_CONFIG, encoding="utf-8")
+        if self._has_git:
+            self._git("init", "--quiet")
+            self._commit("Two specs, four wishes")
+        (self._folder / _MARKER).mkdir()
+        return True
+
+    @contextmanager
+    def _simulator(self) -> Iterator[Mapping[str, str]]:
+        """Run the simulator in a process of its own; yields the settings that lead to it."""
+        command = [
+            sys.executable,
+            "-m",
+            "reconciler",
+            "simulate",
+            "--json",
+            "--port",
+            "0",
+            "--dir",
+            str(self._folder / _MARKER),
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=self._folder)  # noqa: S603 - our own program
+        try:
+            assert process.stdout is not None
+            lines = b""
+            while not lines.endswith(b"}\n}\n"):
+                line = process.stdout.readline()
+                if not line:
+                    raise ReconcilerError(
+                        "the simulator did not start", hint="Its own message stands above."
+                    )
+                lines += line
+            yield json.loads(lines)["settings"]
+        finally:
+            process.terminate()
+            process.communicate()
+
+    def _reconciler(self, environment: Mapping[str, str], *arguments: str) -> int:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("KLING", "RECONCILER_"))
+        }
+        command = [sys.executable, "-m", "reconciler", "--root", str(self._folder), *arguments]
+        out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")
+        out.file.flush()
+        return subprocess.run(command, env={**kept, **environment}, check=False).returncode  # noqa: S603 - our own program
+
+    def _conclude(
+        self, before: Mapping[str, int], calls: Mapping[str, int], after: Mapping[str, int]
+    ) -> None:
+        videos = sorted(self._specs.rglob("*.mp4"))
+        made = [video for video in videos if video.parent.name != "assets"]
+        self._say("What you have now")
+        for video in made:
+            out.print(f"  {video}  [dim]{video.stat().st_size:,} bytes[/]")
+        sent = after["create"] - calls["create"]
+        fetched = after["result"] - calls["result"]
+        out.print(f"\nThe second apply sent {sent} creates and fetched {fetched} results; ", end="")
+        out.print("no file changed." if self._mtimes() == before else "[red]files changed![/]")
+        if self._has_git:
+            changed = self._git("status", "--porcelain")
+            out.print("`git status` is clean." if not changed else f"[red]git status:[/] {changed}")
+        out.print(
+            f"Look around: [bold]reconciler --root {self._folder} status[/]; delete the folder when you are done."
+        )
+
+    def _mtimes(self) -> dict[str, int]:
+        return {
+            str(path): path.stat().st_mtime_ns
+            for path in sorted(self._specs.rglob("*"))
+            if path.is_file()
+        }
+
+    def _calls(self, environment: Mapping[str, str]) -> dict[str, int]:
+        with urlopen(f"{environment['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
+            calls: dict[str, int] = json.load(answer)
+        return calls
+
+    @property
+    def _has_git(self) -> bool:
+        return shutil.which("git") is not None
+
+    def _git(self, *arguments: str) -> str:
+        identity = [
+            "-c",
+            "user.name=demo",
+            "-c",
+            "user.email=demo@localhost",
+            "-c",
+            "commit.gpgsign=false",
+        ]
+        command = ["git", *identity, *arguments]
+        done = subprocess.run(command, cwd=self._folder, check=True, capture_output=True, text=True)  # noqa: S603
+        return done.stdout.strip()
+
+    def _commit(self, message: str) -> None:
+        if self._has_git:
+            self._git("add", "--all")
+            if self._git("status", "--porcelain"):
+                self._git("commit", "--quiet", "--message", message)
+
+    def _say(self, title: str) -> None:
+        out.print(f"\n[bold]{title}[/]")

@@ -1,0 +1,141 @@
+"""Opening a root folder: settings, stores, the specs and the selection that a command is about."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from reconciler import settings as configuration
+from reconciler.core.diff import Plan
+from reconciler.core.errors import SettingsError, WorkspaceError
+from reconciler.core.schedule import SECOND
+from reconciler.core.specs import Generation
+from reconciler.engine.survey import Survey, Surveyor
+from reconciler.settings import Settings
+from reconciler.store.cache import FileCache
+from reconciler.store.lock import StateLock
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.workspace.loader import Desired, load
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def now_ms() -> int:
+    """Return milliseconds since the epoch."""
+    return int(time.time() * SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A root folder that was opened."""
+
+    root: Path
+    settings: Settings
+    repository: Repository
+    objects: ObjectStore
+    cache: FileCache
+
+    @property
+    def surveyor(self) -> Surveyor:
+        """Return a surveyor of this folder."""
+        return Surveyor(self.root, self.repository, self.objects, can_host=self.can_host)
+
+    @property
+    def can_host(self) -> bool:
+        """Whether a local video can be made readable: for now only the simulator, on loopback, brings a store."""
+        return urlsplit(self.settings.base_url).hostname in _LOOPBACK
+
+    def load(self) -> Desired:
+        """Read the specs."""
+        return load(
+            self.root, self.settings.specs_dir, prices=self.settings.prices, cache=self.cache
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a command is about: everything, or what lies at the paths that were named."""
+
+    generations: tuple[Generation, ...]
+    invalid: tuple[str, ...]
+    whole: bool
+
+    def plan(self, survey: Survey) -> Plan:
+        """Return the plan for this selection."""
+        return survey.plan(self.generations, self.invalid, whole=self.whole)
+
+
+@contextmanager
+def open_folder(root: Path, *, write: bool = False) -> Iterator[Folder]:
+    """Open a root folder; with `write`, as its only writer.
+
+    Raises:
+        WorkspaceError: there are no specs here.
+        SettingsError, StateError, StateLocked: see there.
+    """
+    root = root.resolve()
+    settings = configuration.load(root)
+    if not (root / settings.specs_dir).is_dir():
+        hint = "Go to the project's root, or name it with --root."
+        raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in {root}", hint=hint)
+    state = root / settings.state_dir
+    cache = FileCache(state / "cache.db")
+    try:
+        if write:
+            with StateLock(state), _repository(settings, state, read_only=False) as repository:
+                yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
+        else:
+            with _repository(settings, state, read_only=True) as repository:
+                yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
+    finally:
+        cache.close()
+
+
+@contextmanager
+def _repository(settings: Settings, state: Path, *, read_only: bool) -> Iterator[Repository]:
+    if settings.database_url and not settings.database_url.startswith("sqlite:"):
+        hint = "Use a sqlite: URL, or leave it unset: state/reconciler.db is the default."
+        raise SettingsError("RECONCILER_DATABASE_URL: only SQLite is supported so far", hint=hint)
+    repository = Repository.open(
+        settings.database_url or state / "reconciler.db", read_only=read_only
+    )
+    try:
+        yield repository
+    finally:
+        repository.close()
+
+
+def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection:
+    """Return what lies at these paths (of the working folder): specs, or folders of specs.
+
+    Raises:
+        WorkspaceError: a path names no spec.
+    """
+    if not paths:
+        return Selection(desired.generations, tuple(desired.invalid), whole=True)
+    chosen: set[str] = set()
+    for path in paths:
+        found = {spec for spec in desired.specs if _covers(folder.root, path, spec)}
+        if not found:
+            hint = "Give the path of a spec file, or of a folder that holds some."
+            raise WorkspaceError(f"`{path}` names no spec", hint=hint)
+        chosen |= found
+    generations = tuple(wish for wish in desired.generations if wish.spec in chosen)
+    return Selection(
+        generations, tuple(spec for spec in desired.invalid if spec in chosen), whole=False
+    )
+
+
+def _covers(root: Path, path: Path, spec: str) -> bool:
+    """Whether a path, relative to the working folder or to the root, is this spec or holds it."""
+    wanted = root / spec
+    for candidate in (path.absolute(), root / path):
+        named = candidate.parent.resolve() / candidate.name
+        if wanted == named or named in wanted.parents:
+            return True
+    return False

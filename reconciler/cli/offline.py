@@ -1,0 +1,245 @@
+"""The commands that look and change nothing: validate, plan, status, show, schema."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from reconciler.cli import views
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.folder import Folder, open_folder, select
+from reconciler.cli.terminal import err, out, print_json
+from reconciler.core import specs
+from reconciler.core.documents import Problem
+from reconciler.core.schedule import SECOND
+from reconciler.core.states import Record
+
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[PATH]...", help="Specs, or folders of specs; default: all."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
+]
+
+
+def validate(context: typer.Context, paths: Paths = None, as_json: AsJson = False) -> int:
+    """Check specs and their media, offline."""
+    with open_folder(context.obj) as folder:
+        desired = folder.load()
+        chosen = select(folder, desired, paths or [])
+        survey = folder.surveyor.survey(desired)
+        invalid = {
+            spec: found
+            for spec, found in survey.invalid.items()
+            if chosen.whole or _is_chosen(spec, chosen.invalid, chosen.generations)
+        }
+        problems = sorted({problem for found in invalid.values() for problem in found})
+        checked = {wish.spec for wish in chosen.generations} | set(invalid)
+        good = [wish for wish in chosen.generations if wish.spec not in invalid]
+    if as_json:
+        print_json(views.validate_document(problems, len(checked), len(good)))
+    else:
+        for problem in problems:
+            err.print(f"[red]error:[/] {escape(str(problem))}")
+        out.print(_validated(len(checked), len(good), problems))
+    return ExitCode.ERROR if problems else ExitCode.DONE
+
+
+def _is_chosen(spec: str, invalid: Sequence[str], generations: Sequence[specs.Generation]) -> bool:
+    return spec in invalid or any(wish.spec == spec for wish in generations)
+
+
+def _validated(count: int, generations: int, problems: Sequence[Problem]) -> str:
+    if not count:
+        return "No specs yet: add a file to the specs folder."
+    found = f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "all well"
+    return f"{count} spec{'s' * (count != 1)}, {generations} generation{'s' * (generations != 1)}: {found}"
+
+
+def plan(
+    context: typer.Context,
+    paths: Paths = None,
+    as_json: AsJson = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the provider what it knows first.")
+    ] = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there is something to do.")
+    ] = False,
+) -> int:
+    """Show what apply would do, and what it is expected to cost."""
+    with open_folder(context.obj) as folder:
+        desired = folder.load()
+        chosen = select(folder, desired, paths or [])
+        survey = folder.surveyor.survey(desired)
+        if refresh:
+            survey = folder.surveyor.survey(
+                desired, asyncio.run(_refreshed(folder, survey.records, desired.generations))
+            )
+        plan = chosen.plan(survey)
+    if as_json:
+        print_json(views.plan_document(plan))
+    else:
+        show_plan(plan)
+    return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
+
+
+def show_plan(plan: Any) -> None:
+    """Print a plan for people."""
+    table = views.plan_table(plan)
+    if table.row_count:
+        out.print(table)
+    counts = plan.summary()
+    if not counts:
+        out.print("No specs yet: add a file to the specs folder.")
+    elif not plan.changes and set(counts) <= {"keep"}:
+        out.print(f"Nothing to do: {counts['keep']} generations are complete.")
+    else:
+        out.print(
+            f"Plan: {views.summary_line(counts)}; estimated {views.units_text(plan.estimated_units)} units."
+        )
+
+
+async def _refreshed(
+    folder: Folder, records: Any, wishes: Sequence[specs.Generation]
+) -> dict[str, Record]:
+    from reconciler.cli.provider import provider
+    from reconciler.engine.refresh import refreshed
+
+    async with provider(folder.settings) as client:
+        return await refreshed(client, records, wishes)
+
+
+def status(context: typer.Context, paths: Paths = None, as_json: AsJson = False) -> int:
+    """Show where every generation stands."""
+    with open_folder(context.obj) as folder:
+        desired = folder.load()
+        plan = select(folder, desired, paths or []).plan(folder.surveyor.survey(desired))
+    document = views.status_document(plan)
+    if as_json:
+        print_json(document)
+    elif not document["generations"]:
+        out.print("No specs yet: add a file to the specs folder.")
+    else:
+        out.print(views.status_table(plan))
+        out.print(views.summary_line(document["summary"]))
+    return ExitCode.DONE
+
+
+def show(
+    context: typer.Context,
+    what: Annotated[
+        str,
+        typer.Argument(metavar="SPEC|ID", help="A spec's path, an external_task_id, or a task_id."),
+    ],
+    as_json: AsJson = False,
+) -> int:
+    """Show everything known of a spec's generations or of one generation, with its history."""
+    with open_folder(context.obj) as folder:
+        desired = folder.load()
+        survey = folder.surveyor.survey(desired)
+        found = folder.repository.find(what)
+        if found is None and what in survey.records:
+            found = survey.records[what]
+        if found is not None:
+            bases = [found.base_id]
+        else:
+            chosen = select(folder, desired, [Path(what)])
+            bases = [wish.external_task_id for wish in chosen.generations]
+        plan = survey.plan(
+            [wish for wish in desired.generations if wish.external_task_id in bases],
+            (),
+            whole=False,
+        )
+        generations = [_known(folder, survey.records, base) for base in dict.fromkeys(bases)]
+        current = views.status_document(plan)["generations"]
+    document = {"generations": generations, "status": current}
+    if as_json:
+        print_json(document)
+    else:
+        _show_people(document)
+    return ExitCode.DONE
+
+
+def _known(folder: Folder, records: Any, base: str) -> dict[str, Any]:
+    attempts = folder.repository.attempts(base) or tuple(
+        record for record in [records.get(base)] if record
+    )
+    return {
+        "external_task_id": base,
+        "attempts": [
+            {
+                "external_task_id": record.external_task_id,
+                "attempt": record.attempt,
+                "status": record.status,
+                "reason": record.reason,
+                "task_id": record.task_id,
+                "request": json.loads(record.request),
+                "estimated_units": views.units_text(record.estimated_units),
+                "units": views.units_text(record.units),
+                "results": [
+                    views.output_document(str(folder.objects.path(r.sha256)), r)
+                    for r in record.results
+                ],
+            }
+            for record in attempts
+        ],
+        "history": [
+            {
+                "at": _time(item.at),
+                "external_task_id": item.external_task_id,
+                "kind": item.kind,
+                "detail": item.detail,
+                "request_id": item.request_id,
+            }
+            for item in folder.repository.history(base)
+        ],
+    }
+
+
+def _show_people(document: dict[str, Any]) -> None:
+    for row in document["status"]:
+        label = f" [{row['label']}]" if row["label"] else ""
+        out.print(
+            f"[bold]{escape(row['spec'] + label)}[/]  {row['status']}  {escape(row['reason'])}"
+        )
+        for output in row["outputs"]:
+            out.print(
+                f"  {escape(output['path'])}  {output['bytes']:,} bytes, {output['duration']} s"
+            )
+    for generation in document["generations"]:
+        for attempt in generation["attempts"]:
+            out.print(f"\n[bold]{attempt['external_task_id']}[/]")
+            for name in ("status", "reason", "task_id", "units", "estimated_units"):
+                if attempt[name]:
+                    out.print(f"  {name:<16} {escape(str(attempt[name]))}")
+            out.print(
+                f"  {'request':<16} {escape(json.dumps(attempt['request'], ensure_ascii=False))}"
+            )
+        if not generation["attempts"]:
+            out.print(f"\n[bold]{generation['external_task_id']}[/]\n  nothing was sent yet")
+        for item in generation["history"]:
+            request = f"  (request_id {item['request_id']})" if item["request_id"] else ""
+            out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'])}{request}")
+
+
+def _time(at: int) -> str:
+    return (
+        datetime.fromtimestamp(at / SECOND, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+
+
+def schema() -> int:
+    """Print the JSON Schema of a spec, for editors."""
+    print_json(specs.schema())
+    return ExitCode.DONE

@@ -1,0 +1,207 @@
+"""What the commands say: the JSON documents of the contract, and the same facts as lines for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from reconciler.core.diff import Action, Assessment, Plan
+from reconciler.core.documents import Problem
+from reconciler.core.states import Record, Result, Status
+
+_COLOURS = {
+    Action.SUBMIT: "green",
+    Action.RETRY: "green",
+    Action.KEEP: "dim",
+    Action.BLOCKED: "yellow",
+    Action.INVALID: "red",
+    Action.FAILED: "red",
+    Action.EXPIRED: "red",
+    Action.ORPHAN: "yellow",
+    Status.COMPLETE: "green",
+    Status.REJECTED: "red",
+    Status.PENDING: "default",
+}
+
+
+def units_text(units: Decimal | None) -> str | None:
+    """Return units as a plain decimal string."""
+    if units is None:
+        return None
+    text = f"{units:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def validate_document(problems: Iterable[Problem], specs: int, generations: int) -> dict[str, Any]:
+    """Return the document of `validate --json`."""
+    return {
+        "specs": specs,
+        "generations": generations,
+        "errors": [
+            {
+                "file": problem.place.file,
+                "line": problem.place.line,
+                "column": problem.place.column,
+                "key": problem.key,
+                "message": problem.message,
+                "suggestion": problem.suggestion or None,
+            }
+            for problem in problems
+        ],
+    }
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """Return the document of `plan --json`; units are decimal strings."""
+    actions = [
+        {
+            "external_task_id": item.external_task_id,
+            "spec": item.generation.spec,
+            "label": item.generation.label,
+            "action": item.action,
+            "reason": item.reason,
+            "estimated_units": units_text(item.estimated_units),
+        }
+        for item in plan.assessments
+    ]
+    bare: dict[str, Any] = {"external_task_id": None, "label": "", "estimated_units": "0"}
+    actions += [
+        bare | {"spec": spec, "action": Action.INVALID, "reason": told(found)}
+        for spec, found in plan.invalid.items()
+    ]
+    actions += [
+        bare
+        | {
+            "spec": None,
+            "action": Action.ORPHAN,
+            "path": path,
+            "reason": f"`{path}` is ours, and no spec asks for it",
+        }
+        for path in plan.orphans
+    ]
+    return {
+        "actions": actions,
+        "summary": plan.summary(),
+        "estimated_units": units_text(plan.estimated_units),
+    }
+
+
+def status_document(plan: Plan) -> dict[str, Any]:
+    """Return the document of `status --json`; units are decimal strings, paths relative to the root."""
+    rows = [
+        {
+            "external_task_id": item.external_task_id,
+            "spec": item.generation.spec,
+            "label": item.generation.label,
+            "status": item.status,
+            "task_id": item.record.task_id if item.record else None,
+            "reason": item.reason if item.status is not Status.COMPLETE else "",
+            "units": units_text(item.record.units) if item.record else None,
+            "outputs": [output_document(path, result) for path, result in item.published],
+        }
+        for item in plan.assessments
+    ]
+    bare: dict[str, Any] = {
+        "external_task_id": None,
+        "label": "",
+        "task_id": None,
+        "units": None,
+        "outputs": [],
+    }
+    rows += [
+        bare | {"spec": spec, "status": Status.INVALID, "reason": told(found)}
+        for spec, found in plan.invalid.items()
+    ]
+    counts = Counter(str(row["status"]) for row in rows)
+    return {
+        "generations": rows,
+        "summary": {status: counts[status] for status in Status if counts[status]},
+    }
+
+
+def output_document(path: str, result: Result) -> dict[str, Any]:
+    """Return an output as the receipt lists it, with the given path."""
+    return {
+        "path": path,
+        "role": result.role,
+        "sha256": result.sha256,
+        "bytes": result.size,
+        "duration": result.duration,
+    }
+
+
+def told(problems: Iterable[Problem]) -> str:
+    """Return the first problem as a sentence, and how many more there are."""
+    found = list(problems)
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{found[0]}{more}" if found else ""
+
+
+def name_of(item: Assessment) -> str:
+    """Return how people call a generation: its spec, and its label where it has one."""
+    label = item.generation.label
+    return f"{item.generation.spec} [{label}]" if label else item.generation.spec
+
+
+def plan_table(plan: Plan, *, everything: bool = False) -> Table:
+    """Return the plan for a terminal: what would be done, and why; what is kept is only counted."""
+    table = _table("action", "generation", "units", "reason")
+    for item in plan.assessments:
+        if everything or item.action is not Action.KEEP:
+            units = units_text(item.estimated_units) if item.estimated_units else ""
+            table.add_row(_coloured(item.action), escape(name_of(item)), units, escape(item.reason))
+    for spec, found in plan.invalid.items():
+        table.add_row(_coloured(Action.INVALID), escape(spec), "", escape(told(found)))
+    for path in plan.orphans:
+        table.add_row(_coloured(Action.ORPHAN), escape(path), "", "ours, and no spec asks for it")
+    return table
+
+
+def status_table(plan: Plan) -> Table:
+    """Return the status of every generation for a terminal."""
+    table = _table("status", "generation", "units", "output or reason")
+    for item in plan.assessments:
+        units = units_text(item.record.units) if item.record else None
+        outputs = ", ".join(str(PurePosixPath(path)) for path, _ in item.published)
+        said = outputs if item.status is Status.COMPLETE else item.reason
+        table.add_row(_coloured(item.status), escape(name_of(item)), units or "", escape(said))
+    for spec, found in plan.invalid.items():
+        table.add_row(_coloured(Status.INVALID), escape(spec), "", escape(told(found)))
+    return table
+
+
+def summary_line(counts: Mapping[str, int]) -> str:
+    """Return counts as a sentence: `2 submit, 3 keep`."""
+    return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing"
+
+
+def record_facts(record: Record) -> list[tuple[str, str]]:
+    """Return what a record knows, as (name, value) for people."""
+    facts = [
+        ("external_task_id", record.external_task_id),
+        ("status", str(record.status)),
+        ("reason", record.reason),
+        ("task_id", record.task_id or ""),
+        ("units", units_text(record.units) or ""),
+        ("estimated", units_text(record.estimated_units) or ""),
+        ("request", record.request),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right" if column == "units" else "left", overflow="fold")
+    return table
+
+
+def _coloured(word: Action | Status) -> str:
+    colour = _COLOURS.get(word, "cyan")
+    return f"[{colour}]{word}[/]" if colour != "default" else str(word)

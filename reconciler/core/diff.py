@@ -1,0 +1,260 @@
+"""The difference between what is wanted and what is known: `diff(wanted, …) -> Plan`.
+
+Facts come in as values that the engine gathered (`Known`); what to do about each generation comes out, with a
+sentence that says why. The same assessment serves `plan`, `apply` and `status`, so the three cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from reconciler.core.documents import Problem
+from reconciler.core.identity import attempt_id
+from reconciler.core.specs import Generation
+from reconciler.core.states import Record, Result, Role, Status
+
+
+class Action(StrEnum):
+    """What a plan means to do; the words are part of the contract."""
+
+    SUBMIT = "submit"
+    ADOPT = "adopt"
+    WAIT = "wait"
+    DOWNLOAD = "download"
+    PUBLISH = "publish"
+    KEEP = "keep"
+    RETRY = "retry"
+    BLOCKED = "blocked"
+    INVALID = "invalid"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    ORPHAN = "orphan"
+
+
+NOTHING_TO_DO = frozenset({Action.KEEP})
+NEEDS_SOMEBODY = frozenset(
+    {Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.INVALID, Status.BLOCKED}
+)
+
+
+class Standing(StrEnum):
+    """What stands at the path where a result belongs."""
+
+    MISSING = "missing"
+    OURS = "ours"  # byte for byte the result that belongs there
+    OTHER = "other"  # byte for byte another result that was bought: may be replaced
+    TAKEN = "taken"  # a file that is not ours, or was changed: never overwritten
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A path where a result belongs, and what stands there now."""
+
+    role: Role
+    path: str  # relative to the root
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of one generation, beside what its spec says."""
+
+    record: Record | None = None
+    outputs: tuple[Output, ...] = ()
+    obtainable: bool = False  # the bytes of every missing output are on this disk
+    hold: str = ""  # why the last run held it back
+    obstacle: str = ""  # why it could not be submitted now: no media store, an unreadable receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What one generation needs, and why."""
+
+    generation: Generation
+    external_task_id: str  # of the attempt that the action is about
+    action: Action
+    status: Status
+    reason: str = ""
+    estimated_units: Decimal = Decimal(0)
+    record: Record | None = None
+    published: tuple[tuple[str, Result], ...] = ()  # (path, result) of every output that stands
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a selection needs, in the order of the specs."""
+
+    assessments: tuple[Assessment, ...]
+    invalid: Mapping[str, tuple[Problem, ...]]
+    orphans: tuple[str, ...] = ()
+
+    @property
+    def estimated_units(self) -> Decimal:
+        """The units that applying the plan is expected to cost; what two specs share is bought once."""
+        costs = {a.external_task_id: a.estimated_units for a in self.assessments}
+        return sum(costs.values(), Decimal(0))
+
+    @property
+    def changes(self) -> bool:
+        """Whether applying the plan would do anything."""
+        idle = {Action.KEEP, Action.BLOCKED, Action.FAILED, Action.EXPIRED}
+        return any(assessment.action not in idle for assessment in self.assessments)
+
+    def summary(self) -> dict[str, int]:
+        """Return how many generations each action concerns."""
+        counts = Counter(str(assessment.action) for assessment in self.assessments)
+        counts.update(
+            {Action.INVALID.value: len(self.invalid), Action.ORPHAN.value: len(self.orphans)}
+        )
+        return {action: counts[action] for action in Action if counts[action]}
+
+
+def diff(
+    wanted: Sequence[Generation],
+    known: Mapping[tuple[str, str], Known],
+    invalid: Mapping[str, tuple[Problem, ...]],
+    orphans: Iterable[str] = (),
+) -> Plan:
+    """Compare what is wanted with what is known; `known` is keyed by (spec, label)."""
+    assessments = tuple(
+        assess(generation, known[generation.spec, generation.label]) for generation in wanted
+    )
+    return Plan(assessments, dict(invalid), tuple(sorted(orphans)))
+
+
+def assess(generation: Generation, known: Known) -> Assessment:
+    """Return what this generation needs."""
+    record = known.record
+    if record is None:
+        return _unbought(generation, known, attempt=1)
+    match record.status:
+        case Status.PENDING:
+            return _unbought(generation, known, attempt=record.attempt)
+        case Status.SUBMITTING:
+            reason = record.reason or "the outcome of a create is not known; asking the provider"
+            return _of(generation, known, Action.ADOPT, record.status, reason)
+        case Status.SUBMITTED | Status.PROCESSING:
+            return _of(generation, known, Action.WAIT, record.status, record.reason)
+        case Status.SUCCEEDED:
+            reason = record.reason or "bought; the result is not saved yet"
+            return _of(generation, known, Action.DOWNLOAD, record.status, reason)
+        case Status.COMPLETE:
+            return _bought(generation, known)
+        case Status.FAILED if record.attempt <= generation.retries:
+            return _unbought(generation, known, attempt=record.attempt + 1)
+        case Status.EXPIRED:
+            return _of(generation, known, Action.EXPIRED, record.status, record.reason)
+        case _:
+            return _of(generation, known, Action.FAILED, record.status, record.reason)
+
+
+def next_attempt(generation: Generation, record: Record | None) -> Record:
+    """Return the record to work on: the latest attempt, or a new one where the spec allows it.
+
+    Only an attempt that is known to have ended is followed by another (rule 6).
+    """
+    if record is not None and not (
+        record.status is Status.FAILED and record.attempt <= generation.retries
+    ):
+        return record
+    attempt = 1 if record is None else record.attempt + 1
+    return Record(
+        external_task_id=attempt_id(generation.external_task_id, attempt),
+        base_id=generation.external_task_id,
+        attempt=attempt,
+        status=Status.PENDING,
+        request=generation.canonical,
+        spec=generation.spec,
+        label=generation.label,
+        estimated_units=generation.estimated_units,
+    )
+
+
+def content_problem(generation: Generation, request: str) -> str:
+    """Return why this generation may not be bought under its own id, or an empty string.
+
+    An id that a spec sets itself stands for one content for ever; a computed one cannot disagree.
+    """
+    if request == generation.canonical:
+        return ""
+    return (
+        f"`external_task_id: {generation.external_task_id}` was bought with another content; "
+        "give the changed generation a new id, or restore the old content"
+    )
+
+
+def _of(
+    generation: Generation, known: Known, action: Action, status: Status, reason: str
+) -> Assessment:
+    """Assess a generation that has a record; what held it back in the last run shows, and is tried again."""
+    record = known.record
+    name = generation.external_task_id if record is None else record.external_task_id
+    if known.hold and status not in NEEDS_SOMEBODY:
+        status, reason = Status.BLOCKED, known.hold
+    return Assessment(
+        generation, name, action, status, reason, record=record, published=_published(known)
+    )
+
+
+def _published(known: Known) -> tuple[tuple[str, Result], ...]:
+    results = {result.role: result for result in known.record.results} if known.record else {}
+    return tuple(
+        (output.path, results[output.role])
+        for output in known.outputs
+        if output.standing is Standing.OURS and output.role in results
+    )
+
+
+def _taken(known: Known) -> str:
+    for output in known.outputs:
+        if output.standing is Standing.TAKEN:
+            return f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
+    return ""
+
+
+def _unbought(generation: Generation, known: Known, attempt: int) -> Assessment:
+    name = attempt_id(generation.external_task_id, attempt)
+    obstacle = _taken(known) or known.obstacle
+    if obstacle:
+        return Assessment(
+            generation, name, Action.BLOCKED, Status.BLOCKED, obstacle, record=known.record
+        )
+    action = Action.SUBMIT if attempt == 1 else Action.RETRY
+    status = Status.BLOCKED if known.hold else Status.PENDING
+    earlier = known.record.reason if known.record else ""
+    reason = known.hold or (
+        f"attempt {attempt}: the last one failed: {earlier}"
+        if attempt > 1
+        else "wanted, and not bought yet"
+    )
+    return Assessment(
+        generation, name, action, status, reason, generation.estimated_units, known.record
+    )
+
+
+def _bought(generation: Generation, known: Known) -> Assessment:
+    if obstacle := _taken(known):
+        return _of(
+            generation, known, Action.BLOCKED, Status.BLOCKED, f"bought and saved, but {obstacle}"
+        )
+    if all(output.standing is Standing.OURS for output in known.outputs):
+        return _of(generation, known, Action.KEEP, Status.COMPLETE, "")
+    if known.obtainable:
+        return _of(
+            generation,
+            known,
+            Action.PUBLISH,
+            Status.SUCCEEDED,
+            "bought and saved; the output is missing",
+        )
+    return _of(
+        generation,
+        known,
+        Action.DOWNLOAD,
+        Status.SUCCEEDED,
+        "bought; the saved result is missing, and fetched again by id",
+    )

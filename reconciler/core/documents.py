@@ -1,0 +1,97 @@
+"""Values that remember where they were written, and the problems found in them.
+
+A reader in `workspace` turns YAML, JSON and TOML into `Node`s; everything after that speaks of places and never
+of formats. A defaults file and a spec merge without losing which of them said what.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+_TYPE_NAMES = {
+    str: "text",
+    bool: "yes or no",
+    int: "a whole number",
+    float: "a number",
+    type(None): "nothing",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A position in a file of the project."""
+
+    file: str  # relative to the root, with forward slashes
+    line: int = 1  # from 1
+    column: int = 1  # from 1, in characters
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value with its place: a scalar, a tuple of nodes, or a mapping of key to `Entry`."""
+
+    value: str | int | float | bool | tuple[Node, ...] | Mapping[str, Entry] | None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key of a mapping: where the key stands, and its value."""
+
+    key: Place
+    node: Node
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """Something wrong in a file: one sentence at a place, and the word that was probably meant."""
+
+    place: Place
+    key: str
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        meant = f" (did you mean `{self.suggestion}`?)" if self.suggestion else ""
+        return f"{self.place}: {self.message}{meant}"
+
+
+def plain(node: Node) -> object:
+    """Return the value without its places: scalars, lists and dicts, as `json` would give them."""
+    if isinstance(node.value, tuple):
+        return [plain(item) for item in node.value]
+    if isinstance(node.value, Mapping):
+        return {key: plain(entry.node) for key, entry in node.value.items()}
+    return node.value
+
+
+def find(node: Node, path: Iterable[str | int]) -> Node:
+    """Return the node at this path of keys and indexes, or the nearest one above it that exists."""
+    for step in path:
+        if isinstance(node.value, Mapping) and isinstance(step, str) and step in node.value:
+            node = node.value[step].node
+        elif isinstance(node.value, tuple) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+        else:
+            break
+    return node
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, in a person's words."""
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return _TYPE_NAMES.get(type(value), "something else")
+
+
+def nearest(word: object, allowed: Iterable[str]) -> str:
+    """Return the allowed word that was probably meant, or an empty string."""
+    matches = difflib.get_close_matches(str(word).lower()[:64], list(allowed), n=1, cutoff=0.6)
+    return matches[0] if matches else ""

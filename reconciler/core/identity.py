@@ -1,0 +1,48 @@
+"""A generation's identity: its canonical JSON and the `external_task_id` computed from it.
+
+The scheme is frozen by golden vectors in the tests: an accidental change would buy every user's library again.
+A deliberate change gets a new prefix, and the old ids stay recognised.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+PREFIX = "mc1-"
+_DIGITS = 26  # of base32: 130 bits of the SHA-256
+_ATTEMPT = re.compile(r"-r([1-9][0-9]*)\Z")
+
+
+def canonical_json(value: object) -> str:
+    """Return JSON in UTF-8 with sorted keys and no white space, the same for equal values."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def canonical_generation(kind: str, request: Mapping[str, object], take: int) -> str:
+    """Return the canonical JSON of a generation; `request` must already be complete and normal."""
+    return canonical_json({"kind": kind, "request": request, "take": take})
+
+
+def compute_external_task_id(canonical: str) -> str:
+    """Return the idempotency key of a generation: `mc1-` and 26 characters of base32 of its SHA-256."""
+    digest = hashlib.sha256(canonical.encode("utf-8")).digest()
+    return PREFIX + base64.b32encode(digest).decode("ascii").lower()[:_DIGITS]
+
+
+def attempt_id(base_id: str, attempt: int) -> str:
+    """Return the id under which this attempt (from 1) is known to the provider."""
+    return base_id if attempt == 1 else f"{base_id}-r{attempt}"
+
+
+def split_attempt(external_task_id: str) -> tuple[str, int]:
+    """Return the base id and the attempt (from 1) that an id names."""
+    match = _ATTEMPT.search(external_task_id)
+    if match is None or int(match.group(1)) < 2:
+        return external_task_id, 1
+    return external_task_id[: match.start()], int(match.group(1))

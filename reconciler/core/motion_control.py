@@ -1,0 +1,235 @@
+"""The kind `motion-control`: its fields, limits, defaults, canonical request and prices.
+
+The one place that knows a kind. Field names and limits are the API's (documented); prices are observed ones and
+only the default of a setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+KIND: Final = "motion-control"
+MEDIA_FIELDS = ("image_url", "video_url")
+
+LONGEST_SECONDS = {
+    "image": Decimal(10),
+    "video": Decimal(30),
+}  # by character_orientation (documented)
+SHORTEST_SECONDS = Decimal(3)  # documented
+MEGABYTE = (
+    1024 * 1024
+)  # the larger reading of "MB": a refusal by the API costs nothing, one of ours might be wrong
+IMAGE_BYTES = 10 * MEGABYTE
+VIDEO_BYTES = 100 * MEGABYTE
+IMAGE_SIDES = (300, 65_536)  # px
+VIDEO_SIDES = (340, 3_850)  # px
+IMAGE_ASPECT = Decimal("2.5")
+_NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+VIDEO_SUFFIXES = (".mp4", ".mov")
+
+UNITS_PER_SECOND: Mapping[
+    str, Mapping[str, Decimal]
+] = {  # model, mode: observed, a price list of 2026
+    "kling-v2-6": {"std": Decimal("0.5"), "pro": Decimal("0.8")},
+    "kling-v3": {"std": Decimal("0.9"), "pro": Decimal("1.2")},
+}
+
+
+def _yes_or_no(value: object) -> object:
+    """YAML 1.1 reads a bare yes or no as a boolean; both spellings mean the same."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
+
+
+def _digits(value: object) -> object:
+    """An element id is 64 bits wide; a string of digits is how JSON editors keep it whole."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    return value
+
+
+def _stripped(value: object) -> object:
+    """White space around a prompt is the editor's, not the user's."""
+    return value.strip() if isinstance(value, str) else value
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Element(_Closed):
+    """An element of the account's library."""
+
+    element_id: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=2**63 - 1)]
+
+
+class WatermarkInfo(_Closed):
+    """Whether a watermarked copy comes too."""
+
+    enabled: bool
+
+
+class MotionControl(_Closed):
+    """What a spec may ask of the motion-control API; the names are the API's own."""
+
+    kind: Literal["motion-control"] = KIND
+    image_url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The character: a .jpg or .png file beside the spec, or a URL.",
+        ),
+    ]
+    video_url: Annotated[
+        str,
+        Field(
+            min_length=1, description="The motion: a .mp4 or .mov file beside the spec, or a URL."
+        ),
+    ]
+    prompt: Annotated[
+        str,
+        BeforeValidator(_stripped),
+        Field(max_length=2500, description="At most 2,500 characters."),
+    ] = ""
+    character_orientation: Annotated[
+        Literal["image", "video"],
+        Field(
+            description="Whose orientation the character takes; image: up to 10 s, video: up to 30 s."
+        ),
+    ]
+    mode: Annotated[Literal["std", "pro"], Field(description="std is 720p, pro is 1080p.")]
+    model_name: Literal["kling-v2-6", "kling-v3"] = "kling-v2-6"
+    keep_original_sound: Annotated[Literal["yes", "no"], BeforeValidator(_yes_or_no)] = "yes"
+    element_list: Annotated[list[Element], Field(max_length=1)] = []
+    watermark_info: WatermarkInfo = WatermarkInfo(enabled=False)
+    callback_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an input comes from: a URL as written, or a local file known by its digest."""
+
+    url: str = ""
+    path: str = ""  # relative to the root, with forward slashes
+    sha256: str = ""
+    size: int = 0  # bytes
+    width: int = 0  # px, as shown (rotation applied)
+    height: int = 0  # px
+    seconds: Decimal | None = None  # a video's length, when known
+
+    def canonical(self) -> object:
+        """Return how the input stands in the identity."""
+        return self.url or {"sha256": self.sha256}
+
+
+def canonical_request(wish: MotionControl, image: Source, video: Source) -> dict[str, Any]:
+    """Return the request as it stands in the identity: complete, with defaults, without what changes no result."""
+    request: dict[str, Any] = {
+        "character_orientation": wish.character_orientation,
+        "image_url": image.canonical(),
+        "keep_original_sound": wish.keep_original_sound,
+        "mode": wish.mode,
+        "model_name": wish.model_name,
+        "video_url": video.canonical(),
+        "watermark_info": {"enabled": wish.watermark_info.enabled},
+    }
+    prompt = wish.prompt.strip()
+    if prompt:
+        request["prompt"] = prompt
+    if wish.element_list:
+        request["element_list"] = [
+            {"element_id": element.element_id} for element in wish.element_list
+        ]
+    return request
+
+
+def conflicts(wish: MotionControl) -> list[tuple[str, str]]:
+    """Return (key, sentence) for every rule that no single field's type can say (documented)."""
+    found = []
+    if wish.element_list and wish.character_orientation != "video":
+        sentence = (
+            "`character_orientation` can only be `video` when `element_list` names an element"
+        )
+        found.append(("character_orientation", sentence))
+    if wish.callback_url and (fault := url_fault(wish.callback_url)):
+        found.append(("callback_url", fault))
+    return found
+
+
+def url_fault(url: str) -> str:
+    """Return a sentence when a text cannot be a URL that the provider could read, or an empty string."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return f"`{url[:80]}` is not a URL"
+    if parts.scheme not in ("http", "https"):
+        return f"`{url[:80]}` is not an http or https URL"
+    if not host or not url[len(parts.scheme) :].startswith("://"):
+        return f"`{url[:80]}` names no host"
+    if _NOT_IN_URLS.search(url):
+        return f"`{url[:80]}` holds white space or control characters: write them percent-encoded"
+    return ""
+
+
+def size_faults(key: str, size: int) -> list[str]:
+    """Return a sentence when a local file of this many bytes is too large for `image_url` or `video_url`."""
+    what, most = ("image", IMAGE_BYTES) if key == "image_url" else ("video", VIDEO_BYTES)
+    if size <= most:
+        return []
+    return [f"the {what} has {size / MEGABYTE:.1f} MB: at most {most // MEGABYTE} MB are allowed"]
+
+
+def image_faults(image: Source) -> list[str]:
+    """Return a sentence for every limit that a local image breaks (documented)."""
+    faults = size_faults("image_url", image.size)
+    small, large = sorted((image.width, image.height))
+    if small < IMAGE_SIDES[0] or large > IMAGE_SIDES[1]:
+        faults.append(
+            f"the image is {image.width} × {image.height} px: each side must be {IMAGE_SIDES[0]} to {IMAGE_SIDES[1]} px"
+        )
+    if small and large > small * IMAGE_ASPECT:
+        faults.append(
+            f"the image is {image.width} × {image.height} px: its aspect ratio must lie between 1:2.5 and 2.5:1"
+        )
+    return faults
+
+
+def video_faults(video: Source, orientation: str) -> list[str]:
+    """Return a sentence for every limit that a local video breaks (documented)."""
+    faults = size_faults("video_url", video.size)
+    small, large = sorted((video.width, video.height))
+    if small < VIDEO_SIDES[0] or large > VIDEO_SIDES[1]:
+        faults.append(
+            f"the video is {video.width} × {video.height} px: each side must be {VIDEO_SIDES[0]} to {VIDEO_SIDES[1]} px"
+        )
+    longest = LONGEST_SECONDS[orientation]
+    if video.seconds is not None and not SHORTEST_SECONDS <= video.seconds <= longest:
+        faults.append(
+            f"the video lasts {video.seconds:.1f} s: {SHORTEST_SECONDS} to {longest} s are allowed "
+            f"when `character_orientation` is `{orientation}`"
+        )
+    return faults
+
+
+def estimate_units(
+    request: Mapping[str, Any],
+    seconds: Decimal | None,
+    prices: Mapping[str, Mapping[str, Decimal]] = UNITS_PER_SECOND,
+) -> Decimal:
+    """Return the units that a generation is expected to cost; the most it can, where the length is not known."""
+    length = LONGEST_SECONDS[request["character_orientation"]] if seconds is None else seconds
+    by_mode = prices.get(request["model_name"], {})
+    dearest = max(
+        (price for table in prices.values() for price in table.values()), default=Decimal(0)
+    )
+    return (by_mode.get(request["mode"], dearest) * length).quantize(Decimal("0.001"))

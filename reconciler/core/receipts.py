@@ -1,0 +1,76 @@
+"""What a receipt remembers of a spec's purchases, and when it changes. The file's bytes are the workspace's business.
+
+A receipt lies in git beside its spec. So it changes only when what is current changes: checking out an old
+commit, or looking twice, dirties nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from reconciler.core.identity import split_attempt
+from reconciler.core.states import Role, Status
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptOutput:
+    """A file that was published for a generation."""
+
+    path: str  # relative to the receipt
+    role: Role
+    sha256: str  # 64 lower-case hex digits
+    size: int  # bytes
+    duration: float | None  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptEntry:
+    """One attempt that was bought."""
+
+    external_task_id: str  # this attempt's
+    task_id: str
+    label: str
+    status: Status
+    request: Mapping[str, Any]  # as it stands in the identity
+    outputs: tuple[ReceiptOutput, ...]
+    units: Decimal | None  # the provider's, as deducted
+    created_at: int | None  # ms, the provider's clock
+    finished_at: int | None  # ms, the provider's clock
+    current: bool = True  # False: the spec no longer asks for it
+
+    @property
+    def base_id(self) -> str:
+        """The generation's id, without the attempt."""
+        return split_attempt(self.external_task_id)[0]
+
+    @property
+    def sort_key(self) -> tuple[str, str]:
+        """Where the entry stands in a receipt."""
+        return self.label, self.external_task_id
+
+
+def merge(
+    existing: Sequence[ReceiptEntry],
+    current: Sequence[ReceiptEntry],
+    also: Sequence[ReceiptEntry] = (),
+) -> tuple[ReceiptEntry, ...] | None:
+    """Return the entries that a receipt should hold, by label and id, or None when it may stay as it is.
+
+    It stays when its current entries are the given ones, in any order. Otherwise everything it held is kept,
+    what is not current any more is marked so, and bought attempts (`also`) that it lacks are added likewise.
+    """
+    wanted = sorted(current, key=_sort_key)
+    if sorted((entry for entry in existing if entry.current), key=_sort_key) == wanted:
+        return None
+    listed = {entry.external_task_id for entry in wanted}
+    # What the file says of an entry wins over what is known of it otherwise: history is not rewritten.
+    past = {entry.external_task_id: replace(entry, current=False) for entry in (*also, *existing)}
+    kept = [entry for task_id, entry in past.items() if task_id not in listed]
+    return tuple(sorted((*wanted, *kept), key=_sort_key))
+
+
+def _sort_key(entry: ReceiptEntry) -> tuple[str, str]:
+    return entry.sort_key

@@ -1,0 +1,90 @@
+"""When to do a thing again, and how much at once: back-off, looks, poll rounds, slots.
+
+Times are integer milliseconds. Nothing here sleeps or reads a clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Self
+
+SECOND = 1000
+DAY = 24 * 3600 * SECOND
+RETENTION = 30 * DAY  # results are cleared 30 days after they were made (documented)
+URGENT_AGE = 25 * DAY  # from here on a result that is not saved is said loudly
+
+_LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
+FEWEST_LOOKS = 3
+_PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from growing
+_PAGE = 500  # the longest page of a list (documented)
+_SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the decisions need to know beside the facts; all times in ms."""
+
+    absence_grace: int = 30 * SECOND
+    poll_interval: int = 10 * SECOND
+    retention: int = RETENTION
+
+    def next_look(self, absent_looks: int, gave_up_at: int, now: int) -> int:
+        """Return when to look again for a task that may exist: several looks over the grace period."""
+        share = _LOOKS[min(absent_looks, len(_LOOKS) - 1)]
+        spacing = max(self.absence_grace // 10, 20)
+        return max(gave_up_at + int(share * self.absence_grace), now + spacing)
+
+    def is_absent(self, absent_looks: int, gave_up_at: int, now: int) -> bool:
+        """Return whether enough looks over the whole grace period found nothing."""
+        return absent_looks >= FEWEST_LOOKS and now - gave_up_at >= self.absence_grace
+
+
+def backoff(failures: int, key: str, *, first: int = SECOND, most: int = 60 * SECOND) -> int:
+    """Return how long to wait after this many failures in a row (from 1): doubling, spread by key, at most `most`."""
+    spread = hashlib.blake2b(f"{key}/{failures}".encode(), digest_size=2).digest()
+    share = 0.75 + int.from_bytes(spread, "big") / 0xFFFF / 2
+    return int(min(first * 2.0 ** min(failures - 1, 30), most) * share)
+
+
+def pages_to_read(in_flight: int) -> int:
+    """Return how many pages of the list to read at most in one round; 0: ask for each task by itself.
+
+    One page more than the tasks would fill: others' tasks, and tasks that ended, stand between them.
+    """
+    return 0 if in_flight <= _SINGLE_QUERIES else -(-in_flight // _PAGE) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many tasks may be in flight: learnt, since the account's limit is published nowhere.
+
+    It grows by one with every task accepted while full, shrinks to what was really in flight when the provider
+    refuses a slot (1303), and then stays there for ten minutes before it probes again.
+    """
+
+    limit: int = 2
+    ceiling: int = 64
+    refusals: int = 0  # in a row
+    refused_at: int | None = None  # ms
+
+    @property
+    def allowed(self) -> int:
+        """How many may be in flight now."""
+        return max(1, min(self.limit, self.ceiling))
+
+    def accepted(self, in_flight: int, now: int) -> Self:
+        """Return the slots after a task was accepted, itself counted in `in_flight`."""
+        settled = self.refused_at is not None and now - self.refused_at < _PROBE_AGAIN
+        grown = self.limit + (in_flight >= self.limit and not settled)
+        return replace(self, limit=min(grown, self.ceiling), refusals=0)
+
+    def refused(self, in_flight: int, now: int) -> Self:
+        """Return the slots after the provider refused one, with `in_flight` others held by us."""
+        return replace(self, limit=max(1, in_flight), refusals=self.refusals + 1, refused_at=now)
+
+    def open_at(self, key: str) -> int:
+        """Return from when (ms) a task may be submitted again after a refusal."""
+        if not self.refusals or self.refused_at is None:
+            return 0
+        return self.refused_at + backoff(self.refusals, key)

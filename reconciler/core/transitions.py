@@ -1,0 +1,231 @@
+"""What becomes of a record when something happens: `step(record, event, …) -> Step`.
+
+The money rules live here as branches without I/O:
+
+- a create is only ever decided as the answer to `Absent`: a readable "unknown id" (rule 3);
+- an outcome that is not known leaves the record `submitting`; only absence that lasts over the grace period,
+  seen by several looks, ends the doubt (rule 4);
+- no event that is about waiting can fail a task (rule 5).
+
+The shell persists `Step.record` before it acts on `Step.create` (rule 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.core.schedule import Rules
+from reconciler.core.states import BOUGHT, Record, Result, Status, Task, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The provider showed the task: by a create's answer, a query or a page of the list."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A query by id was answered, readably, with *unknown*."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A record in `submitting` was found without anybody waiting for the answer: its process is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A create was refused for a reason that is not the request's, or never left: nothing was created."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """A create was given up without a readable answer: the task may exist, and may be billed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A create was refused because of the request."""
+
+    reason: str
+    surely_ours: (
+        bool  # the code cannot mean "this id is already used"; no look is needed to believe it
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """All results of the task are in the object store, verified."""
+
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The saved bytes are found nowhere any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The provider knows the finished task, and no longer has its result."""
+
+    reason: str
+
+
+Event = Seen | Absent | Taken | Held | Ambiguous | Refused | Saved | Lost | Gone
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A decision: the record as it is now, whether to create, and when to look again (ms; None: no look is due)."""
+
+    record: Record
+    create: bool = False
+    again_at: int | None = None
+
+
+def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool = True) -> Step:
+    """Return what the event makes of the record. `wanted`: some spec still asks for this generation.
+
+    An event that cannot happen in the record's status changes nothing: answers can come late and twice.
+    """
+    match event:
+        case Seen(task):
+            return Step(_seen(record, task))
+        case Absent():
+            return _absent(record, rules, now, wanted=wanted)
+        case Taken() if record.status is Status.SUBMITTING:
+            doubt = _doubt(
+                record, now, "the program stopped before the answer came; asking the provider"
+            )
+            return Step(doubt, again_at=now)
+        case Held(reason) if record.status is Status.SUBMITTING:
+            return Step(record.evolve(status=Status.PENDING, reason=reason, gave_up_at=None))
+        case Ambiguous(reason) if record.status is Status.SUBMITTING:
+            doubt = _doubt(record, now, reason)
+            return Step(doubt, again_at=rules.next_look(0, now, now))
+        case Refused() if record.status is Status.SUBMITTING:
+            return _refused(record, event, rules, now)
+        case Saved(results) if record.status is Status.SUCCEEDED:
+            return Step(record.evolve(status=Status.COMPLETE, results=results, reason=""))
+        case Lost() if record.status is Status.COMPLETE:
+            reason = "the saved result was lost; fetching it again"
+            return Step(record.evolve(status=Status.SUCCEEDED, reason=reason, gave_up_at=None))
+        case Gone(reason) if record.status is Status.SUCCEEDED:
+            return Step(record.evolve(status=Status.EXPIRED, reason=reason))
+        case _:
+            return Step(record)
+
+
+def intend(record: Record, now: int) -> Record:
+    """Return the record of the intent to create, to be on disk before the first byte leaves (rule 2)."""
+    return record.evolve(
+        status=Status.SUBMITTING,
+        reason="",
+        intent_at=record.intent_at or now,
+        creates=record.creates + 1,
+        gave_up_at=None,
+        absent_looks=0,
+        refusal="",
+    )
+
+
+def _doubt(record: Record, now: int, reason: str) -> Record:
+    return record.evolve(reason=reason, doubtful=True, gave_up_at=now, absent_looks=0)
+
+
+def _seen(record: Record, task: Task) -> Record:
+    """Adopt or update: what the provider shows is true, but never leads backward."""
+    units = record.units if task.units is None else task.units
+    if record.status in BOUGHT or record.status is Status.FAILED:
+        return record.evolve(units=units, gave_up_at=None, absent_looks=0)
+    facts = record.evolve(
+        task_id=task.task_id,
+        created_at=task.created_at if task.created_at is not None else record.created_at,
+        units=units,
+        gave_up_at=None,
+        absent_looks=0,
+        refusal="",
+        reason="",
+    )
+    match task.state:
+        case TaskState.SUCCEEDED:
+            return facts.evolve(status=Status.SUCCEEDED, finished_at=task.updated_at)
+        case TaskState.FAILED:
+            reason = task.message or "the provider gave no reason"
+            return facts.evolve(status=Status.FAILED, finished_at=task.updated_at, reason=reason)
+        case TaskState.UNLISTED:
+            kept = record.status if record.status is Status.PROCESSING else Status.SUBMITTED
+            return facts.evolve(
+                status=kept,
+                reason=f"the provider says `{task.said[:40]}`, a status in no list; waiting",
+            )
+        case TaskState.SUBMITTED if record.status is not Status.PROCESSING:
+            return facts.evolve(status=Status.SUBMITTED)
+        case _:
+            return facts.evolve(status=Status.PROCESSING)
+
+
+def _absent(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
+    match record.status:
+        case Status.PENDING:
+            return Step(intend(record, now), create=True) if wanted else Step(record)
+        case Status.SUBMITTING:
+            return _absent_in_doubt(record, rules, now, wanted=wanted)
+        case Status.SUBMITTED | Status.PROCESSING:
+            return _absent_in_flight(record, rules, now)
+        case Status.SUCCEEDED:
+            return _absent_after_success(record, rules, now)
+        case _:
+            return Step(record)
+
+
+def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
+    since = now if record.gave_up_at is None else record.gave_up_at
+    looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
+    enough = rules.is_absent(looked.absent_looks, since, now)
+    if not enough:
+        return Step(looked, again_at=rules.next_look(looked.absent_looks, since, now))
+    if looked.refusal:
+        return Step(looked.evolve(status=Status.REJECTED, reason=looked.refusal, refusal=""))
+    if not wanted:
+        return Step(
+            looked.evolve(
+                status=Status.PENDING, reason="no longer wanted, and never began", gave_up_at=None
+            )
+        )
+    return Step(intend(looked, now), create=True)
+
+
+def _absent_in_flight(record: Record, rules: Rules, now: int) -> Step:
+    """A task that was seen does not end by being unknown; only its retention can be over."""
+    born = record.created_at or record.intent_at or now
+    if now - born > rules.retention:
+        reason = "the provider cleared the task before its result was saved"
+        return Step(record.evolve(status=Status.EXPIRED, reason=reason))
+    reason = "the provider does not know the task at the moment; waiting"
+    return Step(record.evolve(reason=reason), again_at=now + rules.poll_interval)
+
+
+def _absent_after_success(record: Record, rules: Rules, now: int) -> Step:
+    since = now if record.gave_up_at is None else record.gave_up_at
+    looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
+    if rules.is_absent(looked.absent_looks, since, now):
+        reason = "the provider no longer has the result"
+        return Step(looked.evolve(status=Status.EXPIRED, reason=reason, gave_up_at=None))
+    return Step(looked, again_at=rules.next_look(looked.absent_looks, since, now))
+
+
+def _refused(record: Record, event: Refused, rules: Rules, now: int) -> Step:
+    """Believe a refusal at once only when no create can be behind it, of this store or of one that was lost."""
+    if event.surely_ours and not record.doubtful:
+        return Step(record.evolve(status=Status.REJECTED, reason=event.reason))
+    why = f"refused ({event.reason}); making sure that no earlier task has this id"
+    held = record.evolve(refusal=event.reason, reason=why, gave_up_at=now, absent_looks=0)
+    return Step(held, again_at=rules.next_look(0, now, now))

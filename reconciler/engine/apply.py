@@ -1,0 +1,140 @@
+"""Making a plan true once: which generations need work, the run over them, and what it left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from reconciler.core.diff import Action, Assessment, Plan
+from reconciler.core.errors import SpecError, WorkspaceError
+from reconciler.core.specs import Generation
+from reconciler.core.states import LIVE, Record, Status
+from reconciler.engine.cycle import Cycle, Ended
+from reconciler.engine.effects import Purchases
+from reconciler.engine.gate import Gate
+from reconciler.engine.journal import Journal
+from reconciler.engine.polling import Poller
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.publishing import Publisher
+from reconciler.engine.receipts import Receipts
+from reconciler.engine.saving import Saver
+from reconciler.engine.survey import Survey, Surveyor
+from reconciler.engine.turns import Crew, Turns, Work, remaining_holds
+
+BUYS = frozenset({Action.SUBMIT, Action.RETRY})
+_WORKED_ON = BUYS | {Action.ADOPT, Action.WAIT, Action.DOWNLOAD, Action.PUBLISH}
+_UNSENT = frozenset({None, Status.PENDING})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One application of a plan."""
+
+    ports: Ports
+    options: Options
+    surveyor: Surveyor
+    survey: Survey
+
+    async def apply(
+        self, plan: Plan, works: Sequence[Work], stop: asyncio.Event, deadline: int | None
+    ) -> Ended:
+        """Bring the plan's generations forward until they settle; see `Cycle.run` for what it raises."""
+        ports, options = self.ports, self.options
+        journal = Journal(ports, options, self.survey.stored)
+        self._take_over(journal)
+        receipts = Receipts(ports.root, journal, self._valid_wishes())
+        crew = Crew(
+            purchases=Purchases(ports, options, journal),
+            poller=Poller(ports, options, journal),
+            saver=Saver(ports, options, journal),
+            publisher=Publisher(ports, self.surveyor),
+            receipts=receipts,
+            gate=Gate(ports, options.max_concurrency),
+        )
+        turns = Turns(ports, options, journal, crew, works)
+        try:
+            ended = await Cycle(turns, [work.base_id for work in works]).run(
+                stop, deadline=deadline
+            )
+            self._confirm(plan.assessments, crew, turns)
+        finally:
+            looked_at = {item.generation.external_task_id for item in plan.assessments} | {
+                work.base_id for work in works
+            }
+            holds = remaining_holds(ports.repository.holds(), looked_at, turns.holds)
+            if holds != ports.repository.holds():
+                ports.repository.replace_holds(holds, now=ports.now())
+        return ended
+
+    def _take_over(self, journal: Journal) -> None:
+        """Bring what only receipts remember into the store, before anything is decided on it."""
+        recalled = [
+            record for base, record in self.survey.records.items() if base not in self.survey.stored
+        ]
+        journal.commit_all((record, "recalled", "from a receipt", "") for record in recalled)
+
+    def _confirm(self, assessments: Iterable[Assessment], crew: Crew, turns: Turns) -> None:
+        """Remember the signatures of outputs that stood already, and write receipts that are missing."""
+        by_spec: dict[str, list[Assessment]] = {}
+        for item in assessments:
+            by_spec.setdefault(item.generation.spec, []).append(item)
+        for spec, items in by_spec.items():
+            try:
+                for item in items:
+                    if item.action is Action.KEEP and item.record is not None:
+                        crew.publisher.publish(item.generation, item.record)
+                crew.receipts.write(spec)
+            except (SpecError, WorkspaceError) as error:
+                turns.holds |= {item.generation.external_task_id: error.message for item in items}
+
+    def _valid_wishes(self) -> list[Generation]:
+        return [
+            wish for wish in self.survey.desired.generations if wish.spec not in self.survey.invalid
+        ]
+
+
+def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
+    """Return the work that a plan means, downloads first (rule 7).
+
+    Over the whole folder, tasks that are paid for and no longer wanted are seen home too. What is blocked from
+    being bought is still looked for: it may have been bought before the state was lost.
+    """
+    wishes: dict[str, list[Generation]] = {}
+    for wish in survey.desired.generations:
+        if wish.spec not in survey.invalid:
+            wishes.setdefault(wish.external_task_id, []).append(wish)
+    works: dict[str, tuple[int, Work]] = {}
+    for item in plan.assessments:
+        base = item.generation.external_task_id
+        blocked = (
+            item.action is Action.BLOCKED
+            and (item.record.status if item.record else None) in _UNSENT
+        )
+        if item.action in _WORKED_ON or blocked:
+            rank = (
+                0
+                if item.action in {Action.DOWNLOAD, Action.PUBLISH}
+                else 1
+                if item.action not in BUYS
+                else 2
+            )
+            works.setdefault(base, (rank, _work(item, wishes[base], blocked=blocked)))
+    for base, record in survey.stored.items() if whole else ():
+        if base not in wishes and _is_paid_for(record):
+            works.setdefault(base, (0, Work(base)))
+    return [work for _, work in sorted(works.values(), key=lambda ranked: ranked[0])]
+
+
+def _is_paid_for(record: Record) -> bool:
+    return record.status in LIVE or record.status is Status.SUCCEEDED
+
+
+def _work(item: Assessment, wishes: Sequence[Generation], *, blocked: bool) -> Work:
+    obstacle = item.reason if blocked else ""
+    return Work(
+        item.generation.external_task_id,
+        tuple(wishes),
+        obstacle,
+        local=item.action is Action.PUBLISH,
+    )

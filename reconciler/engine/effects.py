@@ -1,0 +1,144 @@
+"""The one module that can spend money: it looks, and creates only where the look was answered with *unknown*.
+
+Order is everything here (rules 1 to 4):
+
+1. ask by id; only a readable *unknown* lets `core.transitions.step` decide to create;
+2. prepare what the request needs (upload, Base64) while nothing is promised yet;
+3. put the intent on disk;
+4. send one create, and write down what came of it. Whatever stops the program in between leaves the record in
+   `submitting`, and the next one begins with a look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.specs import Generation
+from reconciler.core.states import Record, Task
+from reconciler.core.transitions import Absent, Ambiguous, Event, Held, Refused, Seen, step
+from reconciler.engine.journal import Journal
+from reconciler.engine.ports import Options, Ports
+from reconciler.kling import errors
+from reconciler.kling.wire import create_body
+
+_SURELY_OURS = frozenset(
+    {1202, 1203}
+)  # no such method or model; policy refusals are told by their class
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a look, or the create that followed it, came to."""
+
+    record: Record
+    again_at: int | None = None  # ms: when the next look is due, if one is
+    trouble: errors.ProviderError | None = (
+        None  # why nothing was created, where the cause is not the request
+    )
+
+
+class Purchases:
+    """Looks and creates; the only caller of `KlingClient.create`."""
+
+    def __init__(self, ports: Ports, options: Options, journal: Journal) -> None:
+        self._ports = ports
+        self._options = options
+        self._journal = journal
+
+    async def look(self, record: Record, wish: Generation | None) -> Outcome:
+        """Ask the provider for the task; when it is readably unknown and `wish` still wants it, create it.
+
+        `wish` is None where nothing may be bought: no spec asks for it any more, or something stands in the way.
+
+        Raises:
+            ProviderError: the question was not answered readably; nothing changed.
+            CapReached: a spending cap would be passed; nothing was sent.
+            WorkspaceError: an input changed or cannot be read; nothing was sent.
+        """
+        reply = await self._ports.client.query(record.external_task_id)
+        event: Event = Absent() if reply.task is None else Seen(reply.task)
+        decision = step(
+            record, event, rules=self._options.rules, now=self._ports.now(), wanted=wish is not None
+        )
+        if decision.create and wish is not None:
+            return await self._create(decision.record, wish)
+        if decision.record != record:
+            kind = "looked" if reply.task is None else "adopted"
+            self._journal.commit(decision.record, kind=kind, request_id=reply.request_id)
+        return Outcome(decision.record, decision.again_at)
+
+    async def _create(self, intent: Record, wish: Generation) -> Outcome:
+        body = await self._body(wish, intent.external_task_id)
+        self._journal.intend(intent)
+        trouble: errors.ProviderError | None = None
+        try:
+            reply = await self._ports.client.create(body)
+        except errors.ProviderError as error:
+            trouble = error
+            event, request_id = _event(error), error.request_id
+        else:
+            event, request_id = _answer(reply.task), reply.request_id
+        decision = step(intent, event, rules=self._options.rules, now=self._ports.now())
+        self._journal.commit(
+            decision.record, kind=type(event).__name__.lower(), request_id=request_id
+        )
+        return Outcome(decision.record, decision.again_at, trouble)
+
+    async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
+        image: bytes | str = wish.image.url
+        if wish.image.path:
+            image = await asyncio.to_thread(
+                _read_unchanged, self._ports, wish.image.path, wish.image.sha256
+            )
+        video = wish.video.url
+        if wish.video.path:
+            if self._ports.hosting is None:
+                raise WorkspaceError(
+                    f"`{wish.video.path}` is a local file, and there is no media store to host it"
+                )
+            video = await self._ports.hosting.publish(
+                wish.video.sha256, self._ports.root / wish.video.path
+            )
+        return create_body(
+            wish.request,
+            external_task_id=external_task_id,
+            image=image,
+            video_url=video,
+            callback_url=wish.callback_url,
+        )
+
+
+def _answer(task: Task | None) -> Event:
+    return Ambiguous("the create was answered without a task") if task is None else Seen(task)
+
+
+def _event(error: errors.ProviderError) -> Event:
+    """Sort a failed create by one question: whether the server could have acted."""
+    match error:
+        case errors.RequestRefused():
+            sure = error.policy or error.code in _SURELY_OURS
+            return Refused(error.message, surely_ours=sure)
+        case (
+            errors.SlotsExhausted() | errors.SlowDown() | errors.AccountTrouble() | errors.NotSent()
+        ):
+            return Held(error.message)
+        case _:
+            return Ambiguous(error.message)
+
+
+def _read_unchanged(ports: Ports, path: str, sha256: str) -> bytes:
+    """Return a local input's bytes, which must still be those that the identity was computed from."""
+    try:
+        data = (ports.root / path).read_bytes()
+    except OSError as error:
+        raise WorkspaceError(
+            f"`{path}` cannot be read: {error.strerror}", hint="Restore the file and run again."
+        ) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WorkspaceError(
+            f"`{path}` changed while it was being submitted; nothing was sent", hint="Run again."
+        )
+    return data

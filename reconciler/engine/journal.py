@@ -1,0 +1,89 @@
+"""The records under work, and their only way to disk: every change is guarded and leaves a line of history.
+
+The journal mirrors the store, which one process writes; what it holds in memory is what is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from reconciler.core.schedule import SECOND
+from reconciler.core.states import Record, Status
+from reconciler.engine.ports import Options, Ports
+from reconciler.store.repository import Change, HistoryEntry
+
+
+class Journal:
+    """The latest attempt of every generation that is known."""
+
+    def __init__(self, ports: Ports, options: Options, records: Mapping[str, Record]) -> None:
+        self._ports = ports
+        self._options = options
+        self._stored: dict[str, Status] = {
+            record.external_task_id: record.status for record in records.values()
+        }
+        self._latest: dict[str, Record] = dict(records)
+
+    def get(self, base_id: str) -> Record | None:
+        """Return the latest attempt at a generation, or None when nothing was ever sent."""
+        return self._latest.get(base_id)
+
+    def records(self) -> Mapping[str, Record]:
+        """Return the latest attempts by base id."""
+        return self._latest
+
+    def commit(
+        self, record: Record, *, kind: str, detail: str = "", request_id: str = ""
+    ) -> Record:
+        """Write one changed record; see `commit_all`."""
+        self.commit_all([(record, kind, detail, request_id)])
+        return record
+
+    def commit_all(self, changes: Iterable[tuple[Record, str, str, str]]) -> None:
+        """Write changed records in one transaction; those that did not change are left alone.
+
+        Raises:
+            StaleRecord: something else wrote the state.
+        """
+        changed = [change for change in changes if self._differs(change[0])]
+        if changed:
+            self._ports.repository.save([self._change(*change) for change in changed])
+        for record, *_ in changed:
+            self._remember(record)
+
+    def intend(self, record: Record) -> None:
+        """Put the intent to create on disk, checking the caps in the same transaction (rules 2 and 9).
+
+        Raises:
+            CapReached: a cap would be passed; nothing was written.
+        """
+        change = self._change(record, "intent", f"create number {record.creates}", "")
+        today = datetime.fromtimestamp(self._ports.now() / SECOND, UTC).replace(
+            hour=0, minute=0, second=0, microsecond=0
+        )
+        self._ports.repository.record_intent(
+            change,
+            caps=self._options.caps,
+            run_id=self._options.run_id,
+            day_start=int(today.timestamp()) * SECOND,
+        )
+        self._remember(record)
+
+    def _differs(self, record: Record) -> bool:
+        return (
+            record.external_task_id not in self._stored
+            or self._latest.get(record.base_id) != record
+        )
+
+    def _change(self, record: Record, kind: str, detail: str, request_id: str) -> Change:
+        said = f"{record.status}: {detail or record.reason}".removesuffix(": ")
+        entry = HistoryEntry(record.external_task_id, self._ports.now(), kind, said, request_id)
+        return Change(record, self._stored.get(record.external_task_id), (entry,))
+
+    def _remember(self, record: Record) -> None:
+        before = self._latest.get(record.base_id)
+        self._stored[record.external_task_id] = record.status
+        self._latest[record.base_id] = record
+        if before is None or (before.status, before.reason) != (record.status, record.reason):
+            self._ports.report.changed(record)

@@ -1,0 +1,78 @@
+"""Asking how the tasks in flight are doing: one by one when they are few, by pages of the list when they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core.schedule import pages_to_read
+from reconciler.core.states import Record, Task
+from reconciler.core.transitions import Absent, Event, Seen, step
+from reconciler.engine.journal import Journal
+from reconciler.engine.ports import Options, Ports
+
+PAGE_SIZE = 500  # the longest page (documented)
+_STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round found out, by external task id."""
+
+    events: dict[str, tuple[Event, str]] = field(default_factory=dict)  # event, request id
+
+
+class Poller:
+    """Observes tasks in flight; it can fail nothing: whatever stays unseen is asked for in a later round (rule 5)."""
+
+    def __init__(self, ports: Ports, options: Options, journal: Journal) -> None:
+        self._ports = ports
+        self._options = options
+        self._journal = journal
+
+    async def observe(self, flying: Mapping[str, Record]) -> None:
+        """Ask once for every record (by base id) and write down what changed, in one transaction.
+
+        Raises:
+            ProviderError: no answer could be read; what was read before it is written down.
+        """
+        found = _Round()
+        try:
+            await self._ask(flying.values(), found)
+        finally:
+            self._write(flying, found)
+
+    async def _ask(self, records: Iterable[Record], found: _Round) -> None:
+        waiting = {record.external_task_id: record for record in records}
+        pages = pages_to_read(len(waiting))
+        by_task = {record.task_id: name for name, record in waiting.items() if record.task_id}
+        for number in range(1, pages + 1):
+            tasks = await self._ports.client.page(number, PAGE_SIZE)
+            for task in tasks:
+                name = by_task.get(task.task_id) or _named(task, waiting)
+                if name and waiting.pop(name, None):
+                    found.events[name] = (Seen(task), "")
+            if not waiting or len(tasks) < PAGE_SIZE:
+                break
+        few = list(waiting.values())[:_STRAGGLERS] if pages else list(waiting.values())
+        for record in few:
+            reply = await self._ports.client.query(record.task_id or record.external_task_id)
+            event: Event = Absent() if reply.task is None else Seen(reply.task)
+            found.events[record.external_task_id] = (event, reply.request_id)
+
+    def _write(self, flying: Mapping[str, Record], found: _Round) -> None:
+        now = self._ports.now()
+        changes = []
+        for record in flying.values():
+            if record.external_task_id in found.events:
+                event, request_id = found.events[record.external_task_id]
+                decision = step(record, event, rules=self._options.rules, now=now)
+                if decision.record != record:
+                    changes.append((decision.record, "observed", "", request_id))
+        self._journal.commit_all(changes)
+
+
+def _named(task: Task, waiting: Mapping[str, Record]) -> str | None:
+    """A task that the list names by our id, where its task id is not known to us."""
+    name = task.external_task_id
+    return name if name in waiting and waiting[name].task_id is None else None

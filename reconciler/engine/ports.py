@@ -1,0 +1,102 @@
+"""What the engine is given: the provider, the stores, the folder, a clock and somebody to tell.
+
+Plain references, no behaviour. Real objects serve in tests too; what is replaced there is the wire below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.states import Record, Task
+from reconciler.kling.client import Reply
+from reconciler.kling.downloads import Downloader
+from reconciler.kling.errors import AccountTrouble
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Caps, Repository
+
+
+class Hosting(Protocol):
+    """A media store: makes a local file readable for the provider."""
+
+    async def publish(self, sha256: str, path: Path) -> str:
+        """Return a URL of these bytes; uploads them only when they are not there yet."""
+        ...
+
+
+class Provider(Protocol):
+    """The provider's API, as `kling.client` offers it."""
+
+    async def create(self, body: Mapping[str, object]) -> Reply:
+        """Create a task; whoever calls this may spend money, and is `engine.effects` alone."""
+        ...
+
+    async def query(self, task_or_external_id: str) -> Reply:
+        """Ask for one task."""
+        ...
+
+    async def page(self, number: int, size: int) -> tuple[Task, ...]:
+        """Read one page of the list of tasks."""
+        ...
+
+
+class Unconfigured:
+    """Stands in for the provider where no key is set and none is needed."""
+
+    async def create(self, body: Mapping[str, object]) -> Reply:
+        """Refuse."""
+        raise AccountTrouble("no key for the Kling API is set")
+
+    async def query(self, task_or_external_id: str) -> Reply:
+        """Refuse."""
+        raise AccountTrouble("no key for the Kling API is set")
+
+    async def page(self, number: int, size: int) -> tuple[Task, ...]:
+        """Refuse."""
+        raise AccountTrouble("no key for the Kling API is set")
+
+
+class Reporter(Protocol):
+    """Whoever follows the work: a terminal, a log."""
+
+    def changed(self, record: Record) -> None:
+        """A record has a new status or a new reason; it is on disk already."""
+        ...
+
+    def held(self, record: Record, reason: str) -> None:
+        """The generation stays where it is for this run, for this reason."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Something that concerns no single generation, said once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to work; plain values out of the settings."""
+
+    run_id: str
+    rules: Rules = field(default_factory=Rules)
+    caps: Caps = field(default_factory=Caps)
+    max_concurrency: int | None = None  # None: learn it
+    downloads: int = 4  # at a time
+    patience: int = 300 * SECOND  # ms without any readable answer before `apply` gives up
+    first_patience: int = 20 * SECOND  # the same before the first answer of a run
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world, as the engine sees it."""
+
+    root: Path
+    client: Provider
+    downloader: Downloader
+    repository: Repository
+    objects: ObjectStore
+    report: Reporter
+    now: Callable[[], int]  # ms since the epoch
+    hosting: Hosting | None = None

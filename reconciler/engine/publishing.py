@@ -1,0 +1,72 @@
+"""Putting saved results beside their specs (rules 7 and 8).
+
+Nothing that was bought is lost by publishing: bytes that are replaced go to the object store first, and a file
+that is not ours is never touched.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.diff import Output, Standing
+from reconciler.core.specs import Generation
+from reconciler.core.states import Record, Result
+from reconciler.engine.ports import Ports
+from reconciler.engine.survey import Surveyor
+from reconciler.store.repository import Publication
+from reconciler.workspace.outputs import OutputTaken, publish, signature
+
+
+class Publisher:
+    """Makes the folder show what the store holds."""
+
+    def __init__(self, ports: Ports, surveyor: Surveyor) -> None:
+        self._ports = ports
+        self._surveyor = surveyor
+
+    def publish(self, wish: Generation, record: Record) -> bool:
+        """Publish a complete record's results where this generation wants them.
+
+        Returns False when the bytes are nowhere on this disk, so that they have to be fetched again.
+
+        Raises:
+            OutputTaken: a file that is not ours stands there.
+            WorkspaceError: the folder cannot be written.
+        """
+        results = {result.role: result for result in record.results}
+        published = []
+        for output in self._surveyor.outputs(wish, record):
+            if output.standing is not Standing.OURS and not self._land(
+                output, results[output.role]
+            ):
+                return False
+            published.append(self._publication(output, results[output.role], record))
+        self._ports.repository.publish([row for row in published if row is not None])
+        return True
+
+    def _land(self, output: Output, result: Result) -> bool:
+        if output.standing is Standing.TAKEN:
+            raise OutputTaken(
+                f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
+            )
+        source = self._surveyor.find(result)
+        if source is None:
+            return False
+        target = self._ports.root / output.path
+        if output.standing is Standing.OTHER:
+            self._keep(output.path)
+        publish(source, target, replace=output.standing is Standing.OTHER)
+        return True
+
+    def _keep(self, path: str) -> None:
+        """Bring the bytes that are about to be replaced into the object store, if they are not there."""
+        sha256 = self._surveyor.digest(path)
+        if not self._ports.objects.has(sha256):
+            self._ports.objects.ingest(self._ports.root / path, sha256)
+
+    def _publication(self, output: Output, result: Result, record: Record) -> Publication | None:
+        found = signature(self._ports.root / output.path)
+        if found is None:
+            return None
+        name = record.external_task_id
+        return Publication(
+            output.path, name, output.role, result.sha256, found.size, found.mtime_ns, found.inode
+        )

@@ -1,0 +1,84 @@
+"""What the receipts remember: the knowledge that survives the loss of the state folder. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.identity import canonical_generation, compute_external_task_id, split_attempt
+from reconciler.core.motion_control import KIND
+from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.specs import MOST_TAKES
+from reconciler.core.states import Record, Result
+from reconciler.workspace.receipts import ReceiptError, read_receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Everything that the folder's receipts say."""
+
+    records: dict[str, Record] = field(default_factory=dict)  # base id -> its latest attempt
+    paths: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # sha256 -> where it was published
+    unreadable: dict[str, str] = field(default_factory=dict)  # receipt -> why
+
+
+def recall(root: Path, receipts: Iterable[str]) -> Recalled:
+    """Read these receipts; one that cannot be read hides what it says, and is reported, never skipped silently."""
+    recalled = Recalled()
+    for name in receipts:
+        try:
+            entries = read_receipt(root / name, name)
+        except ReceiptError as error:
+            recalled.unreadable[name] = error.message
+            continue
+        for entry in entries:
+            _take_in(recalled, entry, PurePosixPath(name))
+    return recalled
+
+
+def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) -> None:
+    record = to_record(entry, receipt)
+    known = recalled.records.get(record.base_id)
+    if known is None or known.attempt < record.attempt:
+        recalled.records[record.base_id] = record
+    for output in entry.outputs:
+        path = str(receipt.parent / output.path)
+        places = recalled.paths.get(output.sha256, ())
+        if path not in places:
+            recalled.paths[output.sha256] = (*places, path)
+
+
+def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
+    """Return the record that a receipt's entry stands for."""
+    base_id, attempt = split_attempt(entry.external_task_id)
+    return Record(
+        external_task_id=entry.external_task_id,
+        base_id=base_id,
+        attempt=attempt,
+        status=entry.status,
+        request=_canonical(entry, base_id),
+        spec=str(receipt.with_name(receipt.name.removesuffix(".receipt.json"))),
+        label=entry.label,
+        task_id=entry.task_id or None,
+        reason="" if entry.outputs else "as the receipt says",
+        estimated_units=entry.units or Decimal(0),
+        units=entry.units,
+        created_at=entry.created_at,
+        finished_at=entry.finished_at,
+        results=tuple(Result(o.role, o.sha256, o.size, o.duration) for o in entry.outputs),
+    )
+
+
+def _canonical(entry: ReceiptEntry, base_id: str) -> str:
+    """Return the generation's canonical JSON: a receipt names no take, the id tells which one it was."""
+    for take in range(1, MOST_TAKES + 1):
+        canonical = canonical_generation(KIND, entry.request, take)
+        if compute_external_task_id(canonical) == base_id:
+            return canonical
+    return canonical_generation(
+        KIND, entry.request, 1
+    )  # an id of the user's own names one generation

@@ -1,0 +1,86 @@
+"""Keeping each spec's receipt in step with what was bought for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
+from reconciler.core.specs import Generation, output_path, receipt_path
+from reconciler.core.states import Record, Status
+from reconciler.engine.journal import Journal
+from reconciler.workspace.outputs import signature
+from reconciler.workspace.receipts import read_receipt, render_receipt, write_receipt
+
+_LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})  # the provider's part is over
+
+
+class Receipts:
+    """Writes receipts out of the journal."""
+
+    def __init__(self, root: Path, journal: Journal, wishes: Iterable[Generation]) -> None:
+        self._root = root
+        self._journal = journal
+        self._declared: dict[str, list[Generation]] = {}
+        for wish in wishes:
+            self._declared.setdefault(wish.spec, []).append(wish)
+        self._bought_for: dict[str, set[str]] = {}  # spec -> base ids
+        for record in journal.records().values():
+            self._bought_for.setdefault(record.spec, set()).add(record.base_id)
+
+    def write(self, spec: str) -> bool:
+        """Write a spec's receipt where its current generations changed; return whether a byte was written.
+
+        Raises:
+            ReceiptError: the existing receipt cannot be read; it is left as it is.
+            WorkspaceError: the folder cannot be written.
+        """
+        wishes = self._declared.get(spec, [])
+        wanted = {wish.external_task_id for wish in wishes}
+        current = [
+            entry(record, spec, wish.label)
+            for wish in wishes
+            if (record := self._journal.get(wish.external_task_id)) and record.status in _LISTED
+        ]
+        if not current:
+            return False
+        earlier = (self._journal.get(base) for base in self._bought_for.get(spec, set()) - wanted)
+        also = [entry(r, spec, r.label) for r in earlier if r and r.status is Status.COMPLETE]
+        return self._merge(
+            receipt_path(spec), current, [replace(item, current=False) for item in also]
+        )
+
+    def _merge(
+        self, name: str, current: Sequence[ReceiptEntry], also: Sequence[ReceiptEntry]
+    ) -> bool:
+        path = self._root / name
+        existing = read_receipt(path, name) if signature(path) is not None else ()
+        entries = merge(existing, current, also)
+        return entries is not None and write_receipt(path, render_receipt(entries))
+
+
+def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
+    """Return a record as a spec's receipt lists it."""
+    outputs = tuple(
+        ReceiptOutput(
+            PurePosixPath(output_path(spec, label, result.role)).name,
+            result.role,
+            result.sha256,
+            result.size,
+            result.duration,
+        )
+        for result in record.results
+    )
+    return ReceiptEntry(
+        external_task_id=record.external_task_id,
+        task_id=record.task_id or "",
+        label=label,
+        status=record.status,
+        request=json.loads(record.request)["request"],
+        outputs=outputs,
+        units=record.units,
+        created_at=record.created_at,
+        finished_at=record.finished_at,
+    )

@@ -1,0 +1,118 @@
+"""Bringing a paid result home: fresh URLs, a resumable download, verification, the object store (rule 7)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from reconciler.core.errors import ReconcilerError, StateError
+from reconciler.core.schedule import RETENTION, URGENT_AGE
+from reconciler.core.states import Record, Result, Role, Task, TaskState
+from reconciler.core.transitions import Absent, Gone, Saved, Seen, step
+from reconciler.engine.journal import Journal
+from reconciler.engine.ports import Options, Ports
+from reconciler.kling.errors import ResultInterrupted, ResultRefused
+from reconciler.workspace.media import MediaError, verify_result
+
+
+class CannotKeep(ReconcilerError):
+    """The result cannot be written to this disk."""
+
+
+class Saver:
+    """Downloads what was paid for, a few at a time."""
+
+    def __init__(self, ports: Ports, options: Options, journal: Journal) -> None:
+        self._ports = ports
+        self._options = options
+        self._journal = journal
+        self._turn = asyncio.Semaphore(options.downloads)
+
+    async def save(self, record: Record) -> tuple[Record, int | None]:
+        """Fetch, verify and keep every result of a succeeded task; return the record and when to try again (ms).
+
+        URLs are asked for anew each time: they expire, and a query costs nothing.
+
+        Raises:
+            ProviderError: the provider or the result's host did not give the bytes; what arrived is kept for a resume.
+            MediaError: what arrived is whole by its announced length, and still no video.
+            CannotKeep: the bytes cannot be written here; the provider still has them.
+        """
+        reply = await self._ports.client.query(record.task_id or record.external_task_id)
+        if reply.task is None:
+            return self._decide(record, Absent(), reply.request_id)
+        if reply.task.state is not TaskState.SUCCEEDED or not reply.task.videos:
+            return self._without_video(record, reply.task, reply.request_id)
+        record, _ = self._decide(record, Seen(reply.task), reply.request_id)
+        self._warn_when_old(record)
+        async with self._turn:
+            try:
+                results = [await self._fetch(record, role, url) for role, url in _files(reply.task)]
+            except ResultRefused:
+                if self._overdue(record):
+                    return self._decide(
+                        record, Gone("the provider cleared the result before it was saved")
+                    )
+                raise
+        return self._decide(record, Saved(tuple(results)))
+
+    async def _fetch(self, record: Record, role: Role, url: str) -> Result:
+        objects = self._ports.objects
+        partial = objects.partial(f"{record.external_task_id}.{role}")
+        try:
+            await self._ports.downloader.fetch(url, partial)
+            seconds = await asyncio.to_thread(verify_result, partial.path)
+            sha256, size = await asyncio.to_thread(objects.adopt, partial)
+        except MediaError:
+            partial.discard()
+            raise
+        except (OSError, StateError) as error:
+            reason = (
+                error.message
+                if isinstance(error, StateError)
+                else (error.strerror or "the disk refuses it")
+            )
+            raise CannotKeep(
+                f"bought, and its result cannot be written to disk: {reason}"
+            ) from error
+        finally:
+            partial.close()
+        return Result(role, sha256, size, seconds)
+
+    def _decide(
+        self, record: Record, event: Absent | Seen | Saved | Gone, request_id: str = ""
+    ) -> tuple[Record, int | None]:
+        decision = step(record, event, rules=self._options.rules, now=self._ports.now())
+        kind = type(event).__name__.lower()
+        self._journal.commit(decision.record, kind=kind, request_id=request_id)
+        return decision.record, decision.again_at
+
+    def _without_video(
+        self, record: Record, task: Task, request_id: str
+    ) -> tuple[Record, int | None]:
+        if self._overdue(record):
+            return self._decide(
+                record, Gone("the provider cleared the result before it was saved"), request_id
+            )
+        raise ResultInterrupted(
+            f"the provider lists no video for task {task.task_id} at the moment"
+        )
+
+    def _overdue(self, record: Record) -> bool:
+        made = record.finished_at or record.created_at
+        return made is not None and self._ports.now() - made > RETENTION
+
+    def _warn_when_old(self, record: Record) -> None:
+        made = record.finished_at or record.created_at
+        if made is not None and self._ports.now() - made > URGENT_AGE:
+            self._ports.report.say(
+                f"urgent: the result of {record.external_task_id} is cleared 30 days after it was made, which is soon"
+            )
+
+
+def _files(task: Task) -> list[tuple[Role, str]]:
+    """The files to fetch: the video, and its watermarked copy where there is one."""
+    video = task.videos[0]
+    return [
+        (Role.VIDEO, video.url),
+        *([(Role.WATERMARK, video.watermark_url)] if video.watermark_url else []),
+    ]

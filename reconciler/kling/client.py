@@ -1,0 +1,246 @@
+"""The API's client: four questions, each answered by a value or by one error for each kind of reaction.
+
+It tries nothing twice but a request that the server refused for its token's dates, decides nothing, and stores
+nothing. What a create may have bought is told apart from what it surely has not: see `KlingClient.create`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import httpx
+
+from reconciler.kling import wire
+from reconciler.kling.auth import KlingAuth
+from reconciler.kling.errors import (
+    CLOCK_CODES,
+    AccountTrouble,
+    NotSent,
+    OutcomeUnknown,
+    ProviderError,
+    RequestRefused,
+    TryLater,
+    Unreadable,
+    reaction,
+)
+from reconciler.kling.reach import (
+    api_base,
+    environment_proxies,
+    is_loopback,
+    read_bounded,
+    user_agent,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from reconciler.core.states import Task
+    from reconciler.kling.auth import Credentials
+
+TASKS: Final = "/v1/videos/motion-control"
+COSTS: Final = "/account/costs"
+SLOWEST_UPLINK: Final = 128 * 1024  # bytes/s: a create may hold 13 MB of Base64
+UNKNOWN_CODES: Final = frozenset({1201, 1203})
+"""What a query by an id that nobody used is answered, when it is not an empty success (U)."""
+
+_NEVER_LEFT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""Raised by httpx only before the first byte of a request is written; every other failure may come after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the provider answered to one question."""
+
+    task: Task | None  # None: readably unknown
+    request_id: str
+
+
+class KlingClient:
+    """Speaks to one account at one host.
+
+    `base_url` is https, or plain http on loopback (else SettingsError); `timeout` bounds a whole request in
+    seconds, waiting for a connection not counted, a second more for every `SLOWEST_UPLINK` bytes sent;
+    `connections` bounds the requests under way; `now` returns seconds since the epoch.
+
+    Proxies of the environment are used for https, where they see a tunnel, and never for loopback, where they
+    would see the key.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        credentials: Credentials,
+        timeout: float = 30.0,
+        connections: int = 8,
+        now: Callable[[], float] = time.time,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._base = api_base(base_url)
+        self._auth = KlingAuth(credentials, base=self._base, now=now)
+        self._timeout = timeout
+        # httpcore's pool is quadratic in waiting requests: they wait here instead.
+        self._turns = asyncio.Semaphore(connections)
+        with environment_proxies():
+            self._http = httpx.AsyncClient(
+                headers={"User-Agent": user_agent(), "Accept": "application/json"},
+                auth=self._auth,
+                follow_redirects=False,
+                trust_env=not is_loopback(self._base.host),
+                limits=httpx.Limits(max_connections=connections, keepalive_expiry=5.0),
+                transport=transport,
+            )
+
+    @property
+    def base_url(self) -> str:
+        """The API's base, without a final slash."""
+        return str(self._base).rstrip("/")
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which the provider's clock is ahead of ours, as far as its answers showed."""
+        return self._auth.skew
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def create(self, body: Mapping[str, object]) -> Reply:
+        """Ask for a task; returns it as accepted.
+
+        Raises NotSent when surely nothing reached the server, OutcomeUnknown whenever the task may exist, and
+        the other kinds of ProviderError when the provider readably refused and created nothing.
+        """
+        request = self._http.build_request(
+            "POST",
+            self.base_url + TASKS,
+            content=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json; charset=utf-8"},
+        )
+        envelope = await self._ask(request)
+        try:
+            task = wire.parse_task(envelope.data)
+        except Unreadable as unnamed:
+            raise OutcomeUnknown(
+                "The provider accepted the task but did not name it.",
+                request_id=envelope.request_id,
+            ) from unnamed
+        sent = str(body.get("external_task_id", ""))
+        if sent and task.external_task_id not in ("", sent):
+            raise OutcomeUnknown(
+                "The provider's answer is about another task than the one sent.",
+                request_id=envelope.request_id,
+            )
+        return Reply(task, envelope.request_id)
+
+    async def query(self, task_or_external_id: str) -> Reply:
+        """Ask for one task by either of its ids; the reply's task is None when the provider readably knows none.
+
+        Raises TryLater (or its kind Unreadable, also for an answer about another task) when nothing was said.
+        """
+        if not task_or_external_id:
+            raise RequestRefused("An empty id names no task.")
+        try:
+            envelope = await self._get(f"{TASKS}/{_segment(task_or_external_id)}")
+        except RequestRefused as refused:
+            if refused.code in UNKNOWN_CODES:
+                return Reply(None, refused.request_id)
+            raise
+        return Reply(wire.find_task(envelope.data, task_or_external_id), envelope.request_id)
+
+    async def page(self, number: int, size: int) -> tuple[Task, ...]:
+        """Return a page of the account's tasks, `number` from 1 to 1000, `size` from 1 to 500 (D); no order (U)."""
+        return wire.parse_tasks((await self._get(TASKS, pageNum=number, pageSize=size)).data)
+
+    async def costs(
+        self, *, start_ms: int, end_ms: int, pack: str | None = None
+    ) -> tuple[wire.ResourcePack, ...]:
+        """Return the account's packs; the provider allows one call a second (D), which the caller keeps to."""
+        named = {} if pack is None else {"resource_pack_name": pack}
+        envelope = await self._get(COSTS, start_time=start_ms, end_time=end_ms, **named)
+        inner = wire.parse_verdict(envelope)
+        if kind := reaction(200, inner.code, create=False):
+            raise _refusal(kind, 200, inner)
+        return wire.parse_packs(envelope.data)
+
+    async def _get(self, path: str, **params: str | int) -> wire.Envelope:
+        return await self._ask(
+            self._http.build_request("GET", self.base_url + path, params=params or None)
+        )
+
+    async def _ask(self, request: httpx.Request) -> wire.Envelope:
+        """Return the envelope of a success; raises the reaction to anything else."""
+        status, envelope = await self._exchange(request)
+        code = envelope.code if envelope else None
+        create = request.method == "POST"
+        kind = reaction(status, code, create=create)
+        if kind is AccountTrouble and code in CLOCK_CODES and self._auth.renew():
+            # Safe for a create too: the server refused the token before it read the request.
+            status, envelope = await self._exchange(request)
+            kind = reaction(status, envelope.code if envelope else None, create=create)
+        if kind is None and envelope is not None:
+            return envelope
+        raise _refusal(kind or Unreadable, status, envelope)
+
+    async def _exchange(self, request: httpx.Request) -> tuple[int, wire.Envelope | None]:
+        """Return the answer's HTTP status and its envelope, None when it has none that can be read."""
+        seconds = self._timeout + len(request.content) / SLOWEST_UPLINK
+        request.extensions["timeout"] = httpx.Timeout(seconds, connect=self._timeout / 3).as_dict()
+        async with self._turns:
+            try:
+                async with asyncio.timeout(seconds):
+                    response = await self._http.send(request, stream=True)
+                    try:
+                        body = self._auth.redact(await read_bounded(response))
+                    finally:
+                        await response.aclose()
+            except ProviderError:
+                raise
+            except Exception as failure:  # noqa: BLE001 - whatever it was, a create may have been acted on
+                # Without its cause: a frame that was writing headers holds the token in its variables.
+                raise _lost(failure, create=request.method == "POST") from None
+        try:
+            return response.status_code, wire.parse_envelope(body)
+        except Unreadable:
+            return response.status_code, None
+
+
+def _lost(failure: Exception, *, create: bool) -> ProviderError:
+    """Return the reaction to a request that got no whole answer; what counts is whether the server could have acted."""
+    late = isinstance(failure, TimeoutError | httpx.TimeoutException)
+    why = "time ran out" if late else str(failure) or type(failure).__name__
+    if isinstance(failure, _NEVER_LEFT):
+        return NotSent(f"The API could not be reached: {why}")
+    if create:
+        return OutcomeUnknown(f"The task was sent, but its answer was lost: {why}")
+    return TryLater(f"The API gave no whole answer: {why}")
+
+
+def _refusal(
+    kind: type[ProviderError], status: int, envelope: wire.Envelope | None
+) -> ProviderError:
+    if envelope is None:
+        return kind(f"The API gave HTTP {status} and nothing that can be read.", http_status=status)
+    return kind(
+        f"The provider answered {envelope.code}: {envelope.message or 'no reason given'}",
+        code=envelope.code,
+        http_status=status,
+        request_id=envelope.request_id,
+    )
+
+
+def _segment(name: str) -> str:
+    """Return an id as one segment of a path; an id of dots would otherwise climb out of it."""
+    quoted = quote(name, safe="", errors="replace")
+    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")

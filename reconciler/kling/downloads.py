@@ -1,0 +1,238 @@
+"""Results fetched from the hosts that hold them, which are not the API's: no key is known here, so none can leak.
+
+One fetch is one answer saved: it resumes what is already there, verifies the announced length, and leaves what it
+got to the sink when it breaks off. Whether the bytes are a video is for others to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import httpx
+
+from reconciler.kling.errors import ResultInterrupted, ResultRefused, ResultUnsafe
+from reconciler.kling.reach import environment_proxies, is_loopback, may_visit, user_agent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CHUNK: Final = 512 * 1024  # bytes
+MAX_HOPS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PASSING: Final = frozenset({408, 425, 429})
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+
+
+class Sink(Protocol):
+    """A partial file, which outlives the fetches that fill it."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes already there."""
+
+    @property
+    def validator(self) -> str:
+        """The strong ETag of the bytes already there, "" when unknown."""
+
+    def restart(self, validator: str) -> None:
+        """Truncate to nothing; what is written from now on belongs to this ETag."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A whole result is in the sink."""
+
+    size: int  # bytes
+    validator: str  # its strong ETag, "" when it has none
+
+
+class Downloader:
+    """Fetches results; holds no key. Safe for several fetches at a time, each with a sink of its own.
+
+    `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result.
+    """
+
+    def __init__(
+        self, *, timeout: float = 30.0, max_bytes: int = 2 * 1024**3, max_seconds: float = 3600.0
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
+        with environment_proxies():
+            self._http = httpx.AsyncClient(
+                headers={
+                    "User-Agent": user_agent(),
+                    "Accept": "*/*",
+                    "Accept-Encoding": "identity",
+                },
+                follow_redirects=False,
+                timeout=timeout,
+                # Plain http is for loopback alone, which no proxy of the environment can reach.
+                mounts={"http://": None},
+            )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def fetch(self, url: str, sink: Sink) -> Downloaded:
+        """Fetch a result, going on from the sink's offset when its ETag still holds.
+
+        Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on,
+        ResultUnsafe when none should. An error that the sink raises passes through as it is.
+        """
+        try:
+            async with asyncio.timeout(self._max_seconds) as limit:
+                if not await self._attempt(url, sink):
+                    # The partial file and the answer did not fit together: once more, from nothing.
+                    sink.restart("")
+                    if not await self._attempt(url, sink):
+                        raise ResultInterrupted(
+                            "The result's host answers with a part nobody asked for."
+                        )
+        except TimeoutError:
+            if limit.expired():
+                raise ResultInterrupted("The download took too long.") from None
+            raise
+        return Downloaded(sink.offset, sink.validator)
+
+    async def _attempt(self, url: str, sink: Sink) -> bool:
+        """Return whether the sink now holds the whole result; False asks for a fresh start."""
+        async with self._open(url, _resuming(sink)) as response:
+            if response.status_code == 206:
+                if not _continues(response, sink):
+                    return False
+            elif response.status_code == 200:
+                sink.restart(_strong(response))
+            elif response.status_code == 416 and sink.offset:
+                return False
+            else:
+                raise _refusal(response.status_code)
+            await self._pour(response, sink)
+        return True
+
+    async def _pour(self, response: httpx.Response, sink: Sink) -> None:
+        total = _total(response)
+        if total is not None and total > self._max_bytes:
+            raise ResultUnsafe(f"The result is announced as {total} bytes, more than are accepted.")
+        async for chunk in _chunks(response):
+            if sink.offset + len(chunk) > self._max_bytes:
+                raise ResultUnsafe("The result is larger than is accepted.")
+            sink.write(chunk)
+        if total is not None and sink.offset != total:
+            raise ResultInterrupted(f"{sink.offset} of {total} bytes arrived.")
+
+    @asynccontextmanager
+    async def _open(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """Give the answer at the end of the redirects, its body unread."""
+        target = _safe(url)
+        for _ in range(MAX_HOPS + 1):
+            response = await self._send(target, headers)
+            try:
+                if response.status_code not in _REDIRECTS:
+                    yield response
+                    return
+                target = _next_hop(target, response)
+            finally:
+                await response.aclose()
+        raise ResultUnsafe("The result's URL redirects without end.")
+
+    async def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
+        request = self._http.build_request("GET", url, headers=headers)
+        try:
+            return await self._http.send(request, stream=True)
+        except (httpx.HTTPError, OSError) as failure:
+            raise _broken(failure) from failure
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Give the body in pieces of about `CHUNK`, and what had arrived when it breaks off.
+
+    Raises ResultInterrupted for the network's failures alone, never for the sink's.
+    """
+    gathered = bytearray()
+    pieces = response.aiter_raw()
+    failure: Exception | None = None
+    while failure is None:
+        try:
+            gathered += await anext(pieces)
+        except StopAsyncIteration:
+            break
+        except (httpx.HTTPError, OSError) as broken:
+            failure = broken
+        if len(gathered) >= CHUNK:
+            yield bytes(gathered)
+            gathered.clear()
+    if gathered:
+        yield bytes(gathered)
+    if failure is not None:
+        raise _broken(failure) from failure
+
+
+def _resuming(sink: Sink) -> dict[str, str]:
+    """Return the headers that ask for the rest; without a strong validator the halves might not fit together."""
+    if not sink.offset or not sink.validator:
+        return {}
+    return {"Range": f"bytes={sink.offset}-", "If-Range": sink.validator}
+
+
+def _continues(response: httpx.Response, sink: Sink) -> bool:
+    """Return whether a 206 begins where the sink ends and belongs to the same bytes."""
+    begins = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    same = bool(sink.validator) and _strong(response) == sink.validator
+    return begins is not None and int(begins[1]) == sink.offset and same
+
+
+def _total(response: httpx.Response) -> int | None:
+    """Return the size of the whole result as announced, None when it is not."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise ResultInterrupted("The result came encoded, although it was asked for as it is.")
+    if response.status_code == 206:
+        announced = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        return int(announced[3]) if announced and announced[3] != "*" else None
+    length = response.headers.get("Content-Length", "")
+    return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+
+
+def _strong(response: httpx.Response) -> str:
+    """Return the ETag when it vouches for every byte, else ""."""
+    etag: str = response.headers.get("ETag", "")
+    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
+
+
+def _safe(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        raise ResultUnsafe("The result's URL is not a URL.") from None
+    if not may_visit(parsed):
+        raise ResultUnsafe(f"The result's URL is not https: {parsed.scheme}://{parsed.host}")
+    return parsed
+
+
+def _next_hop(here: httpx.URL, response: httpx.Response) -> httpx.URL:
+    """Return where a redirect leads; one from outside may not lead to a service of this machine."""
+    try:
+        target = _safe(str(here.join(response.headers.get("Location", ""))))
+    except (httpx.InvalidURL, ValueError):
+        raise ResultUnsafe("The result's URL redirects to no URL.") from None
+    if is_loopback(target.host) and not is_loopback(here.host):
+        raise ResultUnsafe("The result's URL redirects to this machine.")
+    return target
+
+
+def _refusal(status: int) -> ResultRefused | ResultInterrupted:
+    """Any lasting 4xx is the URL's fault: hosts answer an expired signature with 400, 401, 403, 404 or 410."""
+    if 400 <= status < 500 and status not in _PASSING:
+        return ResultRefused(status)
+    return ResultInterrupted(f"The result's host answered HTTP {status}.", http_status=status)
+
+
+def _broken(failure: Exception) -> ResultInterrupted:
+    return ResultInterrupted(f"The download broke off: {str(failure) or type(failure).__name__}")

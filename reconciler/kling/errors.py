@@ -1,0 +1,169 @@
+"""What the provider can do to a request, one class for each kind of reaction, and the map from its answers to them.
+
+::
+
+    ProviderError
+    ├── RequestRefused        the request is wrong or against a policy: fix it (1200-1203, 1300, 1301)
+    │   └── UnlistedRefusal   a readable refusal whose code is in no table
+    ├── SlotsExhausted        every slot of the account is taken: wait for one (1303)
+    ├── SlowDown              too many requests (1302)
+    ├── AccountTrouble        key, balance, rights, address: nothing works until somebody acts (1000-1004, 1100-1103, 1304)
+    ├── TryLater              the provider is unwell and nothing was decided (5xx on a read)
+    │   ├── NotSent           surely no byte of the request reached the server
+    │   └── Unreadable        an answer to a read that is not in the provider's format
+    ├── OutcomeUnknown        a create that the provider may or may not have acted on: ask before anything else
+    ├── ResultRefused         the result's URL is refused: refresh it by a query, or the file is gone
+    ├── ResultInterrupted     the download broke off: go on from where it stopped
+    └── ResultUnsafe          the result lies where it may not be fetched from, or is too large
+
+Not here: what to do about them, which `core.transitions` decides.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from reconciler.core.errors import ReconcilerError
+
+
+class ProviderError(ReconcilerError):
+    """The provider did not do what it was asked."""
+
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str = "",
+        code: int | None = None,
+        http_status: int | None = None,
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint or _REMEDIES.get(code or 0, "") or self.advice)
+        self.code = code
+        self.http_status = http_status
+        self.request_id = request_id
+
+
+class RequestRefused(ProviderError):
+    """The provider refuses this request; nothing was created."""
+
+    advice = "Change the spec: the provider's sentence says what it objects to."
+
+    @property
+    def policy(self) -> bool:
+        """Whether a policy refused it, and not a wrong field (1300, 1301; D)."""
+        return self.code in (1300, 1301)
+
+
+class UnlistedRefusal(RequestRefused):
+    """The provider refuses this request with a code that is in no table."""
+
+    advice = "The code is not documented; the provider's support can say what it means, given the request id."
+
+
+class SlotsExhausted(ProviderError):
+    """Every slot of the account's resource pack is taken; nothing was created."""
+
+    advice = "It goes on by itself when a running task ends."
+
+
+class SlowDown(ProviderError):
+    """The provider asks for fewer requests."""
+
+    advice = "It goes on by itself, more slowly."
+
+
+class AccountTrouble(ProviderError):
+    """The account or its key cannot be used."""
+
+    advice = "Look at the account in the provider's console."
+
+
+class TryLater(ProviderError):
+    """The provider cannot answer at the moment."""
+
+    advice = "It is asked again by itself."
+
+
+class NotSent(TryLater):
+    """The API could not be reached; nothing was sent."""
+
+    advice = "Check the network, the proxy settings and KLING_BASE_URL."
+
+
+class Unreadable(TryLater):
+    """The answer is not in the provider's format."""
+
+
+class OutcomeUnknown(ProviderError):
+    """Whether the provider accepted the task is not known."""
+
+    advice = "It is looked for by its id before anything is sent again."
+
+
+class ResultRefused(ProviderError):
+    """The result's URL is refused: it has expired, or the file is gone."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"The result's host answered HTTP {status}.", http_status=status)
+        self.status = status
+
+
+class ResultInterrupted(ProviderError):
+    """The download broke off."""
+
+
+class ResultUnsafe(ProviderError):
+    """The result may not be fetched."""
+
+
+CLOCK_CODES: Final = frozenset({1003, 1004})
+"""The token is not valid yet, or has expired: signing again by the server's clock may cure it (D)."""
+
+REACTIONS: Final[dict[int, type[ProviderError]]] = {
+    **dict.fromkeys((1000, 1001, 1002, *CLOCK_CODES), AccountTrouble),
+    **dict.fromkeys((1100, 1101, 1102, 1103, 1304), AccountTrouble),
+    **dict.fromkeys((1200, 1201, 1202, 1203, 1300, 1301), RequestRefused),
+    1302: SlowDown,
+    1303: SlotsExhausted,
+    **dict.fromkeys((5000, 5001, 5002), TryLater),
+}
+"""The provider's error table (D). On a create, 5000-5002 leave the outcome unknown instead."""
+
+_REMEDIES: Final = {
+    **dict.fromkeys((1000, 1001, 1002), "Check the access key and the secret key, or the API key."),
+    **dict.fromkeys(
+        CLOCK_CODES, "Set this machine's clock; signing again by the server's did not help."
+    ),
+    1101: "The account is in arrears: top it up.",
+    1102: "The resource pack is used up or has expired: buy another.",
+    1103: "The account has no right to this API or model: ask for it in the provider's console.",
+    1304: "This machine's address is not on the account's white list.",
+}
+_BY_STATUS: Final[dict[int, type[ProviderError]]] = {401: AccountTrouble, 429: SlowDown}
+
+
+def reaction(http_status: int, code: int | None, *, create: bool) -> type[ProviderError] | None:
+    """Return the class to raise for an answer, None for a success; `code` is None when there is no envelope.
+
+    A create is refused only by an envelope of the provider's own with a status below 500. A bare 429 is no
+    exception: what stands in front of the API may have passed the request on before it lost patience, so the
+    task may exist. An unlisted code means what its HTTP status says where that is plain (401, 429).
+    """
+    if http_status >= 500 or http_status == 408 or _is_internal(code):
+        return OutcomeUnknown if create else TryLater
+    contradictory = 300 <= http_status < 400 or (code == 0 and not 200 <= http_status < 300)
+    if code is None or contradictory:
+        if create:
+            return OutcomeUnknown
+        return SlowDown if http_status == 429 else Unreadable
+    if code == 0:
+        return None
+    return REACTIONS.get(code) or _BY_STATUS.get(http_status, UnlistedRefusal)
+
+
+def _is_internal(code: int | None) -> bool:
+    """Whether the code says that the server, or a gateway that numbers as HTTP does, broke down."""
+    return code is not None and (5000 <= code < 6000 or 500 <= code < 600)

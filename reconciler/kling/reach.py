@@ -1,0 +1,85 @@
+"""Where HTTP may go and how much may come back: the rules that the clients of this package share. No requests here."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from reconciler.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BODY: Final = 16 * 1024**2
+"""Bytes of an answer that are read, decoded; a page of 500 tasks is about a megabyte."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether the host is this machine by its very spelling; no name is resolved but `localhost`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def may_visit(url: httpx.URL) -> bool:
+    """Return whether a request may go there: https anywhere, plain http on this machine only."""
+    if not url.host or "%" in url.host:  # httpx escapes what no host name may hold
+        return False
+    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
+
+
+def api_base(text: str) -> httpx.URL:
+    """Return the API's base without a final slash; raises SettingsError when a key may not be sent there."""
+    try:
+        url = httpx.URL(text.rstrip("/"))
+    except (httpx.InvalidURL, ValueError):
+        raise SettingsError(
+            "The API's base URL is not a URL.", hint="Set KLING_BASE_URL."
+        ) from None
+    if url.userinfo or url.query or url.fragment:
+        raise SettingsError("The API's base URL may hold a host, a port and a path, nothing else.")
+    if not may_visit(url):
+        raise SettingsError(
+            f"The API's base URL {text!r} would send the key unprotected.",
+            hint="Use https; plain http is for localhost only.",
+        )
+    return url
+
+
+@contextmanager
+def environment_proxies() -> Iterator[None]:
+    """Open a client inside; raises SettingsError when a proxy that the environment names cannot be used."""
+    try:
+        yield
+    except (ImportError, ValueError, httpx.InvalidURL) as failure:
+        raise SettingsError(
+            "A proxy that is set in the environment cannot be used.",
+            hint="Look at HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
+        ) from failure
+
+
+@cache
+def user_agent() -> str:
+    """Return how this program names itself to servers."""
+    try:
+        return f"kling-reconciler/{metadata.version('kling-reconciler')}"
+    except metadata.PackageNotFoundError:
+        return "kling-reconciler/0"
+
+
+async def read_bounded(response: httpx.Response) -> bytes:
+    """Return the body, or nothing when it is longer than `MAX_BODY`; raises what httpx raises."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return b""
+    return bytes(body)

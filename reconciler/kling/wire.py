@@ -1,0 +1,224 @@
+"""The provider's JSON, read into values and written from them: pure, and forgiving of everything but a missing id.
+
+Answers come from a network: any field may be absent, of another type or a word from next year. Each is read for
+what it can mean and otherwise counts as not said. Nothing here raises but `Unreadable`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final
+
+from reconciler.core.states import Task, TaskState, Video
+from reconciler.kling.errors import Unreadable
+
+LONGEST_TEXT: Final = 1000  # characters of a sentence meant for people
+_STATES: Final = {
+    "submitted": TaskState.SUBMITTED,
+    "processing": TaskState.PROCESSING,
+    "succeed": TaskState.SUCCEEDED,  # D
+    "succeeded": TaskState.SUCCEEDED,  # O: the newer family of the API
+    "failed": TaskState.FAILED,
+}
+_DECIMAL: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What every answer of the API is wrapped in (D); code 0 is success."""
+
+    code: int
+    message: str
+    request_id: str
+    data: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcePack:
+    """A prepaid pack of units (D); quantities in units, times in ms by the provider's clock."""
+
+    name: str
+    pack_id: str
+    kind: str  # decreasing_total or constant_period
+    status: str  # toBeOnline, online, expired or runOut
+    total: Decimal | None
+    remaining: Decimal | None
+    purchased_at: int | None
+    effective_at: int | None
+    invalid_at: int | None
+
+
+def parse_envelope(raw: bytes) -> Envelope:
+    """Return the envelope of an answer; raises Unreadable for anything that is not one, such as a proxy's page."""
+    try:
+        # float is never used: quantities keep their digits.
+        answer = json.loads(raw, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, ArithmeticError, RecursionError):
+        raise Unreadable from None
+    code = _integer(answer.get("code")) if isinstance(answer, dict) else None
+    if code is None:
+        raise Unreadable
+    return Envelope(
+        code, sentence(answer.get("message")), text(answer.get("request_id")), answer.get("data")
+    )
+
+
+def parse_task(data: object) -> Task:
+    """Return one task of an answer's `data`; raises Unreadable when it has no id that a task can be known by."""
+    fields = _mapping(data)
+    task_id = _identifier(fields.get("task_id")) or _identifier(
+        fields.get("id")
+    )  # `id`: the newer family, O
+    if not task_id:
+        raise Unreadable("The answer names no task.")
+    said = sentence(fields.get("task_status"))
+    info = _mapping(fields.get("task_info"))
+    return Task(
+        task_id=task_id,
+        state=_STATES.get(said.lower(), TaskState.UNLISTED),
+        said=said,
+        external_task_id=_identifier(info.get("external_task_id")),
+        message=sentence(fields.get("task_status_msg")),
+        videos=_videos(_mapping(fields.get("task_result")).get("videos")),
+        units=_decimal(fields.get("final_unit_deduction")),
+        created_at=_milliseconds(fields.get("created_at")),
+        updated_at=_milliseconds(fields.get("updated_at")),
+    )
+
+
+def parse_tasks(data: object) -> tuple[Task, ...]:
+    """Return the tasks of a page; an entry without an id is left out, it must not hide the others."""
+    if data is None or data == {}:
+        return ()
+    if not isinstance(data, list):
+        raise Unreadable("The answer holds no list of tasks.")
+    tasks = []
+    for entry in data:
+        try:
+            tasks.append(parse_task(entry))
+        except Unreadable:
+            continue
+    return tuple(tasks)
+
+
+def find_task(data: object, asked: str) -> Task | None:
+    """Return the task that was asked for by either id, None for an empty answer (O: `[]`, U: `null`, `{}`).
+
+    Raises Unreadable when the answer is about other tasks: somebody else's is never taken for ours.
+    """
+    if data is None or data in ("", [], {}):
+        return None
+    for task in parse_tasks(data) if isinstance(data, list) else (parse_task(data),):
+        if asked in (task.task_id, task.external_task_id):
+            return task
+    raise Unreadable("The answer is about another task than the one asked for.")
+
+
+def parse_verdict(envelope: Envelope) -> Envelope:
+    """Return the envelope with the second code and message that the balance's `data` holds (D), 0 when it has none."""
+    fields = _mapping(envelope.data)
+    code = _integer(fields.get("code")) or 0
+    return replace(envelope, code=code, message=sentence(fields.get("msg")))
+
+
+def parse_packs(data: object) -> tuple[ResourcePack, ...]:
+    """Return the account's packs; raises Unreadable when the answer holds no list of them."""
+    packs = _mapping(data).get("resource_pack_subscribe_infos")
+    if not isinstance(packs, list):
+        raise Unreadable("The answer holds no list of resource packs.")
+    return tuple(_pack(entry) for entry in packs if isinstance(entry, dict))
+
+
+def create_body(
+    request: Mapping[str, object],
+    *,
+    external_task_id: str,
+    image: bytes | str,
+    video_url: str,
+    callback_url: str = "",
+) -> dict[str, object]:
+    """Return the body of a create for a canonical request, its local files replaced by what the provider reads.
+
+    Image bytes become raw Base64 without a `data:` prefix, a str is a URL; a video can only be a URL (D).
+    """
+    body = dict(request)
+    body["image_url"] = image if isinstance(image, str) else base64.b64encode(image).decode("ascii")
+    body["video_url"] = video_url
+    body["external_task_id"] = external_task_id
+    if callback_url:
+        body["callback_url"] = callback_url
+    return body
+
+
+def text(value: object) -> str:
+    """Return a string that can be stored and shown: no lone surrogate, no control character; "" for other types."""
+    if not isinstance(value, str):
+        return ""
+    clean = value.encode("utf-8", "replace").decode("utf-8")
+    return "".join(c if c.isprintable() else " " for c in clean).strip()
+
+
+def sentence(value: object) -> str:
+    """Return text for people, cut to `LONGEST_TEXT`."""
+    return text(value)[:LONGEST_TEXT]
+
+
+def _pack(fields: dict[str, object]) -> ResourcePack:
+    return ResourcePack(
+        name=sentence(fields.get("resource_pack_name")),
+        pack_id=_identifier(fields.get("resource_pack_id")),
+        kind=sentence(fields.get("resource_pack_type")),
+        status=sentence(fields.get("status")),
+        total=_decimal(fields.get("total_quantity")),
+        remaining=_decimal(fields.get("remaining_quantity")),
+        purchased_at=_milliseconds(fields.get("purchase_time")),
+        effective_at=_milliseconds(fields.get("effective_time")),
+        invalid_at=_milliseconds(fields.get("invalid_time")),
+    )
+
+
+def _videos(entries: object) -> tuple[Video, ...]:
+    videos = []
+    for entry in entries if isinstance(entries, list) else ():
+        fields = _mapping(entry)
+        url, duration = text(fields.get("url")), _decimal(fields.get("duration"))
+        if url:
+            shown = "" if duration is None else str(duration)
+            videos.append(
+                Video(url, watermark_url=text(fields.get("watermark_url")), duration=shown)
+            )
+    return tuple(videos)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _identifier(value: object) -> str:
+    """An id is a string of digits (O); one that came as a whole number keeps every digit."""
+    return str(value) if type(value) is int else text(value)
+
+
+def _integer(value: object) -> int | None:
+    digits = _identifier(value)
+    return int(digits) if re.fullmatch(r"-?[0-9]{1,18}", digits) else None
+
+
+def _milliseconds(value: object) -> int | None:
+    number = _integer(value)
+    return number if number is not None and number > 0 else None
+
+
+def _decimal(value: object) -> Decimal | None:
+    """Quantities are decimals in strings (D); a number is taken too, an exponent, a sign or a word is not."""
+    digits = str(value) if type(value) in (int, Decimal) else text(value)
+    return Decimal(digits) if _DECIMAL.fullmatch(digits) else None
+
+
+def _refuse_constant(word: str) -> object:
+    raise ValueError(word)

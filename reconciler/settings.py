@@ -1,0 +1,149 @@
+"""Settings: environment, then `.env`, then `reconciler.toml`. Read by the command line alone, handed down as values.
+
+In `reconciler.toml` a setting has its environment name in lower case, without the `RECONCILER_` prefix:
+`poll_interval = 5`, `kling_base_url = "…"`. Keys belong in the environment or in `.env`, which git ignores.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from reconciler.core.errors import SettingsError
+from reconciler.core.motion_control import UNITS_PER_SECOND
+
+CONFIG_FILE = "reconciler.toml"
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Units = Annotated[Decimal, Field(ge=0)]
+
+
+def _key(name: str) -> Any:
+    return Field(default=None, validation_alias=AliasChoices(f"KLING_{name}", f"KLINGAI_{name}"))
+
+
+def _own(name: str, default: Any) -> Any:
+    return Field(default=default, validation_alias=f"RECONCILER_{name}", validate_default=True)
+
+
+class Settings(BaseSettings):
+    """Every setting; see docs/settings.md for what each is for."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    access_key: SecretStr | None = _key("ACCESS_KEY")
+    secret_key: SecretStr | None = _key("SECRET_KEY")
+    api_key: SecretStr | None = _key("API_KEY")
+    base_url: str = Field(
+        default="https://api-singapore.klingai.com", validation_alias="KLING_BASE_URL"
+    )
+    specs_dir: str = _own("SPECS_DIR", "specs")
+    state_dir: str = _own("STATE_DIR", "state")
+    database_url: str | None = _own("DATABASE_URL", None)
+    media_store: str | None = _own("MEDIA_STORE", None)
+    max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = _own("MAX_CONCURRENCY", None)
+    poll_interval: Seconds = _own("POLL_INTERVAL", 10.0)
+    absence_grace: Seconds = _own("ABSENCE_GRACE", 30.0)
+    request_timeout: Seconds = _own("REQUEST_TIMEOUT", 30.0)
+    max_units_per_day: Units | None = _own("MAX_UNITS_PER_DAY", None)
+    max_units_per_run: Units | None = _own("MAX_UNITS_PER_RUN", None)
+    prices: dict[str, dict[str, Units]] = _own("PRICES", dict(UNITS_PER_SECOND))
+    log_format: Literal["console", "json"] = _own("LOG_FORMAT", "console")
+
+    @field_validator("prices")
+    @classmethod
+    def _complete(cls, given: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:
+        """A price that is not given stays the observed one."""
+        models = {*UNITS_PER_SECOND, *given}
+        return {
+            model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models
+        }
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment first, then `.env`, then what `load` read from the configuration file."""
+        return env_settings, dotenv_settings, init_settings
+
+
+def names() -> list[str]:
+    """Return the environment name of every setting (the first, where there are two)."""
+    return [_names(field)[0] for field in Settings.model_fields.values()]
+
+
+def load(root: Path) -> Settings:
+    """Read the settings that hold for a root folder.
+
+    Raises:
+        SettingsError: a value or a file is wrong; names the setting, never a secret's value.
+    """
+    configured = _read_file(root / CONFIG_FILE)
+    try:
+        return Settings(_env_file=root / ".env", _env_file_encoding="utf-8", **configured)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name, reason = str(first["loc"][0]), first["msg"]
+        where = "in the environment, `.env` or `reconciler.toml`"
+        raise SettingsError(
+            f"{name}: {reason[:1].lower()}{reason[1:]}", hint=f"Correct {name} {where}."
+        ) from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            f"`.env` cannot be read: {error}", hint="It must be a text file in UTF-8."
+        ) from None
+    except Exception as error:
+        if type(error).__name__ != "SettingsError":
+            raise
+        cause = (
+            error.args[0] if error.args else "not understood"
+        )  # pydantic-settings: a value that is no JSON
+        raise SettingsError(
+            f"a setting cannot be read: {cause}", hint="RECONCILER_PRICES must be a JSON object."
+        ) from None
+
+
+def _names(field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    return (
+        [str(choice) for choice in alias.choices]
+        if isinstance(alias, AliasChoices)
+        else [str(alias)]
+    )
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """Return `reconciler.toml` as the environment would name it."""
+    try:
+        table: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            f"`{path.name}` cannot be read: {error}", hint="It must be a TOML file."
+        ) from None
+    allowed = {name.removeprefix("RECONCILER_").lower(): name for name in names()}
+    for key in table:
+        if key not in allowed:
+            meant = difflib.get_close_matches(key, allowed, n=1)
+            hint = (
+                f"Did you mean `{meant[0]}`?"
+                if meant
+                else f"The settings are: {', '.join(sorted(allowed))}."
+            )
+            raise SettingsError(f"`{path.name}`: `{key}` is not a setting", hint=hint)
+    return {allowed[key]: value for key, value in table.items()}

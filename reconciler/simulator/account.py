@@ -1,0 +1,80 @@
+"""The account: its resource pack, what is left of it, and the answer of the balance endpoint."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+
+from reconciler.simulator.clock import VirtualClock
+from reconciler.simulator.config import SimulatorConfig
+from reconciler.simulator.errors import ApiError
+from reconciler.simulator.ledger import Ledger
+from reconciler.simulator.tasks import TaskTable
+
+PACK_NAME = "Simulated motion control"
+
+
+class Account:
+    """One prepaid pack; what is gone from it is what the ledger says."""
+
+    def __init__(
+        self, config: SimulatorConfig, clock: VirtualClock, ledger: Ledger, tasks: TaskTable
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._ledger = ledger
+        self._tasks = tasks
+        self._settled_until = 0
+        self._asked = float("-inf")
+
+    def settle(self) -> None:
+        """Refund the tasks that have failed by now (observed: failed ones are not charged)."""
+        now = self._clock.now()
+        for task in self._tasks.failures(self._settled_until, now):
+            self._ledger.refund(task.ended_at, task.external_task_id, task.task_id, task.units)
+        self._settled_until = now
+
+    def remaining(self) -> Decimal:
+        """Return the units that can still be spent; none once the pack has expired."""
+        self.settle()
+        if self._clock.now() >= self._invalid_time():
+            return Decimal(0)
+        return self._config.pack_units - self._ledger.spent()
+
+    def limit_questions(self) -> None:
+        """Raise `ApiError` 1302 when the balance was asked for less than the interval ago (documented: 1 s)."""
+        now = time.monotonic()
+        if now - self._asked < self._config.costs_interval_s:
+            raise ApiError(1302)
+        self._asked = now
+
+    def costs(self, start: int, end: int, pack_name: str) -> dict[str, object]:
+        """Return `data` for the packs that were valid at some time in [`start`, `end`], ms.
+
+        An empty `pack_name` means every pack. The form is documented.
+        """
+        valid = self._clock.genesis <= end and self._invalid_time() >= start
+        listed = valid and pack_name in {"", PACK_NAME}
+        return {
+            "code": 0,
+            "msg": "SUCCEED",
+            "resource_pack_subscribe_infos": [self._pack()] if listed else [],
+        }
+
+    def _invalid_time(self) -> int:
+        return self._clock.genesis + round(self._config.pack_days * 24 * 3600 * 1000)
+
+    def _pack(self) -> dict[str, object]:
+        remaining = self.remaining()
+        in_time = "online" if remaining > 0 else "runOut"
+        return {
+            "resource_pack_name": PACK_NAME,
+            "resource_pack_id": "simulated-pack-1",
+            "resource_pack_type": "decreasing_total",
+            "total_quantity": float(self._config.pack_units),
+            "remaining_quantity": float(remaining),
+            "purchase_time": self._clock.genesis,
+            "effective_time": self._clock.genesis,
+            "invalid_time": self._invalid_time(),
+            "status": in_time if self._clock.now() < self._invalid_time() else "expired",
+        }

@@ -1,0 +1,148 @@
+"""The provider's verbs over tasks, ledger, films and clock: authenticate, create, query, list. Knows no HTTP."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+
+from reconciler.simulator.account import Account
+from reconciler.simulator.checks import Order, check_order, wrong
+from reconciler.simulator.clock import VirtualClock
+from reconciler.simulator.config import SimulatorConfig
+from reconciler.simulator.errors import ApiError
+from reconciler.simulator.ledger import Ledger
+from reconciler.simulator.media import MediaStore
+from reconciler.simulator.plans import parse_plan
+from reconciler.simulator.signing import Signer
+from reconciler.simulator.studio import Studio
+from reconciler.simulator.tasks import Task, TaskTable, Times
+from reconciler.simulator.tokens import Keys, authenticate
+from reconciler.simulator.views import Views
+
+UNKNOWN: Mapping[str, object] = MappingProxyType({"empty": {}, "null": None, "list": []})
+"""`data` of a successful answer about an id that nobody used, by `SimulatorConfig.unknown_ids`."""
+
+
+class Provider:
+    """One account at the simulated provider. Every verb is called from one thread at a time and never waits."""
+
+    def __init__(self, config: SimulatorConfig, results_url: str) -> None:
+        """Open the account kept in `config.folder`; `results_url` is the origin of results and media."""
+        config.folder.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.results_url = results_url
+        self.plan = parse_plan(list(config.faults))
+        self.requests: Counter[str] = Counter()
+        seed = _kept_seed(config)
+        self.clock = VirtualClock(config.folder / "clock.json", speed=config.speed, real=time.time)
+        self.ledger = Ledger(config.folder / "ledger.jsonl")
+        self.media = MediaStore(config.folder / "media", results_url)
+        self.signer = Signer(seed.encode(), results_url)
+        self.studio = Studio(config.folder / "films", config.render, config.render_workers)
+        self._tasks = TaskTable(config.folder / "tasks.db", seed)
+        self.account = Account(config, self.clock, self.ledger, self._tasks)
+        self._views = Views(config, self.clock, self.studio, self.signer)
+        self._keys = Keys(config.access_key, config.secret_key, config.api_key)
+
+    def close(self) -> None:
+        """Put everything on disk and let go of it."""
+        self.clock.save()
+        self.studio.close()
+        self._tasks.close()
+
+    def real_now(self) -> float:
+        """Return the time of the provider's own clock, seconds; tokens and the `Date` header go by it."""
+        return time.time() + self.config.clock_skew_s
+
+    def authenticate(self, authorization: str | None) -> None:
+        """Raise `ApiError` 1000 to 1004 unless the header opens the account."""
+        authenticate(authorization, self._keys, self.real_now())
+
+    def create(self, body: Mapping[str, object], *, failure: str = "") -> dict[str, object]:
+        """Create a task, bill it, and return `data` of the answer.
+
+        `failure` lets the task end as failed. Raises `ApiError`; the order of the checks is parameters, used
+        external id, concurrency, balance, and nothing is created or billed when one of them refuses.
+        """
+        order = check_order(body, self.config, self.media)
+        self._check_policy(order.prompt)
+        known = self._tasks.by_external_id(order.external_task_id)
+        if known is not None and self.config.duplicate_ids == "refuse":
+            raise wrong("external_task_id", "must be unique; it was used before")
+        if known is not None and self.config.duplicate_ids == "first":
+            return self._views.summary(known)
+        if self._tasks.under_way(self.clock.now()) >= self.config.concurrency:
+            raise ApiError(1303)
+        units = self._price(order)
+        if units > self.account.remaining():
+            raise ApiError(1102)
+        return self._views.summary(self._accept(order, units, failure))
+
+    def query(self, name: str) -> object:
+        """Return `data` for a task id or an external id; what an unknown one gets is the config's to say."""
+        task = self._tasks.by_task_id(name) or self._visible(name)
+        if task is not None and not self._views.forgotten(task):
+            return self._views.full(task)
+        if self.config.unknown_ids == "404":
+            raise ApiError(1203, f"task {name} not found")
+        if self.config.unknown_ids == "400":
+            raise wrong("task_id", f"task {name} not found")
+        return UNKNOWN[self.config.unknown_ids]
+
+    def list_page(self, page: int, size: int) -> list[dict[str, object]]:
+        """Return `data` for a page of the list: pages count from 1, `size` is in tasks."""
+        oldest_end = self._views.cleared_until() if self.config.cleared == "unknown" else -1
+        newest_first = self.config.list_order == "newest"
+        tasks = self._tasks.page(size, (page - 1) * size, oldest_end, newest_first=newest_first)
+        return [self._views.full(task) for task in tasks]
+
+    def task_of_result(self, task_id: str) -> Task | None:
+        """Return the task whose film can be had now, or None."""
+        task = self._tasks.by_task_id(task_id)
+        return task if task is not None and self._views.downloadable(task) else None
+
+    def external_id_of(self, task_id: str) -> str:
+        """Return what the caller calls a task; empty for nothing."""
+        task = self._tasks.by_task_id(task_id)
+        return "" if task is None else task.external_task_id
+
+    def _accept(self, order: Order, units: Decimal, failure: str) -> Task:
+        queue_ms, task_ms = round(self.config.queue_s * 1000), round(self.config.task_s * 1000)
+        times = Times(self.clock.now(), int(time.time() * 1000), queue_ms, task_ms)
+        task = self._tasks.add(order, units, failure or self._marked_failure(order.prompt), times)
+        self.ledger.bill(times.now, task.external_task_id, task.task_id, units)
+        self.requests["create"] += 1
+        if not task.failure:
+            self.studio.ready(task)
+        return task
+
+    def _price(self, order: Order) -> Decimal:
+        """Return the units of an order: the price of a second times the reference's seconds, unrounded."""
+        price = self.config.prices[order.model_name, order.mode]
+        return (price * order.duration_ms / 1000).normalize()
+
+    def _check_policy(self, prompt: str) -> None:
+        if f"[[{self.config.policy_marker}]]" in prompt:
+            raise ApiError(1301, "prompt: content policy violated")
+
+    def _marked_failure(self, prompt: str) -> str:
+        marked = re.search(rf"\[\[{re.escape(self.config.fail_marker)}:\s*(.+?)\s*\]\]", prompt)
+        return marked[1] if marked else ""
+
+    def _visible(self, external_task_id: str) -> Task | None:
+        task = self._tasks.by_external_id(external_task_id)
+        if task is None or time.time() * 1000 < task.created_real + self.config.query_lag_s * 1000:
+            return None
+        return task
+
+
+def _kept_seed(config: SimulatorConfig) -> str:
+    path = config.folder / "seed"
+    if not path.exists():
+        path.write_text(config.seed or secrets.token_hex(16))
+    return path.read_text()

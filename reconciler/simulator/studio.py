@@ -1,0 +1,79 @@
+"""Where films are made in the background and kept, one per task and kind; the only threads of the simulator."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import av
+
+from reconciler.simulator.render import Film, render, seconds_of
+from reconciler.simulator.tasks import Task
+
+
+class Studio:
+    """Makes each task's film once, and knows which are ready."""
+
+    def __init__(self, folder: Path, detail: Literal["full", "draft"], workers: int) -> None:
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self._detail = detail
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="simulator-studio")
+        self._jobs: dict[str, Future[None]] = {}
+
+    def close(self) -> None:
+        """Finish the film being made and forget the others; they are made when somebody asks again."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def ready(self, task: Task) -> bool:
+        """Tell whether the task's films can be had; begins to make them if nobody has. Raises what broke them."""
+        job = self._jobs.get(task.task_id)
+        if job is None:
+            job = self._jobs[task.task_id] = self._begin(task)
+        if not job.done():
+            return False
+        job.result()
+        return True
+
+    def path(self, task: Task, *, watermark: bool) -> Path:
+        """Return where a film is, or will be."""
+        return self._folder / f"{task.task_id}{'.watermark' if watermark else ''}.mp4"
+
+    def duration(self, task: Task) -> str:
+        """Return how long the film plays, as the API writes it: seconds such as `5` or `5.041` (documented)."""
+        seconds = seconds_of(self._film(task, watermark=False))
+        return f"{float(seconds):.3f}".rstrip("0").rstrip(".")
+
+    def _begin(self, task: Task) -> Future[None]:
+        if self.path(task, watermark=False).exists():
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        return self._pool.submit(self._make, task)
+
+    def _make(self, task: Task) -> None:
+        # The plain film comes last: where it is, all of them are.
+        for watermark in (True, False) if task.watermark else (False,):
+            path = self.path(task, watermark=watermark)
+            draft = path.with_suffix(".part")
+            film = self._film(task, watermark=watermark)
+            try:
+                render(film, draft)
+            except av.FFmpegError:
+                # A sound that cannot be copied is left out.
+                render(replace(film, video=""), draft)
+            draft.replace(path)
+
+    def _film(self, task: Task, *, watermark: bool) -> Film:
+        return Film(
+            name=task.task_id,
+            image=task.image,
+            video=task.video if task.keep_sound else "",
+            mode=task.mode,
+            detail=self._detail,
+            duration_ms=task.duration_ms,
+            rate=task.rate,
+            watermark=watermark,
+        )

@@ -1,0 +1,175 @@
+"""The table of tasks, in SQLite: what was ordered and when it will end. Status is computed, never stored."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+from reconciler.simulator.checks import Order
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS task (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_id TEXT NOT NULL UNIQUE,
+    external_task_id TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    image TEXT NOT NULL,
+    video TEXT NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    rate TEXT NOT NULL,
+    keep_sound INTEGER NOT NULL,
+    watermark INTEGER NOT NULL,
+    failure TEXT NOT NULL,
+    units TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_real INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS task_external ON task (external_task_id);
+CREATE INDEX IF NOT EXISTS task_ended ON task (ended_at);
+"""
+COLUMNS = (
+    "task_id, external_task_id, mode, image, video, duration_ms, rate, keep_sound, watermark, failure, units, "
+    "created_at, created_real, started_at, ended_at"
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job. Times are virtual ms unless said otherwise."""
+
+    task_id: str
+    """18 decimal digits (observed)."""
+    external_task_id: str
+    mode: str
+    image: str
+    video: str
+    """Paths of the references, empty for one on another host."""
+    duration_ms: int
+    """Of the reference video."""
+    rate: Fraction
+    keep_sound: bool
+    watermark: bool
+    failure: str
+    """Why the task ends as failed; empty for one that succeeds."""
+    units: Decimal
+    created_at: int
+    created_real: int
+    """Real ms."""
+    started_at: int
+    ended_at: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """When a new task is created, in virtual and real ms, and how long it waits and takes, virtual ms."""
+
+    now: int
+    real: int
+    queue_ms: int
+    task_ms: int
+
+
+class TaskTable:
+    """All tasks of the account; used from one thread at a time."""
+
+    def __init__(self, path: Path, seed: str) -> None:
+        """`seed` makes ids that no other simulator gives."""
+        self._seed = seed
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # A killed process loses nothing that was written; only a power cut could, and nobody pays here.
+        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def add(self, order: Order, units: Decimal, failure: str, times: Times) -> Task:
+        """Create a task that starts after its queue time and ends a tenth earlier or later than the usual."""
+        (number,) = self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM task").fetchone()
+        digest = hashlib.sha256(f"{self._seed}/{number}".encode()).digest()
+        spread = int.from_bytes(digest[8:10]) / 0xFFFF * 0.2 - 0.1
+        task = Task(
+            task_id=f"8{int.from_bytes(digest[:8]) % 10**11:011d}{number % 10**6:06d}",
+            external_task_id=order.external_task_id,
+            mode=order.mode,
+            image=order.image,
+            video=order.video,
+            duration_ms=order.duration_ms,
+            rate=order.rate,
+            keep_sound=order.keep_sound,
+            watermark=order.watermark,
+            failure=failure,
+            units=units,
+            created_at=times.now,
+            created_real=times.real,
+            started_at=times.now + min(times.queue_ms, times.task_ms),
+            ended_at=times.now + round(times.task_ms * (1 + spread)),
+        )
+        self._insert(task)
+        return task
+
+    def by_task_id(self, task_id: str) -> Task | None:
+        """Return the task that the provider calls so."""
+        return self._one("task_id = ?", task_id)
+
+    def by_external_id(self, external_task_id: str) -> Task | None:
+        """Return the newest task that the caller calls so."""
+        return self._one("external_task_id = ?", external_task_id) if external_task_id else None
+
+    def page(self, size: int, skip: int, oldest_end: int, *, newest_first: bool) -> list[Task]:
+        """Return up to `size` tasks after the first `skip`, of those that ended after `oldest_end`."""
+        direction = "DESC" if newest_first else "ASC"
+        rows = self._db.execute(
+            f"SELECT {COLUMNS} FROM task WHERE ended_at > ? ORDER BY number {direction} LIMIT ? OFFSET ?",  # noqa: S608
+            (oldest_end, size, skip),
+        )
+        return [_task(row) for row in rows]
+
+    def under_way(self, now: int) -> int:
+        """Return how many tasks hold a slot."""
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM task WHERE ended_at > ?", (now,)
+        ).fetchone()
+        return int(count)
+
+    def failures(self, after: int, until: int) -> list[Task]:
+        """Return the tasks that ended as failed in [`after`, `until`]."""
+        rows = self._db.execute(
+            f"SELECT {COLUMNS} FROM task WHERE failure <> '' AND ended_at BETWEEN ? AND ?",  # noqa: S608
+            (after, until),
+        )
+        return [_task(row) for row in rows]
+
+    def _one(self, condition: str, value: str) -> Task | None:
+        row = self._db.execute(
+            f"SELECT {COLUMNS} FROM task WHERE {condition} ORDER BY number DESC LIMIT 1",  # noqa: S608
+            (value,),
+        ).fetchone()
+        return None if row is None else _task(row)
+
+    def _insert(self, task: Task) -> None:
+        values = [getattr(task, name.strip()) for name in COLUMNS.split(",")]
+        marks = ", ".join("?" * len(values))
+        self._db.execute(
+            f"INSERT INTO task ({COLUMNS}) VALUES ({marks})",  # noqa: S608
+            [str(value) if isinstance(value, Fraction | Decimal) else value for value in values],
+        )
+
+
+def _task(row: tuple[object, ...]) -> Task:
+    values = dict(zip((name.strip() for name in COLUMNS.split(",")), row, strict=True))
+    return Task(
+        **{  # type: ignore[arg-type]  # the columns are the fields
+            **values,
+            "rate": Fraction(str(values["rate"])),
+            "units": Decimal(str(values["units"])),
+            "keep_sound": bool(values["keep_sound"]),
+            "watermark": bool(values["watermark"]),
+        }
+    )

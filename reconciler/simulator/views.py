@@ -1,0 +1,86 @@
+"""Tasks as the API shows them at this moment: their status, and the fields of an answer (all documented)."""
+
+from __future__ import annotations
+
+from reconciler.simulator.clock import VirtualClock
+from reconciler.simulator.config import SimulatorConfig
+from reconciler.simulator.signing import Signer
+from reconciler.simulator.studio import Studio
+from reconciler.simulator.tasks import Task
+
+
+class Views:
+    """Reads a task at the present virtual time."""
+
+    def __init__(
+        self, config: SimulatorConfig, clock: VirtualClock, studio: Studio, signer: Signer
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._studio = studio
+        self._signer = signer
+
+    def cleared_until(self) -> int:
+        """Return the virtual time, ms, before whose end results have been cleared."""
+        return self._clock.now() - round(self._config.cleared_after_s * 1000)
+
+    def forgotten(self, task: Task) -> bool:
+        """Tell whether the provider knows the task no more."""
+        return self._config.cleared == "unknown" and task.ended_at <= self.cleared_until()
+
+    def downloadable(self, task: Task) -> bool:
+        """Tell whether the task has a film that was made and not cleared."""
+        return not task.failure and self._over(task) and task.ended_at > self.cleared_until()
+
+    def summary(self, task: Task) -> dict[str, object]:
+        """Return the fields that the answer to a create shows."""
+        status, since = self._status(task)
+        return {
+            "task_id": task.task_id,
+            "task_status": status,
+            "task_info": {"external_task_id": task.external_task_id},
+            "created_at": task.created_at,
+            "updated_at": since,
+        }
+
+    def full(self, task: Task) -> dict[str, object]:
+        """Return the fields that the answer to a query shows."""
+        view = self.summary(task)
+        status = view["task_status"]
+        view["task_status_msg"] = task.failure if status == "failed" else ""
+        view["watermark_info"] = {"enabled": task.watermark}
+        if status == "succeed":
+            view["task_result"] = {"videos": [self._video(task)]}
+            view["final_unit_deduction"] = format(task.units, "f")
+        elif status == "failed":
+            view["final_unit_deduction"] = "0"
+        return view
+
+    def _over(self, task: Task) -> bool:
+        """Tell whether the task has ended: a film that is not ready yet holds it in `processing`."""
+        due = self._clock.now() >= task.ended_at
+        return due and (bool(task.failure) or self._studio.ready(task))
+
+    def _status(self, task: Task) -> tuple[str, int]:
+        """Return the status, and since when, virtual ms."""
+        if self._over(task):
+            return ("failed" if task.failure else "succeed"), task.ended_at
+        now = self._clock.now()
+        if now < task.started_at:
+            return "submitted", task.created_at
+        third = (task.ended_at - task.started_at) // 3
+        if self._config.alien_status and 0 <= now - task.started_at - third < third:
+            return self._config.alien_status, task.started_at + third
+        return "processing", task.started_at
+
+    def _video(self, task: Task) -> dict[str, object]:
+        video: dict[str, object] = {"id": f"9{task.task_id[1:]}", "url": self._url(task, "")}
+        if task.watermark:
+            video["watermark_url"] = self._url(task, ".watermark")
+        return video | {"duration": self._studio.duration(task)}
+
+    def _url(self, task: Task, suffix: str) -> str:
+        if task.ended_at <= self.cleared_until():
+            return ""
+        expires = self._clock.now() + round(self._config.url_lifetime_s * 1000)
+        return self._signer.url(f"/results/{task.task_id}{suffix}.mp4", expires)

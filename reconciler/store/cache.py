@@ -1,0 +1,106 @@
+"""A memory of the files that were read, to spare reading them again. Losing it costs time and nothing else.
+
+So nothing here raises: a cache that is damaged, of another format, or in a folder that cannot be written is
+an empty one. It is a file of its own because it may be deleted at any time, which the state may not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+_FORMAT = 1  # SQLite's user_version; another number: start empty
+_TIMEOUT = 0.5  # seconds; not worth waiting for longer
+_CREATE = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE entry (key TEXT PRIMARY KEY, stamp TEXT NOT NULL, packed BLOB NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {_FORMAT};
+COMMIT;
+"""
+_TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError)
+
+
+class _Unusable(sqlite3.DatabaseError):
+    """The file is of another format."""
+
+
+class FileCache:
+    """A persistent mapping of a key to a stamp and packed bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def load(self) -> dict[str, tuple[str, bytes]]:
+        """Return everything that is remembered."""
+        try:
+            found = self._open("rw").execute("SELECT key, stamp, packed FROM entry").fetchall()
+        except _TROUBLE:
+            self.close()
+            return {}
+        return {key: (stamp, packed) for key, stamp, packed in found}
+
+    def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
+        """Remember what changed and forget what is gone, all of it or nothing."""
+        added = [(key, stamp, packed) for key, (stamp, packed) in changed.items()]
+        forgotten = [(key,) for key in gone]
+        if not added and not forgotten:
+            return
+        try:
+            self._write(added, forgotten)
+        except _TROUBLE as error:
+            self.close()
+            if _is_lost(error):
+                with suppress(*_TROUBLE):
+                    self._remove()
+                    self._write(added, forgotten)
+
+    def close(self) -> None:
+        """Close the file. Closing twice is harmless; another verb opens it again."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _write(
+        self, added: Sequence[tuple[str, str, bytes]], forgotten: Sequence[tuple[str]]
+    ) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._open("rwc")
+        with connection:
+            connection.executemany("DELETE FROM entry WHERE key = ?", forgotten)
+            connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", added)
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        if self._connection is None:
+            if self._path.exists() and (self._path.is_symlink() or not self._path.is_file()):
+                raise FileExistsError(f"{self._path} is not a file of ours")
+            address = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
+            self._connection = sqlite3.connect(
+                address, uri=True, timeout=_TIMEOUT, check_same_thread=False
+            )
+            _require_format(self._connection, create=mode == "rwc")
+        return self._connection
+
+    def _remove(self) -> None:
+        # In this order: SQLite ignores a journal without its database, never the other way round.
+        self._path.unlink(missing_ok=True)
+        self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+
+
+def _require_format(connection: sqlite3.Connection, *, create: bool) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if create and version == 0 and tables == 0:
+        connection.executescript(_CREATE)
+    elif version != _FORMAT:
+        raise _Unusable(f"format {version}, not {_FORMAT}")
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the file itself is at fault, so that making it anew is the cure."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, _Unusable) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

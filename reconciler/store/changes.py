@@ -1,0 +1,49 @@
+"""The values that go in and out of the repository beside the core's own: changes, caps, outputs. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from reconciler.core.states import Record, Role, Status
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of an attempt's history."""
+
+    external_task_id: str
+    at: int  # ms, our clock
+    kind: str
+    detail: str = ""
+    request_id: str = ""  # the provider's, for its support
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an attempt becomes, if it still is what it was believed to be."""
+
+    record: Record
+    expected: Status | None  # None: there must be no record under this id yet
+    history: tuple[HistoryEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many provider units may be spent; None: as many as it takes."""
+
+    per_day: Decimal | None = None
+    per_run: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An output that was written beside its spec, and how the file looked right after."""
+
+    path: str  # relative to the root
+    external_task_id: str
+    role: Role
+    sha256: str
+    size: int  # bytes
+    mtime_ns: int
+    inode: int

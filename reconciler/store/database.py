@@ -1,0 +1,148 @@
+"""Opening the database, and its transactions: the only place that knows which kind of database it is.
+
+SQLite is set up so that a commit that returned survives a power cut (WAL, `synchronous=FULL`), and every write
+takes the write lock when it begins, so that what it reads first cannot change before it writes. No verbs here.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from reconciler.core.errors import StateError
+from reconciler.store.failures import translated
+
+_BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
+_URL_HINT = "Use sqlite:///path/to/file.db, or leave the setting out; other databases come later."
+_WRITES = "reconciler_writes"  # the execution option that marks a transaction that will write
+
+
+class Database:
+    """An open database."""
+
+    def __init__(self, engine: Engine, place: str) -> None:
+        self.place = place
+        self._engine = engine
+        self._writer = engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection for one consistent look. Raises StateError."""
+        with translated(self.place), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection whose work is committed as one, or not at all. Raises StateError."""
+        with translated(self.place), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        with translated(self.place):
+            self._engine.dispose()
+
+
+def database_path(url_or_path: str | Path) -> Path:
+    """Return the file that a path or an SQLite URL names.
+
+    Raises StateError for another kind of database: the transaction that checks the caps is only known to be
+    safe under SQLite's single write lock.
+    """
+    if isinstance(url_or_path, Path) or "://" not in url_or_path:
+        return Path(url_or_path)
+    try:
+        url = make_url(url_or_path)
+    except ArgumentError as error:
+        raise StateError(
+            "RECONCILER_DATABASE_URL is not a database URL.", hint=_URL_HINT
+        ) from error
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        raise StateError(
+            f"A {url.get_backend_name()} database of this kind cannot hold the state.",
+            hint=_URL_HINT,
+        )
+    return Path(str(url.database))
+
+
+def open_for_writing(path: Path) -> Database:
+    """Open the database file, creating it and its folder when needed. Raises StateError."""
+    _refuse_what_is_no_file(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"The state folder {path.parent} cannot be created: {error.strerror}.",
+            hint="Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is.",
+        ) from error
+    engine = _engine(path, "mode=rwc")
+    event.listen(engine, "connect", _prepare_writer)
+    return Database(engine, str(path))
+
+
+def open_for_reading(path: Path) -> Database | None:
+    """Open the database file without ever changing it; None when there is none. Raises StateError."""
+    _refuse_what_is_no_file(path)
+    if not path.exists():
+        return None
+    # A reader of a WAL database makes the -shm file. Where it may not, nobody can be writing either, and
+    # `immutable` is right as long as no -wal file holds what the main file lacks.
+    wal = path.with_name(f"{path.name}-wal")
+    pending = wal.exists() and wal.stat().st_size > 0
+    sealed = not pending and not os.access(path.parent, os.W_OK, effective_ids=True)
+    return Database(_engine(path, "mode=ro&immutable=1" if sealed else "mode=ro"), str(path))
+
+
+def _engine(path: Path, options: str) -> Engine:
+    address = f"file:{quote(str(path.absolute()))}?{options}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            address,
+            uri=True,
+            timeout=_BUSY_TIMEOUT,
+            isolation_level=None,  # transactions begin where SQLAlchemy says so, not where the driver guesses
+            check_same_thread=False,
+        )
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, hide_parameters=True)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops at the drive's cache
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """A link or a device planted under a name that SQLite opens would lead it out of the state folder."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        place = path.with_name(name)
+        try:
+            mode = place.lstat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StateError(f"{place} cannot be used: {error.strerror}.") from error
+        if not stat.S_ISREG(mode):
+            raise StateError(
+                f"{place} is not a regular file, so it cannot hold the state.",
+                hint="Move it away and run again; the program makes its own.",
+            )

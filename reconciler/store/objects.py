@@ -1,0 +1,117 @@
+"""The content-addressed store of results: bytes under the name of their SHA-256, complete or not there at all.
+
+An object is written under another name, synced, made read-only and renamed into place. Nothing here removes
+one, and nothing here knows which generation it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+from reconciler.core.errors import StateError
+from reconciler.store.partial import READ, Partial, disk, require_regular, sync_folder
+
+__all__ = ["ObjectStore", "Partial"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_CHUNK = 1024 * 1024  # bytes
+
+
+class ObjectStore:
+    """The objects below one folder, which is created by the first write."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Return where the object of this digest is, or would be. Raises StateError for what is no digest."""
+        if not _SHA256.match(sha256):
+            raise StateError(f"{sha256!r} is not a SHA-256 digest.")
+        return self._folder / sha256[:2] / sha256[2:]
+
+    def has(self, sha256: str, size: int | None = None) -> bool:
+        """Whether the object is there as a regular file (of this size, in bytes); its bytes are not read."""
+        try:
+            found = self.path(sha256).lstat()
+        except (OSError, StateError):
+            return False
+        return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
+
+    def verify(self, sha256: str) -> bool:
+        """Whether the object is there and its bytes, all read again, still have this digest."""
+        try:
+            with _reading(self.path(sha256)) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except (OSError, StateError):
+            return False
+
+    def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
+        """Copy a file in and return its SHA-256 and size in bytes; an object that was damaged is mended.
+
+        Raises StateError when the digest is not the expected one, or the file cannot be read or copied.
+        """
+        copy = self.partial(f"ingest:{source.absolute()}")
+        copy.restart("")
+        try:
+            _copy(source, copy)
+            return self._settle(copy, sha256)
+        except BaseException:
+            copy.discard()
+            raise
+
+    def partial(self, name: str) -> Partial:
+        """Return the download of this name, to begin or to continue; the name never becomes a path."""
+        safe = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        return Partial(self._folder / "partial" / f"{safe[:32]}.part")
+
+    def adopt(self, partial: Partial) -> tuple[str, int]:
+        """Make a finished download an object and return its SHA-256 and size in bytes. Raises StateError."""
+        return self._settle(partial, None)
+
+    def _settle(self, partial: Partial, expected: str | None) -> tuple[str, int]:
+        partial.close()
+        with disk(partial.path), _reading(partial.path) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            if expected not in (None, sha256):
+                raise StateError(f"The bytes have the digest {sha256}, not {expected}.")
+            target = self.path(sha256)
+            self._make_shard(target.parent)
+            os.fsync(file.fileno())
+            partial.path.replace(target)
+            os.fchmod(file.fileno(), 0o444)
+            sync_folder(target.parent)
+        partial.discard()
+        return sha256, size
+
+    def _make_shard(self, shard: Path) -> None:
+        if shard.is_symlink():
+            raise StateError(f"{shard} is a link, not a folder.", hint="Remove it and run again.")
+        if not shard.exists():
+            shard.mkdir(parents=True, exist_ok=True)
+            sync_folder(self._folder)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[FileIO]:
+    """Open a regular file, and nothing that a link leads to."""
+    descriptor = os.open(path, READ)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        require_regular(descriptor, path)
+        yield file
+
+
+def _copy(source: Path, copy: Partial) -> None:
+    try:
+        with _reading(source) as file:
+            while chunk := file.read(_CHUNK):
+                copy.write(chunk)
+    except OSError as error:
+        raise StateError(f"{source} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,169 @@
+"""A download that is under way: bytes on disk that may be continued, and what they are the beginning of.
+
+The rule kept here: bytes of one ETag are never continued with another's, whatever is killed or loses power in
+between. It knows nothing of HTTP, and hashes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from reconciler.core.errors import StateError
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LONGEST_NOTE = 4096  # bytes
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class Partial:
+    """The bytes of one download so far. Every verb raises StateError when the disk refuses.
+
+    Bytes count only when it is known which ETag they belong to and no power cut can have torn them; otherwise
+    the download begins again at zero.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._note = path.with_suffix(".etag")
+        self._descriptor: int | None = None
+        self._validator = _trusted_validator(self._note)
+        self._offset = _regular_size(path) if self._validator else 0
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are already there: where to continue."""
+        return self._offset
+
+    @property
+    def validator(self) -> str:
+        """The strong ETag that these bytes belong to; empty when it is not known."""
+        return self._validator if self._offset else ""
+
+    def restart(self, validator: str) -> None:
+        """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
+        with disk(self.path):
+            descriptor = self._open()
+            self._offset = 0
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.fsync(descriptor)  # no byte of the old ETag may outlive the old note
+            self._validator = validator
+            self._write_note()
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes."""
+        with disk(self.path):
+            descriptor = self._open()
+            rest = memoryview(chunk)
+            while rest:
+                written = os.write(descriptor, rest)
+                self._offset += written
+                rest = rest[written:]
+
+    def close(self) -> None:
+        """Close the file; its bytes stay and may be continued. Closing twice is harmless."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Remove the bytes and what is known of them."""
+        self.close()
+        self._offset = 0
+        with disk(self.path):
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, _WRITE, 0o644)
+            try:
+                require_regular(descriptor, self.path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(descriptor, self._offset)
+                os.lseek(descriptor, self._offset, os.SEEK_SET)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            self._descriptor = descriptor
+        return self._descriptor
+
+    def _write_note(self) -> None:
+        fresh = self._note.with_suffix(".new")
+        descriptor = os.open(fresh, _WRITE | os.O_TRUNC, 0o644)
+        try:
+            os.write(descriptor, f"{_boot_id()}\n{self._validator}".encode("utf-8", "replace"))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fresh.replace(self._note)
+        sync_folder(self._note.parent)
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a StateError that names the path."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise StateError(
+            f"{path} is already being written.", hint="Wait until it is done."
+        ) from error
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be saved: {error.strerror}.",
+            hint="Free some space or make the folder writable, and run again; a download goes on where it stopped.",
+        ) from error
+
+
+def require_regular(descriptor: int, path: Path) -> None:
+    """Raise StateError when something other than a regular file stands in the place of ours."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise StateError(f"{path} is not a regular file.", hint="Remove it and run again.")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _regular_size(path: Path) -> int:
+    with suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size
+    return 0
+
+
+def _trusted_validator(note: Path) -> str:
+    """What the note says, unless the machine was started again since: bytes may then be lost in the middle."""
+    try:
+        descriptor = os.open(note, READ)
+    except OSError:
+        return ""
+    try:
+        require_regular(descriptor, note)
+        boot, _, validator = os.read(descriptor, _LONGEST_NOTE).decode("utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError, StateError):
+        return ""
+    finally:
+        os.close(descriptor)
+    return validator if boot == _boot_id() else ""
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"

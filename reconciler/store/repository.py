@@ -1,0 +1,225 @@
+"""The store's verbs: every question the program asks of its database and every change it makes to it.
+
+One verb is one transaction. It decides nothing about generations: it refuses what would break a rule. What a
+statement must guard is in `writes`, what may be spent in `spending`, how a row looks in `rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from reconciler.core.errors import StateError
+from reconciler.core.states import Record, Status
+from reconciler.store import rows, schema
+from reconciler.store.changes import Caps, Change, HistoryEntry, Publication
+from reconciler.store.database import (
+    Database,
+    database_path,
+    open_for_reading,
+    open_for_writing,
+)
+from reconciler.store.spending import check_caps
+from reconciler.store.tables import EVENT, HOLD, MEMORY, PUBLICATION, RESULT, TASK
+from reconciler.store.writes import append, guard, write_changes
+
+__all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository"]
+
+_DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
+_DELETE_HOLD = delete(HOLD).where(HOLD.c.base_id == bindparam("gone"))
+_CHANGE_HOLD = update(HOLD).where(HOLD.c.base_id == bindparam("held"))
+
+
+class Repository:
+    """The state database. Every verb raises StateError when the database cannot be used.
+
+    Calls are synchronous and short; one thread at a time. A repository that was opened for reading refuses
+    every change, and is empty when there is no database.
+    """
+
+    def __init__(self, database: Database | None, *, read_only: bool) -> None:
+        self._database = database
+        self._read_only = read_only
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, *, read_only: bool = False) -> Self:
+        """Open a database by its path or `sqlite:///` URL, creating or upgrading it unless `read_only`."""
+        path = database_path(url_or_path)
+        database = open_for_reading(path) if read_only else open_for_writing(path)
+        if database is None:
+            return cls(None, read_only=True)
+        try:
+            if not read_only:
+                schema.upgrade(database)
+            elif not schema.is_ready(database):
+                database.close()
+                return cls(None, read_only=True)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, read_only=read_only)
+
+    def close(self) -> None:
+        """Close the database; closing twice is harmless."""
+        if self._database is not None:
+            self._database.close()
+
+    def records(self) -> dict[str, Record]:
+        """Return the latest attempt of every generation, by base id, with its results."""
+        with rows.collector_paused():
+            tasks, results = self._read(select(*rows.RECORD_COLUMNS), select(*rows.RESULT_COLUMNS))
+            found = rows.to_results(results)
+            latest = (rows.to_record(row, found) for row in rows.latest_attempts(tasks))
+            return {record.base_id: record for record in latest}
+
+    def record(self, base_id: str) -> Record | None:
+        """Return the latest attempt at a generation, None when there was none."""
+        attempts = self.attempts(base_id)
+        return attempts[-1] if attempts else None
+
+    def attempts(self, base_id: str) -> tuple[Record, ...]:
+        """Return every attempt at a generation, the first one first."""
+        return self._records_where(TASK.c.base_id == base_id)
+
+    def find(self, any_id: str) -> Record | None:
+        """Return the attempt that a base id (the latest one), an attempt's id or a `task_id` names."""
+        for column in (TASK.c.base_id, TASK.c.external_task_id, TASK.c.task_id):
+            if named := self._records_where(column == any_id):
+                return named[-1]
+        return None
+
+    def record_intent(self, change: Change, *, caps: Caps, run_id: str, day_start: int) -> None:
+        """Record that a create request is about to be sent; after this, and not before, it may be.
+
+        `day_start` is in ms. The same attempt may be recorded again when its create is repeated, and then
+        counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
+        StaleRecord when the record is not in its expected status, and StateError when another task of the
+        generation is live.
+        """
+        if change.record.status is not Status.SUBMITTING:
+            raise ValueError("an intent is recorded with the status submitting")
+        with self._writable().write() as connection:
+            guard(connection, change.record.external_task_id, change.expected)
+            check_caps(connection, change.record, caps, run_id=run_id, day_start=day_start)
+            write_changes(connection, (change,), run_id=run_id)
+
+    def save(self, changes: Sequence[Change]) -> None:
+        """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task."""
+        if changes:
+            with self._writable().write() as connection:
+                write_changes(connection, changes)
+
+    def history(self, base_id: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to all attempts at a generation, oldest first."""
+        attempts = select(TASK.c.external_task_id).where(TASK.c.base_id == base_id)
+        owner = EVENT.c.external_task_id
+        query = select(*rows.ENTRY_COLUMNS).where(or_(owner == base_id, owner.in_(attempts)))
+        (entries,) = self._read(query.order_by(EVENT.c.id))
+        return tuple(HistoryEntry(*entry) for entry in entries)
+
+    def note(self, entries: Sequence[HistoryEntry]) -> None:
+        """Add lines to the history, which nothing changes or removes afterwards."""
+        if entries:
+            with self._writable().write() as connection:
+                append(connection, entries)
+
+    def publications(self) -> dict[str, Publication]:
+        """Return the outputs that are ours, by their path relative to the root."""
+        (found,) = self._read(select(*rows.PUBLICATION_COLUMNS))
+        return {row.path: rows.to_publication(row) for row in found}
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Remember these outputs as ours, in place of what was remembered of their paths."""
+        latest = {publication.path: publication for publication in publications}
+        if latest:
+            with self._writable().write() as connection:
+                connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in latest])
+                values = [rows.from_publication(publication) for publication in latest.values()]
+                connection.execute(insert(PUBLICATION), values)
+
+    def unpublish(self, paths: Iterable[str]) -> None:
+        """Forget that the outputs at these paths are ours; the files and their objects stay."""
+        gone = [{"gone": path} for path in paths]
+        if gone:
+            with self._writable().write() as connection:
+                connection.execute(_DELETE_PUBLICATION, gone)
+
+    def known_results(self) -> dict[str, str]:
+        """Return, for the SHA-256 of every result of every attempt, the id of one that produced it."""
+        (found,) = self._read(select(RESULT.c.sha256, RESULT.c.external_task_id))
+        return {sha256: owner for sha256, owner in sorted(found, reverse=True)}  # noqa: C416
+
+    def holds(self) -> dict[str, str]:
+        """Return why generations are held on our side, by base id."""
+        (found,) = self._read(select(HOLD.c.base_id, HOLD.c.reason))
+        return {row.base_id: row.reason for row in found}
+
+    def replace_holds(self, holds: Mapping[str, str], *, now: int) -> None:
+        """Make these the holds, by base id; one that stays keeps its beginning. `now` is in ms."""
+        wanted = {base_id: rows.printable(reason) for base_id, reason in holds.items()}
+        known = self.holds()
+        gone = [{"gone": base_id} for base_id in known.keys() - wanted.keys()]
+        new = [
+            {"base_id": key, "reason": wanted[key], "since": now}
+            for key in wanted.keys() - known.keys()
+        ]
+        changed = [
+            {"held": key, "reason": wanted[key]}
+            for key in wanted.keys() & known.keys()
+            if wanted[key] != known[key]
+        ]
+        if not (gone or new or changed):
+            return
+        with self._writable().write() as connection:
+            for statement, values in (
+                (_DELETE_HOLD, gone),
+                (_CHANGE_HOLD, changed),
+                (insert(HOLD), new),
+            ):
+                if values:
+                    connection.execute(statement, values)
+
+    def recall(self, key: str) -> str | None:
+        """Return what was remembered under a key, None when nothing was."""
+        (found,) = self._read(select(MEMORY.c.value).where(MEMORY.c.key == key))
+        return found[0].value if found else None
+
+    def remember(self, key: str, value: str) -> None:
+        """Remember a value under a key, in place of the one before."""
+        with self._writable().write() as connection:
+            connection.execute(delete(MEMORY).where(MEMORY.c.key == key))
+            connection.execute(insert(MEMORY).values(key=key, value=value))
+
+    def _records_where(self, condition: ColumnElement[bool]) -> tuple[Record, ...]:
+        owners = select(TASK.c.external_task_id).where(condition)
+        tasks, results = self._read(
+            select(*rows.RECORD_COLUMNS).where(condition).order_by(TASK.c.attempt),
+            select(*rows.RESULT_COLUMNS).where(RESULT.c.external_task_id.in_(owners)),
+        )
+        found = rows.to_results(results)
+        return tuple(rows.to_record(row, found) for row in tasks)
+
+    def _read(self, *queries: Select[*tuple[Any, ...]]) -> list[Sequence[Row[*tuple[Any, ...]]]]:
+        """Return the rows of each query, all as of one moment."""
+        if self._database is None:
+            return [[] for _ in queries]
+        with self._database.read() as connection:
+            return [connection.execute(query).all() for query in queries]
+
+    def _writable(self) -> Database:
+        if self._database is None or self._read_only:
+            raise StateError("The state database was opened for reading only.")
+        return self._database

@@ -1,0 +1,139 @@
+"""The translation between the values of the core and the database's rows; no statement is executed here."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row
+
+from reconciler.core.states import Record, Result, Role, Status
+from reconciler.store.changes import HistoryEntry, Publication
+from reconciler.store.failures import garbled
+from reconciler.store.tables import EVENT, PUBLICATION, RESULT, TASK
+
+_NAMES = tuple(field.name for field in fields(Record) if field.name != "results")
+_ID, _BASE_ID, _ATTEMPT = map(_NAMES.index, ("external_task_id", "base_id", "attempt"))
+_PROSE = ("reason", "refusal", "spec", "label")
+_STATUSES = {status.value: status for status in Status}
+_ROLES = {role.value: role for role in Role}
+_ROLE_ORDER = {role: place for place, role in enumerate(Role)}
+
+RECORD_COLUMNS = tuple(TASK.c[name] for name in _NAMES)
+RESULT_COLUMNS = tuple(
+    RESULT.c[name] for name in ("external_task_id", "role", "sha256", "size", "duration")
+)
+ENTRY_COLUMNS = tuple(EVENT.c[field.name] for field in fields(HistoryEntry))
+PUBLICATION_COLUMNS = tuple(PUBLICATION.c[field.name] for field in fields(Publication))
+
+
+def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]]) -> Record:
+    """Return the record of a row of RECORD_COLUMNS with its results, by id. Raises StateError."""
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+    units = values["units"]
+    try:
+        values["status"] = _STATUSES[values["status"]]
+        values["estimated_units"] = Decimal(values["estimated_units"])
+        values["units"] = None if units is None else Decimal(units)
+    except (KeyError, ArithmeticError) as error:
+        raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
+    return Record(**values, results=tuple(results.get(row[_ID], ())))
+
+
+def latest_attempts(found: Iterable[Row[*tuple[Any, ...]]]) -> Iterable[Row[*tuple[Any, ...]]]:
+    """Return the row of the highest attempt of every generation, from rows of RECORD_COLUMNS."""
+    latest: dict[str, Row[*tuple[Any, ...]]] = {}
+    for row in found:
+        known = latest.get(row[_BASE_ID])
+        if known is None or known[_ATTEMPT] < row[_ATTEMPT]:
+            latest[row[_BASE_ID]] = row
+    return latest.values()
+
+
+def from_record(record: Record) -> dict[str, object]:
+    """Return the columns of `task` that say what the record says; its results are rows of their own."""
+    values: dict[str, object] = {name: getattr(record, name) for name in _NAMES}
+    values.update({name: printable(getattr(record, name)) for name in _PROSE})
+    values["status"] = record.status.value
+    values["estimated_units"] = str(record.estimated_units)
+    values["units"] = None if record.units is None else str(record.units)
+    return values
+
+
+def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
+    """Return the results of each attempt, video first, from rows of RESULT_COLUMNS. Raises StateError."""
+    results: dict[str, list[Result]] = {}
+    for external_task_id, role, sha256, size, duration in found:
+        result = Result(_to_role(role), sha256, size, duration)
+        results.setdefault(external_task_id, []).append(result)
+    for several in results.values():
+        if len(several) > 1:
+            several.sort(key=lambda result: _ROLE_ORDER[result.role])
+    return results
+
+
+def from_results(record: Record) -> list[dict[str, object]]:
+    """Return the rows of `result` for a record."""
+    return [
+        {
+            "external_task_id": record.external_task_id,
+            "role": result.role.value,
+            "sha256": result.sha256,
+            "size": result.size,
+            "duration": result.duration,
+        }
+        for result in record.results
+    ]
+
+
+def from_entry(entry: HistoryEntry) -> dict[str, object]:
+    """Return the row of `event` for a line of history."""
+    return {
+        "external_task_id": entry.external_task_id,
+        "at": entry.at,
+        "kind": entry.kind,
+        "detail": printable(entry.detail),
+        "request_id": printable(entry.request_id),
+    }
+
+
+def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
+    """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
+    path, external_task_id, role, sha256, size, mtime_ns, inode = row
+    return Publication(path, external_task_id, _to_role(role), sha256, size, mtime_ns, int(inode))
+
+
+def from_publication(publication: Publication) -> dict[str, object]:
+    """Return the row of `publication` for an output."""
+    values: dict[str, object] = {
+        column.name: getattr(publication, column.name) for column in PUBLICATION_COLUMNS
+    }
+    return values | {"role": publication.role.value, "inode": str(publication.inode)}
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking thousands of values, none of them garbage, as they are made."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def printable(text: str) -> str:
+    """Return text for people that every database can hold: JSON may carry halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _to_role(word: str) -> Role:
+    try:
+        return _ROLES[word]
+    except KeyError as error:
+        raise garbled(f"{word!r} is no role of a result") from error

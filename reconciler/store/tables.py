@@ -1,0 +1,121 @@
+"""The tables of the state database as SQLModel row types. No verbs, and nothing here leaves the package.
+
+The migrations, not these classes, create the schema; a test proves that both say the same. The triggers that
+make `event` append-only are known to the first migration alone, because table metadata cannot hold them.
+Times are ms since the epoch; units are decimals kept as text, because no database type keeps them exactly on
+SQLite and PostgreSQL alike.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Index, MetaData, Table, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+_LIVE = text("status IN ('submitting', 'submitted', 'processing')")
+
+
+class _Row(SQLModel):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+        }
+    )
+
+
+class Task(_Row, table=True):
+    """One attempt at a generation; the columns are the fields of `core.states.Record`, and `run_id`."""
+
+    __table_args__ = (
+        UniqueConstraint("base_id", "attempt"),
+        # Money rule 1: the database itself refuses a second task of one generation that could be billed.
+        Index(
+            "one_live_task_per_generation",
+            "base_id",
+            unique=True,
+            sqlite_where=_LIVE,
+            postgresql_where=_LIVE,
+        ),
+    )
+
+    external_task_id: str = Field(primary_key=True)
+    base_id: str
+    attempt: int
+    status: str
+    request: str
+    spec: str
+    label: str
+    task_id: str | None = Field(index=True)
+    reason: str
+    estimated_units: str
+    units: str | None
+    intent_at: int | None = Field(sa_type=BigInteger, index=True)
+    creates: int
+    doubtful: bool
+    gave_up_at: int | None = Field(sa_type=BigInteger)
+    absent_looks: int
+    refusal: str
+    created_at: int | None = Field(sa_type=BigInteger)
+    finished_at: int | None = Field(sa_type=BigInteger)
+    run_id: str | None = Field(index=True)
+
+
+class Result(_Row, table=True):
+    """One file of a finished attempt; its bytes are in the object store."""
+
+    external_task_id: str = Field(primary_key=True, foreign_key="task.external_task_id")
+    role: str = Field(primary_key=True)
+    sha256: str
+    size: int = Field(sa_type=BigInteger)
+    duration: float | None
+
+
+class Event(_Row, table=True):
+    """One line of history; never changed, never removed, and kept when its task is not."""
+
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(primary_key=True)
+    external_task_id: str = Field(index=True)
+    at: int = Field(sa_type=BigInteger)
+    kind: str
+    detail: str
+    request_id: str
+
+
+class Publication(_Row, table=True):
+    """An output that we wrote, and how it looked; the inode is text because it may need all 64 bits."""
+
+    path: str = Field(primary_key=True)
+    external_task_id: str
+    role: str
+    sha256: str
+    size: int = Field(sa_type=BigInteger)
+    mtime_ns: int = Field(sa_type=BigInteger)
+    inode: str
+
+
+class Hold(_Row, table=True):
+    """Why a wanted generation is not sent, on our side."""
+
+    base_id: str = Field(primary_key=True)
+    reason: str
+    since: int = Field(sa_type=BigInteger)
+
+
+class Memory(_Row, table=True):
+    """Small facts that survive a restart, such as the concurrency that was learnt."""
+
+    key: str = Field(primary_key=True)
+    value: str
+
+
+METADATA: MetaData = _Row.metadata
+TASK: Table = METADATA.tables["task"]
+RESULT: Table = METADATA.tables["result"]
+EVENT: Table = METADATA.tables["event"]
+PUBLICATION: Table = METADATA.tables["publication"]
+HOLD: Table = METADATA.tables["hold"]
+MEMORY: Table = METADATA.tables["memory"]

@@ -1,0 +1,96 @@
+"""Reading a spec or defaults file into `Node`s: bytes to text, what no format allows, and the choice of the format.
+
+The formats live in `yaml_reader`, `json_reader` and `toml_reader`; what a key means lives in the core. Whatever
+the bytes are, the outcome is a document or a `DocumentError`: never another exception, never a wait without end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.documents import Node, Place
+from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
+from reconciler.workspace.reading import DocumentError, Limits, fail
+
+__all__ = ["SUFFIXES", "DocumentError", "decode", "read_document"]
+
+LARGEST_DOCUMENT = 1024 * 1024  # bytes
+SUFFIXES = (".yaml", ".yml", ".json", ".toml")
+
+_CONFLICT = re.compile(r"^(<{7}|>{7}|\|{7})(?=[ \r\n]|\Z)", re.MULTILINE)
+_CONFLICT_MIDDLE = re.compile(r"^={7}(?=\r?$)", re.MULTILINE)  # TOML may hold it inside a text
+
+
+def read_document(path: Path, name: str) -> Node:
+    """Return the document in a `.yaml`, `.yml`, `.json` or `.toml` file; `name` is the file's name in places.
+
+    Raises `DocumentError` with the one problem that was met first.
+    """
+    text = decode(_read(path, name), name)
+    suffix = PurePosixPath(name).suffix.lower()
+    return _reader(suffix)(text, name, Limits())
+
+
+def decode(data: bytes, name: str) -> str:
+    """Return the text of a file, without a byte order mark; refuse what no format allows.
+
+    Raises `DocumentError` for bytes that are not UTF-8 and for merge-conflict markers.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise fail(Place(name), "the file is in UTF-16: save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", "replace")
+        sentence = (
+            f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8: save the file as UTF-8"
+        )
+        raise fail(place_at(before, len(before), name), sentence) from error
+    marker = _CONFLICT.search(text)
+    if marker is None and not name.lower().endswith(".toml"):
+        marker = _CONFLICT_MIDDLE.search(text)
+    if marker is not None:
+        sentence = f"an unresolved merge conflict (`{marker.group()}`): settle it in git first"
+        raise fail(place_at(text, marker.start(), name), sentence)
+    return text
+
+
+def place_at(text: str, offset: int, name: str) -> Place:
+    """Return the place of a character in a text."""
+    return Place(name, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        with open_plain(path) as file:
+            data = file.read(LARGEST_DOCUMENT + 1)
+    except NotPlain as error:
+        what = "is a folder" if path.is_dir() else "is not a plain file"
+        raise fail(Place(name), f"`{name}` {what}: a spec is a text file") from error
+    except FileNotFoundError as error:
+        what = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise fail(Place(name), f"`{name}` {what}") from error
+    except OSError as error:
+        raise fail(Place(name), describe_os_error(error, name).message) from error
+    if len(data) > LARGEST_DOCUMENT:
+        raise fail(
+            Place(name),
+            f"the file is larger than {LARGEST_DOCUMENT // 1024} KiB: a spec is a small text",
+        )
+    return data
+
+
+def _reader(suffix: str) -> Callable[[str, str, Limits], Node]:
+    if suffix == ".json":
+        from reconciler.workspace.json_reader import read_json
+
+        return read_json
+    if suffix == ".toml":
+        from reconciler.workspace.toml_reader import read_toml
+
+        return read_toml
+    from reconciler.workspace.yaml_reader import read_yaml
+
+    return read_yaml

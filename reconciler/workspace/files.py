@@ -1,0 +1,98 @@
+"""Opening, reading and landing plain files: the only place of the workspace that touches descriptors.
+
+Nothing here knows what a file means. A device or a FIFO is never waited for, a symbolic link is never written
+through, and what lands is whole: a temporary file in the same folder, fsync, one atomic step, fsync of the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
+
+from reconciler.core.errors import WorkspaceError
+
+_REASONS = {
+    errno.ENOENT: ("it does not exist", "Check the path."),
+    errno.ENOTDIR: ("a part of its path is not a folder", "Check the path."),
+    errno.EISDIR: ("it is a folder, not a file", "Move the folder out of the way."),
+    errno.EACCES: ("permission is denied", "Give the user that runs the reconciler access."),
+    errno.EPERM: ("the system does not permit it", "Check the owner and the file's attributes."),
+    errno.ENOSPC: ("the disk is full", "Free some space; what was paid for is kept."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space; what was paid for is kept."),
+    errno.EROFS: ("the file system is read-only", "Mount it writable, or use another folder."),
+    errno.EIO: ("the disk reports an error", "Check the disk; what was paid for is kept."),
+    errno.ENAMETOOLONG: ("its name is too long", "Use a shorter name."),
+    errno.ELOOP: ("its symbolic links go in a circle", "Remove the link."),
+    errno.EMFILE: ("too many files are open", "Raise the limit on open files (`ulimit -n`)."),
+}
+
+
+class NotPlain(OSError):
+    """Neither a file nor a link to one: a folder, a FIFO, a socket or a device."""
+
+
+def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> WorkspaceError:
+    """Return the error as a sentence about this path, with a hint; the caller raises it."""
+    if isinstance(error, NotPlain):
+        return WorkspaceError(f"`{path}` is not a plain file", hint="Move it out of the way.")
+    reason, hint = _REASONS.get(error.errno or 0, (os.strerror(error.errno or 0), ""))
+    return WorkspaceError(f"`{path}` cannot be used: {reason}", hint=hint)
+
+
+@contextlib.contextmanager
+def open_plain(path: Path) -> Iterator[BufferedReader]:
+    """Open a plain file (or a link to one) for reading, without waiting for a FIFO's other end.
+
+    Raises `NotPlain` for anything else, and the system's OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotPlain(errno.EINVAL, "not a plain file", str(path))
+        yield file
+
+
+def digest(file: BufferedReader) -> str:
+    """Return the SHA-256 of an open file from its beginning, as 64 lower-case hex digits."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_beside(target: Path) -> Path:
+    """Return the one temporary name that belongs to a target: hidden, short, and the same after a crash."""
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.with_name(f".{name}.part")
+
+
+@contextlib.contextmanager
+def written_beside(target: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
+    """Write a durable temporary file beside a target and remove it afterwards, if it is still there.
+
+    A leftover of a crash is replaced, never followed: it is unlinked and created anew.
+    """
+    temporary = temporary_beside(target)
+    temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)

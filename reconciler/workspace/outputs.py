@@ -1,0 +1,117 @@
+"""Publishing results beside their specs, and knowing a file by its signature. It knows no receipt and no spec."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.workspace.files import describe_os_error, open_plain, sync_folder, written_beside
+
+__all__ = ["OutputTaken", "Signature", "describe_os_error", "publish", "signature"]
+
+_CHUNK = 1024 * 1024  # bytes
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, some network and FUSE mounts
+
+
+class OutputTaken(WorkspaceError):
+    """Something stands where an output belongs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What tells a changed file from an unchanged one without reading it.
+
+    Anything that is not a plain file (a folder, a symbolic link, a device) has size -1: it is there, it is not
+    ours, and it equals no signature of a file that was published.
+    """
+
+    size: int  # bytes, or -1
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """Return the signature that a stat result stands for."""
+        size = status.st_size if stat.S_ISREG(status.st_mode) else -1
+        return cls(size, status.st_mtime_ns, status.st_ino)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a plain file stands there."""
+        return self.size >= 0
+
+
+def signature(path: Path) -> Signature | None:
+    """Return the signature of what stands at a path (links not followed), or None when nothing does.
+
+    Raises `WorkspaceError` when that cannot be told.
+    """
+    try:
+        return Signature.of(path.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise describe_os_error(error, path) from error
+
+
+def publish(source: Path, target: Path, *, replace: bool) -> Signature:
+    """Copy an object to its place, durably and in one step, and return the signature of what stands there.
+
+    With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is raised. A folder
+    or a symbolic link at the target is never replaced nor written through. Raises `WorkspaceError` otherwise.
+    """
+    try:
+        with written_beside(target, lambda file: _copy(source, file)) as temporary:
+            if replace:
+                _refuse_unless_plain(target)
+                temporary.replace(target)
+            else:
+                _link(temporary, target)
+        sync_folder(target.parent)
+        return Signature.of(target.lstat())
+    except OSError as error:
+        raise describe_os_error(error, _culprit(error, source, target)) from error
+
+
+def _culprit(error: OSError, source: Path, target: Path) -> Path:
+    """Return the path that a person has to look at; temporary names are nobody's business."""
+    if error.filename == str(source):
+        return source
+    return target.parent if error.errno in (errno.ENOENT, errno.ENOTDIR) else target
+
+
+def _copy(source: Path, file: BinaryIO) -> None:
+    with open_plain(source) as original:
+        shutil.copyfileobj(original, file, _CHUNK)
+
+
+def _refuse_unless_plain(target: Path) -> None:
+    standing = signature(target)
+    if standing is not None and not standing.is_file:
+        raise OutputTaken(
+            f"`{target}` is a folder or a link: it is not replaced",
+            hint="Move it out of the way.",
+        )
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give the temporary file its final name, unless something has it."""
+    try:
+        try:
+            os.link(temporary, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            target.touch(exist_ok=False)  # the name is ours from here on
+            temporary.replace(target)
+    except FileExistsError as error:
+        raise OutputTaken(
+            f"`{target}` holds a file that is not ours: it is not overwritten",
+            hint="Move it away, or rename the spec.",
+        ) from error

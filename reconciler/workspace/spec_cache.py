@@ -1,0 +1,141 @@
+"""What a load remembers of a spec: its generations and the media they use, as bytes for a cache. Pure.
+
+Losing it, or finding it of another version or damaged, costs time and nothing else. Prices are not in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+from reconciler.core.motion_control import Source, estimate_units
+from reconciler.core.specs import Generation
+from reconciler.workspace.outputs import Signature
+
+_VERSION = (
+    "1"  # raise it whenever a spec may say, or means, something else: then all are read again
+)
+
+
+class SpecCache(Protocol):
+    """A table of path to (key, payload); the store implements it."""
+
+    def load(self) -> dict[str, tuple[str, bytes]]:
+        """Return everything remembered."""
+
+    def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
+        """Remember the changed entries and forget the gone ones."""
+
+
+Media = dict[tuple[str, str], tuple[Signature, Source]]  # (path, spec's key) -> what it was
+Price = Callable[[str, str, str, Decimal | None], Decimal]  # model, mode, orientation, seconds
+Local = Callable[[str, str], Source]  # path, spec's key
+
+
+def cache_key(spec: Signature, defaults: str) -> str:
+    """Return what must be the same for a payload to hold: the spec's signature and its defaults files'."""
+    return f"{_VERSION};{spec.size}.{spec.mtime_ns}.{spec.inode}{defaults}"
+
+
+def defaults_key(files: Iterable[tuple[str, Signature]]) -> str:
+    """Return the part of a key that stands for the defaults files of a folder."""
+    return "".join(f";{name}={sig.size}.{sig.mtime_ns}.{sig.inode}" for name, sig in files)
+
+
+def encode(generations: Sequence[Generation], media: Media) -> bytes:
+    """Return the payload of a valid spec."""
+    document = {
+        "media": [_medium(path, key, *known) for (path, key), known in media.items()],
+        "rows": [_row(generation) for generation in generations],
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _medium(path: str, key: str, signature: Signature, source: Source) -> list[Any]:
+    seconds = None if source.seconds is None else str(source.seconds)
+    known = [source.sha256, source.size, source.width, source.height, seconds]
+    return [path, key, signature.size, signature.mtime_ns, signature.inode, *known]
+
+
+def _row(generation: Generation) -> list[Any]:
+    request = generation.request
+    return [
+        generation.external_task_id,
+        generation.canonical,
+        generation.label,
+        [generation.image.url, generation.image.path],
+        [generation.video.url, generation.video.path],
+        generation.callback_url,
+        generation.retries,
+        generation.line,
+        request["model_name"],
+        request["mode"],
+        request["character_orientation"],
+    ]
+
+
+class Remembered:
+    """A decoded payload. Its bytes come from a file that anybody can damage.
+
+    So every method, and making one, may raise LookupError, TypeError, ValueError or ArithmeticError.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        document = json.loads(payload.decode())
+        self.media: Sequence[Sequence[Any]] = document["media"]
+        self._rows: Sequence[Sequence[Any]] = document["rows"]
+
+    def was(self, row: Sequence[Any], found: Signature | None) -> bool:
+        """Whether a row of `media` was read under the signature found now."""
+        if found is None:
+            return False
+        return row[2:5] == [found.size, found.mtime_ns, found.inode]
+
+    def source(self, row: Sequence[Any]) -> tuple[Signature, Source]:
+        """Return what a row of `media` holds."""
+        path, _, size, mtime_ns, inode, sha256, length, width, height, seconds = row
+        source = Source(
+            path=path,
+            sha256=sha256,
+            size=length,
+            width=width,
+            height=height,
+            seconds=None if seconds is None else Decimal(seconds),
+        )
+        return Signature(size, mtime_ns, inode), source
+
+    def generations(self, spec: str, price: Price, local: Local) -> list[Generation]:
+        """Return the generations of a spec; `price` estimates one, `local` gives a file by path and key."""
+        return [_generation(spec, row, price, local) for row in self._rows]
+
+
+def _generation(spec: str, row: Sequence[Any], price: Price, local: Local) -> Generation:
+    task_id, canonical, label, image, video, callback_url, retries, line, *rate = row
+    clip = local(video[1], "video_url") if video[1] else Source(url=video[0])
+    model, mode, orientation = rate
+    return Generation(
+        external_task_id=task_id,
+        canonical=canonical,
+        spec=spec,
+        label=label,
+        image=local(image[1], "image_url") if image[1] else Source(url=image[0]),
+        video=clip,
+        callback_url=callback_url,
+        retries=retries,
+        estimated_units=price(model, mode, orientation, clip.seconds),
+        line=line,
+    )
+
+
+def pricer(prices: Mapping[str, Mapping[str, Decimal]]) -> Price:
+    """Return the estimate of a generation in units, by what it depends on; each is worked out once."""
+
+    @functools.cache
+    def price(model: str, mode: str, orientation: str, seconds: Decimal | None) -> Decimal:
+        request = {"model_name": model, "mode": mode, "character_orientation": orientation}
+        return estimate_units(request, seconds, prices)
+
+    return price

@@ -1,0 +1,1 @@
+"""The provider's package against real servers on loopback."""

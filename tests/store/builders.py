@@ -1,0 +1,96 @@
+"""Records and changes for the store's tests, small by default; Hypothesis' versions of the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from reconciler.core.identity import attempt_id
+from reconciler.core.states import Record, Result, Role, Status
+from reconciler.store.repository import Caps, Change, HistoryEntry
+
+STORED = [status for status in Status if status not in (Status.INVALID, Status.BLOCKED)]
+_NOBODY = 65534
+NO_CAPS = Caps()
+DAY = 1_700_000_000_000  # ms: when the tests' day starts
+
+
+def record(base_id: str = "mc1-a", attempt: int = 1, **changes: object) -> Record:
+    """Return an attempt that is about to be sent."""
+    return Record(
+        external_task_id=attempt_id(base_id, attempt),
+        base_id=base_id,
+        attempt=attempt,
+        status=Status.SUBMITTING,
+        request='{"kind":"motion-control"}',
+        estimated_units=Decimal("2.5"),
+        intent_at=DAY + 1,
+    ).evolve(**changes)
+
+
+def fresh(new: Record) -> Change:
+    """Return the change that records an attempt for the first time, with a line of history."""
+    return Change(new, None, (HistoryEntry(new.external_task_id, DAY, "recorded"),))
+
+
+@contextmanager
+def plain_user(folder: Path) -> Iterator[None]:
+    """Go on as a user for whom permissions hold, as the owner of the folder: root would pass them all."""
+    was = os.geteuid()
+    if was == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, _NOBODY, _NOBODY)
+        os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+ids = st.text("abcdefghijklmnop0123456789._-", min_size=1, max_size=64)
+times = st.none() | st.integers(0, 2**63 - 1)
+units = st.decimals(0, 10**12, allow_nan=False, allow_infinity=False)
+digests = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+@st.composite
+def result_lists(draw: st.DrawFn) -> tuple[Result, ...]:
+    """Results in the store's order, at most one of each role."""
+    roles = draw(st.sets(st.sampled_from(Role)))
+    duration = st.none() | st.floats(0, 1000, allow_nan=False)
+    return tuple(
+        Result(role, draw(digests), draw(st.integers(0, 2**63 - 1)), draw(duration))
+        for role in Role
+        if role in roles
+    )
+
+
+records = st.builds(
+    Record,
+    external_task_id=ids,
+    base_id=ids,
+    attempt=st.integers(1, 10_000),
+    status=st.sampled_from(STORED),
+    request=texts,
+    spec=texts,
+    label=texts,
+    task_id=st.none() | texts,
+    reason=texts,
+    estimated_units=units,
+    units=st.none() | units,
+    intent_at=times,
+    creates=st.integers(0, 1000),
+    doubtful=st.booleans(),
+    gave_up_at=times,
+    absent_looks=st.integers(0, 1000),
+    refusal=texts,
+    created_at=times,
+    finished_at=times,
+    results=result_lists(),
+)

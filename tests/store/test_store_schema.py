@@ -1,0 +1,129 @@
+"""The schema on disk is the models', and a database of another version is refused or upgraded."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from reconciler.core.errors import StateError
+from reconciler.core.states import LIVE
+from reconciler.store.repository import HistoryEntry, Repository
+from reconciler.store.schema import HEAD
+from reconciler.store.tables import METADATA
+
+_OPEN = """
+import sys
+from reconciler.store.repository import Repository
+Repository.open(sys.argv[1]).close()
+print("alembic" in sys.modules)
+"""
+
+
+def _statements(path: Path, kinds: Iterable[str] = ("table", "index")) -> set[str]:
+    """The schema in SQLite's own words, without white space and in one order of columns."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    return {
+        "".join(sql.split())
+        for kind, name, sql in rows
+        if kind in kinds and sql and name != "alembic_version"
+    }
+
+
+def test_migrations_make_exactly_the_models_schema(
+    tmp_path: Path, repository: Repository, database: Path
+) -> None:
+    """A migrated database and one made from the models have the same tables, indexes and constraints."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'models.db'}")
+    METADATA.create_all(engine)
+    engine.dispose()
+    assert _statements(database) == _statements(tmp_path / "models.db")
+
+
+def test_alembic_sees_no_difference(repository: Repository, database: Path) -> None:
+    """`alembic revision --autogenerate` would have nothing to write."""
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+
+
+def test_recorded_head_is_the_scripts_head() -> None:
+    """The constant that a fast start compares with is the newest revision there is."""
+    config = Config()
+    config.set_main_option("script_location", "reconciler.store:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_database_knows_every_live_status(repository: Repository, database: Path) -> None:
+    """The index that refuses a second live task lists the statuses that the core calls live."""
+    (index,) = (s for s in _statements(database) if "one_live_task" in s)
+    assert {word for word in index.split("'") if word.isalpha()} >= {s.value for s in LIVE}
+    assert index.count("'") == 2 * len(LIVE)
+
+
+@pytest.mark.parametrize("change", ["UPDATE event SET kind = 'x'", "DELETE FROM event"])
+def test_history_is_append_only(repository: Repository, database: Path, change: str) -> None:
+    """The database itself refuses to change or remove a line of history."""
+    repository.note([HistoryEntry("mc1-a", 1, "seen")])
+    with (
+        closing(sqlite3.connect(database)) as connection,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
+        connection.execute(change)
+
+
+def test_alembic_is_imported_only_to_migrate(database: Path) -> None:
+    """The first start migrates; the second one does not even import the migration tool."""
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", _OPEN, str(database)], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert said == ["True", "False"]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_database_of_a_newer_version_is_refused(database: Path, read_only: bool) -> None:
+    """A newer program's database is left alone, and the person is told to upgrade the program."""
+    Repository.open(database).close()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = database.read_bytes()
+    with pytest.raises(StateError, match="newer version") as caught:
+        Repository.open(database, read_only=read_only)
+    assert "Upgrade the program" in caught.value.hint
+    assert database.read_bytes() == before
+
+
+def test_database_of_an_older_version_is_not_read_as_it_stands(database: Path) -> None:
+    """A reader cannot upgrade, so it says which command does."""
+    Repository.open(database).close()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    with pytest.raises(StateError, match="older version") as caught:
+        Repository.open(database, read_only=True)
+    assert "reconciler refresh" in caught.value.hint
+
+
+def test_start_that_was_killed_before_the_tables_existed_is_repeated(database: Path) -> None:
+    """An empty file, as a kill during the very first start leaves it, is no obstacle."""
+    database.parent.mkdir()
+    database.touch()
+    with closing(Repository.open(database, read_only=True)) as reader:
+        assert reader.records() == {}
+    with closing(Repository.open(database)) as repository:
+        repository.remember("limit", "3")
+        assert repository.recall("limit") == "3"
