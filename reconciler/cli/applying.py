@@ -18,14 +18,14 @@ from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, Selection, now_ms, open_folder, select
 from reconciler.cli.offline import AsJson, Paths
 from reconciler.cli.progress import Progress
-from reconciler.cli.provider import provider
+from reconciler.cli.provider import credentials, provider
 from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.apply import BUYS, Run, works_of
 from reconciler.engine.cycle import Ended
 from reconciler.engine.ports import Options, Ports, Provider, Unconfigured
-from reconciler.engine.survey import Survey, Surveyor
+from reconciler.engine.survey import Survey
 from reconciler.engine.turns import Work
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.hosting import simulator_media
@@ -34,7 +34,6 @@ from reconciler.store.repository import Caps
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    surveyor: Surveyor
     survey: Survey
     plan: Plan
     works: Sequence[Work]
@@ -54,30 +53,27 @@ def apply(
     with open_folder(context.obj, write=True) as folder:
         desired = folder.load()
         chosen = select(folder, desired, paths or [])
-        surveyor = folder.surveyor
-        survey = surveyor.survey(desired)
+        survey = folder.surveyor.survey(desired)
         plan = chosen.plan(survey)
         works = works_of(plan, survey, whole=chosen.whole)
         _show(plan, works)
+        if not all(work.local for work in works):
+            credentials(folder.settings)  # before anybody is asked
         if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
             return ExitCode.ERROR
         deadline = None if timeout is None else now_ms() + int(timeout * SECOND)
         with Progress(len(works)) as progress:
-            ended = asyncio.run(
-                _run(folder, _Prepared(surveyor, survey, plan, works), progress, deadline)
-            )
+            ended = asyncio.run(_run(folder, _Prepared(survey, plan, works), progress, deadline))
         after = _plan_after(folder, chosen)
-    return _report(after, ended, as_json=as_json)
+    return _report(after, ended, idle=not works, as_json=as_json)
 
 
 def _show(plan: Plan, works: Sequence[Work]) -> None:
     table = views.plan_table(plan)
     if table.row_count:
         err.print(table)
-    if works or plan.changes:
-        err.print(
-            f"Plan: {views.summary_line(plan.summary())}; estimated {views.units_text(plan.estimated_units)} units."
-        )
+    if works:
+        err.print(views.plan_line(plan))
 
 
 def _agreed(plan: Plan) -> bool:
@@ -87,7 +83,7 @@ def _agreed(plan: Plan) -> bool:
             "Run `reconciler apply --yes` to buy without being asked.",
         )
         return False
-    count = sum(item.action in BUYS for item in plan.assessments)
+    count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
     units = views.units_text(plan.estimated_units)
     if typer.confirm(
         f"Buy {count} generation{'s' * (count != 1)} for about {units} units?", err=True
@@ -103,7 +99,7 @@ async def _run(folder: Folder, run: _Prepared, progress: Progress, deadline: int
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, stop, progress, loop)
     async with _ports(folder, run.works, progress) as ports:
-        return await Run(ports, _options(folder), run.surveyor, run.survey).apply(
+        return await Run(ports, _options(folder), run.survey).apply(
             run.plan, run.works, stop, deadline
         )
 
@@ -152,7 +148,7 @@ def _options(folder: Folder) -> Options:
     )
 
 
-def _report(plan: Plan, ended: Ended, *, as_json: bool) -> int:
+def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
     document = views.status_document(plan)
     if as_json:
         print_json(document)
@@ -162,9 +158,9 @@ def _report(plan: Plan, ended: Ended, *, as_json: bool) -> int:
             err.print(
                 f"[yellow]{item.status}[/] {escape(views.name_of(item))}: {escape(item.reason)}"
             )
-        for spec, found in plan.invalid.items():
-            err.print(f"[red]invalid[/] {escape(spec)}: {escape(views.told(found))}")
-        out.print(_said(document["summary"], ended))
+        for found in plan.invalid.values():
+            err.print(f"[red]invalid[/] {escape(views.told(found))}")
+        out.print(_said(document["summary"], ended, idle=idle))
     match ended:
         case Ended.STOPPED:
             return ExitCode.INTERRUPTED
@@ -178,11 +174,11 @@ def _plan_after(folder: Folder, chosen: Selection) -> Plan:
     return chosen.plan(folder.surveyor.survey(folder.load()))
 
 
-def _said(summary: dict[str, int], ended: Ended) -> str:
+def _said(summary: dict[str, int], ended: Ended, *, idle: bool) -> str:
     counts = views.summary_line(summary)
     match ended:
         case Ended.STOPPED:
             return f"Stopped: {counts}. Run again to go on; nothing is paid for twice."
         case Ended.TIMED_OUT:
             return f"Out of time: {counts}. Run again to go on; nothing is paid for twice."
-    return f"Done: {counts}."
+    return f"{'Nothing to do' if idle else 'Done'}: {counts}."

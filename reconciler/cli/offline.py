@@ -17,6 +17,7 @@ from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder, select
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import specs
+from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
@@ -92,7 +93,7 @@ def plan(
     return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
 
 
-def show_plan(plan: Any) -> None:
+def show_plan(plan: Plan) -> None:
     """Print a plan for people."""
     table = views.plan_table(plan)
     if table.row_count:
@@ -103,9 +104,7 @@ def show_plan(plan: Any) -> None:
     elif not plan.changes and set(counts) <= {"keep"}:
         out.print(f"Nothing to do: {counts['keep']} generations are complete.")
     else:
-        out.print(
-            f"Plan: {views.summary_line(counts)}; estimated {views.units_text(plan.estimated_units)} units."
-        )
+        out.print(views.plan_line(plan))
 
 
 async def _refreshed(

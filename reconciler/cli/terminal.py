@@ -8,8 +8,18 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_WIDE = 400  # columns, where no terminal wraps: a line of a pipe is a record
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr, highlight=False, soft_wrap=True, width=None if stream.isatty() else _WIDE
+    )
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def print_json(document: object) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.documents import Problem
-from reconciler.core.states import Record, Result, Status
+from reconciler.core.states import Result, Status
 
 _COLOURS = {
     Action.SUBMIT: "green",
@@ -181,18 +181,10 @@ def summary_line(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing"
 
 
-def record_facts(record: Record) -> list[tuple[str, str]]:
-    """Return what a record knows, as (name, value) for people."""
-    facts = [
-        ("external_task_id", record.external_task_id),
-        ("status", str(record.status)),
-        ("reason", record.reason),
-        ("task_id", record.task_id or ""),
-        ("units", units_text(record.units) or ""),
-        ("estimated", units_text(record.estimated_units) or ""),
-        ("request", record.request),
-    ]
-    return [(name, value) for name, value in facts if value]
+def plan_line(plan: Plan) -> str:
+    """Return the plan in a sentence."""
+    cost = f"; estimated {units_text(plan.estimated_units)} units" if plan.estimated_units else ""
+    return f"Plan: {summary_line(plan.summary())}{cost}."
 
 
 def _table(*columns: str) -> Table:

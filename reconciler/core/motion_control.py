@@ -97,8 +97,8 @@ class MotionControl(_Closed):
     ]
     prompt: Annotated[
         str,
-        BeforeValidator(_stripped),
         Field(max_length=2500, description="At most 2,500 characters."),
+        BeforeValidator(_stripped),
     ] = ""
     character_orientation: Annotated[
         Literal["image", "video"],

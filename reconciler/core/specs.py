@@ -47,7 +47,7 @@ LONGEST_LABEL = 100  # characters
 LONGEST_FILE_NAME = 255  # bytes, on every common file system
 
 _SAFE_LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
-_CUSTOM_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_CUSTOM_ID = r"^[A-Za-z0-9._-]{1,64}$"  # pydantic searches: both anchors are needed
 _NOT_MULTIPLIED = frozenset({"kind", "takes", "matrix", "retries", "external_task_id"})
 
 
@@ -68,7 +68,7 @@ class Spec(MotionControl):
     external_task_id: Annotated[
         str,
         Field(
-            pattern=_CUSTOM_ID.pattern.replace(r"\Z", "$"),
+            pattern=_CUSTOM_ID,
             description="An id of your own, for a single generation.",
         ),
     ] = ""

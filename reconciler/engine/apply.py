@@ -19,7 +19,7 @@ from reconciler.engine.ports import Options, Ports
 from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.engine.saving import Saver
-from reconciler.engine.survey import Survey, Surveyor
+from reconciler.engine.survey import Survey
 from reconciler.engine.turns import Crew, Turns, Work, remaining_holds
 
 BUYS = frozenset({Action.SUBMIT, Action.RETRY})
@@ -33,7 +33,6 @@ class Run:
 
     ports: Ports
     options: Options
-    surveyor: Surveyor
     survey: Survey
 
     async def apply(
@@ -42,13 +41,13 @@ class Run:
         """Bring the plan's generations forward until they settle; see `Cycle.run` for what it raises."""
         ports, options = self.ports, self.options
         journal = Journal(ports, options, self.survey.stored)
-        self._take_over(journal)
+        journal.take_over(self.survey.records.values())
         receipts = Receipts(ports.root, journal, self._valid_wishes())
         crew = Crew(
             purchases=Purchases(ports, options, journal),
             poller=Poller(ports, options, journal),
             saver=Saver(ports, options, journal),
-            publisher=Publisher(ports, self.surveyor),
+            publisher=Publisher(ports, self.survey.whereabouts),
             receipts=receipts,
             gate=Gate(ports, options.max_concurrency),
         )
@@ -66,13 +65,6 @@ class Run:
             if holds != ports.repository.holds():
                 ports.repository.replace_holds(holds, now=ports.now())
         return ended
-
-    def _take_over(self, journal: Journal) -> None:
-        """Bring what only receipts remember into the store, before anything is decided on it."""
-        recalled = [
-            record for base, record in self.survey.records.items() if base not in self.survey.stored
-        ]
-        journal.commit_all((record, "recalled", "from a receipt", "") for record in recalled)
 
     def _confirm(self, assessments: Iterable[Assessment], crew: Crew, turns: Turns) -> None:
         """Remember the signatures of outputs that stood already, and write receipts that are missing."""

@@ -27,6 +27,12 @@ from reconciler.kling.wire import create_body
 _SURELY_OURS = frozenset(
     {1202, 1203}
 )  # no such method or model; policy refusals are told by their class
+_KINDS = {
+    Seen: "accepted",
+    Ambiguous: "in doubt",
+    Held: "not created",
+    Refused: "refused",
+}  # in the history
 
 
 @dataclass(frozen=True, slots=True)

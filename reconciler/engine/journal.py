@@ -52,6 +52,18 @@ class Journal:
         for record, *_ in changed:
             self._remember(record)
 
+    def take_over(self, records: Iterable[Record]) -> None:
+        """Bring what only receipts remember into the store; nothing happened to it, so nobody is told."""
+        recalled = [record for record in records if record.external_task_id not in self._stored]
+        if recalled:
+            changes = [
+                self._change(record, "recalled", "from a receipt", "") for record in recalled
+            ]
+            self._ports.repository.save(changes)
+        for record in recalled:
+            self._stored[record.external_task_id] = record.status
+            self._latest[record.base_id] = record
+
     def intend(self, record: Record) -> None:
         """Put the intent to create on disk, checking the caps in the same transaction (rules 2 and 9).
 

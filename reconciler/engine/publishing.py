@@ -10,7 +10,7 @@ from reconciler.core.diff import Output, Standing
 from reconciler.core.specs import Generation
 from reconciler.core.states import Record, Result
 from reconciler.engine.ports import Ports
-from reconciler.engine.survey import Surveyor
+from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.repository import Publication
 from reconciler.workspace.outputs import OutputTaken, publish, signature
 
@@ -18,9 +18,9 @@ from reconciler.workspace.outputs import OutputTaken, publish, signature
 class Publisher:
     """Makes the folder show what the store holds."""
 
-    def __init__(self, ports: Ports, surveyor: Surveyor) -> None:
+    def __init__(self, ports: Ports, whereabouts: Whereabouts) -> None:
         self._ports = ports
-        self._surveyor = surveyor
+        self._whereabouts = whereabouts
 
     def publish(self, wish: Generation, record: Record) -> bool:
         """Publish a complete record's results where this generation wants them.
@@ -33,7 +33,7 @@ class Publisher:
         """
         results = {result.role: result for result in record.results}
         published = []
-        for output in self._surveyor.outputs(wish, record):
+        for output in self._whereabouts.outputs(wish, record):
             if output.standing is not Standing.OURS and not self._land(
                 output, results[output.role]
             ):
@@ -47,7 +47,7 @@ class Publisher:
             raise OutputTaken(
                 f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
             )
-        source = self._surveyor.find(result)
+        source = self._whereabouts.find(result)
         if source is None:
             return False
         target = self._ports.root / output.path
@@ -58,7 +58,7 @@ class Publisher:
 
     def _keep(self, path: str) -> None:
         """Bring the bytes that are about to be replaced into the object store, if they are not there."""
-        sha256 = self._surveyor.digest(path)
+        sha256 = self._whereabouts.digest(path)
         if not self._ports.objects.has(sha256):
             self._ports.objects.ingest(self._ports.root / path, sha256)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
+from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError
 from reconciler.core.schedule import RETENTION, URGENT_AGE
@@ -12,6 +15,8 @@ from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling.errors import ResultInterrupted, ResultRefused
 from reconciler.workspace.media import MediaError, verify_result
+
+_MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
 
 
 class CannotKeep(ReconcilerError):
@@ -26,6 +31,9 @@ class Saver:
         self._options = options
         self._journal = journal
         self._turn = asyncio.Semaphore(options.downloads)
+        self._arrived_before: dict[
+            str, str
+        ] = {}  # partial file -> MD5 of what disagreed with its ETag
 
     async def save(self, record: Record) -> tuple[Record, int | None]:
         """Fetch, verify and keep every result of a succeeded task; return the record and when to try again (ms).
@@ -59,8 +67,9 @@ class Saver:
         objects = self._ports.objects
         partial = objects.partial(f"{record.external_task_id}.{role}")
         try:
-            await self._ports.downloader.fetch(url, partial)
+            arrived = await self._ports.downloader.fetch(url, partial)
             seconds = await asyncio.to_thread(verify_result, partial.path)
+            await asyncio.to_thread(self._check_etag, partial.path, arrived.validator)
             sha256, size = await asyncio.to_thread(objects.adopt, partial)
         except MediaError:
             partial.discard()
@@ -77,6 +86,24 @@ class Saver:
         finally:
             partial.close()
         return Result(role, sha256, size, seconds)
+
+    def _check_etag(self, path: Path, etag: str) -> None:
+        """Compare the bytes with an ETag that looks like their MD5, which is what object stores give.
+
+        An ETag need not be a digest: bytes that arrive a second time just as they were are what the host has.
+        """
+        if not _MD5_ETAG.fullmatch(etag):
+            return
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(
+                file, lambda: hashlib.md5(usedforsecurity=False)
+            ).hexdigest()
+        if (
+            digest != etag.strip('"').lower()
+            and self._arrived_before.setdefault(path.name, "") != digest
+        ):
+            self._arrived_before[path.name] = digest
+            raise MediaError("the result does not have the digest that its host announced")
 
     def _decide(
         self, record: Record, event: Absent | Seen | Saved | Gone, request_id: str = ""

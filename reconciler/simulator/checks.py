@@ -46,9 +46,9 @@ class Order:
     external_task_id: str
     """Empty when the caller gave none."""
     image: str
-    """The path of the reference image, empty when it is on another host."""
+    """The name of the reference image in the media store, empty when it is on another host."""
     video: str
-    """The path of the reference video, empty when it is on another host."""
+    """The name of the reference video there, empty when it is on another host."""
     duration_ms: int
     rate: Fraction
     """Of the reference video."""
@@ -117,14 +117,14 @@ def _image(body: Mapping[str, object], media: MediaStore) -> str:
         if path is None:
             raise wrong("image_url", "cannot be downloaded")
         _check_image(path.read_bytes())
-        return str(path)
+        return path.name
     if value.startswith("data:"):
         raise wrong("image_url", "raw Base64 must not carry a data: prefix")
     try:
         data = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         raise wrong("image_url", "must be a URL or raw Base64") from None
-    return str(media.keep(data, _check_image(data)))
+    return media.keep(data, _check_image(data))
 
 
 def _check_image(data: bytes) -> str:
@@ -152,7 +152,7 @@ def _video(
         return "", Clip("h264", 1280, 720, round(config.foreign_video_s * 1000), Fraction(25))
     if path is None:
         raise wrong("video_url", "cannot be downloaded")
-    return str(path), _check_clip(path, orientation)
+    return path.name, _check_clip(path, orientation)
 
 
 def _check_clip(path: Path, orientation: str) -> Clip:

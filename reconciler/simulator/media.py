@@ -37,11 +37,11 @@ class MediaStore:
             raise ValueError("the bytes do not have this digest")
         self._put(name, data)
 
-    def keep(self, data: bytes, suffix: str) -> Path:
-        """Keep bytes that came inside a request and return where they are."""
+    def keep(self, data: bytes, suffix: str) -> str:
+        """Keep bytes that came inside a request and return their name."""
         name = f"{hashlib.sha256(data).hexdigest()}.{suffix}"
         self._put(name, data)
-        return self._folder / name
+        return name
 
     def hosted(self, url: str) -> tuple[bool, Path | None]:
         """Tell whether a URL is one of ours, and if so which file it means, None when that is missing.

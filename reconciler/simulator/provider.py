@@ -43,7 +43,9 @@ class Provider:
         self.ledger = Ledger(config.folder / "ledger.jsonl")
         self.media = MediaStore(config.folder / "media", results_url)
         self.signer = Signer(seed.encode(), results_url)
-        self.studio = Studio(config.folder / "films", config.render, config.render_workers)
+        self.studio = Studio(
+            config.folder / "films", self.media, config.render, config.render_workers
+        )
         self._tasks = TaskTable(config.folder / "tasks.db", seed)
         self.account = Account(config, self.clock, self.ledger, self._tasks)
         self._views = Views(config, self.clock, self.studio, self.signer)

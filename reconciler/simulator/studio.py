@@ -9,6 +9,7 @@ from typing import Literal
 
 import av
 
+from reconciler.simulator.media import MediaStore
 from reconciler.simulator.render import Film, render, seconds_of
 from reconciler.simulator.tasks import Task
 
@@ -16,9 +17,13 @@ from reconciler.simulator.tasks import Task
 class Studio:
     """Makes each task's film once, and knows which are ready."""
 
-    def __init__(self, folder: Path, detail: Literal["full", "draft"], workers: int) -> None:
+    def __init__(
+        self, folder: Path, media: MediaStore, detail: Literal["full", "draft"], workers: int
+    ) -> None:
+        """`media` holds the references; `workers` films are made at the same time."""
         folder.mkdir(exist_ok=True)
         self._folder = folder
+        self._media = media
         self._detail = detail
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="simulator-studio")
         self._jobs: dict[str, Future[None]] = {}
@@ -66,11 +71,15 @@ class Studio:
                 render(replace(film, video=""), draft)
             draft.replace(path)
 
+    def _reference(self, name: str) -> str:
+        path = self._media.path(name)
+        return "" if path is None else str(path)
+
     def _film(self, task: Task, *, watermark: bool) -> Film:
         return Film(
             name=task.task_id,
-            image=task.image,
-            video=task.video if task.keep_sound else "",
+            image=self._reference(task.image),
+            video=self._reference(task.video) if task.keep_sound else "",
             mode=task.mode,
             detail=self._detail,
             duration_ms=task.duration_ms,

@@ -49,7 +49,7 @@ class Task:
     mode: str
     image: str
     video: str
-    """Paths of the references, empty for one on another host."""
+    """Names of the references in the media store, empty for one on another host."""
     duration_ms: int
     """Of the reference video."""
     rate: Fraction

@@ -76,7 +76,7 @@ class FileCache:
 
     def _open(self, mode: str) -> sqlite3.Connection:
         if self._connection is None:
-            if self._path.exists() and (self._path.is_symlink() or not self._path.is_file()):
+            if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
                 raise FileExistsError(f"{self._path} is not a file of ours")
             address = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
             self._connection = sqlite3.connect(

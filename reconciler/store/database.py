@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from reconciler.core.errors import StateError
+from reconciler.store.durable import make_folder
 from reconciler.store.failures import translated
 
 _BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
@@ -45,6 +46,12 @@ class Database:
         """Give a connection whose work is committed as one, or not at all. Raises StateError."""
         with translated(self.place), self._writer.begin() as connection:
             yield connection
+
+    def complaints(self) -> tuple[str, ...]:
+        """Return what the database finds wrong with its own file; empty when it is sound. Raises StateError."""
+        with self.read() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        return tuple(line for line in found if line != "ok")
 
     def close(self) -> None:
         """Close every connection."""
@@ -78,7 +85,8 @@ def open_for_writing(path: Path) -> Database:
     """Open the database file, creating it and its folder when needed. Raises StateError."""
     _refuse_what_is_no_file(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            make_folder(path.parent)
     except OSError as error:
         raise StateError(
             f"The state folder {path.parent} cannot be created: {error.strerror}.",

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.core.errors import StateError, StateLocked
+from reconciler.store.durable import make_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _LONGEST_PID = 32  # bytes
@@ -40,7 +41,10 @@ class StateLock:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         except OSError as error:
             os.close(descriptor)
-            raise StateError(f"{self._path} cannot be locked: {error.strerror}.") from error
+            raise StateError(
+                f"{self._path} cannot be locked: {error.strerror}.",
+                hint="Set RECONCILER_STATE_DIR to a folder on a local disk with free space.",
+            ) from error
         except StateError:
             os.close(descriptor)
             raise
@@ -70,7 +74,8 @@ class StateLock:
 
     def _open(self) -> int:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._path.parent.exists():
+                make_folder(self._path.parent)
             return os.open(self._path, _FLAGS, 0o644)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR):

@@ -1,6 +1,6 @@
 """The content-addressed store of results: bytes under the name of their SHA-256, complete or not there at all.
 
-An object is written under another name, synced, made read-only and renamed into place. Nothing here removes
+An object is written under another name, synced, renamed into place and made read-only. Nothing here removes
 one, and nothing here knows which generation it belongs to.
 """
 
@@ -16,7 +16,8 @@ from io import FileIO
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.store.partial import READ, Partial, disk, require_regular, sync_folder
+from reconciler.store.durable import READ, disk, make_folder, require_regular, sync_folder
+from reconciler.store.partial import Partial
 
 __all__ = ["ObjectStore", "Partial"]
 
@@ -83,20 +84,13 @@ class ObjectStore:
             if expected not in (None, sha256):
                 raise StateError(f"The bytes have the digest {sha256}, not {expected}.")
             target = self.path(sha256)
-            self._make_shard(target.parent)
+            make_folder(target.parent)
             os.fsync(file.fileno())
             partial.path.replace(target)
             os.fchmod(file.fileno(), 0o444)
             sync_folder(target.parent)
         partial.discard()
         return sha256, size
-
-    def _make_shard(self, shard: Path) -> None:
-        if shard.is_symlink():
-            raise StateError(f"{shard} is a link, not a folder.", hint="Remove it and run again.")
-        if not shard.exists():
-            shard.mkdir(parents=True, exist_ok=True)
-            sync_folder(self._folder)
 
 
 @contextmanager

@@ -9,15 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
+from reconciler.store.durable import READ, disk, make_folder, require_regular, sync_folder
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LONGEST_NOTE = 4096  # bytes
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -34,6 +33,7 @@ class Partial:
         self._descriptor: int | None = None
         self._validator = _trusted_validator(self._note)
         self._offset = _regular_size(path) if self._validator else 0
+        self._is_begun = self._offset > 0
 
     @property
     def offset(self) -> int:
@@ -49,15 +49,18 @@ class Partial:
         """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
         with disk(self.path):
             descriptor = self._open()
-            self._offset = 0
+            self._offset, self._is_begun = 0, False
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.fsync(descriptor)  # no byte of the old ETag may outlive the old note
             self._validator = validator
             self._write_note()
+            self._is_begun = True
 
     def write(self, chunk: bytes) -> None:
-        """Append bytes."""
+        """Append bytes; where none are known and no restart said whose they are, they are of no ETag."""
+        if not self._is_begun:
+            self.restart("")
         with disk(self.path):
             descriptor = self._open()
             rest = memoryview(chunk)
@@ -75,14 +78,14 @@ class Partial:
     def discard(self) -> None:
         """Remove the bytes and what is known of them."""
         self.close()
-        self._offset = 0
+        self._offset, self._is_begun = 0, False
         with disk(self.path):
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
 
     def _open(self) -> int:
         if self._descriptor is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             descriptor = os.open(self.path, _WRITE, 0o644)
             try:
                 require_regular(descriptor, self.path)
@@ -105,37 +108,6 @@ class Partial:
             os.close(descriptor)
         fresh.replace(self._note)
         sync_folder(self._note.parent)
-
-
-@contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into a StateError that names the path."""
-    try:
-        yield
-    except BlockingIOError as error:
-        raise StateError(
-            f"{path} is already being written.", hint="Wait until it is done."
-        ) from error
-    except OSError as error:
-        raise StateError(
-            f"{path} cannot be saved: {error.strerror}.",
-            hint="Free some space or make the folder writable, and run again; a download goes on where it stopped.",
-        ) from error
-
-
-def require_regular(descriptor: int, path: Path) -> None:
-    """Raise StateError when something other than a regular file stands in the place of ours."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise StateError(f"{path} is not a regular file.", hint="Remove it and run again.")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _regular_size(path: Path) -> int:
@@ -164,6 +136,6 @@ def _trusted_validator(note: Path) -> str:
 
 def _boot_id() -> str:
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        return _BOOT_ID.read_bytes().decode("ascii", "replace").strip()
     except OSError:
         return "unknown"

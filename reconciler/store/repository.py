@@ -159,8 +159,12 @@ class Repository:
 
     def known_results(self) -> dict[str, str]:
         """Return, for the SHA-256 of every result of every attempt, the id of one that produced it."""
-        (found,) = self._read(select(RESULT.c.sha256, RESULT.c.external_task_id))
-        return {sha256: owner for sha256, owner in sorted(found, reverse=True)}  # noqa: C416
+        (found,) = self._read(
+            select(RESULT.c.sha256, RESULT.c.external_task_id).order_by(
+                RESULT.c.external_task_id.desc()
+            )
+        )
+        return {row.sha256: row.external_task_id for row in found}
 
     def holds(self) -> dict[str, str]:
         """Return why generations are held on our side, by base id."""
@@ -202,6 +206,10 @@ class Repository:
         with self._writable().write() as connection:
             connection.execute(delete(MEMORY).where(MEMORY.c.key == key))
             connection.execute(insert(MEMORY).values(key=key, value=value))
+
+    def integrity_check(self) -> tuple[str, ...]:
+        """Return what is wrong with the database file, in the database's words; empty when it is sound."""
+        return () if self._database is None else self._database.complaints()
 
     def _records_where(self, condition: ColumnElement[bool]) -> tuple[Record, ...]:
         owners = select(TASK.c.external_task_id).where(condition)

@@ -53,9 +53,10 @@ def open_plain(path: Path) -> Iterator[BufferedReader]:
     Raises `NotPlain` for anything else, and the system's OSError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotPlain(errno.EINVAL, "not a plain file", str(path))
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NotPlain(errno.EINVAL, "not a plain file", str(path))
         yield file
 
 

@@ -26,7 +26,11 @@ _WORDS = {
     "Expected '=' after a key in a key/value pair": "a `=` was expected after the key",
 }
 
-LARGEST_TOML = 65_536  # characters: the standard library takes quadratic time over dotted keys
+LARGEST_TOML = 65_536  # characters
+# The standard library takes quadratic time, and more, over a key of many parts.
+_ENDLESS_KEY = re.compile(
+    r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}"""
+)
 
 _Path = tuple[str, ...]
 
@@ -37,6 +41,9 @@ def read_toml(text: str, name: str, limits: Limits) -> Node:
         raise fail(
             Place(name), f"more than {LARGEST_TOML:,} characters of TOML: a spec is a small text"
         )
+    if endless := _ENDLESS_KEY.search(text):
+        place = Place(name, text.count("\n", 0, endless.start()) + 1)
+        raise fail(place, "lists and mappings are nested too deeply: a key of 50 parts or more")
     try:
         document = tomllib.loads(text)
     except RecursionError as error:

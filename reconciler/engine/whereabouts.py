@@ -1,0 +1,103 @@
+"""Which bytes are where on this disk: what stands at the output paths, and where a result's bytes can be had.
+
+Reads only. It knows what was ours when it was made; a survey makes a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.core.diff import Output, Standing
+from reconciler.core.specs import Generation
+from reconciler.core.states import Record, Result, Status
+from reconciler.engine.recall import Recalled
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Publication, Repository
+from reconciler.workspace.media import file_sha256
+from reconciler.workspace.outputs import Signature, signature
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What is known of the files of one folder."""
+
+    root: Path
+    objects: ObjectStore
+    publications: Mapping[str, Publication]
+    places: Mapping[
+        str, tuple[str, ...]
+    ]  # sha256 of every result of ours -> where it was published
+    _digests: dict[tuple[str, Signature], str] = field(default_factory=dict)
+
+    @classmethod
+    def learn(
+        cls, root: Path, repository: Repository, objects: ObjectStore, recalled: Recalled
+    ) -> Whereabouts:
+        """Gather what the store and the receipts know."""
+        publications = repository.publications()
+        places: dict[str, tuple[str, ...]] = (
+            dict.fromkeys(repository.known_results(), ()) | recalled.paths
+        )
+        for publication in publications.values():
+            places[publication.sha256] = (*places.get(publication.sha256, ()), publication.path)
+        return cls(root, objects, publications, places)
+
+    def outputs(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
+        """Return what stands where this generation's results belong."""
+        results = {result.role: result for result in record.results} if record else {}
+        places = [(role, wish.output(role)) for role in results] or list(wish.outputs)
+        return tuple(
+            Output(role, path, self.standing(path, results.get(role))) for role, path in places
+        )
+
+    def standing(self, path: str, result: Result | None) -> Standing:
+        """Return what stands at an output path where this result belongs."""
+        if signature(self.root / path) is None:
+            return Standing.MISSING
+        sha256 = self.digest(path)
+        if result is not None and sha256 == result.sha256:
+            return Standing.OURS
+        return Standing.OTHER if sha256 in self.places else Standing.TAKEN
+
+    def digest(self, path: str) -> str:
+        """Return the SHA-256 of a regular file; an empty string for anything else.
+
+        A file that still has the size, time and inode with which it was published is not read again.
+        """
+        file = self.root / path
+        found = signature(file)
+        if found is None or not found.is_file:
+            return ""
+        published = self.publications.get(path)
+        if published and (published.size, published.mtime_ns, published.inode) == (
+            found.size,
+            found.mtime_ns,
+            found.inode,
+        ):
+            return published.sha256
+        if (path, found) not in self._digests:
+            self._digests[path, found] = file_sha256(file)
+        return self._digests[path, found]
+
+    def find(self, result: Result) -> Path | None:
+        """Return a file on this disk that holds exactly these bytes: the object, or a published copy."""
+        if self.objects.has(result.sha256, result.size):
+            return self.objects.path(result.sha256)
+        places = (
+            path
+            for path in self.places.get(result.sha256, ())
+            if self.digest(path) == result.sha256
+        )
+        return next((self.root / path for path in places), None)
+
+    def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
+        """Return whether the bytes of every output that does not stand are on this disk."""
+        if record is None or record.status is not Status.COMPLETE:
+            return False
+        results = {result.role: result for result in record.results}
+        lacking = [
+            results[output.role] for output in outputs if output.standing is not Standing.OURS
+        ]
+        return all(self.find(result) is not None for result in lacking)

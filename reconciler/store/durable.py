@@ -1,0 +1,56 @@
+"""Steps in the file system that survive a power cut and follow no link. They know nothing of what is saved."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reconciler.core.errors import StateError
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""Flags to open for reading what must be a regular file; a FIFO does not block, a link fails."""
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a StateError that names the path."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise StateError(
+            f"{path} is already being written.", hint="Wait until it is done."
+        ) from error
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be saved: {error.strerror}.",
+            hint="Free some space or make the folder writable, and run again; a download goes on where it stopped.",
+        ) from error
+
+
+def require_regular(descriptor: int, path: Path) -> None:
+    """Raise StateError when something other than a regular file stands in the place of ours."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise StateError(f"{path} is not a regular file.", hint="Remove it and run again.")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, durably, unless it is there. Raises StateError for a link: it would lead elsewhere."""
+    if folder.is_symlink():
+        raise StateError(f"{folder} is a link, not a folder.", hint="Remove it and run again.")
+    if not folder.exists():
+        if not folder.parent.exists():
+            make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

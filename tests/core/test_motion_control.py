@@ -1,0 +1,110 @@
+"""The one kind: the API's limits on media, its conflicts, its prices."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from reconciler.core.motion_control import (
+    UNITS_PER_SECOND,
+    Source,
+    estimate_units,
+    image_faults,
+    url_fault,
+    video_faults,
+)
+
+MB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("image", "broken", "reason"),
+    [
+        (Source(size=1, width=300, height=300), "", "the smallest allowed"),
+        (Source(size=10 * MB, width=750, height=300), "", "the heaviest, and as wide as 2.5:1"),
+        (Source(size=1, width=300, height=750), "", "as tall as 1:2.5"),
+        (Source(size=10 * MB + 1, width=300, height=300), "10 MB", "a byte too heavy"),
+        (Source(size=1, width=299, height=600), "300 to 65536", "a pixel too narrow"),
+        (Source(size=1, width=65_537, height=65_000), "300 to 65536", "a pixel too wide"),
+        (Source(size=1, width=751, height=300), "2.5:1", "a pixel beyond the aspect ratio"),
+        (Source(size=1, width=0, height=0), "300 to 65536", "no pixels at all"),
+    ],
+)
+def test_an_images_limits(image: Source, broken: str, reason: str) -> None:
+    faults = image_faults(image)
+    assert bool(faults) == bool(broken), reason
+    assert broken in "".join(faults)
+
+
+def video(seconds: str | None, width: int = 1280, height: int = 720, size: int = 1) -> Source:
+    length = None if seconds is None else Decimal(seconds)
+    return Source(size=size, width=width, height=height, seconds=length)
+
+
+@pytest.mark.parametrize(
+    ("source", "orientation", "broken", "reason"),
+    [
+        (video("3"), "image", "", "the shortest"),
+        (video("10"), "image", "", "the longest for an image's orientation"),
+        (video("30"), "video", "", "the longest for a video's orientation"),
+        (video(None), "image", "", "an unknown length is the provider's to judge"),
+        (video("2.999"), "video", "3 to 30 s", "a millisecond too short"),
+        (video("10.001"), "image", "3 to 10 s", "a millisecond too long"),
+        (video("30.001"), "video", "3 to 30 s", "a millisecond too long here too"),
+        (video("5", 339, 720), "image", "340 to 3850", "a pixel too narrow"),
+        (video("5", 3851, 720), "image", "340 to 3850", "a pixel too wide"),
+        (video("5", size=100 * MB + 1), "image", "100 MB", "a byte too heavy"),
+    ],
+)
+def test_a_videos_limits(source: Source, orientation: str, broken: str, reason: str) -> None:
+    faults = video_faults(source, orientation)
+    assert bool(faults) == bool(broken), reason
+    assert broken in "".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("url", "works", "reason"),
+    [
+        ("https://example.com/a.png", True, "plain"),
+        ("HTTP://EXAMPLE.com:8080/a?b=c#d", True, "capitals, a port, a query"),
+        ("https://例え.jp/絵.png", True, "as written, also beyond ASCII"),
+        ("https://[::1]/a", True, "an IPv6 host"),
+        ("https:///a.png", False, "no host"),
+        ("https:a.png", False, "no host either"),
+        ("https://[/a", False, "no URL at all"),
+        ("https://example.com:99999999/a", False, "no such port"),
+        ("https://example.com/a b.png", False, "a space"),
+        ("https://example.com/a\nb", False, "a line break would reach a header or a log"),
+        ("ftp://example.com/a.png", False, "another scheme"),
+        ("data:image/png;base64,AAAA", False, "the API takes no data: URL"),
+    ],
+)
+def test_what_can_be_a_url(url: str, works: bool, reason: str) -> None:
+    assert (url_fault(url) == "") == works, reason
+
+
+REQUEST = {"character_orientation": "image", "mode": "pro", "model_name": "kling-v2-6"}
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds", "units", "reason"),
+    [
+        ({}, "5.312", "4.250", "0.8 a second"),
+        ({"mode": "std"}, "5.312", "2.656", "0.5 a second"),
+        ({"model_name": "kling-v3"}, "5", "6.000", "1.2 a second"),
+        ({}, None, "8.000", "an unknown length costs at most 10 s"),
+        ({"character_orientation": "video"}, None, "24.000", "or at most 30 s"),
+        ({"model_name": "kling-v9"}, "5", "6.000", "an unknown model costs as the dearest known"),
+    ],
+)
+def test_estimates(change: dict[str, str], seconds: str | None, units: str, reason: str) -> None:
+    length = None if seconds is None else Decimal(seconds)
+    assert estimate_units(REQUEST | change, length) == Decimal(units), reason
+
+
+def test_a_price_table_of_ones_own_is_honoured_and_an_empty_one_estimates_nothing() -> None:
+    own = {"kling-v2-6": {"pro": Decimal(2)}}
+    assert estimate_units(REQUEST, Decimal(5), own) == Decimal(10)
+    assert estimate_units(REQUEST, Decimal(5), {}) == 0
+    assert estimate_units(REQUEST, Decimal(5), UNITS_PER_SECOND) == Decimal(4)

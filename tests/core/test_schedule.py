@@ -1,0 +1,94 @@
+"""Back-off, looks, pages and slots: when to do a thing again, and how much at once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.schedule import FEWEST_LOOKS, SECOND, Rules, Slots, backoff, pages_to_read
+
+NOW = 1_800_000_000_000
+
+
+@given(st.integers(1, 10_000), st.text(max_size=30))
+def test_backoff_grows_to_a_bound_and_differs_by_key(failures: int, key: str) -> None:
+    """It doubles from about a second, never passes the bound by more than its spread, and never is nothing."""
+    wait = backoff(failures, key, most=60 * SECOND)
+    expected = min(SECOND * 2.0 ** min(failures - 1, 30), 60 * SECOND)
+    assert 0.75 * expected - 1 <= wait <= 1.25 * expected + 1
+
+
+def test_backoff_is_the_same_for_the_same_key() -> None:
+    """A schedule can be replayed: nothing in it is random."""
+    assert backoff(3, "mc1-a") == backoff(3, "mc1-a") != backoff(3, "mc1-b")
+
+
+@given(st.integers(0, 120 * SECOND), st.integers(0, 10))
+def test_absence_needs_the_whole_grace_and_several_looks(grace: int, looks: int) -> None:
+    """Neither many looks within the grace nor one look after it are enough."""
+    rules = Rules(absence_grace=grace)
+    assert not rules.is_absent(FEWEST_LOOKS - 1, NOW, NOW + 10 * grace + 1)
+    if grace:
+        assert not rules.is_absent(looks, NOW, NOW + grace - 1)
+    assert rules.is_absent(FEWEST_LOOKS, NOW, NOW + grace)
+
+
+@given(st.integers(1, 600 * SECOND))
+def test_looks_settle_a_doubt_soon_after_the_grace(grace: int) -> None:
+    """Following the schedule, absence is certain no later than shortly after the grace, with few looks."""
+    rules = Rules(absence_grace=grace)
+    now, looks = NOW, 0
+    while not rules.is_absent(looks, NOW, now):
+        later = rules.next_look(looks, NOW, now)
+        assert later > now
+        now, looks = later, looks + 1
+        assert looks < 12
+    assert now - NOW <= grace + max(grace // 2, 100)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "pages", "reason"),
+    [
+        (0, 0, "nothing to ask for"),
+        (5, 0, "a few are asked for one by one"),
+        (6, 2, "one page, and one more for what stands between"),
+        (500, 2, "a full page"),
+        (501, 3, "more than a page"),
+        (1000, 3, "requests grow with in-flight/500"),
+    ],
+)
+def test_many_tasks_are_read_by_pages(in_flight: int, pages: int, reason: str) -> None:
+    """Requests per round grow with in-flight/500, not with in-flight."""
+    assert pages_to_read(in_flight) == pages, reason
+
+
+def test_slots_grow_while_tasks_are_accepted_at_the_limit() -> None:
+    """Each task accepted while full makes room for one more, up to the ceiling."""
+    slots = Slots(limit=2, ceiling=4)
+    grown = [slots := slots.accepted(slots.limit, NOW) for _ in range(5)]
+    assert [one.allowed for one in grown] == [3, 4, 4, 4, 4]
+    assert Slots(limit=2).accepted(1, NOW).limit == 2, "not while slots are free"
+
+
+def test_a_refused_slot_shrinks_to_what_was_in_flight_and_stays_there() -> None:
+    """After a 1303 the limit is what really was in flight; it probes again only after ten minutes."""
+    refused = Slots(limit=9).refused(5, NOW)
+    assert refused.allowed == 5
+    assert refused.accepted(5, NOW + 60 * SECOND).allowed == 5
+    assert refused.accepted(5, NOW + 601 * SECOND).allowed == 6
+
+
+def test_refusals_in_a_row_wait_longer_and_an_acceptance_ends_the_wait() -> None:
+    """The provider asks for exponential back-off from a second (documented)."""
+    once = Slots().refused(0, NOW)
+    thrice = once.refused(0, NOW).refused(0, NOW)
+    assert once.open_at("k") >= NOW + 0.75 * SECOND
+    assert thrice.open_at("k") > once.open_at("k")
+    assert thrice.accepted(1, NOW).open_at("k") == 0
+
+
+@given(st.integers(0, 100), st.integers(1, 100))
+def test_one_task_may_always_be_in_flight(in_flight: int, ceiling: int) -> None:
+    """However often slots are refused, one generation at a time goes on trying."""
+    assert 1 <= Slots(limit=50, ceiling=ceiling).refused(in_flight, NOW).allowed <= ceiling

@@ -1,0 +1,271 @@
+"""What a spec may say: wishes, labels, takes, and a sentence at a place for everything else."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.documents import Place, Problem
+from reconciler.core.motion_control import Source
+from reconciler.core.specs import (
+    KEYS,
+    Generation,
+    check_defaults,
+    collisions,
+    declare,
+    label_part,
+    output_path,
+    read_wishes,
+    receipt_path,
+    schema,
+    with_prices,
+)
+from reconciler.core.states import Role
+
+from .builders import SMALLEST, generations, node
+
+
+def problems(value: object, file: str = "specs/dance.yaml") -> list[Problem]:
+    wishes, found = read_wishes(node(value, file))
+    assert bool(found) or wishes, "a valid spec asks for something"
+    return found
+
+
+def without(key: str) -> dict[str, object]:
+    return {name: value for name, value in SMALLEST.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "words", "suggestion", "reason"),
+    [
+        (None, "", "is empty", "", "an empty file asks for nothing"),
+        ([1], "", "is a list", "", "a list is no spec"),
+        (without("mode"), "mode", "`mode` is required", "", "the API has no default for it"),
+        ({**SMALLEST, "promt": "x"}, "promt", "not a key of a spec", "prompt", "a slip"),
+        ({**SMALLEST, "Mode": "x"}, "Mode", "not a key of a spec", "mode", "keys are lower-case"),
+        ({**SMALLEST, "mode": "prp"}, "mode", "std or pro", "pro", "a slip in a value"),
+        ({**SMALLEST, "mode": None}, "mode", "std or pro", "", "a value was forgotten"),
+        ({**SMALLEST, "prompt": 12}, "prompt", "must be text", "", "a number is no prompt"),
+        ({**SMALLEST, "prompt": "x" * 2501}, "prompt", "2,501", "", "the API's limit"),
+        ({**SMALLEST, "takes": 0}, "takes", "at least 1", "", "nothing is asked for by no spec"),
+        ({**SMALLEST, "takes": 101}, "takes", "at most 100", "", "a slip costs money"),
+        ({**SMALLEST, "takes": True}, "takes", "a whole number", "", "yes is no number"),
+        ({**SMALLEST, "takes": 1.0}, "takes", "a whole number", "", "nor is 1.0"),
+        ({**SMALLEST, "retries": -1}, "retries", "at least 0", "", "fewer than none"),
+        ({**SMALLEST, "image_url": ""}, "image_url", "image_url", "", "an empty path"),
+        ({**SMALLEST, "keep_original_sound": "maybe"}, "keep_original_sound", "yes or no", "", "a third way"),
+        ({**SMALLEST, "watermark_info": True}, "watermark_info", "a mapping", "", "it is an object"),
+        ({**SMALLEST, "watermark_info": {"enabled": True, "enable": 1}}, "watermark_info.enable", "enabled", "enabled", "a slip inside"),
+        ({**SMALLEST, "element_list": [{"element_id": 1}] * 2}, "element_list", "at most 1", "", "one element only"),
+        ({**SMALLEST, "element_list": [{"element_id": 2**63}]}, "element_list.0.element_id", "at most", "", "more than 64 bits"),
+        ({**SMALLEST, "element_list": [{"element_id": 1.5}]}, "element_list.0.element_id", "a whole number", "", "half an id"),
+        ({**SMALLEST, "element_list": [{"element_id": 1}]}, "character_orientation", "can only be `video`", "", "an element needs video"),
+        ({**SMALLEST, "callback_url": "ftp://x/y"}, "callback_url", "not an http", "", "nobody can POST there"),
+        ({**SMALLEST, "external_task_id": "a b"}, "external_task_id", "letters, digits", "", "not fit for a URL"),
+        ({**SMALLEST, "external_task_id": "x" * 65}, "external_task_id", "letters, digits", "", "too long"),
+        ({**SMALLEST, "external_task_id": "a\n"}, "external_task_id", "letters, digits", "", "a line break at the end"),
+        ({**SMALLEST, "external_task_id": "a-r2"}, "external_task_id", "reserved", "", "it would be another's attempt"),
+        ({**SMALLEST, "external_task_id": "mc1-a"}, "external_task_id", "reserved", "", "it would pose as computed"),
+        ({**SMALLEST, "external_task_id": ".."}, "external_task_id", "reserved", "", "it would change the URL"),
+        ({**SMALLEST, "external_task_id": "a", "takes": 2}, "external_task_id", "declares 2", "", "one id, two results"),
+        ({**SMALLEST, "matrix": [1]}, "matrix", "is a mapping of keys to lists", "", "a list is no matrix"),
+        ({**SMALLEST, "matrix": {"mod": ["pro"]}}, "matrix.mod", "cannot be multiplied", "mode", "a slip in an axis"),
+        ({**SMALLEST, "matrix": {"takes": [1, 2]}}, "matrix.takes", "cannot be multiplied", "", "takes multiply already"),
+        ({**SMALLEST, "matrix": {"mode": "pro"}}, "matrix.mode", "list of at least one", "", "an axis is a list"),
+        ({**SMALLEST, "matrix": {"mode": []}}, "matrix.mode", "list of at least one", "", "an empty axis asks for nothing"),
+        ({**SMALLEST, "matrix": {"mode": ["pro", "pro"]}}, "matrix.mode", "twice", "", "the same twice is a slip"),
+        ({**SMALLEST, "matrix": {"keep_original_sound": [True, "yes"]}}, "matrix", "same name", "", "two spellings of the same"),
+        ({**SMALLEST, "matrix": {"prompt": [str(n) for n in range(1001)]}}, "matrix", "1001 combinations", "", "an order for thousands"),
+        ({**SMALLEST, "takes": 100, "matrix": {"prompt": [str(n) for n in range(11)]}}, "takes", "1,100 results", "", "so are takes of combinations"),
+        ({**SMALLEST, "kind": "lip-sync"}, "kind", "motion-control", "", "not a kind yet"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_spec_is_said(
+    value: object, key: str, words: str, suggestion: str, reason: str
+) -> None:
+    (problem,) = problems(value)
+    assert (problem.key, problem.suggestion) == (key, suggestion), reason
+    assert words in problem.message, reason
+
+
+def test_a_problem_stands_at_the_key_when_the_key_is_wrong_and_at_the_value_otherwise() -> None:
+    wrong = {**SMALLEST, "mode": "prp", "promt": "x"}
+    assert [problem.place for problem in problems(wrong)] == [
+        Place("specs/dance.yaml", 4, 9),
+        Place("specs/dance.yaml", 5, 1),
+    ]
+
+
+def test_every_problem_of_a_spec_is_said_at_once_and_only_once() -> None:
+    wrong = {**SMALLEST, "mode": "x", "takes": 0, "matrix": {"prompt": ["a", "b"]}}
+    assert [problem.key for problem in problems(wrong)] == ["mode", "takes"]
+
+
+def test_white_space_around_a_prompt_does_not_count_against_its_limit() -> None:
+    assert not problems({**SMALLEST, "prompt": "x" * 2500 + "\n"})
+
+
+def test_a_spec_with_one_generation_has_an_empty_label() -> None:
+    for one in ({}, {"takes": 1}, {"matrix": {"mode": ["std"]}}, {"matrix": {}}):
+        (generation,) = generations({**SMALLEST, **one})
+        assert generation.label == ""
+        assert generation.outputs == ((Role.VIDEO, "specs/dance.mp4"),)
+
+
+def test_labels_are_matrix_values_in_the_order_written_and_then_the_take() -> None:
+    spec = {
+        **SMALLEST,
+        "takes": 2,
+        "matrix": {"mode": ["pro", "std"], "keep_original_sound": [False, True]},
+    }
+    assert [generation.label for generation in generations(spec)] == [
+        "pro.no.1", "pro.no.2", "pro.yes.1", "pro.yes.2", "std.no.1", "std.no.2", "std.yes.1", "std.yes.2",
+    ]  # fmt: skip
+    assert generations({**SMALLEST, "matrix": {"mode": ["pro"]}, "takes": 2})[1].label == "pro.2"
+    assert [one.label for one in generations({**SMALLEST, "takes": 2})] == ["1", "2"]
+
+
+def test_a_watermarked_copy_has_a_path_of_its_own() -> None:
+    (generation,) = generations({**SMALLEST, "watermark_info": {"enabled": True}})
+    assert dict(generation.outputs)[Role.WATERMARK] == "specs/dance.watermark.mp4"
+
+
+@given(st.text(max_size=300).filter(bool) | st.booleans() | st.integers())
+def test_a_label_is_always_safe_in_a_file_name(value: object) -> None:
+    part = label_part(value)
+    assert 0 < len(part) <= 32
+    assert set(part) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+@given(st.sets(st.text(min_size=1), min_size=2, max_size=2))
+def test_different_values_have_different_labels(values: set[str]) -> None:
+    one, other = values
+    assert label_part(one) != label_part(other)
+
+
+def test_many_axes_of_long_values_still_make_a_file_name() -> None:
+    spec = {
+        **SMALLEST,
+        "matrix": {
+            key: [f"https://example.com/{key}/{'long' * 20}/{n}" for n in range(2)]
+            for key in ("image_url", "video_url", "callback_url")
+        }
+        | {"prompt": ["x" * 60, "y" * 60]},
+    }
+    labels = {generation.label for generation in generations(spec)}
+    assert len(labels) == 16
+    assert max(map(len, labels)) <= 100
+
+
+def test_a_spec_whose_results_could_not_be_named_is_refused_before_it_is_bought() -> None:
+    (problem,) = problems(SMALLEST, f"specs/{'é' * 125}.yaml")
+    assert "too long" in problem.message
+    assert not problems(SMALLEST, f"specs/{'é' * 110}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("spec", "output", "receipt"),
+    [
+        ("specs/dance.yaml", "specs/dance.mp4", "specs/dance.receipt.json"),
+        ("specs/v1.2/a.b.toml", "specs/v1.2/a.b.mp4", "specs/v1.2/a.b.receipt.json"),
+        ("dance.json", "dance.mp4", "dance.receipt.json"),
+    ],
+)
+def test_results_lie_beside_their_spec(spec: str, output: str, receipt: str) -> None:
+    assert (output_path(spec, ""), receipt_path(spec)) == (output, receipt)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "collide", "reason"),
+    [
+        ("specs/a.yaml", "specs/b.yaml", False, "different names"),
+        ("specs/a.yaml", "specs/a.json", True, "one name, two formats"),
+        ("specs/a.yaml", "specs/A.yaml", True, "many file systems see one file"),
+        ("specs/x/a.yaml", "specs/y/a.yaml", False, "different folders"),
+    ],
+)
+def test_two_specs_that_write_the_same_file_are_both_refused(
+    one: str, other: str, collide: bool, reason: str
+) -> None:
+    found = collisions([*generations(SMALLEST, one), *generations(SMALLEST, other)])
+    assert {problem.place.file for problem in found} == ({one, other} if collide else set()), reason
+
+
+def test_a_label_that_makes_another_specs_name_collides_too() -> None:
+    takes = generations({**SMALLEST, "takes": 2}, "specs/a.yaml")
+    single = generations(SMALLEST, "specs/a.2.yaml")
+    assert len(collisions([*takes, *single])) == 2
+
+
+def test_the_same_wish_in_two_specs_is_no_collision() -> None:
+    assert not collisions([*generations(SMALLEST, "a.yaml"), *generations(SMALLEST, "b.yaml")])
+
+
+def test_an_id_of_ones_own_names_one_content() -> None:
+    own = {**SMALLEST, "external_task_id": "mine"}
+    same = [*generations(own, "a.yaml"), *generations(own, "b.yaml")]
+    different = [*generations(own, "a.yaml"), *generations({**own, "mode": "std"}, "b.yaml")]
+    assert not collisions(same)
+    assert {problem.key for problem in collisions(different)} == {"external_task_id"}
+
+
+def fed(spec: str, video: str) -> Generation:
+    """A generation whose motion is a local file."""
+    wishes, _ = read_wishes(node(SMALLEST, spec))
+    (one,) = declare(wishes[0], Source(url="https://e.com/i.png"), Source(path=video), {})
+    return one
+
+
+@pytest.mark.parametrize(
+    ("feeds", "refused", "reason"),
+    [
+        ({"a.yaml": "assets/v.mp4"}, set(), "an input of its own"),
+        ({"a.yaml": "a.mp4"}, {"a.yaml"}, "it would overwrite its own input"),
+        ({"a.yaml": "A.mp4"}, {"a.yaml"}, "also where case does not count"),
+        ({"a.yaml": "v.mp4", "b.yaml": "a.mp4"}, set(), "a result may feed another spec"),
+        ({"a.yaml": "b.mp4", "b.yaml": "a.mp4"}, {"a.yaml", "b.yaml"}, "two that feed each other"),
+        ({"a.yaml": "b.mp4", "b.yaml": "c.mp4", "c.yaml": "a.mp4", "d.yaml": "a.mp4"}, {"a.yaml", "b.yaml", "c.yaml"}, "three; the fourth only reads"),
+    ],
+)  # fmt: skip
+def test_a_circle_of_results_would_be_bought_for_ever_and_is_refused(
+    feeds: dict[str, str], refused: set[str], reason: str
+) -> None:
+    found = collisions([fed(spec, video) for spec, video in feeds.items()])
+    assert {problem.place.file for problem in found} == refused, reason
+
+
+@pytest.mark.parametrize(
+    ("value", "keys", "reason"),
+    [
+        (None, [], "an empty defaults file says nothing"),
+        ({"mode": "pro"}, [], "it may lack what a spec must have"),
+        ({"mode": "prp", "promt": "x"}, ["mode", "promt"], "but not misspell it"),
+        ({"watermark_info": {}}, ["watermark_info.enabled"], "nor leave a value half said"),
+        ({"external_task_id": "a"}, ["external_task_id"], "an id names one generation"),
+        ([1], [""], "it is a mapping"),
+    ],
+)
+def test_a_defaults_file_is_checked_by_itself(value: object, keys: list[str], reason: str) -> None:
+    assert [problem.key for problem in check_defaults(node(value))] == keys, reason
+
+
+def test_a_changed_price_changes_the_estimate_and_nothing_else() -> None:
+    (generation,) = generations(SMALLEST)
+    dearer = with_prices(generation, {"kling-v2-6": {"pro": Decimal(2)}})
+    assert (generation.estimated_units, dearer.estimated_units) == (Decimal(8), Decimal(20))
+    assert with_prices(dearer, {"kling-v2-6": {"pro": Decimal("0.8")}}) == generation
+
+
+def test_no_prompt_can_imitate_a_watermark() -> None:
+    (generation,) = generations({**SMALLEST, "prompt": '"watermark_info":{"enabled":true}'})
+    assert not generation.watermarked
+
+
+def test_the_editor_schema_knows_every_key() -> None:
+    document = schema()
+    assert tuple(document["properties"]) == KEYS
+    assert document["additionalProperties"] is False
+    assert "mode" in document["properties"]["matrix"]["properties"]

@@ -1,0 +1,164 @@
+"""A project folder with a simulator, driven through the engine in this process: real files, SQLite and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from reconciler.core.diff import Assessment, Plan
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.states import Record
+from reconciler.engine.apply import Run, works_of
+from reconciler.engine.cycle import Ended
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.survey import Survey, Surveyor
+from reconciler.kling.auth import Credentials
+from reconciler.kling.client import KlingClient
+from reconciler.kling.downloads import Downloader
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Caps, Repository
+from reconciler.workspace.loader import load
+from tests.support.simulator import Simulator
+
+SPEC = """\
+image_url: https://example.com/{image}.png
+video_url: https://example.com/dance.mp4
+prompt: {prompt}
+character_orientation: image
+mode: std
+"""
+
+
+@dataclass
+class Told:
+    """A reporter that remembers."""
+
+    changes: list[Record] = field(default_factory=list)
+    holds: dict[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def changed(self, record: Record) -> None:
+        self.changes.append(record)
+
+    def held(self, record: Record, reason: str) -> None:
+        self.holds[record.base_id] = reason
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@dataclass
+class World:
+    """One project; `apply` may be called as often as wanted."""
+
+    root: Path
+    base_url: str
+    keys: Mapping[str, str]
+    repository: Repository
+    transport: httpx.AsyncBaseTransport | None = None
+    told: Told = field(default_factory=Told)
+    runs: int = 0
+
+    @property
+    def objects(self) -> ObjectStore:
+        return ObjectStore(self.root / "state" / "objects")
+
+    @property
+    def surveyor(self) -> Surveyor:
+        return Surveyor(self.root, self.repository, self.objects, can_host=True)
+
+    def write(self, name: str, text: str | None = None, **wish: str) -> Path:
+        path = self.root / "specs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            SPEC.format(**{"image": "girl", "prompt": "waves", **wish}) if text is None else text
+        )
+        return path
+
+    def survey(self) -> Survey:
+        return self.surveyor.survey(load(self.root, "specs", prices=UNITS_PER_SECOND))
+
+    def plan(self) -> Plan:
+        survey = self.survey()
+        return survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
+
+    def only(self) -> Assessment:
+        (item,) = self.plan().assessments
+        return item
+
+    def apply(
+        self,
+        *,
+        caps: Caps | None = None,
+        timeout: float = 20.0,
+        until: Callable[[World], bool] | None = None,
+        concurrency: int | None = None,
+    ) -> Ended:
+        """Apply everything; `until` stops the run as soon as it holds."""
+        self.runs += 1
+        options = Options(
+            run_id=f"run-{self.runs}",
+            rules=Rules(absence_grace=600, poll_interval=50),
+            caps=caps or Caps(),
+            max_concurrency=concurrency,
+            patience=5 * SECOND,
+            first_patience=2 * SECOND,
+        )
+        return asyncio.run(self._apply(options, timeout, until))
+
+    async def _apply(
+        self, options: Options, timeout: float, until: Callable[[World], bool] | None
+    ) -> Ended:
+        survey = self.survey()
+        plan = survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
+        stop = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            credentials = Credentials(
+                access_key=self.keys["KLING_ACCESS_KEY"], secret_key=self.keys["KLING_SECRET_KEY"]
+            )
+            client = KlingClient(
+                base_url=self.base_url,
+                credentials=credentials,
+                timeout=2.0,
+                transport=self.transport,
+            )
+            downloader = Downloader(timeout=2.0)
+            stack.push_async_callback(client.aclose)
+            stack.push_async_callback(downloader.aclose)
+            ports = Ports(
+                self.root, client, downloader, self.repository, self.objects, self.told, now_ms
+            )
+            if until is not None:
+                watching = asyncio.create_task(self._stop_when(until, stop))
+                stack.callback(watching.cancel)
+            works = works_of(plan, survey, whole=True)
+            run = Run(ports, options, survey)
+            return await run.apply(plan, works, stop, now_ms() + int(timeout * SECOND))
+
+    async def _stop_when(self, until: Callable[[World], bool], stop: asyncio.Event) -> None:
+        while not until(self):
+            await asyncio.sleep(0.005)
+        stop.set()
+
+
+def now_ms() -> int:
+    return int(time.time() * SECOND)
+
+
+@contextmanager
+def world(root: Path, simulator: Simulator) -> Iterator[World]:
+    """Open a project in this folder against this simulator."""
+    (root / "specs").mkdir(exist_ok=True)
+    (root / "state").mkdir(exist_ok=True)
+    repository = Repository.open(root / "state" / "reconciler.db")
+    try:
+        yield World(root, simulator.base_url, simulator.env(), repository)
+    finally:
+        repository.close()
