@@ -56,14 +56,19 @@ def merge(
     existing: Sequence[ReceiptEntry],
     current: Sequence[ReceiptEntry],
     also: Sequence[ReceiptEntry] = (),
+    *,
+    grown: bool = False,
 ) -> tuple[ReceiptEntry, ...] | None:
     """Return the entries that a receipt should hold, by label and id, or None when it may stay as it is.
 
     It stays when its current entries are the given ones, in any order. Otherwise everything it held is kept,
-    what is not current any more is marked so, and bought attempts (`also`) that it lacks are added likewise.
+    what is not current any more is marked so, and bought attempts (`also`) that it lacks are added likewise;
+    with `grown` such an attempt has just ended, and is added though the current entries are the given ones.
     """
     wanted = sorted(current, key=_sort_key)
-    if sorted((entry for entry in existing if entry.current), key=_sort_key) == wanted:
+    unchanged = sorted((entry for entry in existing if entry.current), key=_sort_key) == wanted
+    known = {entry.external_task_id for entry in existing}
+    if unchanged and not (grown and any(entry.external_task_id not in known for entry in also)):
         return None
     listed = {entry.external_task_id for entry in wanted}
     # What the file says of an entry wins over what is known of it otherwise: history is not rewritten.

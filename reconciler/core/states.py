@@ -106,7 +106,9 @@ class Record:
     reason: str = ""  # one sentence for people: why it waits or how it ended
     estimated_units: Decimal = Decimal(0)
     units: Decimal | None = None  # what the provider deducted, once it said so
-    intent_at: int | None = None  # ms, our clock: when the first create was recorded
+    intent_at: int | None = (
+        None  # ms, our clock: when the last create was recorded; the day that caps count it for
+    )
     creates: int = 0  # create requests recorded, answered or not
     doubtful: bool = False  # some create of this attempt had an unknown outcome
     gave_up_at: int | None = (

@@ -128,7 +128,7 @@ def intend(record: Record, now: int) -> Record:
     return record.evolve(
         status=Status.SUBMITTING,
         reason="",
-        intent_at=record.intent_at or now,
+        intent_at=now,
         creates=record.creates + 1,
         gave_up_at=None,
         absent_looks=0,

@@ -24,6 +24,13 @@ from reconciler.engine.turns import Crew, Turns, Work, remaining_holds
 
 BUYS = frozenset({Action.SUBMIT, Action.RETRY})
 _WORKED_ON = BUYS | {Action.ADOPT, Action.WAIT, Action.DOWNLOAD, Action.PUBLISH}
+_RANKS = {
+    Action.DOWNLOAD: 0,
+    Action.PUBLISH: 0,
+    Action.SUBMIT: 2,
+    Action.RETRY: 2,
+    Action.BLOCKED: 3,  # a wish that is blocked in one place may be free in another
+}
 _UNSENT = frozenset({None, Status.PENDING})
 
 
@@ -99,19 +106,11 @@ def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
     works: dict[str, tuple[int, Work]] = {}
     for item in plan.assessments:
         base = item.generation.external_task_id
-        blocked = (
-            item.action is Action.BLOCKED
-            and (item.record.status if item.record else None) in _UNSENT
-        )
+        unsent = (item.record.status if item.record else None) in _UNSENT
+        blocked = item.action is Action.BLOCKED and unsent
         if item.action in _WORKED_ON or blocked:
-            rank = (
-                0
-                if item.action in {Action.DOWNLOAD, Action.PUBLISH}
-                else 1
-                if item.action not in BUYS
-                else 2
-            )
-            works.setdefault(base, (rank, _work(item, wishes[base], blocked=blocked)))
+            ranked = (_RANKS.get(item.action, 1), _work(item, wishes[base], blocked=blocked))
+            works[base] = min(works.get(base, ranked), ranked, key=lambda pair: pair[0])
     for base, record in survey.stored.items() if whole else ():
         if base not in wishes and _is_paid_for(record):
             works.setdefault(base, (0, Work(base)))

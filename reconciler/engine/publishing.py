@@ -7,6 +7,7 @@ that is not ours is never touched.
 from __future__ import annotations
 
 from reconciler.core.diff import Output, Standing
+from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.specs import Generation
 from reconciler.core.states import Record, Result
 from reconciler.engine.ports import Ports
@@ -47,7 +48,7 @@ class Publisher:
             raise OutputTaken(
                 f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
             )
-        source = self._whereabouts.find(result)
+        source = self._whereabouts.find(result, verify=True)
         if source is None:
             return False
         target = self._ports.root / output.path
@@ -59,8 +60,14 @@ class Publisher:
     def _keep(self, path: str) -> None:
         """Bring the bytes that are about to be replaced into the object store, if they are not there."""
         sha256 = self._whereabouts.digest(path)
-        if not self._ports.objects.has(sha256):
+        if self._ports.objects.has(sha256):
+            return
+        try:
             self._ports.objects.ingest(self._ports.root / path, sha256)
+        except StateError as error:
+            raise WorkspaceError(
+                f"`{path}` cannot be replaced: {error.message}", hint=error.hint
+            ) from error
 
     def _publication(self, output: Output, result: Result, record: Record) -> Publication | None:
         found = signature(self._ports.root / output.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -30,8 +30,10 @@ class Receipts:
         for record in journal.records().values():
             self._bought_for.setdefault(record.spec, set()).add(record.base_id)
 
-    def write(self, spec: str) -> bool:
+    def write(self, spec: str, newly: Record | None = None) -> bool:
         """Write a spec's receipt where its current generations changed; return whether a byte was written.
+
+        `newly` is an attempt that has just ended: it is listed though the spec may not want it any more.
 
         Raises:
             ReceiptError: the existing receipt cannot be read; it is left as it is.
@@ -44,20 +46,19 @@ class Receipts:
             for wish in wishes
             if (record := self._journal.get(wish.external_task_id)) and record.status in _LISTED
         ]
-        if not current:
+        late = newly is not None and newly.base_id not in wanted and bool(wishes)
+        if not current and not late:
             return False
         earlier = (self._journal.get(base) for base in self._bought_for.get(spec, set()) - wanted)
-        also = [entry(r, spec, r.label) for r in earlier if r and r.status is Status.COMPLETE]
-        return self._merge(
-            receipt_path(spec), current, [replace(item, current=False) for item in also]
-        )
-
-    def _merge(
-        self, name: str, current: Sequence[ReceiptEntry], also: Sequence[ReceiptEntry]
-    ) -> bool:
+        also = [
+            replace(entry(record, spec, record.label), current=False)
+            for record in earlier
+            if record and record.status is Status.COMPLETE
+        ]
+        name = receipt_path(spec)
         path = self._root / name
         existing = read_receipt(path, name) if signature(path) is not None else ()
-        entries = merge(existing, current, also)
+        entries = merge(existing, current, also, grown=late)
         return entries is not None and write_receipt(path, render_receipt(entries))
 
 

@@ -26,6 +26,7 @@ from reconciler.engine.receipts import Receipts
 from reconciler.engine.saving import CannotKeep, Saver
 from reconciler.kling import errors
 from reconciler.workspace.media import MediaError
+from reconciler.workspace.outputs import OutputTaken
 
 _MOST_SAVES = 8  # failures in a row before a result is left for the next run
 
@@ -161,7 +162,7 @@ class Turns:
             case Status.COMPLETE:
                 return self._publish(work, record)
             case _:
-                self._receipts(work)
+                self._receipts(work, record)
                 return None
 
     async def _submit(self, work: Work, record: Record) -> int | None:
@@ -248,18 +249,27 @@ class Turns:
         return again_at or self.now()
 
     def _publish(self, work: Work, record: Record) -> int | None:
+        taken: OutputTaken | None = None
         for wish in work.wishes:
-            if not self._crew.publisher.publish(wish, record):
+            try:
+                found = self._crew.publisher.publish(wish, record)
+            except OutputTaken as error:
+                taken = error  # the other places that want it get it all the same
+                continue
+            if not found:
                 lost = step(record, Lost(), rules=self._options.rules, now=self.now())
                 self._journal.commit(lost.record, kind="lost")
                 return self.now()
-        self._receipts(work)
+        self._receipts(work, record)
+        if taken is not None:
+            self._ports.report.held(record, taken.message)
         return None
 
-    def _receipts(self, work: Work) -> None:
-        for spec in sorted({wish.spec for wish in work.wishes}):
+    def _receipts(self, work: Work, record: Record) -> None:
+        """Write the receipts of the specs that want it; of the spec that once did, where none does any more."""
+        for spec in sorted({wish.spec for wish in work.wishes} or {record.spec}):
             try:
-                self._crew.receipts.write(spec)
+                self._crew.receipts.write(spec, newly=record)
             except ReconcilerError as error:
                 self._hold(work.base_id, error.message)
 

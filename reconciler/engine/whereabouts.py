@@ -81,9 +81,13 @@ class Whereabouts:
             self._digests[path, found] = file_sha256(file)
         return self._digests[path, found]
 
-    def find(self, result: Result) -> Path | None:
-        """Return a file on this disk that holds exactly these bytes: the object, or a published copy."""
-        if self.objects.has(result.sha256, result.size):
+    def find(self, result: Result, *, verify: bool = False) -> Path | None:
+        """Return a file on this disk that holds these bytes: the object, or a published copy.
+
+        `verify` reads an object again before it is trusted: disks forget, and what is published is looked at.
+        """
+        sound = self.objects.has(result.sha256, result.size)
+        if sound and (not verify or self.objects.verify(result.sha256)):
             return self.objects.path(result.sha256)
         places = (
             path

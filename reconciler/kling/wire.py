@@ -113,7 +113,14 @@ def find_task(data: object, asked: str) -> Task | None:
     """
     if data is None or data in ("", [], {}):
         return None
-    for task in parse_tasks(data) if isinstance(data, list) else (parse_task(data),):
+    if not isinstance(data, list):
+        task = parse_task(data)
+        # Asked by our id (task ids are all digits, O), an answer that names none of ours can only mean that one.
+        unnamed = not task.external_task_id and not asked.isdigit()
+        if unnamed or asked in (task.task_id, task.external_task_id):
+            return task
+        raise Unreadable("The answer is about another task than the one asked for.")
+    for task in parse_tasks(data):
         if asked in (task.task_id, task.external_task_id):
             return task
     raise Unreadable("The answer is about another task than the one asked for.")

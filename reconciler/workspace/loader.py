@@ -33,18 +33,17 @@ from reconciler.workspace.walk import DEFAULTS_NAME, Tree, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
 
-_RACY_NS = (
-    2_000_000_000  # a file changed this recently could change again within one tick of its mtime
-)
+# A file changed this recently could change again within one tick of its mtime.
+_RACY_NS = 2_000_000_000
+_UNREAD = Signature(-1, 0, 0)  # of a defaults file that is not read
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the folder asks for."""
 
-    generations: tuple[
-        Generation, ...
-    ]  # of valid specs, by path of the spec, then in the order written
+    # Of valid specs, by path of the spec, then in the order written.
+    generations: tuple[Generation, ...]
     invalid: Mapping[str, tuple[Problem, ...]]  # spec (or misnamed or broken defaults file) -> why
     specs: tuple[str, ...]  # every spec seen, valid or not, relative to the root
     receipts: Mapping[str, Signature]  # every receipt seen
@@ -111,7 +110,7 @@ class _Loader:
         price = pricer(self._prices)
         for name, signature in self._tree.specs.items():
             key, payload = remembered.get(name, ("", b""))
-            if not key or name in self._invalid:
+            if not key:
                 continue
             try:
                 known = Remembered(payload)
@@ -126,7 +125,7 @@ class _Loader:
         recalled = {posixpath.dirname(name) for name in self._generations}
         vouched = {file for folder in recalled for file, _ in self._chain(folder)}
         for name, signature in self._tree.specs.items():
-            if name in self._generations or name in self._invalid:
+            if name in self._generations:
                 continue
             try:
                 generations, media = self._read(name)
@@ -210,11 +209,17 @@ class _Loader:
         return cache_key(signature, self._chain_keys[folder])
 
     def _chain(self, folder: str) -> tuple[tuple[str, Signature], ...]:
-        """Return the defaults files that count for a folder, from the specs folder down, unread."""
+        """Return the defaults files that count for a folder, from the specs folder down, unread.
+
+        A misnamed one counts: what was fine before it appeared is not fine any more.
+        """
         if folder not in self._chains:
-            above = () if folder == self._folder else self._chain(posixpath.dirname(folder))
-            own = self._tree.defaults.get(folder)
-            self._chains[folder] = above if own is None else (*above, (_defaults_name(folder), own))
+            chain = list(() if folder == self._folder else self._chain(posixpath.dirname(folder)))
+            if folder in self._tree.defaults:
+                chain.append((_defaults_name(folder), self._tree.defaults[folder]))
+            if folder in self._tree.misnamed:
+                chain.append((self._tree.misnamed[folder], _UNREAD))
+            self._chains[folder] = tuple(chain)
         return self._chains[folder]
 
     def desired(self) -> Desired:

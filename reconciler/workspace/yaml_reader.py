@@ -33,6 +33,9 @@ _OTHER_BASE = re.compile(r"([-+]?)0([xb])([0-9a-fA-F_]*[0-9a-fA-F][0-9a-fA-F_]*)
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z")
 _SPECIAL_FLOAT = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
+_CHARACTERS_OF_A_VALUE = (
+    256  # a long text counts as several, so that aliases cannot repeat it for ever
+)
 _TAG = "tag:yaml.org,2002:"
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (float, int), "null": (type(None),)
@@ -120,8 +123,9 @@ class _Composer:
             if self._documents > 1:
                 raise fail(place, "a second document (`---`): a file holds one")
         elif isinstance(event, yaml.ScalarEvent):
-            self.limits.spend(place)
-            self._add(self._scalar(event, place), event.anchor)
+            weight = 1 + len(event.value) // _CHARACTERS_OF_A_VALUE
+            self.limits.spend(place, weight)
+            self._add(self._scalar(event, place), event.anchor, weight)
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event.anchor or "", place)
         elif isinstance(event, yaml.CollectionStartEvent):

@@ -91,6 +91,32 @@ def test_what_is_wrong_with_a_spec_is_said(
     assert words in problem.message, reason
 
 
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["pro", "yes", "", "é" * 99, "a b", "9" * 30]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["element_id", "enabled", "mode", "prompt", "x"]), inner, max_size=3
+        )
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*KEYS, "promt", ""]), ODD, max_size=8))
+def test_whatever_a_spec_says_the_answer_is_wishes_or_problems(changes: dict[str, object]) -> None:
+    document = node({**SMALLEST, **changes})
+    wishes, found = read_wishes(document)
+    assert wishes or found
+    check_defaults(document)
+    for wish in wishes if not found else ():
+        declare(wish, Source(url="https://e.com/i"), Source(url="https://e.com/v"), {})
+
+
 def test_a_problem_stands_at_the_key_when_the_key_is_wrong_and_at_the_value_otherwise() -> None:
     wrong = {**SMALLEST, "mode": "prp", "promt": "x"}
     assert [problem.place for problem in problems(wrong)] == [
@@ -109,7 +135,13 @@ def test_white_space_around_a_prompt_does_not_count_against_its_limit() -> None:
 
 
 def test_a_spec_with_one_generation_has_an_empty_label() -> None:
-    for one in ({}, {"takes": 1}, {"matrix": {"mode": ["std"]}}, {"matrix": {}}):
+    ways: list[dict[str, object]] = [
+        {},
+        {"takes": 1},
+        {"matrix": {"mode": ["std"]}},
+        {"matrix": {}},
+    ]
+    for one in ways:
         (generation,) = generations({**SMALLEST, **one})
         assert generation.label == ""
         assert generation.outputs == ((Role.VIDEO, "specs/dance.mp4"),)

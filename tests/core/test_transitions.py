@@ -297,7 +297,7 @@ def test_an_intent_begins_a_new_count_and_keeps_the_doubt() -> None:
         None,
         True,
     )
-    assert again.intent_at == NOW, "the day that a cap counts it for does not move"
+    assert again.intent_at == LATE, "a cap counts it for the day on which it may be billed"
 
 
 def test_units_that_come_late_are_still_taken() -> None:

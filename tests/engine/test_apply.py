@@ -368,3 +368,37 @@ def test_a_receipt_is_written_again_when_it_was_deleted(project: World, sim: Sim
     project.apply()
     assert receipt.read_bytes() == before
     assert list(sim.billed().values()) == [1]
+
+
+def test_a_damaged_object_is_not_published_but_fetched_again(
+    project: World, sim: Simulator
+) -> None:
+    """Disks forget: an object whose bytes changed is no result, and the provider still has the real one."""
+    project.write("dance.yaml")
+    project.apply()
+    output = project.root / "specs/dance.mp4"
+    good = output.read_bytes()
+    record = project.only().record
+    assert record is not None
+    damaged = project.objects.path(record.results[0].sha256)
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"\0" * len(good))
+    output.unlink()
+    project.apply()
+    assert output.read_bytes() == good
+    assert project.objects.verify(record.results[0].sha256)
+    assert list(sim.billed().values()) == [1]
+
+
+def test_one_taken_place_does_not_keep_the_result_from_another(
+    project: World, sim: Simulator
+) -> None:
+    """The same wish in two specs, one of whose outputs is taken: bought once, and published where there is room."""
+    project.write("a.yaml")
+    project.write("b.yaml")
+    (project.root / "specs/a.mp4").write_bytes(b"my own film")
+    project.apply()
+    statuses = {item.generation.spec: item.status for item in project.plan().assessments}
+    assert statuses == {"specs/a.yaml": Status.BLOCKED, "specs/b.yaml": Status.COMPLETE}
+    assert (project.root / "specs/a.mp4").read_bytes() == b"my own film"
+    assert list(sim.billed().values()) == [1]

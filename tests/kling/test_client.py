@@ -142,7 +142,11 @@ READS = [
     (enveloped(404, 1202), RequestRefused, "no such method is not an unknown id"),
     (enveloped(401, 1000), AccountTrouble, "a bad key"),
     (enveloped(500, 1203), TryLater, "a 5xx proves no absence"),
-    (enveloped(200, 0, {"task_id": "9"}), Unreadable, "another task"),
+    (
+        enveloped(200, 0, {"task_id": "9", "task_info": {"external_task_id": "x"}}),
+        Unreadable,
+        "another task",
+    ),
     (ACCEPTED[:-20], TryLater, "half a body"),
     (b"", TryLater, "no answer"),
 ]

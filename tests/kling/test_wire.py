@@ -214,11 +214,12 @@ FOUND = [
     ({}, "mine", None, "an empty object is unknown"),
     ([], "mine", None, "an empty list is unknown"),
     ("", "mine", None, "an empty string is unknown"),
+    ({"task_id": "2"}, "mine", "2", "asked by our id, and the answer names none of ours"),
 ]
 NOT_FOUND = [
     (OTHER, "somebody else's task"),
     ([OTHER], "a list of somebody else's tasks"),
-    ({"task_id": "2"}, "a task that does not name our id"),
+    ([{"task_id": "2"}], "a list with a task that does not name our id"),
     ({"task_status": "submitted"}, "a task without ids"),
     (False, "a boolean"),
     (0, "a number"),
@@ -240,6 +241,12 @@ def test_somebody_elses_task_is_not_adopted(data: object, reason: str) -> None:
     """An answer about other tasks is neither ours nor a proof that ours is absent."""
     with pytest.raises(Unreadable):
         wire.find_task(data, "mine")
+
+
+def test_an_answer_with_another_task_id_is_not_taken_for_the_one_asked_for() -> None:
+    """Asked by the provider's own id, an answer must name it."""
+    with pytest.raises(Unreadable):
+        wire.find_task({"task_id": "2"}, "1")
 
 
 def test_a_page_survives_an_entry_that_does_not_parse() -> None:

@@ -77,13 +77,14 @@ def test_each_status_counts_what_it_costs(
     repository: Repository, status: Status, units: str | None, used: str, reason: str
 ) -> None:
     """An attempt counts what was deducted, else its estimate, and nothing when it cannot be billed."""
+    assert reason
     _intend(repository, record("mc1-a"), Caps())
     paid = None if units is None else Decimal(units)
     repository.save([Change(record("mc1-a", status=status, units=paid), Status.SUBMITTING)])
     exactly = Decimal(used) + Decimal("2.5")
     with pytest.raises(CapReached, match=f"{used} are used"):
         _intend(repository, record("mc1-b"), Caps(per_day=exactly - Decimal("0.001")))
-    _intend(repository, record("mc1-b"), Caps(per_day=exactly, per_run=exactly)), reason
+    _intend(repository, record("mc1-b"), Caps(per_day=exactly, per_run=exactly))
 
 
 def test_repeated_create_counts_once(repository: Repository) -> None:

@@ -40,13 +40,17 @@ def _filled(path: Path) -> None:
         )
 
 
+def _use(path: Path, *, read_only: bool) -> None:
+    with closing(Repository.open(path, read_only=read_only)) as repository:
+        repository.records()
+        repository.history("mc1-1")
+        repository.save([fresh(record("mc1-new"))])
+
+
 def _failure(path: Path, *, read_only: bool = False) -> StateError:
     """Open, read and write until something is refused."""
     with pytest.raises(StateError) as caught:
-        with closing(Repository.open(path, read_only=read_only)) as repository:
-            repository.records()
-            repository.history("mc1-1")
-            repository.save([fresh(record("mc1-new"))])
+        _use(path, read_only=read_only)
     assert not re.search(r"SELECT|INSERT|sqlalche|Traceback|\n", caught.value.message)
     return caught.value
 
@@ -186,7 +190,20 @@ def test_killed_writer_leaves_every_finished_change_and_no_half_one(
     with closing(Repository.open(database)) as repository:
         found = len(repository.records())
         repository.save([fresh(record("mc1-after"))])
+        assert repository.integrity_check() == ()
     assert found % 20 == 0
     assert found >= 20 * acknowledged
-    with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_integrity_check_sees_what_reading_does_not(database: Path) -> None:
+    """An index that lost an entry reads well, and is found by the check that `doctor` runs."""
+    _filled(database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, 'task_id)', 'status)') "
+            "WHERE name = 'ix_task_task_id'"
+        )
+    with closing(Repository.open(database, read_only=True)) as reader:
+        assert len(reader.records()) == 400
+        assert reader.integrity_check() != ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +24,7 @@ def test_change_from_another_status_writes_nothing(repository: Repository) -> No
     good = Change(record("mc1-b", status=Status.SUBMITTED), Status.SUBMITTING)
     stale = Change(processing, Status.SUBMITTED, (HistoryEntry("mc1-a", DAY, "processing"),))
     with pytest.raises(
-        StaleRecord, match="mc1-a is submitting, but .* expected it to be submitted"
+        StaleRecord, match=r"mc1-a is submitting, but .* expected it to be submitted"
     ):
         repository.save([good, stale])
     assert repository.records() == {"mc1-a": record(), "mc1-b": record("mc1-b")}
@@ -34,14 +33,14 @@ def test_change_from_another_status_writes_nothing(repository: Repository) -> No
 
 def test_change_of_an_unknown_record_is_stale(repository: Repository) -> None:
     """A record that is not there is not made by a change that expects it."""
-    with pytest.raises(StaleRecord, match="mc1-a is not recorded"):
+    with pytest.raises(StaleRecord, match=r"mc1-a is not recorded"):
         repository.save([Change(record(), Status.SUBMITTING)])
 
 
 def test_new_record_never_replaces_one(repository: Repository) -> None:
     """A change that expects nothing is refused when the id is taken."""
     repository.save([fresh(record(status=Status.FAILED))])
-    with pytest.raises(StaleRecord, match="mc1-a is failed, but .* not recorded"):
+    with pytest.raises(StaleRecord, match=r"mc1-a is failed, but .* not recorded"):
         repository.save([fresh(record())])
     with pytest.raises(StaleRecord):
         repository.record_intent(fresh(record()), caps=NO_CAPS, run_id="r", day_start=DAY)

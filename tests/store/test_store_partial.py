@@ -99,6 +99,20 @@ def test_link_is_neither_read_nor_written(path: Path, tmp_path: Path) -> None:
     assert outside.read_bytes() == b"precious"
 
 
+def test_restart_that_failed_halfway_lends_its_bytes_to_no_etag(path: Path) -> None:
+    """When the note could not be written, what is written afterwards is not of the old ETag."""
+    _begun(path)
+    obstacle = path.with_suffix(".new")
+    obstacle.mkdir()
+    again = Partial(path)
+    with pytest.raises(StateError, match="cannot be saved"):
+        again.restart('"two"')
+    with pytest.raises(StateError):
+        again.write(b"new")
+    again.close()
+    assert Partial(path).offset == 0
+
+
 def test_two_writers_of_one_download_are_refused(path: Path) -> None:
     """The second one gets a sentence instead of mixing its bytes into the first one's."""
     first = Partial(path)

@@ -1,0 +1,125 @@
+"""Folders, media and caches for the workspace's tests: real files, old enough to be remembered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.video.stream import VideoStream
+from PIL import Image
+
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.specs import Generation
+from reconciler.workspace.loader import Desired, load
+
+MEDIA = Path(__file__).parents[1] / "media"
+
+SPEC = """\
+image_url: ../assets/girl.png
+video_url: ../assets/dance.mp4
+character_orientation: image
+mode: pro
+"""
+
+
+class Cache:
+    """A cache in memory that counts what it is asked to save."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[str, bytes]] = {}
+        self.saved: list[str] = []
+
+    def load(self) -> dict[str, tuple[str, bytes]]:
+        return dict(self.rows)
+
+    def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
+        self.saved += [*changed, *gone]
+        self.rows.update(changed)
+        for name in gone:
+            del self.rows[name]
+
+
+class Project:
+    """A project folder with `specs/` and two media files in `assets/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = Cache()
+        self._age = 1_000_000_000
+        (root / "specs").mkdir(parents=True)
+        (root / "assets").mkdir()
+        self.copy(MEDIA / "astronaut.png", "assets/girl.png")
+        self.copy(MEDIA / "bigbuckbunny.mp4", "assets/dance.mp4")
+
+    def write(self, name: str, content: str | bytes = SPEC) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.settle(name)
+        return path
+
+    def copy(self, source: Path, name: str) -> None:
+        self.write(name, source.read_bytes())
+
+    def settle(self, name: str) -> None:
+        """Give a file an mtime of its own, long past."""
+        self._age += 1
+        os.utime(self.root / name, (self._age, self._age))
+
+    def remove(self, name: str) -> None:
+        path = self.root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def load(self, *, cached: bool = False) -> Desired:
+        return load(
+            self.root,
+            "specs",
+            prices=UNITS_PER_SECOND,
+            cache=self.cache if cached else None,
+        )
+
+    def generation(self) -> Generation:
+        """The only generation; everything must be valid."""
+        desired = self.load()
+        assert not desired.problems, desired.problems
+        (generation,) = desired.generations
+        return generation
+
+    def problems(self) -> list[str]:
+        return [str(problem) for problem in self.load().problems]
+
+
+def make_image(path: Path, size: tuple[int, int], kind: str = "PNG") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size).save(path, kind)
+    return path
+
+
+def make_video(
+    path: Path,
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] = (640, 360),
+    seconds: int = 4,
+    rotation: int = 0,
+) -> Path:
+    """A black film of one frame a second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream(codec, rate=1)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, 1)
+        if codec == "libx265":
+            stream.options = {"x265-params": "log-level=none"}
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for _ in range(seconds):
+            container.mux(stream.encode(av.VideoFrame(*size, "yuv420p")))
+        container.mux(stream.encode(None))
+    return path

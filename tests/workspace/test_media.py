@@ -1,0 +1,219 @@
+"""Media as facts, and results that are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from decimal import Decimal
+from io import BufferedReader
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.motion_control import Source
+from reconciler.workspace.files import digest
+from reconciler.workspace.media import (
+    ImageFacts,
+    MediaError,
+    VideoFacts,
+    file_sha256,
+    probe_image,
+    probe_video,
+    read_source,
+    verify_result,
+)
+
+from .builders import MEDIA, make_image, make_video
+
+BUNNY = (MEDIA / "bigbuckbunny.mp4").read_bytes()
+
+
+def test_a_real_image_and_a_real_video() -> None:
+    assert read_source(MEDIA, "astronaut.png", "image_url") == Source(
+        path="astronaut.png",
+        sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+        size=791_555,
+        width=512,
+        height=512,
+    )
+    video = read_source(MEDIA, "bigbuckbunny.mp4", "video_url")
+    assert (video.width, video.height, video.seconds) == (1280, 720, Decimal("5.312"))
+    assert video.sha256 == hashlib.sha256(BUNNY).hexdigest()
+    assert verify_result(MEDIA / "bigbuckbunny.mp4") == 5.312
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_image_is_what_its_content_says(tmp_path: Path, kind: str) -> None:
+    assert probe_image(make_image(tmp_path / "a", (30, 40), kind)) == ImageFacts(30, 40)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "sides"), [(0, (640, 360)), (90, (360, 640)), (180, (640, 360)), (-90, (360, 640))]
+)
+def test_a_video_has_the_sides_that_are_shown(
+    tmp_path: Path, rotation: int, sides: tuple[int, int]
+) -> None:
+    facts = probe_video(make_video(tmp_path / "a.mp4", rotation=rotation))
+    assert facts == VideoFacts(*sides, Decimal(4), "h264")
+
+
+def test_a_phones_h265_video_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    make_video(tmp_path / "a.mp4", codec="libx265")
+    with pytest.raises(MediaError, match=r"H\.265 .* H\.264") as caught:
+        read_source(tmp_path, "a.mp4", "video_url")
+    assert "ffmpeg" in caught.value.hint
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that announces these sides and holds no pixel."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT\x35\xaf\x06\x1e"  # fmt: skip
+
+
+def test_a_decompression_bomb_is_measured_and_not_decompressed(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(65_536, 65_536))
+    assert probe_image(tmp_path / "a.png") == ImageFacts(65_536, 65_536)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "reason"),
+    [
+        ("a.png", b"", "neither a JPEG nor a PNG", "empty"),
+        ("a.png", b"GIF89a" + b"\0" * 50, "neither a JPEG nor a PNG", "a GIF in disguise"),
+        ("a.png", BUNNY[:1000], "neither a JPEG nor a PNG", "a video in disguise"),
+        ("a.png", png(1, 1)[:20], "is damaged", "broken off"),
+        ("a.jpg", b"\xff\xd8\xff\xe0" + b"\0" * 50, "is damaged", "nothing behind the first bytes"),
+        ("a.gif", png(1, 1), "not one of .jpg, .jpeg, .png", "another name"),
+        ("a.png", png(1, 1) + b"\0" * (10 * 1024 * 1024), "at most 10 MB", "too heavy"),
+        ("a.mp4", b"", "neither an MP4 nor a QuickTime", "empty"),
+        ("a.mp4", b"#EXTM3U\nfile:///etc/passwd\n", "neither an MP4 nor a QuickTime", "a playlist opens other files"),
+        ("a.mp4", BUNNY[:5000], "is damaged", "broken off"),
+        ("a.webm", BUNNY, "not one of .mp4, .mov", "another name"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_an_input_is_said_in_a_sentence(
+    tmp_path: Path, name: str, content: bytes, words: str, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    key = "image_url" if name[-3:] in ("png", "jpg", "gif") else "video_url"
+    with pytest.raises(MediaError, match=words):
+        read_source(tmp_path, name, key)
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "folder.png").mkdir()
+    for name, words in [
+        ("fifo.png", "not a plain file"),
+        ("folder.png", "not a plain file"),
+        ("none.png", "does not exist"),
+    ]:
+        with pytest.raises(MediaError, match=words):
+            read_source(tmp_path, name, "image_url")
+    with pytest.raises(WorkspaceError, match="does not exist"):
+        file_sha256(tmp_path / "none.png")
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_image(tmp_path / "a.png", (400, 400))
+
+    def digest_and_change(file: BufferedReader) -> str:
+        path.write_bytes(path.read_bytes() + b"more")
+        return digest(file)
+
+    monkeypatch.setattr("reconciler.workspace.media.digest", digest_and_change)
+    with pytest.raises(MediaError, match="changed while it was read"):
+        read_source(tmp_path, "a.png", "image_url")
+
+
+def test_a_film_with_sound_only_is_no_video(tmp_path: Path) -> None:
+    import av
+
+    with (
+        av.open(MEDIA / "bigbuckbunny.mp4") as film,
+        av.open(tmp_path / "a.mp4", "w") as container,
+    ):
+        stream = container.add_stream_from_template(film.streams.audio[0])
+        for packet in film.demux(film.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    with pytest.raises(MediaError, match="holds no video"):
+        verify_result(tmp_path / "a.mp4")
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def boxes() -> dict[bytes, bytes]:
+    """The top-level boxes of the real video, as bytes."""
+    found, at = {}, 0
+    while at < len(BUNNY):
+        size, kind = struct.unpack(">I4s", BUNNY[at : at + 8])
+        found[kind] = BUNNY[at : at + size]
+        at += size
+    return found
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "reason"),
+    [
+        (b"", "it has no `ftyp, mdat, moov` part", "empty"),
+        (b"<html>404</html>", "broken off or damaged at byte 0", "a page saved as a video"),
+        (BUNNY[:-1], "broken off or damaged", "a byte is missing"),
+        (BUNNY[: len(BUNNY) // 2], "broken off or damaged", "half of it"),
+        (BUNNY + b"\0", "broken off or damaged", "a byte too many"),
+        (BUNNY + b"\0" * 100, "broken off or damaged", "preallocated and not filled"),
+        (box(b"ftyp") + box(b"moov"), "it has no `mdat` part", "no frames"),
+        (box(b"ftyp") + box(b"moov") + box(b"mdat"), "cannot be opened", "empty parts"),
+        (box(b"free") * 100_001, "too many parts", "an endless walk"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_result_that_is_not_whole_is_refused(
+    tmp_path: Path, content: bytes, words: str, reason: str
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(MediaError, match=words):
+        verify_result(tmp_path / "a.mp4")
+
+
+def test_large_and_open_ended_boxes_are_walked_too(tmp_path: Path) -> None:
+    parts = boxes()
+    mdat = parts[b"mdat"][8:]
+    wide = struct.pack(">I4sQ", 1, b"mdat", 16 + len(mdat)) + mdat
+    open_ended = struct.pack(">I4s", 0, b"mdat") + mdat
+    head = parts[b"ftyp"] + parts[b"moov"]
+    for name, content in [("wide.mp4", head + wide), ("open.mp4", head + open_ended)]:
+        (tmp_path / name).write_bytes(content)
+        assert verify_result(tmp_path / name) == 5.312
+    (tmp_path / "short.mp4").write_bytes(head + wide[:-1])
+    with pytest.raises(MediaError, match="broken off"):
+        verify_result(tmp_path / "short.mp4")
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(max_size=300), st.integers(0, 4000))
+def test_damaged_media_raise_nothing_but_media_errors(
+    tmp_path: Path, noise: bytes, at: int
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(BUNNY[:at] + noise + BUNNY[at + len(noise) : 60_000])
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + noise)
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + noise)
+    for name in ("a.mp4", "a.png", "a.jpg"):
+        try:
+            read_source(tmp_path, name, "video_url" if name == "a.mp4" else "image_url")
+            if name == "a.mp4":
+                verify_result(tmp_path / name)
+        except MediaError as error:
+            str(error).encode()

@@ -1,0 +1,283 @@
+"""Whatever the bytes of a spec are, the outcome is a document with places or one sentence at a place."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.documents import Entry, Node, Place, plain
+from reconciler.workspace.documents import DocumentError, read_document
+
+
+def read(tmp_path: Path, content: str | bytes, suffix: str = ".yaml") -> Node:
+    path = tmp_path / f"spec{suffix}"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_document(path, f"specs/spec{suffix}")
+
+
+def refusal(tmp_path: Path, content: str | bytes, suffix: str = ".yaml") -> str:
+    with pytest.raises(DocumentError) as caught:
+        read(tmp_path, content, suffix)
+    return str(caught.value.problem)
+
+
+def entry(node: Node, key: str) -> Entry:
+    assert isinstance(node.value, dict)
+    found = node.value[key]
+    assert isinstance(found, Entry)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "key", "value"),
+    [
+        (".yaml", "# hello\nmode: pro\nprompt: x\n", Place("specs/spec.yaml", 3, 1), Place("specs/spec.yaml", 3, 9)),
+        (".yml", "{mode: pro, prompt: x}", Place("specs/spec.yml", 1, 13), Place("specs/spec.yml", 1, 21)),
+        (".json", '{\n  "mode": "pro",\n  "prompt": "x"}', Place("specs/spec.json", 3, 3), Place("specs/spec.json", 3, 13)),
+        (".toml", "mode = 'pro'\n\n  prompt  = 'x'", Place("specs/spec.toml", 3, 3), Place("specs/spec.toml", 3, 13)),
+        (".YAML", "prompt: x", Place("specs/spec.YAML", 1, 1), Place("specs/spec.YAML", 1, 9)),
+        (".yaml", "\ufeffmode: 跳\nprompt: 😀\n", Place("specs/spec.yaml", 2, 1), Place("specs/spec.yaml", 2, 9)),
+    ],
+)  # fmt: skip
+def test_keys_and_values_know_where_they_stand(
+    tmp_path: Path, suffix: str, content: str, key: Place, value: Place
+) -> None:
+    found = entry(read(tmp_path, content, suffix), "prompt")
+    assert (found.key, found.node.place) == (key, value)
+
+
+def test_toml_tables_lists_and_long_texts_keep_the_places_of_their_keys(tmp_path: Path) -> None:
+    document = read(
+        tmp_path,
+        'prompt = """\nmode = 1\n[x]\n"""\nlist = [\n  1, # ]\n  "]",\n]\n\n[watermark_info]\nenabled = true\n',
+        ".toml",
+    )
+    assert entry(document, "list").key == Place("specs/spec.toml", 5, 1)
+    table = entry(document, "watermark_info")
+    assert table.key == Place("specs/spec.toml", 10, 2)
+    assert entry(table.node, "enabled").node.place == Place("specs/spec.toml", 11, 11)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant", "reason"),
+    [
+        ("yes", True, "YAML 1.1"),
+        ("Off", False, "YAML 1.1"),
+        ("y", "y", "not even PyYAML reads it as a boolean"),
+        ("~", None, "nothing"),
+        ("", None, "nothing"),
+        ("829836802793406551", 829836802793406551, "64 bits, exact"),
+        ("-9" + "0" * 40, -9 * 10**40, "any size, exact"),
+        ("1_000", 1000, "underscores"),
+        ("0x1F", 31, "hexadecimal"),
+        ("0b101", 5, "binary"),
+        ("0b2", "0b2", "no binary digit"),
+        ("012", "012", "no octal surprise"),
+        ("1:30", "1:30", "no sexagesimal surprise"),
+        ("1.5", 1.5, "a number"),
+        (".inf", float("inf"), "infinite"),
+        ("1e3", "1e3", "YAML 1.1 wants a point"),
+        ("2026-11-22", "2026-11-22", "a date stays text"),
+        ("2026-11-22 10:00:00", "2026-11-22 10:00:00", "a time too"),
+        ("=", "=", "the forgotten default value"),
+        ("+", "+", "a sign alone"),
+        ("'yes'", "yes", "quoted is text"),
+        ("! yes", "yes", "so is a non-specific tag"),
+        ("!!str 12", "12", "and an explicit one"),
+        ('!!int "12"', 12, "which works both ways"),
+        ("|\n  a\n  b\n", "a\nb\n", "a block"),
+    ],
+)
+def test_what_a_yaml_scalar_means(tmp_path: Path, written: str, meant: object, reason: str) -> None:
+    assert plain(read(tmp_path, f"a: {written}\n")) == {"a": meant}, reason
+
+
+def test_a_toml_date_stays_text(tmp_path: Path) -> None:
+    assert plain(read(tmp_path, "a = 2026-11-22\nb = 10:00:00", ".toml")) == {
+        "a": "2026-11-22",
+        "b": "10:00:00",
+    }
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json", ".toml"])
+def test_an_empty_file_is_nothing_and_not_an_error(tmp_path: Path, suffix: str) -> None:
+    assert plain(read(tmp_path, "", suffix)) in (None, {})
+
+
+def test_an_alias_stands_where_it_is_used(tmp_path: Path) -> None:
+    document = read(tmp_path, "a: &x [1, 2]\nb: *x\n")
+    assert plain(document) == {"a": [1, 2], "b": [1, 2]}
+    assert entry(document, "b").node.place == Place("specs/spec.yaml", 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "expected", "reason"),
+    [
+        (".yaml", "a: 1\nb: 2\na: 3\n", "3:1: `a` is written twice; first in line 1", "the later one would win"),
+        (".json", '{"a": 1,\n "a": 2}', "2:2: `a` is written twice; first in line 1", "the later one would win"),
+        (".toml", "a = 1\na = 2", "2:1: not valid TOML: a key is written twice", "TOML forbids it"),
+        (".yaml", "a: 'x\nb: 1\n", "1:4: a quoted text was not closed", "where it was opened"),
+        (".yaml", "a: [1, 2\n", "1:4: a list was not closed", "where it was opened"),
+        (".yaml", "a: b: c\n", "1:5: a `:` where no key can stand", "a text with a colon"),
+        (".yaml", "\ta: 1\n", "1:1: a value cannot begin with this character", "a tab"),
+        (".yaml", "a: @x\n", "1:4: a value cannot begin with this character", "a reserved character"),
+        (".yaml", "a: 1\n---\nb: 1\n", "2:1: a second document", "a spec is one"),
+        (".yaml", "1: x\n", "1:1: a key must be text, not a whole number", "a number as a key"),
+        (".yaml", "yes: x\n", "1:1: a key must be text, not yes or no", "a boolean as a key"),
+        (".yaml", "? [a]\n: x\n", "1:3: a key must be text, not a list", "a list as a key"),
+        (".yaml", "a: &x {b: 1}\n*x : 1\n", "2:1: a key must be text, not a mapping", "through an alias"),
+        (".yaml", "a: {<<: {b: 1}}\n", "1:5: `<<` (a YAML merge) is not supported", "defaults do that"),
+        (".yaml", "a: !!python/object:os.system x\n", "1:4: the tag `tag:yaml.org,2002:python/object:os.system`", "no code"),
+        (".yaml", "a: !mine x\n", "1:4: the tag `!mine` is not supported", "no tags of one's own"),
+        (".yaml", "a: !!set {b}\n", "1:4: the tag", "no exotic collections"),
+        (".yaml", "a: !!int x\n", "1:4: `x` is text, which is not what its tag says", "a tag that lies"),
+        (".yaml", "a: *x\n", "1:4: `*x` refers to nothing above it", "an alias of nothing"),
+        (".yaml", "a: &x [*x]\n", "1:8: `*x` refers to itself", "a circle"),
+        (".yaml", 'a: "\\0"', "1:4: the text holds a NUL character", "no database takes it"),
+        (".yaml", "a: \x00", "1:4: the character U+0000", "nor YAML itself"),
+        (".yaml", 'a: "\\ud800"', "1:7: not valid YAML", "half a character"),
+        (".json", '{"a": "\\ud800"}', "1:7: the text holds half of a surrogate pair", "half a character"),
+        (".json", '{"\\u0000": 1}', "1:2: the text holds a NUL character", "also in keys"),
+        (".toml", '"\\u0000" = 1', "1:1: the text holds a NUL character", "also in keys"),
+        (".json", '{"a": NaN}', "1:7: `NaN` is no JSON number", "Python would take it"),
+        (".json", '{"a": -Infinity}', "1:7: `-Infinity` is no JSON number", "Python would take it"),
+        (".json", '{"a": 1,}', "1:9: not valid JSON: a value was expected before `}`", "a trailing comma"),
+        (".json", "{'a': 1}", "1:2: not valid JSON: a key in double quotes", "Python's quotes"),
+        (".json", '// x\n{"a": 1}', "1:1: JSON has no comments", "a comment"),
+        (".json", '{"a" 1}', "1:6: not valid JSON: a `:` is missing after the key `a`", "a missing colon"),
+        (".json", '{"a": [1 2]}', "1:10: not valid JSON: a `,` or `]` was expected", "a missing comma"),
+        (".json", '{"a": tru}', "1:7: not valid JSON: a value cannot begin with `tru`", "a slip"),
+        (".json", '{"a": "x\n"}', "1:9: not valid JSON: a line break", "a line break in a text"),
+        (".json", '{"a":', "1:6: not valid JSON: the file ends", "broken off"),
+        (".json", "{} {}", "1:4: something follows the document", "two documents"),
+        (".toml", "a = \n", "1:5: not valid TOML: a value was expected", "a forgotten value"),
+        (".toml", "a = 'x", "not valid TOML", "broken off"),
+        (".yaml", b"a: 1\nb: caf\xe9\n", "2:7: byte 11 (0xe9) is not UTF-8", "Latin-1"),
+        (".json", "{}".encode("utf-16"), "1:1: the file is in UTF-16", "a Windows editor"),
+        (".yaml", "a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> x\n", "2:1: an unresolved merge conflict (`<<<<<<<`)", "a merge was left"),
+        (".json", '{\n=======\n"a": 1}', "2:1: an unresolved merge conflict (`=======`)", "half of it was left"),
+        (".toml", "a = 1\n>>>>>>> x\n", "2:1: an unresolved merge conflict (`>>>>>>>`)", "half of it was left"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_said_in_a_sentence_at_its_place(
+    tmp_path: Path, suffix: str, content: str | bytes, expected: str, reason: str
+) -> None:
+    assert expected in refusal(tmp_path, content, suffix), reason
+
+
+def test_a_line_of_equals_signs_may_stand_in_a_toml_text(tmp_path: Path) -> None:
+    assert plain(read(tmp_path, 'a = """\nTitle\n=======\n"""', ".toml")) == {
+        "a": "Title\n=======\n"
+    }
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+NESTED_ALIASES = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "expected", "reason"),
+    [
+        (".yaml", LAUGHS, "too many values", "a billion laughs"),
+        (".yaml", f"a: &a {'x' * 60_000}\nb: [{'*a, ' * 5_000}]\n", "too many values", "a long text many times"),
+        (".yaml", NESTED_ALIASES, "nested too deeply", "depth through aliases"),
+        (".yaml", "[" * 100_000, "nested too deeply", "brackets"),
+        (".yaml", "- " * 100_000, "nested too deeply", "dashes"),
+        (".yaml", "{a: " * 100_000, "nested too deeply", "braces"),
+        (".json", "[" * 100_000, "nested too deeply", "brackets"),
+        (".json", '{"a":' * 100_000, "nested too deeply", "braces"),
+        (".toml", "a = " + "[" * 50_000, "nested too deeply", "brackets"),
+        (".toml", "a.b" * 20_000 + " = 1", "nested too deeply", "a dotted key"),
+        (".toml", "a." * 500_000 + "b = 1", "spec is a small text", "an endless dotted key"),
+        (".toml", "a = [{" + "a . " * 15_000 + "b = 1}]", "nested too deeply", "in an inline table"),
+        (".toml", "a" * 65_000, "not valid TOML", "one endless word"),
+        (".toml", "[" + "a." * 30_000 + "b]", "nested too deeply", "an endless header"),
+        (".yaml", "[" + "x, " * 20_000 + "]", "too many values", "a huge list"),
+        (".json", "[" + "1," * 20_000 + "1]", "too many values", "a huge list"),
+        (".toml", "a = [" + "1," * 20_000 + "1]", "too many values", "a huge list"),
+        (".yaml", "a: " + "9" * 60_000, "60,000 digits", "a number that takes quadratic time"),
+        (".json", "[" + "9" * 60_000 + "]", "60,000 digits", "a number that takes quadratic time"),
+        (".toml", "a = " + "9" * 60_000, "digits", "a number that takes quadratic time"),
+        (".yaml", "a: 0x" + "f" * 60_000, "60,000 digits", "in any base"),
+        (".yaml", "a: " + "x" * 70_000, "70,000 characters", "an image written out"),
+        (".yaml", "#" * (1024 * 1024 + 1), "larger than 1024 KiB", "not a small text"),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_bomb_is_refused_in_no_time(
+    tmp_path: Path, suffix: str, content: str, expected: str, reason: str
+) -> None:
+    before = time.process_time()
+    assert expected in refusal(tmp_path, content, suffix), reason
+    assert time.process_time() - before < 2, reason
+
+
+def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "broken.yaml").symlink_to("nowhere")
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    for name, words in [
+        ("fifo.yaml", "is not a plain file"),
+        ("folder.yaml", "is a folder"),
+        ("broken.yaml", "is a link to nothing"),
+        ("circle.yaml", "go in a circle"),
+        ("zero.yaml", "is not a plain file"),
+        ("missing.yaml", "does not exist"),
+    ]:
+        with pytest.raises(DocumentError, match=words):
+            read_document(tmp_path / name, name)
+
+
+def test_a_file_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text("a: 1")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)  # root, who runs containers, is refused nothing
+    with pytest.raises(DocumentError, match="permission is denied"):
+        read_document(tmp_path / "a.yaml", "a.yaml")
+
+
+GARBAGE = st.binary(max_size=200) | st.text(max_size=100).map(
+    lambda text: text.encode("utf-8", "surrogatepass")
+)
+SYNTAX = st.lists(
+    st.sampled_from(
+        ["a", "b: ", "- ", "? ", ": ", "[", "]", "{", "}", ",", "&a ", "*a ", "!!x ", "!", "|\n", ">", "'", '"', "\\", "#",
+         "\n", "  ", "\t", "---\n", "...\n", "%", "@", "=", "[[", "]]", '"""', "'''", ".", "1", "true", "\\u", "é", "\r\n"]
+    ),
+    max_size=30,
+).map(lambda parts: "".join(parts).encode())  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json", ".toml"])
+@settings(
+    max_examples=300,
+    deadline=timedelta(seconds=2),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(content=GARBAGE | SYNTAX)
+def test_any_bytes_give_a_document_or_a_document_error(
+    tmp_path: Path, suffix: str, content: bytes
+) -> None:
+    problem = None
+    try:
+        repr(plain(read(tmp_path, content, suffix))).encode()
+    except DocumentError as error:
+        problem = error.problem
+    if problem is not None:
+        assert min(problem.place.line, problem.place.column) >= 1
+        str(problem).encode()

@@ -1,0 +1,236 @@
+"""Receipt files: the same bytes for the same entries, no harm from anybody's, no needless write."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
+from reconciler.core.states import Role, Status
+from reconciler.workspace.receipts import (
+    ReceiptError,
+    parse_receipt,
+    read_receipt,
+    render_receipt,
+    write_receipt,
+)
+
+ENTRY = ReceiptEntry(
+    external_task_id="mc1-uhsvnyxbljvxa2zw6tbzejuzad",
+    task_id="867283741759111202",
+    label="pro.2",
+    status=Status.COMPLETE,
+    request={"prompt": "跳舞 — café", "element_list": [{"element_id": 829836802793406551}]},
+    outputs=(ReceiptOutput("dance.pro.2.mp4", Role.VIDEO, "ab" * 32, 1_055_736, 5.312),),
+    units=Decimal("4.25"),
+    created_at=1_795_348_024_123,
+    finished_at=None,
+)
+
+RENDERED = """\
+{
+  "generations": [
+    {
+      "created_at": "2026-11-22T11:47:04.123Z",
+      "external_task_id": "mc1-uhsvnyxbljvxa2zw6tbzejuzad",
+      "finished_at": null,
+      "label": "pro.2",
+      "outputs": [
+        {
+          "bytes": 1055736,
+          "duration": 5.312,
+          "path": "dance.pro.2.mp4",
+          "role": "video",
+          "sha256": "abababababababababababababababababababababababababababababababab"
+        }
+      ],
+      "request": {
+        "element_list": [
+          {
+            "element_id": 829836802793406551
+          }
+        ],
+        "prompt": "跳舞 — café"
+      },
+      "status": "complete",
+      "task_id": "867283741759111202",
+      "units": "4.25"
+    }
+  ],
+  "schema": 1
+}
+"""
+
+
+def test_a_receipt_is_rendered_as_promised() -> None:
+    assert render_receipt([ENTRY]).decode() == RENDERED
+
+
+IDS = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,60}", fullmatch=True)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+OUTPUTS = st.builds(
+    ReceiptOutput,
+    st.from_regex(r"[a-z0-9_][a-zé0-9._ -]{0,20}\.mp4", fullmatch=True),
+    st.sampled_from(Role),
+    st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    st.integers(0, 2**63 - 1),
+    st.none() | st.floats(0, 1e6),
+)
+TIMES = st.none() | st.integers(0, 253_402_300_799_999)
+ENTRIES = st.builds(
+    ReceiptEntry,
+    external_task_id=IDS,
+    task_id=IDS | st.just(""),
+    label=st.from_regex(r"[a-z0-9_-]{0,9}(\.[0-9]{1,3})?", fullmatch=True),
+    status=st.sampled_from(Status),
+    request=st.dictionaries(st.text("abc"), JSON, max_size=3),
+    outputs=st.lists(OUTPUTS, max_size=2).map(tuple),
+    units=st.none() | st.decimals(-(10**6), 10**6, places=3) | st.just(Decimal("1E+3")),
+    created_at=TIMES,
+    finished_at=TIMES,
+    current=st.booleans(),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ENTRIES, max_size=4, unique_by=lambda entry: entry.sort_key))
+def test_reading_what_was_written_gives_the_same_entries(entries: list[ReceiptEntry]) -> None:
+    rendered = render_receipt(entries)
+    parsed = parse_receipt(rendered, "dance.receipt.json")
+    assert list(parsed) == sorted(entries, key=lambda entry: entry.sort_key)
+    assert render_receipt(parsed) == rendered
+    assert render_receipt(entries[::-1]) == rendered
+
+
+def test_only_what_is_not_current_says_so() -> None:
+    past = json.loads(RENDERED)["generations"][0] | {"current": False}
+    (entry,) = parse_receipt(json.dumps({"schema": 1, "generations": [past]}).encode(), "r")
+    assert not entry.current
+    assert json.loads(render_receipt([entry]))["generations"] == [past]
+
+
+def test_keys_of_a_newer_program_are_passed_over() -> None:
+    document = json.loads(RENDERED)
+    document["new"] = document["generations"][0]["new"] = {"x": 1}
+    assert parse_receipt(json.dumps(document).encode(), "r") == (ENTRY,)
+
+
+def changed(path: list[str | int], value: object) -> bytes:
+    """The receipt with one value replaced."""
+    document = holder = json.loads(RENDERED)
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = value
+    return json.dumps(document, indent=2).encode()
+
+
+FIRST: list[str | int] = ["generations", 0]
+OUTPUT: list[str | int] = [*FIRST, "outputs", 0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../dance.mp4", "/etc/dance.mp4", "a/b.mp4", "..", ".", "", ".mp4", ".git.mp4", "a\\b.mp4", "a\nb.mp4", "a\x00.mp4",
+     "dance.yaml", "x" * 260 + ".mp4", "dance.mp4\n", "C:\\dance.mp4"],
+)  # fmt: skip
+def test_an_output_can_name_nothing_but_a_video_beside_the_receipt(name: str) -> None:
+    with pytest.raises(ReceiptError):
+        parse_receipt(changed([*OUTPUT, "path"], name), "r")
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "reason"),
+    [
+        (b"", "r:1:1: this is no receipt", "empty"),
+        (b"[]", "this is no receipt", "a list"),
+        (b"{", "not valid JSON", "broken off"),
+        (b"[" * 100_000, "nested too deeply", "a bomb"),
+        (b"\xff", "is not UTF-8", "no text"),
+        (RENDERED.replace('  "schema": 1', "<<<<<<< HEAD").encode(), "r:30:1: an unresolved merge conflict", "a merge"),
+        (changed(["schema"], 2), "upgrade", "a newer program's"),
+        (changed(["schema"], True), "this is no receipt", "no number"),
+        (changed(["generations"], None), "`generations`", "no list"),
+        (changed([*FIRST, "status"], "bought"), "`generations.0.status`", "a status in no list"),
+        (changed([*FIRST, "task_id"], 867283741759111202), "`generations.0.task_id`", "an id as a number"),
+        (changed([*FIRST, "task_id"], "../../account"), "`generations.0.task_id`", "an id that changes the URL"),
+        (changed([*FIRST, "external_task_id"], "a b"), "`generations.0.external_task_id`", "no id"),
+        (changed([*FIRST, "label"], "../x"), "`generations.0.label`", "a label that leaves the folder"),
+        (changed([*FIRST, "units"], 4.25), "`generations.0.units`", "units as a float"),
+        (changed([*FIRST, "units"], "NaN"), "`generations.0.units`", "not a number"),
+        (changed([*FIRST, "created_at"], "2026-11-22T11:47:04"), "`generations.0.created_at`", "no zone"),
+        (changed([*FIRST, "created_at"], "xZ"), "`generations.0.created_at`", "no time"),
+        (changed([*FIRST, "created_at"], "0001-01-01T00:00:00Z"), "`generations.0.created_at`", "before the epoch"),
+        (changed([*FIRST, "request"], []), "`generations.0.request`", "no mapping"),
+        (changed([*OUTPUT, "sha256"], "AB" * 32), "`generations.0.outputs.0.sha256`", "upper-case"),
+        (changed([*OUTPUT, "bytes"], -1), "`generations.0.outputs.0.bytes`", "negative"),
+        (changed([*OUTPUT, "role"], "thumbnail"), "`generations.0.outputs.0.role`", "a role in no list"),
+        (changed(["generations"], json.loads(RENDERED)["generations"] * 2), "listed twice", "both sides of a merge kept"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_is_wrong_with_a_receipt_is_said(data: bytes, words: str, reason: str) -> None:
+    with pytest.raises(ReceiptError) as caught:
+        parse_receipt(data, "r")
+    assert words in str(caught.value.problem), reason
+
+
+def test_a_fault_stands_where_it_was_written() -> None:
+    with pytest.raises(ReceiptError) as caught:
+        parse_receipt(RENDERED.replace('"complete"', '"bought"').encode(), "r")
+    assert str(caught.value.problem).startswith("r:25:17: ")
+
+
+@given(
+    st.binary(max_size=100)
+    | st.text().map(
+        lambda text: f'{{"schema": 1, "generations": [{text}]}}'.encode("utf-8", "replace")
+    )
+)
+def test_any_bytes_give_entries_or_a_receipt_error(data: bytes) -> None:
+    try:
+        parse_receipt(data, "r")
+    except ReceiptError as error:
+        str(error.problem).encode()
+
+
+def test_a_receipt_that_says_the_same_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "dance.receipt.json"
+    data = render_receipt([ENTRY])
+    assert read_receipt(path, "r") == ()
+    assert write_receipt(path, data)
+    before = path.stat()
+    assert not write_receipt(path, data)
+    assert path.stat() == before
+    assert read_receipt(path, "r") == (ENTRY,)
+    assert write_receipt(path, render_receipt([]))
+    assert [found.name for found in tmp_path.iterdir()] == ["dance.receipt.json"]
+
+
+def test_a_receipt_is_never_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("theirs")
+    (tmp_path / "link.json").symlink_to("precious")
+    (tmp_path / "folder.json").mkdir()
+    for name in ("link.json", "folder.json"):
+        with pytest.raises(WorkspaceError, match="is not replaced"):
+            write_receipt(tmp_path / name, b"ours")
+    assert (tmp_path / "precious").read_text() == "theirs"
+
+
+def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="does not exist"):
+        write_receipt(tmp_path / "none" / "a.json", b"ours")
+
+
+def test_a_receipt_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReceiptError, match="is not a plain file"):
+        read_receipt(tmp_path, "specs/x.receipt.json")
