@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -17,26 +11,15 @@ from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, Selection, now_ms, open_folder, select
 from reconciler.cli.offline import AsJson, Paths
-from reconciler.cli.progress import Progress
-from reconciler.cli.provider import credentials, provider
 from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
-from reconciler.core.diff import NEEDS_SOMEBODY, Plan
-from reconciler.core.schedule import SECOND, Rules
-from reconciler.engine.apply import BUYS, Run, works_of
-from reconciler.engine.cycle import Ended
-from reconciler.engine.ports import Options, Ports, Provider, Unconfigured
-from reconciler.engine.survey import Survey
-from reconciler.engine.turns import Work
-from reconciler.kling.downloads import Downloader
-from reconciler.kling.hosting import simulator_media
-from reconciler.store.repository import Caps
+from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
+from reconciler.core.schedule import SECOND
+from reconciler.engine.ended import Ended
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    survey: Survey
-    plan: Plan
-    works: Sequence[Work]
+    from reconciler.engine.turns import Work
 
 
 def apply(
@@ -50,6 +33,10 @@ def apply(
     as_json: AsJson = False,
 ) -> int:
     """Make the folder true once: submit what is missing, wait, and save the results."""
+    from reconciler.cli.provider import credentials
+    from reconciler.cli.running import run
+    from reconciler.engine.apply import works_of
+
     with open_folder(context.obj, write=True) as folder:
         desired = folder.load()
         chosen = select(folder, desired, paths or [])
@@ -62,8 +49,7 @@ def apply(
         if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
             return ExitCode.ERROR
         deadline = None if timeout is None else now_ms() + int(timeout * SECOND)
-        with Progress(len(works)) as progress:
-            ended = asyncio.run(_run(folder, _Prepared(survey, plan, works), progress, deadline))
+        ended = run(folder, survey, plan, works, deadline)
         after = _plan_after(folder, chosen)
     return _report(after, ended, idle=not works, as_json=as_json)
 
@@ -91,61 +77,6 @@ def _agreed(plan: Plan) -> bool:
         return True
     err.print("Nothing was bought.")
     return False
-
-
-async def _run(folder: Folder, run: _Prepared, progress: Progress, deadline: int | None) -> Ended:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stop, stop, progress, loop)
-    async with _ports(folder, run.works, progress) as ports:
-        return await Run(ports, _options(folder), run.survey).apply(
-            run.plan, run.works, stop, deadline
-        )
-
-
-def _stop(stop: asyncio.Event, progress: Progress, loop: asyncio.AbstractEventLoop) -> None:
-    """Stop submitting; a second Ctrl-C ends at once, which loses nothing either."""
-    progress.say("stopping; what is in flight is on record")
-    stop.set()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)
-
-
-@asynccontextmanager
-async def _ports(folder: Folder, works: Sequence[Work], progress: Progress) -> AsyncIterator[Ports]:
-    """Open what the engine needs; what only takes this disk needs no key."""
-    async with AsyncExitStack() as stack:
-        client: Provider = Unconfigured()
-        hosting = None
-        if not all(work.local for work in works):
-            real = await stack.enter_async_context(provider(folder.settings))
-            client, hosting = real, (await simulator_media(real) if folder.can_host else None)
-        downloader = Downloader(timeout=folder.settings.request_timeout)
-        stack.push_async_callback(downloader.aclose)
-        yield Ports(
-            folder.root,
-            client,
-            downloader,
-            folder.repository,
-            folder.objects,
-            progress,
-            now_ms,
-            hosting,
-        )
-
-
-def _options(folder: Folder) -> Options:
-    settings = folder.settings
-    return Options(
-        run_id=str(uuid.uuid4()),
-        rules=Rules(
-            absence_grace=int(settings.absence_grace * SECOND),
-            poll_interval=int(settings.poll_interval * SECOND),
-        ),
-        caps=Caps(per_day=settings.max_units_per_day, per_run=settings.max_units_per_run),
-        max_concurrency=settings.max_concurrency,
-    )
 
 
 def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:

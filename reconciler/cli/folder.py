@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from reconciler import settings as configuration
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
+from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND
-from reconciler.core.specs import Generation
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache

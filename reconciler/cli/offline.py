@@ -16,9 +16,10 @@ from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder, select
 from reconciler.cli.terminal import err, out, print_json
-from reconciler.core import specs
+from reconciler.core import spec_model
 from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem
+from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
 
@@ -54,7 +55,7 @@ def validate(context: typer.Context, paths: Paths = None, as_json: AsJson = Fals
     return ExitCode.ERROR if problems else ExitCode.DONE
 
 
-def _is_chosen(spec: str, invalid: Sequence[str], generations: Sequence[specs.Generation]) -> bool:
+def _is_chosen(spec: str, invalid: Sequence[str], generations: Sequence[Generation]) -> bool:
     return spec in invalid or any(wish.spec == spec for wish in generations)
 
 
@@ -108,7 +109,7 @@ def show_plan(plan: Plan) -> None:
 
 
 async def _refreshed(
-    folder: Folder, records: Any, wishes: Sequence[specs.Generation]
+    folder: Folder, records: Any, wishes: Sequence[Generation]
 ) -> dict[str, Record]:
     from reconciler.cli.provider import provider
     from reconciler.engine.refresh import refreshed
@@ -240,5 +241,5 @@ def _time(at: int) -> str:
 
 def schema() -> int:
     """Print the JSON Schema of a spec, for editors."""
-    print_json(specs.schema())
+    print_json(spec_model.schema())
     return ExitCode.DONE

@@ -13,8 +13,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from reconciler.core.documents import Problem
+from reconciler.core.generations import Generation
 from reconciler.core.identity import attempt_id
-from reconciler.core.specs import Generation
 from reconciler.core.states import Record, Result, Role, Status
 
 
@@ -35,7 +35,7 @@ class Action(StrEnum):
     ORPHAN = "orphan"
 
 
-NOTHING_TO_DO = frozenset({Action.KEEP})
+BUYS = frozenset({Action.SUBMIT, Action.RETRY})
 NEEDS_SOMEBODY = frozenset(
     {Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.INVALID, Status.BLOCKED}
 )

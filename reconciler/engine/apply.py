@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from reconciler.core.diff import Action, Assessment, Plan
+from reconciler.core.diff import BUYS, Action, Assessment, Plan
 from reconciler.core.errors import SpecError, WorkspaceError
-from reconciler.core.specs import Generation
+from reconciler.core.generations import Generation
 from reconciler.core.states import LIVE, Record, Status
-from reconciler.engine.cycle import Cycle, Ended
+from reconciler.engine.cycle import Cycle
 from reconciler.engine.effects import Purchases
+from reconciler.engine.ended import Ended
 from reconciler.engine.gate import Gate
 from reconciler.engine.journal import Journal
 from reconciler.engine.polling import Poller
@@ -22,7 +23,6 @@ from reconciler.engine.saving import Saver
 from reconciler.engine.survey import Survey
 from reconciler.engine.turns import Crew, Turns, Work, remaining_holds
 
-BUYS = frozenset({Action.SUBMIT, Action.RETRY})
 _WORKED_ON = BUYS | {Action.ADOPT, Action.WAIT, Action.DOWNLOAD, Action.PUBLISH}
 _RANKS = {
     Action.DOWNLOAD: 0,

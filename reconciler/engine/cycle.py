@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from enum import Enum, auto
 from typing import Any, Literal
 
+from reconciler.engine.ended import Ended
 from reconciler.engine.queue import DueQueue
 from reconciler.engine.turns import Turns
 
 _PARTING = 2.0  # seconds that a create under way is given to answer, when asked to stop
-
-
-class Ended(Enum):
-    """Why a run came back."""
-
-    SETTLED = auto()  # nothing is left that this run could bring forward
-    STOPPED = auto()
-    TIMED_OUT = auto()
 
 
 class Cycle:

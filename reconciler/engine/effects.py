@@ -16,7 +16,7 @@ import hashlib
 from dataclasses import dataclass
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.specs import Generation
+from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Task
 from reconciler.core.transitions import Absent, Ambiguous, Event, Held, Refused, Seen, step
 from reconciler.engine.journal import Journal

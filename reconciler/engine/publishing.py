@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
-from reconciler.core.specs import Generation
+from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result
 from reconciler.engine.ports import Ports
 from reconciler.engine.whereabouts import Whereabouts

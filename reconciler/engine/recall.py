@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from reconciler.core.identity import canonical_generation, compute_external_task_id, split_attempt
 from reconciler.core.motion_control import KIND
 from reconciler.core.receipts import ReceiptEntry
-from reconciler.core.specs import MOST_TAKES
+from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.states import Record, Result
 from reconciler.workspace.receipts import ReceiptError, read_receipt
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from reconciler.core.generations import Generation
+from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
-from reconciler.core.specs import Generation, output_path, receipt_path
 from reconciler.core.states import Record, Status
 from reconciler.engine.journal import Journal
 from reconciler.workspace.outputs import signature

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.diff import next_attempt
+from reconciler.core.generations import Generation
 from reconciler.core.schedule import Rules
-from reconciler.core.specs import Generation
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Seen, step
 from reconciler.engine.ports import Provider

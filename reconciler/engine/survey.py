@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from reconciler.core.diff import Known, Plan, content_problem, diff
 from reconciler.core.documents import Place, Problem
-from reconciler.core.specs import Generation, receipt_path
+from reconciler.core.generations import Generation
+from reconciler.core.naming import receipt_path
 from reconciler.core.states import Record
 from reconciler.engine.recall import Recalled, recall
 from reconciler.engine.whereabouts import Whereabouts

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from reconciler.core.diff import next_attempt
 from reconciler.core.errors import CapReached, ReconcilerError, WorkspaceError
+from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND, backoff
-from reconciler.core.specs import Generation
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Lost, Taken, step
 from reconciler.engine.effects import Outcome, Purchases

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.core.diff import Output, Standing
-from reconciler.core.specs import Generation
+from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Status
 from reconciler.engine.recall import Recalled
 from reconciler.store.objects import ObjectStore

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from reconciler.core.documents import Entry, Node, Place, Problem
 from reconciler.core.errors import SpecError
-from reconciler.core.specs import Generation, check_defaults, collisions, declare, read_wishes
+from reconciler.core.generations import Generation, collisions
+from reconciler.core.specs import check_defaults, declare, read_wishes
 from reconciler.workspace.documents import DocumentError, read_document
 from reconciler.workspace.inputs import Inputs, Root
 from reconciler.workspace.outputs import Signature

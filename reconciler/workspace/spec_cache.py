@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
+from reconciler.core.generations import Generation
 from reconciler.core.motion_control import Source, estimate_units
-from reconciler.core.specs import Generation
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (

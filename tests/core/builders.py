@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.core.documents import Entry, Node, Place
+from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND, Source
-from reconciler.core.specs import Generation, declare, read_wishes
+from reconciler.core.specs import declare, read_wishes
 
 IMAGE_URL = "https://example.com/girl.png"
 VIDEO_URL = "https://example.com/dance.mp4"

@@ -9,20 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.documents import Place, Problem
+from reconciler.core.generations import Generation, collisions, with_prices
 from reconciler.core.motion_control import Source
-from reconciler.core.specs import (
-    KEYS,
-    Generation,
-    check_defaults,
-    collisions,
-    declare,
-    label_part,
-    output_path,
-    read_wishes,
-    receipt_path,
-    schema,
-    with_prices,
-)
+from reconciler.core.naming import label_part, output_path, receipt_path
+from reconciler.core.spec_model import KEYS, schema
+from reconciler.core.specs import check_defaults, declare, read_wishes
 from reconciler.core.states import Role
 
 from .builders import SMALLEST, generations, node

@@ -16,7 +16,7 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record
 from reconciler.engine.apply import Run, works_of
-from reconciler.engine.cycle import Ended
+from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.kling.auth import Credentials

@@ -12,8 +12,8 @@ import av
 from av.video.stream import VideoStream
 from PIL import Image
 
+from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.specs import Generation
 from reconciler.workspace.loader import Desired, load
 
 MEDIA = Path(__file__).parents[1] / "media"

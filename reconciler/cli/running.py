@@ -1,0 +1,95 @@
+"""Running a plan: the engine is put together here, out of the settings, and stopped by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from reconciler.cli.folder import Folder, now_ms
+from reconciler.cli.progress import Progress
+from reconciler.cli.provider import provider
+from reconciler.core.diff import Plan
+from reconciler.core.schedule import SECOND, Rules
+from reconciler.engine.apply import Run
+from reconciler.engine.ended import Ended
+from reconciler.engine.ports import Options, Ports, Provider, Unconfigured
+from reconciler.engine.survey import Survey
+from reconciler.engine.turns import Work
+from reconciler.kling.downloads import Downloader
+from reconciler.kling.hosting import simulator_media
+from reconciler.store.repository import Caps
+
+
+def run(
+    folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], deadline: int | None
+) -> Ended:
+    """Apply a plan and follow it on stderr; the deadline is in ms.
+
+    Raises:
+        SettingsError, StateError, Unreachable: see `engine.apply.Run`.
+    """
+    with Progress(len(works)) as progress:
+        return asyncio.run(_run(folder, survey, plan, works, progress, deadline))
+
+
+async def _run(
+    folder: Folder,
+    survey: Survey,
+    plan: Plan,
+    works: Sequence[Work],
+    progress: Progress,
+    deadline: int | None,
+) -> Ended:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _stop, stop, progress, loop)
+    async with _ports(folder, works, progress) as ports:
+        return await Run(ports, _options(folder), survey).apply(plan, works, stop, deadline)
+
+
+def _stop(stop: asyncio.Event, progress: Progress, loop: asyncio.AbstractEventLoop) -> None:
+    """Stop submitting; a second Ctrl-C ends at once, which loses nothing either."""
+    progress.say("stopping; what is in flight is on record")
+    stop.set()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _ports(folder: Folder, works: Sequence[Work], progress: Progress) -> AsyncIterator[Ports]:
+    """Open what the engine needs; what only takes this disk needs no key."""
+    async with AsyncExitStack() as stack:
+        client: Provider = Unconfigured()
+        hosting = None
+        if not all(work.local for work in works):
+            real = await stack.enter_async_context(provider(folder.settings))
+            client, hosting = real, (await simulator_media(real) if folder.can_host else None)
+        downloader = Downloader(timeout=folder.settings.request_timeout)
+        stack.push_async_callback(downloader.aclose)
+        yield Ports(
+            folder.root,
+            client,
+            downloader,
+            folder.repository,
+            folder.objects,
+            progress,
+            now_ms,
+            hosting,
+        )
+
+
+def _options(folder: Folder) -> Options:
+    settings = folder.settings
+    return Options(
+        run_id=str(uuid.uuid4()),
+        rules=Rules(
+            absence_grace=int(settings.absence_grace * SECOND),
+            poll_interval=int(settings.poll_interval * SECOND),
+        ),
+        caps=Caps(per_day=settings.max_units_per_day, per_run=settings.max_units_per_run),
+        max_concurrency=settings.max_concurrency,
+    )

@@ -1,0 +1,111 @@
+"""Checking one request of a spec: what the model refuses becomes a sentence at the place where it was written."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from reconciler.core.documents import Node, Problem, find, kind_of, nearest, plain
+from reconciler.core.identity import PREFIX, split_attempt
+from reconciler.core.motion_control import conflicts
+from reconciler.core.spec_model import KEYS, Spec
+
+
+def check(document: Node, *, complete: bool = True) -> tuple[Spec | None, list[Problem]]:
+    """Validate one combination; problems stand where the offending key or value was written.
+
+    What need not be `complete` may lack required keys.
+    """
+    try:
+        spec = Spec.model_validate(plain(document))
+    except ValidationError as error:
+        return None, [
+            _problem(document, details)
+            for details in error.errors(include_url=False, include_context=True)
+            if complete or details["type"] != "missing" or len(details["loc"]) > 1
+        ]
+    entries = document.value if isinstance(document.value, Mapping) else {}
+    problems = [
+        Problem(entries[key].node.place if key in entries else document.place, key, sentence)
+        for key, sentence in conflicts(spec)
+    ]
+    custom = spec.external_task_id
+    if custom and (
+        split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")
+    ):
+        sentence = f"`external_task_id` must not be all dots, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
+        problems.append(
+            Problem(entries["external_task_id"].node.place, "external_task_id", sentence)
+        )
+    return (None if problems else spec), problems
+
+
+def _problem(document: Node, details: Any) -> Problem:
+    """Turn one of pydantic's errors into a sentence at a place."""
+    path: tuple[str | int, ...] = details["loc"]
+    key = ".".join(str(step) for step in path)
+    holder = find(document, path[:-1])
+    entry = holder.value.get(str(path[-1])) if isinstance(holder.value, Mapping) else None
+    place = find(document, path).place
+    given, context = details["input"], details.get("ctx", {})
+    match details["type"]:
+        case "missing":
+            return Problem(place, key, f"`{key}` is required")
+        case "extra_forbidden":
+            allowed = KEYS if len(path) == 1 else _nested_keys(path)
+            sentence = f"`{key}` is not a key of a spec; the keys are: {', '.join(allowed)}"
+            return Problem(entry.key if entry else place, key, sentence, nearest(path[-1], allowed))
+        case "literal_error":
+            allowed = _literals(str(path[0]))
+            sentence = f"`{key}` is {json.dumps(given, ensure_ascii=False)[:80]}: it can be {' or '.join(allowed)}"
+            return Problem(place, key, sentence, nearest(given, allowed))
+        case "string_too_long":
+            return Problem(
+                place,
+                key,
+                f"`{key}` has {len(given):,} characters: at most {context['max_length']:,} are allowed",
+            )
+        case "string_pattern_mismatch":
+            return Problem(
+                place, key, f"`{key}` may hold 1 to 64 letters, digits, `.`, `_` and `-`"
+            )
+        case "too_long":
+            return Problem(
+                place,
+                key,
+                f"`{key}` has {context['actual_length']} items: at most {context['max_length']} is allowed",
+            )
+        case "greater_than_equal" | "less_than_equal":
+            bound = context.get("ge", context.get("le"))
+            return Problem(
+                place,
+                key,
+                f"`{key}` is {given}: it must be at {'least' if 'ge' in context else 'most'} {bound}",
+            )
+        case _:
+            wanted = _WANTED.get(details["type"], details["msg"])
+            return Problem(place, key, f"`{key}` is {kind_of(given)}: it must be {wanted}")
+
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+}
+
+
+def _nested_keys(path: Sequence[str | int]) -> tuple[str, ...]:
+    return ("element_id",) if path[0] == "element_list" else ("enabled",)
+
+
+@functools.cache
+def _literals(key: str) -> tuple[str, ...]:
+    schema = Spec.model_json_schema()["properties"][key]
+    return tuple(str(value) for value in schema.get("enum", [schema.get("const", "")]))
