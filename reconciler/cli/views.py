@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from rich.markup import escape
 from rich.table import Table
@@ -28,6 +27,9 @@ _COLOURS = {
     Status.REJECTED: "red",
     Status.PENDING: "default",
 }
+
+_MOST_ROWS = 500  # of a table: nobody reads more, and laying them out takes seconds
+_Row = tuple[Action | Status, str, Decimal | None, str]
 
 
 def units_text(units: Decimal | None) -> str | None:
@@ -149,31 +151,33 @@ def name_of(item: Assessment) -> str:
     return f"{item.generation.spec} [{label}]" if label else item.generation.spec
 
 
-def plan_table(plan: Plan, *, everything: bool = False) -> Table:
+def plan_table(plan: Plan) -> Table:
     """Return the plan for a terminal: what would be done, and why; what is kept is only counted."""
-    table = _table("action", "generation", "units", "reason")
-    for item in plan.assessments:
-        if everything or item.action is not Action.KEEP:
-            units = units_text(item.estimated_units) if item.estimated_units else ""
-            table.add_row(_coloured(item.action), escape(name_of(item)), units, escape(item.reason))
-    for spec, found in plan.invalid.items():
-        table.add_row(_coloured(Action.INVALID), escape(spec), "", escape(told(found)))
-    for path in plan.orphans:
-        table.add_row(_coloured(Action.ORPHAN), escape(path), "", "ours, and no spec asks for it")
-    return table
+    rows: list[_Row] = [
+        (item.action, name_of(item), item.estimated_units, item.reason)
+        for item in plan.assessments
+        if item.action is not Action.KEEP
+    ]
+    rows += [(Action.INVALID, spec, None, told(found)) for spec, found in plan.invalid.items()]
+    rows += [(Action.ORPHAN, path, None, "ours, and no spec asks for it") for path in plan.orphans]
+    return _table(("action", "generation", "units", "reason"), rows)
 
 
 def status_table(plan: Plan) -> Table:
     """Return the status of every generation for a terminal."""
-    table = _table("status", "generation", "units", "output or reason")
-    for item in plan.assessments:
-        units = units_text(item.record.units) if item.record else None
-        outputs = ", ".join(str(PurePosixPath(path)) for path, _ in item.published)
-        said = outputs if item.status is Status.COMPLETE else item.reason
-        table.add_row(_coloured(item.status), escape(name_of(item)), units or "", escape(said))
-    for spec, found in plan.invalid.items():
-        table.add_row(_coloured(Status.INVALID), escape(spec), "", escape(told(found)))
-    return table
+    rows: list[_Row] = [
+        (
+            item.status,
+            name_of(item),
+            item.record.units if item.record else None,
+            ", ".join(path for path, _ in item.published)
+            if item.status is Status.COMPLETE
+            else item.reason,
+        )
+        for item in plan.assessments
+    ]
+    rows += [(Status.INVALID, spec, None, told(found)) for spec, found in plan.invalid.items()]
+    return _table(("status", "generation", "units", "output or reason"), rows)
 
 
 def summary_line(counts: Mapping[str, int]) -> str:
@@ -187,10 +191,22 @@ def plan_line(plan: Plan) -> str:
     return f"Plan: {summary_line(plan.summary())}{cost}."
 
 
-def _table(*columns: str) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[_Row]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        table.add_column(column, justify="right" if column == "units" else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column == "units" else "left"
+        table.add_column(column, justify=justify, overflow="fold")
+    for word, name, units, said in rows[:_MOST_ROWS]:
+        table.add_row(
+            _coloured(word), escape(name), (units and units_text(units)) or "", escape(said)
+        )
+    if len(rows) > _MOST_ROWS:
+        table.add_row(
+            "…",
+            f"and {len(rows) - _MOST_ROWS:,} more",
+            "",
+            "name a folder, or use --json, to see them",
+        )
     return table
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 
 from reconciler.core.documents import Entry, Node, Problem, kind_of, nearest, plain
 from reconciler.core.spec_model import KEYS, MOST_RESULTS, NOT_MULTIPLIED
+
+_MULTIPLIED = tuple(key for key in KEYS if key not in NOT_MULTIPLIED)
 
 
 def read_axes(entry: Entry | None) -> tuple[dict[str, tuple[Node, ...]], list[Problem]]:
@@ -14,53 +17,33 @@ def read_axes(entry: Entry | None) -> tuple[dict[str, tuple[Node, ...]], list[Pr
     if entry is None or entry.node.value is None:
         return {}, []
     if not isinstance(entry.node.value, Mapping):
-        return {}, [
-            Problem(
-                entry.node.place,
-                "matrix",
-                f"`matrix` is a mapping of keys to lists; this is {kind_of(plain(entry.node))}",
-            )
-        ]
-    axes: dict[str, tuple[Node, ...]] = {}
-    problems = []
-    for key, axis in entry.node.value.items():
-        if key in NOT_MULTIPLIED or key not in KEYS:
-            allowed = [name for name in KEYS if name not in NOT_MULTIPLIED]
-            problems.append(
-                Problem(
-                    axis.key,
-                    f"matrix.{key}",
-                    f"`{key}` cannot be multiplied by a matrix",
-                    nearest(key, allowed),
-                )
-            )
-        elif not isinstance(axis.node.value, tuple) or not axis.node.value:
-            problems.append(
-                Problem(
-                    axis.node.place,
-                    f"matrix.{key}",
-                    f"`matrix.{key}` must be a list of at least one value",
-                )
-            )
-        else:
-            axes[key] = axis.node.value
-            seen: set[str] = set()
-            for node in axis.node.value:
-                text = json.dumps(plain(node), sort_keys=True)
-                if text in seen:
-                    problems.append(
-                        Problem(node.place, f"matrix.{key}", f"`matrix.{key}` lists {text} twice")
-                    )
-                seen.add(text)
-    size = 1
-    for values in axes.values():
-        size *= len(values)
+        sentence = f"`matrix` is a mapping of keys to lists; this is {kind_of(plain(entry.node))}"
+        return {}, [Problem(entry.node.place, "matrix", sentence)]
+    axes = {
+        key: axis.node.value
+        for key, axis in entry.node.value.items()
+        if isinstance(axis.node.value, tuple)
+    }
+    problems = [found for key, axis in entry.node.value.items() for found in _faults(key, axis)]
+    size = math.prod(len(values) for values in axes.values())
     if size > MOST_RESULTS:
-        problems.append(
-            Problem(
-                entry.key,
-                "matrix",
-                f"`matrix` makes {size} combinations: at most {MOST_RESULTS} are allowed",
-            )
-        )
+        sentence = f"`matrix` makes {size} combinations: at most {MOST_RESULTS} are allowed"
+        problems.append(Problem(entry.key, "matrix", sentence))
     return axes, problems
+
+
+def _faults(key: str, axis: Entry) -> Iterator[Problem]:
+    """Yield what is wrong with one axis."""
+    name, values = f"matrix.{key}", axis.node.value
+    if key not in _MULTIPLIED:
+        sentence = f"`{key}` cannot be multiplied by a matrix"
+        yield Problem(axis.key, name, sentence, nearest(key, _MULTIPLIED))
+    elif not isinstance(values, tuple) or not values:
+        yield Problem(axis.node.place, name, f"`{name}` must be a list of at least one value")
+    else:
+        seen: set[str] = set()
+        for node in values:
+            text = json.dumps(plain(node), sort_keys=True)
+            if text in seen:
+                yield Problem(node.place, name, f"`{name}` lists {text} twice")
+            seen.add(text)

@@ -88,9 +88,7 @@ class Purchases:
         else:
             event, request_id = _answer(reply.task), reply.request_id
         decision = step(intent, event, rules=self._options.rules, now=self._ports.now())
-        self._journal.commit(
-            decision.record, kind=type(event).__name__.lower(), request_id=request_id
-        )
+        self._journal.commit(decision.record, kind=_KINDS[type(event)], request_id=request_id)
         return Outcome(decision.record, decision.again_at, trouble)
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:

@@ -1,0 +1,343 @@
+"""The commands in process: their documents, sentences and exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.cli.app import run
+from reconciler.cli.views import units_text
+from reconciler.core.spec_model import KEYS
+from tests.support.simulator import Simulator, simulator
+
+SPEC = """\
+image_url: https://example.com/girl.png
+video_url: https://example.com/dance.mp4
+character_orientation: image
+mode: std
+"""
+
+
+class Shell:
+    """A project folder and its command line."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self._capsys = capsys
+        (root / "specs").mkdir(parents=True)
+
+    def write(self, name: str, text: str = SPEC) -> None:
+        (self.root / "specs" / name).write_text(text)
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self._capsys.readouterr()
+        code = run(["--root", str(self.root), *arguments])
+        said = self._capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    def json(self, *arguments: str) -> tuple[int, Any]:
+        code, out, _ = self(*arguments, "--json")
+        return code, json.loads(out)
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    for name in ("KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_API_KEY", "KLING_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return Shell(tmp_path / "project", capsys)
+
+
+@pytest.fixture
+def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    with simulator(tmp_path / "simulator") as running:
+        for name, value in running.env().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("RECONCILER_POLL_INTERVAL", "0.05")
+        monkeypatch.setenv("RECONCILER_ABSENCE_GRACE", "0.5")
+        yield running
+
+
+def test_validate_counts_what_is_well(shell: Shell) -> None:
+    """The document of a good folder."""
+    shell.write("dance.yaml", SPEC + "takes: 2\n")
+    assert shell.json("validate") == (0, {"specs": 1, "generations": 2, "errors": []})
+    assert shell("validate")[1] == "1 spec, 2 generations: all well\n"
+
+
+def test_validate_names_the_place_and_the_key_that_was_meant(shell: Shell) -> None:
+    """Each error has a file, line, column, key, message and suggestion; the exit code is 1."""
+    shell.write("good.yaml")
+    shell.write("bad.yaml", SPEC.replace("mode:", "mdoe:"))
+    code, document = shell.json("validate")
+    assert (code, document["specs"], document["generations"]) == (1, 2, 1)
+    wrong = next(error for error in document["errors"] if error["key"] == "mdoe")
+    assert (wrong["file"], wrong["line"], wrong["column"], wrong["suggestion"]) == (
+        "specs/bad.yaml",
+        4,
+        1,
+        "mode",
+    )
+    _, _, err = shell("validate")
+    assert "specs/bad.yaml:4:1: " in err
+    assert "did you mean `mode`?" in err
+
+
+def test_plan_lists_each_generation_with_its_action_and_cost(shell: Shell) -> None:
+    """The document of a plan; where a length is not known, the most it can cost; units are decimal strings."""
+    shell.write("dance.yaml", SPEC + "matrix:\n  mode: [std, pro]\n")
+    code, document = shell.json("plan")
+    assert code == 0
+    rows = {
+        row["label"]: (row["spec"], row["action"], row["estimated_units"])
+        for row in document["actions"]
+    }
+    assert rows == {
+        "std": ("specs/dance.yaml", "submit", "5"),
+        "pro": ("specs/dance.yaml", "submit", "8"),
+    }
+    assert (document["summary"], document["estimated_units"]) == ({"submit": 2}, "13")
+
+
+def test_plan_tells_changes_by_its_exit_code_only_when_asked(shell: Shell) -> None:
+    """`--detailed-exitcode`: 2 with something to do, 0 without; otherwise always 0."""
+    assert shell("plan", "--detailed-exitcode")[0] == 0
+    shell.write("dance.yaml")
+    assert shell("plan")[0] == 0
+    assert shell("plan", "--detailed-exitcode")[0] == 2
+
+
+def test_an_empty_folder_has_nothing_to_do(shell: Shell) -> None:
+    """Every command says what to do when there is nothing."""
+    for command in ("validate", "plan", "status"):
+        code, out, _ = shell(command)
+        assert (code, out) == (0, "No specs yet: add a file to the specs folder.\n"), command
+    assert shell("apply")[0] == 0
+    assert shell.json("status") == (0, {"generations": [], "summary": {}})
+
+
+def test_apply_ends_with_the_document_of_status(shell: Shell, sim: Simulator) -> None:
+    """`apply --json` and `status --json` say the same, with outputs relative to the root."""
+    shell.write("dance.yaml")
+    code, applied = shell.json("apply", "--yes")
+    assert (code, shell.json("status")) == (0, (0, applied))
+    (row,) = applied["generations"]
+    assert (row["status"], row["units"], applied["summary"]) == ("complete", "2.5", {"complete": 1})
+    assert row["outputs"][0]["path"] == "specs/dance.mp4"
+    assert set(row) == {
+        "external_task_id",
+        "spec",
+        "label",
+        "status",
+        "task_id",
+        "reason",
+        "units",
+        "outputs",
+    }
+
+
+def test_apply_buys_nothing_when_nobody_can_be_asked(shell: Shell, sim: Simulator) -> None:
+    """Without a terminal and without --yes: exit 1, a sentence, and not one request."""
+    shell.write("dance.yaml")
+    code, _, err = shell("apply")
+    assert (code, sim.requests()["create_attempts"], sim.requests()["query"]) == (1, 0, 0)
+    assert "--yes" in err
+
+
+def test_apply_needs_no_key_when_there_is_nothing_to_buy(
+    shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is complete is complete without a key, also when only the output has to be put back."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    monkeypatch.delenv("KLING_ACCESS_KEY")
+    monkeypatch.delenv("KLING_SECRET_KEY")
+    (shell.root / "specs/dance.mp4").unlink()
+    assert shell("apply")[0] == 0
+    assert (shell.root / "specs/dance.mp4").exists()
+
+
+def test_a_missing_key_is_a_sentence_before_anything_is_asked(shell: Shell) -> None:
+    """It names the variable and where to set it."""
+    shell.write("dance.yaml")
+    code, _, err = shell("apply", "--yes")
+    assert code == 1
+    assert "KLING_ACCESS_KEY" in err
+
+
+def test_a_selection_is_bought_and_the_rest_is_not(shell: Shell, sim: Simulator) -> None:
+    """`apply PATH` is about that path alone, relative to the root or to the working folder."""
+    shell.write("a.yaml")
+    shell.write("b.yaml", SPEC + "prompt: other\n")
+    code, document = shell.json("apply", "--yes", "specs/a.yaml")
+    assert (code, [row["spec"] for row in document["generations"]]) == (0, ["specs/a.yaml"])
+    assert len(sim.billed()) == 1
+    assert shell.json("status", str(shell.root / "specs"))[1]["summary"] == {
+        "pending": 1,
+        "complete": 1,
+    }
+
+
+def test_a_path_that_names_no_spec_is_an_error(shell: Shell) -> None:
+    """A typing slip selects nothing, and must not select everything."""
+    shell.write("a.yaml")
+    code, _, err = shell("plan", "specs/b.yaml")
+    assert code == 1
+    assert "`specs/b.yaml` names no spec" in err
+
+
+def test_what_needs_somebody_ends_with_3(shell: Shell, sim: Simulator) -> None:
+    """An invalid spec beside a good one: the good one is bought, and the exit code says that somebody is needed."""
+    shell.write("a.yaml")
+    shell.write("b.yaml", "nonsense: true\n")
+    code, document = shell.json("apply", "--yes")
+    assert (code, document["summary"]) == (3, {"complete": 1, "invalid": 1})
+
+
+def test_time_that_runs_out_ends_with_4_and_loses_nothing(shell: Shell, sim: Simulator) -> None:
+    """`--timeout`: the task goes on at the provider, and the next run saves it."""
+    sim.set_speed(0)
+    shell.write("dance.yaml")
+    code, document = shell.json("apply", "--yes", "--timeout", "0.5")
+    assert code == 4
+    assert document["generations"][0]["status"] in {"submitted", "processing"}
+    sim.set_speed(600)
+    assert shell("apply", "--yes")[0] == 0
+    assert list(sim.billed().values()) == [1]
+
+
+def test_plan_refresh_sees_what_the_provider_has_without_changing_anything(
+    shell: Shell, sim: Simulator
+) -> None:
+    """After the loss of everything local, `plan --refresh` knows that nothing has to be bought, and writes nothing."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    for path in ("state/reconciler.db", "specs/dance.receipt.json", "specs/dance.mp4"):
+        (shell.root / path).unlink()
+    assert shell.json("plan")[1]["summary"] == {"submit": 1}
+    assert shell.json("plan", "--refresh")[1]["summary"] == {"download": 1}
+    assert not (shell.root / "state/reconciler.db").exists()
+
+
+def test_show_tells_everything_of_a_spec_or_an_id(shell: Shell, sim: Simulator) -> None:
+    """By path, by id and by the provider's task id: attempts, history and the provider's request ids."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    (row,) = shell.json("status")[1]["generations"]
+    for what in ("specs/dance.yaml", row["external_task_id"], row["task_id"]):
+        code, document = shell.json("show", what)
+        (generation,) = document["generations"]
+        assert (code, generation["external_task_id"]) == (0, row["external_task_id"])
+        kinds = [item["kind"] for item in generation["history"]]
+        assert kinds[:2] == ["intent", "accepted"]
+        assert any(item["request_id"] for item in generation["history"])
+    code, out, _ = shell("show", "specs/dance.yaml")
+    assert (code, row["task_id"] in out) == (0, True)
+
+
+def test_show_of_something_unknown_is_an_error(shell: Shell) -> None:
+    """Neither a spec nor an id."""
+    code, _, err = shell("show", "nothing")
+    assert code == 1
+    assert "names no spec" in err
+
+
+def test_schema_knows_every_key(shell: Shell) -> None:
+    """Editors complete what the program understands, and nothing else."""
+    code, out, _ = shell("schema")
+    document = json.loads(out)
+    assert (code, set(document["properties"]), document["additionalProperties"]) == (
+        0,
+        set(KEYS),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-command"], ["plan", "--no-such-option"], ["show"], ["apply", "--timeout", "soon"]],
+)
+def test_wrong_usage_ends_with_64(shell: Shell, arguments: list[str]) -> None:
+    """A command line that cannot be understood is told apart from one that failed."""
+    code, _, err = shell(*arguments)
+    assert code == 64
+    assert "error:" in err
+
+
+def test_a_command_that_cannot_start_says_so_in_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json there is one document on stdout, whatever happens."""
+    assert run(["--root", str(tmp_path), "status", "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "specs" in error["message"]
+    assert "--root" in error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "word"),
+    [
+        ("reconciler.toml", "poll_intervall = 3\n", "poll_interval"),
+        ("reconciler.toml", "poll_interval = 'soon'\n", "RECONCILER_POLL_INTERVAL"),
+        ("reconciler.toml", "poll_interval = \n", "reconciler.toml"),
+        (".env", "RECONCILER_MAX_UNITS_PER_DAY=-1\n", "RECONCILER_MAX_UNITS_PER_DAY"),
+        (".env", "KLING_BASE_URL=http://example.com\nKLING_API_KEY=k\n", "https"),
+    ],
+)
+def test_a_wrong_setting_is_named(shell: Shell, file: str, text: str, word: str) -> None:
+    """One sentence that names the setting or the file, and nothing is bought."""
+    shell.write("dance.yaml")
+    (shell.root / file).write_text(text)
+    code, _, err = shell("apply", "--yes")
+    assert code == 1
+    assert word in err
+
+
+def test_settings_come_from_the_environment_then_env_file_then_toml(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearer source wins."""
+    from reconciler.settings import load
+
+    (shell.root / "reconciler.toml").write_text(
+        "poll_interval = 1\nabsence_grace = 1\nrequest_timeout = 1\n"
+    )
+    (shell.root / ".env").write_text("RECONCILER_POLL_INTERVAL=2\nRECONCILER_ABSENCE_GRACE=2\n")
+    monkeypatch.setenv("RECONCILER_POLL_INTERVAL", "3")
+    settings = load(shell.root)
+    assert (settings.poll_interval, settings.absence_grace, settings.request_timeout) == (3, 2, 1)
+
+
+def test_a_price_of_ones_own_changes_the_estimate_and_keeps_the_others(shell: Shell) -> None:
+    """Prices are settings: one that is given replaces the observed one."""
+    shell.write("dance.yaml", SPEC + "matrix:\n  mode: [std, pro]\n")
+    (shell.root / "reconciler.toml").write_text('[prices.kling-v2-6]\nstd = "2"\n')
+    units = {row["label"]: row["estimated_units"] for row in shell.json("plan")[1]["actions"]}
+    assert units == {"std": "20", "pro": "8"}
+
+
+def test_a_local_video_without_a_media_store_is_blocked_with_the_way_out(shell: Shell) -> None:
+    """The provider reads videos from a URL only; the sentence names the setting."""
+    media = Path(__file__).parent.parent / "media" / "bigbuckbunny.mp4"
+    (shell.root / "specs/clip.mp4").write_bytes(media.read_bytes())
+    shell.write("dance.yaml", SPEC.replace("https://example.com/dance.mp4", "clip.mp4"))
+    (row,) = shell.json("plan")[1]["actions"]
+    assert row["action"] == "blocked"
+    assert "RECONCILER_MEDIA_STORE" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [("2.500", "2.5"), ("10", "10"), ("0.000", "0"), ("100.00", "100"), ("1E+2", "100")],
+)
+def test_units_are_plain_decimals(units: str, text: str) -> None:
+    """No exponents and no trailing zeros."""
+    from decimal import Decimal
+
+    assert units_text(Decimal(units)) == text
