@@ -106,6 +106,7 @@ class Cycle:
 
     async def _leave(self) -> None:
         """End what is under way: answers that are nearly there are awaited, the rest is cut off, and resumable."""
+        self._turns.stop_buying()
         tasks = [*self._running, *([self._poll] if self._poll else [])]
         if tasks:
             await asyncio.wait(tasks, timeout=_PARTING)

@@ -53,6 +53,11 @@ class Purchases:
         self._ports = ports
         self._options = options
         self._journal = journal
+        self._closed = False
+
+    def close(self) -> None:
+        """Send no further create; those under way may still be answered."""
+        self._closed = True
 
     async def look(self, record: Record, wish: Generation | None) -> Outcome:
         """Ask the provider for the task; when it is readably unknown and `wish` still wants it, create it.
@@ -67,17 +72,23 @@ class Purchases:
         reply = await self._ports.client.query(record.external_task_id)
         event: Event = Absent() if reply.task is None else Seen(reply.task)
         decision = step(
-            record, event, rules=self._options.rules, now=self._ports.now(), wanted=wish is not None
+            record,
+            event,
+            rules=self._options.rules,
+            now=self._ports.now(),
+            wanted=wish is not None and not self._closed,
         )
         if decision.create and wish is not None:
-            return await self._create(decision.record, wish)
+            return await self._create(record, decision.record, wish)
         if decision.record != record:
             kind = "looked" if reply.task is None else "adopted"
             self._journal.commit(decision.record, kind=kind, request_id=reply.request_id)
         return Outcome(decision.record, decision.again_at)
 
-    async def _create(self, intent: Record, wish: Generation) -> Outcome:
+    async def _create(self, before: Record, intent: Record, wish: Generation) -> Outcome:
         body = await self._body(wish, intent.external_task_id)
+        if self._closed:  # while the inputs were prepared; nothing is promised yet
+            return Outcome(before)
         self._journal.intend(intent)
         trouble: errors.ProviderError | None = None
         try:

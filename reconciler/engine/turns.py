@@ -92,6 +92,10 @@ class Turns:
         """Milliseconds since the epoch."""
         return self._ports.now()
 
+    def stop_buying(self) -> None:
+        """Let what is under way come to an end, and begin nothing that costs."""
+        self._crew.purchases.close()
+
     def admit(self) -> list[str]:
         """Return the keys whose wait for a slot is over."""
         admitted = []
