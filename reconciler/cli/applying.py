@@ -9,17 +9,16 @@ from rich.markup import escape
 
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, Selection, now_ms, open_folder, select
+from reconciler.cli.folder import Folder, Selection, open_folder, select
 from reconciler.cli.offline import AsJson, Paths
 from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
-from reconciler.core.schedule import SECOND
 from reconciler.engine.ended import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.engine.turns import Work
+    from reconciler.engine.work import Work
 
 
 def apply(
@@ -48,8 +47,7 @@ def apply(
             credentials(folder.settings)  # before anybody is asked
         if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
             return ExitCode.ERROR
-        deadline = None if timeout is None else now_ms() + int(timeout * SECOND)
-        ended = run(folder, survey, plan, works, deadline)
+        ended = run(folder, survey, plan, works, timeout)
         after = _plan_after(folder, chosen)
     return _report(after, ended, idle=not works, as_json=as_json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from reconciler import settings as configuration
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.schedule import SECOND
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
@@ -23,11 +21,6 @@ from reconciler.store.repository import Repository
 from reconciler.workspace.loader import Desired, load
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def now_ms() -> int:
-    """Return milliseconds since the epoch."""
-    return int(time.time() * SECOND)
 
 
 @dataclass(frozen=True, slots=True)

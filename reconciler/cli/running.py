@@ -8,7 +8,8 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from reconciler.cli.folder import Folder, now_ms
+from reconciler.cli.clock import steady_clock
+from reconciler.cli.folder import Folder
 from reconciler.cli.progress import Progress
 from reconciler.cli.provider import provider
 from reconciler.core.diff import Plan
@@ -17,22 +18,22 @@ from reconciler.engine.apply import Run
 from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Options, Ports, Provider, Unconfigured
 from reconciler.engine.survey import Survey
-from reconciler.engine.turns import Work
+from reconciler.engine.work import Work
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.hosting import simulator_media
 from reconciler.store.repository import Caps
 
 
 def run(
-    folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], deadline: int | None
+    folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
 ) -> Ended:
-    """Apply a plan and follow it on stderr; the deadline is in ms.
+    """Apply a plan and follow it on stderr; `timeout` is in seconds.
 
     Raises:
         SettingsError, StateError, Unreachable: see `engine.apply.Run`.
     """
     with Progress(len(works)) as progress:
-        return asyncio.run(_run(folder, survey, plan, works, progress, deadline))
+        return asyncio.run(_run(folder, survey, plan, works, progress, timeout))
 
 
 async def _run(
@@ -41,13 +42,14 @@ async def _run(
     plan: Plan,
     works: Sequence[Work],
     progress: Progress,
-    deadline: int | None,
+    timeout: float | None,
 ) -> Ended:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, stop, progress, loop)
     async with _ports(folder, works, progress) as ports:
+        deadline = None if timeout is None else ports.now() + int(timeout * SECOND)
         return await Run(ports, _options(folder), survey).apply(plan, works, stop, deadline)
 
 
@@ -77,7 +79,7 @@ async def _ports(folder: Folder, works: Sequence[Work], progress: Progress) -> A
             folder.repository,
             folder.objects,
             progress,
-            now_ms,
+            steady_clock(),
             hosting,
         )
 

@@ -187,7 +187,7 @@ def _absent(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
 
 
 def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
-    since = now if record.gave_up_at is None else record.gave_up_at
+    since = _since(record, now)
     looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
     enough = rules.is_absent(looked.absent_looks, since, now)
     if not enough:
@@ -203,6 +203,11 @@ def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) ->
     return Step(intend(looked, now), create=True)
 
 
+def _since(record: Record, now: int) -> int:
+    """Return since when absence counts; a moment in the future is a clock that was set back, and counts as now."""
+    return now if record.gave_up_at is None else min(record.gave_up_at, now)
+
+
 def _absent_in_flight(record: Record, rules: Rules, now: int) -> Step:
     """A task that was seen does not end by being unknown; only its retention can be over."""
     born = record.created_at or record.intent_at or now
@@ -214,7 +219,7 @@ def _absent_in_flight(record: Record, rules: Rules, now: int) -> Step:
 
 
 def _absent_after_success(record: Record, rules: Rules, now: int) -> Step:
-    since = now if record.gave_up_at is None else record.gave_up_at
+    since = _since(record, now)
     looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
     if rules.is_absent(looked.absent_looks, since, now):
         reason = "the provider no longer has the result"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.diff import BUYS, Action, Assessment, Plan
@@ -21,7 +21,8 @@ from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.engine.saving import Saver
 from reconciler.engine.survey import Survey
-from reconciler.engine.turns import Crew, Turns, Work, remaining_holds
+from reconciler.engine.turns import Crew, Turns
+from reconciler.engine.work import Work
 
 _WORKED_ON = BUYS | {Action.ADOPT, Action.WAIT, Action.DOWNLOAD, Action.PUBLISH}
 _RANKS = {
@@ -68,7 +69,7 @@ class Run:
             looked_at = {item.generation.external_task_id for item in plan.assessments} | {
                 work.base_id for work in works
             }
-            holds = remaining_holds(ports.repository.holds(), looked_at, turns.holds)
+            holds = _remaining_holds(ports.repository.holds(), looked_at, turns.holds)
             if holds != ports.repository.holds():
                 ports.repository.replace_holds(holds, now=ports.now())
         return ended
@@ -129,3 +130,11 @@ def _work(item: Assessment, wishes: Sequence[Generation], *, blocked: bool) -> W
         obstacle,
         local=item.action is Action.PUBLISH,
     )
+
+
+def _remaining_holds(
+    earlier: Mapping[str, str], selected: Iterable[str], held: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the holds to remember: this run's, and those of generations that it did not look at."""
+    looked_at = set(selected)
+    return {**{key: reason for key, reason in earlier.items() if key not in looked_at}, **held}

@@ -7,12 +7,10 @@ Trouble is sorted here by whom it concerns: one generation (held, with a sentenc
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reconciler.core.diff import next_attempt
 from reconciler.core.errors import CapReached, ReconcilerError, WorkspaceError
-from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND, backoff
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Lost, Taken, step
@@ -24,29 +22,12 @@ from reconciler.engine.ports import Options, Ports
 from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.engine.saving import CannotKeep, Saver
+from reconciler.engine.work import Work
 from reconciler.kling import errors
 from reconciler.workspace.media import MediaError
 from reconciler.workspace.outputs import OutputTaken
 
 _MOST_SAVES = 8  # failures in a row before a result is left for the next run
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One generation to bring forward."""
-
-    base_id: str
-    wishes: tuple[
-        Generation, ...
-    ] = ()  # every place that wants it; none: paid for, and no longer wanted
-    obstacle: str = ""  # why it may not be bought now, though it may be found
-    local: bool = False  # the bytes are on this disk; no provider is needed
-
-    def attempt(self, known: Record | None) -> Record | None:
-        """Return the attempt to work on."""
-        if not self.wishes:
-            return known
-        return next_attempt(max(self.wishes, key=lambda wish: wish.retries), known)
 
 
 class Unreachable(ReconcilerError):
@@ -247,10 +228,11 @@ class Turns:
             if isinstance(error, errors.ResultUnsafe) or self._failures[key] >= _MOST_SAVES:
                 self._hold(key, f"bought, and its result could not be saved yet: {error.message}")
                 return None
-            return self.now() + backoff(self._failures[key], key, most=30 * SECOND)
-        self._heard()
-        del self._failures[key]
-        return again_at or self.now()
+        else:
+            self._heard()
+            del self._failures[key]
+            return again_at or self.now()
+        return self.now() + backoff(self._failures[key], key, most=30 * SECOND)
 
     def _publish(self, work: Work, record: Record) -> int | None:
         taken: OutputTaken | None = None
@@ -298,11 +280,3 @@ class Turns:
                 f"the provider gave no readable answer for {patience // SECOND} s: {error.message}",
                 hint="Nothing is lost: what was sent is on record. Check the network and KLING_BASE_URL, and run again.",
             ) from error
-
-
-def remaining_holds(
-    earlier: Mapping[str, str], selected: Iterable[str], held: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the holds to remember: this run's, and those of generations that it did not look at."""
-    looked_at = set(selected)
-    return {**{key: reason for key, reason in earlier.items() if key not in looked_at}, **held}

@@ -87,8 +87,9 @@ class Downloader:
         Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on,
         ResultUnsafe when none should. An error that the sink raises passes through as it is.
         """
+        limit = asyncio.timeout(self._max_seconds)
         try:
-            async with asyncio.timeout(self._max_seconds) as limit:
+            async with limit:
                 if not await self._attempt(url, sink):
                     # The partial file and the answer did not fit together: once more, from nothing.
                     sink.restart("")

@@ -300,6 +300,13 @@ def test_an_intent_begins_a_new_count_and_keeps_the_doubt() -> None:
     assert again.intent_at == LATE, "a cap counts it for the day on which it may be billed"
 
 
+def test_a_clock_that_was_set_back_does_not_stretch_the_grace() -> None:
+    """A doubt that began in the future counts from now: it ends one grace period later, not hours later."""
+    ahead = DOUBTFUL.evolve(gave_up_at=NOW + 3_600 * SECOND)
+    looked = step(ahead, Absent(), rules=RULES, now=NOW).record
+    assert looked.gave_up_at == NOW
+
+
 def test_units_that_come_late_are_still_taken() -> None:
     """The deduction has the last word, even after the result was saved."""
     late = Seen(task(TaskState.SUCCEEDED, units=Decimal("1.25")))

@@ -324,6 +324,29 @@ def _fresh_url(project: World, sim: Simulator) -> str:
     return asyncio.run(ask())
 
 
+def test_a_query_that_stumbles_while_a_result_is_saved_delays_it_only(
+    project: World, sim: Simulator
+) -> None:
+    """The URL is asked for anew before each download; when that question fails, it is asked again."""
+    project.write("dance.yaml")
+    sim.set_speed(0)
+    project.apply(until=in_flight)
+    sim.set_speed(600)
+    sim.faults([{"endpoint": "query", "when": {"every": 2}, "effect": {"status": 502}}])
+    assert project.apply() is Ended.SETTLED
+    assert project.only().status is Status.COMPLETE
+    assert list(sim.billed().values()) == [1]
+
+
+def test_stopping_sends_no_further_create(project: World, sim: Simulator) -> None:
+    """From the moment that somebody asks to stop, nothing new is bought."""
+    for number in range(12):
+        project.write(f"{number}.yaml", prompt=f"wish {number}")
+    sim.faults([{"endpoint": "query", "effect": {"delay_s": 0.2}}])
+    assert project.apply(until=lambda world: bool(sim.billed()), concurrency=2) is Ended.STOPPED
+    assert len(sim.billed()) <= 2
+
+
 def test_a_result_that_never_becomes_whole_is_left_for_the_next_run(
     project: World, sim: Simulator
 ) -> None:
