@@ -1,0 +1,184 @@
+"""The documents say what the program is: names that are not written down, and words that are not true, fail here."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from reconciler import settings
+from reconciler.cli.exits import ExitCode
+from reconciler.core.diff import Action
+from reconciler.core.errors import CapReached, StaleRecord, StateLocked
+from reconciler.core.states import Status
+from reconciler.kling.errors import REACTIONS, ProviderError
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def page(name: str) -> str:
+    """Return a document's text."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def kinds(error: type[ProviderError]) -> Iterator[type[ProviderError]]:
+    """Give an error class and everything below it."""
+    yield error
+    for kind in error.__subclasses__():
+        yield from kinds(kind)
+
+
+@functools.cache
+def generator() -> ModuleType:
+    """Return the script that makes the page of commands."""
+    place = ROOT / "docs" / "generate_commands.py"
+    specification = importlib.util.spec_from_file_location("generate_commands", place)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def commands_page() -> str:
+    """Return the page of commands as the program would have it now."""
+    text: str = generator().page()
+    return text
+
+
+def test_every_setting_is_documented() -> None:
+    """Every setting has a row with its name in the environment and its name in `reconciler.toml`."""
+    rows = [line for line in page("docs/settings.md").splitlines() if line.startswith("| `")]
+    for name in settings.names():
+        key = name.removeprefix("RECONCILER_").lower()
+        found = [row for row in rows if row.startswith(f"| `{name}` | `{key}` |")]
+        assert len(found) == 1, f"{name} needs one row in docs/settings.md"
+
+
+def test_no_setting_is_invented() -> None:
+    """Every name that looks like a setting is one, or is said to be read beside one."""
+    known = {*settings.names(), "KLINGAI_ACCESS_KEY", "KLINGAI_SECRET_KEY", "KLINGAI_API_KEY"}
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        named = set(re.findall(r"\b(?:RECONCILER|KLING|KLINGAI)_[A-Z_]+[A-Z]\b", text))
+        assert named <= known, path.name
+
+
+def test_the_page_of_commands_is_what_the_program_says() -> None:
+    """`docs/commands.md` equals what the generator makes of the program's own help."""
+    assert page("docs/commands.md") == commands_page(), "run docs/generate_commands.py"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """A command that exists is in the README's table, and no command is there that does not exist."""
+    section = page("README.md").partition("## Commands")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"^\| `reconciler ([a-z]+)", section, re.MULTILINE))
+    assert listed == set(generator().commands(commands_page()))
+
+
+def test_every_option_in_prose_exists() -> None:
+    """Every `--option` that the README and the operations page name is one of the program's."""
+    options = set(re.findall(r"--[a-z][a-z-]+", commands_page()))
+    later = {"--watch"}  # the README says that it is not there yet
+    for name in ("README.md", "docs/operations.md"):
+        named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", page(name)))
+        assert named - later <= options, name
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_says_what_to_do(status: Status) -> None:
+    """The operations page has an answer for every status, and the glossary names it."""
+    section = page("docs/operations.md").partition("## What to do for each status")[2]
+    rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    assert any(f"`{status}`" in row.split("|")[1] for row in rows)
+    assert f"`{status}`" in page("docs/glossary.md")
+
+
+@pytest.mark.parametrize("action", Action)
+def test_every_action_is_explained(action: Action) -> None:
+    """The glossary names everything that a plan can mean to do."""
+    assert f"`{action}`" in page("docs/glossary.md")
+
+
+@pytest.mark.parametrize("code", ExitCode)
+def test_every_exit_code_is_explained(code: ExitCode) -> None:
+    """Scripts find each exit code in the operations page."""
+    assert re.search(rf"^\| {code.value} \| \S", page("docs/operations.md"), re.MULTILINE)
+
+
+def test_every_code_of_the_provider_has_a_remedy() -> None:
+    """Every code in the provider's table stands in the operations page."""
+    section = page("docs/operations.md").partition("## The provider's codes")[2]
+    first_cells = " ".join(
+        line.split("|")[1]
+        for line in section.partition("\n## ")[0].splitlines()
+        if line.startswith("|")
+    )
+    assert set(re.findall(r"\b\d{4}\b", first_cells)) == {str(code) for code in REACTIONS}
+
+
+def test_every_way_that_money_is_at_stake_is_explained() -> None:
+    """The architecture page names every class of the provider's errors and every refusal of the store."""
+    text = page("docs/architecture.md")
+    for kind in {*kinds(ProviderError), CapReached, StaleRecord, StateLocked}:
+        assert f"`{kind.__name__}`" in text, kind.__name__
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    """Every relative link names a file that is there, and every anchor a heading in it."""
+    for target in _LINK.findall(path.read_text(encoding="utf-8")):
+        if target.startswith(("https:", "http:")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as code hosts make them."""
+    headings = _HEADING.findall(path.read_text(encoding="utf-8"))
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_two_commands_of_the_readme_exist() -> None:
+    """What the README tells a newcomer to type is a target of the Makefile, and both say no more than make."""
+    typed = re.findall(r"^make ([a-z]+)", page("README.md"), re.MULTILINE)
+    assert typed == ["demo", "test"]
+    targets = set(re.findall(r"^([a-z]+):", page("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z]+)", page("CONTRIBUTING.md"), re.MULTILINE))
+    assert {*typed, *named, "lock"} <= targets
+
+
+def test_every_decision_has_the_four_parts() -> None:
+    """Decisions are numbered without a gap, and say context, decision, what was rejected, and consequences."""
+    decisions = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [path.name[:4] for path in decisions] == [
+        f"{number:04d}" for number in range(1, len(decisions) + 1)
+    ]
+    for path in decisions:
+        text = path.read_text(encoding="utf-8")
+        for part in ("**Context.**", "**Decision.**", "**Rejected.**", "**Consequences.**"):
+            assert part in text, f"{path.name} lacks {part}"
+
+
+def test_nothing_private_is_written_down() -> None:
+    """No page names a folder of the machine it was written on."""
+    for path in PAGES:
+        private = re.search(r"(?<![\w.])/(?:work|root|home|tmp)/", path.read_text(encoding="utf-8"))
+        assert private is None, f"{path.name}: {private}"
