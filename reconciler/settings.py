@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -49,7 +49,6 @@ class Settings(BaseSettings):
     specs_dir: str = _own("SPECS_DIR", "specs")
     state_dir: str = _own("STATE_DIR", "state")
     database_url: str | None = _own("DATABASE_URL", None)
-    media_store: str | None = _own("MEDIA_STORE", None)
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = _own("MAX_CONCURRENCY", None)
     poll_interval: Seconds = _own("POLL_INTERVAL", 10.0)
     absence_grace: Seconds = _own("ABSENCE_GRACE", 30.0)
@@ -57,7 +56,6 @@ class Settings(BaseSettings):
     max_units_per_day: Units | None = _own("MAX_UNITS_PER_DAY", None)
     max_units_per_run: Units | None = _own("MAX_UNITS_PER_RUN", None)
     prices: dict[str, dict[str, Units]] = _own("PRICES", dict(UNITS_PER_SECOND))
-    log_format: Literal["console", "json"] = _own("LOG_FORMAT", "console")
 
     @field_validator("prices")
     @classmethod

@@ -20,7 +20,7 @@ from reconciler.engine.ports import Options, Ports, Provider, Unconfigured
 from reconciler.engine.survey import Survey
 from reconciler.engine.work import Work
 from reconciler.kling.downloads import Downloader
-from reconciler.kling.hosting import simulator_media
+from reconciler.kling.hosting import LoopbackMedia
 from reconciler.store.repository import Caps
 
 
@@ -69,7 +69,7 @@ async def _ports(folder: Folder, works: Sequence[Work], progress: Progress) -> A
         hosting = None
         if not all(work.local for work in works):
             real = await stack.enter_async_context(provider(folder.settings))
-            client, hosting = real, (await simulator_media(real) if folder.can_host else None)
+            client, hosting = real, LoopbackMedia(real) if folder.can_host else None
         downloader = Downloader(timeout=folder.settings.request_timeout)
         stack.push_async_callback(downloader.aclose)
         yield Ports(

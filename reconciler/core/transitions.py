@@ -112,7 +112,7 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             return Step(doubt, again_at=rules.next_look(0, now, now))
         case Refused() if record.status is Status.SUBMITTING:
             return _refused(record, event, rules, now)
-        case Saved(results) if record.status is Status.SUCCEEDED:
+        case Saved(results) if record.status in {Status.SUCCEEDED, Status.EXPIRED}:
             return Step(record.evolve(status=Status.COMPLETE, results=results, reason=""))
         case Lost() if record.status is Status.COMPLETE:
             reason = "the saved result was lost; fetching it again"
@@ -147,6 +147,7 @@ def _seen(record: Record, task: Task) -> Record:
         return record.evolve(units=units, gave_up_at=None, absent_looks=0)
     facts = record.evolve(
         task_id=task.task_id,
+        intent_at=task.created_at if record.intent_at is None else record.intent_at,
         created_at=task.created_at if task.created_at is not None else record.created_at,
         units=units,
         gave_up_at=None,

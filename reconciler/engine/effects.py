@@ -114,6 +114,9 @@ class Purchases:
                 raise WorkspaceError(
                     f"`{wish.video.path}` is a local file, and there is no media store to host it"
                 )
+            await asyncio.to_thread(
+                _read_unchanged, self._ports, wish.video.path, wish.video.sha256
+            )
             video = await self._ports.hosting.publish(
                 wish.video.sha256, self._ports.root / wish.video.path
             )

@@ -53,14 +53,17 @@ class Journal:
             self._remember(record)
 
     def take_over(self, records: Iterable[Record]) -> None:
-        """Bring what only receipts remember into the store; nothing happened to it, so nobody is told."""
-        recalled = [record for record in records if record.external_task_id not in self._stored]
-        if recalled:
+        """Bring what a survey knows better than the store into it: what receipts remember, what was found again.
+
+        Nothing happened to these generations, so nobody is told.
+        """
+        known = [record for record in records if self._differs(record)]
+        if known:
             changes = [
-                self._change(record, "recalled", "from a receipt", "") for record in recalled
+                self._change(record, "recalled", "by a receipt or a file", "") for record in known
             ]
             self._ports.repository.save(changes)
-        for record in recalled:
+        for record in known:
             self._stored[record.external_task_id] = record.status
             self._latest[record.base_id] = record
 

@@ -64,9 +64,10 @@ def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
         spec=str(receipt.with_name(receipt.name.removesuffix(".receipt.json"))),
         label=entry.label,
         task_id=entry.task_id or None,
-        reason="" if entry.outputs else "as the receipt says",
+        reason="" if entry.outputs else f"{entry.status}, as its receipt says",
         estimated_units=entry.units or Decimal(0),
         units=entry.units,
+        intent_at=entry.created_at,  # so that today's purchases still count for today's cap
         created_at=entry.created_at,
         finished_at=entry.finished_at,
         results=tuple(Result(o.role, o.sha256, o.size, o.duration) for o in entry.outputs),

@@ -79,7 +79,8 @@ def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
         external_task_id=record.external_task_id,
         task_id=record.task_id or "",
         label=label,
-        status=record.status,
+        # What was saved once stays so in the receipt, though this clone may have come too late for the bytes.
+        status=Status.COMPLETE if record.results else record.status,
         request=json.loads(record.request)["request"],
         outputs=outputs,
         units=record.units,

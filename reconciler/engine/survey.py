@@ -10,7 +10,9 @@ from reconciler.core.diff import Known, Plan, content_problem, diff
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.states import Record
+from reconciler.core.schedule import Rules
+from reconciler.core.states import Record, Status
+from reconciler.core.transitions import Saved, step
 from reconciler.engine.recall import Recalled, recall
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.objects import ObjectStore
@@ -68,10 +70,15 @@ class Surveyor:
                 problem = Problem(Place(wish.spec, wish.line), "external_task_id", sentence)
                 invalid[wish.spec] = (*invalid.get(wish.spec, ()), problem)
             outputs = whereabouts.outputs(wish, record)
+            obtainable = whereabouts.obtainable(record, outputs)
+            if record is not None and record.status is Status.EXPIRED and obtainable:
+                # The provider cleared the result, and somebody put the file back.
+                record = step(record, Saved(record.results), rules=Rules(), now=0).record
+                merged[record.base_id] = record
             known[wish.spec, wish.label] = Known(
                 record=record,
                 outputs=outputs,
-                obtainable=whereabouts.obtainable(record, outputs),
+                obtainable=obtainable,
                 hold=holds.get(wish.external_task_id, ""),
                 obstacle=self._obstacle(wish, recalled.unreadable),
             )
@@ -82,8 +89,13 @@ class Surveyor:
             known,
             invalid,
             whereabouts,
-            _orphans(desired, invalid, whereabouts),
+            _orphans(desired, invalid, whereabouts, self._abandoned(desired)),
         )
+
+    def _abandoned(self, desired: Desired) -> Mapping[str, tuple[str, ...]]:
+        """Return what the receipts of specs that are gone list: sha256 -> paths."""
+        owned = {receipt_path(spec) for spec in desired.specs}
+        return recall(self.root, [name for name in desired.receipts if name not in owned]).paths
 
     def _obstacle(self, wish: Generation, unreadable: Mapping[str, str]) -> str:
         if problem := unreadable.get(receipt_path(wish.spec)):
@@ -91,17 +103,23 @@ class Surveyor:
         if wish.video.path and not self.can_host:
             return (
                 f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "
-                "set RECONCILER_MEDIA_STORE, or give `video_url` as an http(s) URL"
+                "host it somewhere and give `video_url` as an http(s) URL (a media store, "
+                "RECONCILER_MEDIA_STORE, will do that in a later version)"
             )
         return ""
 
 
 def _orphans(
-    desired: Desired, invalid: Mapping[str, object], whereabouts: Whereabouts
+    desired: Desired,
+    invalid: Mapping[str, object],
+    whereabouts: Whereabouts,
+    abandoned: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
     """Published files that no spec asks for any more; an invalid spec may still want its own."""
     wanted = {path for wish in desired.generations for _, path in wish.outputs}
     stems = {str(PurePosixPath(spec).with_suffix("")) for spec in invalid}
+    ours = {path: sha256 for sha256, paths in abandoned.items() for path in paths}
+    ours |= {path: row.sha256 for path, row in whereabouts.publications.items()}
 
     def of_invalid(path: str) -> bool:
         folder, name = path.rpartition("/")[::2]
@@ -113,10 +131,8 @@ def _orphans(
 
     return tuple(
         path
-        for path, publication in whereabouts.publications.items()
-        if path not in wanted
-        and not of_invalid(path)
-        and whereabouts.digest(path) == publication.sha256
+        for path, sha256 in ours.items()
+        if path not in wanted and not of_invalid(path) and whereabouts.digest(path) == sha256
     )
 
 

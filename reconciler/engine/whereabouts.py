@@ -18,6 +18,8 @@ from reconciler.store.repository import Publication, Repository
 from reconciler.workspace.media import file_sha256
 from reconciler.workspace.outputs import Signature, signature
 
+_WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
+
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
@@ -97,8 +99,8 @@ class Whereabouts:
         return next((self.root / path for path in places), None)
 
     def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
-        """Return whether the bytes of every output that does not stand are on this disk."""
-        if record is None or record.status is not Status.COMPLETE:
+        """Return whether the bytes of every result that was saved once are on this disk."""
+        if record is None or record.status not in _WAS_SAVED or not record.results:
             return False
         results = {result.role: result for result in record.results}
         lacking = [

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from reconciler.kling.client import KlingClient
+    from reconciler.core.errors import WorkspaceError
+from reconciler.kling.client import KlingClient
 
 CHUNK: Final = 512 * 1024  # bytes
 SILENCE: Final = 30.0  # s
@@ -68,6 +69,26 @@ async def simulator_media(client: KlingClient) -> SimulatorMedia | None:
         return None
     store = base.join(media)
     return SimulatorMedia(str(store)) if is_loopback(store.host) else None
+
+
+class LoopbackMedia:
+    """The simulator's media store, looked for when the first local file needs it."""
+
+    def __init__(self, client: KlingClient) -> None:
+        self._client = client
+        self._found: SimulatorMedia | None = None
+
+    async def publish(self, sha256: str, path: Path) -> str:
+        """Upload a file and return its URL.
+
+        Raises TryLater when nobody answers, WorkspaceError when it is no simulator that answers.
+        """
+        self._found = self._found or await simulator_media(self._client)
+        if self._found is None:
+            raise WorkspaceError(
+                f"`{path.name}` is a local file, and {self._client.base_url} hosts none"
+            )
+        return await self._found.publish(sha256, path)
 
 
 @asynccontextmanager

@@ -59,7 +59,13 @@ def _refuse_beyond(cap: Decimal, period: str, used: Decimal, wanted: Decimal) ->
     if used + wanted <= cap:
         return
     raise CapReached(
-        f"The cap of {cap:f} units per {period} is reached: {used:f} are used and {wanted:f} more are wanted, "
+        f"The cap of {_plain(cap)} units per {period} is reached: {_plain(used)} are used and "
+        f"{_plain(wanted)} more are wanted, "
         "so nothing was sent.",
         hint=f"Raise RECONCILER_MAX_UNITS_PER_{period.upper()}, or wait for the next {period}.",
     )
+
+
+def _plain(units: Decimal) -> str:
+    text = f"{units:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

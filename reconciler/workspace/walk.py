@@ -72,7 +72,7 @@ def walk(root: Path, folder: str) -> Tree:
                 continue  # removed while we walked
             raise WorkspaceError(
                 f"the specs folder `{here}` does not exist in `{root}`",
-                hint="`reconciler init` makes a starting folder.",
+                hint="Make the folder, and put a spec into it.",
             ) from error
         except OSError as error:
             raise describe_os_error(error, here or root) from error

@@ -236,6 +236,12 @@ TABLE = [
     Row("a cleared result is expired", record(Status.SUCCEEDED), Gone("cleared"), Status.EXPIRED),
     Row("saved results complete it", record(Status.SUCCEEDED), Saved((RESULT,)), Status.COMPLETE),
     Row(
+        "a cleared result that turns up on this disk is ours again",
+        record(Status.EXPIRED),
+        Saved((RESULT,)),
+        Status.COMPLETE,
+    ),
+    Row(
         "lost bytes are fetched again",
         record(Status.COMPLETE, results=(RESULT,)),
         Lost(),
