@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,20 +17,6 @@ from reconciler.store.repository import Caps
 from tests.support.simulator import Simulator, simulator
 
 from .world import World, world
-
-
-@pytest.fixture
-def sim(tmp_path: Path) -> Iterator[Simulator]:
-    with simulator(tmp_path / "simulator") as running:
-        yield running
-
-
-@pytest.fixture
-def project(tmp_path: Path, sim: Simulator) -> Iterator[World]:
-    root = tmp_path / "project"
-    root.mkdir()
-    with world(root, sim) as opened:
-        yield opened
 
 
 def in_flight(project: World) -> bool:
