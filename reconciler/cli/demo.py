@@ -133,8 +133,13 @@ class Demo:
         if self._has_git:
             changed = self._git("status", "--porcelain")
             out.print("`git status` is clean." if not changed else f"[red]git status:[/] {changed}")
+        command = (
+            "reconciler"
+            if shutil.which("reconciler")
+            else Path(sys.executable).with_name("reconciler")
+        )
         out.print(
-            f"Look around: [bold]reconciler --root {self._folder} status[/]; delete the folder when you are done."
+            f"Look around: [bold]{command} --root {self._folder} status[/]; delete the folder when you are done."
         )
 
     def _mtimes(self) -> dict[str, int]:
