@@ -13,6 +13,7 @@ from reconciler.cli.folder import Folder, Selection, open_folder, select
 from reconciler.cli.offline import AsJson, Paths
 from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
+from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def apply(
     as_json: AsJson = False,
 ) -> int:
     """Make the folder true once: submit what is missing, wait, and save the results."""
-    from reconciler.cli.provider import credentials
+    from reconciler.cli.provider import credentials, has_key, watch_host
     from reconciler.cli.running import run
     from reconciler.engine.apply import works_of
 
@@ -43,8 +44,12 @@ def apply(
         plan = chosen.plan(survey)
         works = works_of(plan, survey, whole=chosen.whole)
         _show(plan, works)
-        if not all(work.local for work in works):
-            credentials(folder.settings)  # before anybody is asked
+        if has_key(folder.settings):
+            watch_host(folder.repository, folder.settings.base_url, survey.stored)
+        elif not all(work.local or work.optional for work in works):
+            credentials(folder.settings)  # says what is missing, before anybody is asked
+        else:
+            works = [work for work in works if work.local]
         if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
             return ExitCode.ERROR
         ended = run(folder, survey, plan, works, timeout)
@@ -95,7 +100,7 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
             return ExitCode.INTERRUPTED
         case Ended.TIMED_OUT:
             return ExitCode.TIMED_OUT
-    unsettled = any(item.status in NEEDS_SOMEBODY for item in plan.assessments)
+    unsettled = any(item.status is not Status.COMPLETE for item in plan.assessments)
     return ExitCode.NEEDS_SOMEBODY if unsettled or plan.invalid else ExitCode.DONE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from reconciler.core.generations import Generation
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
+from reconciler.store.database import database_path
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
@@ -80,13 +81,28 @@ def open_folder(root: Path, *, write: bool = False) -> Iterator[Folder]:
     cache = FileCache(state / "cache.db")
     try:
         if write:
-            with StateLock(state), _repository(settings, state, read_only=False) as repository:
+            with (
+                _locked(settings, state),
+                _repository(settings, state, read_only=False) as repository,
+            ):
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
         else:
             with _repository(settings, state, read_only=True) as repository:
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
     finally:
         cache.close()
+
+
+@contextmanager
+def _locked(settings: Settings, state: Path) -> Iterator[None]:
+    """Be the only writer: of the state folder, and of the database where a setting puts it elsewhere."""
+    with ExitStack() as stack:
+        stack.enter_context(StateLock(state))
+        if settings.database_url:
+            beside = database_path(settings.database_url).absolute().parent
+            if beside.resolve() != state.resolve():
+                stack.enter_context(StateLock(beside))
+        yield
 
 
 @contextmanager

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from reconciler.core.errors import SettingsError
+from reconciler.core.states import LIVE, Record, Status
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
+from reconciler.kling.reach import is_loopback
 from reconciler.settings import Settings
+from reconciler.store.repository import Repository
+
+
+def has_key(settings: Settings) -> bool:
+    """Whether a whole key is set."""
+    return bool(settings.access_key and settings.secret_key) or settings.api_key is not None
+
+
+def watch_host(repository: Repository, base_url: str, records: Mapping[str, Record]) -> None:
+    """Refuse to go on at another host than the one that has our tasks; remember the host.
+
+    What one provider does not know says nothing about what another one has accepted.
+
+    Raises:
+        SettingsError: tasks are under way elsewhere.
+    """
+    host = urlsplit(base_url).hostname or ""
+    host = "loopback" if is_loopback(host) else host
+    known = repository.recall("host") or host
+    waiting = sum(
+        record.status in LIVE or record.status is Status.SUCCEEDED for record in records.values()
+    )
+    if known != host and waiting:
+        hint = f"Set KLING_BASE_URL back to {known} and run apply there until they are saved."
+        raise SettingsError(
+            f"{waiting} tasks are under way at {known}, and KLING_BASE_URL now names {host}",
+            hint=hint,
+        )
+    if repository.recall("host") != host:
+        repository.remember("host", host)
 
 
 def credentials(settings: Settings) -> Credentials:

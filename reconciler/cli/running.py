@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from reconciler.cli.clock import steady_clock
 from reconciler.cli.folder import Folder
 from reconciler.cli.progress import Progress
-from reconciler.cli.provider import provider
+from reconciler.cli.provider import has_key, provider
 from reconciler.core.diff import Plan
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.apply import Run
@@ -48,7 +48,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, stop, progress, loop)
-    async with _ports(folder, works, progress) as ports:
+    async with _ports(folder, progress) as ports:
         deadline = None if timeout is None else ports.now() + int(timeout * SECOND)
         return await Run(ports, _options(folder), survey).apply(plan, works, stop, deadline)
 
@@ -62,12 +62,12 @@ def _stop(stop: asyncio.Event, progress: Progress, loop: asyncio.AbstractEventLo
 
 
 @asynccontextmanager
-async def _ports(folder: Folder, works: Sequence[Work], progress: Progress) -> AsyncIterator[Ports]:
+async def _ports(folder: Folder, progress: Progress) -> AsyncIterator[Ports]:
     """Open what the engine needs; what only takes this disk needs no key."""
     async with AsyncExitStack() as stack:
         client: Provider = Unconfigured()
         hosting = None
-        if not all(work.local for work in works):
+        if has_key(folder.settings):
             real = await stack.enter_async_context(provider(folder.settings))
             client, hosting = real, LoopbackMedia(real) if folder.can_host else None
         downloader = Downloader(timeout=folder.settings.request_timeout)

@@ -157,6 +157,11 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
 
     Only an attempt that is known to have ended is followed by another (rule 6).
     """
+    if record is not None and record.status is Status.PENDING:
+        # Nothing was created under this id: what the spec says today is what would be.
+        return record.evolve(
+            request=generation.canonical, estimated_units=generation.estimated_units
+        )
     if record is not None and not (
         record.status is Status.FAILED and record.attempt <= generation.retries
     ):
@@ -174,12 +179,13 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
     )
 
 
-def content_problem(generation: Generation, request: str) -> str:
+def content_problem(generation: Generation, record: Record) -> str:
     """Return why this generation may not be bought under its own id, or an empty string.
 
     An id that a spec sets itself stands for one content for ever; a computed one cannot disagree.
     """
-    if request == generation.canonical:
+    unsent = record.status is Status.PENDING and not record.doubtful
+    if record.request == generation.canonical or unsent:
         return ""
     return (
         f"`external_task_id: {generation.external_task_id}` was bought with another content; "
@@ -218,7 +224,7 @@ def _taken(known: Known) -> str:
 
 def _unbought(generation: Generation, known: Known, attempt: int) -> Assessment:
     name = attempt_id(generation.external_task_id, attempt)
-    obstacle = _taken(known) or known.obstacle
+    obstacle = known.obstacle or _taken(known)
     if obstacle:
         return Assessment(
             generation, name, Action.BLOCKED, Status.BLOCKED, obstacle, record=known.record

@@ -29,6 +29,10 @@ class Rules:
     poll_interval: int = 10 * SECOND
     retention: int = RETENTION
 
+    def stretched(self, creates: int) -> Self:
+        """Return the rules for a doubt after this many creates: the grace doubles with each, up to 64 times."""
+        return replace(self, absence_grace=self.absence_grace * 2 ** min(max(creates - 1, 0), 6))
+
     def next_look(self, absent_looks: int, gave_up_at: int, now: int) -> int:
         """Return when to look again for a task that may exist: several looks over the grace period."""
         share = _LOOKS[min(absent_looks, len(_LOOKS) - 1)]

@@ -144,6 +144,9 @@ def _naming_problems(wishes: Sequence[Wish], entries: Mapping[str, Entry]) -> li
     if results > 1 and wishes[0].spec.external_task_id:
         sentence = f"`external_task_id` names one generation, but this spec declares {results}"
         return [Problem(entries["external_task_id"].node.place, "external_task_id", sentence)]
+    if not spec.rpartition("/")[2].isprintable() or "\\" in spec:
+        sentence = "the file's name holds a `\\` or a character that cannot be printed: rename it"
+        return [Problem(Place(spec), "", sentence)]
     labels = [wish.label for wish in wishes]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         sentence = (

@@ -60,6 +60,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """One of the task's results is in the object store, verified; others may be missing yet."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """All results of the task are in the object store, verified."""
 
@@ -78,7 +85,7 @@ class Gone:
     reason: str
 
 
-Event = Seen | Absent | Taken | Held | Ambiguous | Refused | Saved | Lost | Gone
+Event = Seen | Absent | Taken | Held | Ambiguous | Refused | Kept | Saved | Lost | Gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +119,16 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             return Step(doubt, again_at=rules.next_look(0, now, now))
         case Refused() if record.status is Status.SUBMITTING:
             return _refused(record, event, rules, now)
+        case Kept(result) if record.status is Status.SUCCEEDED:
+            others = tuple(one for one in record.results if one.role is not result.role)
+            return Step(record.evolve(results=(*others, result)))
         case Saved(results) if record.status in {Status.SUCCEEDED, Status.EXPIRED}:
             return Step(record.evolve(status=Status.COMPLETE, results=results, reason=""))
         case Lost() if record.status is Status.COMPLETE:
             reason = "the saved result was lost; fetching it again"
             return Step(record.evolve(status=Status.SUCCEEDED, reason=reason, gave_up_at=None))
         case Gone(reason) if record.status is Status.SUCCEEDED:
-            return Step(record.evolve(status=Status.EXPIRED, reason=reason))
+            return Step(_gone(record, reason))
         case _:
             return Step(record)
 
@@ -143,7 +153,8 @@ def _doubt(record: Record, now: int, reason: str) -> Record:
 def _seen(record: Record, task: Task) -> Record:
     """Adopt or update: what the provider shows is true, but never leads backward."""
     units = record.units if task.units is None else task.units
-    if record.status in BOUGHT or record.status is Status.FAILED:
+    back = record.status is Status.EXPIRED and _can_be_had(task)
+    if record.status in BOUGHT | {Status.FAILED} and not back:
         return record.evolve(units=units, gave_up_at=None, absent_looks=0)
     facts = record.evolve(
         task_id=task.task_id,
@@ -173,6 +184,19 @@ def _seen(record: Record, task: Task) -> Record:
             return facts.evolve(status=Status.PROCESSING)
 
 
+def _can_be_had(task: Task) -> bool:
+    """Return whether a task that was given up as expired is there after all."""
+    running = task.state in {TaskState.SUBMITTED, TaskState.PROCESSING}
+    return running or (
+        task.state is TaskState.SUCCEEDED and any(video.url for video in task.videos)
+    )
+
+
+def _gone(record: Record, reason: str) -> Record:
+    """End a task whose result the provider no longer has; what is known of its results stays on record."""
+    return record.evolve(status=Status.EXPIRED, reason=reason, gave_up_at=None, absent_looks=0)
+
+
 def _absent(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
     match record.status:
         case Status.PENDING:
@@ -190,17 +214,17 @@ def _absent(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
 def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
     since = _since(record, now)
     looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
-    enough = rules.is_absent(looked.absent_looks, since, now)
-    if not enough:
+    # Each create that came to nothing makes the next one wait twice as long: the task may only be slow to show.
+    rules = rules.stretched(record.creates)
+    if not rules.is_absent(looked.absent_looks, since, now):
         return Step(looked, again_at=rules.next_look(looked.absent_looks, since, now))
     if looked.refusal:
         return Step(looked.evolve(status=Status.REJECTED, reason=looked.refusal, refusal=""))
     if not wanted:
-        return Step(
-            looked.evolve(
-                status=Status.PENDING, reason="no longer wanted, and never began", gave_up_at=None
-            )
+        ended = looked.evolve(
+            status=Status.PENDING, reason="never began, as far as the provider knows"
         )
+        return Step(ended.evolve(gave_up_at=None))
     return Step(intend(looked, now), create=True)
 
 
@@ -210,21 +234,26 @@ def _since(record: Record, now: int) -> int:
 
 
 def _absent_in_flight(record: Record, rules: Rules, now: int) -> Step:
-    """A task that was seen does not end by being unknown; only its retention can be over."""
+    """A task that was seen does not end by being unknown; only its retention can be over, and is looked at twice."""
     born = record.created_at or record.intent_at or now
     if now - born > rules.retention:
-        reason = "the provider cleared the task before its result was saved"
-        return Step(record.evolve(status=Status.EXPIRED, reason=reason))
+        return _absent_for_good(
+            record, rules, now, "the provider cleared the task before its result was saved"
+        )
     reason = "the provider does not know the task at the moment; waiting"
     return Step(record.evolve(reason=reason), again_at=now + rules.poll_interval)
 
 
 def _absent_after_success(record: Record, rules: Rules, now: int) -> Step:
+    """A result whose task is unknown over the grace period is expired, until a later run finds it after all."""
+    return _absent_for_good(record, rules, now, "the provider no longer has the result")
+
+
+def _absent_for_good(record: Record, rules: Rules, now: int, reason: str) -> Step:
     since = _since(record, now)
     looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
     if rules.is_absent(looked.absent_looks, since, now):
-        reason = "the provider no longer has the result"
-        return Step(looked.evolve(status=Status.EXPIRED, reason=reason, gave_up_at=None))
+        return Step(_gone(looked, reason))
     return Step(looked, again_at=rules.next_look(looked.absent_looks, since, now))
 
 

@@ -32,6 +32,7 @@ _RANKS = {
     Action.RETRY: 2,
     Action.BLOCKED: 3,  # a wish that is blocked in one place may be free in another
 }
+_LOOKED_AT_AGAIN = frozenset({Status.EXPIRED, Status.REJECTED})
 _UNSENT = frozenset({None, Status.PENDING})
 
 
@@ -109,7 +110,7 @@ def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
         base = item.generation.external_task_id
         unsent = (item.record.status if item.record else None) in _UNSENT
         blocked = item.action is Action.BLOCKED and unsent
-        if item.action in _WORKED_ON or blocked:
+        if item.action in _WORKED_ON or blocked or item.status in _LOOKED_AT_AGAIN:
             ranked = (_RANKS.get(item.action, 1), _work(item, wishes[base], blocked=blocked))
             works[base] = min(works.get(base, ranked), ranked, key=lambda pair: pair[0])
     for base, record in survey.stored.items() if whole else ():
@@ -123,12 +124,12 @@ def _is_paid_for(record: Record) -> bool:
 
 
 def _work(item: Assessment, wishes: Sequence[Generation], *, blocked: bool) -> Work:
-    obstacle = item.reason if blocked else ""
     return Work(
         item.generation.external_task_id,
         tuple(wishes),
-        obstacle,
+        obstacle=item.reason if blocked else "",
         local=item.action is Action.PUBLISH,
+        optional=blocked or item.status in _LOOKED_AT_AGAIN,
     )
 
 

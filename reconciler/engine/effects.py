@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.states import Record, Task
+from reconciler.core.identity import PREFIX
+from reconciler.core.states import Record, Status, Task
 from reconciler.core.transitions import Absent, Ambiguous, Event, Held, Refused, Seen, step
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
@@ -82,6 +83,15 @@ class Purchases:
             return await self._create(record, decision.record, wish)
         if decision.record != record:
             kind = "looked" if reply.task is None else "adopted"
+            if (
+                reply.task is not None
+                and record.status is Status.PENDING
+                and not record.base_id.startswith(PREFIX)
+            ):
+                self._ports.report.say(
+                    f"`{record.external_task_id}` exists at the provider already and was adopted; "
+                    "an id of your own cannot prove what it was made from: look at the result"
+                )
             self._journal.commit(decision.record, kind=kind, request_id=reply.request_id)
         return Outcome(decision.record, decision.again_at)
 
@@ -89,7 +99,7 @@ class Purchases:
         body = await self._body(wish, intent.external_task_id)
         if self._closed:  # while the inputs were prepared; nothing is promised yet
             return Outcome(before)
-        self._journal.intend(intent)
+        intent = self._journal.intend(intent)
         trouble: errors.ProviderError | None = None
         try:
             reply = await self._ports.client.create(body)

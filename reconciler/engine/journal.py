@@ -67,14 +67,18 @@ class Journal:
             self._stored[record.external_task_id] = record.status
             self._latest[record.base_id] = record
 
-    def intend(self, record: Record) -> None:
+    def intend(self, record: Record) -> Record:
         """Put the intent to create on disk, checking the caps in the same transaction (rules 2 and 9).
+
+        Returns the record as it is there: a cap counts it for the moment of the intent.
 
         Raises:
             CapReached: a cap would be passed; nothing was written.
         """
+        now = self._ports.now()
+        record = record.evolve(intent_at=now)
         change = self._change(record, "intent", f"create number {record.creates}", "")
-        today = datetime.fromtimestamp(self._ports.now() / SECOND, UTC).replace(
+        today = datetime.fromtimestamp(now / SECOND, UTC).replace(
             hour=0, minute=0, second=0, microsecond=0
         )
         self._ports.repository.record_intent(
@@ -84,6 +88,7 @@ class Journal:
             day_start=int(today.timestamp()) * SECOND,
         )
         self._remember(record)
+        return record
 
     def _differs(self, record: Record) -> bool:
         return (

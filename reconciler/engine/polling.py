@@ -10,6 +10,7 @@ from reconciler.core.states import Record, Task
 from reconciler.core.transitions import Absent, Event, Seen, step
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
+from reconciler.kling.errors import ProviderError
 
 PAGE_SIZE = 500  # the longest page (documented)
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
@@ -20,6 +21,7 @@ class _Round:
     """What one round found out, by external task id."""
 
     events: dict[str, tuple[Event, str]] = field(default_factory=dict)  # event, request id
+    trouble: ProviderError | None = None  # the last question that was not answered
 
 
 class Poller:
@@ -29,36 +31,54 @@ class Poller:
         self._ports = ports
         self._options = options
         self._journal = journal
+        self._turn = 0  # which stragglers are asked for next
 
     async def observe(self, flying: Mapping[str, Record]) -> None:
         """Ask once for every record (by base id) and write down what changed, in one transaction.
 
         Raises:
-            ProviderError: no answer could be read; what was read before it is written down.
+            ProviderError: not one answer could be read.
         """
         found = _Round()
         try:
             await self._ask(flying.values(), found)
         finally:
             self._write(flying, found)
+        if found.trouble is not None and not found.events:
+            raise found.trouble
 
     async def _ask(self, records: Iterable[Record], found: _Round) -> None:
         waiting = {record.external_task_id: record for record in records}
-        pages = pages_to_read(len(waiting))
+        if pages := pages_to_read(len(waiting)):
+            await self._read_pages(pages, waiting, found)
+        stragglers = list(waiting.values())
+        if pages and len(stragglers) > _STRAGGLERS:  # others' turn in the next round
+            self._turn = (self._turn + _STRAGGLERS) % len(stragglers)
+            stragglers = (stragglers[self._turn :] + stragglers[: self._turn])[:_STRAGGLERS]
+        for record in stragglers:
+            try:
+                reply = await self._ports.client.query(record.task_id or record.external_task_id)
+            except ProviderError as error:
+                found.trouble = error  # one bad answer must not starve the others
+                continue
+            event: Event = Absent() if reply.task is None else Seen(reply.task)
+            found.events[record.external_task_id] = (event, reply.request_id)
+
+    async def _read_pages(self, pages: int, waiting: dict[str, Record], found: _Round) -> None:
+        """Take what the list shows out of `waiting`; a list that stumbles leaves the rest to single queries."""
         by_task = {record.task_id: name for name, record in waiting.items() if record.task_id}
         for number in range(1, pages + 1):
-            tasks = await self._ports.client.page(number, PAGE_SIZE)
+            try:
+                tasks = await self._ports.client.page(number, PAGE_SIZE)
+            except ProviderError as error:
+                found.trouble = error
+                return
             for task in tasks:
                 name = by_task.get(task.task_id) or _named(task, waiting)
                 if name and waiting.pop(name, None):
                     found.events[name] = (Seen(task), "")
             if not waiting or len(tasks) < PAGE_SIZE:
-                break
-        few = list(waiting.values())[:_STRAGGLERS] if pages else list(waiting.values())
-        for record in few:
-            reply = await self._ports.client.query(record.task_id or record.external_task_id)
-            event: Event = Absent() if reply.task is None else Seen(reply.task)
-            found.events[record.external_task_id] = (event, reply.request_id)
+                return
 
     def _write(self, flying: Mapping[str, Record], found: _Round) -> None:
         now = self._ports.now()

@@ -85,7 +85,7 @@ class Options:
     max_concurrency: int | None = None  # None: learn it
     downloads: int = 4  # at a time
     patience: int = 300 * SECOND  # ms without any readable answer before `apply` gives up
-    first_patience: int = 20 * SECOND  # the same before the first answer of a run
+    first_patience: int = 15 * SECOND  # the same before the first answer of a run
 
 
 @dataclass(frozen=True, slots=True)

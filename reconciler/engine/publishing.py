@@ -6,6 +6,8 @@ that is not ours is never touched.
 
 from __future__ import annotations
 
+import hashlib
+
 from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
@@ -14,6 +16,8 @@ from reconciler.engine.ports import Ports
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.repository import Publication
 from reconciler.workspace.outputs import OutputTaken, publish, signature
+
+_EMPTY = hashlib.sha256().hexdigest()
 
 
 class Publisher:
@@ -60,7 +64,7 @@ class Publisher:
     def _keep(self, path: str) -> None:
         """Bring the bytes that are about to be replaced into the object store, if they are not there."""
         sha256 = self._whereabouts.digest(path)
-        if self._ports.objects.has(sha256):
+        if sha256 == _EMPTY or self._ports.objects.verify(sha256):
             return
         try:
             self._ports.objects.ingest(self._ports.root / path, sha256)

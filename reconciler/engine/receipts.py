@@ -47,8 +47,8 @@ class Receipts:
             for wish in wishes
             if (record := self._journal.get(wish.external_task_id)) and record.status in _LISTED
         ]
-        late = newly is not None and newly.base_id not in wanted and bool(wishes)
-        if not current and not late:
+        late = newly is not None and newly.base_id not in wanted and newly.status is Status.COMPLETE
+        if not (current or late) or not (self._root / spec).parent.is_dir():
             return False
         earlier = (self._journal.get(base) for base in self._bought_for.get(spec, set()) - wanted)
         also = [

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
 from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError
 from reconciler.core.schedule import RETENTION, URGENT_AGE
 from reconciler.core.states import Record, Result, Role, Task, TaskState
-from reconciler.core.transitions import Absent, Gone, Saved, Seen, step
+from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen, step
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling.errors import ResultInterrupted, ResultRefused
 from reconciler.workspace.media import MediaError, verify_result
 
+_CLEARED = "the provider cleared the result before it was saved"
 _MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
 
 
@@ -46,22 +48,39 @@ class Saver:
             CannotKeep: the bytes cannot be written here; the provider still has them.
         """
         reply = await self._ports.client.query(record.task_id or record.external_task_id)
-        if reply.task is None:
+        if reply.task is not None and reply.task.state is not TaskState.SUCCEEDED:
+            raise ResultInterrupted(
+                f"the provider says `{reply.task.said[:40]}` of a task that had succeeded"
+            )
+        if reply.task is None or not _files(reply.task):
+            if reply.task is not None and self._overdue(record):
+                return self._decide(record, Gone(_CLEARED), reply.request_id)
             return self._decide(record, Absent(), reply.request_id)
-        if reply.task.state is not TaskState.SUCCEEDED or not reply.task.videos:
-            return self._without_video(record, reply.task, reply.request_id)
         record, _ = self._decide(record, Seen(reply.task), reply.request_id)
         self._warn_when_old(record)
         async with self._turn:
-            try:
-                results = [await self._fetch(record, role, url) for role, url in _files(reply.task)]
-            except ResultRefused:
-                if self._overdue(record):
-                    return self._decide(
-                        record, Gone("the provider cleared the result before it was saved")
-                    )
-                raise
-        return self._decide(record, Saved(tuple(results)))
+            for role, url in _files(reply.task):
+                try:
+                    record = await self._keep(record, role, url)
+                except ResultRefused:
+                    if self._overdue(record):
+                        return self._decide(record, Gone(_CLEARED))
+                    raise
+        if lacking := _wanted(record) - {result.role for result in record.results}:
+            if self._overdue(record):
+                return self._decide(record, Gone(_CLEARED))
+            raise ResultInterrupted(
+                f"the provider lists no {', '.join(sorted(lacking))} at the moment"
+            )
+        return self._decide(record, Saved(record.results))
+
+    async def _keep(self, record: Record, role: Role, url: str) -> Record:
+        """Bring one result into the store, unless it is there already."""
+        kept = {result.role: result for result in record.results}.get(role)
+        if kept is not None and await asyncio.to_thread(self._ports.objects.verify, kept.sha256):
+            return record
+        record, _ = self._decide(record, Kept(await self._fetch(record, role, url)))
+        return record
 
     async def _fetch(self, record: Record, role: Role, url: str) -> Result:
         objects = self._ports.objects
@@ -106,23 +125,12 @@ class Saver:
             raise MediaError("the result does not have the digest that its host announced")
 
     def _decide(
-        self, record: Record, event: Absent | Seen | Saved | Gone, request_id: str = ""
+        self, record: Record, event: Absent | Seen | Kept | Saved | Gone, request_id: str = ""
     ) -> tuple[Record, int | None]:
         decision = step(record, event, rules=self._options.rules, now=self._ports.now())
         kind = type(event).__name__.lower()
         self._journal.commit(decision.record, kind=kind, request_id=request_id)
         return decision.record, decision.again_at
-
-    def _without_video(
-        self, record: Record, task: Task, request_id: str
-    ) -> tuple[Record, int | None]:
-        if self._overdue(record):
-            return self._decide(
-                record, Gone("the provider cleared the result before it was saved"), request_id
-            )
-        raise ResultInterrupted(
-            f"the provider lists no video for task {task.task_id} at the moment"
-        )
 
     def _overdue(self, record: Record) -> bool:
         made = record.finished_at or record.created_at
@@ -137,9 +145,18 @@ class Saver:
 
 
 def _files(task: Task) -> list[tuple[Role, str]]:
-    """The files to fetch: the video, and its watermarked copy where there is one."""
+    """The files that can be fetched now: the video first, then its watermarked copy where there is one."""
+    if not task.videos:
+        return []
     video = task.videos[0]
     return [
-        (Role.VIDEO, video.url),
-        *([(Role.WATERMARK, video.watermark_url)] if video.watermark_url else []),
+        (role, url)
+        for role, url in ((Role.VIDEO, video.url), (Role.WATERMARK, video.watermark_url))
+        if url
     ]
+
+
+def _wanted(record: Record) -> set[Role]:
+    """The roles that the request asked for."""
+    watermark = json.loads(record.request)["request"].get("watermark_info", {}).get("enabled")
+    return {Role.VIDEO, Role.WATERMARK} if watermark else {Role.VIDEO}

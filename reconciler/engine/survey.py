@@ -11,13 +11,16 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.schedule import Rules
-from reconciler.core.states import Record, Status
+from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Saved, step
 from reconciler.engine.recall import Recalled, recall
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import Desired
+
+_SETTLED = frozenset({Status.COMPLETE, Status.SUBMITTED, Status.PROCESSING, Status.SUCCEEDED})
+_OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,16 @@ class Surveyor:
         """Look at everything; `records` replaces the store's where somebody knows more."""
         stored = self.repository.records() if records is None else records
         wanted = {wish.external_task_id for wish in desired.generations}
-        recalled = recall(self.root, desired.receipts) if wanted - stored.keys() else Recalled()
-        merged = {**_wanted(recalled, desired.generations), **stored}
+        open_ones = wanted - {base for base, record in stored.items() if record.status in _SETTLED}
+        recalled = recall(self.root, desired.receipts) if open_ones else Recalled()
+        merged = {**stored, **_better_known(_wanted(recalled, desired.generations), stored)}
         whereabouts = Whereabouts.learn(self.root, self.repository, self.objects, recalled)
+        unreadable = _unreadable(recalled, desired)
         holds = self.repository.holds()
         invalid, known = dict(desired.invalid), {}
         for wish in desired.generations:
             record = merged.get(wish.external_task_id)
-            if record is not None and (sentence := content_problem(wish, record.request)):
+            if record is not None and (sentence := content_problem(wish, record)):
                 problem = Problem(Place(wish.spec, wish.line), "external_task_id", sentence)
                 invalid[wish.spec] = (*invalid.get(wish.spec, ()), problem)
             outputs = whereabouts.outputs(wish, record)
@@ -80,7 +85,7 @@ class Surveyor:
                 outputs=outputs,
                 obtainable=obtainable,
                 hold=holds.get(wish.external_task_id, ""),
-                obstacle=self._obstacle(wish, recalled.unreadable),
+                obstacle=self._obstacle(wish, unreadable),
             )
         return Survey(
             desired,
@@ -98,8 +103,8 @@ class Surveyor:
         return recall(self.root, [name for name in desired.receipts if name not in owned]).paths
 
     def _obstacle(self, wish: Generation, unreadable: Mapping[str, str]) -> str:
-        if problem := unreadable.get(receipt_path(wish.spec)):
-            return f"its receipt cannot be read, so it may be bought already: {problem}"
+        if problem := unreadable.get(receipt_path(wish.spec)) or unreadable.get(""):
+            return f"a receipt cannot be read, so it may be bought already: {problem}"
         if wish.video.path and not self.can_host:
             return (
                 f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "
@@ -134,6 +139,37 @@ def _orphans(
         for path, sha256 in ours.items()
         if path not in wanted and not of_invalid(path) and whereabouts.digest(path) == sha256
     )
+
+
+def _unreadable(recalled: Recalled, desired: Desired) -> dict[str, str]:
+    """Return why receipts cannot be read, by receipt; under "" the one of a spec that is gone.
+
+    A renamed spec leaves its receipt behind: what such a one hides could be any wish's purchase.
+    """
+    owned = {receipt_path(spec) for spec in desired.specs}
+    gone = [why for name, why in recalled.unreadable.items() if name not in owned]
+    return {**recalled.unreadable, **({"": gone[0]} if gone else {})}
+
+
+def _better_known(
+    recalled: Mapping[str, Record], stored: Mapping[str, Record]
+) -> dict[str, Record]:
+    """Return what receipts know better than the store: a later attempt, or a purchase the store has not seen.
+
+    Somebody else's purchase arrives by git while this store still waits to make its own.
+    """
+    return {
+        base: record
+        for base, record in recalled.items()
+        if (known := stored.get(base)) is None
+        or (known.status not in LIVE and record.attempt > known.attempt)
+        or (
+            record.attempt == known.attempt
+            and record.status is Status.COMPLETE
+            and known.status in _OVERRULED
+            and not known.results
+        )
+    }
 
 
 def _wanted(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Record]:

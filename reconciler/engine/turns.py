@@ -27,6 +27,7 @@ from reconciler.kling import errors
 from reconciler.workspace.media import MediaError
 from reconciler.workspace.outputs import OutputTaken
 
+_MOST_CREATES = 3  # of one generation in doubt in a row, before a run leaves it to somebody
 _MOST_SAVES = 8  # failures in a row before a result is left for the next run
 
 
@@ -60,6 +61,13 @@ class Turns:
         self._failures: Counter[str] = Counter()
         self._answered_at = ports.now()
         self._answered = False
+        self._silences = 0  # questions in a row that were not answered
+        self._creates_in_doubt: Counter[str] = Counter()  # in this run
+        self._ended_before = {
+            base
+            for base in self._works
+            if (known := journal.get(base)) and known.status in {Status.REJECTED, Status.EXPIRED}
+        }
         self._waiting: deque[str] = deque()  # for a slot
         self.flying: set[str] = set()  # at the provider; the poll sees to them
         self.holds: dict[str, str] = {}  # base id -> why this run cannot bring it forward
@@ -120,9 +128,10 @@ class Turns:
         try:
             await self._crew.poller.observe(flying)
         except errors.AccountTrouble as error:
-            self._crew.gate.close(error.message)
-            for key in flying:
-                self._hold(key, error.message)
+            self._crew.gate.close(_told(error))
+            if self.now() - self._answered_at >= self._options.first_patience:
+                for key in flying:
+                    self._hold(key, _told(error))
         except errors.ProviderError as error:
             self._unanswered(error)
         else:
@@ -146,6 +155,10 @@ class Turns:
                 return await self._save(work, record)
             case Status.COMPLETE:
                 return self._publish(work, record)
+            case Status.REJECTED | Status.EXPIRED if work.base_id in self._ended_before:
+                # What an earlier run gave up may be found after all; nothing is bought by looking.
+                self._ended_before.discard(work.base_id)
+                return await self._look(work, record)
             case _:
                 self._receipts(work, record)
                 return None
@@ -165,18 +178,18 @@ class Turns:
 
     async def _look(self, work: Work, record: Record) -> int | None:
         key = work.base_id
-        obstacle = work.obstacle or self._crew.gate.closed
+        obstacle = work.obstacle or self._crew.gate.closed or self._brake(key)
         wish = None if obstacle or not work.wishes else work.wishes[0]
         try:
             outcome = await self._crew.purchases.look(record, wish)
         except errors.AccountTrouble as error:
-            self._crew.gate.close(error.message)
-            self._hold(key, error.message)
+            self._crew.gate.close(_told(error))
+            self._hold(key, _told(error))
             return None
         except errors.ProviderError as error:
             self._unanswered(error)
             self._failures[key] += 1
-            return self.now() + backoff(self._failures[key], key)
+            return self._pause(key)
         self._heard()
         if outcome.trouble is not None:
             return self._not_created(key, outcome, outcome.trouble)
@@ -192,6 +205,13 @@ class Turns:
             self._crew.gate.accepted(self.now())
         return outcome.again_at if outcome.record.status is Status.SUBMITTING else self.now()
 
+    def _brake(self, key: str) -> str:
+        """Return why no further create is sent in this run: a provider that hides what it accepts may bill each."""
+        count = self._creates_in_doubt[key]
+        if count < _MOST_CREATES:
+            return ""
+        return f"{count} creates had no readable answer, and no task showed up; ask the provider before you run again"
+
     def _not_created(self, key: str, outcome: Outcome, trouble: errors.ProviderError) -> int | None:
         """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
         self._failures[key] += 1
@@ -199,17 +219,18 @@ class Turns:
             case errors.SlotsExhausted():
                 return self._crew.gate.refused(key, self.now())
             case errors.AccountTrouble():
-                self._crew.gate.close(trouble.message)
-                self._hold(key, trouble.message)
+                self._crew.gate.close(_told(trouble))
+                self._hold(key, _told(trouble))
                 return None
             case errors.RequestRefused() | errors.OutcomeUnknown():
+                self._creates_in_doubt[key] += isinstance(trouble, errors.OutcomeUnknown)
                 return (
                     outcome.again_at if outcome.record.status is Status.SUBMITTING else self.now()
                 )
             case _:
                 if isinstance(trouble, errors.TryLater):
                     self._unanswered(trouble)
-                pause = self.now() + backoff(self._failures[key], key)
+                pause = self._pause(key)
                 return pause if outcome.record.status is Status.PENDING else outcome.again_at
 
     async def _save(self, work: Work, record: Record) -> int | None:
@@ -218,7 +239,7 @@ class Turns:
         try:
             record, again_at = await self._crew.saver.save(record)
         except errors.AccountTrouble as error:
-            self._hold(key, error.message)
+            self._hold(key, _told(error))
             return None
         except errors.TryLater as error:
             self._unanswered(error)
@@ -227,29 +248,42 @@ class Turns:
             self._failures[key] += 1
             if isinstance(error, errors.ResultUnsafe) or self._failures[key] >= _MOST_SAVES:
                 self._hold(key, f"bought, and its result could not be saved yet: {error.message}")
+                kept = self._journal.get(key)
+                if kept is not None and kept.results:
+                    self._publish_everywhere(work, kept)
                 return None
         else:
             self._heard()
             del self._failures[key]
             return again_at or self.now()
-        return self.now() + backoff(self._failures[key], key, most=30 * SECOND)
+        return min(self._pause(key), self.now() + 30 * SECOND)
 
     def _publish(self, work: Work, record: Record) -> int | None:
-        taken: OutputTaken | None = None
+        trouble = self._publish_everywhere(work, record)
+        if trouble is None:
+            lost = step(record, Lost(), rules=self._options.rules, now=self.now())
+            self._journal.commit(lost.record, kind="lost")
+            return self.now()
+        self._receipts(work, record)
+        for error in trouble:
+            if isinstance(
+                error, OutputTaken
+            ):  # seen again by every plan, so it need not be remembered
+                self._ports.report.held(record, error.message)
+            else:
+                self._hold(work.base_id, error.message)
+        return None
+
+    def _publish_everywhere(self, work: Work, record: Record) -> list[WorkspaceError] | None:
+        """Publish what was saved wherever it is wanted and can be; None when its bytes are nowhere."""
+        trouble: list[WorkspaceError] = []
         for wish in work.wishes:
             try:
-                found = self._crew.publisher.publish(wish, record)
-            except OutputTaken as error:
-                taken = error  # the other places that want it get it all the same
-                continue
-            if not found:
-                lost = step(record, Lost(), rules=self._options.rules, now=self.now())
-                self._journal.commit(lost.record, kind="lost")
-                return self.now()
-        self._receipts(work, record)
-        if taken is not None:
-            self._ports.report.held(record, taken.message)
-        return None
+                if not self._crew.publisher.publish(wish, record):
+                    return None
+            except WorkspaceError as error:
+                trouble.append(error)  # the other places that want it get it all the same
+        return trouble
 
     def _receipts(self, work: Work, record: Record) -> None:
         """Write the receipts of the specs that want it; of the spec that once did, where none does any more."""
@@ -271,12 +305,30 @@ class Turns:
         return record is not None and record.status in {Status.SUBMITTED, Status.PROCESSING}
 
     def _heard(self) -> None:
-        self._answered, self._answered_at = True, self.now()
+        self._answered, self._answered_at, self._silences = True, self.now(), 0
 
     def _unanswered(self, error: errors.ProviderError) -> None:
-        patience = self._options.patience if self._answered else self._options.first_patience
-        if self.now() - self._answered_at >= patience:
+        """Count silence; raises Unreachable when it has lasted too long, and was met more than once."""
+        self._silences += 1
+        if self._silences > 1 and self._patience_left() <= 0:
             raise Unreachable(
-                f"the provider gave no readable answer for {patience // SECOND} s: {error.message}",
+                f"the provider gave no readable answer for {self._patience // SECOND} s: {error.message}",
                 hint="Nothing is lost: what was sent is on record. Check the network and KLING_BASE_URL, and run again.",
             ) from error
+
+    @property
+    def _patience(self) -> int:
+        return self._options.patience if self._answered else self._options.first_patience
+
+    def _patience_left(self) -> int:
+        return self._answered_at + self._patience - self.now()
+
+    def _pause(self, key: str) -> int:
+        """Return when to ask again (ms): later with every failure, but not past the end of our patience."""
+        wait = backoff(self._failures[key], key)
+        return self.now() + min(wait, max(self._patience_left(), SECOND))
+
+
+def _told(error: ReconcilerError) -> str:
+    """Return what happened and what to do, in one line."""
+    return f"{error.message} {error.hint}".strip()

@@ -56,8 +56,13 @@ class Whereabouts:
 
     def standing(self, path: str, result: Result | None) -> Standing:
         """Return what stands at an output path where this result belongs."""
-        if signature(self.root / path) is None:
+        found = signature(self.root / path)
+        if found is None:
             return Standing.MISSING
+        if found.size == 0:
+            return (
+                Standing.OTHER
+            )  # nobody's bytes: a place that was reserved when the program was killed
         sha256 = self.digest(path)
         if result is not None and sha256 == result.sha256:
             return Standing.OURS
@@ -99,11 +104,15 @@ class Whereabouts:
         return next((self.root / path for path in places), None)
 
     def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
-        """Return whether the bytes of every result that was saved once are on this disk."""
+        """Return whether the bytes of every result that was saved once are on this disk.
+
+        For a result that cannot be had again, objects are not trusted unread.
+        """
         if record is None or record.status not in _WAS_SAVED or not record.results:
             return False
         results = {result.role: result for result in record.results}
         lacking = [
             results[output.role] for output in outputs if output.standing is not Standing.OURS
         ]
-        return all(self.find(result) is not None for result in lacking)
+        careful = record.status is Status.EXPIRED
+        return all(self.find(result, verify=careful) is not None for result in lacking)

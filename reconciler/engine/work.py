@@ -19,6 +19,7 @@ class Work:
     ] = ()  # every place that wants it; none: paid for, and no longer wanted
     obstacle: str = ""  # why it may not be bought now, though it may be found
     local: bool = False  # the bytes are on this disk; no provider is needed
+    optional: bool = False  # a look that may find something, and may as well not be made
 
     def attempt(self, known: Record | None) -> Record | None:
         """Return the attempt to work on."""

@@ -136,12 +136,8 @@ class KlingClient:
                 "The provider accepted the task but did not name it.",
                 request_id=envelope.request_id,
             ) from unnamed
-        sent = str(body.get("external_task_id", ""))
-        if sent and task.external_task_id not in ("", sent):
-            raise OutcomeUnknown(
-                "The provider's answer is about another task than the one sent.",
-                request_id=envelope.request_id,
-            )
+        # The task is ours whatever external id the answer names: the longest one is unknown (U), and to doubt
+        # a task that was accepted readably would mean to buy it again.
         return Reply(task, envelope.request_id)
 
     async def query(self, task_or_external_id: str) -> Reply:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from reconciler.core.errors import WorkspaceError
 from reconciler.kling.errors import TryLater
 from reconciler.kling.reach import is_loopback, read_bounded, user_agent
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from reconciler.core.errors import WorkspaceError
-from reconciler.kling.client import KlingClient
+    from reconciler.kling.client import KlingClient
 
 CHUNK: Final = 512 * 1024  # bytes
 SILENCE: Final = 30.0  # s

@@ -42,13 +42,19 @@ def api_base(text: str) -> httpx.URL:
         url = httpx.URL(text.rstrip("/"))
     except (httpx.InvalidURL, ValueError):
         raise SettingsError(
-            "The API's base URL is not a URL.", hint="Set KLING_BASE_URL."
+            "KLING_BASE_URL is not a URL.",
+            hint="It is like https://api-singapore.klingai.com, the default.",
         ) from None
+    if not url.scheme or not url.host:
+        raise SettingsError(
+            f"KLING_BASE_URL is {text!r}, which is not a URL.",
+            hint="It is like https://api-singapore.klingai.com, the default.",
+        )
     if url.userinfo or url.query or url.fragment:
-        raise SettingsError("The API's base URL may hold a host, a port and a path, nothing else.")
+        raise SettingsError("KLING_BASE_URL may hold a host, a port and a path, nothing else.")
     if not may_visit(url):
         raise SettingsError(
-            f"The API's base URL {text!r} would send the key unprotected.",
+            f"KLING_BASE_URL is {text!r}, which would send the key unprotected.",
             hint="Use https; plain http is for localhost only.",
         )
     return url

@@ -58,7 +58,7 @@ def _milliseconds(text: object) -> object:
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
 
 
-_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]
+_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 _TASK_ID = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$"  # empty where the provider never named one
 _Time = Annotated[int, BeforeValidator(_milliseconds), Field(ge=0, le=_LATEST)] | None
 
@@ -84,10 +84,10 @@ class _Row(_Checked):
     external_task_id: _Id
     task_id: Annotated[str, Field(pattern=_TASK_ID)]
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,255}$")]
-    status: Annotated[str, Field(pattern=f"^({'|'.join(Status)})$")]
+    status: Annotated[str, Field(pattern="^(complete|failed|expired)$")]
     request: dict[str, Any]
     outputs: list[_Output]
-    units: Annotated[str, Field(pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?$")] | None
+    units: Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")] | None
     created_at: _Time
     finished_at: _Time
     current: bool = True

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from reconciler.core.generations import Generation
+from reconciler.core.identity import PREFIX, compute_external_task_id
 from reconciler.core.motion_control import Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
@@ -114,6 +115,8 @@ class Remembered:
 
 def _generation(spec: str, row: Sequence[Any], price: Price, local: Local) -> Generation:
     task_id, canonical, label, image, video, callback_url, retries, line, *rate = row
+    if task_id.startswith(PREFIX) and task_id != compute_external_task_id(canonical):
+        raise ValueError("a row whose content is not its id's")
     clip = local(video[1], "video_url") if video[1] else Source(url=video[0])
     model, mode, orientation = rate
     return Generation(

@@ -6,6 +6,7 @@ listed stops the walk: specs that were merely not seen must not look as if they 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -124,9 +125,10 @@ def _signature(entry: os.DirEntry[str]) -> Signature | None:
     """Return the signature of an entry or, for a link, of what it leads to; None when it is gone."""
     try:
         return Signature.of(entry.stat())
-    except FileNotFoundError:
-        pass
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP}:
+            raise
     try:
-        return Signature.of(entry.stat(follow_symlinks=False))  # a link to nothing
+        return Signature.of(entry.stat(follow_symlinks=False))  # a link to nothing, or to itself
     except FileNotFoundError:
         return None

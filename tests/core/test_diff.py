@@ -150,7 +150,7 @@ def test_a_failure_is_tried_again_only_as_often_as_the_spec_allows() -> None:
 def test_only_a_failure_is_followed_by_another_attempt(status: Status) -> None:
     """An attempt that may still be billed, or was, is never followed by a second one (rule 6)."""
     record = next_attempt(RETRIED, None).evolve(status=status)
-    assert next_attempt(RETRIED, record) is record
+    assert next_attempt(RETRIED, record) == record
 
 
 def test_what_two_specs_share_is_estimated_once() -> None:
@@ -179,5 +179,15 @@ def test_an_id_of_the_users_own_stands_for_one_content() -> None:
     """A changed content under a kept id is an error, not a purchase."""
     mine = generations({**SMALLEST, "external_task_id": "mine"})[0]
     changed = generations({**SMALLEST, "external_task_id": "mine", "prompt": "other"})[0]
-    assert content_problem(mine, mine.canonical) == ""
-    assert "mine" in content_problem(changed, mine.canonical)
+    bought = next_attempt(mine, None).evolve(status=Status.PROCESSING)
+    assert content_problem(mine, bought) == ""
+    assert "mine" in content_problem(changed, bought)
+
+
+def test_an_id_that_was_never_sent_may_stand_for_something_else() -> None:
+    """A wish that was held back before anything was created can still be edited."""
+    mine = generations({**SMALLEST, "external_task_id": "mine"})[0]
+    changed = generations({**SMALLEST, "external_task_id": "mine", "prompt": "other"})[0]
+    held = next_attempt(mine, None)
+    assert content_problem(changed, held) == ""
+    assert next_attempt(changed, held).request == changed.canonical

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -65,6 +66,7 @@ class World:
     transport: httpx.AsyncBaseTransport | None = None
     told: Told = field(default_factory=Told)
     runs: int = 0
+    prices: Mapping[str, Mapping[str, Decimal]] = field(default_factory=lambda: UNITS_PER_SECOND)
 
     @property
     def objects(self) -> ObjectStore:
@@ -83,7 +85,7 @@ class World:
         return path
 
     def survey(self) -> Survey:
-        return self.surveyor.survey(load(self.root, "specs", prices=UNITS_PER_SECOND))
+        return self.surveyor.survey(load(self.root, "specs", prices=self.prices))
 
     def plan(self) -> Plan:
         survey = self.survey()

@@ -108,11 +108,6 @@ REFUSALS = [
     (enveloped(408, 1201), OutcomeUnknown, "408"),
     (enveloped(200, 0, None), OutcomeUnknown, "accepted, but nothing named"),
     (enveloped(200, 0, {"task_id": ""}), OutcomeUnknown, "accepted, but an empty id"),
-    (
-        enveloped(200, 0, {"task_id": "1", "task_info": {"external_task_id": "other"}}),
-        OutcomeUnknown,
-        "another's",
-    ),
     (ACCEPTED[:-20], OutcomeUnknown, "half a body"),
     (ACCEPTED[:30], OutcomeUnknown, "half a head"),
     (b"", OutcomeUnknown, "cut after the request was read"),
@@ -130,6 +125,15 @@ def test_a_create_is_refused_only_by_the_providers_own_word(
     error, server = ask(in_turn(answer), create)
     assert type(error) is kind, reason
     assert len(server.asked) == 1, reason
+
+
+def test_a_task_that_was_accepted_under_another_name_is_ours() -> None:
+    """The longest external id is unknown (U): doubting an accepted task would mean to buy it again."""
+    renamed = enveloped(200, 0, {"task_id": "1", "task_info": {"external_task_id": "shorter"}})
+    reply, _ = ask(in_turn(renamed), create)
+    assert isinstance(reply, Reply)
+    assert reply.task is not None
+    assert reply.task.task_id == "1"
 
 
 READS = [

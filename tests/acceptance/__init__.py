@@ -1,0 +1,1 @@
+"""Real processes over real folders against the real simulator: outcomes, not calls."""
