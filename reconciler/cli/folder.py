@@ -77,6 +77,7 @@ def open_folder(root: Path, *, write: bool = False) -> Iterator[Folder]:
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in {root}", hint=hint)
+    _check_database_url(settings)
     state = root / settings.state_dir
     cache = FileCache(state / "cache.db")
     try:
@@ -93,6 +94,12 @@ def open_folder(root: Path, *, write: bool = False) -> Iterator[Folder]:
         cache.close()
 
 
+def _check_database_url(settings: Settings) -> None:
+    if settings.database_url and not settings.database_url.startswith("sqlite:"):
+        hint = "Use a sqlite: URL, or leave it unset: state/reconciler.db is the default."
+        raise SettingsError("RECONCILER_DATABASE_URL: only SQLite is supported so far", hint=hint)
+
+
 @contextmanager
 def _locked(settings: Settings, state: Path) -> Iterator[None]:
     """Be the only writer: of the state folder, and of the database where a setting puts it elsewhere."""
@@ -107,9 +114,6 @@ def _locked(settings: Settings, state: Path) -> Iterator[None]:
 
 @contextmanager
 def _repository(settings: Settings, state: Path, *, read_only: bool) -> Iterator[Repository]:
-    if settings.database_url and not settings.database_url.startswith("sqlite:"):
-        hint = "Use a sqlite: URL, or leave it unset: state/reconciler.db is the default."
-        raise SettingsError("RECONCILER_DATABASE_URL: only SQLite is supported so far", hint=hint)
     repository = Repository.open(
         settings.database_url or state / "reconciler.db", read_only=read_only
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from reconciler.cli.app import run
 from reconciler.cli.views import units_text
 from reconciler.core.spec_model import KEYS
+from reconciler.store.lock import StateLock
 from tests.support.simulator import Simulator, simulator
 
 SPEC = """\
@@ -341,3 +343,70 @@ def test_units_are_plain_decimals(units: str, text: str) -> None:
     from decimal import Decimal
 
     assert units_text(Decimal(units)) == text
+
+
+def test_tasks_at_one_host_are_not_looked_for_at_another(
+    shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one provider does not know says nothing about another: with tasks under way, a switched host is an error."""
+    shell.write("dance.yaml")
+    sim.set_speed(0)
+    assert shell("apply", "--yes", "--timeout", "0.5")[0] == 4
+    monkeypatch.setenv("KLING_BASE_URL", "https://api-singapore.klingai.com")
+    code, _, err = shell("apply", "--yes")
+    assert code == 1
+    assert "KLING_BASE_URL" in err
+    assert "1 tasks are under way at loopback" in err
+
+
+def test_one_database_has_one_writer_though_two_folders_use_it(
+    shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """RECONCILER_DATABASE_URL may name one file for two state folders: the lock goes with the file."""
+    shell.write("dance.yaml")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("RECONCILER_DATABASE_URL", f"sqlite:///{shared / 'reconciler.db'}")
+    with StateLock(shared):
+        code, _, err = shell("apply", "--yes")
+    assert code == 1
+    assert str(os.getpid()) in err
+    assert shell("apply", "--yes")[0] == 0
+
+
+def test_a_local_video_at_a_loopback_that_is_no_simulator_is_a_sentence(
+    shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tunnel to the real API hosts nothing: the generation is blocked, and nothing is sent."""
+    media = Path(__file__).parent.parent / "media" / "bigbuckbunny.mp4"
+    (shell.root / "specs/clip.mp4").write_bytes(media.read_bytes())
+    shell.write("dance.yaml", SPEC.replace("https://example.com/dance.mp4", "clip.mp4"))
+    monkeypatch.setattr("reconciler.kling.hosting.simulator_media", _no_simulator)
+    code, document = shell.json("apply", "--yes")
+    assert (code, document["summary"]) == (3, {"blocked": 1})
+    assert "local file" in document["generations"][0]["reason"]
+    assert sim.billed() == {}
+
+
+async def _no_simulator(client: object) -> None:
+    return None
+
+
+def test_an_output_that_is_put_back_needs_no_provider_and_a_rotten_one_does(
+    shell: Shell, sim: Simulator
+) -> None:
+    """A missing output is published again; when its object has rotted, the result is fetched again in the same run."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    video = shell.root / "specs/dance.mp4"
+    good = video.read_bytes()
+    video.unlink()
+    (rotten,) = (
+        path
+        for path in (shell.root / "state/objects").rglob("*")
+        if path.is_file() and path.stat().st_size == len(good)
+    )
+    rotten.chmod(0o644)
+    rotten.write_bytes(b"\0" * len(good))
+    assert shell("apply", "--yes")[0] == 0
+    assert video.read_bytes() == good
