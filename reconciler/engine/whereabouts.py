@@ -63,7 +63,7 @@ class Whereabouts:
             return (
                 Standing.OTHER
             )  # nobody's bytes: a place that was reserved when the program was killed
-        sha256 = self.digest(path)
+        sha256 = self._digest(path, found)
         if result is not None and sha256 == result.sha256:
             return Standing.OURS
         return Standing.OTHER if sha256 in self.places else Standing.TAKEN
@@ -73,19 +73,21 @@ class Whereabouts:
 
         A file that still has the size, time and inode with which it was published is not read again.
         """
-        file = self.root / path
-        found = signature(file)
+        return self._digest(path, signature(self.root / path))
+
+    def _digest(self, path: str, found: Signature | None) -> str:
         if found is None or not found.is_file:
             return ""
         published = self.publications.get(path)
-        if published and (published.size, published.mtime_ns, published.inode) == (
-            found.size,
-            found.mtime_ns,
-            found.inode,
+        if (
+            published
+            and published.inode == found.inode
+            and published.mtime_ns == found.mtime_ns
+            and published.size == found.size
         ):
             return published.sha256
         if (path, found) not in self._digests:
-            self._digests[path, found] = file_sha256(file)
+            self._digests[path, found] = file_sha256(self.root / path)
         return self._digests[path, found]
 
     def find(self, result: Result, *, verify: bool = False) -> Path | None:
