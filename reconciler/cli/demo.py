@@ -39,7 +39,8 @@ class Demo:
             out.print(f"\n[bold]specs/{spec.name}[/]")
             out.print(spec.read_text(encoding="utf-8").rstrip(), markup=False)
         with self._simulator() as environment:
-            self._say("First apply: everything is missing, so it is bought (on the simulator)")
+            missing = "everything is missing, so it is bought (on the simulator)"
+            self._say(f"First apply: {missing if fresh else 'as the earlier run left it'}")
             code = self._reconciler(environment, "apply", "--yes")
             if code != ExitCode.DONE:
                 return code
