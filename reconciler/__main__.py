@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
-    from reconciler.cli.app import run
-
+    """Run the command line and leave with its exit code; a signal is an interruption from the first line on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(
         100_000
     )  # ten thousand specs are values, not cycles: looking for some costs a quarter
-    sys.exit(run(sys.argv[1:]))
+    try:
+        from reconciler.cli.app import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, Selection, open_folder, select
+from reconciler.cli.folder import open_folder, select
 from reconciler.cli.offline import AsJson, Paths
 from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
@@ -35,7 +35,7 @@ def apply(
     """Make the folder true once: submit what is missing, wait, and save the results."""
     from reconciler.cli.provider import credentials, has_key, watch_host
     from reconciler.cli.running import run
-    from reconciler.engine.apply import works_of
+    from reconciler.engine.apply import unsaved, works_of
 
     with open_folder(context.obj, write=True) as folder:
         desired = folder.load()
@@ -53,8 +53,14 @@ def apply(
         if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
             return ExitCode.ERROR
         ended = run(folder, survey, plan, works, timeout)
-        after = _plan_after(folder, chosen)
-    return _report(after, ended, idle=not works, as_json=as_json)
+        after = folder.surveyor.survey(folder.load())
+        left = unsaved(after) if chosen.whole else []
+    for record in left:
+        err.print(
+            f"[yellow]not saved yet[/] {record.external_task_id}: paid for, and no spec wants it any more"
+        )
+    code = _report(chosen.plan(after), ended, idle=not works, as_json=as_json)
+    return ExitCode.NEEDS_SOMEBODY if left and code == ExitCode.DONE else code
 
 
 def _show(plan: Plan, works: Sequence[Work]) -> None:
@@ -102,10 +108,6 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
             return ExitCode.TIMED_OUT
     unsettled = any(item.status is not Status.COMPLETE for item in plan.assessments)
     return ExitCode.NEEDS_SOMEBODY if unsettled or plan.invalid else ExitCode.DONE
-
-
-def _plan_after(folder: Folder, chosen: Selection) -> Plan:
-    return chosen.plan(folder.surveyor.survey(folder.load()))
 
 
 def _said(summary: dict[str, int], ended: Ended, *, idle: bool) -> str:

@@ -35,7 +35,8 @@ def watch_host(repository: Repository, base_url: str, records: Mapping[str, Reco
         record.status in LIVE or record.status is Status.SUCCEEDED for record in records.values()
     )
     if known != host and waiting:
-        hint = f"Set KLING_BASE_URL back to {known} and run apply there until they are saved."
+        back = "the simulator" if known == "loopback" else known
+        hint = f"Set KLING_BASE_URL back to {back} and run apply there until they are saved."
         raise SettingsError(
             f"{waiting} tasks are under way at {known}, and KLING_BASE_URL now names {host}",
             hint=hint,

@@ -6,6 +6,7 @@ provider's package: both are turned into these.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -125,6 +126,15 @@ class Record:
     def evolve(self, **changes: object) -> Self:
         """Return a copy with these fields changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def lacking(self) -> tuple[Role, ...]:
+        """The roles that the request asked for and that were not saved."""
+        request = json.loads(self.request).get("request", {})
+        watermark = request.get("watermark_info", {}).get("enabled", False)
+        wanted = (Role.VIDEO, Role.WATERMARK) if watermark else (Role.VIDEO,)
+        saved = {result.role for result in self.results}
+        return tuple(role for role in wanted if role not in saved)
 
     @property
     def charged_units(self) -> Decimal:

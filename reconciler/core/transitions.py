@@ -113,7 +113,9 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             )
             return Step(doubt, again_at=now)
         case Held(reason) if record.status is Status.SUBMITTING:
-            return Step(record.evolve(status=Status.PENDING, reason=reason, gave_up_at=None))
+            creates = max(record.creates - 1, 0)  # nothing came of it, not even a doubt
+            held = record.evolve(status=Status.PENDING, reason=reason, creates=creates)
+            return Step(held.evolve(gave_up_at=None))
         case Ambiguous(reason) if record.status is Status.SUBMITTING:
             doubt = _doubt(record, now, reason)
             return Step(doubt, again_at=rules.next_look(0, now, now))

@@ -113,14 +113,23 @@ def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
         if item.action in _WORKED_ON or blocked or item.status in _LOOKED_AT_AGAIN:
             ranked = (_RANKS.get(item.action, 1), _work(item, wishes[base], blocked=blocked))
             works[base] = min(works.get(base, ranked), ranked, key=lambda pair: pair[0])
-    for base, record in survey.stored.items() if whole else ():
-        if base not in wishes and _is_paid_for(record):
-            works.setdefault(base, (0, Work(base)))
+    for record in unsaved(survey) if whole else ():
+        works.setdefault(record.base_id, (0, Work(record.base_id)))
     return [work for _, work in sorted(works.values(), key=lambda ranked: ranked[0])]
 
 
-def _is_paid_for(record: Record) -> bool:
-    return record.status in LIVE or record.status is Status.SUCCEEDED
+def unsaved(survey: Survey) -> list[Record]:
+    """Return what is, or may be, paid for, is not saved, and is wanted by no valid spec."""
+    wanted = {
+        wish.external_task_id
+        for wish in survey.desired.generations
+        if wish.spec not in survey.invalid
+    }
+    return [
+        record
+        for base, record in survey.stored.items()
+        if base not in wanted and (record.status in LIVE or record.status is Status.SUCCEEDED)
+    ]
 
 
 def _work(item: Assessment, wishes: Sequence[Generation], *, blocked: bool) -> Work:

@@ -11,7 +11,7 @@ from reconciler.core.identity import canonical_generation, compute_external_task
 from reconciler.core.motion_control import KIND
 from reconciler.core.receipts import ReceiptEntry
 from reconciler.core.spec_model import MOST_TAKES
-from reconciler.core.states import Record, Result
+from reconciler.core.states import Record, Result, Status
 from reconciler.workspace.receipts import ReceiptError, read_receipt
 
 
@@ -43,13 +43,18 @@ def recall(root: Path, receipts: Iterable[str]) -> Recalled:
 def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) -> None:
     record = to_record(entry, receipt)
     known = recalled.records.get(record.base_id)
-    if known is None or known.attempt < record.attempt:
+    if known is None or _rank(known) < _rank(record):
         recalled.records[record.base_id] = record
     for output in entry.outputs:
         path = str(receipt.parent / output.path)
         places = recalled.paths.get(output.sha256, ())
         if path not in places:
             recalled.paths[output.sha256] = (*places, path)
+
+
+def _rank(record: Record) -> tuple[bool, int]:
+    """Order what receipts say of one generation: what was saved beats a later attempt that was not."""
+    return record.status is Status.COMPLETE and bool(record.results), record.attempt
 
 
 def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:

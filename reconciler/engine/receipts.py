@@ -80,7 +80,7 @@ def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
         task_id=record.task_id or "",
         label=label,
         # What was saved once stays so in the receipt, though this clone may have come too late for the bytes.
-        status=Status.COMPLETE if record.results else record.status,
+        status=Status.COMPLETE if record.results and not record.lacking else record.status,
         request=json.loads(record.request)["request"],
         outputs=outputs,
         units=record.units,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import re
 from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError
+from reconciler.core.identity import PREFIX, split_attempt
 from reconciler.core.schedule import RETENTION, URGENT_AGE
 from reconciler.core.states import Record, Result, Role, Task, TaskState
 from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen, step
@@ -48,6 +48,10 @@ class Saver:
             CannotKeep: the bytes cannot be written here; the provider still has them.
         """
         reply = await self._ports.client.query(record.task_id or record.external_task_id)
+        if reply.task is not None and _is_anothers(reply.task.external_task_id, record):
+            reply = await self._ports.client.query(
+                record.external_task_id
+            )  # a receipt may be mistaken
         if reply.task is not None and reply.task.state is not TaskState.SUCCEEDED:
             raise ResultInterrupted(
                 f"the provider says `{reply.task.said[:40]}` of a task that had succeeded"
@@ -66,12 +70,13 @@ class Saver:
                     if self._overdue(record):
                         return self._decide(record, Gone(_CLEARED))
                     raise
-        if lacking := _wanted(record) - {result.role for result in record.results}:
+        if record.lacking:
+            missing = ", ".join(record.lacking)
             if self._overdue(record):
-                return self._decide(record, Gone(_CLEARED))
-            raise ResultInterrupted(
-                f"the provider lists no {', '.join(sorted(lacking))} at the moment"
-            )
+                return self._decide(
+                    record, Gone(f"the provider cleared the {missing} before it was saved")
+                )
+            raise ResultInterrupted(f"the provider lists no {missing} at the moment")
         return self._decide(record, Saved(record.results))
 
     async def _keep(self, record: Record, role: Role, url: str) -> Record:
@@ -79,7 +84,12 @@ class Saver:
         kept = {result.role: result for result in record.results}.get(role)
         if kept is not None and await asyncio.to_thread(self._ports.objects.verify, kept.sha256):
             return record
-        record, _ = self._decide(record, Kept(await self._fetch(record, role, url)))
+        fetched = await self._fetch(record, role, url)
+        if kept is not None and kept.sha256 != fetched.sha256:
+            self._ports.report.say(
+                f"the {role} of {record.external_task_id} is not the one that was saved before: look at it"
+            )
+        record, _ = self._decide(record, Kept(fetched))
         return record
 
     async def _fetch(self, record: Record, role: Role, url: str) -> Result:
@@ -156,7 +166,8 @@ def _files(task: Task) -> list[tuple[Role, str]]:
     ]
 
 
-def _wanted(record: Record) -> set[Role]:
-    """The roles that the request asked for."""
-    watermark = json.loads(record.request)["request"].get("watermark_info", {}).get("enabled")
-    return {Role.VIDEO, Role.WATERMARK} if watermark else {Role.VIDEO}
+def _is_anothers(named: str, record: Record) -> bool:
+    """Whether an answer names another generation of ours; a provider may still shorten the ids it was given."""
+    ours = record.external_task_id
+    whole = len(split_attempt(named)[0]) == len(record.base_id)
+    return named != ours and named.startswith(PREFIX) and ours.startswith(PREFIX) and whole

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from reconciler.core.diff import Known, Plan, content_problem, diff
+from reconciler.core.diff import Known, Plan, Standing, content_problem, diff
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.schedule import Rules
-from reconciler.core.states import LIVE, Record, Status
+from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Saved, step
 from reconciler.engine.recall import Recalled, recall
 from reconciler.engine.whereabouts import Whereabouts
@@ -19,7 +19,6 @@ from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import Desired
 
-_SETTLED = frozenset({Status.COMPLETE, Status.SUBMITTED, Status.PROCESSING, Status.SUCCEEDED})
 _OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})
 
 
@@ -59,14 +58,22 @@ class Surveyor:
     can_host: bool = False  # a local video can be made readable for the provider
 
     def survey(self, desired: Desired, records: Mapping[str, Record] | None = None) -> Survey:
-        """Look at everything; `records` replaces the store's where somebody knows more."""
+        """Look at everything; `records` replaces the store's where somebody knows more.
+
+        Receipts are read only where the store does not know all: what is bought, and whose bytes stand where
+        a result belongs.
+        """
         stored = self.repository.records() if records is None else records
-        wanted = {wish.external_task_id for wish in desired.generations}
-        open_ones = wanted - {base for base, record in stored.items() if record.status in _SETTLED}
-        recalled = recall(self.root, desired.receipts) if open_ones else Recalled()
+        complete = {base for base, record in stored.items() if record.status is Status.COMPLETE}
+        if all(wish.external_task_id in complete for wish in desired.generations):
+            survey = self._survey(desired, stored, Recalled())
+            if not any(_is_taken(known) for known in survey.known.values()):
+                return survey
+        return self._survey(desired, stored, recall(self.root, desired.receipts))
+
+    def _survey(self, desired: Desired, stored: Mapping[str, Record], recalled: Recalled) -> Survey:
         merged = {**stored, **_better_known(_wanted(recalled, desired.generations), stored)}
         whereabouts = Whereabouts.learn(self.root, self.repository, self.objects, recalled)
-        unreadable = _unreadable(recalled, desired)
         holds = self.repository.holds()
         invalid, known = dict(desired.invalid), {}
         for wish in desired.generations:
@@ -76,7 +83,7 @@ class Surveyor:
                 invalid[wish.spec] = (*invalid.get(wish.spec, ()), problem)
             outputs = whereabouts.outputs(wish, record)
             obtainable = whereabouts.obtainable(record, outputs)
-            if record is not None and record.status is Status.EXPIRED and obtainable:
+            if record is not None and _is_found_again(record) and obtainable:
                 # The provider cleared the result, and somebody put the file back.
                 record = step(record, Saved(record.results), rules=Rules(), now=0).record
                 merged[record.base_id] = record
@@ -85,7 +92,7 @@ class Surveyor:
                 outputs=outputs,
                 obtainable=obtainable,
                 hold=holds.get(wish.external_task_id, ""),
-                obstacle=self._obstacle(wish, unreadable),
+                obstacle=self._obstacle(wish, recalled.unreadable),
             )
         return Survey(
             desired,
@@ -103,8 +110,9 @@ class Surveyor:
         return recall(self.root, [name for name in desired.receipts if name not in owned]).paths
 
     def _obstacle(self, wish: Generation, unreadable: Mapping[str, str]) -> str:
-        if problem := unreadable.get(receipt_path(wish.spec)) or unreadable.get(""):
-            return f"a receipt cannot be read, so it may be bought already: {problem}"
+        if unreadable:  # of whatever spec: it may have been copied, renamed or moved
+            problem = unreadable.get(receipt_path(wish.spec)) or next(iter(unreadable.values()))
+            return f"a receipt cannot be read, so this may be bought already: {problem}"
         if wish.video.path and not self.can_host:
             return (
                 f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "
@@ -141,14 +149,12 @@ def _orphans(
     )
 
 
-def _unreadable(recalled: Recalled, desired: Desired) -> dict[str, str]:
-    """Return why receipts cannot be read, by receipt; under "" the one of a spec that is gone.
+def _is_taken(known: Known) -> bool:
+    return any(output.standing is Standing.TAKEN for output in known.outputs)
 
-    A renamed spec leaves its receipt behind: what such a one hides could be any wish's purchase.
-    """
-    owned = {receipt_path(spec) for spec in desired.specs}
-    gone = [why for name, why in recalled.unreadable.items() if name not in owned]
-    return {**recalled.unreadable, **({"": gone[0]} if gone else {})}
+
+def _is_found_again(record: Record) -> bool:
+    return record.status is Status.EXPIRED and not record.lacking
 
 
 def _better_known(
@@ -162,12 +168,12 @@ def _better_known(
         base: record
         for base, record in recalled.items()
         if (known := stored.get(base)) is None
-        or (known.status not in LIVE and record.attempt > known.attempt)
+        or (known.status in _OVERRULED and record.attempt > known.attempt)
         or (
             record.attempt == known.attempt
             and record.status is Status.COMPLETE
             and known.status in _OVERRULED
-            and not known.results
+            and known.results != record.results
         )
     }
 

@@ -194,6 +194,8 @@ class Turns:
         if outcome.trouble is not None:
             return self._not_created(key, outcome, outcome.trouble)
         del self._failures[key]
+        if outcome.record.task_id is not None:
+            del self._creates_in_doubt[key]
         if outcome.record.status is Status.PENDING:
             if obstacle:
                 self._hold(key, obstacle)
@@ -255,6 +257,8 @@ class Turns:
         else:
             self._heard()
             del self._failures[key]
+            if record.status is Status.EXPIRED and record.results:
+                self._publish_everywhere(work, record)
             return again_at or self.now()
         return min(self._pause(key), self.now() + 30 * SECOND)
 

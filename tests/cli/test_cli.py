@@ -410,3 +410,20 @@ def test_an_output_that_is_put_back_needs_no_provider_and_a_rotten_one_does(
     rotten.write_bytes(b"\0" * len(good))
     assert shell("apply", "--yes")[0] == 0
     assert video.read_bytes() == good
+
+
+def test_what_is_paid_for_and_not_saved_is_said_though_no_spec_wants_it(
+    shell: Shell, sim: Simulator
+) -> None:
+    """A spec that is gone leaves its task: while the result cannot be fetched, the exit code says that somebody is needed."""
+    shell.write("dance.yaml")
+    sim.set_speed(0)
+    shell("apply", "--yes", "--timeout", "0.5")
+    (shell.root / "specs/dance.yaml").unlink()
+    sim.set_speed(600)
+    sim.faults([{"endpoint": "result", "effect": {"redirect": "http://192.0.2.1/elsewhere.mp4"}}])
+    code, _, err = shell("apply", "--yes")
+    assert code == 3
+    assert "not saved yet" in err
+    sim.faults([])
+    assert shell("apply", "--yes")[0] == 0

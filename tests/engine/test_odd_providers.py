@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
-from reconciler.store.repository import Caps
+from reconciler.store.repository import Caps, Repository
 from tests.support.simulator import Simulator, simulator
 
 from .world import SPEC, World, world
@@ -293,3 +293,114 @@ def test_one_spurious_account_error_on_a_poll_lets_the_running_finish(
     sim.faults([{"endpoint": "query", "when": {"first": 1}, "effect": {"refuse": 1102}}])
     assert project.apply() is Ended.SETTLED
     assert project.only().status is Status.COMPLETE
+
+
+def test_a_later_failed_attempt_in_a_receipt_does_not_undo_what_is_saved(
+    project: World, sim: Simulator
+) -> None:
+    """Two clones retried, one succeeded, git merged both receipts: what is bought and saved stays the result."""
+    spec = project.write("dance.yaml")
+    spec.write_text(spec.read_text() + "retries: 2\n")
+    project.apply()
+    receipt = project.root / "specs/dance.receipt.json"
+    document = json.loads(receipt.read_text())
+    saved = document["generations"][0]
+    failed = {
+        **saved,
+        "external_task_id": saved["external_task_id"] + "-r2",
+        "status": "failed",
+        "outputs": [],
+    }
+    receipt.write_text(json.dumps({**document, "generations": [saved, failed]}))
+    project.write("other.yaml", prompt="something open, so that receipts are read")
+    project.apply()
+    project.repository.close()
+    shutil.rmtree(project.root / "state")
+    (project.root / "state").mkdir()
+    project.repository = Repository.open(project.root / "state/reconciler.db")
+    assert {item.status for item in project.plan().assessments} == {Status.COMPLETE}
+    project.apply()
+    assert list(sim.billed().values()) == [1, 1]
+
+
+def test_refused_slots_do_not_lengthen_a_later_doubt(project: World, sim: Simulator) -> None:
+    """1303 creates nothing and leaves no doubt: a bad request afterwards is final after one grace period."""
+    project.write("dance.yaml")
+    sim.faults(
+        [
+            {"endpoint": "create", "when": {"calls": [1, 2]}, "effect": {"refuse": 1303}},
+            {"endpoint": "create", "effect": {"refuse": 1201}},
+        ]
+    )
+    project.apply()
+    record = project.only().record
+    assert record is not None
+    assert (record.status, record.creates) == (Status.REJECTED, 1)
+
+
+def test_our_old_video_is_known_again_after_an_interrupted_edit(
+    project: World, sim: Simulator
+) -> None:
+    """State lost, prompt edited, run stopped in flight: the next run still knows last week's bytes as ours."""
+    project.write("dance.yaml")
+    project.apply()
+    old = (project.root / "specs/dance.mp4").read_bytes()
+    project.repository.close()
+    shutil.rmtree(project.root / "state")
+    (project.root / "state").mkdir()
+    project.repository = Repository.open(project.root / "state/reconciler.db")
+    project.write("dance.yaml", prompt="jumps")
+    sim.set_speed(0)
+    project.apply(until=flying(1))
+    sim.set_speed(600)
+    project.apply()
+    assert project.only().status is Status.COMPLETE
+    assert (project.root / "specs/dance.mp4").read_bytes() != old
+
+
+def test_a_watermarked_copy_that_was_cleared_is_said(project: World, sim: Simulator) -> None:
+    """Half of what was paid for is not complete: the video is published, and the status says `expired`."""
+    project.write("dance.yaml", WATERMARKED)
+    sim.faults(
+        [{"endpoint": "result", "when": {"calls": list(range(2, 60))}, "effect": {"status": 403}}]
+    )
+    project.apply(
+        until=lambda world: any(record.results for record in world.repository.records().values())
+    )
+    sim.advance(31 * 24 * 3600)
+    project.apply()
+    assert project.only().status is Status.EXPIRED
+    assert (project.root / "specs/dance.mp4").exists()
+    project.apply()
+    assert project.only().status is Status.EXPIRED
+    assert list(sim.billed().values()) == [1]
+
+
+def test_any_unreadable_receipt_blocks_what_is_not_bought_yet(
+    project: World, sim: Simulator
+) -> None:
+    """A spec may have been copied: the same wish may be bought in the receipt that nobody can read."""
+    project.write("a.yaml")
+    project.write("b.yaml")
+    (project.root / "specs/b.receipt.json").write_text("<<<<<<< HEAD\n")
+    project.apply()
+    assert {item.status for item in project.plan().assessments} == {Status.BLOCKED}
+    assert sim.billed() == {}
+
+
+def test_a_task_that_showed_up_lifts_the_brake(project: World, sim: Simulator) -> None:
+    """Answers are lost, and the tasks are found each time: that is not a provider that hides them."""
+    spec = project.write("dance.yaml")
+    spec.write_text(spec.read_text() + "retries: 4\n")
+    sim.faults(
+        [
+            {
+                "endpoint": "create",
+                "when": {"calls": [1, 2, 3, 4]},
+                "effect": {"fail": "bad luck", "delay_s": 2.5},
+            },
+        ]
+    )
+    project.apply(timeout=60)
+    assert project.only().status is Status.COMPLETE
+    assert set(sim.billed().values()) == {1}
