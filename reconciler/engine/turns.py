@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.core.errors import CapReached, ReconcilerError, WorkspaceError
-from reconciler.core.schedule import SECOND, backoff
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Lost, Taken, step
 from reconciler.engine.effects import Outcome, Purchases
 from reconciler.engine.gate import Gate
 from reconciler.engine.journal import Journal
+from reconciler.engine.patience import Patience
 from reconciler.engine.polling import Poller
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.publishing import Publisher
@@ -29,10 +30,6 @@ from reconciler.workspace.outputs import OutputTaken
 
 _MOST_CREATES = 3  # of one generation in doubt in a row, before a run leaves it to somebody
 _MOST_SAVES = 8  # failures in a row before a result is left for the next run
-
-
-class Unreachable(ReconcilerError):
-    """The provider gave no readable answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +55,7 @@ class Turns:
         self._journal = journal
         self._crew = crew
         self._works = {work.base_id: work for work in works}
-        self._failures: Counter[str] = Counter()
-        self._answered_at = ports.now()
-        self._answered = False
-        self._silences = 0  # questions in a row that were not answered
+        self._patience = Patience(options, ports.now)
         self._creates_in_doubt: Counter[str] = Counter()  # in this run
         self._ended_before = {
             base
@@ -129,13 +123,13 @@ class Turns:
             await self._crew.poller.observe(flying)
         except errors.AccountTrouble as error:
             self._crew.gate.close(_told(error))
-            if self.now() - self._answered_at >= self._options.first_patience:
+            if self._patience.is_over(self._options.first_patience):
                 for key in flying:
                     self._hold(key, _told(error))
         except errors.ProviderError as error:
-            self._unanswered(error)
+            self._patience.unanswered(error)
         else:
-            self._heard()
+            self._patience.heard()
 
     async def _advance(self, work: Work, record: Record) -> int | None:
         match record.status:
@@ -187,13 +181,13 @@ class Turns:
             self._hold(key, _told(error))
             return None
         except errors.ProviderError as error:
-            self._unanswered(error)
-            self._failures[key] += 1
-            return self._pause(key)
-        self._heard()
+            self._patience.unanswered(error)
+            self._patience.failed(key)
+            return self._patience.pause(key)
+        self._patience.heard()
         if outcome.trouble is not None:
             return self._not_created(key, outcome, outcome.trouble)
-        del self._failures[key]
+        self._patience.heard(key)
         if outcome.record.task_id is not None:
             del self._creates_in_doubt[key]
         if outcome.record.status is Status.PENDING:
@@ -216,7 +210,7 @@ class Turns:
 
     def _not_created(self, key: str, outcome: Outcome, trouble: errors.ProviderError) -> int | None:
         """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
-        self._failures[key] += 1
+        self._patience.failed(key)
         match trouble:
             case errors.SlotsExhausted():
                 return self._crew.gate.refused(key, self.now())
@@ -231,8 +225,8 @@ class Turns:
                 )
             case _:
                 if isinstance(trouble, errors.TryLater):
-                    self._unanswered(trouble)
-                pause = self._pause(key)
+                    self._patience.unanswered(trouble)
+                pause = self._patience.pause(key)
                 return pause if outcome.record.status is Status.PENDING else outcome.again_at
 
     async def _save(self, work: Work, record: Record) -> int | None:
@@ -244,23 +238,22 @@ class Turns:
             self._hold(key, _told(error))
             return None
         except errors.TryLater as error:
-            self._unanswered(error)
-            self._failures[key] += 1
+            self._patience.unanswered(error)
+            self._patience.failed(key)
         except (errors.ProviderError, MediaError) as error:
-            self._failures[key] += 1
-            if isinstance(error, errors.ResultUnsafe) or self._failures[key] >= _MOST_SAVES:
+            failures = self._patience.failed(key)
+            if isinstance(error, errors.ResultUnsafe) or failures >= _MOST_SAVES:
                 self._hold(key, f"bought, and its result could not be saved yet: {error.message}")
                 kept = self._journal.get(key)
                 if kept is not None and kept.results:
                     self._publish_everywhere(work, kept)
                 return None
         else:
-            self._heard()
-            del self._failures[key]
+            self._patience.heard(key)
             if record.status is Status.EXPIRED and record.results:
                 self._publish_everywhere(work, record)
             return again_at or self.now()
-        return min(self._pause(key), self.now() + 30 * SECOND)
+        return self._patience.pause(key, most=30 * SECOND)
 
     def _publish(self, work: Work, record: Record) -> int | None:
         trouble = self._publish_everywhere(work, record)
@@ -307,30 +300,6 @@ class Turns:
     def _is_flying(self, key: str) -> bool:
         record = self._journal.get(key)
         return record is not None and record.status in {Status.SUBMITTED, Status.PROCESSING}
-
-    def _heard(self) -> None:
-        self._answered, self._answered_at, self._silences = True, self.now(), 0
-
-    def _unanswered(self, error: errors.ProviderError) -> None:
-        """Count silence; raises Unreachable when it has lasted too long, and was met more than once."""
-        self._silences += 1
-        if self._silences > 1 and self._patience_left() <= 0:
-            raise Unreachable(
-                f"the provider gave no readable answer for {self._patience // SECOND} s: {error.message}",
-                hint="Nothing is lost: what was sent is on record. Check the network and KLING_BASE_URL, and run again.",
-            ) from error
-
-    @property
-    def _patience(self) -> int:
-        return self._options.patience if self._answered else self._options.first_patience
-
-    def _patience_left(self) -> int:
-        return self._answered_at + self._patience - self.now()
-
-    def _pause(self, key: str) -> int:
-        """Return when to ask again (ms): later with every failure, but not past the end of our patience."""
-        wait = backoff(self._failures[key], key)
-        return self.now() + min(wait, max(self._patience_left(), SECOND))
 
 
 def _told(error: ReconcilerError) -> str:
