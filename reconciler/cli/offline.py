@@ -25,7 +25,7 @@ from reconciler.core.states import Record
 
 Paths = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[PATH]...", help="Specs, or folders of specs; default: all."),
+    typer.Argument(metavar="PATH", help="Specs, or folders of specs; default: all."),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
