@@ -10,7 +10,7 @@ from typing import Annotated, cast
 
 import typer
 
-from reconciler.cli import applying, offline, playground
+from reconciler.cli import applying, offline, playground, starting
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import print_error, print_json
 from reconciler.core.errors import ReconcilerError
@@ -41,6 +41,7 @@ def root_options(
 
 
 for _command in (
+    starting.init,
     offline.validate,
     offline.plan,
     applying.apply,

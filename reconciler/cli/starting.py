@@ -1,0 +1,64 @@
+"""The command that makes a starting folder. It adds what is missing and never touches what is there."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.terminal import out
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.spec_model import schema
+
+SCHEMA = "spec.schema.json"
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to begin in; made if it is not there.")
+    ] = Path(),
+) -> int:
+    """Make a starting folder: a sample spec, .gitignore, .env.example and a schema for editors."""
+    templates = files("reconciler.cli") / "starter"
+    contents = {
+        "specs/dance.yaml": (templates / "dance.yaml").read_text(encoding="utf-8"),
+        ".gitignore": (templates / "gitignore").read_text(encoding="utf-8"),
+        ".env.example": (templates / "env.example").read_text(encoding="utf-8"),
+        SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+    }
+    written = 0
+    for name, text in contents.items():
+        if name == "specs/dance.yaml" and (folder / "specs").exists():
+            continue  # a folder of specs is somebody's already: a sample in it would be a wish to buy
+        written += _add(folder, name, text)
+    ignored = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").split()
+    if lacking := [name for name in ("state/", ".env") if name not in ignored]:
+        out.print(f"  .gitignore is yours; add to it: {' '.join(lacking)}")
+    if not written:
+        out.print(f"Nothing to do: {escape(str(folder.resolve()))} has everything already.")
+        return ExitCode.DONE
+    out.print("Next: copy .env.example to .env, put your key into it, and run `reconciler plan`.")
+    return ExitCode.DONE
+
+
+def _add(folder: Path, name: str, text: str) -> bool:
+    """Write a file that is not there yet; says what it did."""
+    path = folder / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        if path.parent.is_dir():
+            return False
+        raise WorkspaceError(f"{path.parent} is a file", hint="Name another folder.") from None
+    except OSError as error:
+        hint = "Name a folder that you can write to."
+        raise WorkspaceError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+    out.print(f"  wrote {escape(name)}")
+    return True
