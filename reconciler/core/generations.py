@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from reconciler.core.documents import Place, Problem
-from reconciler.core.motion_control import Source, estimate_units
+from reconciler.core.motion_control import Source
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.states import Role
 
@@ -52,14 +52,6 @@ class Generation:
         """The (role, path) of every file that this generation publishes."""
         roles = (Role.VIDEO, Role.WATERMARK) if self.watermarked else (Role.VIDEO,)
         return tuple((role, self.output(role)) for role in roles)
-
-
-def with_prices(generation: Generation, prices: Mapping[str, Mapping[str, Decimal]]) -> Generation:
-    """Return the generation with its estimate at these prices."""
-    return replace(
-        generation,
-        estimated_units=estimate_units(generation.request, generation.video.seconds, prices),
-    )
 
 
 def collisions(generations: Iterable[Generation]) -> list[Problem]:

@@ -135,8 +135,3 @@ class Record:
         wanted = (Role.VIDEO, Role.WATERMARK) if watermark else (Role.VIDEO,)
         saved = {result.role for result in self.results}
         return tuple(role for role in wanted if role not in saved)
-
-    @property
-    def charged_units(self) -> Decimal:
-        """Units this attempt counts for against a cap: what was deducted, else the estimate."""
-        return self.estimated_units if self.units is None else self.units

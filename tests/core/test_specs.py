@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.documents import Place, Problem
-from reconciler.core.generations import Generation, collisions, with_prices
+from reconciler.core.generations import Generation, collisions
 from reconciler.core.motion_control import Source
 from reconciler.core.naming import label_part, output_path, receipt_path
 from reconciler.core.spec_model import KEYS, schema
@@ -273,13 +271,6 @@ def test_a_circle_of_results_would_be_bought_for_ever_and_is_refused(
 )
 def test_a_defaults_file_is_checked_by_itself(value: object, keys: list[str], reason: str) -> None:
     assert [problem.key for problem in check_defaults(node(value))] == keys, reason
-
-
-def test_a_changed_price_changes_the_estimate_and_nothing_else() -> None:
-    (generation,) = generations(SMALLEST)
-    dearer = with_prices(generation, {"kling-v2-6": {"pro": Decimal(2)}})
-    assert (generation.estimated_units, dearer.estimated_units) == (Decimal(8), Decimal(20))
-    assert with_prices(dearer, {"kling-v2-6": {"pro": Decimal("0.8")}}) == generation
 
 
 def test_no_prompt_can_imitate_a_watermark() -> None:

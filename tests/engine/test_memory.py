@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from decimal import Decimal
 
@@ -12,19 +11,12 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
-from reconciler.store.repository import Caps, Repository
+from reconciler.store.repository import Caps
 from tests.support.simulator import Simulator
 
 from .world import World
 
 GONE_AFTER = 31 * 24 * 3600.0
-
-
-def lose_state(project: World) -> None:
-    project.repository.close()
-    shutil.rmtree(project.root / "state")
-    (project.root / "state").mkdir()
-    project.repository = Repository.open(project.root / "state" / "reconciler.db")
 
 
 def test_a_receipt_and_a_video_are_complete_without_a_request(
@@ -34,7 +26,7 @@ def test_a_receipt_and_a_video_are_complete_without_a_request(
     project.write("dance.yaml")
     project.apply()
     before = sim.requests()
-    lose_state(project)
+    project.lose_state()
     assert project.only().action is Action.KEEP
     assert project.apply() is Ended.SETTLED
     assert sim.requests() == before
@@ -51,7 +43,7 @@ def test_a_receipt_without_its_video_fetches_it_again_by_id(project: World, sim:
     receipt = (project.root / "specs/dance.receipt.json").read_bytes()
     good = video.read_bytes()
     video.unlink()
-    lose_state(project)
+    project.lose_state()
     project.apply()
     assert (video.read_bytes(), list(sim.billed().values())) == (good, [1])
     assert (project.root / "specs/dance.receipt.json").read_bytes() == receipt
@@ -68,7 +60,7 @@ def test_a_result_that_the_provider_cleared_is_expired_bought_never_again_and_ou
     receipt = (project.root / "specs/dance.receipt.json").read_bytes()
     good = video.read_bytes()
     video.unlink()
-    lose_state(project)
+    project.lose_state()
     sim.advance(GONE_AFTER)
     project.apply()
     assert project.only().status is Status.EXPIRED
@@ -85,7 +77,7 @@ def test_a_renamed_spec_gets_its_video_from_the_old_place(project: World, sim: S
     """`git mv` of the spec alone, in a clone without state: the old receipt names the file, and no request is sent."""
     spec = project.write("dance.yaml")
     project.apply()
-    lose_state(project)
+    project.lose_state()
     before = sim.requests()
     spec.rename(spec.with_name("waltz.yaml"))
     project.apply()
@@ -104,7 +96,7 @@ def test_the_output_of_a_spec_that_is_gone_is_an_orphan_and_stays(
     project.apply()
     spec.unlink()
     if remembered_by == "receipt":
-        lose_state(project)
+        project.lose_state()
     assert project.plan().orphans == ("specs/dance.mp4",)
     project.apply()
     assert (project.root / "specs/dance.mp4").exists()
@@ -116,7 +108,7 @@ def test_two_specs_that_swap_their_names_swap_their_videos(project: World, sim: 
     b = project.write("b.yaml", prompt="two")
     project.apply()
     one, two = ((project.root / f"specs/{name}.mp4").read_bytes() for name in "ab")
-    lose_state(project)
+    project.lose_state()
     before = sim.requests()
     first, second = a.read_text(), b.read_text()
     a.write_text(second)
@@ -133,7 +125,7 @@ def test_todays_purchases_count_for_todays_cap_after_the_state_is_lost(
     """A cap that a deleted folder resets is no cap."""
     project.write("a.yaml", prompt="one")
     project.apply()
-    lose_state(project)
+    project.lose_state()
     project.write("b.yaml", prompt="two")
     project.apply(caps=Caps(per_day=Decimal(6)))
     statuses = {item.generation.spec: item.status for item in project.plan().assessments}
@@ -148,7 +140,7 @@ def test_a_second_attempt_is_remembered_by_the_receipt(project: World, sim: Simu
     sim.faults([{"endpoint": "create", "when": {"first": 1}, "effect": {"fail": "bad luck"}}])
     project.apply()
     billed = sim.billed()
-    lose_state(project)
+    project.lose_state()
     assert project.only().action is Action.KEEP
     (project.root / "specs/dance.receipt.json").unlink()
     project.apply()
@@ -160,7 +152,7 @@ def test_a_failure_is_remembered_by_the_receipt(project: World, sim: Simulator) 
     """Failed is not wanted again by itself, in a fresh clone neither, whatever the provider remembers."""
     project.write("dance.yaml", prompt='"falls [[fail: too dark]]"')
     project.apply()
-    lose_state(project)
+    project.lose_state()
     sim.advance(GONE_AFTER)
     project.apply()
     assert project.only().status is Status.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
-from reconciler.store.repository import Caps, Repository
+from reconciler.store.repository import Caps
 from tests.support.simulator import Simulator, simulator
 
 from .world import SPEC, World, world
@@ -314,10 +315,7 @@ def test_a_later_failed_attempt_in_a_receipt_does_not_undo_what_is_saved(
     receipt.write_text(json.dumps({**document, "generations": [saved, failed]}))
     project.write("other.yaml", prompt="something open, so that receipts are read")
     project.apply()
-    project.repository.close()
-    shutil.rmtree(project.root / "state")
-    (project.root / "state").mkdir()
-    project.repository = Repository.open(project.root / "state/reconciler.db")
+    project.lose_state()
     assert {item.status for item in project.plan().assessments} == {Status.COMPLETE}
     project.apply()
     assert list(sim.billed().values()) == [1, 1]
@@ -345,10 +343,7 @@ def test_our_old_video_is_known_again_after_an_interrupted_edit(
     project.write("dance.yaml")
     project.apply()
     old = (project.root / "specs/dance.mp4").read_bytes()
-    project.repository.close()
-    shutil.rmtree(project.root / "state")
-    (project.root / "state").mkdir()
-    project.repository = Repository.open(project.root / "state/reconciler.db")
+    project.lose_state()
     project.write("dance.yaml", prompt="jumps")
     sim.set_speed(0)
     project.apply(until=flying(1))
@@ -404,3 +399,56 @@ def test_a_task_that_showed_up_lifts_the_brake(project: World, sim: Simulator) -
     project.apply(timeout=60)
     assert project.only().status is Status.COMPLETE
     assert set(sim.billed().values()) == {1}
+
+
+def test_swapped_task_ids_in_receipts_do_not_swap_the_videos(
+    project: World, sim: Simulator
+) -> None:
+    """A receipt that was merged wrongly names another's task: the result is asked for by our own id instead."""
+    for name in "ab":
+        project.write(f"{name}.yaml", prompt=name)
+    project.apply()
+    films = {name: (project.root / f"specs/{name}.mp4").read_bytes() for name in "ab"}
+    receipts = {name: project.root / f"specs/{name}.receipt.json" for name in "ab"}
+    documents = {name: json.loads(path.read_text()) for name, path in receipts.items()}
+    ids = {name: document["generations"][0]["task_id"] for name, document in documents.items()}
+    for name, other in ("ab", "ba"):
+        documents[name]["generations"][0]["task_id"] = ids[other]
+        receipts[name].write_text(json.dumps(documents[name]))
+        (project.root / f"specs/{name}.mp4").unlink()
+    project.lose_state()
+    project.apply()
+    assert {name: (project.root / f"specs/{name}.mp4").read_bytes() for name in "ab"} == films
+    assert list(sim.billed().values()) == [1, 1]
+
+
+def test_an_empty_file_at_an_output_is_nobodys(project: World, sim: Simulator) -> None:
+    """A place that was reserved when the program was killed does not block the result for ever."""
+    project.write("dance.yaml")
+    (project.root / "specs/dance.mp4").touch()
+    project.apply()
+    assert project.only().status is Status.COMPLETE
+    assert (project.root / "specs/dance.mp4").stat().st_size > 0
+
+
+def test_a_colleagues_receipt_and_video_cure_what_expired_here(
+    project: World, sim: Simulator
+) -> None:
+    """Expired in this store; somebody saved the same task, as other bytes, and committed both."""
+    project.write("dance.yaml")
+    project.apply()
+    video, receipt = project.root / "specs/dance.mp4", project.root / "specs/dance.receipt.json"
+    theirs = video.read_bytes() + b"\0\0\0\x08free"
+    document = json.loads(receipt.read_text())
+    video.unlink()
+    project.lose_state()
+    sim.advance(31 * 24 * 3600)
+    project.apply()
+    assert project.only().status is Status.EXPIRED
+    output = document["generations"][0]["outputs"][0]
+    output |= {"sha256": hashlib.sha256(theirs).hexdigest(), "bytes": len(theirs)}
+    receipt.write_text(json.dumps(document))
+    video.write_bytes(theirs)
+    project.apply()
+    assert project.only().status is Status.COMPLETE
+    assert video.read_bytes() == theirs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -83,6 +84,13 @@ class World:
             SPEC.format(**{"image": "girl", "prompt": "waves", **wish}) if text is None else text
         )
         return path
+
+    def lose_state(self) -> None:
+        """The state folder is deleted, as somebody who cleans up would."""
+        self.repository.close()
+        shutil.rmtree(self.root / "state")
+        (self.root / "state").mkdir()
+        self.repository = Repository.open(self.root / "state" / "reconciler.db")
 
     def survey(self) -> Survey:
         return self.surveyor.survey(load(self.root, "specs", prices=self.prices))

@@ -122,7 +122,7 @@ def test_racing_writers_never_pass_the_cap(database: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(buy, range(4))) == 4
     with closing(Repository.open(database, read_only=True)) as reader:
-        assert sum(each.charged_units for each in reader.records().values()) == _TEN
+        assert sum(each.estimated_units for each in reader.records().values()) == _TEN
 
 
 @settings(max_examples=30, deadline=None)

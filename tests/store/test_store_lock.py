@@ -74,7 +74,11 @@ def test_lock_is_not_inherited_by_programs_that_are_started(tmp_path: Path) -> N
     with subprocess.Popen(["sleep", "60"]) as child:
         lock.release()
         with StateLock(tmp_path):
+            held = (tmp_path / "lock").read_text()
+            outlived = child.poll() is None
             child.kill()
+    assert outlived
+    assert held == f"{os.getpid()}\n"
 
 
 def test_planted_link_is_refused_and_its_target_untouched(tmp_path: Path) -> None:

@@ -210,10 +210,12 @@ def test_damaged_media_raise_nothing_but_media_errors(
     (tmp_path / "a.mp4").write_bytes(BUNNY[:at] + noise + BUNNY[at + len(noise) : 60_000])
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + noise)
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + noise)
+    said = []
     for name in ("a.mp4", "a.png", "a.jpg"):
         try:
             read_source(tmp_path, name, "video_url" if name == "a.mp4" else "image_url")
             if name == "a.mp4":
                 verify_result(tmp_path / name)
         except MediaError as error:
-            str(error).encode()
+            said.append(error.message.encode())
+    assert all(said)

@@ -166,6 +166,8 @@ def test_an_output_can_name_nothing_but_a_video_beside_the_receipt(name: str) ->
         (changed([*FIRST, "external_task_id"], "a b"), "`generations.0.external_task_id`", "no id"),
         (changed([*FIRST, "label"], "../x"), "`generations.0.label`", "a label that leaves the folder"),
         (changed([*FIRST, "units"], 4.25), "`generations.0.units`", "units as a float"),
+        (changed([*FIRST, "units"], "-1000"), "`generations.0.units`", "a cap would be undone"),
+        (changed([*FIRST, "status"], "pending"), "`generations.0.status`", "a status never written"),
         (changed([*FIRST, "units"], "NaN"), "`generations.0.units`", "not a number"),
         (changed([*FIRST, "created_at"], "2026-11-22T11:47:04"), "`generations.0.created_at`", "no zone"),
         (changed([*FIRST, "created_at"], "xZ"), "`generations.0.created_at`", "no time"),
@@ -197,10 +199,16 @@ def test_a_fault_stands_where_it_was_written() -> None:
     )
 )
 def test_any_bytes_give_entries_or_a_receipt_error(data: bytes) -> None:
+    entries: tuple[ReceiptEntry, ...] = ()
+    place = "r:"
     try:
-        parse_receipt(data, "r")
+        entries = parse_receipt(data, "r")
     except ReceiptError as error:
-        str(error.problem).encode()
+        place = str(error.problem)
+    assert place.startswith("r:")
+    assert sorted(parse_receipt(render_receipt(entries), "r"), key=repr) == sorted(
+        entries, key=repr
+    )
 
 
 def test_a_receipt_that_says_the_same_is_not_touched(tmp_path: Path) -> None:

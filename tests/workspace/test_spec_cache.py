@@ -176,3 +176,13 @@ def test_a_damaged_cache_costs_time_only(filled: Project, payload: bytes) -> Non
     expected = filled.load()
     filled.cache.rows = {name: (key, payload) for name, (key, _) in filled.cache.rows.items()}
     assert filled.load(cached=True) == expected
+
+
+def test_a_cached_row_whose_content_is_not_its_ids_is_read_again(filled: Project) -> None:
+    """Nobody buys another prompt under a known id because a cache was edited."""
+    expected = filled.load()
+    filled.cache.rows = {
+        name: (key, payload.replace("跳舞".encode(), "坐着".encode()))
+        for name, (key, payload) in filled.cache.rows.items()
+    }
+    assert filled.load(cached=True) == expected
