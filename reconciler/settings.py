@@ -7,15 +7,21 @@ In `reconciler.toml` a setting has its environment name in lower case, without t
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from reconciler.core.errors import SettingsError
 from reconciler.core.motion_control import UNITS_PER_SECOND
@@ -23,6 +29,9 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 CONFIG_FILE = "reconciler.toml"
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Units = Annotated[Decimal, Field(ge=0)]
+Notice = Literal["complete", "failed", "account", "cap"]
+NOTICES: tuple[Notice, ...] = get_args(Notice)
+MINIMUM_HISTORY_DAYS = 31  # the history of a task is kept as long as the provider keeps the task
 
 
 def _key(name: str) -> Any:
@@ -56,6 +65,31 @@ class Settings(BaseSettings):
     max_units_per_day: Units | None = _own("MAX_UNITS_PER_DAY", None)
     max_units_per_run: Units | None = _own("MAX_UNITS_PER_RUN", None)
     prices: dict[str, dict[str, Units]] = _own("PRICES", dict(UNITS_PER_SECOND))
+    settle_seconds: Annotated[float, Field(ge=0, le=3600)] = _own("SETTLE_SECONDS", 2.0)
+    resync_seconds: Seconds = _own("RESYNC_SECONDS", 300.0)
+    require_committed: bool = _own("REQUIRE_COMMITTED", False)
+    log_format: Literal["console", "json"] = _own("LOG_FORMAT", "console")
+    log_file: Path | None = _own("LOG_FILE", None)
+    log_max_bytes: Annotated[int, Field(ge=10_000)] = _own("LOG_MAX_BYTES", 10_000_000)
+    history_days: Annotated[int, Field(ge=MINIMUM_HISTORY_DAYS)] = _own("HISTORY_DAYS", 400)
+    callback_url: str = _own("CALLBACK_URL", "")
+    notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
+    notify_on: Annotated[frozenset[Notice], NoDecode] = _own("NOTIFY_ON", frozenset(NOTICES))
+
+    @field_validator("notify_on", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """A list is written with commas in the environment, and as an array in `reconciler.toml`."""
+        if isinstance(given, str):
+            return [word.strip() for word in given.split(",") if word.strip()]
+        return given
+
+    @field_validator("callback_url")
+    @classmethod
+    def _reachable(cls, given: str) -> str:
+        if given and not re.match(r"https?://[^\s/]+", given):
+            raise ValueError("it must be an http(s) URL that leads to this program's `/callbacks`")
+        return given
 
     @field_validator("prices")
     @classmethod
