@@ -11,6 +11,7 @@ from rich.status import Status as Spinner
 
 from reconciler.cli.terminal import err
 from reconciler.core.states import Record, Status
+from reconciler.engine.ports import Topic
 
 _SYMBOLS = {
     Status.COMPLETE: "[green]✓[/]",
@@ -55,8 +56,8 @@ class Progress:
             self._held[record.base_id] = reason
             self._tell(record, Status.BLOCKED, reason)
 
-    def say(self, message: str) -> None:
-        """Tell something that concerns everybody."""
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
+        """Tell something that concerns everybody; on a terminal every topic looks the same."""
         err.print(f"[bold yellow]warning:[/] {escape(message)}")
 
     def _tell(self, record: Record, status: Status, reason: str) -> None:

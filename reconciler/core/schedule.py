@@ -17,6 +17,7 @@ URGENT_AGE = 25 * DAY  # from here on a result that is not saved is said loudly
 _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
 _PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from growing
+_ACCOUNT_FIRST, _ACCOUNT_MOST = 30 * SECOND, 600 * SECOND  # the contract's
 _PAGE = 500  # the longest page of a list (documented)
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
 
@@ -49,6 +50,11 @@ def backoff(failures: int, key: str, *, first: int = SECOND, most: int = 60 * SE
     spread = hashlib.blake2b(f"{key}/{failures}".encode(), digest_size=2).digest()
     share = 0.75 + int.from_bytes(spread, "big") / 0xFFFF / 2
     return int(min(first * 2.0 ** min(failures - 1, 30), most) * share)
+
+
+def account_pause(pauses: int) -> int:
+    """Return how long to leave an account alone (ms) that was in trouble this often in a row (from 1)."""
+    return min(_ACCOUNT_FIRST * 2 ** min(pauses - 1, 10), _ACCOUNT_MOST)
 
 
 def pages_to_read(in_flight: int) -> int:

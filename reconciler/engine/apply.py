@@ -6,34 +6,19 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.core.diff import BUYS, Action, Assessment, Plan
+from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.errors import SpecError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.states import LIVE, Record, Status
+from reconciler.core.states import Record
+from reconciler.engine.crew import Crew, hire
 from reconciler.engine.cycle import Cycle
-from reconciler.engine.effects import Purchases
+from reconciler.engine.desk import Desk
 from reconciler.engine.ended import Ended
-from reconciler.engine.gate import Gate
 from reconciler.engine.journal import Journal
-from reconciler.engine.polling import Poller
 from reconciler.engine.ports import Options, Ports
-from reconciler.engine.publishing import Publisher
-from reconciler.engine.receipts import Receipts
-from reconciler.engine.saving import Saver
 from reconciler.engine.survey import Survey
-from reconciler.engine.turns import Crew, Turns
-from reconciler.engine.work import Work
-
-_WORKED_ON = BUYS | {Action.ADOPT, Action.WAIT, Action.DOWNLOAD, Action.PUBLISH}
-_RANKS = {
-    Action.DOWNLOAD: 0,
-    Action.PUBLISH: 0,
-    Action.SUBMIT: 2,
-    Action.RETRY: 2,
-    Action.BLOCKED: 3,  # a wish that is blocked in one place may be free in another
-}
-_LOOKED_AT_AGAIN = frozenset({Status.EXPIRED, Status.REJECTED})
-_UNSENT = frozenset({None, Status.PENDING})
+from reconciler.engine.turns import Turns
+from reconciler.engine.work import Work, is_unsaved, work_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,98 +33,82 @@ class Run:
         self, plan: Plan, works: Sequence[Work], stop: asyncio.Event, deadline: int | None
     ) -> Ended:
         """Bring the plan's generations forward until they settle; see `Cycle.run` for what it raises."""
-        ports, options = self.ports, self.options
-        journal = Journal(ports, options, self.survey.stored)
+        ports = self.ports
+        journal = Journal(ports, self.options, self.survey.stored)
         journal.take_over(self.survey.records.values())
-        receipts = Receipts(ports.root, journal, self._valid_wishes())
-        crew = Crew(
-            purchases=Purchases(ports, options, journal),
-            poller=Poller(ports, options, journal),
-            saver=Saver(ports, options, journal),
-            publisher=Publisher(ports, self.survey.whereabouts),
-            receipts=receipts,
-            gate=Gate(ports, options.max_concurrency),
-        )
-        turns = Turns(ports, options, journal, crew, works)
+        desk = Desk.open(ports, self.options, journal, {work.base_id: work for work in works})
+        wishes = _by_spec(self.survey.valid_wishes())
+        crew = hire(desk, self.survey.whereabouts, lambda spec: wishes.get(spec, ()), _as_planned)
         try:
-            ended = await Cycle(turns, [work.base_id for work in works]).run(
-                stop, deadline=deadline
-            )
-            self._confirm(plan.assessments, crew, turns)
+            cycle = Cycle(Turns(desk, crew), [work.base_id for work in works])
+            ended = await cycle.run(stop, deadline=deadline)
+            desk.holds.reasons.update(confirm(plan.assessments, crew))
         finally:
             looked_at = {item.generation.external_task_id for item in plan.assessments} | {
                 work.base_id for work in works
             }
-            holds = _remaining_holds(ports.repository.holds(), looked_at, turns.holds)
-            if holds != ports.repository.holds():
-                ports.repository.replace_holds(holds, now=ports.now())
+            holds = _remaining_holds(ports.repository.holds(), looked_at, desk.holds.reasons)
+            ports.repository.replace_holds(holds, now=ports.now())
         return ended
 
-    def _confirm(self, assessments: Iterable[Assessment], crew: Crew, turns: Turns) -> None:
-        """Remember the signatures of outputs that stood already, and write receipts that are missing."""
-        by_spec: dict[str, list[Assessment]] = {}
-        for item in assessments:
-            by_spec.setdefault(item.generation.spec, []).append(item)
-        for spec, items in by_spec.items():
-            try:
-                for item in items:
-                    if item.action is Action.KEEP and item.record is not None:
-                        crew.publisher.publish(item.generation, item.record)
-                crew.receipts.write(spec)
-            except (SpecError, WorkspaceError) as error:
-                turns.holds |= {item.generation.external_task_id: error.message for item in items}
 
-    def _valid_wishes(self) -> list[Generation]:
-        return [
-            wish for wish in self.survey.desired.generations if wish.spec not in self.survey.invalid
-        ]
+def confirm(assessments: Iterable[Assessment], crew: Crew) -> dict[str, str]:
+    """Remember the signatures of outputs that stood already, and write receipts that are missing.
+
+    Returns what could not be confirmed, by base id, and why.
+    """
+    by_spec: dict[str, list[Assessment]] = {}
+    for item in assessments:
+        by_spec.setdefault(item.generation.spec, []).append(item)
+    trouble: dict[str, str] = {}
+    for spec, items in by_spec.items():
+        try:
+            for item in items:
+                if item.action is Action.KEEP and item.record is not None:
+                    crew.publisher.publish(item.generation, item.record)
+            crew.receipts.write(spec)
+        except (SpecError, WorkspaceError) as error:
+            trouble |= {item.generation.external_task_id: error.message for item in items}
+    return trouble
 
 
 def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
     """Return the work that a plan means, downloads first (rule 7).
 
-    Over the whole folder, tasks that are paid for and no longer wanted are seen home too. What is blocked from
-    being bought is still looked for: it may have been bought before the state was lost.
+    Over the whole folder, tasks that are paid for and no longer wanted are seen home too.
     """
     wishes: dict[str, list[Generation]] = {}
-    for wish in survey.desired.generations:
-        if wish.spec not in survey.invalid:
-            wishes.setdefault(wish.external_task_id, []).append(wish)
-    works: dict[str, tuple[int, Work]] = {}
+    for wish in survey.valid_wishes():
+        wishes.setdefault(wish.external_task_id, []).append(wish)
+    items: dict[str, list[Assessment]] = {}
     for item in plan.assessments:
-        base = item.generation.external_task_id
-        unsent = (item.record.status if item.record else None) in _UNSENT
-        blocked = item.action is Action.BLOCKED and unsent
-        if item.action in _WORKED_ON or blocked or item.status in _LOOKED_AT_AGAIN:
-            ranked = (_RANKS.get(item.action, 1), _work(item, wishes[base], blocked=blocked))
-            works[base] = min(works.get(base, ranked), ranked, key=lambda pair: pair[0])
-    for record in unsaved(survey) if whole else ():
-        works.setdefault(record.base_id, (0, Work(record.base_id)))
-    return [work for _, work in sorted(works.values(), key=lambda ranked: ranked[0])]
+        items.setdefault(item.generation.external_task_id, []).append(item)
+    works = [work_for(found, wishes[base]) for base, found in items.items()]
+    if whole:
+        works += [Work(record.base_id) for record in unsaved(survey)]
+    return sorted((work for work in works if work is not None), key=lambda work: work.rank)
 
 
 def unsaved(survey: Survey) -> list[Record]:
     """Return what is, or may be, paid for, is not saved, and is wanted by no valid spec."""
-    wanted = {
-        wish.external_task_id
-        for wish in survey.desired.generations
-        if wish.spec not in survey.invalid
-    }
+    wanted = {wish.external_task_id for wish in survey.valid_wishes()}
     return [
         record
         for base, record in survey.stored.items()
-        if base not in wanted and (record.status in LIVE or record.status is Status.SUCCEEDED)
+        if base not in wanted and is_unsaved(record)
     ]
 
 
-def _work(item: Assessment, wishes: Sequence[Generation], *, blocked: bool) -> Work:
-    return Work(
-        item.generation.external_task_id,
-        tuple(wishes),
-        obstacle=item.reason if blocked else "",
-        local=item.action is Action.PUBLISH,
-        optional=blocked or item.status in _LOOKED_AT_AGAIN,
-    )
+def _as_planned(_: Generation) -> bool:
+    """A plan that somebody agreed to is applied as it was shown, whatever is written meanwhile."""
+    return True
+
+
+def _by_spec(wishes: Iterable[Generation]) -> dict[str, list[Generation]]:
+    by_spec: dict[str, list[Generation]] = {}
+    for wish in wishes:
+        by_spec.setdefault(wish.spec, []).append(wish)
+    return by_spec
 
 
 def _remaining_holds(

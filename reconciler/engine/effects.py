@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.core.errors import WorkspaceError
@@ -34,6 +35,11 @@ _KINDS = {
     Held: "not created",
     Refused: "refused",
 }  # in the history
+
+
+Wanted = Callable[[], Generation | None]
+"""Says which wish a create would be for; None where nothing may be bought now: no spec asks for it any more, or
+something stands in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,10 @@ class Purchases:
         """Send no further create; those under way may still be answered."""
         self._closed = True
 
-    async def look(self, record: Record, wish: Generation | None) -> Outcome:
-        """Ask the provider for the task; when it is readably unknown and `wish` still wants it, create it.
+    async def look(self, record: Record, wanted: Wanted) -> Outcome:
+        """Ask the provider for the task; when it is readably unknown and still `wanted`, create it.
 
-        `wish` is None where nothing may be bought: no spec asks for it any more, or something stands in the way.
+        `wanted` is asked after the answer, and once more right before the intent: wishes change meanwhile.
 
         Raises:
             ProviderError: the question was not answered readably; nothing changed.
@@ -72,15 +78,16 @@ class Purchases:
         """
         reply = await self._ports.client.query(record.external_task_id)
         event: Event = Absent() if reply.task is None else Seen(reply.task)
+        wish = None if self._closed else wanted()
         decision = step(
             record,
             event,
             rules=self._options.rules,
             now=self._ports.now(),
-            wanted=wish is not None and not self._closed,
+            wanted=wish is not None,
         )
         if decision.create and wish is not None:
-            return await self._create(record, decision.record, wish)
+            return await self._create(record, decision.record, wish, wanted)
         if decision.record != record:
             kind = "looked" if reply.task is None else "adopted"
             if (
@@ -95,10 +102,14 @@ class Purchases:
             self._journal.commit(decision.record, kind=kind, request_id=reply.request_id)
         return Outcome(decision.record, decision.again_at)
 
-    async def _create(self, before: Record, intent: Record, wish: Generation) -> Outcome:
+    async def _create(
+        self, before: Record, intent: Record, wish: Generation, wanted: Wanted
+    ) -> Outcome:
         body = await self._body(wish, intent.external_task_id)
-        if self._closed:  # while the inputs were prepared; nothing is promised yet
-            return Outcome(before)
+        if self._closed or wanted() is None:  # while the inputs were prepared; nothing is promised
+            return Outcome(
+                before, self._ports.now() if before.status is Status.SUBMITTING else None
+            )
         intent = self._journal.intend(intent)
         trouble: errors.ProviderError | None = None
         try:

@@ -24,6 +24,9 @@ class Journal:
             record.external_task_id: record.status for record in records.values()
         }
         self._latest: dict[str, Record] = dict(records)
+        self._by_spec: dict[str, set[str]] = {}  # spec that first asked -> base ids
+        for record in records.values():
+            self._by_spec.setdefault(record.spec, set()).add(record.base_id)
 
     def get(self, base_id: str) -> Record | None:
         """Return the latest attempt at a generation, or None when nothing was ever sent."""
@@ -32,6 +35,10 @@ class Journal:
     def records(self) -> Mapping[str, Record]:
         """Return the latest attempts by base id."""
         return self._latest
+
+    def first_asked_by(self, spec: str) -> frozenset[str]:
+        """Return the base ids of the generations that this spec was the first to ask for."""
+        return frozenset(self._by_spec.get(spec, ()))
 
     def commit(
         self, record: Record, *, kind: str, detail: str = "", request_id: str = ""
@@ -64,8 +71,22 @@ class Journal:
             ]
             self._ports.repository.save(changes)
         for record in known:
-            self._stored[record.external_task_id] = record.status
-            self._latest[record.base_id] = record
+            self._keep(record)
+
+    def read_again(self, base_id: str) -> None:
+        """Take what is on disk for what is true, after a change that may or may not have been written."""
+        record = self._ports.repository.record(base_id)
+        if record is not None:
+            self._keep(record)
+
+    def forget(self, base_id: str) -> tuple[Record, ...]:
+        """Remove a generation, all its attempts, from the state; return them. The history stays."""
+        forgotten = self._ports.repository.forget(base_id)
+        for record in forgotten:
+            self._stored.pop(record.external_task_id, None)
+            self._by_spec.get(record.spec, set()).discard(base_id)
+        self._latest.pop(base_id, None)
+        return forgotten
 
     def intend(self, record: Record) -> Record:
         """Put the intent to create on disk, checking the caps in the same transaction (rules 2 and 9).
@@ -103,7 +124,11 @@ class Journal:
 
     def _remember(self, record: Record) -> None:
         before = self._latest.get(record.base_id)
-        self._stored[record.external_task_id] = record.status
-        self._latest[record.base_id] = record
+        self._keep(record)
         if before is None or (before.status, before.reason) != (record.status, record.reason):
             self._ports.report.changed(record)
+
+    def _keep(self, record: Record) -> None:
+        self._stored[record.external_task_id] = record.status
+        self._latest[record.base_id] = record
+        self._by_spec.setdefault(record.spec, set()).add(record.base_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
@@ -59,6 +60,14 @@ class Unconfigured:
         raise AccountTrouble("no key for the Kling API is set")
 
 
+class Topic(Enum):
+    """What something that is said to everybody is about."""
+
+    OTHER = auto()
+    ACCOUNT = auto()  # account-wide trouble, its beginning and its end
+    CAP = auto()  # spend near a cap, or at it
+
+
 class Reporter(Protocol):
     """Whoever follows the work: a terminal, a log."""
 
@@ -70,7 +79,7 @@ class Reporter(Protocol):
         """The generation stays where it is for this run, for this reason."""
         ...
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
         """Something that concerns no single generation, said once."""
         ...
 
@@ -84,8 +93,9 @@ class Options:
     caps: Caps = field(default_factory=Caps)
     max_concurrency: int | None = None  # None: learn it
     downloads: int = 4  # at a time
-    patience: int = 300 * SECOND  # ms without any readable answer before `apply` gives up
+    patience: int = 300 * SECOND  # ms without any readable answer before a run gives up
     first_patience: int = 15 * SECOND  # the same before the first answer of a run
+    enduring: bool = False  # a run that never gives up: what is held back is tried again later
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ class Publisher:
             ):
                 return False
             published.append(self._publication(output, results[output.role], record))
-        self._ports.repository.publish([row for row in published if row is not None])
+        known = self._whereabouts.publications
+        new = [row for row in published if row is not None and known.get(row.path) != row]
+        self._ports.repository.publish(new)
+        self._whereabouts.note(new)
         return True
 
     def _land(self, output: Output, result: Result) -> bool:

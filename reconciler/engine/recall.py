@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
+from reconciler.core.generations import Generation
 from reconciler.core.identity import canonical_generation, compute_external_task_id, split_attempt
 from reconciler.core.motion_control import KIND
 from reconciler.core.receipts import ReceiptEntry
 from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.states import Record, Result, Status
 from reconciler.workspace.receipts import ReceiptError, read_receipt
+
+_OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +91,32 @@ def _canonical(entry: ReceiptEntry, base_id: str) -> str:
     return canonical_generation(
         KIND, entry.request, 1
     )  # an id of the user's own names one generation
+
+
+def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -> dict[str, Record]:
+    """Return what receipts know better than the store: a later attempt, or a purchase the store has not seen.
+
+    Somebody else's purchase arrives by git while this store still waits to make its own.
+    """
+    return {
+        base: record
+        for base, record in recalled.items()
+        if (known := stored.get(base)) is None
+        or (known.status in _OVERRULED and record.attempt > known.attempt)
+        or (
+            record.attempt == known.attempt
+            and record.status is Status.COMPLETE
+            and known.status in _OVERRULED
+            and known.results != record.results
+        )
+    }
+
+
+def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Record]:
+    """Return what receipts remember of the generations that are wanted, under the names they have now."""
+    found: dict[str, Record] = {}
+    for wish in wishes:
+        record = recalled.records.get(wish.external_task_id)
+        if record is not None:
+            found.setdefault(record.base_id, record.evolve(spec=wish.spec, label=wish.label))
+    return found

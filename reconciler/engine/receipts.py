@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -21,15 +21,12 @@ _LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})  # the pro
 class Receipts:
     """Writes receipts out of the journal."""
 
-    def __init__(self, root: Path, journal: Journal, wishes: Iterable[Generation]) -> None:
+    def __init__(
+        self, root: Path, journal: Journal, declared: Callable[[str], Sequence[Generation]]
+    ) -> None:
         self._root = root
         self._journal = journal
-        self._declared: dict[str, list[Generation]] = {}
-        for wish in wishes:
-            self._declared.setdefault(wish.spec, []).append(wish)
-        self._bought_for: dict[str, set[str]] = {}  # spec -> base ids
-        for record in journal.records().values():
-            self._bought_for.setdefault(record.spec, set()).add(record.base_id)
+        self._declared = declared  # what a spec asks for now
 
     def write(self, spec: str, newly: Record | None = None) -> bool:
         """Write a spec's receipt where its current generations changed; return whether a byte was written.
@@ -40,7 +37,7 @@ class Receipts:
             ReceiptError: the existing receipt cannot be read; it is left as it is.
             WorkspaceError: the folder cannot be written.
         """
-        wishes = self._declared.get(spec, [])
+        wishes = self._declared(spec)
         wanted = {wish.external_task_id for wish in wishes}
         current = [
             entry(record, spec, wish.label)
@@ -50,7 +47,7 @@ class Receipts:
         late = newly is not None and newly.base_id not in wanted and newly.status is Status.COMPLETE
         if not (current or late) or not (self._root / spec).parent.is_dir():
             return False
-        earlier = (self._journal.get(base) for base in self._bought_for.get(spec, set()) - wanted)
+        earlier = (self._journal.get(base) for base in self._journal.first_asked_by(spec) - wanted)
         also = [
             replace(entry(record, spec, record.label), current=False)
             for record in earlier

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,16 +10,13 @@ from reconciler.core.diff import Known, Plan, Standing, content_problem, diff
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.schedule import Rules
 from reconciler.core.states import Record, Status
-from reconciler.core.transitions import Saved, step
-from reconciler.engine.recall import Recalled, recall
+from reconciler.engine.outlook import Outlook, Uncommitted, all_committed
+from reconciler.engine.recall import Recalled, better_known, recall, wanted_of
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import Desired
-
-_OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,10 @@ class Survey:
     invalid: Mapping[str, tuple[Problem, ...]]  # spec -> why
     whereabouts: Whereabouts
     orphans: tuple[str, ...] = ()
+
+    def valid_wishes(self) -> list[Generation]:
+        """Return what the specs want that are right in every respect."""
+        return [wish for wish in self.desired.generations if wish.spec not in self.invalid]
 
     def plan(self, selected: Sequence[Generation], invalid: Iterable[str], *, whole: bool) -> Plan:
         """Return the plan for a selection; orphans belong to the whole folder's plan only."""
@@ -48,6 +49,10 @@ class Survey:
         )
 
 
+def _nothing_uncommitted(_: Desired) -> Uncommitted:
+    return all_committed
+
+
 @dataclass(slots=True)
 class Surveyor:
     """Looks at one folder."""
@@ -56,6 +61,7 @@ class Surveyor:
     repository: Repository
     objects: ObjectStore
     can_host: bool = False  # a local video can be made readable for the provider
+    uncommitted: Callable[[Desired], Uncommitted] = _nothing_uncommitted
 
     def survey(self, desired: Desired, records: Mapping[str, Record] | None = None) -> Survey:
         """Look at everything; `records` replaces the store's where somebody knows more.
@@ -72,28 +78,25 @@ class Surveyor:
         return self._survey(desired, stored, recall(self.root, desired.receipts))
 
     def _survey(self, desired: Desired, stored: Mapping[str, Record], recalled: Recalled) -> Survey:
-        merged = {**stored, **_better_known(_wanted(recalled, desired.generations), stored)}
-        whereabouts = Whereabouts.learn(self.root, self.repository, self.objects, recalled)
-        holds = self.repository.holds()
+        merged = {**stored, **better_known(wanted_of(recalled, desired.generations), stored)}
+        outlook = Outlook(
+            Whereabouts.learn(self.root, self.repository, self.objects, recalled),
+            self.repository.holds(),
+            recalled.unreadable,
+            self.can_host,
+            self.uncommitted(desired),
+        )
         invalid, known = dict(desired.invalid), {}
         for wish in desired.generations:
             record = merged.get(wish.external_task_id)
             if record is not None and (sentence := content_problem(wish, record)):
                 problem = Problem(Place(wish.spec, wish.line), "external_task_id", sentence)
                 invalid[wish.spec] = (*invalid.get(wish.spec, ()), problem)
-            outputs = whereabouts.outputs(wish, record)
-            obtainable = whereabouts.obtainable(record, outputs)
-            if record is not None and _is_found_again(record) and obtainable:
-                # The provider cleared the result, and somebody put the file back.
-                record = step(record, Saved(record.results), rules=Rules(), now=0).record
-                merged[record.base_id] = record
-            known[wish.spec, wish.label] = Known(
-                record=record,
-                outputs=outputs,
-                obtainable=obtainable,
-                hold=holds.get(wish.external_task_id, ""),
-                obstacle=self._obstacle(wish, recalled.unreadable),
-            )
+            found = outlook.known(wish, record)
+            if found.record is not None and found.record is not record:
+                merged[found.record.base_id] = found.record
+            known[wish.spec, wish.label] = found
+        whereabouts = outlook.whereabouts
         return Survey(
             desired,
             merged,
@@ -108,18 +111,6 @@ class Surveyor:
         """Return what the receipts of specs that are gone list: sha256 -> paths."""
         owned = {receipt_path(spec) for spec in desired.specs}
         return recall(self.root, [name for name in desired.receipts if name not in owned]).paths
-
-    def _obstacle(self, wish: Generation, unreadable: Mapping[str, str]) -> str:
-        if unreadable:  # of whatever spec: it may have been copied, renamed or moved
-            problem = unreadable.get(receipt_path(wish.spec)) or next(iter(unreadable.values()))
-            return f"a receipt cannot be read, so this may be bought already: {problem}"
-        if wish.video.path and not self.can_host:
-            return (
-                f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "
-                "host it somewhere and give `video_url` as an http(s) URL (a media store, "
-                "RECONCILER_MEDIA_STORE, will do that in a later version)"
-            )
-        return ""
 
 
 def _orphans(
@@ -151,38 +142,3 @@ def _orphans(
 
 def _is_taken(known: Known) -> bool:
     return any(output.standing is Standing.TAKEN for output in known.outputs)
-
-
-def _is_found_again(record: Record) -> bool:
-    return record.status is Status.EXPIRED and not record.lacking
-
-
-def _better_known(
-    recalled: Mapping[str, Record], stored: Mapping[str, Record]
-) -> dict[str, Record]:
-    """Return what receipts know better than the store: a later attempt, or a purchase the store has not seen.
-
-    Somebody else's purchase arrives by git while this store still waits to make its own.
-    """
-    return {
-        base: record
-        for base, record in recalled.items()
-        if (known := stored.get(base)) is None
-        or (known.status in _OVERRULED and record.attempt > known.attempt)
-        or (
-            record.attempt == known.attempt
-            and record.status is Status.COMPLETE
-            and known.status in _OVERRULED
-            and known.results != record.results
-        )
-    }
-
-
-def _wanted(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Record]:
-    """Return what receipts remember of the generations that are wanted, under the names they have now."""
-    found: dict[str, Record] = {}
-    for wish in wishes:
-        record = recalled.records.get(wish.external_task_id)
-        if record is not None:
-            found.setdefault(record.base_id, record.evolve(spec=wish.spec, label=wish.label))
-    return found

@@ -1,11 +1,11 @@
 """Which bytes are where on this disk: what stands at the output paths, and where a result's bytes can be had.
 
-Reads only. It knows what was ours when it was made; a survey makes a new one.
+Reads only. It knows what was ours when it was made, and what it was told since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +27,8 @@ class Whereabouts:
 
     root: Path
     objects: ObjectStore
-    publications: Mapping[str, Publication]
-    places: Mapping[
-        str, tuple[str, ...]
-    ]  # sha256 of every result of ours -> where it was published
+    publications: dict[str, Publication]
+    places: dict[str, tuple[str, ...]]  # sha256 of every result of ours -> where it was published
     _digests: dict[tuple[str, Signature], str] = field(default_factory=dict)
 
     @classmethod
@@ -38,13 +36,22 @@ class Whereabouts:
         cls, root: Path, repository: Repository, objects: ObjectStore, recalled: Recalled
     ) -> Whereabouts:
         """Gather what the store and the receipts know."""
-        publications = repository.publications()
-        places: dict[str, tuple[str, ...]] = (
-            dict.fromkeys(repository.known_results(), ()) | recalled.paths
-        )
-        for publication in publications.values():
-            places[publication.sha256] = (*places.get(publication.sha256, ()), publication.path)
-        return cls(root, objects, publications, places)
+        whereabouts = cls(root, objects, {}, dict.fromkeys(repository.known_results(), ()))
+        whereabouts.note_places(recalled.paths)
+        whereabouts.note(repository.publications().values())
+        return whereabouts
+
+    def note(self, publications: Iterable[Publication]) -> None:
+        """Remember outputs that are ours."""
+        for publication in publications:
+            self.publications[publication.path] = publication
+            self.note_places({publication.sha256: (publication.path,)})
+
+    def note_places(self, paths: Mapping[str, Iterable[str]]) -> None:
+        """Remember results that are ours, by their SHA-256, and where they were published."""
+        for sha256, found in paths.items():
+            known = self.places.get(sha256, ())
+            self.places[sha256] = (*known, *(path for path in found if path not in known))
 
     def outputs(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
         """Return what stands where this generation's results belong."""

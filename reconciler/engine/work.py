@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.core.diff import next_attempt
+from reconciler.core.diff import BUYS, Action, Assessment, next_attempt
 from reconciler.core.generations import Generation
-from reconciler.core.states import Record
+from reconciler.core.states import LIVE, Record, Status
+
+_WORKED_ON = BUYS | {Action.ADOPT, Action.WAIT, Action.DOWNLOAD, Action.PUBLISH}
+_RANKS = {
+    Action.DOWNLOAD: 0,
+    Action.PUBLISH: 0,
+    Action.SUBMIT: 2,
+    Action.RETRY: 2,
+    Action.BLOCKED: 3,  # a wish that is blocked in one place may be free in another
+}
+_LOOKED_AT_AGAIN = frozenset({Status.EXPIRED, Status.REJECTED})
+_UNSENT = frozenset({None, Status.PENDING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +32,41 @@ class Work:
     obstacle: str = ""  # why it may not be bought now, though it may be found
     local: bool = False  # the bytes are on this disk; no provider is needed
     optional: bool = False  # a look that may find something, and may as well not be made
+    rank: int = 0  # downloads and outputs first (rule 7)
 
     def attempt(self, known: Record | None) -> Record | None:
         """Return the attempt to work on."""
         if not self.wishes:
             return known
         return next_attempt(max(self.wishes, key=lambda wish: wish.retries), known)
+
+
+def work_for(items: Sequence[Assessment], wishes: Sequence[Generation]) -> Work | None:
+    """Return the work that assessments of one generation mean, None where nothing is to be done.
+
+    `wishes` are all the places that want it. What is blocked from being bought is still looked for: it may have
+    been bought before the state was lost.
+    """
+    works = [work for item in items if (work := _work(item, wishes)) is not None]
+    return min(works, key=lambda work: work.rank, default=None)
+
+
+def is_unsaved(record: Record) -> bool:
+    """Whether an attempt is, or may be, paid for, and its result is not saved."""
+    return record.status in LIVE or record.status is Status.SUCCEEDED
+
+
+def _work(item: Assessment, wishes: Sequence[Generation]) -> Work | None:
+    unsent = (item.record.status if item.record else None) in _UNSENT
+    blocked = item.action is Action.BLOCKED and unsent
+    again = item.status in _LOOKED_AT_AGAIN
+    if not (item.action in _WORKED_ON or blocked or again):
+        return None
+    return Work(
+        item.generation.external_task_id,
+        tuple(wishes),
+        obstacle=item.reason if blocked else "",
+        local=item.action is Action.PUBLISH,
+        optional=blocked or again,
+        rank=_RANKS.get(item.action, 1),
+    )

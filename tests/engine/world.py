@@ -19,7 +19,7 @@ from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
-from reconciler.engine.ports import Options, Ports
+from reconciler.engine.ports import Options, Ports, Topic
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
@@ -52,7 +52,7 @@ class Told:
     def held(self, record: Record, reason: str) -> None:
         self.holds[record.base_id] = reason
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
         self.said.append(message)
 
 

@@ -1,0 +1,155 @@
+"""The part of a generation's life before its task runs: waiting for a slot, looking, creating, doubting.
+
+What is sent is decided in `effects`; here is decided whether it is this generation's turn, and when it is next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+from reconciler.core.generations import Generation
+from reconciler.core.states import Record, Status
+from reconciler.engine.desk import Desk
+from reconciler.engine.effects import Outcome, Purchases
+from reconciler.engine.holding import told
+from reconciler.engine.work import Work
+from reconciler.kling import errors
+
+_MOST_CREATES = 3  # of one generation in doubt in a row, before a run leaves it to somebody
+
+StillWanted = Callable[[Generation], bool]
+"""Whether a wish stands as it was read: asked at the last moment before money is spent."""
+
+
+class Buyer:
+    """Brings generations to the provider, each once."""
+
+    def __init__(self, desk: Desk, purchases: Purchases, still_wanted: StillWanted) -> None:
+        self._desk = desk
+        self._purchases = purchases
+        self._still_wanted = still_wanted
+        self._gate = desk.gate
+        self._holds = desk.holds
+        self._patience = desk.patience
+        self._creates_in_doubt: Counter[str] = Counter()  # in this run
+        self._waiting: deque[str] = deque()  # for a slot
+        self._in_line: set[str] = set()  # the same, to ask quickly
+
+    def close(self) -> None:
+        """Let what is under way come to an end, and begin nothing that costs."""
+        self._purchases.close()
+
+    def is_waiting(self, key: str) -> bool:
+        """Whether a generation waits for a slot."""
+        return key in self._in_line
+
+    def admit(self) -> list[str]:
+        """Return the keys whose wait, for a slot or for the account, is over."""
+        admitted = self._gate.readmitted()
+        while self._waiting and (self._gate.has_slot() or self._gate.closed):
+            admitted.append(self._waiting.popleft())
+            self._in_line.discard(admitted[-1])
+            self._gate.take_slot(admitted[-1])
+        return admitted
+
+    async def submit(self, work: Work, record: Record) -> int | None:
+        """Look for a generation that is not sent, and send it; return when it is due next (ms)."""
+        gate, key = self._gate, work.base_id
+        if not work.wishes:
+            return None
+        if not gate.holds_slot(key):
+            if not gate.has_slot() and not gate.closed:
+                self._wait(key)
+                return None
+            gate.take_slot(key)
+        if self._desk.options.enduring and (shut := gate.obstacle(key)):
+            return self._holds.hold(key, record, shut, until=gate.again_at())
+        if (opens := gate.opens_at(key)) > self._desk.now() and not gate.closed:
+            return opens
+        return await self.look(work, record)
+
+    async def look(self, work: Work, record: Record) -> int | None:
+        """Ask for the task, and create it where it is unknown and wanted; return when it is due next (ms)."""
+        key = work.base_id
+        try:
+            outcome = await self._purchases.look(record, lambda: self._wanted(key))
+        except errors.AccountTrouble as error:
+            return self._close(key, record, error, by_create=False)
+        except errors.ProviderError as error:
+            self._patience.unanswered(error)
+            self._patience.failed(key)
+            return self._patience.pause(key)
+        self._patience.heard()
+        self._gate.answered()
+        if outcome.trouble is not None:
+            return self._not_created(key, outcome, outcome.trouble)
+        self._patience.heard(key)
+        return self._after(work, record, outcome)
+
+    def _wait(self, key: str) -> None:
+        if key not in self._in_line:
+            self._in_line.add(key)
+            self._waiting.append(key)
+
+    def _wanted(self, key: str) -> Generation | None:
+        """Return the wish to buy now, as things stand at this moment."""
+        work = self._desk.works.get(key)
+        if work is None or self._obstacle(work):
+            return None
+        return next((wish for wish in work.wishes if self._still_wanted(wish)), None)
+
+    def _obstacle(self, work: Work) -> str:
+        return work.obstacle or self._gate.obstacle(work.base_id) or self._brake(work.base_id)
+
+    def _after(self, work: Work, before: Record, outcome: Outcome) -> int | None:
+        """Go on after a look that was answered and a create, if there was one, that went well."""
+        key, record = work.base_id, outcome.record
+        if record.task_id is not None:
+            del self._creates_in_doubt[key]
+        if record.status is Status.PENDING:
+            if not (obstacle := self._obstacle(work)):
+                return None
+            again_at = self._holds.hold(key, record, obstacle)
+            return None if work.obstacle else again_at  # what is on this disk tells when it changes
+        flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
+        if flies and before.status is not record.status:
+            self._gate.accepted(self._desk.now())
+            self._gate.answered(create=True)
+            self._holds.capped = False
+        return outcome.again_at if record.status is Status.SUBMITTING else self._desk.now()
+
+    def _brake(self, key: str) -> str:
+        """Return why no further create is sent in this run: a provider that hides what it accepts may bill each."""
+        count = self._creates_in_doubt[key]
+        if count < _MOST_CREATES:
+            return ""
+        return f"{count} creates had no readable answer, and no task showed up; ask the provider before you run again"
+
+    def _not_created(self, key: str, outcome: Outcome, trouble: errors.ProviderError) -> int | None:
+        """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
+        self._patience.failed(key)
+        in_doubt = outcome.record.status is Status.SUBMITTING
+        match trouble:
+            case errors.SlotsExhausted():
+                self._gate.answered(create=True)
+                return self._gate.refused(key, self._desk.now())
+            case errors.AccountTrouble():
+                return self._close(key, outcome.record, trouble, by_create=True)
+            case errors.RequestRefused():
+                self._gate.answered(create=True)
+                return outcome.again_at if in_doubt else self._desk.now()
+            case errors.OutcomeUnknown():
+                self._creates_in_doubt[key] += 1
+                return outcome.again_at if in_doubt else self._desk.now()
+            case _:
+                if isinstance(trouble, errors.TryLater):
+                    self._patience.unanswered(trouble)
+                pause = self._patience.pause(key)
+                return pause if outcome.record.status is Status.PENDING else outcome.again_at
+
+    def _close(
+        self, key: str, record: Record, error: errors.AccountTrouble, *, by_create: bool
+    ) -> int | None:
+        self._gate.close(told(error), by_create=by_create)
+        return self._holds.hold(key, record, told(error), until=self._gate.again_at())

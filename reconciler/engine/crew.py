@@ -1,0 +1,47 @@
+"""Those who do the work of a run, put together in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reconciler.core.generations import Generation
+from reconciler.engine.buying import Buyer, StillWanted
+from reconciler.engine.desk import Desk
+from reconciler.engine.effects import Purchases
+from reconciler.engine.landing import Lander
+from reconciler.engine.polling import Poller
+from reconciler.engine.publishing import Publisher
+from reconciler.engine.receipts import Receipts
+from reconciler.engine.saving import Saver
+from reconciler.engine.whereabouts import Whereabouts
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """One of each, at one desk."""
+
+    buyer: Buyer
+    poller: Poller
+    lander: Lander
+    publisher: Publisher
+    receipts: Receipts
+
+
+def hire(
+    desk: Desk,
+    whereabouts: Whereabouts,
+    declared: Callable[[str], Sequence[Generation]],
+    still_wanted: StillWanted,
+) -> Crew:
+    """Return a crew; `declared` gives what a spec, where it is valid, asks for now."""
+    ports, options, journal = desk.ports, desk.options, desk.journal
+    publisher = Publisher(ports, whereabouts)
+    receipts = Receipts(ports.root, journal, declared)
+    return Crew(
+        buyer=Buyer(desk, Purchases(ports, options, journal), still_wanted),
+        poller=Poller(ports, options, journal),
+        lander=Lander(desk, Saver(ports, options, journal), publisher, receipts),
+        publisher=publisher,
+        receipts=receipts,
+    )

@@ -1,0 +1,105 @@
+"""The part of a generation's life after its task ended well: saving the result, publishing it, writing receipts."""
+
+from __future__ import annotations
+
+from reconciler.core.errors import ReconcilerError, WorkspaceError
+from reconciler.core.schedule import SECOND
+from reconciler.core.states import Record, Status
+from reconciler.core.transitions import Lost, step
+from reconciler.engine.desk import Desk
+from reconciler.engine.holding import told
+from reconciler.engine.publishing import Publisher
+from reconciler.engine.receipts import Receipts
+from reconciler.engine.saving import Saver
+from reconciler.engine.work import Work
+from reconciler.kling import errors
+from reconciler.workspace.media import MediaError
+from reconciler.workspace.outputs import OutputTaken
+
+_MOST_SAVES = 8  # failures in a row before a result is left for later
+
+
+class Lander:
+    """Brings results home."""
+
+    def __init__(self, desk: Desk, saver: Saver, publisher: Publisher, receipts: Receipts) -> None:
+        self._desk = desk
+        self._saver = saver
+        self._publisher = publisher
+        self._written = receipts
+        self._gate = desk.gate
+        self._holds = desk.holds
+        self._patience = desk.patience
+
+    async def save(self, work: Work, record: Record) -> int | None:
+        """Fetch a result; return when the generation is due next (ms)."""
+        key = work.base_id
+        self._gate.release(key)
+        try:
+            record, again_at = await self._saver.save(record)
+        except errors.AccountTrouble as error:
+            self._gate.close(told(error), by_create=False)
+            return self._holds.hold(key, record, told(error), until=self._gate.again_at())
+        except errors.TryLater as error:
+            self._patience.unanswered(error)
+            self._patience.failed(key)
+        except (errors.ProviderError, MediaError) as error:
+            failures = self._patience.failed(key)
+            if isinstance(error, errors.ResultUnsafe) or failures >= _MOST_SAVES:
+                return self._give_up(work, record, error)
+        else:
+            self._patience.heard(key)
+            self._gate.answered()
+            if record.status is Status.EXPIRED and record.results:
+                self._publish_everywhere(work, record)
+            return again_at or self._desk.now()
+        return self._patience.pause(key, most=30 * SECOND)
+
+    def publish(self, work: Work, record: Record) -> int | None:
+        """Publish what is saved; return when the generation is due next (ms)."""
+        trouble = self._publish_everywhere(work, record)
+        if trouble is None:
+            lost = step(record, Lost(), rules=self._desk.options.rules, now=self._desk.now())
+            self._desk.journal.commit(lost.record, kind="lost")
+            return self._desk.now()
+        again_at = self.write_receipts(work, record)
+        for error in trouble:
+            if isinstance(
+                error, OutputTaken
+            ):  # seen again by every plan, so it need not be remembered
+                self._desk.ports.report.held(record, error.message)
+            else:
+                again_at = self._holds.hold(work.base_id, record, error.message)
+        return again_at
+
+    def write_receipts(self, work: Work, record: Record) -> int | None:
+        """Write the receipts of the specs that want it; of the spec that once did, where none does any more.
+
+        Returns when to try again (ms), where one could not be written.
+        """
+        again_at = None
+        for spec in sorted({wish.spec for wish in work.wishes} or {record.spec}):
+            try:
+                self._written.write(spec, newly=record)
+            except ReconcilerError as error:
+                again_at = self._holds.hold(work.base_id, record, error.message)
+        return again_at
+
+    def _give_up(self, work: Work, record: Record, error: ReconcilerError) -> int | None:
+        reason = f"bought, and its result could not be saved yet: {error.message}"
+        kept = self._desk.journal.get(work.base_id)
+        again_at = self._holds.hold(work.base_id, kept or record, reason)
+        if kept is not None and kept.results:
+            self._publish_everywhere(work, kept)
+        return again_at
+
+    def _publish_everywhere(self, work: Work, record: Record) -> list[WorkspaceError] | None:
+        """Publish what was saved wherever it is wanted and can be; None when its bytes are nowhere."""
+        trouble: list[WorkspaceError] = []
+        for wish in work.wishes:
+            try:
+                if not self._publisher.publish(wish, record):
+                    return None
+            except WorkspaceError as error:
+                trouble.append(error)  # the other places that want it get it all the same
+        return trouble

@@ -1,0 +1,68 @@
+"""What is known of one generation at this moment: its record, its outputs, and what stands in its way. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core.diff import Known
+from reconciler.core.generations import Generation
+from reconciler.core.naming import receipt_path
+from reconciler.core.schedule import Rules
+from reconciler.core.states import Record, Status
+from reconciler.core.transitions import Saved, step
+from reconciler.engine.whereabouts import Whereabouts
+
+Uncommitted = Callable[[Generation], str]
+"""Names the first file that a wish is made of and that is not committed; an empty string where all are."""
+
+
+def all_committed(_: Generation) -> str:
+    """Where nobody asks for commits, nothing waits for one."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The facts about the world that the knowledge of every generation draws on."""
+
+    whereabouts: Whereabouts
+    holds: Mapping[str, str]  # base id -> why the last run held it back
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # receipt -> why
+    can_host: bool = False  # a local video can be made readable for the provider
+    uncommitted: Uncommitted = all_committed
+
+    def known(self, wish: Generation, record: Record | None) -> Known:
+        """Return what is known of a generation, given the latest attempt at it."""
+        outputs = self.whereabouts.outputs(wish, record)
+        obtainable = self.whereabouts.obtainable(record, outputs)
+        if record is not None and _is_found_again(record) and obtainable:
+            # The provider cleared the result, and somebody put the file back.
+            record = step(record, Saved(record.results), rules=Rules(), now=0).record
+        return Known(
+            record=record,
+            outputs=outputs,
+            obtainable=obtainable,
+            hold=self.holds.get(wish.external_task_id, ""),
+            obstacle=self._obstacle(wish),
+        )
+
+    def _obstacle(self, wish: Generation) -> str:
+        if self.unreadable:  # of whatever spec: it may have been copied, renamed or moved
+            problem = self.unreadable.get(receipt_path(wish.spec)) or next(
+                iter(self.unreadable.values())
+            )
+            return f"a receipt cannot be read, so this may be bought already: {problem}"
+        if wish.video.path and not self.can_host:
+            return (
+                f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "
+                "host it somewhere and give `video_url` as an http(s) URL (a media store, "
+                "RECONCILER_MEDIA_STORE, will do that in a later version)"
+            )
+        if changed := self.uncommitted(wish):
+            return f"waiting for a commit: `{changed}` is not committed as it is"
+        return ""
+
+
+def _is_found_again(record: Record) -> bool:
+    return record.status is Status.EXPIRED and not record.lacking
