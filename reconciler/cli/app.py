@@ -10,7 +10,7 @@ from typing import Annotated, cast
 
 import typer
 
-from reconciler.cli import applying, offline, playground, starting
+from reconciler.cli import applying, doctor, offline, orders, playground, starting, watching
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import print_error, print_json
 from reconciler.core.errors import ReconcilerError
@@ -45,13 +45,20 @@ for _command in (
     offline.validate,
     offline.plan,
     applying.apply,
+    watching.watch,
     offline.status,
     offline.show,
+    orders.retry,
+    orders.import_,
+    orders.refresh,
+    orders.forget,
+    orders.prune,
+    doctor.doctor,
     playground.simulate,
     playground.demo,
     offline.schema,
 ):
-    app.command()(_command)
+    app.command(_command.__name__.rstrip("_"))(_command)
 
 
 def run(arguments: Sequence[str]) -> int:

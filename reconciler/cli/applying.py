@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import open_folder, select
+from reconciler.cli.folder import Folder, Selection, open_folder, select
 from reconciler.cli.offline import AsJson, Paths
 from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
@@ -17,7 +17,7 @@ from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from reconciler.engine.work import Work
 
@@ -61,6 +61,22 @@ def apply(
         )
     code = _report(chosen.plan(after), ended, idle=not works, as_json=as_json)
     return ExitCode.NEEDS_SOMEBODY if left and code == ExitCode.DONE else code
+
+
+def settle(folder: Folder, base_ids: Collection[str]) -> int:
+    """Apply what is wanted of these generations, which somebody agreed to; return the exit code."""
+    from reconciler.cli.running import run
+    from reconciler.engine.apply import works_of
+
+    desired = folder.load()
+    wishes = tuple(wish for wish in desired.generations if wish.external_task_id in base_ids)
+    chosen = Selection(wishes, (), whole=False)
+    survey = folder.surveyor.survey(desired)
+    plan = chosen.plan(survey)
+    works = works_of(plan, survey, whole=False)
+    ended = run(folder, survey, plan, works, None)
+    after = chosen.plan(folder.surveyor.survey(folder.load()))
+    return _report(after, ended, idle=not works, as_json=False)
 
 
 def _show(plan: Plan, works: Sequence[Work]) -> None:

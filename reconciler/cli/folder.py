@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from reconciler import settings as configuration
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.engine.survey import Survey, Surveyor
+from reconciler.engine.outlook import Uncommitted
+from reconciler.engine.survey import Survey, Surveyor, none_uncommitted
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.database import database_path
@@ -20,6 +21,7 @@ from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import Desired, load
+from reconciler.workspace.walk import DEFAULTS_NAME
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -37,12 +39,26 @@ class Folder:
     @property
     def surveyor(self) -> Surveyor:
         """Return a surveyor of this folder."""
-        return Surveyor(self.root, self.repository, self.objects, can_host=self.can_host)
+        return Surveyor(
+            self.root,
+            self.repository,
+            self.objects,
+            can_host=self.can_host,
+            uncommitted=self._uncommitted if self.settings.require_committed else none_uncommitted,
+        )
 
     @property
     def can_host(self) -> bool:
         """Whether a local video can be made readable: for now only the simulator, on loopback, brings a store."""
         return urlsplit(self.settings.base_url).hostname in _LOOPBACK
+
+    def _uncommitted(self, desired: Desired) -> Uncommitted:
+        """Ask git about every file that wishes are made of."""
+        from reconciler.workspace.git import Checkout
+
+        names = {name for wish in desired.generations for name in _made_of(wish, desired)}
+        uncommitted = Checkout.find(self.root).uncommitted(names)
+        return lambda wish: min(_made_of(wish, desired) & uncommitted, default="")
 
     def load(self) -> Desired:
         """Read the specs."""
@@ -121,6 +137,14 @@ def _repository(settings: Settings, state: Path, *, read_only: bool) -> Iterator
         yield repository
     finally:
         repository.close()
+
+
+def _made_of(wish: Generation, desired: Desired) -> frozenset[str]:
+    """Return the files that a wish was read from: its spec, the defaults that count for it, its local media."""
+    above = (f"{parent / DEFAULTS_NAME}" for parent in PurePosixPath(wish.spec).parents)
+    defaults = (name for name in above if name in desired.defaults)
+    media = (source.path for source in (wish.image, wish.video) if source.path)
+    return frozenset({wish.spec, *defaults, *media})
 
 
 def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection:

@@ -118,8 +118,24 @@ async def _refreshed(
         return await refreshed(client, records, wishes)
 
 
-def status(context: typer.Context, paths: Paths = None, as_json: AsJson = False) -> int:
+def status(
+    context: typer.Context,
+    paths: Paths = None,
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            "-w",
+            help="Show it again whenever something changes; with --json one document per line.",
+        ),
+    ] = False,
+) -> int:
     """Show where every generation stands."""
+    if watch:
+        from reconciler.cli.live import follow
+
+        return follow(context.obj, paths or [], as_json=as_json)
     with open_folder(context.obj) as folder:
         desired = folder.load()
         plan = select(folder, desired, paths or []).plan(folder.surveyor.survey(desired))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from reconciler.cli.clock import steady_clock
+from reconciler.cli.clock import SteadyClock
 from reconciler.cli.folder import Folder
 from reconciler.cli.progress import Progress
 from reconciler.cli.provider import has_key, provider
@@ -16,11 +16,12 @@ from reconciler.core.diff import Plan
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.apply import Run
 from reconciler.engine.ended import Ended
-from reconciler.engine.ports import Options, Ports, Provider, Unconfigured
+from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfigured
 from reconciler.engine.survey import Survey
 from reconciler.engine.work import Work
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.hosting import LoopbackMedia
+from reconciler.settings import Settings
 from reconciler.store.repository import Caps
 
 
@@ -48,9 +49,11 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, stop, progress, loop)
-    async with _ports(folder, progress) as ports:
+    async with open_ports(folder, progress, SteadyClock()) as ports:
         deadline = None if timeout is None else ports.now() + int(timeout * SECOND)
-        return await Run(ports, _options(folder), survey).apply(plan, works, stop, deadline)
+        return await Run(ports, options_of(folder.settings), survey).apply(
+            plan, works, stop, deadline
+        )
 
 
 def _stop(stop: asyncio.Event, progress: Progress, loop: asyncio.AbstractEventLoop) -> None:
@@ -62,7 +65,9 @@ def _stop(stop: asyncio.Event, progress: Progress, loop: asyncio.AbstractEventLo
 
 
 @asynccontextmanager
-async def _ports(folder: Folder, progress: Progress) -> AsyncIterator[Ports]:
+async def open_ports(
+    folder: Folder, report: Reporter, clock: Callable[[], int]
+) -> AsyncIterator[Ports]:
     """Open what the engine needs; what only takes this disk needs no key."""
     async with AsyncExitStack() as stack:
         client: Provider = Unconfigured()
@@ -78,14 +83,14 @@ async def _ports(folder: Folder, progress: Progress) -> AsyncIterator[Ports]:
             downloader,
             folder.repository,
             folder.objects,
-            progress,
-            steady_clock(),
+            report,
+            clock,
             hosting,
         )
 
 
-def _options(folder: Folder) -> Options:
-    settings = folder.settings
+def options_of(settings: Settings, *, enduring: bool = False) -> Options:
+    """Return how to work, by the settings."""
     return Options(
         run_id=str(uuid.uuid4()),
         rules=Rules(
@@ -94,4 +99,6 @@ def _options(folder: Folder) -> Options:
         ),
         caps=Caps(per_day=settings.max_units_per_day, per_run=settings.max_units_per_run),
         max_concurrency=settings.max_concurrency,
+        callback_url=settings.callback_url,
+        enduring=enduring,
     )

@@ -39,6 +39,9 @@ BUYS = frozenset({Action.SUBMIT, Action.RETRY})
 NEEDS_SOMEBODY = frozenset(
     {Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.INVALID, Status.BLOCKED}
 )
+_SUSPENDED = (
+    "suspended by `suspend: true` (in the spec or in a `_defaults.yaml`); take it out to buy this"
+)
 
 
 class Standing(StrEnum):
@@ -144,7 +147,7 @@ def assess(generation: Generation, known: Known) -> Assessment:
             return _of(generation, known, Action.DOWNLOAD, record.status, reason)
         case Status.COMPLETE:
             return _bought(generation, known)
-        case Status.FAILED if record.attempt <= generation.retries:
+        case _ if _may_retry(generation, record):
             return _unbought(generation, known, attempt=record.attempt + 1)
         case Status.EXPIRED:
             return _of(generation, known, Action.EXPIRED, record.status, record.reason)
@@ -155,16 +158,14 @@ def assess(generation: Generation, known: Known) -> Assessment:
 def next_attempt(generation: Generation, record: Record | None) -> Record:
     """Return the record to work on: the latest attempt, or a new one where the spec allows it.
 
-    Only an attempt that is known to have ended is followed by another (rule 6).
+    Only an attempt that is known to have ended is followed by another (rule 6), and none while it is suspended.
     """
     if record is not None and record.status is Status.PENDING:
         # Nothing was created under this id: what the spec says today is what would be.
         return record.evolve(
             request=generation.canonical, estimated_units=generation.estimated_units
         )
-    if record is not None and not (
-        record.status is Status.FAILED and record.attempt <= generation.retries
-    ):
+    if record is not None and (generation.suspended or not _may_retry(generation, record)):
         return record
     attempt = 1 if record is None else record.attempt + 1
     return Record(
@@ -177,6 +178,10 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
         label=generation.label,
         estimated_units=generation.estimated_units,
     )
+
+
+def _may_retry(generation: Generation, record: Record) -> bool:
+    return record.status is Status.FAILED and record.attempt <= generation.retries
 
 
 def content_problem(generation: Generation, record: Record) -> str:
@@ -224,8 +229,8 @@ def _taken(known: Known) -> str:
 
 def _unbought(generation: Generation, known: Known, attempt: int) -> Assessment:
     name = attempt_id(generation.external_task_id, attempt)
-    obstacle = known.obstacle or _taken(known)
-    if obstacle:
+    suspended = _SUSPENDED if generation.suspended else ""
+    if obstacle := suspended or known.obstacle or _taken(known):
         return Assessment(
             generation, name, Action.BLOCKED, Status.BLOCKED, obstacle, record=known.record
         )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from reconciler.core.documents import Place, Problem
+from reconciler.core.identity import compute_external_task_id
 from reconciler.core.motion_control import Source
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.states import Role
 
 # In canonical JSON no value can imitate this: quotes inside a text are escaped.
 _WATERMARKED = '"watermark_info":{"enabled":true}'
+_RESULT_SUFFIX = ".mp4"  # of every output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Generation:
     retries: int = 0
     estimated_units: Decimal = Decimal(0)
     line: int = 1  # of the spec, where it begins
+    suspended: bool = False  # by `suspend: true`: not to be bought now
 
     @property
     def request(self) -> dict[str, Any]:
@@ -59,39 +62,46 @@ def collisions(generations: Iterable[Generation]) -> list[Problem]:
 
     File names that differ only in case count as the same: they are, on many file systems.
     """
-    problems: list[Problem] = []
+    everything = list(generations)
+    return sorted({*clashes(everything), *circles(everything)})
+
+
+def clashes(generations: Iterable[Generation]) -> Iterator[Problem]:
+    """Yield a problem for every spec that would write what another writes, or take its id for something else.
+
+    Only specs that share one of `written` or an id have to do with each other.
+    """
     writers: dict[str, Generation] = {}
     contents: dict[str, Generation] = {}
-    inputs: dict[str, list[Generation]] = {}
     for generation in generations:
-        for path in (receipt_path(generation.spec), *(path for _, path in generation.outputs)):
+        for path in _written(generation):
             other = writers.setdefault(path.casefold(), generation)
             if other.spec != generation.spec:
-                problems += _both(other, generation, f"would write `{path}` too")
+                yield from _both(other, generation, f"would write `{path}` too")
         twin = contents.setdefault(generation.external_task_id, generation)
         if twin.canonical != generation.canonical:
             sentence = f"uses `external_task_id: {generation.external_task_id}` for something else"
-            problems += _both(twin, generation, sentence, "external_task_id")
-        for source in (generation.image, generation.video):
-            if source.path:
-                inputs.setdefault(source.path.casefold(), []).append(generation)
-    return sorted({*problems, *_circles(writers, inputs)})
+            yield from _both(twin, generation, sentence, "external_task_id")
 
 
-def _circles(
-    writers: Mapping[str, Generation], inputs: Mapping[str, Sequence[Generation]]
-) -> Iterator[Problem]:
+def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
     """Yield a problem for every spec whose result leads, through other specs, back to its own input.
 
-    Each new result would change the input and be bought again, for ever.
+    Each new result would change the input and be bought again, for ever. Only specs that are linked by what one
+    has `written` and the other `fed_by` have to do with each other.
     """
+    everything = list(generations)
+    readers: dict[str, list[Generation]] = {}
+    for generation in everything:
+        for path in fed_by(generation):
+            readers.setdefault(path, []).append(generation)
     feeds: dict[str, set[str]] = {}  # spec -> the specs that read what it writes
-    readers: dict[str, Generation] = {}
-    for path in writers.keys() & inputs.keys():
-        for reader in inputs[path]:
-            feeds.setdefault(writers[path].spec, set()).add(reader.spec)
-            readers[reader.spec] = reader
-    for spec, reader in readers.items():
+    fed: dict[str, Generation] = {}
+    for generation in everything if readers else ():
+        for reader in (one for path in written(generation) for one in readers.get(path, ())):
+            feeds.setdefault(generation.spec, set()).add(reader.spec)
+            fed[reader.spec] = reader
+    for spec, reader in fed.items():
         reached, waiting = set[str](), [spec]
         while waiting:
             new = feeds.get(waiting.pop(), set()) - reached
@@ -100,6 +110,26 @@ def _circles(
         if spec in reached:
             sentence = "its result would overwrite its own input, and be bought again for ever: rename the input"
             yield Problem(Place(spec, reader.line), "", sentence)
+
+
+def written(generation: Generation) -> Iterator[str]:
+    """Yield the path of every file that a generation writes, its receipt's too, without regard to case."""
+    return (path.casefold() for path in _written(generation))
+
+
+def fed_by(generation: Generation) -> Iterator[str]:
+    """Yield the paths of local inputs that could be somebody's result, without regard to case."""
+    paths = (source.path.casefold() for source in (generation.image, generation.video))
+    return (path for path in paths if path.endswith(_RESULT_SUFFIX))
+
+
+def has_own_id(generation: Generation) -> bool:
+    """Whether the spec gave the id itself; no other can be used for something else."""
+    return generation.external_task_id != compute_external_task_id(generation.canonical)
+
+
+def _written(generation: Generation) -> tuple[str, ...]:
+    return (receipt_path(generation.spec), *(path for _, path in generation.outputs))
 
 
 def _both(one: Generation, other: Generation, what: str, key: str = "") -> list[Problem]:

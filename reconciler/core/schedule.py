@@ -54,7 +54,7 @@ def backoff(failures: int, key: str, *, first: int = SECOND, most: int = 60 * SE
 
 def account_pause(pauses: int) -> int:
     """Return how long to leave an account alone (ms) that was in trouble this often in a row (from 1)."""
-    return min(_ACCOUNT_FIRST * 2 ** min(pauses - 1, 10), _ACCOUNT_MOST)
+    return min(int(_ACCOUNT_FIRST * 2.0 ** min(pauses - 1, 10)), _ACCOUNT_MOST)
 
 
 def pages_to_read(in_flight: int) -> int:

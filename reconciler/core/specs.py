@@ -129,6 +129,7 @@ def declare(
                 retries=wish.spec.retries,
                 estimated_units=estimate_units(request, video.seconds, prices),
                 line=wish.place.line,
+                suspended=wish.spec.suspend,
             )
         )
     return generations

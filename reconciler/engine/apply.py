@@ -99,7 +99,7 @@ def unsaved(survey: Survey) -> list[Record]:
     ]
 
 
-def _as_planned(_: Generation) -> bool:
+def _as_planned(_: str) -> bool:
     """A plan that somebody agreed to is applied as it was shown, whatever is written meanwhile."""
     return True
 

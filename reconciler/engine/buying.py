@@ -6,11 +6,10 @@ What is sent is decided in `effects`; here is decided whether it is this generat
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
 
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Status
-from reconciler.engine.desk import Desk
+from reconciler.engine.desk import AtRest, Desk
 from reconciler.engine.effects import Outcome, Purchases
 from reconciler.engine.holding import told
 from reconciler.engine.work import Work
@@ -18,17 +17,14 @@ from reconciler.kling import errors
 
 _MOST_CREATES = 3  # of one generation in doubt in a row, before a run leaves it to somebody
 
-StillWanted = Callable[[Generation], bool]
-"""Whether a wish stands as it was read: asked at the last moment before money is spent."""
-
 
 class Buyer:
     """Brings generations to the provider, each once."""
 
-    def __init__(self, desk: Desk, purchases: Purchases, still_wanted: StillWanted) -> None:
+    def __init__(self, desk: Desk, purchases: Purchases, is_at_rest: AtRest) -> None:
         self._desk = desk
         self._purchases = purchases
-        self._still_wanted = still_wanted
+        self._is_at_rest = is_at_rest
         self._gate = desk.gate
         self._holds = desk.holds
         self._patience = desk.patience
@@ -97,7 +93,8 @@ class Buyer:
         work = self._desk.works.get(key)
         if work is None or self._obstacle(work):
             return None
-        return next((wish for wish in work.wishes if self._still_wanted(wish)), None)
+        wishes = (wish for wish in work.wishes if not wish.suspended)
+        return next((wish for wish in wishes if self._is_at_rest(wish.spec)), None)
 
     def _obstacle(self, work: Work) -> str:
         return work.obstacle or self._gate.obstacle(work.base_id) or self._brake(work.base_id)

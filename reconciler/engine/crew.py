@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.generations import Generation
-from reconciler.engine.buying import Buyer, StillWanted
-from reconciler.engine.desk import Desk
+from reconciler.engine.buying import Buyer
+from reconciler.engine.desk import AtRest, Desk
 from reconciler.engine.effects import Purchases
 from reconciler.engine.landing import Lander
 from reconciler.engine.polling import Poller
@@ -32,16 +32,16 @@ def hire(
     desk: Desk,
     whereabouts: Whereabouts,
     declared: Callable[[str], Sequence[Generation]],
-    still_wanted: StillWanted,
+    is_at_rest: AtRest,
 ) -> Crew:
     """Return a crew; `declared` gives what a spec, where it is valid, asks for now."""
     ports, options, journal = desk.ports, desk.options, desk.journal
     publisher = Publisher(ports, whereabouts)
     receipts = Receipts(ports.root, journal, declared)
     return Crew(
-        buyer=Buyer(desk, Purchases(ports, options, journal), still_wanted),
+        buyer=Buyer(desk, Purchases(ports, options, journal), is_at_rest),
         poller=Poller(ports, options, journal),
-        lander=Lander(desk, Saver(ports, options, journal), publisher, receipts),
+        lander=Lander(desk, Saver(ports, options, journal), publisher, receipts, is_at_rest),
         publisher=publisher,
         receipts=receipts,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from reconciler.core.schedule import SECOND
@@ -17,6 +18,7 @@ from reconciler.engine.queue import DueQueue
 from reconciler.engine.turns import Turns
 
 _PARTING = 2.0  # seconds that a create under way is given to answer, when asked to stop
+_STANDSTILL = 35.0  # seconds: longer than a request takes
 _HINTED = 2 * SECOND  # between two polls, however many hints there are
 _AT_ONCE = 50  # turns begun before the loop sees to everything else
 _NAP = 30.0  # seconds: the loop's timers stand still while a laptop sleeps, and the run's clock does not
@@ -35,6 +37,8 @@ class Cycle:
         self._next_poll = 0
         self._over: list[asyncio.Task[Any]] = []  # turns and polls that came to their end
         self._woken = asyncio.Event()
+        self._still = False
+        self._cut_off: set[str] = set()
         for key in keys:
             self._queue.add(key, 0)
 
@@ -77,6 +81,32 @@ class Cycle:
             stopping.cancel()
             await self._leave()
 
+    @asynccontextmanager
+    async def standstill(self) -> AsyncIterator[None]:
+        """Let no turn and no poll be under way while the block lasts: somebody else changes records.
+
+        What is under way may end; what takes longer than a request is cut off, which it can be at any time.
+        """
+        self._still = True
+        try:
+            tasks = self._under_way()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_STANDSTILL)
+            self._cut_off = {key for key, task in self._running.items() if task.cancel()}
+            if self._poll is not None:
+                self._poll.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            yield
+        finally:
+            self._still = False
+            for key in self._cut_off:
+                self._queue.add(key, 0)
+            self._cut_off = set()
+            self._woken.set()
+
+    def _under_way(self) -> list[asyncio.Task[Any]]:
+        return [*self._running.values(), *([self._poll] if self._poll else [])]
+
     def _idle(self) -> bool:
         return not (self._running or self._poll or self._queue or self._turns.flying)
 
@@ -85,6 +115,8 @@ class Cycle:
         self._woken.set()
 
     def _start_due(self) -> None:
+        if self._still:
+            return
         now = self._turns.now()
         for admitted in self._turns.admit():
             self._queue.add(admitted, now)
@@ -108,21 +140,25 @@ class Cycle:
 
     async def _wait(self, deadline: int | None) -> None:
         """Wait until something came to its end, or the next thing is due."""
-        due = [at for at in (self._queue.next_at(), deadline) if at is not None]
-        if self._turns.flying and self._poll is None:
+        due = [] if deadline is None else [deadline]
+        if not self._still and (next_turn := self._queue.next_at()) is not None:
+            due.append(next_turn)
+        if not self._still and self._turns.flying and self._poll is None:
             due.append(self._next_poll)
         seconds = min(max(0, min(due) - self._turns.now()) / SECOND, _NAP) if due else None
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
         self._woken.clear()
 
     def _finish(self) -> None:
         over, self._over = self._over, []
         for task in over:
             if task is self._poll:
-                self._finish_poll(task.result())
+                self._finish_poll(0 if task.cancelled() else task.result())
             else:
-                self._finish_turn(task.get_name().removeprefix("turn "), task.result())
+                again_at = None if task.cancelled() else task.result()
+                self._finish_turn(task.get_name().removeprefix("turn "), again_at)
 
     def _finish_turn(self, key: str, again_at: int | None) -> None:
         del self._running[key]
@@ -140,8 +176,7 @@ class Cycle:
     async def _leave(self) -> None:
         """End what is under way: answers that are nearly there are awaited, the rest is cut off, and resumable."""
         self._turns.stop_buying()
-        tasks = [*self._running.values(), *([self._poll] if self._poll else [])]
-        if tasks:
+        if tasks := self._under_way():
             await asyncio.wait(tasks, timeout=_PARTING)
             for task in tasks:
                 task.cancel()

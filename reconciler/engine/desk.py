@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from reconciler.core.states import Status
 from reconciler.engine.gate import Gate
 from reconciler.engine.holding import Holds
 from reconciler.engine.journal import Journal
 from reconciler.engine.patience import Patience
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.work import Work
+
+AtRest = Callable[[str], bool]
+"""Whether a spec, with all that it is made of, stands as it was read. Asked at the last moment before money is spent,
+or before something is written beside it: in between, somebody may have switched to another branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,9 @@ class Desk:
     gate: Gate
     holds: Holds
     patience: Patience
+    unwritten: set[str] = field(
+        default_factory=set
+    )  # base ids whose receipt waits for its spec to be at rest
 
     @classmethod
     def open(
@@ -36,3 +44,8 @@ class Desk:
     def now(self) -> int:
         """Milliseconds since the epoch."""
         return self.ports.now()
+
+    def in_doubt(self) -> bool:
+        """Whether the outcome of some create is not known."""
+        records = (self.journal.get(base) for base in self.works)
+        return any(record.status is Status.SUBMITTING for record in records if record)

@@ -77,6 +77,9 @@ class Purchases:
             WorkspaceError: an input changed or cannot be read; nothing was sent.
         """
         reply = await self._ports.client.query(record.external_task_id)
+        now = self._journal.get(record.base_id)
+        if now is not None and _has_moved(record, now):  # the answer is to an old question
+            return Outcome(now, self._ports.now())
         event: Event = Absent() if reply.task is None else Seen(reply.task)
         wish = None if self._closed else wanted()
         decision = step(
@@ -146,8 +149,15 @@ class Purchases:
             external_task_id=external_task_id,
             image=image,
             video_url=video,
-            callback_url=wish.callback_url,
+            callback_url=wish.callback_url or self._options.callback_url,
         )
+
+
+def _has_moved(before: Record, now: Record) -> bool:
+    """Whether somebody else brought a generation forward, or began another attempt."""
+    if now.external_task_id != before.external_task_id:
+        return now.attempt > before.attempt
+    return (now.status, now.task_id, now.creates) != (before.status, before.task_id, before.creates)
 
 
 def _answer(task: Task | None) -> Event:

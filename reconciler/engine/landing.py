@@ -6,7 +6,7 @@ from reconciler.core.errors import ReconcilerError, WorkspaceError
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Lost, step
-from reconciler.engine.desk import Desk
+from reconciler.engine.desk import AtRest, Desk
 from reconciler.engine.holding import told
 from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
@@ -22,11 +22,19 @@ _MOST_SAVES = 8  # failures in a row before a result is left for later
 class Lander:
     """Brings results home."""
 
-    def __init__(self, desk: Desk, saver: Saver, publisher: Publisher, receipts: Receipts) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        saver: Saver,
+        publisher: Publisher,
+        receipts: Receipts,
+        is_at_rest: AtRest,
+    ) -> None:
         self._desk = desk
         self._saver = saver
         self._publisher = publisher
         self._written = receipts
+        self._is_at_rest = is_at_rest
         self._gate = desk.gate
         self._holds = desk.holds
         self._patience = desk.patience
@@ -78,7 +86,12 @@ class Lander:
         Returns when to try again (ms), where one could not be written.
         """
         again_at = None
+        self._desk.unwritten.discard(work.base_id)
         for spec in sorted({wish.spec for wish in work.wishes} or {record.spec}):
+            if not self._is_at_rest(spec):
+                self._desk.unwritten.add(work.base_id)
+                again_at = self._desk.now() + SECOND
+                continue
             try:
                 self._written.write(spec, newly=record)
             except ReconcilerError as error:
@@ -97,6 +110,8 @@ class Lander:
         """Publish what was saved wherever it is wanted and can be; None when its bytes are nowhere."""
         trouble: list[WorkspaceError] = []
         for wish in work.wishes:
+            if not self._is_at_rest(wish.spec):
+                continue
             try:
                 if not self._publisher.publish(wish, record):
                     return None

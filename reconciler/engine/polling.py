@@ -86,8 +86,11 @@ class Poller:
         for record in flying.values():
             if record.external_task_id in found.events:
                 event, request_id = found.events[record.external_task_id]
-                decision = step(record, event, rules=self._options.rules, now=now)
-                if decision.record != record:
+                now_known = self._journal.get(record.base_id) or record
+                if now_known.external_task_id != record.external_task_id:
+                    continue  # another attempt began meanwhile
+                decision = step(now_known, event, rules=self._options.rules, now=now)
+                if decision.record != now_known:
                     changes.append((decision.record, "observed", "", request_id))
         self._journal.commit_all(changes)
 

@@ -95,6 +95,7 @@ class Options:
     downloads: int = 4  # at a time
     patience: int = 300 * SECOND  # ms without any readable answer before a run gives up
     first_patience: int = 15 * SECOND  # the same before the first answer of a run
+    callback_url: str = ""  # for tasks whose spec names none
     enduring: bool = False  # a run that never gives up: what is held back is tried again later
 
 

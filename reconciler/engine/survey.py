@@ -49,7 +49,8 @@ class Survey:
         )
 
 
-def _nothing_uncommitted(_: Desired) -> Uncommitted:
+def none_uncommitted(_: Desired) -> Uncommitted:
+    """Where nobody requires commits, nothing waits for one."""
     return all_committed
 
 
@@ -61,7 +62,7 @@ class Surveyor:
     repository: Repository
     objects: ObjectStore
     can_host: bool = False  # a local video can be made readable for the provider
-    uncommitted: Callable[[Desired], Uncommitted] = _nothing_uncommitted
+    uncommitted: Callable[[Desired], Uncommitted] = none_uncommitted
 
     def survey(self, desired: Desired, records: Mapping[str, Record] | None = None) -> Survey:
         """Look at everything; `records` replaces the store's where somebody knows more.

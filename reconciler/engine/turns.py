@@ -6,6 +6,9 @@ Trouble is sorted by whom it concerns: one generation (held, with a sentence), e
 
 from __future__ import annotations
 
+import traceback
+from pathlib import PurePath
+
 from reconciler.core.errors import CapReached, StaleRecord, StateError, WorkspaceError
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Taken, step
@@ -75,6 +78,10 @@ class Turns:
             if not self._endures:
                 raise
             again_at = self._hold_unwritten(key, record, error)
+        except Exception as error:
+            if not self._endures:
+                raise
+            again_at = self._hold_mistake(key, record, error)
         holds.end(key)
         self._desk.gate.turn_over(key)
         now = self._desk.journal.get(key)
@@ -148,6 +155,13 @@ class Turns:
         if isinstance(error, StaleRecord):
             self._desk.journal.read_again(key)
         return self._desk.holds.hold_for(key, record, error)
+
+    def _hold_mistake(self, key: str, record: Record, error: Exception) -> int | None:
+        self._desk.journal.read_again(key)
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{PurePath(frame.filename).name}:{frame.lineno}"
+        sentence = f"this is a mistake in reconciler itself: {type(error).__name__} at {place}"
+        return self._desk.holds.hold(key, record, f"{sentence}; please report it")
 
     def _is_flying(self, key: str) -> bool:
         record = self._desk.journal.get(key)

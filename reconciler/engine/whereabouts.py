@@ -41,6 +41,11 @@ class Whereabouts:
         whereabouts.note(repository.publications().values())
         return whereabouts
 
+    def relearn(self, repository: Repository) -> None:
+        """Take over what somebody else wrote of outputs that are ours."""
+        self.publications.clear()
+        self.note(repository.publications().values())
+
     def note(self, publications: Iterable[Publication]) -> None:
         """Remember outputs that are ours."""
         for publication in publications:

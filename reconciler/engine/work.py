@@ -38,7 +38,8 @@ class Work:
         """Return the attempt to work on."""
         if not self.wishes:
             return known
-        return next_attempt(max(self.wishes, key=lambda wish: wish.retries), known)
+        keenest = max(self.wishes, key=lambda wish: (not wish.suspended, wish.retries))
+        return next_attempt(keenest, known)
 
 
 def work_for(items: Sequence[Assessment], wishes: Sequence[Generation]) -> Work | None:

@@ -7,11 +7,11 @@ tokens by hand and keeps a ledger apart from its tasks.
 
 Facts carry a grade: *documented* by the provider, *observed* on the live API, or *unknown*; what is unknown is a
 field of `SimulatorConfig` and can turn out either way. Nothing here is reached from the internet, nothing here
-reaches out to it, and no real key belongs into it.
+reaches out to it (callbacks go to loopback addresses only), and no real key belongs into it.
 
 `config` what can be chosen; `clock` virtual time; `errors` the table of codes; `tokens` who asks; `checks` and
 `probe` what a create must be like; `tasks` the table of tasks; `ledger` the money; `provider` the verbs over all
-of them; `render` and `studio` the films; `signing` and `media` what the other port serves; `faults` and `delivery`
+of them; `agenda` and `callbacks` who is told of changes; `render` and `studio` the films; `signing` and `media` what the other port serves; `faults` and `delivery`
 how answers go wrong, `wire` and `connection` how that reaches the socket; `app`, `control` and `results` the
 routes; `server` the two ports.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from decimal import Decimal
 
 from reconciler.simulator.clock import VirtualClock
@@ -18,9 +18,16 @@ class Account:
     """One prepaid pack; what is gone from it is what the ledger says."""
 
     def __init__(
-        self, config: SimulatorConfig, clock: VirtualClock, ledger: Ledger, tasks: TaskTable
+        self,
+        config: SimulatorConfig,
+        clock: VirtualClock,
+        ledger: Ledger,
+        tasks: TaskTable,
+        real: Callable[[], float],
     ) -> None:
+        """`real` returns the real time in seconds."""
         self._config = config
+        self._real = real
         self._clock = clock
         self._ledger = ledger
         self._tasks = tasks
@@ -43,8 +50,8 @@ class Account:
 
     def limit_questions(self) -> None:
         """Raise `ApiError` 1302 when the balance was asked for less than the interval ago (documented: 1 s)."""
-        now = time.monotonic()
-        if now - self._asked < self._config.costs_interval_s:
+        now = self._real()
+        if 0 <= now - self._asked < self._config.costs_interval_s:
             raise ApiError(1302)
         self._asked = now
 

@@ -43,12 +43,12 @@ async def create(request: Request) -> Response:
     """`POST /v1/videos/motion-control` (documented)."""
     provider = _authenticated(request)
     body = _object(request.headers.get("content-type"), await request.body())
-    return _success(provider.create(body, failure=request.scope.get(FAIL, "")))
+    return _success(request, provider.create(body, failure=request.scope.get(FAIL, "")))
 
 
 async def query(request: Request) -> Response:
     """`GET /v1/videos/motion-control/{task_id or external_task_id}` (documented)."""
-    return _success(_authenticated(request).query(request.path_params["name"]))
+    return _success(request, _authenticated(request).query(request.path_params["name"]))
 
 
 async def list_tasks(request: Request) -> Response:
@@ -56,7 +56,7 @@ async def list_tasks(request: Request) -> Response:
     provider = _authenticated(request)
     page = _whole(request, "pageNum", 1, 1000, default="1")
     size = _whole(request, "pageSize", 1, 500, default="30")
-    return _success(provider.list_page(page, size))
+    return _success(request, provider.list_page(page, size))
 
 
 async def costs(request: Request) -> Response:
@@ -65,7 +65,9 @@ async def costs(request: Request) -> Response:
     account.limit_questions()
     start = _whole(request, "start_time", 0, LATEST_MS)
     end = _whole(request, "end_time", start, LATEST_MS)
-    return _success(account.costs(start, end, request.query_params.get("resource_pack_name", "")))
+    return _success(
+        request, account.costs(start, end, request.query_params.get("resource_pack_name", ""))
+    )
 
 
 def _authenticated(request: Request) -> Provider:
@@ -94,13 +96,18 @@ def _whole(request: Request, name: str, low: int, high: int, default: str = "") 
     return number
 
 
-def _success(data: object) -> Response:
-    return JSONResponse(envelope(0, "SUCCEED", data))
+def _success(request: Request, data: object) -> Response:
+    return JSONResponse(envelope(_request_id(request), 0, "SUCCEED", data))
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+def _request_id(request: Request) -> str:
+    provider: Provider = request.app.state.provider
+    return provider.new_request_id()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(envelope(error.code, error.message), error.status)
+    return JSONResponse(envelope(_request_id(request), error.code, error.message), error.status)
 
 
 async def _no_route(request: Request, _: Exception) -> Response:

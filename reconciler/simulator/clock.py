@@ -17,6 +17,7 @@ class VirtualClock:
         """`real` returns the real time in seconds since the epoch; `speed` holds from now on."""
         self._path = path
         self._real = real
+        self._moved: list[Callable[[], None]] = []
         self._last = 0
         try:
             saved = json.loads(path.read_text())
@@ -45,21 +46,38 @@ class VirtualClock:
         self._last = max(self._last, self._virtual + int(elapsed * self._speed * 1000))
         return self._last
 
+    def real_seconds_until(self, virtual: int) -> float | None:
+        """Return how long it takes until a virtual time, ms; 0 for one that is over, None while time stands still."""
+        missing = virtual - self.now()
+        if missing <= 0:
+            return 0.0
+        return missing / 1000 / self._speed if self._speed else None
+
+    def on_move(self, call: Callable[[], None]) -> None:
+        """Have `call` called whenever time has jumped or goes on at another speed, from the thread that did it."""
+        self._moved.append(call)
+
     def advance(self, seconds: float) -> None:
         """Jump ahead by virtual seconds; raises ValueError for a jump back."""
         if seconds < 0:
             raise ValueError("advance_s: time does not go back")
         self._settle(self.now() + int(seconds * 1000), self._speed)
+        self._tell()
 
     def set_speed(self, speed: float) -> None:
         """Let time pass at another speed from now on; raises ValueError for a negative one."""
         if speed < 0:
             raise ValueError("speed: time does not go back")
         self._settle(self.now(), speed)
+        self._tell()
 
     def save(self) -> None:
         """Put the present on disk, so that the next start cannot be earlier."""
         self._settle(self.now(), self._speed)
+
+    def _tell(self) -> None:
+        for call in self._moved:
+            call()
 
     def _settle(self, virtual: int, speed: float) -> None:
         self._virtual, self._anchor, self._speed = virtual, self._real(), speed

@@ -69,8 +69,9 @@ class SimulatorConfig:
 
     foreign_video_s: float = 5.0
     """How long a reference video on another host is taken to be: it is never fetched."""
-    render: Literal["full", "draft"] = "full"
-    """`draft` films are small enough to make in milliseconds."""
+    render: Literal["full", "draft", "stamp"] = "full"
+    """`draft` films are small enough to make in milliseconds; `stamp` ones are copies of one tiny film of their
+    kind that differ in a box with the task's id, and cost next to nothing."""
     render_workers: int = 1
     """Films made at the same time."""
     url_lifetime_s: float = 24 * 3600.0
@@ -91,6 +92,21 @@ class SimulatorConfig:
     external_id_pattern: str = ""
     """A regular expression that external ids must match in full (unknown: length and alphabet); empty for none."""
 
+    callbacks: Literal["on", "off"] = "on"
+    """Whether changes of status are posted to a task's `callback_url`; only loopback ones are ever contacted."""
+    callback_first: Literal["submitted", "processing"] = "submitted"
+    """The first change that is told (unknown whether the creation itself is one)."""
+    callback_order: Literal["kept", "reversed"] = "kept"
+    """`reversed` tells the end first, and the rest as long after it as it had happened before."""
+    callback_late_s: float = 0.0
+    """How late a call can come; each draws its own delay up to this, so that they can overtake each other."""
+    callback_repeats: int = 0
+    """How often every call is made again; each repeat draws its own delay."""
+    callback_lost: float = 0.0
+    """The share of calls, 0 to 1, that are never made."""
+    callback_timeout_s: float = 5.0
+    """REAL seconds after which an answer to a call is not waited for any longer; it is not made again (unknown)."""
+
     fail_marker: str = "fail"
     """`[[fail: reason]]` in a prompt makes the task end as failed with that reason."""
     policy_marker: str = "policy"
@@ -98,4 +114,4 @@ class SimulatorConfig:
     faults: tuple[Mapping[str, object], ...] = ()
     """The fault plan to start with, as `POST /simulator/faults` takes it."""
     seed: str = ""
-    """Makes task ids the same on every fresh folder; empty for ids that no other simulator gives."""
+    """Makes every id and draw the same on every fresh folder; empty for ids that no other simulator gives."""

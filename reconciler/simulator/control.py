@@ -23,6 +23,9 @@ COUNTED = (
     "result",
     "upload",
     "authorization_leaks",
+    "callback",
+    "callback_unanswered",
+    "callback_foreign",
 )
 
 
@@ -63,7 +66,11 @@ async def ledger(request: Request) -> Response:
 
 
 async def requests(request: Request) -> Response:
-    """Return how many requests came, by endpoint, since the start; `create` counts the tasks that were created."""
+    """Return how many requests came, by endpoint, since the start; `create` counts the tasks that were created.
+
+    Callbacks go the other way: those that were answered with success, those that were not, and those whose address
+    is on another machine, which is never contacted.
+    """
     counted = _provider(request).requests
     return JSONResponse(dict.fromkeys(COUNTED, 0) | counted)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -45,13 +44,13 @@ class Delivery:
     ending: Literal["complete", "close", "silence"]
 
 
-def envelope(code: int, message: str, data: object = None) -> dict[str, object]:
+def envelope(request_id: str, code: int, message: str, data: object = None) -> dict[str, object]:
     """Return the documented envelope; `data` is left out of an error."""
-    base: dict[str, object] = {"code": code, "message": message, "request_id": str(uuid.uuid4())}
+    base: dict[str, object] = {"code": code, "message": message, "request_id": request_id}
     return base | {"data": data} if code == 0 else base
 
 
-def invented(effect: Effect, *, endpoint: str, address: str) -> Answer:
+def invented(effect: Effect, *, endpoint: str, address: str, request_id: str) -> Answer:
     """Return the answer that replaces the real one; `address` is where a redirect leads by default."""
     if effect.action == "redirect":
         where = effect.value if isinstance(effect.value, str) else address
@@ -60,9 +59,9 @@ def invented(effect: Effect, *, endpoint: str, address: str) -> Answer:
         return _answer(200, "application/json", GARBAGE)
     value = int(effect.value)
     if effect.action == "status":
-        return _of_status(value, effect, endpoint)
+        return _of_status(value, effect, endpoint, request_id)
     status = 200 if effect.action == "error_in_200" else status_of(value)
-    return _error(status, value, effect.message)
+    return _error(status, value, effect.message, request_id)
 
 
 def disturbed(effect: Effect, answer: Answer) -> Delivery:
@@ -85,7 +84,7 @@ def disturbed(effect: Effect, answer: Answer) -> Delivery:
             return Delivery(answer, whole, "complete")
 
 
-def _of_status(status: int, effect: Effect, endpoint: str) -> Answer:
+def _of_status(status: int, effect: Effect, endpoint: str, request_id: str) -> Answer:
     if effect.body is not None:
         kind = "text/html" if effect.body.lstrip().startswith("<") else "application/json"
         return _answer(status, kind, effect.body.encode())
@@ -94,13 +93,13 @@ def _of_status(status: int, effect: Effect, endpoint: str) -> Answer:
         return _answer(status, "application/xml", page.encode())
     code = effect.code or CODE_OF_STATUS.get(status, 0)
     if code:
-        return _error(status, code, effect.message)
+        return _error(status, code, effect.message, request_id)
     page = PROXY_PAGE.format(status, REASONS.get(status, "Error"))
     return _answer(status, "text/html", page.encode())
 
 
-def _error(status: int, code: int, message: str) -> Answer:
-    body = json.dumps(envelope(code, message or message_of(code)))
+def _error(status: int, code: int, message: str, request_id: str) -> Answer:
+    body = json.dumps(envelope(request_id, code, message or message_of(code)))
     return _answer(status, "application/json", body.encode())
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
+import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
 from reconciler.simulator.account import Account
+from reconciler.simulator.agenda import Agenda
 from reconciler.simulator.checks import Order, check_order, wrong
 from reconciler.simulator.clock import VirtualClock
 from reconciler.simulator.config import SimulatorConfig
@@ -31,15 +34,23 @@ UNKNOWN: Mapping[str, object] = MappingProxyType({"empty": {}, "null": None, "li
 class Provider:
     """One account at the simulated provider. Every verb is called from one thread at a time and never waits."""
 
-    def __init__(self, config: SimulatorConfig, results_url: str) -> None:
-        """Open the account kept in `config.folder`; `results_url` is the origin of results and media."""
+    def __init__(
+        self, config: SimulatorConfig, results_url: str, real: Callable[[], float] = time.time
+    ) -> None:
+        """Open the account kept in `config.folder`; `results_url` is the origin of results and media.
+
+        `real` returns the real time in seconds since the epoch; no other clock is read.
+        """
         config.folder.mkdir(parents=True, exist_ok=True)
         self.config = config
         self.results_url = results_url
         self.plan = parse_plan(list(config.faults))
         self.requests: Counter[str] = Counter()
+        self._real = real
         seed = _kept_seed(config)
-        self.clock = VirtualClock(config.folder / "clock.json", speed=config.speed, real=time.time)
+        self._opened = f"{seed}/{real()}"
+        self._answers = 0
+        self.clock = VirtualClock(config.folder / "clock.json", speed=config.speed, real=real)
         self.ledger = Ledger(config.folder / "ledger.jsonl")
         self.media = MediaStore(config.folder / "media", results_url)
         self.signer = Signer(seed.encode(), results_url)
@@ -47,9 +58,13 @@ class Provider:
             config.folder / "films", self.media, config.render, config.render_workers
         )
         self._tasks = TaskTable(config.folder / "tasks.db", seed)
-        self.account = Account(config, self.clock, self.ledger, self._tasks)
+        self.account = Account(config, self.clock, self.ledger, self._tasks, real)
         self._views = Views(config, self.clock, self.studio, self.signer)
         self._keys = Keys(config.access_key, config.secret_key, config.api_key)
+        self.agenda = Agenda(config, seed)
+        now = self.clock.now()
+        for task in self._tasks.watched(now):
+            self.agenda.expect(task, self._views.changes(task), after=now)
 
     def close(self) -> None:
         """Put everything on disk and let go of it."""
@@ -59,7 +74,13 @@ class Provider:
 
     def real_now(self) -> float:
         """Return the time of the provider's own clock, seconds; tokens and the `Date` header go by it."""
-        return time.time() + self.config.clock_skew_s
+        return self._real() + self.config.clock_skew_s
+
+    def new_request_id(self) -> str:
+        """Return the id of one more answer; an account with the same seed that opened at the same time gives the same."""
+        self._answers += 1
+        digest = hashlib.sha256(f"{self._opened}/{self._answers}".encode()).digest()
+        return str(uuid.UUID(bytes=digest[:16], version=4))
 
     def authenticate(self, authorization: str | None) -> None:
         """Raise `ApiError` 1000 to 1004 unless the header opens the account."""
@@ -108,6 +129,12 @@ class Provider:
         task = self._tasks.by_task_id(task_id)
         return task if task is not None and self._views.downloadable(task) else None
 
+    def told(self, task: Task, moment: int) -> dict[str, object] | None:
+        """Return what a callback says of the status at a moment, virtual ms; None for an end that waits for its film."""
+        if moment >= task.ended_at and not self._views.over(task):
+            return None
+        return self._views.told(task, moment)
+
     def external_id_of(self, task_id: str) -> str:
         """Return what the caller calls a task; empty for nothing."""
         task = self._tasks.by_task_id(task_id)
@@ -115,10 +142,11 @@ class Provider:
 
     def _accept(self, order: Order, units: Decimal, failure: str) -> Task:
         queue_ms, task_ms = round(self.config.queue_s * 1000), round(self.config.task_s * 1000)
-        times = Times(self.clock.now(), int(time.time() * 1000), queue_ms, task_ms)
+        times = Times(self.clock.now(), int(self._real() * 1000), queue_ms, task_ms)
         task = self._tasks.add(order, units, failure or self._marked_failure(order.prompt), times)
         self.ledger.bill(times.now, task.external_task_id, task.task_id, units)
         self.requests["create"] += 1
+        self.agenda.expect(task, self._views.changes(task), after=times.now - 1)
         if not task.failure:
             self.studio.ready(task)
         return task
@@ -138,9 +166,10 @@ class Provider:
 
     def _visible(self, external_task_id: str) -> Task | None:
         task = self._tasks.by_external_id(external_task_id)
-        if task is None or time.time() * 1000 < task.created_real + self.config.query_lag_s * 1000:
+        if task is None:
             return None
-        return task
+        seen_from = task.created_real + self.config.query_lag_s * 1000
+        return task if self._real() * 1000 >= seen_from else None
 
 
 def _kept_seed(config: SimulatorConfig) -> str:

@@ -20,9 +20,11 @@ SHORT_SIDE = {
     ("pro", "full"): 1080,
     ("std", "draft"): 128,
     ("pro", "draft"): 192,
+    ("std", "stamp"): 32,
+    ("pro", "stamp"): 48,
 }
-"""Pixels of the short side: 720p and 1080p, or a draft of them."""
-FASTEST_RATE = {"full": Fraction(30), "draft": Fraction(8)}
+"""Pixels of the short side: 720p and 1080p, a draft of them, or the least that plays."""
+FASTEST_RATE = {"full": Fraction(30), "draft": Fraction(8), "stamp": Fraction(1)}
 LARGEST_PICTURE = 80_000_000
 """Pixels; a legal picture beyond this is replaced by a drawn one, for memory's sake."""
 MARGIN = 0.08
@@ -41,7 +43,7 @@ class Film:
     video: str
     """Path of the film whose sound is kept; empty for silence."""
     mode: str
-    detail: Literal["full", "draft"]
+    detail: Literal["full", "draft", "stamp"]
     duration_ms: int
     rate: Fraction
     """Frames per second of the reference."""

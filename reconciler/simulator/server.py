@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler.simulator.app import api_app
+from reconciler.simulator.callbacks import calling_back
 from reconciler.simulator.config import SimulatorConfig
 from reconciler.simulator.connection import Port
 from reconciler.simulator.provider import Provider
@@ -78,11 +79,12 @@ async def _serve(
         try:
             await api.open(api_app(provider))
             await results.open(results_app(provider))
-            for number in signals:
-                loop.add_signal_handler(number, over.set)
-            stop = partial(loop.call_soon_threadsafe, over.set)
-            on_ready(RunningSimulator(api.url, results.url, stop))
-            await over.wait()
+            async with calling_back(provider):
+                for number in signals:
+                    loop.add_signal_handler(number, over.set)
+                stop = partial(loop.call_soon_threadsafe, over.set)
+                on_ready(RunningSimulator(api.url, results.url, stop))
+                await over.wait()
         finally:
             # The ports go first: nobody may ask an account that is closed.
             await asyncio.gather(api.close(), results.close())

@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 from reconciler.simulator.checks import Order
@@ -28,15 +29,18 @@ CREATE TABLE IF NOT EXISTS task (
     created_at INTEGER NOT NULL,
     created_real INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
-    ended_at INTEGER NOT NULL
+    ended_at INTEGER NOT NULL,
+    callback_url TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS task_external ON task (external_task_id);
 CREATE INDEX IF NOT EXISTS task_ended ON task (ended_at);
 """
 COLUMNS = (
     "task_id, external_task_id, mode, image, video, duration_ms, rate, keep_sound, watermark, failure, units, "
-    "created_at, created_real, started_at, ended_at"
+    "created_at, created_real, started_at, ended_at, callback_url"
 )
+ADDED = "ALTER TABLE task ADD COLUMN callback_url TEXT NOT NULL DEFAULT ''"
+"""For a folder that is older than callbacks."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Task:
     """Real ms."""
     started_at: int
     ended_at: int
+    callback_url: str
+    """Who is told of changes; empty for nobody."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class TaskTable:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # A killed process loses nothing that was written; only a power cut could, and nobody pays here.
         self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + SCHEMA)
+        if "callback_url" not in {row[1] for row in self._db.execute("PRAGMA table_info(task)")}:
+            self._db.execute(ADDED)
 
     def close(self) -> None:
         """Close the file."""
@@ -110,6 +118,7 @@ class TaskTable:
             created_real=times.real,
             started_at=times.now + min(times.queue_ms, times.task_ms),
             ended_at=times.now + round(times.task_ms * (1 + spread)),
+            callback_url=order.callback_url,
         )
         self._insert(task)
         return task
@@ -138,6 +147,14 @@ class TaskTable:
         ).fetchone()
         return int(count)
 
+    def watched(self, after: int) -> list[Task]:
+        """Return the tasks that end after `after` and of whose changes somebody is told."""
+        rows = self._db.execute(
+            f"SELECT {COLUMNS} FROM task WHERE ended_at > ? AND callback_url <> '' ORDER BY number",  # noqa: S608
+            (after,),
+        )
+        return [_task(row) for row in rows]
+
     def failures(self, after: int, until: int) -> list[Task]:
         """Return the tasks that ended as failed in [`after`, `until`]."""
         rows = self._db.execute(
@@ -162,7 +179,9 @@ class TaskTable:
         )
 
 
+@lru_cache(maxsize=4096)
 def _task(row: tuple[object, ...]) -> Task:
+    """Return the task in a row; a task never changes, and pages show the same ones again and again."""
     values = dict(zip((name.strip() for name in COLUMNS.split(",")), row, strict=True))
     return Task(
         **{  # type: ignore[arg-type]  # the columns are the fields

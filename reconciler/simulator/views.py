@@ -28,25 +28,42 @@ class Views:
         """Tell whether the provider knows the task no more."""
         return self._config.cleared == "unknown" and task.ended_at <= self.cleared_until()
 
+    def changes(self, task: Task) -> list[int]:
+        """Return when the task's status changes, virtual ms, the creation first and the end last."""
+        moments = [task.created_at]
+        if task.started_at < task.ended_at:
+            moments.append(task.started_at)
+            if self._config.alien_status:
+                third = (task.ended_at - task.started_at) // 3
+                moments += [task.started_at + third, task.started_at + 2 * third]
+        return [*moments, task.ended_at]
+
     def downloadable(self, task: Task) -> bool:
         """Tell whether the task has a film that was made and not cleared."""
-        return not task.failure and self._over(task) and task.ended_at > self.cleared_until()
+        return not task.failure and self.over(task) and task.ended_at > self.cleared_until()
 
     def summary(self, task: Task) -> dict[str, object]:
         """Return the fields that the answer to a create shows."""
-        status, since = self._status(task)
-        return {
-            "task_id": task.task_id,
-            "task_status": status,
-            "task_info": {"external_task_id": task.external_task_id},
-            "created_at": task.created_at,
-            "updated_at": since,
-        }
+        return _summary(task, *self._status(task))
 
     def full(self, task: Task) -> dict[str, object]:
         """Return the fields that the answer to a query shows."""
-        view = self.summary(task)
-        status = view["task_status"]
+        return self._full(task, *self._status(task))
+
+    def told(self, task: Task, moment: int) -> dict[str, object]:
+        """Return the fields that a callback shows of the status at a moment, virtual ms (documented)."""
+        ended = moment >= task.ended_at
+        view = self._full(task, *(_end(task) if ended else self._status_at(task, moment)))
+        del view["watermark_info"]
+        return {"task_result": {"videos": []}, "final_unit_deduction": "0"} | view
+
+    def over(self, task: Task) -> bool:
+        """Tell whether the task has ended: a film that is not ready yet holds it in `processing`."""
+        due = self._clock.now() >= task.ended_at
+        return due and (bool(task.failure) or self._studio.ready(task))
+
+    def _full(self, task: Task, status: str, since: int) -> dict[str, object]:
+        view = _summary(task, status, since)
         view["task_status_msg"] = task.failure if status == "failed" else ""
         view["watermark_info"] = {"enabled": task.watermark}
         if status == "succeed":
@@ -56,16 +73,12 @@ class Views:
             view["final_unit_deduction"] = "0"
         return view
 
-    def _over(self, task: Task) -> bool:
-        """Tell whether the task has ended: a film that is not ready yet holds it in `processing`."""
-        due = self._clock.now() >= task.ended_at
-        return due and (bool(task.failure) or self._studio.ready(task))
-
     def _status(self, task: Task) -> tuple[str, int]:
         """Return the status, and since when, virtual ms."""
-        if self._over(task):
-            return ("failed" if task.failure else "succeed"), task.ended_at
-        now = self._clock.now()
+        return _end(task) if self.over(task) else self._status_at(task, self._clock.now())
+
+    def _status_at(self, task: Task, now: int) -> tuple[str, int]:
+        """Return the status of a task that has not ended."""
         if now < task.started_at:
             return "submitted", task.created_at
         third = (task.ended_at - task.started_at) // 3
@@ -84,3 +97,17 @@ class Views:
             return ""
         expires = self._clock.now() + round(self._config.url_lifetime_s * 1000)
         return self._signer.url(f"/results/{task.task_id}{suffix}.mp4", expires)
+
+
+def _end(task: Task) -> tuple[str, int]:
+    return ("failed" if task.failure else "succeed"), task.ended_at
+
+
+def _summary(task: Task, status: str, since: int) -> dict[str, object]:
+    return {
+        "task_id": task.task_id,
+        "task_status": status,
+        "task_info": {"external_task_id": task.external_task_id},
+        "created_at": task.created_at,
+        "updated_at": since,
+    }

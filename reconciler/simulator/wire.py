@@ -66,7 +66,12 @@ class Wire:
             return
         if answer is None or effect.action in REPLACING:
             address = self._provider.results_url + _target(scope)
-            answer = invented(effect, endpoint=endpoint, address=address)
+            answer = invented(
+                effect,
+                endpoint=endpoint,
+                address=address,
+                request_id=self._provider.new_request_id(),
+            )
         await _deliver(disturbed(effect, answer), scope, receive, send)
 
     async def _act(self, effect: Effect, scope: Scope, receive: Receive) -> Answer:

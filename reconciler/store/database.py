@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from reconciler.core.errors import StateError
+from reconciler.store import housekeeping
 from reconciler.store.durable import make_folder
 from reconciler.store.failures import translated
 
@@ -52,6 +53,13 @@ class Database:
         with self.read() as connection:
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
         return tuple(line for line in found if line != "ok")
+
+    def tidy(self) -> bool:
+        """Do a short piece of housekeeping; whether another one is worth doing soon. Raises StateError."""
+        with translated(self.place), closing(self._engine.raw_connection()) as pooled:
+            connection = pooled.driver_connection
+            assert isinstance(connection, sqlite3.Connection)
+            return housekeeping.tidy(connection)
 
     def close(self) -> None:
         """Close every connection."""
@@ -133,6 +141,9 @@ def _begin(connection: Connection) -> None:
 
 
 def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        # Only a file without a page takes it; any other one would be written to, a newer program's too.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops at the drive's cache

@@ -30,20 +30,37 @@ def disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def require_regular(descriptor: int, path: Path) -> None:
+def require_regular(descriptor: int, path: Path | str) -> None:
     """Raise StateError when something other than a regular file stands in the place of ours."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise StateError(f"{path} is not a regular file.", hint="Remove it and run again.")
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder, durably, unless it is there. Raises StateError for a link: it would lead elsewhere."""
+def open_regular(path: Path | str, *, folder: int | None = None) -> int:
+    """Open a regular file for reading, by its name in an open folder if one is given; return the descriptor.
+
+    Raises StateError for what is no regular file, and OSError as `open` does (for a link, too).
+    """
+    descriptor = os.open(path, READ, dir_fd=folder)
+    try:
+        require_regular(descriptor, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Create a folder, durably, unless it is there. Raises StateError for a link: it would lead elsewhere.
+
+    `mode` is for the folder itself and narrowed by the umask; parents that are missing get the usual one.
+    """
     if folder.is_symlink():
         raise StateError(f"{folder} is a link, not a folder.", hint="Remove it and run again.")
     if not folder.exists():
         if not folder.parent.exists():
             make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode, exist_ok=True)
         sync_folder(folder.parent)
 
 

@@ -10,15 +10,32 @@ import errno
 import fcntl
 import os
 import stat
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from reconciler.core.errors import StateError, StateLocked
-from reconciler.store.durable import make_folder
+from reconciler.store.durable import READ, make_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _LONGEST_PID = 32  # bytes
+_LONGEST_LOOK = 0.05  # seconds; whoever only looks, as `lock_holder` does, is gone long before
+_LONGEST_STALL = (
+    1.0  # seconds; where no running process is named it can only be a look, on a busy machine
+)
+_AGAIN = 0.005  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that writes to a state folder."""
+
+    pid: int | None  # None: it has not said which it is (yet)
+
+    def __str__(self) -> str:
+        return "Another process" if self.pid is None else f"Process {self.pid}"
 
 
 class StateLock:
@@ -79,30 +96,88 @@ class StateLock:
             return os.open(self._path, _FLAGS, 0o644)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR):
-                raise self._planted() from error
+                raise _planted(self._path) from error
             raise StateError(
                 f"The state folder {self._path.parent} cannot be used: {error.strerror}.",
                 hint="Make it writable, or set RECONCILER_STATE_DIR to a folder that is.",
             ) from error
 
     def _take(self, descriptor: int) -> None:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise self._planted()
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StateLocked(
-                f"{_holder(descriptor)} is already writing to {self._path.parent}.",
-                hint="Wait until it is done, or stop it; `plan` and `status` work meanwhile.",
-            ) from error
-
-    def _planted(self) -> StateError:
-        return StateError(
-            f"{self._path} is not a regular file, so it cannot serve as the lock.",
-            hint="Remove it and run again; the program makes its own.",
-        )
+        _require_lock_file(descriptor, self._path)
+        began = time.monotonic()
+        while not _locked(descriptor, fcntl.LOCK_EX):
+            holder = _written_by(descriptor)
+            patience = _LONGEST_LOOK if _is_running(holder.pid) else _LONGEST_STALL
+            if time.monotonic() - began > patience:
+                raise StateLocked(
+                    f"{holder} is already writing to {self._path.parent}.",
+                    hint="Wait until it is done, or stop it; `plan` and `status` work meanwhile.",
+                )
+            time.sleep(_AGAIN)
 
 
-def _holder(descriptor: int) -> str:
+def lock_holder(folder: Path) -> Holder | None:
+    """Return who holds the lock of a state folder, None when nobody does; nothing is written or created.
+
+    Raises StateError when the lock cannot be looked at, or is no regular file.
+    """
+    path = folder / "lock"
+    try:
+        descriptor = os.open(path, READ)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise (_planted(path) if error.errno == errno.ELOOP else _invisible(path, error)) from error
+    try:
+        _require_lock_file(descriptor, path)
+        # The kernel offers no way to ask. A shared lock, given back at once, does not disturb a holder, nor
+        # somebody else who looks; `acquire` waits for it.
+        return None if _locked(descriptor, fcntl.LOCK_SH) else _written_by(descriptor)
+    except OSError as error:
+        raise _invisible(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _written_by(descriptor: int) -> Holder:
     text = os.pread(descriptor, _LONGEST_PID, 0).strip()
-    return f"Process {int(text)}" if text.isdigit() else "Another process"
+    return Holder(int(text) if text.isdigit() else None)
+
+
+def _is_running(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _require_lock_file(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise _planted(path)
+
+
+def _invisible(path: Path, error: OSError) -> StateError:
+    return StateError(
+        f"{path} cannot be looked at: {error.strerror}.",
+        hint="Make it readable for the user that runs this.",
+    )
+
+
+def _planted(path: Path) -> StateError:
+    return StateError(
+        f"{path} is not a regular file, so it cannot serve as the lock.",
+        hint="Remove it and run again; the program makes its own.",
+    )

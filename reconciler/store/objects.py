@@ -16,12 +16,13 @@ from io import FileIO
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.store.durable import READ, disk, make_folder, require_regular, sync_folder
+from reconciler.store.durable import disk, make_folder, open_regular, sync_folder
 from reconciler.store.partial import Partial
 
 __all__ = ["ObjectStore", "Partial"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_SHARD = re.compile(r"[0-9a-f]{2}\Z")
 _CHUNK = 1024 * 1024  # bytes
 
 
@@ -52,6 +53,19 @@ class ObjectStore:
                 return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except (OSError, StateError):
             return False
+
+    def names(self) -> Iterator[str]:
+        """Give the digest of every object in order, found in the folders as it goes; no bytes are read.
+
+        What stands under an object's name counts, whatever it is: `verify` tells. Raises StateError when a
+        folder cannot be read.
+        """
+        for folder in _listed(self._folder):
+            if not _SHARD.match(folder.name) or folder.is_symlink() or not folder.is_dir():
+                continue
+            for path in _listed(folder):
+                if _SHA256.match(name := folder.name + path.name):
+                    yield name
 
     def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
         """Copy a file in and return its SHA-256 and size in bytes; an object that was damaged is mended.
@@ -93,12 +107,23 @@ class ObjectStore:
         return sha256, size
 
 
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StateError(
+            f"{folder} cannot be read: {error.strerror}.",
+            hint="Make the folder of the objects readable for the user that runs this.",
+        ) from error
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[FileIO]:
     """Open a regular file, and nothing that a link leads to."""
-    descriptor = os.open(path, READ)
+    descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        require_regular(descriptor, path)
         yield file
 
 

@@ -6,6 +6,7 @@ statement must guard is in `writes`, what may be spent in `spending`, how a row 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,6 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    update,
 )
 
 from reconciler.core.errors import StateError
@@ -32,15 +32,18 @@ from reconciler.store.database import (
     open_for_reading,
     open_for_writing,
 )
+from reconciler.store.holds import write_holds
+from reconciler.store.removals import remove_generation, remove_history
 from reconciler.store.spending import check_caps
-from reconciler.store.tables import EVENT, HOLD, MEMORY, PUBLICATION, RESULT, TASK
+from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
 from reconciler.store.writes import append, guard, write_changes
 
 __all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository"]
 
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
-_DELETE_HOLD = delete(HOLD).where(HOLD.c.base_id == bindparam("gone"))
-_CHANGE_HOLD = update(HOLD).where(HOLD.c.base_id == bindparam("held"))
+_Query = Select[*tuple[Any, ...]]
+_Rows = Sequence[Row[*tuple[Any, ...]]]
+_TIDY_EVERY = 600_000  # ms
 
 
 class Repository:
@@ -53,6 +56,7 @@ class Repository:
     def __init__(self, database: Database | None, *, read_only: bool) -> None:
         self._database = database
         self._read_only = read_only
+        self._tidied_at: int | None = None  # None: there may be something to do
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, read_only: bool = False) -> Self:
@@ -92,12 +96,12 @@ class Repository:
 
     def attempts(self, base_id: str) -> tuple[Record, ...]:
         """Return every attempt at a generation, the first one first."""
-        return self._records_where(TASK.c.base_id == base_id)
+        return _to_records(*self._read(*_records_where(TASK.c.base_id == base_id)))
 
     def find(self, any_id: str) -> Record | None:
         """Return the attempt that a base id (the latest one), an attempt's id or a `task_id` names."""
         for column in (TASK.c.base_id, TASK.c.external_task_id, TASK.c.task_id):
-            if named := self._records_where(column == any_id):
+            if named := _to_records(*self._read(*_records_where(column == any_id))):
                 return named[-1]
         return None
 
@@ -123,18 +127,47 @@ class Repository:
                 write_changes(connection, changes)
 
     def history(self, base_id: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened to all attempts at a generation, oldest first."""
-        attempts = select(TASK.c.external_task_id).where(TASK.c.base_id == base_id)
+        """Return what happened to all attempts at a generation, forgotten ones too, oldest first."""
+        attempts, forgotten = (
+            select(table.c.external_task_id).where(table.c.base_id == base_id)
+            for table in (TASK, FORGOTTEN)
+        )
         owner = EVENT.c.external_task_id
-        query = select(*rows.ENTRY_COLUMNS).where(or_(owner == base_id, owner.in_(attempts)))
+        query = select(*rows.ENTRY_COLUMNS).where(
+            or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
+        )
         (entries,) = self._read(query.order_by(EVENT.c.id))
         return tuple(HistoryEntry(*entry) for entry in entries)
 
     def note(self, entries: Sequence[HistoryEntry]) -> None:
-        """Add lines to the history, which nothing changes or removes afterwards."""
+        """Add lines to the history, which nothing changes afterwards."""
         if entries:
             with self._writable().write() as connection:
                 append(connection, entries)
+
+    def trim_history(self, before: int, *, most: int) -> int:
+        """Remove the oldest lines from before a time (ms), at most so many; return how many went.
+
+        A generation that is live keeps all of its lines. Raises StateError for lines of the last 30 days,
+        which the database itself keeps.
+        """
+        with self._writable().write() as connection:
+            return remove_history(connection, before, most)
+
+    def forget(self, base_id: str) -> tuple[Record, ...]:
+        """Remove all attempts at a generation, its holds and that its outputs are ours; return the attempts.
+
+        The history stays, and says so; files and objects stay. What was spent goes on counting for the caps.
+        """
+        with self._writable().write() as connection:
+            attempts = _to_records(
+                *(
+                    connection.execute(query).all()
+                    for query in _records_where(TASK.c.base_id == base_id)
+                )
+            )
+            remove_generation(connection, base_id, attempts, now=time.time_ns() // 1_000_000)
+        return attempts
 
     def publications(self) -> dict[str, Publication]:
         """Return the outputs that are ours, by their path relative to the root."""
@@ -173,28 +206,17 @@ class Repository:
 
     def replace_holds(self, holds: Mapping[str, str], *, now: int) -> None:
         """Make these the holds, by base id; one that stays keeps its beginning. `now` is in ms."""
-        wanted = {base_id: rows.printable(reason) for base_id, reason in holds.items()}
-        known = self.holds()
-        gone = [{"gone": base_id} for base_id in known.keys() - wanted.keys()]
-        new = [
-            {"base_id": key, "reason": wanted[key], "since": now}
-            for key in wanted.keys() - known.keys()
-        ]
-        changed = [
-            {"held": key, "reason": wanted[key]}
-            for key in wanted.keys() & known.keys()
-            if wanted[key] != known[key]
-        ]
-        if not (gone or new or changed):
-            return
-        with self._writable().write() as connection:
-            for statement, values in (
-                (_DELETE_HOLD, gone),
-                (_CHANGE_HOLD, changed),
-                (insert(HOLD), new),
-            ):
-                if values:
-                    connection.execute(statement, values)
+        self._change_holds(self.holds(), holds, now)
+
+    def set_hold(self, base_id: str, reason: str, *, now: int) -> None:
+        """Hold one generation, or give another reason; saying the same again writes nothing. `now` is in ms."""
+        self._change_holds(self._hold(base_id), {base_id: reason}, now)
+
+    def drop_hold(self, base_id: str) -> None:
+        """Let go of one generation; where it is not held, nothing is written."""
+        if self._hold(base_id):
+            with self._writable().write() as connection:
+                connection.execute(delete(HOLD).where(HOLD.c.base_id == base_id))
 
     def recall(self, key: str) -> str | None:
         """Return what was remembered under a key, None when nothing was."""
@@ -211,16 +233,27 @@ class Repository:
         """Return what is wrong with the database file, in the database's words; empty when it is sound."""
         return () if self._database is None else self._database.complaints()
 
-    def _records_where(self, condition: ColumnElement[bool]) -> tuple[Record, ...]:
-        owners = select(TASK.c.external_task_id).where(condition)
-        tasks, results = self._read(
-            select(*rows.RECORD_COLUMNS).where(condition).order_by(TASK.c.attempt),
-            select(*rows.RESULT_COLUMNS).where(RESULT.c.external_task_id.in_(owners)),
-        )
-        found = rows.to_results(results)
-        return tuple(rows.to_record(row, found) for row in tasks)
+    def tidy(self, *, now: int) -> None:
+        """Keep the file small, a short piece at a time; to be called whenever there is nothing else to do.
 
-    def _read(self, *queries: Select[*tuple[Any, ...]]) -> list[Sequence[Row[*tuple[Any, ...]]]]:
+        Most calls do nothing: when all is done the next look is ten minutes later. `now` is in ms.
+        """
+        if self._tidied_at is not None and 0 <= now - self._tidied_at < _TIDY_EVERY:
+            return
+        is_more = self._writable().tidy()
+        self._tidied_at = None if is_more else now
+
+    def _hold(self, base_id: str) -> dict[str, str]:
+        (found,) = self._read(select(HOLD.c.reason).where(HOLD.c.base_id == base_id))
+        return {base_id: found[0].reason} if found else {}
+
+    def _change_holds(self, known: Mapping[str, str], holds: Mapping[str, str], now: int) -> None:
+        wanted = {base_id: rows.printable(reason) for base_id, reason in holds.items()}
+        if wanted != known:
+            with self._writable().write() as connection:
+                write_holds(connection, known, wanted, now=now)
+
+    def _read(self, *queries: _Query) -> list[_Rows]:
         """Return the rows of each query, all as of one moment."""
         if self._database is None:
             return [[] for _ in queries]
@@ -231,3 +264,16 @@ class Repository:
         if self._database is None or self._read_only:
             raise StateError("The state database was opened for reading only.")
         return self._database
+
+
+def _records_where(condition: ColumnElement[bool]) -> tuple[_Query, _Query]:
+    owners = select(TASK.c.external_task_id).where(condition)
+    return (
+        select(*rows.RECORD_COLUMNS).where(condition).order_by(TASK.c.attempt),
+        select(*rows.RESULT_COLUMNS).where(RESULT.c.external_task_id.in_(owners)),
+    )
+
+
+def _to_records(tasks: _Rows, results: _Rows) -> tuple[Record, ...]:
+    found = rows.to_results(results)
+    return tuple(rows.to_record(row, found) for row in tasks)

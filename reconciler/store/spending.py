@@ -6,16 +6,18 @@ database, and short however many attempts a day has.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from reconciler.core.errors import CapReached
 from reconciler.core.states import Record, Status
 from reconciler.store.changes import Caps
-from reconciler.store.tables import TASK
+from reconciler.store.tables import FORGOTTEN, TASK
 
-_FREE = (Status.PENDING.value, Status.REJECTED.value)
+_FREE = (Status.PENDING, Status.REJECTED)
+_Scope = Callable[[Table], ColumnElement[bool]]
 
 
 def check_caps(
@@ -23,36 +25,54 @@ def check_caps(
 ) -> None:
     """Raise CapReached when the record's estimate does not fit under a cap; `day_start` is in ms."""
     if caps.per_day is not None:
-        used = _used(connection, TASK.c.intent_at >= day_start, besides=record)
+        used = _used(connection, lambda table: table.c.intent_at >= day_start, besides=record)
         _refuse_beyond(caps.per_day, "day", used, record.estimated_units)
     if caps.per_run is not None:
-        used = _used(connection, TASK.c.run_id == run_id, besides=record)
+        used = _used(connection, lambda table: table.c.run_id == run_id, besides=record)
         _refuse_beyond(caps.per_run, "run", used, record.estimated_units)
 
 
-def _used(connection: Connection, scope: ColumnElement[bool], *, besides: Record) -> Decimal:
+def charged(status: str, estimated: Decimal, units: Decimal | None) -> Decimal:
+    """Return how many provider units an attempt counts for."""
+    if status in _FREE:
+        return Decimal(0)
+    if units is not None:
+        return units
+    return Decimal(0) if status == Status.FAILED else estimated
+
+
+def _used(connection: Connection, scope: _Scope, *, besides: Record) -> Decimal:
     """Provider units of the attempts in scope, without the one that is being recorded (again)."""
+    return _recorded(connection, scope, besides) + _forgotten(connection, scope, besides)
+
+
+def _recorded(connection: Connection, scope: _Scope, besides: Record) -> Decimal:
     amount = (TASK.c.status, TASK.c.estimated_units, TASK.c.units)
     query = (
         select(*amount, func.count())
-        .where(scope)
-        .where(TASK.c.status.not_in(_FREE))
+        .where(scope(TASK))
+        .where(TASK.c.status.not_in([status.value for status in _FREE]))
         .where(TASK.c.external_task_id != besides.external_task_id)
         .group_by(*amount)
     )
     return sum(
         (
-            count * _charged(status, estimated, units)
+            count * charged(status, Decimal(estimated), None if units is None else Decimal(units))
             for status, estimated, units, count in connection.execute(query)
         ),
         Decimal(0),
     )
 
 
-def _charged(status: str, estimated: str, units: str | None) -> Decimal:
-    if units is not None:
-        return Decimal(units)
-    return Decimal(0) if status == Status.FAILED.value else Decimal(estimated)
+def _forgotten(connection: Connection, scope: _Scope, besides: Record) -> Decimal:
+    """What was forgotten was spent all the same; an attempt that was found again is counted by its own row."""
+    query = (
+        select(FORGOTTEN.c.units)
+        .where(scope(FORGOTTEN))
+        .where(FORGOTTEN.c.external_task_id != besides.external_task_id)
+        .where(FORGOTTEN.c.external_task_id.not_in(select(TASK.c.external_task_id)))
+    )
+    return sum((Decimal(units) for units in connection.execute(query).scalars()), Decimal(0))
 
 
 def _refuse_beyond(cap: Decimal, period: str, used: Decimal, wanted: Decimal) -> None:

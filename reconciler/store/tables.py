@@ -1,7 +1,7 @@
 """The tables of the state database as SQLModel row types. No verbs, and nothing here leaves the package.
 
 The migrations, not these classes, create the schema; a test proves that both say the same. The triggers that
-make `event` append-only are known to the first migration alone, because table metadata cannot hold them.
+keep `event` from being changed are known to the migrations alone, because table metadata cannot hold them.
 Times are ms since the epoch; units are decimals kept as text, because no database type keeps them exactly on
 SQLite and PostgreSQL alike.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Index, MetaData, Table, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-_LIVE = text("status IN ('submitting', 'submitted', 'processing')")
+LIVE_TASKS = text("status IN ('submitting', 'submitted', 'processing')")
+"""The condition of the index below, in the words that let the database use it."""
 
 
 class _Row(SQLModel):
@@ -35,8 +36,8 @@ class Task(_Row, table=True):
             "one_live_task_per_generation",
             "base_id",
             unique=True,
-            sqlite_where=_LIVE,
-            postgresql_where=_LIVE,
+            sqlite_where=LIVE_TASKS,
+            postgresql_where=LIVE_TASKS,
         ),
     )
 
@@ -73,16 +74,26 @@ class Result(_Row, table=True):
 
 
 class Event(_Row, table=True):
-    """One line of history; never changed, never removed, and kept when its task is not."""
+    """One line of history; never changed, removed only when it is old, and kept when its task is not."""
 
     __table_args__ = {"sqlite_autoincrement": True}
 
     id: int | None = Field(primary_key=True)
     external_task_id: str = Field(index=True)
-    at: int = Field(sa_type=BigInteger)
+    at: int = Field(sa_type=BigInteger, index=True)
     kind: str
     detail: str
     request_id: str
+
+
+class Forgotten(_Row, table=True):
+    """An attempt that was forgotten: whose history it has, and what it may have cost, which caps go on counting."""
+
+    external_task_id: str = Field(primary_key=True)
+    base_id: str = Field(index=True)
+    units: str
+    intent_at: int | None = Field(sa_type=BigInteger)
+    run_id: str | None
 
 
 class Publication(_Row, table=True):
@@ -116,6 +127,7 @@ METADATA: MetaData = _Row.metadata
 TASK: Table = METADATA.tables["task"]
 RESULT: Table = METADATA.tables["result"]
 EVENT: Table = METADATA.tables["event"]
+FORGOTTEN: Table = METADATA.tables["forgotten"]
 PUBLICATION: Table = METADATA.tables["publication"]
 HOLD: Table = METADATA.tables["hold"]
 MEMORY: Table = METADATA.tables["memory"]

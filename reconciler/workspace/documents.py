@@ -14,13 +14,17 @@ from reconciler.core.documents import Node, Place
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.reading import DocumentError, Limits, fail
 
-__all__ = ["SUFFIXES", "DocumentError", "decode", "read_document"]
+__all__ = ["SUFFIXES", "DocumentError", "parse", "read_document"]
 
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
 SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 
-_CONFLICT = re.compile(r"^(<{7}|>{7}|\|{7})(?=[ \r\n]|\Z)", re.MULTILINE)
-_CONFLICT_MIDDLE = re.compile(r"^={7}(?=\r?$)", re.MULTILINE)  # TOML may hold it inside a text
+Reader = Callable[[str, str, Limits], Node]
+
+_OURS = re.compile(r"^<{7}(?=[ \r\n]|\Z)", re.MULTILINE)
+_MIDDLE = re.compile(r"^={7}(?=\r?$)", re.MULTILINE)  # alone, it may underline a title in a prompt
+_THEIRS = re.compile(r"^>{7}(?=[ \r\n]|\Z)", re.MULTILINE)
+_ANY_MARKER = re.compile(r"^(?:[<>|]{7}(?=[ \r\n]|\Z)|={7}(?=\r?$))", re.MULTILINE)
 
 
 def read_document(path: Path, name: str) -> Node:
@@ -28,15 +32,28 @@ def read_document(path: Path, name: str) -> Node:
 
     Raises `DocumentError` with the one problem that was met first.
     """
-    text = decode(_read(path, name), name)
-    suffix = PurePosixPath(name).suffix.lower()
-    return _reader(suffix)(text, name, Limits())
+    return parse(_read(path, name), name, _reader(PurePosixPath(name).suffix.lower()), Limits())
 
 
-def decode(data: bytes, name: str) -> str:
+def parse(data: bytes, name: str, reader: Reader, limits: Limits) -> Node:
+    """Return the document in a file's bytes. Raises `DocumentError`.
+
+    What is left of a merge conflict is said as such, where it is why the rest cannot be read.
+    """
+    text = _decode(data, name)
+    try:
+        return reader(text, name, limits)
+    except DocumentError as error:
+        marker = _ANY_MARKER.search(text)
+        if marker and place_at(text, marker.start(), name).line <= error.problem.place.line:
+            raise _conflict(marker, text, name) from error
+        raise
+
+
+def _decode(data: bytes, name: str) -> str:
     """Return the text of a file, without a byte order mark; refuse what no format allows.
 
-    Raises `DocumentError` for bytes that are not UTF-8 and for merge-conflict markers.
+    Raises `DocumentError` for bytes that are not UTF-8 and for a whole merge conflict.
     """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise fail(Place(name), "the file is in UTF-16: save it as UTF-8")
@@ -48,18 +65,21 @@ def decode(data: bytes, name: str) -> str:
             f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8: save the file as UTF-8"
         )
         raise fail(place_at(before, len(before), name), sentence) from error
-    marker = _CONFLICT.search(text)
-    if marker is None and not name.lower().endswith(".toml"):
-        marker = _CONFLICT_MIDDLE.search(text)
-    if marker is not None:
-        sentence = f"an unresolved merge conflict (`{marker.group()}`): settle it in git first"
-        raise fail(place_at(text, marker.start(), name), sentence)
+    ours = _OURS.search(text)
+    middle = _MIDDLE.search(text, ours.end()) if ours else None
+    if ours and middle and _THEIRS.search(text, middle.end()):
+        raise _conflict(ours, text, name)
     return text
 
 
 def place_at(text: str, offset: int, name: str) -> Place:
     """Return the place of a character in a text."""
     return Place(name, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+
+
+def _conflict(marker: re.Match[str], text: str, name: str) -> DocumentError:
+    sentence = f"an unresolved merge conflict (`{marker.group()}`): settle it in git first"
+    return fail(place_at(text, marker.start(), name), sentence)
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -82,7 +102,7 @@ def _read(path: Path, name: str) -> bytes:
     return data
 
 
-def _reader(suffix: str) -> Callable[[str, str, Limits], Node]:
+def _reader(suffix: str) -> Reader:
     if suffix == ".json":
         from reconciler.workspace.json_reader import read_json
 

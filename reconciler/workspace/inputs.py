@@ -1,7 +1,7 @@
 """Finding the media that specs name: what a path means, whether it stays inside the root, what the file is.
 
-One `Inputs` serves one load: a file that many specs use is looked at once, and read only when its signature is
-not one that an earlier load remembers.
+One `Inputs` serves one load or one refresh: a file that many specs use is looked at once, and read only when its
+signature is not one that an earlier one remembers.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.core.documents import Node, nearest
 from reconciler.core.motion_control import (
+    IMAGE_SUFFIXES,
     MEDIA_FIELDS,
+    VIDEO_SUFFIXES,
     Source,
     image_faults,
     url_fault,
@@ -28,6 +31,10 @@ from reconciler.workspace.outputs import Signature
 from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import Media, Remembered
 
+_KINDS = {
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -38,7 +45,8 @@ class Root:
         self.path = path
         self._prefix = f"{path}/"
         self._real = os.path.realpath(path)
-        self._folders: dict[str, bool] = {}
+        self._inner = self._real.rstrip("/") + "/"
+        self._folders: dict[str, str] = {}  # as named -> as it really is
 
     def holds(self, name: str) -> bool:
         """Whether a name, symbolic links followed, lies inside the root."""
@@ -58,31 +66,72 @@ class Root:
             return None
         return Signature.of(status)
 
+    def target(self, name: str) -> str:
+        """Return what a name leads to through symbolic links; empty when there are none or they lead out."""
+        folder, _, last = name.rpartition("/")
+        real = f"{self._real_folder(folder)}/{last}"
+        if os.path.islink(self.path / name):  # noqa: PTH114 - Path's raises for a name that is too long
+            real = os.path.realpath(self.path / name)
+        target = real[len(self._inner) :] if real.startswith(self._inner) else ""
+        return "" if target == name else target
+
     def _holds_folder(self, folder: str) -> bool:
-        if folder not in self._folders:
-            self._folders[folder] = self._inside(folder)
-        return self._folders[folder]
+        return self._holds_real(self._real_folder(folder))
 
     def _inside(self, name: str) -> bool:
-        real = os.path.realpath(self.path / name)
-        return real == self._real or real.startswith(self._real.rstrip("/") + "/")
+        return self._holds_real(os.path.realpath(self.path / name))
+
+    def _holds_real(self, real: str) -> bool:
+        return real == self._real or real.startswith(self._inner)
+
+    def _real_folder(self, folder: str) -> str:
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(self.path / folder)
+        return self._folders[folder]
+
+
+def may_be_meant(name: str, missing: str) -> bool:
+    """Whether a name in the folder may be suggested for one that is missing: an image for an image, and so on."""
+    kind = _KINDS.get(posixpath.splitext(name)[1].lower())
+    wanted = _KINDS.get(posixpath.splitext(missing)[1].lower(), kind)
+    return kind is not None and kind == wanted
+
+
+class Sight(NamedTuple):
+    """How a local file was found; of a missing one, how the folder was that another name was looked for in."""
+
+    file: Signature | None
+    folder: Signature | None = None
+
+    @classmethod
+    def of(cls, root: Root, name: str) -> Sight:
+        """Look at a name now."""
+        file = root.signature(name)
+        return cls(file, None if file else root.signature(name.rpartition("/")[0]))
 
 
 class Inputs:
-    """The media of one load."""
+    """The media of one load or refresh; `sources` are those that an earlier one read, and those that this one reads."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, sources: Media) -> None:
         self._root = root
-        self._signatures: dict[str, Signature | None] = {}
-        self._sources: Media = {}
+        self._sights: dict[str, Sight] = {}
+        self._sources = sources
         self._faulty: dict[tuple[str, str], str] = {}
+        self._looked_at: dict[str, None] = {}  # in order
+
+    def take_looked_at(self) -> tuple[str, ...]:
+        """Return the local files, missing ones too, that were looked at since this was last asked."""
+        names = tuple(self._looked_at)
+        self._looked_at.clear()
+        return names
 
     def recall(self, known: Remembered) -> bool:
         """Take over what an earlier load knew of files that are as they were, and say whether all are."""
         current = True
         for row in known.media:
             file = row[0], row[1]
-            if not known.was(row, self.signature(row[0])):
+            if not known.was(row, self.sight(row[0]).file):
                 current = False
             elif file not in self._sources:
                 self._sources[file] = known.source(row)
@@ -92,11 +141,11 @@ class Inputs:
         """Return a file that `recall` took over. Raises LookupError when it did not."""
         return self._sources[path, key][1]
 
-    def signature(self, name: str) -> Signature | None:
-        """Return the signature of a local file, or None when it is missing or outside the root."""
-        if name not in self._signatures:
-            self._signatures[name] = self._root.signature(name)
-        return self._signatures[name]
+    def sight(self, name: str) -> Sight:
+        """Return how a local file is found; it is looked at once."""
+        if name not in self._sights:
+            self._sights[name] = Sight.of(self._root, name)
+        return self._sights[name]
 
     def of(self, wish: Wish) -> tuple[Source, Source]:
         """Return a wish's image and video. Raises `DocumentError` with the first problem at the place that names it."""
@@ -120,7 +169,7 @@ class Inputs:
                 raise fail(node.place, fault, key)
             return Source(url=written)
         name = self._name(node, key)
-        found = self.signature(name)
+        found = self.sight(name).file
         if found is None:
             raise self._missing(node, name, key)
         remembered = self._sources.get((name, key))
@@ -149,15 +198,19 @@ class Inputs:
             sentence = f"`{written[:80]}` is an absolute path: write it relative to this file"
             raise fail(node.place, sentence, key)
         name = posixpath.normpath(posixpath.join(posixpath.dirname(node.place.file), written))
-        if name == ".." or name.startswith("../") or not self._root.holds(name):
+        inside = name != ".." and not name.startswith("../")
+        if inside:
+            self._looked_at[name] = None
+        if not inside or not self._root.holds(name):
             raise fail(node.place, f"`{written[:80]}` leads out of the project", key)
         return name
 
     def _missing(self, node: Node, name: str, key: str) -> DocumentError:
         folder, wanted = posixpath.split(name)
         try:
-            names = sorted(path.name for path in (self._root.path / folder).iterdir())[:1000]
-        except OSError:
+            paths = (self._root.path / folder).iterdir()
+            names = sorted(path.name for path in paths if may_be_meant(path.name, wanted))[:1000]
+        except (OSError, ValueError):
             names = []
         by_lower = {other.lower(): other for other in names}
         meant = by_lower.get(nearest(wanted, by_lower), "")

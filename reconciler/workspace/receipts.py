@@ -20,7 +20,7 @@ from reconciler.core.documents import Node, Place, Problem, find, plain
 from reconciler.core.errors import SpecError
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.states import Role, Status
-from reconciler.workspace.documents import DocumentError, decode
+from reconciler.workspace.documents import DocumentError, parse
 from reconciler.workspace.files import describe_os_error, open_plain, sync_folder, written_beside
 from reconciler.workspace.json_reader import read_json
 from reconciler.workspace.outputs import OutputTaken, signature
@@ -114,7 +114,7 @@ def parse_receipt(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
     Keys that are not known are passed over. Raises `ReceiptError` at the first thing that is wrong.
     """
     try:
-        document = read_json(decode(data, name), name, Limits(nodes=_MOST_VALUES))
+        document = parse(data, name, read_json, Limits(nodes=_MOST_VALUES))
     except DocumentError as error:
         raise ReceiptError(error.problem) from error
     content = plain(document)

@@ -17,7 +17,7 @@ from reconciler.core.motion_control import Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (
-    "1"  # raise it whenever a spec may say, or means, something else: then all are read again
+    "2"  # raise it whenever a spec may say, or means, something else: then all are read again
 )
 
 
@@ -72,6 +72,7 @@ def _row(generation: Generation) -> list[Any]:
         generation.callback_url,
         generation.retries,
         generation.line,
+        generation.suspended,
         request["model_name"],
         request["mode"],
         request["character_orientation"],
@@ -114,7 +115,7 @@ class Remembered:
 
 
 def _generation(spec: str, row: Sequence[Any], price: Price, local: Local) -> Generation:
-    task_id, canonical, label, image, video, callback_url, retries, line, *rate = row
+    task_id, canonical, label, image, video, callback_url, retries, line, suspended, *rate = row
     if task_id.startswith(PREFIX) and task_id != compute_external_task_id(canonical):
         raise ValueError("a row whose content is not its id's")
     clip = local(video[1], "video_url") if video[1] else Source(url=video[0])
@@ -130,6 +131,7 @@ def _generation(spec: str, row: Sequence[Any], price: Price, local: Local) -> Ge
         retries=retries,
         estimated_units=price(model, mode, orientation, clip.seconds),
         line=line,
+        suspended=suspended,
     )
 
 

@@ -1,4 +1,4 @@
-"""Finding the files of the specs folder by name and signature. No file is opened here.
+"""Finding the files of the specs folder by name and signature: all of them, or some names. No file is opened here.
 
 Hidden files and folders are passed over, symbolic links to folders are not followed, and anything that cannot be
 listed stops the walk: specs that were merely not seen must not look as if they had been removed.
@@ -6,12 +6,15 @@ listed stops the walk: specs that were merely not seen must not look as if they 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
@@ -23,20 +26,41 @@ RECEIPT_SUFFIX = ".receipt.json"
 DEFAULTS_NAME = "_defaults.yaml"
 SETTINGS_NAME = "reconciler.toml"  # of the root; not a spec, even where the root holds the specs
 
+# A file changed this recently could change again within one tick of its mtime.
+RACY_NS = 2_000_000_000
+
 _MISNAMED_DEFAULTS = tuple("_defaults" + suffix for suffix in SUFFIXES)
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(slots=True)
 class Tree:
-    """What the specs folder holds; names are relative to the root, with forward slashes."""
+    """What the specs folder, or a part of it, holds; names are relative to the root, with forward slashes."""
 
     specs: dict[str, Signature] = field(default_factory=dict)
-    defaults: dict[str, Signature] = field(default_factory=dict)  # folder -> its defaults file
+    defaults: dict[str, Signature] = field(default_factory=dict)
     receipts: dict[str, Signature] = field(default_factory=dict)
-    misnamed: dict[str, str] = field(default_factory=dict)  # folder -> a defaults file not read
-    links: set[str] = field(default_factory=set)  # specs and defaults that are symbolic links
+    misnamed: dict[str, set[str]] = field(default_factory=dict)  # folder -> defaults not read
+    links: set[str] = field(default_factory=set)  # those of them that are symbolic links
     problems: dict[str, Problem] = field(default_factory=dict)  # name -> why it cannot be used
+
+
+def defaults_name(folder: str) -> str:
+    """Return the name of a folder's defaults file."""
+    return f"{folder}/{DEFAULTS_NAME}" if folder else DEFAULTS_NAME
+
+
+def is_defaults(name: str) -> bool:
+    """Whether a file of this name speaks, or means to speak, for all below its folder."""
+    return name.rpartition("/")[2].lower() in _MISNAMED_DEFAULTS
+
+
+def is_racy(signature: Signature | None, at_ns: int) -> bool:
+    """Whether a file that was read at this time could have changed since and kept its signature.
+
+    One that is dated far ahead is taken at its word: it would never be anything else.
+    """
+    return signature is not None and abs(at_ns - signature.mtime_ns) < RACY_NS
 
 
 def specs_folder(root: Path, specs_dir: str) -> str:
@@ -61,48 +85,156 @@ def walk(root: Path, folder: str) -> Tree:
     Raises `WorkspaceError` naming the folder that does not exist or cannot be listed.
     """
     tree = Tree()
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        prefix = f"{here}/" if here else ""
-        try:
-            with os.scandir(root / here) as entries:
-                waiting += (prefix + name for name in _look(entries, prefix, tree))
-        except FileNotFoundError as error:
-            if here != folder:
-                continue  # removed while we walked
-            raise WorkspaceError(
-                f"the specs folder `{here}` does not exist in `{root}`",
-                hint="Make the folder, and put a spec into it.",
-            ) from error
-        except OSError as error:
-            raise describe_os_error(error, here or root) from error
+    try:
+        below = _list(root, folder, tree)
+    except FileNotFoundError as error:
+        raise _no_folder(root, folder) from error
+    _walk(root, below, tree)
     tree.specs = dict(sorted(tree.specs.items()))
     tree.receipts = dict(sorted(tree.receipts.items()))
     return tree
 
 
-def _look(entries: Iterator[os.DirEntry[str]], prefix: str, tree: Tree) -> Iterator[str]:
+def look(root: Path, folder: str, names: Iterable[str]) -> dict[str, Tree]:
+    """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
+
+    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over.
+    Raises `WorkspaceError` when that cannot be told, or when the specs folder itself is not there.
+    """
+    found: dict[str, Tree] = {}
+    folders: dict[str, bool] = {}
+    for name in sorted(names):  # a folder before what it holds
+        if _holds(name, folder):
+            return {folder: walk(root, folder)}
+        if not _holds(folder, name):
+            continue
+        place = _place_to_look_at(root, folder, name, found, folders)
+        if place:
+            found[place] = _look_at(root, place)
+    if found and not _is_folder(root, folder, follow_symlinks=True):
+        raise _no_folder(root, folder)
+    return found
+
+
+def _place_to_look_at(
+    root: Path, folder: str, name: str, found: Iterable[str], folders: dict[str, bool]
+) -> str:
+    """Return the name, or the one above it that is no folder to walk; nothing when it was looked at or is hidden."""
+    here = folder
+    for part in name[len(folder) :].strip("/").split("/"):
+        here = f"{here}/{part}" if here else part
+        if part.startswith(".") or here in found:
+            return ""
+        if here == name or _is_spec(part) or _UNSPEAKABLE.search(part):
+            break
+        if here not in folders:
+            folders[here] = _is_folder(root, here)
+        if not folders[here]:
+            break
+    return here
+
+
+def _look_at(root: Path, name: str) -> Tree:
+    tree = Tree()
+    prefix = f"{above}/" if (above := name.rpartition("/")[0]) else ""
+    try:
+        below = list(_sort([_Single(root / name)], prefix, tree))
+    except OSError as error:
+        raise describe_os_error(error, name) from error
+    _walk(root, below, tree)
+    return tree
+
+
+def _holds(folder: str, name: str) -> bool:
+    return not folder or name == folder or name.startswith(f"{folder}/")
+
+
+def _is_folder(root: Path, name: str, *, follow_symlinks: bool = False) -> bool:
+    try:
+        return _Single(root / name).is_dir(follow_symlinks=follow_symlinks)
+    except OSError as error:
+        raise describe_os_error(error, name) from error
+
+
+def _no_folder(root: Path, folder: str) -> WorkspaceError:
+    return WorkspaceError(
+        f"the specs folder `{folder}` does not exist in `{root}`",
+        hint="Make the folder, and put a spec into it.",
+    )
+
+
+def _walk(root: Path, waiting: list[str], tree: Tree) -> None:
+    while waiting:
+        with contextlib.suppress(FileNotFoundError):  # removed while we walked
+            waiting += _list(root, waiting.pop(), tree)
+
+
+def _list(root: Path, here: str, tree: Tree) -> list[str]:
+    """Sort the entries of a folder into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
+    try:
+        with os.scandir(root / here) as entries:
+            return list(_sort(entries, f"{here}/" if here else "", tree))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise describe_os_error(error, here or root) from error
+
+
+class _Entry(Protocol):
+    """What `os.scandir` tells of a name in a folder."""
+
+    @property
+    def name(self) -> str: ...
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
+    def is_symlink(self) -> bool: ...
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
+
+
+class _Single:
+    """One name, looked at by itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._path = path
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        try:
+            return stat.S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def is_symlink(self) -> bool:
+        return self._path.is_symlink()
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        return self._path.stat(follow_symlinks=follow_symlinks)
+
+
+def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
     """Sort the entries of one folder into the tree, and yield the names of its folders."""
     for entry in entries:
         name = entry.name
         if name.startswith("."):
             continue
-        is_spec = name[name.rfind(".") :].lower() in SUFFIXES
+        is_spec = _is_spec(name)
         if not is_spec and not entry.is_dir(follow_symlinks=False):
             continue
         if _UNSPEAKABLE.search(name):
             shown = prefix + os.fsencode(name).decode("utf-8", "backslashreplace")
             shown = _UNSPEAKABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", shown)
             sentence = "the name holds control characters or is not UTF-8: rename it"
-            tree.problems[shown] = Problem(Place(shown), "", sentence)
+            tree.problems[prefix + name] = Problem(Place(shown), "", sentence)
         elif not is_spec:
-            yield name
+            yield prefix + name
         elif prefix or name != SETTINGS_NAME:
             _sort_in(entry, prefix, tree)
 
 
-def _sort_in(entry: os.DirEntry[str], prefix: str, tree: Tree) -> None:
+def _is_spec(name: str) -> bool:
+    return name[name.rfind(".") :].lower() in SUFFIXES
+
+
+def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
     name = prefix + entry.name
     signature = _signature(entry)
     if signature is None:
@@ -110,25 +242,25 @@ def _sort_in(entry: os.DirEntry[str], prefix: str, tree: Tree) -> None:
     if entry.is_symlink():
         tree.links.add(name)
     if entry.name == DEFAULTS_NAME:
-        tree.defaults[prefix.rstrip("/")] = signature
+        tree.defaults[name] = signature
     elif entry.name.lower() in _MISNAMED_DEFAULTS:
         sentence = f"defaults are read from `{DEFAULTS_NAME}` only: rename the file"
         tree.problems[name] = Problem(Place(name), "", sentence)
-        tree.misnamed[prefix.rstrip("/")] = name
+        tree.misnamed.setdefault(prefix.rstrip("/"), set()).add(name)
     elif entry.name.endswith(RECEIPT_SUFFIX):
         tree.receipts[name] = signature
     else:
         tree.specs[name] = signature
 
 
-def _signature(entry: os.DirEntry[str]) -> Signature | None:
+def _signature(entry: _Entry) -> Signature | None:
     """Return the signature of an entry or, for a link, of what it leads to; None when it is gone."""
     try:
         return Signature.of(entry.stat())
     except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ELOOP}:
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR}:
             raise
     try:
         return Signature.of(entry.stat(follow_symlinks=False))  # a link to nothing, or to itself
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

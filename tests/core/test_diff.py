@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.core.diff import (
+    BUYS,
     Action,
     Known,
     Output,
@@ -18,7 +22,7 @@ from reconciler.core.diff import (
     next_attempt,
 )
 from reconciler.core.documents import Place, Problem
-from reconciler.core.states import Result, Role, Status
+from reconciler.core.states import BOUGHT, Result, Role, Status
 
 from .builders import SMALLEST, generations
 
@@ -151,6 +155,48 @@ def test_only_a_failure_is_followed_by_another_attempt(status: Status) -> None:
     """An attempt that may still be billed, or was, is never followed by a second one (rule 6)."""
     record = next_attempt(RETRIED, None).evolve(status=status)
     assert next_attempt(RETRIED, record) == record
+
+
+SITUATIONS = st.builds(
+    Known,
+    record=st.none()
+    | st.builds(
+        lambda status, attempt: next_attempt(WISH, None).evolve(
+            status=status, attempt=attempt, results=(RESULT,) if status in BOUGHT else ()
+        ),
+        st.sampled_from([s for s in Status if s not in (Status.INVALID, Status.BLOCKED)]),
+        st.integers(1, 4),
+    ),
+    outputs=st.sampled_from(Standing).map(lambda there: (Output(Role.VIDEO, PATH, there),)),
+    obtainable=st.booleans(),
+    hold=st.sampled_from(["", "a cap"]),
+    obstacle=st.sampled_from(["", "no media store"]),
+)
+
+
+@given(SITUATIONS, st.integers(0, 3))
+def test_suspending_stops_what_would_be_bought_and_changes_nothing_else(
+    situation: Known, retries: int
+) -> None:
+    """Bought, in flight or saved goes on as ever; whatever is not, is held and says what frees it."""
+    wish = generations({**SMALLEST, "retries": retries})[0]
+    held = replace(wish, suspended=True)
+    before, after = assess(wish, situation), assess(held, situation)
+    unhindered = assess(wish, replace(situation, obstacle="", outputs=()))
+    if unhindered.action in BUYS:
+        assert (after.action, after.status) == (Action.BLOCKED, Status.BLOCKED)
+        assert "suspend: true" in after.reason
+        assert after.estimated_units == 0
+        assert after.external_task_id == before.external_task_id
+    else:
+        assert replace(after, generation=wish) == before
+
+
+@given(SITUATIONS, st.integers(0, 3))
+def test_a_suspended_generation_gets_no_new_attempt(situation: Known, retries: int) -> None:
+    """It can still be looked for under its first id; a failure is not followed by another try."""
+    held = generations({**SMALLEST, "retries": retries, "suspend": True})[0]
+    assert next_attempt(held, situation.record) == (situation.record or next_attempt(WISH, None))
 
 
 def test_what_two_specs_share_is_estimated_once() -> None:

@@ -88,6 +88,7 @@ def test_white_space_around_a_prompt_never_changes_an_id(prompt: str) -> None:
         {"callback_url": "https://example.com/hook"},
         {"takes": 1},
         {"retries": 3},
+        {"suspend": True},
         {"matrix": {"mode": ["pro"]}},
     ],
     ids=str,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,10 @@ def without(key: str) -> dict[str, object]:
         ({**SMALLEST, "takes": True}, "takes", "a whole number", "", "yes is no number"),
         ({**SMALLEST, "takes": 1.0}, "takes", "a whole number", "", "nor is 1.0"),
         ({**SMALLEST, "retries": -1}, "retries", "at least 0", "", "fewer than none"),
+        ({**SMALLEST, "suspend": "yes"}, "suspend", "true or false", "", "a text is no answer"),
+        ({**SMALLEST, "suspend": 1}, "suspend", "true or false", "", "nor is a number"),
+        ({**SMALLEST, "suspended": True}, "suspended", "not a key of a spec", "suspend", "a slip"),
+        ({**SMALLEST, "matrix": {"suspend": [True, False]}}, "matrix.suspend", "cannot be multiplied", "", "a spec is suspended as a whole"),
         ({**SMALLEST, "image_url": ""}, "image_url", "image_url", "", "an empty path"),
         ({**SMALLEST, "keep_original_sound": "maybe"}, "keep_original_sound", "yes or no", "", "a third way"),
         ({**SMALLEST, "watermark_info": True}, "watermark_info", "a mapping", "", "it is an object"),
@@ -147,6 +153,15 @@ def test_labels_are_matrix_values_in_the_order_written_and_then_the_take() -> No
     ]  # fmt: skip
     assert generations({**SMALLEST, "matrix": {"mode": ["pro"]}, "takes": 2})[1].label == "pro.2"
     assert [one.label for one in generations({**SMALLEST, "takes": 2})] == ["1", "2"]
+
+
+def test_a_suspended_spec_declares_the_same_generations_each_marked() -> None:
+    spec = {**SMALLEST, "takes": 2, "matrix": {"mode": ["std", "pro"]}}
+    bought, held = generations(spec), generations({**spec, "suspend": True})
+    assert not any(one.suspended for one in bought)
+    assert all(one.suspended for one in held)
+    assert [replace(one, suspended=False) for one in held] == bought
+    assert generations({**spec, "suspend": False}) == bought
 
 
 def test_a_watermarked_copy_has_a_path_of_its_own() -> None:
@@ -266,6 +281,8 @@ def test_a_circle_of_results_would_be_bought_for_ever_and_is_refused(
         ({"mode": "prp", "promt": "x"}, ["mode", "promt"], "but not misspell it"),
         ({"watermark_info": {}}, ["watermark_info.enabled"], "nor leave a value half said"),
         ({"external_task_id": "a"}, ["external_task_id"], "an id names one generation"),
+        ({"suspend": True}, [], "a whole folder may be suspended"),
+        ({"suspend": "on"}, ["suspend"], "but not by a text"),
         ([1], [""], "it is a mapping"),
     ],
 )
@@ -282,4 +299,7 @@ def test_the_editor_schema_knows_every_key() -> None:
     document = schema()
     assert tuple(document["properties"]) == KEYS
     assert document["additionalProperties"] is False
-    assert "mode" in document["properties"]["matrix"]["properties"]
+    multiplied = document["properties"]["matrix"]["properties"]
+    assert "mode" in multiplied
+    assert not {"takes", "retries", "suspend"} & multiplied.keys()
+    assert document["properties"]["suspend"]["type"] == "boolean"

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
+from alembic.command import upgrade
+from alembic.config import Config
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
 
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import Record, Result, Role, Status
@@ -16,6 +19,14 @@ from reconciler.store.repository import Caps, Change, HistoryEntry
 
 STORED = [status for status in Status if status not in (Status.INVALID, Status.BLOCKED)]
 _NOBODY = 65534
+_BOUGHT = (
+    "INSERT INTO task VALUES ('mc1-a', 'mc1-a', 1, 'complete', '{}', 'specs/a.yaml', '', '8001', '', '2.5', "
+    "'2.5', 1, 1, 0, NULL, 0, '', 1, 2, 'run')",
+    f"INSERT INTO result VALUES ('mc1-a', 'video', '{'a' * 64}', 10, 5.0)",
+    "INSERT INTO event VALUES (1, 'mc1-a', 1, 'bought', '', ''), (2, 'mc1-a', 2, 'saved', '', '')",
+    f"INSERT INTO publication VALUES ('specs/a.mp4', 'mc1-a', 'video', '{'a' * 64}', 10, 1, '1')",
+    "INSERT INTO hold VALUES ('mc1-b', 'a cap', 1)",
+)
 NO_CAPS = Caps()
 DAY = 1_700_000_000_000  # ms: when the tests' day starts
 
@@ -36,6 +47,21 @@ def record(base_id: str = "mc1-a", attempt: int = 1, **changes: object) -> Recor
 def fresh(new: Record) -> Change:
     """Return the change that records an attempt for the first time, with a line of history."""
     return Change(new, None, (HistoryEntry(new.external_task_id, DAY, "recorded"),))
+
+
+def first_version(path: Path) -> None:
+    """Make a database as the first published version did, with one generation that was bought."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    config = Config()
+    config.set_main_option("script_location", "reconciler.store:migrations")
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        config.attributes["connection"] = connection
+        upgrade(config, "0001")
+        for statement in _BOUGHT:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
 
 
 @contextmanager

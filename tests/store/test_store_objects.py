@@ -207,6 +207,56 @@ def test_leftover_of_a_crash_before_the_rename_is_no_obstacle(open_folder: Path)
         assert store.adopt(second) == (_SHA256, len(_BYTES))
 
 
+def test_names_are_those_of_every_object_and_of_nothing_else(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    """Every object is named once, in order; downloads under way and other people's files are not."""
+    assert list(store.names()) == []
+    wanted = []
+    for number in range(40):
+        source = tmp_path / "film.mp4"
+        source.write_bytes(b"%d" % number)
+        wanted.append(store.ingest(source)[0])
+    store.partial("under way").write(b"x")
+    folder = store.path(_SHA256).parents[1]
+    (folder / "notes.txt").write_text("")
+    (folder / wanted[0][:2] / "notes.txt").write_text("")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ("0" * 62)).write_bytes(b"")
+    shard = next(name for name in map("{:02x}".format, range(256)) if not (folder / name).exists())
+    (folder / shard).symlink_to(outside)
+    assert list(store.names()) == sorted(wanted)
+
+
+@pytest.mark.parametrize("damage", ["bytes", "link", "folder"])
+def test_what_stands_in_an_objects_place_is_named_and_not_sound(
+    store: ObjectStore, source: Path, damage: str
+) -> None:
+    """Damage is found by going through the names and verifying each."""
+    store.ingest(source)
+    path = store.path(_SHA256)
+    path.unlink()
+    if damage == "bytes":
+        path.write_bytes(b"damaged")
+    elif damage == "link":
+        path.symlink_to(source)
+    else:
+        path.mkdir()
+    open_before = len(list(Path("/dev/fd").iterdir()))
+    assert [store.verify(name) for name in store.names()] == [False]
+    assert len(list(Path("/dev/fd").iterdir())) == open_before
+
+
+def test_objects_that_cannot_be_listed_are_said(open_folder: Path) -> None:
+    """A folder that may not be read is a sentence, not an empty store."""
+    (open_folder / "ab").mkdir()
+    (open_folder / "ab").chmod(0o000)
+    with plain_user(open_folder), pytest.raises(StateError, match="ab cannot be read") as caught:
+        list(ObjectStore(open_folder).names())
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.2])
 def test_killed_in_the_middle_of_writing_leaves_only_whole_objects(
     store: ObjectStore, tmp_path: Path, delay: float

@@ -142,6 +142,31 @@ def test_holds_are_replaced_as_a_whole(repository: Repository, database: Path) -
     assert wal.stat() == before
 
 
+def test_one_hold_is_set_and_dropped_apart_from_the_others(
+    repository: Repository, database: Path
+) -> None:
+    """Holding or freeing one generation leaves the others, and keeps since when it is held."""
+    repository.replace_holds({"mc1-a": "a cap"}, now=1)
+    repository.set_hold("mc1-b", "taken \ud800", now=2)
+    repository.set_hold("mc1-a", "no units", now=3)
+    assert repository.holds() == {"mc1-a": "no units", "mc1-b": "taken ?"}
+    with closing(sqlite3.connect(database)) as connection:
+        found = connection.execute("SELECT since FROM hold ORDER BY base_id").fetchall()
+    assert found == [(1,), (2,)]
+    repository.drop_hold("mc1-a")
+    assert repository.holds() == {"mc1-b": "taken ?"}
+
+
+def test_hold_that_is_said_again_writes_nothing(repository: Repository, database: Path) -> None:
+    """Setting the same reason, or dropping what is not held, may be done at every turn."""
+    repository.set_hold("mc1-a", "half \ud800", now=1)
+    wal = database.with_name("reconciler.db-wal")
+    before = wal.stat()
+    repository.set_hold("mc1-a", "half \ud800", now=2)
+    repository.drop_hold("mc1-b")
+    assert wal.stat() == before
+
+
 def test_memory_keeps_the_last_value(repository: Repository) -> None:
     """What is remembered under a key replaces what was."""
     assert repository.recall("limit") is None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from reconciler.core.errors import StateError
-from reconciler.core.states import LIVE
+from reconciler.core.states import LIVE, Status
+from reconciler.store import schema
 from reconciler.store.repository import HistoryEntry, Repository
 from reconciler.store.schema import HEAD
 from reconciler.store.tables import METADATA
+
+from .builders import DAY, first_version
 
 _OPEN = """
 import sys
@@ -75,8 +80,9 @@ def test_database_knows_every_live_status(repository: Repository, database: Path
 
 @pytest.mark.parametrize("change", ["UPDATE event SET kind = 'x'", "DELETE FROM event"])
 def test_history_is_append_only(repository: Repository, database: Path, change: str) -> None:
-    """The database itself refuses to change or remove a line of history."""
-    repository.note([HistoryEntry("mc1-a", 1, "seen")])
+    """The database itself refuses to change any line of history, and to remove one of the last 30 days."""
+    age = 0 if change.startswith("UPDATE") else 29 * 86_400_000
+    repository.note([HistoryEntry("mc1-a", time.time_ns() // 1_000_000 - age, "seen")])
     with (
         closing(sqlite3.connect(database)) as connection,
         pytest.raises(sqlite3.IntegrityError, match="append-only"),
@@ -106,6 +112,47 @@ def test_database_of_a_newer_version_is_refused(database: Path, read_only: bool)
         Repository.open(database, read_only=read_only)
     assert "Upgrade the program" in caught.value.hint
     assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_database_of_this_version_is_refused_by_the_one_before(
+    database: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    """The program that knows the first tables only leaves a database of today alone."""
+    Repository.open(database).close()
+    monkeypatch.setattr(schema, "HEAD", "0001")
+    with pytest.raises(StateError, match=r"newer version of this program \(0002, not 0001\)"):
+        Repository.open(database, read_only=read_only)
+
+
+def test_first_version_is_upgraded_with_all_it_holds(database: Path) -> None:
+    """Records, history, holds and outputs of a database of the first version are there afterwards."""
+    first_version(database)
+    with closing(Repository.open(database)) as repository:
+        kept = repository.records()["mc1-a"]
+        assert (kept.status, kept.units, kept.task_id) == (Status.COMPLETE, Decimal("2.5"), "8001")
+        assert [result.sha256 for result in kept.results] == ["a" * 64]
+        assert [entry.kind for entry in repository.history("mc1-a")] == ["bought", "saved"]
+        assert repository.holds() == {"mc1-b": "a cap"}
+        assert list(repository.publications()) == ["specs/a.mp4"]
+        assert repository.trim_history(DAY, most=10) == 2
+        assert repository.integrity_check() == ()
+
+
+def test_upgrade_that_fails_changes_nothing(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade is one transaction: one that stops in the middle is as if it had not begun."""
+    first_version(database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE ix_event_at (the_name_is_taken)")
+    before = _statements(database, ("table", "index", "trigger"))
+    with pytest.raises(StateError):
+        Repository.open(database)
+    assert _statements(database, ("table", "index", "trigger")) == before
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DROP TABLE ix_event_at")
+    Repository.open(database).close()
 
 
 def test_database_of_an_older_version_is_not_read_as_it_stands(database: Path) -> None:

@@ -161,8 +161,13 @@ def test_an_alias_stands_where_it_is_used(tmp_path: Path) -> None:
         (".yaml", b"a: 1\nb: caf\xe9\n", "2:7: byte 11 (0xe9) is not UTF-8", "Latin-1"),
         (".json", "{}".encode("utf-16"), "1:1: the file is in UTF-16", "a Windows editor"),
         (".yaml", "a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> x\n", "2:1: an unresolved merge conflict (`<<<<<<<`)", "a merge was left"),
+        (".yaml", "a: 1\r\n<<<<<<< a\r\nb: 1\r\n||||||| b\r\nb: 0\r\n=======\r\nb: 2\r\n>>>>>>> c\r\n", "2:1: an unresolved merge conflict (`<<<<<<<`)", "with Windows line ends, and the ancestor"),
+        (".toml", 'a = """\n<<<<<<< a\nx\n=======\ny\n>>>>>>> b\n"""', "2:1: an unresolved merge conflict (`<<<<<<<`)", "git met two prompts"),
+        (".json", '{\n<<<<<<< a\n"b": 1\n=======\n"b": 2\n>>>>>>> c\n}', "2:1: an unresolved merge conflict (`<<<<<<<`)", "in any format"),
         (".json", '{\n=======\n"a": 1}', "2:1: an unresolved merge conflict (`=======`)", "half of it was left"),
         (".toml", "a = 1\n>>>>>>> x\n", "2:1: an unresolved merge conflict (`>>>>>>>`)", "half of it was left"),
+        (".yaml", "a: 1\n=======\nb: 2\n", "2:1: an unresolved merge conflict (`=======`)", "half of it was left"),
+        (".yaml", 'a: [\nb: "\n=======\n"\n', "1:4: a list was not closed", "a fault above such a line is the fault"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_said_in_a_sentence_at_its_place(
@@ -171,10 +176,22 @@ def test_what_cannot_be_read_is_said_in_a_sentence_at_its_place(
     assert expected in refusal(tmp_path, content, suffix), reason
 
 
-def test_a_line_of_equals_signs_may_stand_in_a_toml_text(tmp_path: Path) -> None:
-    assert plain(read(tmp_path, 'a = """\nTitle\n=======\n"""', ".toml")) == {
-        "a": "Title\n=======\n"
-    }
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".toml", 'a = """\nTitle\n=======\n"""'),
+        (".toml", 'a = """\n<<<<<<< HEAD\n"""'),
+        (".toml", 'a = """\n>>>>>>> x\n=======\n<<<<<<< x\n"""'),
+        (".yaml", "a: |\n  <<<<<<< HEAD\n  =======\n  >>>>>>> x\n"),
+        (".yaml", "a: 'Title\n=======\nand more'\n"),
+        (".yaml", "a: |\n  Title\n  =======\n"),
+        (".yaml", "# <<<<<<< HEAD\n# =======\n# >>>>>>> x\na: 1\n"),
+    ],
+)
+def test_what_only_looks_like_a_part_of_a_merge_conflict_may_stand_in_a_text(
+    tmp_path: Path, suffix: str, content: str
+) -> None:
+    assert plain(read(tmp_path, content, suffix))
 
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -101,6 +101,22 @@ def test_what_changed_is_read_again_and_nothing_else(
     assert filled.load(cached=True) == desired, reason
 
 
+def test_whether_a_spec_is_suspended_is_remembered_and_its_defaults_can_free_it(
+    filled: Project, reads: Reads
+) -> None:
+    filled.write("specs/x/_defaults.yaml", "suspend: true\n")
+    filled.write("specs/x/c.yaml", (filled.root / "specs/x/c.yaml").read_text() + "suspend: no\n")
+    fresh = filled.load(cached=True)
+    assert [(one.spec[-6], one.suspended) for one in fresh.generations] == [
+        ("a", True), ("b", True), ("b", True), ("c", False),
+    ]  # fmt: skip
+    again, opened = reads.of(lambda: filled.load(cached=True))
+    assert again == fresh
+    assert not opened
+    filled.remove("specs/x/_defaults.yaml")
+    assert not any(one.suspended for one in filled.load(cached=True).generations)
+
+
 def test_an_image_that_goes_away_or_out_of_the_project_is_noticed(
     filled: Project, tmp_path: Path
 ) -> None:
@@ -170,7 +186,7 @@ def test_two_cached_specs_still_collide(filled: Project) -> None:
 @pytest.mark.parametrize(
     "payload",
     [b"", b"{", b"null", b"[]", b"{}", b'{"media":[],"rows":[[1]]}', b'{"media":[[1]],"rows":[]}', b'{"media":[[[],[]]],"rows":[]}',
-     b'{"media":1,"rows":1}', b"\xff", b'{"media":[],"rows":[["a","b","c",["","x"],["","y"],"",0,1,"m","n","o"]]}'],
+     b'{"media":1,"rows":1}', b"\xff", b'{"media":[],"rows":[["a","b","c",["","x"],["","y"],"",0,1,false,"m","n","o"]]}'],
 )  # fmt: skip
 def test_a_damaged_cache_costs_time_only(filled: Project, payload: bytes) -> None:
     expected = filled.load()

@@ -1,0 +1,92 @@
+"""The checks of `doctor` that ask the provider: two questions, and they cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from reconciler.cli.checks import Check
+from reconciler.cli.provider import has_key, provider
+from reconciler.cli.views import units_text
+from reconciler.core.errors import ReconcilerError
+from reconciler.core.schedule import DAY, SECOND
+from reconciler.engine.outcome import in_a_line
+from reconciler.kling.client import KlingClient
+from reconciler.kling.errors import ProviderError, SlowDown, TryLater
+from reconciler.kling.wire import ResourcePack
+from reconciler.settings import Settings
+
+MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
+_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
+_BETWEEN = 1.1  # s; one question a second is allowed (documented)
+_YEAR = 365 * DAY
+
+
+def provider_checks(settings: Settings) -> list[Check]:
+    """Return what the provider says of the key, the time and the balance; needs a network, changes nothing."""
+    if not has_key(settings):
+        told = "not asked: there is no key"
+        return [Check(name, False, told) for name in ("provider", "clock", "balance")]
+    try:
+        return asyncio.run(_ask(settings))
+    except ReconcilerError as error:
+        return [
+            Check(name, False, f"not asked: {in_a_line(error)}")
+            for name in ("provider", "clock", "balance")
+        ]
+
+
+async def _ask(settings: Settings) -> list[Check]:
+    async with provider(settings) as client:
+        try:
+            await client.page(1, 1)
+        except TryLater as error:
+            unknown = "not known: the provider gave no answer"
+            return [
+                Check("provider", False, f"{client.base_url}: {in_a_line(error)}"),
+                Check("clock", False, unknown),
+                Check("balance", False, unknown),
+            ]
+        except ProviderError as error:
+            told = f"{client.base_url} answers, and refuses: {in_a_line(error)}"
+            reached = Check("provider", False, told)
+        else:
+            reached = Check("provider", True, f"{client.base_url} answers, and takes the key")
+        return [reached, _clock(client.clock_skew), await _balance(client)]
+
+
+def _clock(skew: float) -> Check:
+    if abs(skew) <= MOST_SKEW:
+        return Check("clock", True, f"within {max(abs(skew), 1):.0f} s of the provider's")
+    way = "behind" if skew > 0 else "ahead of"
+    told = f"{abs(skew):.0f} s {way} the provider's; tokens are corrected for it, but set the clock"
+    return Check("clock", False, told)
+
+
+async def _balance(client: KlingClient) -> Check:
+    now = int(time.time() * SECOND)
+    try:
+        try:
+            packs = await client.costs(start_ms=now - _YEAR, end_ms=now)
+        except SlowDown:  # somebody has just asked
+            await asyncio.sleep(_BETWEEN)
+            packs = await client.costs(start_ms=now - _YEAR, end_ms=now)
+    except ProviderError as error:
+        return Check("balance", False, in_a_line(error))
+    if not packs:
+        return Check("balance", True, "the account lists no pack (a postpaid account has none)")
+    usable = [pack for pack in packs if pack.status == "online" and pack.remaining != Decimal(0)]
+    told = "; ".join(_pack(pack, now) for pack in usable or packs)
+    return Check("balance", bool(usable), told if usable else f"no pack can be used: {told}")
+
+
+def _pack(pack: ResourcePack, now: int) -> str:
+    left = "?" if pack.remaining is None else units_text(pack.remaining)
+    total = "?" if pack.total is None else units_text(pack.total)
+    until = ""
+    if pack.invalid_at is not None:
+        soon = " (SOON)" if 0 <= pack.invalid_at - now < _SOON else ""
+        until = f", until {datetime.fromtimestamp(pack.invalid_at / SECOND, UTC):%Y-%m-%d}{soon}"
+    return f"{pack.name or 'a pack'}: {left} of {total} units, {pack.status}{until}"

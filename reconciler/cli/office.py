@@ -1,0 +1,186 @@
+"""Where orders are given: the folder, whether this process may write in it, and the way to whoever does.
+
+With the lock in hand an order is carried out here; a running `watch` has it handed over through its inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.folder import Folder, open_folder, select
+from reconciler.cli.terminal import err, is_interactive, out, print_error
+from reconciler.core.errors import StateLocked, WorkspaceError
+from reconciler.core.states import Record
+from reconciler.engine.survey import Survey
+from reconciler.store.inbox import Inbox
+
+if TYPE_CHECKING:
+    from reconciler.engine.orders import Order, Outcome
+
+_TAKEN = 10.0  # s; a daemon looks into its inbox far more often
+_DONE = 60.0  # s from then on
+_LOOK_AGAIN = 0.05  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A folder that was opened for an order, and what was found there."""
+
+    folder: Folder
+    survey: Survey
+    writer: StateLocked | None  # who else writes here; None: we do
+
+    def bases(self, what: Sequence[str]) -> list[str]:
+        """Return the generations that specs, folders of specs or ids name.
+
+        Raises:
+            WorkspaceError: something names neither.
+        """
+        return list(dict.fromkeys(base for name in what for base in self._bases(name)))
+
+    def known(self, base_id: str) -> Record | None:
+        """Return the latest attempt at a generation, by the state or else by a receipt."""
+        return self.survey.records.get(base_id)
+
+    def called(self, base_id: str) -> str:
+        """Return how people call a generation."""
+        wishes = (w for w in self.survey.desired.generations if w.external_task_id == base_id)
+        place = next(wishes, None) or self.known(base_id)
+        if place is None or not place.spec:
+            return base_id
+        return f"{place.spec} [{place.label}]" if place.label else place.spec
+
+    def carry_out(self, verb: str, names: Iterable[str]) -> Outcome:
+        """Have an order carried out: here, or by the process that writes.
+
+        Raises:
+            OrderError: a name is none.
+            StateLocked: another process writes, and takes no orders.
+        """
+        from reconciler.engine.orders import Order, Verb
+
+        order = Order(Verb(verb), tuple(names))
+        if self.writer is None:
+            return asyncio.run(carry_out_here(self.folder, order))
+        inbox = Inbox(self.folder.root / self.folder.settings.state_dir)
+        return _hand_over(inbox, order, self.writer)
+
+    def _bases(self, name: str) -> list[str]:
+        if found := self.folder.repository.find(name):
+            return [found.base_id]
+        wanted = {wish.external_task_id for wish in self.survey.desired.generations}
+        if name in wanted or name in self.survey.records:
+            return [name]
+        try:
+            chosen = select(self.folder, self.survey.desired, [Path(name)])
+        except WorkspaceError as error:
+            hint = "Give a spec's path, or an id as `reconciler status --json` shows it."
+            raise WorkspaceError(f"`{name}` names no spec and no generation", hint=hint) from error
+        if chosen.invalid and not chosen.generations:
+            hint = "`reconciler validate` says what is wrong with it."
+            raise WorkspaceError(f"`{name}` is invalid, so it wants nothing", hint=hint)
+        return [wish.external_task_id for wish in chosen.generations]
+
+
+@contextmanager
+def open_office(root: Path) -> Iterator[Office]:
+    """Open a folder as its only writer or, where another process is that, to read and to hand over."""
+    with ExitStack() as stack:
+        writer = None
+        try:
+            folder = stack.enter_context(open_folder(root, write=True))
+        except StateLocked as locked:
+            writer = locked
+            folder = stack.enter_context(open_folder(root))
+        yield Office(folder, folder.surveyor.survey(folder.load()), writer)
+
+
+def agreed(question: str, *, yes: bool, otherwise: str) -> bool:
+    """Ask, unless `--yes` was given; where nobody can be asked the answer is no.
+
+    `otherwise` says what has not happened then, as `nothing was removed`.
+    """
+    if yes:
+        return True
+    if not is_interactive():
+        print_error(f"there is nobody to ask, so {otherwise}", "Say --yes to go on without asking.")
+        return False
+    if typer.confirm(question, err=True):
+        return True
+    err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
+    return False
+
+
+def say(outcome: Outcome) -> int:
+    """Print what came of an order; return the exit code."""
+    for sentence in outcome.said:
+        out.print(escape(sentence))
+    return ExitCode.DONE if outcome.ok else ExitCode.ERROR
+
+
+class _Quiet:
+    """A reporter for an order: what came of it is told in sentences afterwards."""
+
+    def changed(self, record: Record) -> None:
+        """Say nothing."""
+
+    def held(self, record: Record, reason: str) -> None:
+        """Say nothing."""
+
+    def say(self, message: str, topic: object = None) -> None:  # noqa: ARG002
+        """Tell something that concerns everybody."""
+        err.print(f"[bold yellow]warning:[/] {escape(message)}")
+
+
+async def carry_out_here(folder: Folder, order: Order) -> Outcome:
+    """Carry an order out in this process, which has the lock."""
+    from reconciler.cli.clock import SteadyClock
+    from reconciler.cli.running import open_ports, options_of
+    from reconciler.engine.journal import Journal
+    from reconciler.engine.orders import carry_out
+
+    survey, options = folder.surveyor.survey(folder.load()), options_of(folder.settings)
+    async with open_ports(folder, _Quiet(), SteadyClock()) as ports:
+        journal = Journal(ports, options, survey.stored)
+        journal.take_over(survey.records.values())
+        return await carry_out(order, ports, options, journal, survey)
+
+
+def _hand_over(inbox: Inbox, order: Order, writer: StateLocked) -> Outcome:
+    """Put an order into the inbox and wait for what comes of it; taken back, it is not carried out."""
+    from reconciler.engine.orders import Outcome
+
+    ticket = inbox.put(order.document())
+    try:
+        answer = _answer(inbox, ticket, _TAKEN)
+        if answer is None and inbox.withdraw(ticket):
+            raise writer  # it is no daemon, or it is stuck
+        answer = answer or _answer(inbox, ticket, _DONE)
+    except KeyboardInterrupt:
+        inbox.withdraw(ticket)
+        raise
+    if answer is None:
+        return Outcome.left("the daemon works on it; `reconciler status` shows how it goes")
+    outcome = Outcome.read(answer)
+    return Outcome(
+        (*outcome.said, "The running daemon did this, and goes on with it."),
+        outcome.touched,
+        outcome.ok,
+    )
+
+
+def _answer(inbox: Inbox, ticket: str, seconds: float) -> dict[str, object] | None:
+    deadline = time.monotonic() + seconds
+    while (answer := inbox.answered(ticket)) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN)
+    return answer

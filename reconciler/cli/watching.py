@@ -1,0 +1,205 @@
+"""The daemon's command, and where its parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler import settings as configuration
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.folder import Folder, open_folder
+from reconciler.core.errors import ReconcilerError, SettingsError
+from reconciler.core.schedule import DAY, SECOND
+from reconciler.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.cli.announcing import Announcer
+    from reconciler.cli.clock import SteadyClock
+    from reconciler.engine.daemon import Daemon, Pace
+    from reconciler.engine.ports import Options, Ports
+    from reconciler.workspace.index import SpecIndex
+
+
+def watch(
+    context: typer.Context,
+    http: Annotated[
+        str, typer.Option("--http", metavar="HOST:PORT", help="Where the status page is.")
+    ] = "127.0.0.1:8787",
+    no_http: Annotated[bool, typer.Option("--no-http", help="Serve no status page.")] = False,
+) -> int:
+    """Keep the folder true: follow its changes, buy what is missing, save the results; until it is stopped."""
+    address = None if no_http else _address(http)
+    again = True
+    while again:
+        with open_folder(context.obj, write=True) as folder:
+            again = asyncio.run(_Watch(folder, address).run())
+    return ExitCode.DONE
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise typer.BadParameter(f"`{text}` is no HOST:PORT, such as 127.0.0.1:8787")
+    return host.strip("[]"), int(port)
+
+
+@dataclass
+class _Watch:
+    """One life of the daemon, from reading the settings to reading them again, or to the end."""
+
+    folder: Folder
+    address: tuple[str, int] | None
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _again: bool = False
+
+    async def run(self) -> bool:
+        """Keep the folder true until a signal; return whether to begin anew with other settings."""
+        from reconciler.cli import systemd
+        from reconciler.cli.announcing import announcer
+        from reconciler.cli.clock import SteadyClock
+        from reconciler.cli.provider import credentials, watch_host
+        from reconciler.cli.running import open_ports, options_of
+
+        folder, settings = self.folder, self.folder.settings
+        credentials(settings)  # says what is missing
+        watch_host(folder.repository, settings.base_url, folder.repository.records())
+        clock = SteadyClock()
+        async with AsyncExitStack() as stack:
+            report = stack.enter_context(announcer(settings, folder.root))
+            self._obey_signals(report)
+            ports = await stack.enter_async_context(open_ports(folder, report, clock))
+            options = options_of(settings, enduring=True)
+            daemon, index = await stack.enter_async_context(
+                self._daemon(ports, options, report, clock)
+            )
+            url = await self._serve(stack, daemon, index, clock)
+            pulse = asyncio.create_task(_pulse(), name="systemd watchdog")
+            stack.callback(pulse.cancel)
+
+            def begun() -> None:
+                where = f"; status page {url}" if url else ""
+                report.info(f"watching {len(index.specs)} specs in `{settings.specs_dir}`{where}")
+                systemd.ready()
+
+            await daemon.run(self._stop, begun=begun)
+            systemd.stopping()
+            report.info("leaving; what is in flight is on record, and nothing is lost")
+        return self._again
+
+    def _obey_signals(self, report: Announcer) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, report)
+
+    def _reload(self, report: Announcer) -> None:
+        """Begin anew with the settings as they are now; wrong ones change nothing."""
+        from reconciler.cli import systemd
+        from reconciler.cli.provider import credentials
+
+        try:
+            credentials(configuration.load(self.folder.root))
+        except ReconcilerError as error:
+            report.say(f"the settings are not read again: {error.message} {error.hint}".strip())
+            return
+        systemd.reloading()
+        report.info("reading the settings again")
+        self._again = True
+        self._stop.set()
+
+    @asynccontextmanager
+    async def _daemon(
+        self, ports: Ports, options: Options, report: Announcer, clock: SteadyClock
+    ) -> AsyncIterator[tuple[Daemon, SpecIndex]]:
+        from reconciler.cli.order_desk import OrderDesk
+        from reconciler.engine.daemon import Daemon, Duties
+        from reconciler.workspace.git import Checkout
+        from reconciler.workspace.index import SpecIndex
+        from reconciler.workspace.watcher import Watcher
+
+        folder, settings = self.folder, self.folder.settings
+        checkout = Checkout.find(folder.root) if settings.require_committed else None
+        loop = asyncio.get_running_loop()
+        daemon: Daemon | None = None
+
+        def wake() -> None:
+            if daemon is not None:
+                with suppress(RuntimeError):  # the loop is closed: this was the last event
+                    loop.call_soon_threadsafe(daemon.wake)
+
+        watcher = Watcher(
+            folder.root,
+            settings.specs_dir,
+            ignored=[settings.state_dir],
+            wake=wake,
+            trouble=report.say,
+        )
+        watcher.start()  # before the folder is read: nothing falls between
+        try:
+            index = SpecIndex(
+                folder.root, settings.specs_dir, prices=settings.prices, cache=folder.cache
+            )
+            desk = OrderDesk(folder, ports, options, index)
+            duties = Duties(
+                index,
+                watcher,
+                _pace(settings),
+                checkout,
+                folder.can_host,
+                is_ordered=desk.is_ordered,
+                carry_out=desk.carry_out,
+                correct_clock=clock.correct,
+            )
+            daemon = Daemon(ports, options, duties)
+            yield daemon, index
+        finally:
+            watcher.stop()
+
+    async def _serve(
+        self, stack: AsyncExitStack, daemon: Daemon, index: SpecIndex, clock: SteadyClock
+    ) -> str:
+        """Serve the status page and the provider's callbacks; return where."""
+        settings = self.folder.settings
+        if self.address is None:
+            if settings.callback_url:
+                raise SettingsError(
+                    "RECONCILER_CALLBACK_URL is set, but --no-http leaves nobody to receive callbacks",
+                    hint="Leave out one of the two.",
+                )
+            return ""
+        from reconciler.cli.board import Board
+        from reconciler.web.app import status_app
+        from reconciler.web.serving import serving
+
+        hint = daemon.hint if settings.callback_url else None
+        host, port = self.address
+        app = status_app(Board(daemon, index, clock), hint, allowed_hosts=[host])
+        url: str = await stack.enter_async_context(serving(app, host, port))
+        return url
+
+
+def _pace(settings: Settings) -> Pace:
+    from reconciler.engine.daemon import Pace
+
+    return Pace(
+        settle=int(settings.settle_seconds * SECOND),
+        resync=int(settings.resync_seconds * SECOND),
+        history=settings.history_days * DAY,
+    )
+
+
+async def _pulse() -> None:
+    """Tell systemd that the loop goes round."""
+    from reconciler.cli import systemd
+
+    if (seconds := systemd.watchdog_interval()) is None:
+        return
+    while True:
+        systemd.alive()
+        await asyncio.sleep(seconds)

@@ -1,0 +1,138 @@
+"""`import`: tasks that exist at the provider and that this state does not know become records of what a spec wants.
+
+An id of ours proves what a task was made from. A task under another id proves nothing: it is bound to a
+generation only where somebody names both, and only to one that was never sent.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.generations import Generation
+from reconciler.core.identity import PREFIX, attempt_id, split_attempt
+from reconciler.core.states import ENDED, LIVE, Record, Status, Task
+from reconciler.core.transitions import Seen, step
+from reconciler.engine.outcome import Ground, Outcome
+
+_SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
+_GENERATION = len(PREFIX) + 26  # characters of an id that was computed
+
+
+async def adopt(ground: Ground, name: str, base_id: str = "") -> Outcome:
+    """Ask for a task by either of its ids, and make it the record of what it is; with `base_id`, of that."""
+    reply = await ground.ports.client.query(name)
+    task = reply.task
+    if task is None:
+        return Outcome.refused(f"the provider knows no task `{name}`")
+    external = task.external_task_id or (name if name != task.task_id else "")
+    ours, attempt = _generation_of(ground, external)
+    if base_id and base_id != ours:
+        return await _bind(ground, task, external, base_id)
+    wish = next(iter(ground.wishes(ours)), None)
+    if wish is None:
+        made = f"made as `{external}`, " if external else ""
+        return Outcome.refused(
+            f"`{name}` is a task ({task.said}) {made}that no valid spec wants; `--for SPEC` binds it to "
+            "the generation that it was made for"
+        )
+    return _take(ground, task, wish, attempt, reply.request_id)
+
+
+def _generation_of(ground: Ground, external: str) -> tuple[str, int]:
+    """Return the base id and the attempt that an external id means; an id of one's own may end in `-r2` itself."""
+    return (external, 1) if ground.wishes(external) else split_attempt(external)
+
+
+def _take(ground: Ground, task: Task, wish: Generation, attempt: int, request_id: str) -> Outcome:
+    base_id = wish.external_task_id
+    name, known = ground.called(base_id), ground.journal.get(base_id)
+    if known is not None and (sentence := _stands_against(task, attempt, known)):
+        return Outcome.left(f"{name} {sentence}; nothing was changed")
+    if other := _owner(ground, task, base_id):
+        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    record = _record(wish, attempt, known)
+    seen = _commit(ground, record, task, "found at the provider by order", request_id)
+    if seen.status is Status.EXPIRED:
+        return Outcome.left(f"{name} is expired, and the provider has no result of it either")
+    if not base_id.startswith(PREFIX):
+        name += "; an id of your own cannot prove what it was made from: look at the result"
+    return Outcome.done(f"task {task.task_id} ({seen.status}) is taken over for {name}", base_id)
+
+
+def _stands_against(task: Task, attempt: int, known: Record) -> str:
+    """Return why a record stays as it is, as the end of a sentence; empty where it takes the task."""
+    if known.attempt > attempt:
+        return f"is further on: attempt {known.attempt} is {known.status}"
+    if known.attempt < attempt:
+        ended = known.status in ENDED - {Status.SUCCEEDED, Status.COMPLETE}
+        return "" if ended or known.status is Status.PENDING else f"is {known.status} already"
+    if known.task_id is not None and known.task_id != task.task_id:
+        return f"has another task already: {known.task_id}, not {task.task_id}"
+    if known.status in _SETTLED or (known.status in LIVE and known.task_id is not None):
+        return f"is known already: it is {known.status}"
+    return ""
+
+
+async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outcome:
+    """Take a task that does not say what it was made from for a generation that was never sent."""
+    own = await ground.ports.client.query(base_id)
+    wish = next(iter(ground.wishes(base_id)), None)
+    if wish is None:
+        return Outcome.refused(f"no valid spec wants {base_id}")
+    name = ground.called(base_id)
+    if external.startswith(PREFIX) and len(split_attempt(external)[0]) == _GENERATION:
+        return Outcome.refused(
+            f"task {task.task_id} was made for another generation, as its id `{external}` shows; "
+            f"it is not bound to {name}"
+        )
+    if own.task is not None:
+        return Outcome.refused(
+            f"the provider has a task for {name} already; `import {base_id}` takes it over"
+        )
+    if other := _owner(ground, task, base_id):
+        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    known = ground.journal.get(base_id)
+    if known is not None and not _was_never_sent(known):
+        return Outcome.refused(f"{name} was sent already ({known.status}); nothing was changed")
+    made = f"made as `{external}`, by order" if external else "made without an id, by order"
+    seen = _commit(ground, _record(wish, 1, known), task, made, own.request_id)
+    return Outcome.done(
+        f"task {task.task_id} ({seen.status}) now stands for {name}. NOTHING PROVES that it was made from "
+        "what this spec says: look at the result",
+        base_id,
+    )
+
+
+def _was_never_sent(known: Record) -> bool:
+    return (
+        known.status is Status.PENDING
+        and known.attempt == 1
+        and not known.creates
+        and not known.doubtful
+    )
+
+
+def _owner(ground: Ground, task: Task, base_id: str) -> str:
+    """Return the generation that has this task on record, where it is another one."""
+    found = ground.ports.repository.find(task.task_id)
+    return "" if found is None or found.base_id == base_id else ground.called(found.base_id)
+
+
+def _record(wish: Generation, attempt: int, known: Record | None) -> Record:
+    """Return the record of this attempt, as it is known or as it would be sent now."""
+    if known is not None and known.attempt == attempt:
+        unsent = known.status is Status.PENDING
+        return known.evolve(request=wish.canonical) if unsent else known
+    return Record(
+        external_task_id=attempt_id(wish.external_task_id, attempt),
+        base_id=wish.external_task_id,
+        attempt=attempt,
+        status=Status.PENDING,
+        request=wish.canonical,
+        spec=wish.spec,
+        label=wish.label,
+        estimated_units=wish.estimated_units,
+    )
+
+
+def _commit(ground: Ground, record: Record, task: Task, detail: str, request_id: str) -> Record:
+    seen = step(record, Seen(task), rules=ground.options.rules, now=ground.ports.now()).record
+    return ground.journal.commit(seen, kind="imported", detail=detail, request_id=request_id)

@@ -1,0 +1,200 @@
+"""Which generations need work, as the folder changes: names that changed go in, pieces of work come out.
+
+An event only says *look again*: what is to be done is read off the folder, the records and the outputs each time.
+What one change costs does not depend on how many specs there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from reconciler.core.diff import Action, Assessment, assess, content_problem
+from reconciler.core.documents import Place, Problem
+from reconciler.core.generations import Generation
+from reconciler.core.states import Record
+from reconciler.engine.apply import confirm
+from reconciler.engine.commits import Commits
+from reconciler.engine.crew import Crew
+from reconciler.engine.desk import AtRest, Desk
+from reconciler.engine.memory import ReceiptMemory
+from reconciler.engine.outlook import Outlook
+from reconciler.engine.work import Work, is_unsaved, work_for
+from reconciler.workspace.index import SpecIndex
+
+_MOST_TOLD = 20  # problems said at a time
+_AT_ONCE = 200  # names or generations seen to before the loop sees to everything else
+
+
+class Attention:
+    """Keeps `works` what the folder asks for."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        works: dict[str, Work],
+        index: SpecIndex,
+        outlook: Outlook,
+        memory: ReceiptMemory,
+        commits: Commits,
+        is_at_rest: AtRest,
+    ) -> None:
+        self._desk = desk
+        self._works = works
+        self._index = index
+        self._outlook = outlook
+        self._memory = memory
+        self._commits = commits
+        self._is_at_rest = is_at_rest
+        self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
+        self._told: dict[str, tuple[Problem, ...]] = {}  # spec -> problems that were said
+        self._kept: dict[str, list[Assessment]] = {}  # spec -> what needs no work, to be confirmed
+
+    async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
+        """Consider everything, for the first time; `wake` has a generation's turn come."""
+        self._crew, self._wake = crew, wake
+        receipts = sorted(self._index.receipts)
+        for start in range(0, len(receipts), _AT_ONCE):
+            self._memory.read(receipts[start : start + _AT_ONCE])
+            await asyncio.sleep(0)
+        specs = sorted(self._index.specs)
+        await self._commits.look(specs)
+        for start in range(0, len(specs), _AT_ONCE):
+            self.consider(self._bases_of(specs[start : start + _AT_ONCE]))
+            await asyncio.sleep(0)
+        self._tell(specs)
+        records = self._desk.journal.records().values()
+        self.consider([record.base_id for record in records if is_unsaved(record)])
+
+    async def take_in(self, names: Iterable[str]) -> None:
+        """Read again what these names (files and folders, relative to the root) concern, and see to it.
+
+        Raises:
+            WorkspaceError: the folder cannot be listed; nothing was concluded.
+        """
+        root = self._desk.ports.root
+        # What is gone first: a renamed spec must not seem to collide with itself.
+        ordered = sorted(names, key=lambda name: (os.path.lexists(root / name), name))
+        for start in range(0, len(ordered), _AT_ONCE):
+            chunk = ordered[start : start + _AT_ONCE]
+            changed = self._index.refresh(chunk)
+            specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
+            bases = self._read_receipts(changed.receipts)
+            await self._commits.look(specs)
+            bases |= self._bases_of(specs)
+            self._tell(sorted(specs))
+            self.consider(bases)
+            await asyncio.sleep(0)
+
+    async def commits_changed(self) -> None:
+        """Look again at everything that waits for a commit, or did not need to."""
+        unbought = {
+            wish.spec
+            for base, work in self._works.items()
+            if (record := self._desk.journal.get(base)) is None or not is_unsaved(record)
+            for wish in work.wishes
+        }
+        await self._commits.look(unbought)
+        self.consider(self._bases_of(unbought))
+
+    async def look_over(self) -> None:
+        """Look whether everything that is wanted is still as it should be; what is under way is left alone."""
+        bases = sorted(set().union(*self._wanted_by.values()))
+        for start in range(0, len(bases), _AT_ONCE):
+            self.consider(bases[start : start + _AT_ONCE], again=False)
+            await asyncio.sleep(0)
+
+    def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
+        """Find out what these generations need; `again`: have their turn come also where that has not changed."""
+        for base in sorted(bases):
+            work = self._work(base, settled=again)
+            before = self._works.get(base)
+            if work is None:
+                self._works.pop(base, None)
+            else:
+                self._works[base] = work
+            if work != before or (again and work is not None):
+                self._wake(base)
+        kept, self._kept = self._kept, {}
+        for items in kept.values():
+            for base, reason in confirm(items, self._crew).items():
+                self._desk.holds.hold(base, self._desk.journal.get(base), reason)
+
+    def declared(self, spec: str) -> Sequence[Generation]:
+        """Return what a spec asks for, where it is valid in every respect."""
+        return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
+
+    def _work(self, base: str, *, settled: bool) -> Work | None:
+        journal = self._desk.journal
+        wishes = [wish for wish in self._index.wishes(base) if not self._misfit(wish)]
+        if better := self._memory.better(base, wishes):
+            journal.take_over([better])
+        record = journal.get(base)
+        if not wishes:
+            waits = base in self._desk.unwritten or (record is not None and is_unsaved(record))
+            return Work(base) if waits else None
+        items = [self._assess(wish, record) for wish in wishes]
+        if settled:
+            for item in items:
+                spec = item.generation.spec
+                if item.action is Action.KEEP and self._is_at_rest(spec):
+                    self._kept.setdefault(spec, []).append(item)
+        return work_for(items, wishes)
+
+    def _assess(self, wish: Generation, record: Record | None) -> Assessment:
+        known = self._outlook.known(wish, record)
+        if known.record is not None and known.record is not record:
+            self._desk.journal.take_over([known.record])
+        return assess(wish, known)
+
+    def _misfit(self, wish: Generation) -> str:
+        record = self._desk.journal.get(wish.external_task_id)
+        return content_problem(wish, record) if record is not None else ""
+
+    def _bases_of(self, specs: Iterable[str]) -> set[str]:
+        """Return what these specs ask for, and what they asked for when they were last considered."""
+        bases: set[str] = set()
+        for spec in specs:
+            wanted = frozenset(wish.external_task_id for wish in self._index.generations(spec))
+            bases |= self._wanted_by.pop(spec, frozenset()) | wanted
+            if wanted:
+                self._wanted_by[spec] = wanted
+        return bases
+
+    def _read_receipts(self, names: Iterable[str]) -> set[str]:
+        """Read receipts again; one that can or cannot be read now concerns everything that is not bought."""
+        before = dict(self._memory.unreadable)
+        present = [name for name in names if name in self._index.receipts]
+        bases = set(self._memory.read(present, [name for name in names if name not in present]))
+        if self._memory.unreadable != before:
+            bases |= {base for base, work in self._works.items() if work.wishes}
+        return bases
+
+    def _problems(self, spec: str) -> tuple[Problem, ...]:
+        misfits = [
+            Problem(Place(spec, wish.line), "external_task_id", sentence)
+            for wish in self._index.generations(spec)
+            if (sentence := self._misfit(wish))
+        ]
+        return (*self._index.problems(spec), *misfits)
+
+    def _tell(self, specs: Iterable[str]) -> None:
+        """Say what is wrong with specs, once, and when it is over; of many, only the first."""
+        news = [spec for spec in specs if self._problems(spec) != self._told.get(spec, ())]
+        for spec in news[:_MOST_TOLD]:
+            if problems := self._problems(spec):
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                self._desk.ports.report.say(f"{problems[0]}{more}")
+            elif spec in self._index.specs:
+                self._desk.ports.report.say(f"`{spec}` is right again")
+        if len(news) > _MOST_TOLD:
+            self._desk.ports.report.say(
+                f"{len(news) - _MOST_TOLD} more specs changed for the better or the worse; "
+                "`reconciler validate` lists what is wrong"
+            )
+        for spec in news:
+            if problems := self._problems(spec):
+                self._told[spec] = problems
+            else:
+                self._told.pop(spec, None)

@@ -1,0 +1,276 @@
+"""Keeping a folder true: follows what changes, has the cycle bring it forward, and looks after itself for weeks.
+
+Level-triggered: events only say which names to look at again, and a periodic look at everything finds what no
+event told. Nothing here decides about a generation, and nothing here spends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.core.errors import StateError, WorkspaceError
+from reconciler.core.schedule import DAY, SECOND
+from reconciler.engine.attention import Attention
+from reconciler.engine.commits import Checkout, Commits
+from reconciler.engine.crew import hire
+from reconciler.engine.cycle import Cycle
+from reconciler.engine.desk import Desk
+from reconciler.engine.holding import told
+from reconciler.engine.journal import Journal
+from reconciler.engine.memory import ReceiptMemory
+from reconciler.engine.outlook import Outlook
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.recall import Recalled
+from reconciler.engine.turns import Turns
+from reconciler.engine.whereabouts import Whereabouts
+from reconciler.engine.work import Work
+from reconciler.workspace.index import SpecIndex
+from reconciler.workspace.outputs import signature
+from reconciler.workspace.settling import Settling
+
+_NS = 1_000_000  # in a millisecond
+_ROWS = 5000  # of history, removed at a time
+_MOST_HINTS = 1000  # remembered until they are followed
+
+
+class Events(Protocol):
+    """Whoever notices that files change, as `workspace.watcher` does."""
+
+    @property
+    def is_notified(self) -> bool:
+        """Whether changes are told; otherwise they have to be looked for."""
+        ...
+
+    def take(self) -> frozenset[str]:
+        """Return the names that are dirty, relative to the root, and forget them."""
+        ...
+
+    def watch_also(self, folders: Iterable[str]) -> None:
+        """Watch these folders too."""
+        ...
+
+    def revive(self) -> None:
+        """Watch again what could not be watched."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often things are looked at; ms."""
+
+    settle: int = 2 * SECOND  # how long a name must be quiet
+    resync: int = 300 * SECOND
+    polled: int = 10 * SECOND  # the same where no events come
+    tick: int = 1 * SECOND  # orders and commits
+    history: int = 400 * DAY  # how long history is kept
+
+
+Orders = Callable[[Journal, Whereabouts], Awaitable[frozenset[str]]]
+"""Carries out what commands asked for meanwhile; returns the base ids of the generations concerned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a daemon is given beside the engine's ports."""
+
+    index: SpecIndex
+    events: Events
+    pace: Pace = Pace()
+    checkout: Checkout | None = None  # where only what is committed may be bought
+    can_host: bool = False  # a local video can be made readable for the provider
+    is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
+    correct_clock: Callable[[], None] = lambda: None
+    carry_out: Orders | None = None
+
+
+class Daemon:
+    """One folder, one account."""
+
+    def __init__(self, ports: Ports, options: Options, duties: Duties) -> None:
+        self._ports = ports
+        self._duties = duties
+        self._pace = duties.pace
+        self._index = duties.index
+        self._settling = Settling(duties.pace.settle)
+        self._woken = asyncio.Event()
+        works: dict[str, Work] = {}
+        journal = Journal(ports, options, ports.repository.records())
+        self.desk = Desk.open(ports, options, journal, works)
+        self._whereabouts = Whereabouts.learn(
+            ports.root, ports.repository, ports.objects, Recalled()
+        )
+        self._commits = Commits(duties.checkout, self._index.inputs)
+        memory = ReceiptMemory(ports.root, journal, self._whereabouts)
+        outlook = Outlook(
+            self._whereabouts,
+            self.desk.holds.reasons,
+            memory.unreadable,
+            duties.can_host,
+            self._commits.lacking,
+        )
+        self._attention = Attention(
+            self.desk, works, self._index, outlook, memory, self._commits, self._is_at_rest
+        )
+        self._crew = hire(self.desk, self._whereabouts, self._attention.declared, self._is_at_rest)
+        self.turns = Turns(self.desk, self._crew)
+        self._cycle = Cycle(self.turns)
+        self._next_resync = self._next_trim = 0
+        self._hints: set[str] = set()
+        self.trouble = ""  # of the folder or the state, the last time they were looked at
+        self.looked_at = 0  # ms
+        self._holds_written: dict[str, str] = {}
+
+    def wake(self) -> None:
+        """Have the daemon look at what events told; to be called in the loop's thread."""
+        self._woken.set()
+
+    def hint(self, name: str) -> None:
+        """Look sooner at a task that may have changed; `name` is any of its ids, and nobody vouches for it."""
+        if len(self._hints) < _MOST_HINTS:
+            self._hints.add(name)
+
+    def obstacle(self, base_id: str) -> str:
+        """Return why a generation is not brought forward at the moment, or an empty string."""
+        work = self.desk.works.get(base_id)
+        return self.desk.holds.reasons.get(base_id, "") or (work.obstacle if work else "")
+
+    async def run(self, stop: asyncio.Event, *, begun: Callable[[], None]) -> None:
+        """Work until `stop` is set; `begun` is called once everything was looked at for the first time.
+
+        Raises:
+            StateError, WorkspaceError: the state or the folder cannot be used at the start.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._follow(begun), name="follow")
+                await self._cycle.run(stop, forever=True)
+                following.cancel()
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+        finally:
+            self._write_holds()
+
+    async def _follow(self, begun: Callable[[], None]) -> None:
+        await self._attention.begin(self._crew, self._cycle.add)
+        self._next_resync = self._ports.now() + self._pace.resync
+        begun()
+        while True:
+            await self._guarded(self._look_once)
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Wait for an event, or for the next thing that is due."""
+        due = [self._ports.now() + self._pace.tick, self._next_resync]
+        if (settled := self._settling.next_at()) is not None:
+            due.append(settled)
+        seconds = max(0, min(due) - self._ports.now()) / SECOND
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _look_once(self) -> None:
+        now = self._ports.now()
+        self._settling.touch(self._duties.events.take(), now)
+        if due := self._settling.due(now):
+            await self._take_in(due)
+        if self._duties.is_ordered():
+            await self._obey()
+        if self._commits.moved():
+            await self._attention.commits_changed()
+        if now >= self._next_resync:
+            await self._resync(now)
+        if now >= self._next_trim:
+            self._next_trim = now + DAY
+            await self._trim(now)
+        self._ports.repository.tidy(now=now)
+        self._follow_hints()
+        self._write_holds()
+        self.looked_at = now
+
+    async def _take_in(self, names: frozenset[str]) -> None:
+        try:
+            await self._attention.take_in(names)
+        except WorkspaceError:  # nothing was concluded: they are looked at again
+            self._settling.touch(names, self._ports.now())
+            raise
+        self._duties.events.watch_also(self._index.media_folders())
+
+    async def _resync(self, now: int) -> None:
+        """Look at the whole folder, for what events missed."""
+        events, interval = self._duties.events, self._pace.resync
+        events.revive()  # first: what changes from here on is told
+        self._next_resync = now + min(interval, self._pace.polled)
+        strays = await asyncio.to_thread(self._index.snapshot().strays)
+        self._settling.touch((name for name in strays if name not in self._settling), now)
+        events.watch_also(self._index.media_folders())
+        await self._attention.look_over()
+        if not self.desk.in_doubt():  # a grace period is measured by the clock as it is
+            self._duties.correct_clock()
+        if events.is_notified:
+            self._next_resync = now + interval
+
+    async def _obey(self) -> None:
+        """Do what commands ask for, while nothing else changes records."""
+        if self._duties.carry_out is None:
+            return
+        async with self._cycle.standstill():
+            bases = await self._duties.carry_out(self.desk.journal, self._whereabouts)
+        self._attention.consider(bases)
+
+    async def _trim(self, now: int) -> None:
+        """Keep the history from growing for ever."""
+        repository, removed = self._ports.repository, _ROWS
+        while removed == _ROWS:
+            removed = repository.trim_history(now - self._pace.history, most=_ROWS)
+            await asyncio.sleep(0)
+
+    def _follow_hints(self) -> None:
+        hints, self._hints = self._hints, set()
+        if not hints:
+            return
+        records = (self.desk.journal.get(base) for base in self.turns.flying)
+        if any(hints & {record.task_id, record.external_task_id} for record in records if record):
+            self._cycle.poll_soon()
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Go on after trouble with the folder or the state; it is said once, and tried again."""
+        try:
+            await work()
+        except (WorkspaceError, StateError) as error:
+            if (sentence := told(error)) != self.trouble:
+                self.trouble = sentence
+                self._ports.report.say(sentence)
+            await asyncio.sleep(self._pace.tick / SECOND)
+        else:
+            self.trouble = ""
+
+    def _is_at_rest(self, spec: str) -> bool:
+        """Whether a spec stands as it was read: nothing that it is made of moves, or has moved."""
+        if spec not in self._index.specs:
+            return not (self._ports.root / spec).exists()
+        inputs = self._index.inputs(spec)
+        if any(name in self._settling for name in inputs):
+            return False
+        now = self._ports.now()
+        young = {name for name in inputs if self._is_young(name, now)}
+        if young:  # written while nobody looked: at the start, or where no events come
+            self._settling.touch(young, now)
+            self.wake()
+        return not young and self._index.is_as_read(spec)
+
+    def _is_young(self, name: str, now: int) -> bool:
+        """Whether a file was written less than the settling time ago; a time in the future says nothing."""
+        found = signature(self._ports.root / name)
+        return found is not None and 0 <= now - found.mtime_ns // _NS < self._pace.settle
+
+    def _write_holds(self) -> None:
+        """Let `status` see what is held back."""
+        holds = self.desk.holds.reasons
+        if holds != self._holds_written:
+            self._ports.repository.replace_holds(holds, now=self._ports.now())
+            self._holds_written = dict(holds)

@@ -1,0 +1,83 @@
+"""`forget`: a generation leaves the state and this folder's receipts. Files, objects and its history stay.
+
+The receipts go first: what a receipt still lists would be recalled by the next survey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.states import LIVE, Status
+from reconciler.engine.outcome import Ground, Outcome
+from reconciler.workspace.outputs import signature
+from reconciler.workspace.receipts import ReceiptError, read_receipt, render_receipt, write_receipt
+from reconciler.workspace.removing import remove
+
+IN_FLIGHT = LIVE | {Status.SUCCEEDED}
+"""The provider works on it, or has a result that was paid for and is not saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Where receipts list a generation, and which receipts cannot say."""
+
+    entries: Mapping[str, tuple[ReceiptEntry, ...]] = field(
+        default_factory=dict
+    )  # receipt -> all of its entries, where one is the generation's
+    unreadable: tuple[str, ...] = ()
+
+
+def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
+    """Look for a generation in these receipts."""
+    found: dict[str, tuple[ReceiptEntry, ...]] = {}
+    unreadable = []
+    for name in receipts:
+        try:
+            entries = read_receipt(root / name, name)
+        except ReceiptError:
+            unreadable.append(name)
+            continue
+        if any(_is_of(entry, base_id) for entry in entries):
+            found[name] = entries
+    return Listed(found, tuple(unreadable))
+
+
+def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
+    """Forget all attempts at a generation; one whose task is under way only with `in_flight`.
+
+    Raises:
+        WorkspaceError: a receipt cannot be written; the state still knows the generation.
+    """
+    name, record = ground.called(base_id), ground.journal.get(base_id)
+    known = listed(ground.ports.root, ground.survey.desired.receipts, base_id)
+    if known.unreadable:
+        return Outcome.refused(
+            f"`{known.unreadable[0]}` cannot be read, and may list {name}: restore or remove it first"
+        )
+    if record is None and not known.entries:
+        return Outcome.left(f"{name} is not known: there is nothing to forget")
+    if record is not None and record.status in IN_FLIGHT and not in_flight:
+        return Outcome.refused(
+            f"{name} is {record.status}: it is, or may be, paid for, and was not forgotten"
+        )
+    for receipt, entries in known.entries.items():
+        _strike(ground.ports.root / receipt, entries, base_id)
+    if record is not None:
+        ground.journal.forget(base_id)
+    where = f" and struck from {', '.join(known.entries)}" if known.entries else ""
+    return Outcome.done(f"{name} is forgotten{where}", base_id)
+
+
+def _strike(path: Path, entries: Iterable[ReceiptEntry], base_id: str) -> None:
+    left = [entry for entry in entries if not _is_of(entry, base_id)]
+    if left:
+        write_receipt(path, render_receipt(left))
+    elif (found := signature(path)) is not None:
+        remove(path, found)
+
+
+def _is_of(entry: ReceiptEntry, base_id: str) -> bool:
+    return base_id in {entry.external_task_id, entry.base_id}

@@ -1,0 +1,143 @@
+"""Orders: what somebody asks for by a command that names it. Whoever may write the state carries them out.
+
+The command shows an order and has it confirmed; it travels as a document where a daemon holds the lock. Time
+passes in between, so everything is checked again here: what does not hold any more is said and skipped, never
+forced. No order creates a task: `effects` alone can spend money.
+
+Whoever keeps other work going meanwhile sees to it that no turn of the same generation is under way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Self
+
+from reconciler.core.errors import ReconcilerError
+from reconciler.engine.adopting import adopt
+from reconciler.engine.asking import ask_again
+from reconciler.engine.forgetting import forget
+from reconciler.engine.journal import Journal
+from reconciler.engine.outcome import Ground, Outcome, in_a_line
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.pruning import prune
+from reconciler.engine.retrying import retry
+from reconciler.engine.survey import Survey
+from reconciler.kling.errors import AccountTrouble, TryLater
+
+__all__ = ["Order", "OrderError", "Outcome", "Verb", "carry_out"]
+
+MOST_NAMES = 50_000  # in one order
+_LONGEST_PATH = 4096  # characters
+_ID = r"[A-Za-z0-9._-]{1,128}"
+
+
+class OrderError(ReconcilerError):
+    """No order that can be understood."""
+
+
+class Verb(StrEnum):
+    """What can be ordered; the words are those of the commands."""
+
+    RETRY = "retry"
+    IMPORT = "import"
+    REFRESH = "refresh"
+    FORGET = "forget"
+    PRUNE = "prune"
+
+
+_NAMES = {
+    Verb.RETRY: re.compile(f"{_ID}(=[0-9]{{1,6}})?"),
+    Verb.IMPORT: re.compile(f"{_ID}(={_ID})?"),
+    Verb.REFRESH: re.compile(_ID),
+    Verb.FORGET: re.compile(f"{_ID}!?"),
+    Verb.PRUNE: re.compile(rf"[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{{0,{_LONGEST_PATH - 1}}}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A verb and what it is about.
+
+    The names are base ids for `retry` (with `=N`: if that makes it attempt N, so that an order which is given
+    twice is carried out once), for `refresh` (none: everything) and for `forget` (with `!`: also while its task
+    is in flight), `ID` or `ID=BASE` for `import`, and paths relative to the root for `prune`.
+
+    Raises:
+        OrderError: a name is none.
+    """
+
+    verb: Verb
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names and self.verb is not Verb.REFRESH:
+            raise OrderError(f"`{self.verb}` needs to be told what it is about")
+        if len(self.names) > MOST_NAMES:
+            raise OrderError(
+                f"an order names at most {MOST_NAMES:,} things", hint="Name fewer at a time."
+            )
+        for name in self.names:
+            climbs = self.verb is Verb.PRUNE and ".." in PurePosixPath(name).parts
+            if climbs or not _NAMES[self.verb].fullmatch(name):
+                raise OrderError(f"{name[:100]!r} is nothing that can be told to `{self.verb}`")
+
+    def document(self) -> dict[str, object]:
+        """Return the order as it travels."""
+        return {"verb": self.verb.value, "names": list(self.names)}
+
+    @classmethod
+    def read(cls, document: Mapping[str, object]) -> Self:
+        """Return the order that a document holds.
+
+        Raises:
+            OrderError: it holds none. The inbox is a folder: anybody who can write there can write nonsense.
+        """
+        verb, names = document.get("verb"), document.get("names")
+        if not isinstance(verb, str) or verb not in set(Verb):
+            raise OrderError(f"{str(verb)[:100]!r} is no verb of an order")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise OrderError("the names of an order are a list of texts")
+        return cls(Verb(verb), tuple(dict.fromkeys(names)))
+
+
+async def carry_out(
+    order: Order, ports: Ports, options: Options, journal: Journal, survey: Survey
+) -> Outcome:
+    """Do what was ordered, as far as it still holds, and say what came of it.
+
+    One name that cannot be served stops no other; a provider that cannot be asked does. `survey` is one made now.
+    Never creates a task.
+    """
+    ground = Ground(ports, options, journal, survey)
+    if order.verb is Verb.REFRESH:
+        return await ask_again(ground, order.names)
+    outcomes = []
+    for number, name in enumerate(order.names, 1):
+        try:
+            outcomes.append(await _one(ground, order.verb, name))
+        except (AccountTrouble, TryLater) as error:
+            outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
+            if left := len(order.names) - number:
+                outcomes.append(Outcome.refused(f"{left:,} more were not tried after that"))
+            break
+        except ReconcilerError as error:
+            outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
+    return Outcome.of(outcomes)
+
+
+async def _one(ground: Ground, verb: Verb, name: str) -> Outcome:
+    match verb:
+        case Verb.RETRY:
+            base_id, _, attempt = name.partition("=")
+            return await retry(ground, base_id, int(attempt) if attempt else None)
+        case Verb.IMPORT:
+            task, _, base_id = name.partition("=")
+            return await adopt(ground, task, base_id)
+        case Verb.FORGET:
+            return forget(ground, name.removesuffix("!"), in_flight=name.endswith("!"))
+        case _:
+            return prune(ground, name)

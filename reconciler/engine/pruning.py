@@ -1,0 +1,48 @@
+"""`prune`: outputs that no spec asks for any more leave the folder; their bytes stay in the object store (rule 8).
+
+A file goes only while it is, byte for byte, what was published there. It is never reached through a symbolic link.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.errors import StateError
+from reconciler.engine.outcome import Ground, Outcome
+from reconciler.engine.recall import recall
+from reconciler.workspace.media import file_sha256
+from reconciler.workspace.outputs import signature
+from reconciler.workspace.removing import is_behind_a_link, remove
+
+
+def prune(ground: Ground, path: str) -> Outcome:
+    """Remove one orphan, named relative to the root, and forget that it was published.
+
+    Raises:
+        WorkspaceError: the file cannot be read or removed.
+    """
+    root, objects = ground.ports.root, ground.ports.objects
+    target = root / path
+    if path not in ground.survey.orphans:
+        return Outcome.left(f"`{path}` is no orphan (any more): it stays")
+    found = signature(target)
+    if found is None or not found.is_file or is_behind_a_link(root, target):
+        return Outcome.refused(f"`{path}` is not where it was published: it stays")
+    sha256 = file_sha256(target)
+    if not _is_ours(ground, path, sha256):
+        return Outcome.refused(f"`{path}` was changed: it stays")
+    if not objects.verify(sha256):
+        try:
+            objects.ingest(target, sha256)
+        except StateError as error:
+            return Outcome.refused(f"`{path}` stays: its bytes cannot be kept: {error.message}")
+    if not remove(target, found):
+        return Outcome.refused(f"`{path}` was changed at the last moment: it stays")
+    ground.ports.repository.unpublish([path])
+    return Outcome.done(f"`{path}` is removed; its bytes are kept as {objects.path(sha256)}")
+
+
+def _is_ours(ground: Ground, path: str, sha256: str) -> bool:
+    """Whether these bytes were published at this path, by the state or else by a receipt."""
+    row = ground.survey.whereabouts.publications.get(path)
+    if row is not None and row.sha256 == sha256:
+        return True
+    return path in recall(ground.ports.root, ground.survey.desired.receipts).paths.get(sha256, ())

@@ -1,0 +1,102 @@
+"""The status page as HTML: what needs somebody first, then what is under way, then the newest results.
+
+Takes documents, returns text; knows no request. The template escapes everything, names and the provider's words too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reconciler.core.states import Status
+from reconciler.web.source import Document
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("reconciler.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_NEEDS_SOMEBODY = (
+    Status.FAILED,
+    Status.REJECTED,
+    Status.EXPIRED,
+    Status.INVALID,
+    Status.BLOCKED,
+)
+_UNDER_WAY = (Status.SUCCEEDED, Status.PROCESSING, Status.SUBMITTED, Status.SUBMITTING)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page: its heading, the rows that are shown and the count of all."""
+
+    title: str
+    tone: str  # the class that colours it
+    rows: Sequence[Row]
+    count: int
+
+    @property
+    def more(self) -> int:
+        """How many rows are not shown."""
+        return self.count - len(self.rows)
+
+
+def status_page(document: Document, health: Document) -> str:
+    """Return the whole page."""
+    sections = _sections(document["generations"])
+    return _TEMPLATES.get_template("status.html").render(
+        sections=sections,
+        count={section.tone: section.count for section in sections},
+        total=len(document["generations"]),
+        health=health,
+        since=_time(health["since"]),
+        last_look=_time(health["last_look"]),
+        is_silent=health["provider"] != "answers",
+    )
+
+
+def trouble_page(sentence: str) -> str:
+    """Return the page that says why nothing can be shown."""
+    return _TEMPLATES.get_template("trouble.html").render(sentence=sentence)
+
+
+def _sections(rows: Sequence[Row]) -> list[Section]:
+    """Sort the generations into the parts of the page; at most some hundred rows are shown."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(str(row["status"]), []).append(row)
+
+    def section(title: str, tone: str, statuses: Sequence[Status], most: int) -> Section:
+        mine = [row for status in statuses for row in found.get(status, ())]
+        if tone == "complete":
+            mine.sort(key=_newness, reverse=True)
+        return Section(title, tone, mine[:most], len(mine))
+
+    return [
+        section("Needs you", "needs", _NEEDS_SOMEBODY, 100),
+        section("Under way", "under-way", _UNDER_WAY, 100),
+        section("Waiting", "waiting", [Status.PENDING], 25),
+        section("Complete, newest first", "complete", [Status.COMPLETE], 50),
+    ]
+
+
+def _newness(row: Row) -> tuple[int, str]:
+    """Order by the provider's task id: a decimal number that grows with time, as seen."""
+    task_id = row["task_id"] or ""
+    return len(task_id), task_id
+
+
+def _time(text: str) -> str:
+    """Return a moment as people of this machine's time zone read it; what is no time is left as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%d %b, %H:%M:%S")
+    except ValueError:
+        return text

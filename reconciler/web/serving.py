@@ -1,0 +1,145 @@
+"""A listening port around an application, on the loop that runs already: no signals taken, nothing logged.
+
+uvicorn's protocol is used without its server, which would take the process's signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from reconciler.core.errors import SettingsError
+
+_GRACE_S = 1.0
+"""Seconds that answers under way get when the port closes."""
+_SILENT_S = 10.0
+"""Seconds within which a new connection must have asked for something."""
+_MOST_CONNECTIONS = 200
+"""More than this would take the files that the work itself needs to open."""
+_HIGHEST_PORT = 65_535
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
+_REASONS = {
+    errno.EADDRINUSE: "somebody listens there already",
+    errno.EADDRNOTAVAIL: "it is no address of this machine",
+    errno.EACCES: "this user may not listen there",
+}
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 that takes so many connections and no more, and none that stays silent."""
+
+    _silence: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin a connection, or hang up."""
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self._silence = self.loop.call_later(_SILENT_S, self._hang_up_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection at once, however many come and go."""
+        if self._silence:
+            self._silence.cancel()
+        super().connection_lost(exc)
+
+    def _hang_up_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+    """Serve until the block ends, which takes at most a second; gives the URL for this machine's browser.
+
+    `port` 0 lets the system choose.
+
+    Raises:
+        SettingsError: the port is taken, or the host is no address of this machine.
+    """
+    listener = await _listener(host, port)
+    for name in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
+        logging.getLogger(name).disabled = True
+    config = uvicorn.Config(
+        app, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+    )
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: BoundedProtocol(config, state, {}), sock=listener
+    )
+    try:
+        yield _url(listener)
+    finally:
+        server.close()
+        await _close(state)
+
+
+async def _listener(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= _HIGHEST_PORT:  # the system would listen at another one, silently
+        raise _cannot(host, port, f"ports go up to {_HIGHEST_PORT}")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+        family, kind, protocol, _, address = found[0]
+        # Said to be TCP, or asyncio leaves Nagle's algorithm on and every answer takes 40 ms.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+    except socket.gaierror:
+        raise _cannot(host, port, _REASONS[errno.EADDRNOTAVAIL]) from None
+    except OSError as error:
+        number = error.errno or 0
+        raise _cannot(host, port, _REASONS.get(number, os.strerror(number))) from None
+    except UnicodeError:
+        raise _cannot(host, port, "it is no address") from None
+    return listener
+
+
+def _cannot(host: str, port: int, reason: str) -> SettingsError:
+    return SettingsError(
+        f"the status page cannot be served at {host}:{port}: {reason}",
+        hint="`--http HOST:PORT` serves it elsewhere (port 0: any free one), `--no-http` not at all.",
+    )
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = _ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+async def _close(state: ServerState) -> None:
+    """Give answers under way their grace, then cut what is left."""
+    for connection in list(state.connections):
+        connection.shutdown()
+    await _settled(state)
+    for connection in list(state.connections):
+        connection.transport.abort()
+    for task in list(state.tasks):
+        task.cancel()
+    await _settled(state)
+
+
+async def _settled(state: ServerState) -> None:
+    # One turn of the loop lets closed transports go, also when nobody is being answered.
+    await asyncio.sleep(0)
+    if state.tasks:
+        await asyncio.wait(state.tasks, timeout=_GRACE_S)

@@ -1,0 +1,243 @@
+"""What is committed in git, by asking the `git` program: it alone knows its filters, line ends and work trees.
+
+Nothing here writes, takes a lock of git's, reads the network or needs a terminal. Every call blocks for as long as
+git takes, at most `TIMEOUT`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from reconciler.core.errors import WorkspaceError
+
+TIMEOUT = 60.0  # seconds for one question
+
+_MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root
+_LONGEST_PATHS = 60_000  # bytes of them together
+_COMMAND = ("git", "--no-optional-locks", "--literal-pathspecs", "-c", "core.fsmonitor=false")
+# Not `git diff`: that rewrites the index even where it is told to take no optional locks.
+_STATUS = (
+    *("status", "--porcelain=v2", "-z", "--branch", "--no-ahead-behind"),
+    *("--untracked-files=no", "--no-renames", "--ignore-submodules=all"),
+)
+_UNBORN = "(initial)"
+_FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
+_KEPT = ("GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_")
+_LEFT_OUT = ("GIT_", "KLING", "RECONCILER_")
+_OTHERWISE = "or unset RECONCILER_REQUIRE_COMMITTED"
+
+
+class _Refused(Exception):
+    """Git ended with an error; what it said is the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """The work tree that a project lies in."""
+
+    root: Path  # of the project
+    top: Path  # of the work tree, links resolved
+    git_dir: Path
+    common_dir: Path  # of all work trees of the repository
+
+    @classmethod
+    def find(cls, root: Path) -> Self:
+        """Return the work tree that holds `root`.
+
+        Raises `WorkspaceError`: no git, no repository, one that git refuses, nothing committed yet.
+        """
+        base = Path(os.path.realpath(root))
+        try:
+            top = Path(_line(base, "rev-parse", "--show-toplevel"))
+            git_dir = Path(_line(base, "rev-parse", "--absolute-git-dir"))
+            common_dir = base / _line(base, "rev-parse", "--git-common-dir")
+            found = cls(base, Path(os.path.realpath(top)), git_dir, common_dir)
+            commit = found._head()
+        except _Refused as error:
+            raise _no_repository(base, error) from error
+        if not commit:
+            raise WorkspaceError(
+                f"nothing is committed yet in the git repository of `{root}`",
+                hint=f"Commit the specs, {_OTHERWISE}.",
+            )
+        return found
+
+    def uncommitted(self, names: Collection[str]) -> frozenset[str]:
+        """Return which of these files (relative to the root) HEAD does not hold just as they are on disk.
+
+        Of a symbolic link, the link and what it leads to both count. What is staged is not committed.
+        Raises `WorkspaceError` when git cannot tell.
+        """
+        if not names:
+            return frozenset()
+        links = _Links()
+        known_as = {name: self._known_as(name, links) for name in names}
+        paths = set().union(*known_as.values())
+        try:
+            asked = self._pathspecs(paths)
+            commit, changed = _read_status(_git(self.top, *_STATUS, *asked))
+            if commit == _UNBORN:
+                return frozenset(names)
+            listed = _git(self.top, "ls-tree", "-r", "-z", "--name-only", commit, *asked)
+        except _Refused as error:
+            raise WorkspaceError(
+                f"git cannot tell what is committed in `{self.top}`: {error}",
+                hint=f"See what `git status` says there, {_OTHERWISE}.",
+            ) from error
+        held = set(os.fsdecode(listed).split("\0")) - changed
+        return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
+
+    def signs(self) -> tuple[Path, ...]:
+        """Return the folders in which something changes whenever HEAD or the index does."""
+        folders = [self.git_dir, self.common_dir]
+        try:
+            branch = _line(self.top, "symbolic-ref", "--quiet", "HEAD")
+        except _Refused:
+            branch = ""  # a detached HEAD: the commit stands in the git folder itself
+        if branch:
+            folders.append((self.common_dir / branch).parent)
+        folders.append(self.common_dir / "reftable")
+        return tuple(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir()))
+
+    def _head(self) -> str:
+        """Return the id of the commit that HEAD leads to, or an empty string before the first one."""
+        try:
+            return _line(self.top, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        except _Refused as error:
+            if str(error):
+                raise
+            return ""
+
+    def _known_as(self, name: str, links: _Links) -> frozenset[str]:
+        """Return the paths, relative to the top, that must be committed for this file to be."""
+        path, passed = links.follow(str(self.root / name))
+        top = f"{self.top}/"
+        return frozenset(one.removeprefix(top) for one in (path, *passed) if one.startswith(top))
+
+    def _pathspecs(self, paths: Collection[str]) -> tuple[str, ...]:
+        if len(paths) <= _MOST_PATHS and sum(map(len, paths)) * 4 <= _LONGEST_PATHS:
+            return ("--", *sorted(paths))
+        return () if self.root == self.top else ("--", f"{self.root.relative_to(self.top)}/")
+
+
+class _Links:
+    """Follows symbolic links step by step, each folder once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, frozenset[str]]] = {}
+
+    def follow(self, path: str) -> tuple[str, frozenset[str]]:
+        """Return where an absolute path leads in the end, and every link that was passed on the way."""
+        if path not in self._seen:
+            self._seen[path] = self._step(path)
+        return self._seen[path]
+
+    def _step(self, path: str) -> tuple[str, frozenset[str]]:
+        above, name = os.path.split(path)
+        if not name and above in {path, ""}:
+            return path, frozenset()
+        folder, passed = self.follow(above)
+        if name in {"", "."}:
+            return folder, passed
+        if name == "..":
+            return str(Path(folder).parent), passed
+        here = f"{folder.rstrip('/')}/{name}"
+        target = _target(here)
+        if not target:
+            return here, passed
+        end, more = self.follow(str(Path(folder) / target))
+        return end, passed | more | {here}
+
+
+def _target(path: str) -> str:
+    """Return what a symbolic link says; empty for anything else, and for one that goes in a circle."""
+    try:
+        target = str(Path(path).readlink())
+    except OSError:
+        return ""
+    try:
+        Path(path).stat()
+    except OSError as error:
+        return "" if error.errno == errno.ELOOP else target
+    return target
+
+
+def _read_status(output: bytes) -> tuple[str, set[str]]:
+    """Return the commit that a status is about, and the paths that are not as it has them."""
+    commit, changed = _UNBORN, set[str]()
+    for entry in os.fsdecode(output).split("\0"):
+        if entry.startswith("# branch.oid "):
+            commit = entry.rpartition(" ")[2]
+        elif fields := _FIELDS.get(entry[:1]):
+            changed.add(entry.split(" ", fields)[fields])
+    return commit, changed
+
+
+def _line(folder: Path, *arguments: str) -> str:
+    return os.fsdecode(_git(folder, *arguments)).removesuffix("\n")
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    """Return what git prints. Raises `_Refused`, and `WorkspaceError` when there is no git or no end."""
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell; names stand after `--`
+            [*_COMMAND, *arguments],
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WorkspaceError(
+            f"git did not answer within {TIMEOUT:.0f} s about `{folder}`",
+            hint=f"See whether `git status` ends there, {_OTHERWISE}.",
+        ) from error
+    except OSError as error:
+        if not folder.is_dir():
+            raise WorkspaceError(f"`{folder}` is not a folder", hint="Check the path.") from error
+        raise WorkspaceError(
+            "git cannot be started, and without it nobody knows what is committed",
+            hint=f"Install git, {_OTHERWISE}.",
+        ) from error
+    if done.returncode:
+        raise _Refused(_said(done.stderr))
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what would point git elsewhere (we may run in a hook), and without our keys."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_KEPT) or not name.upper().startswith(_LEFT_OUT)
+    }
+    return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+
+
+def _said(stderr: bytes) -> str:
+    """Return the line in which git says what is wrong."""
+    lines = stderr.decode("utf-8", "replace").splitlines()
+    told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
+    sentence = told.removeprefix("fatal: ")[:300]
+    return "".join(letter if letter.isprintable() else "?" for letter in sentence)
+
+
+def _no_repository(root: Path, error: _Refused) -> WorkspaceError:
+    if any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return WorkspaceError(
+            f"git refuses the repository of `{root}`: {error}",
+            hint="Run `git status` there as the same user, and do what it says (for a folder of another "
+            "owner: `git config --global --add safe.directory FOLDER`).",
+        )
+    return WorkspaceError(
+        f"`{root}` is not in a git repository, so nothing in it is committed",
+        hint=f"Run `git init` there and commit the specs, {_OTHERWISE}.",
+    )

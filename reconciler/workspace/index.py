@@ -1,0 +1,271 @@
+"""What the specs folder asks for, kept up to date file by file: the same as `load`, at the price of what changed.
+
+An index knows which specs depend on which names, and reads these again when it is told to look at a name. It
+watches nothing itself, and it is one thread's: only a `snapshot` may be handed to another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from reconciler.core.documents import Problem
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.generations import Generation
+from reconciler.workspace.collisions import Collisions
+from reconciler.workspace.defaults import Defaults, broken
+from reconciler.workspace.inputs import Root, Sight
+from reconciler.workspace.known_tree import Difference, KnownTree
+from reconciler.workspace.loader import Desired, Prices, Reader, Reading, SpecCache, assemble
+from reconciler.workspace.local_media import LocalMedia
+from reconciler.workspace.outputs import Signature
+from reconciler.workspace.strays import Snapshot
+from reconciler.workspace.walk import Tree, is_defaults, is_racy, look, specs_folder, walk
+
+__all__ = ["Changed", "Snapshot", "SpecIndex"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a refresh found to be different."""
+
+    specs: frozenset[str]  # whose generations, problems or outputs may be; gone ones included
+    receipts: frozenset[str]  # that appeared, changed or went
+
+
+class SpecIndex:
+    """The specs folder as it was last looked at. Names are relative to the root, with forward slashes."""
+
+    def __init__(
+        self, root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None = None
+    ) -> None:
+        """Read everything once. Raises `WorkspaceError`, as `load` does."""
+        self._root = root
+        self._prices = prices
+        folder = specs_folder(root, specs_dir)
+        self._seen = KnownTree(folder, walk(root, folder))
+        self._media = LocalMedia()
+        self._defaults: dict[str, Defaults] = {}
+        self._faults: dict[str, tuple[Problem, ...]] = {}
+        self._collisions = Collisions()
+        self._racy: set[str] = set()
+        tree = self._seen.tree
+        reader = self._reader()
+        at_ns = time.time_ns()
+        readings = reader.read_all(cache)
+        reader.defaults.read(tree.defaults)
+        self._note_racy((*tree.specs, *tree.defaults, *tree.receipts), at_ns)
+        self._put_links(tree.links, reader.root)
+        for spec, reading in readings.items():
+            self._take(spec, reading, reader, at_ns)
+        self._collisions.replace({spec: one.generations for spec, one in readings.items()})
+
+    @property
+    def specs(self) -> Collection[str]:
+        """Every spec seen, valid or not: a view that goes with the index."""
+        return self._seen.tree.specs.keys()
+
+    @property
+    def receipts(self) -> Mapping[str, Signature]:
+        """Every receipt seen, as it was found: a view that goes with the index."""
+        return MappingProxyType(self._seen.tree.receipts)
+
+    def desired(self) -> Desired:
+        """Return everything that is wanted, as `load` would. Takes time for every spec."""
+        tree = self._seen.tree
+        specs = sorted(tree.specs)
+        declared = {spec: self._collisions.declared(spec) for spec in specs}
+        invalid = {spec: set(found) for spec in specs if (found := self.problems(spec))}
+        return assemble(tree, declared, invalid | broken(self._defaults))
+
+    def generations(self, spec: str) -> tuple[Generation, ...]:
+        """Return what a valid spec asks for, in the order written; nothing when it is invalid or not there."""
+        return () if self.problems(spec) else self._collisions.declared(spec)
+
+    def problems(self, spec: str) -> tuple[Problem, ...]:
+        """Return why a spec is invalid, by place; nothing when it is valid or not there."""
+        return self._faults.get(spec) or self._collisions.problems(spec)
+
+    def wishes(self, base_id: str) -> tuple[Generation, ...]:
+        """Return every place that wants a generation, by spec, then in the order written."""
+        return tuple(
+            generation
+            for spec in sorted(self._collisions.places(base_id))
+            for generation in self.generations(spec)
+            if generation.external_task_id == base_id
+        )
+
+    def inputs(self, spec: str) -> frozenset[str]:
+        """Return the files that a spec is made of: itself, the defaults that count for it, its local media."""
+        if spec not in self.specs:
+            return frozenset()
+        defaults = (
+            name for name in self._seen.defaults_of(spec) if name in self._seen.tree.defaults
+        )
+        media = (file for file in self._media.of(spec) if self._media.sights[file].file)
+        return frozenset({spec, *defaults, *media})
+
+    def media_folders(self) -> frozenset[str]:
+        """Return the folders outside the specs folder where local media are, or are missing."""
+        inner = f"{self._seen.folder}/" if self._seen.folder else ""
+        return frozenset(
+            folder for folder in self._media.folders() if not f"{folder}/".startswith(inner)
+        )
+
+    def concerned(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the specs that depend on files at or below these names, by what is known, without looking."""
+        found: set[str] = set()
+        for name in self._with_links(names):
+            found.update(self._seen.specs_below(name), self._collisions.writers(name))
+            for file in self._media.below(name):
+                found.update(self._media.users(file))
+        return frozenset(found)
+
+    def refresh(self, names: Iterable[str]) -> Changed:
+        """Look at files and folders of these names again, and read what they concern.
+
+        A file that is named is read again, whatever its signature says; below a folder, what is not as it was.
+        Raises `WorkspaceError` when that cannot be told; the index is then as it was.
+        """
+        named = self._with_links(names)
+        found = look(self._root, self._seen.folder, named)
+        at_ns = time.time_ns()
+        difference = self._seen.replace(found, lambda name: name in named or name in self._racy)
+        reader = self._reader()
+        for name in (*difference.specs, *difference.gone, *difference.defaults):
+            self._media.links.put(name, "")
+        self._put_links((name for tree in found.values() for name in tree.links), reader.root)
+        self._note_racy((*difference.gone, *difference.defaults, *difference.receipts), at_ns)
+        changed = difference.gone | self._touched(named)
+        changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
+        return Changed(frozenset(changed), frozenset(difference.receipts))
+
+    def snapshot(self) -> Snapshot:
+        """Return what is known now, for a thread that looks for `strays` meanwhile."""
+        tree = self._seen.tree
+        return Snapshot(
+            self._root,
+            self._seen.folder,
+            {**tree.specs, **tree.defaults, **tree.receipts},
+            frozenset(tree.problems),
+            frozenset(tree.links),
+            dict(self._media.links.targets()),
+            dict(self._media.sights),
+            frozenset(self._racy | self._media.racy),
+        )
+
+    def strays(self) -> frozenset[str]:
+        """Return the names of the files that are not as they are known: see `Snapshot.strays`."""
+        return self.snapshot().strays()
+
+    def is_as_read(self, spec: str) -> bool:
+        """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
+        if spec not in self.specs:
+            return False
+        root = Root(self._root)
+        try:
+            if not self._is_as_seen((spec, *self._seen.defaults_of(spec)), root):
+                return False
+        except WorkspaceError:
+            return False
+        sights = self._media.sights
+        return all(sights[file].file == root.signature(file) for file in self._media.of(spec))
+
+    def _is_as_seen(self, names: Collection[str], root: Root) -> bool:
+        tree, targets = self._seen.tree, self._media.links.targets()
+        found = look(self._root, self._seen.folder, names)
+        for name in names:
+            now = found.get(name, Tree())
+            known = tree.specs.get(name) or tree.defaults.get(name)
+            target = root.target(name) if name in now.links else ""
+            if (now.specs.get(name) or now.defaults.get(name)) != known:
+                return False
+            if target != targets.get(name, ""):
+                return False
+        return True
+
+    def _reader(self) -> Reader:
+        return Reader(
+            Root(self._root),
+            self._seen.folder,
+            self._seen.tree,
+            self._prices,
+            self._media.sources,
+            self._defaults,
+        )
+
+    def _put_links(self, names: Iterable[str], root: Root) -> None:
+        for name in names:
+            self._media.links.put(name, root.target(name))
+
+    def _with_links(self, names: Iterable[str]) -> set[str]:
+        named = set(names)
+        return named | self._media.links.leading_to(named)
+
+    def _touched(self, names: Iterable[str]) -> set[str]:
+        """Return the specs whose outputs these are, or are below."""
+        touched: set[str] = set()
+        for name in names:
+            touched.update(self._collisions.writers(name))
+            if name not in self._seen.tree.specs and not is_defaults(name):
+                touched.update(self._seen.specs_below(name))
+        return touched
+
+    def _to_read(self, named: Collection[str], difference: Difference, reader: Reader) -> set[str]:
+        """Return the specs to be read; what was read of their defaults and media, and is stale, is forgotten."""
+        specs = set(difference.specs)
+        for name in difference.defaults:
+            self._defaults.pop(name, None)
+            specs.update(self._seen.specs_below(name))
+        reader.defaults.read(
+            name for name in difference.defaults if name in self._seen.tree.defaults
+        )
+        for file in self._media.stale(named, reader.root):
+            specs.update(self._media.users(file))
+        return {spec for spec in specs if spec in self.specs}
+
+    def _read(self, waiting: set[str], gone: Collection[str], reader: Reader) -> set[str]:
+        """Read specs, and others that use a file which turns out to be different; return those that differ now."""
+        changes: dict[str, tuple[Generation, ...]] = {}
+        changed: set[str] = set()
+        done: set[str] = set()
+        while waiting:
+            spec = waiting.pop()
+            done.add(spec)
+            at_ns = time.time_ns()
+            before = self._faults.get(spec, ()), self._collisions.declared(spec)
+            reading = reader.read(spec)
+            self._note_racy((spec,), at_ns)
+            waiting |= self._take(spec, reading, reader, at_ns) - done
+            if (self._faults.get(spec, ()), reading.generations) != before:
+                changed.add(spec)
+                changes[spec] = reading.generations
+        for spec in gone:
+            self._take(spec, Reading(), reader, 0)
+            changes[spec] = ()
+        return changed | self._collisions.replace(changes)
+
+    def _take(self, spec: str, reading: Reading, reader: Reader, at_ns: int) -> set[str]:
+        """Take what a spec says; return the specs that use a file of it which is not as it was known."""
+        others: set[str] = set()
+        for file in reading.media:
+            if self._media.see(file, reader.inputs.sight(file), at_ns, reader.root):
+                others.update(self._media.users(file))
+        self._media.name(spec, reading.media)
+        if reading.problems:
+            self._faults[spec] = tuple(sorted(set(reading.problems)))
+        else:
+            self._faults.pop(spec, None)
+        return others
+
+    def _note_racy(self, names: Iterable[str], at_ns: int) -> None:
+        tree = self._seen.tree
+        for name in names:
+            found = tree.specs.get(name) or tree.defaults.get(name) or tree.receipts.get(name)
+            if is_racy(found, at_ns):
+                self._racy.add(name)
+            else:
+                self._racy.discard(name)

@@ -1,0 +1,100 @@
+"""The files of the specs folder as they were last seen, and what a new look at a part of it changes. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.workspace.names import Names
+from reconciler.workspace.outputs import Signature
+from reconciler.workspace.walk import Tree, defaults_name, is_defaults
+
+
+@dataclass(slots=True)
+class Difference:
+    """What a new look found: names of files to be read (again), and of those that went."""
+
+    specs: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)  # specs
+    defaults: set[str] = field(default_factory=set)  # those that went too, and misnamed ones
+    receipts: set[str] = field(default_factory=set)  # those that went too
+
+
+class KnownTree:
+    """A tree, and its names by folder."""
+
+    def __init__(self, folder: str, tree: Tree) -> None:
+        self.folder = folder
+        self.tree = tree
+        self._names = Names()
+        for files in (tree.specs, tree.defaults, tree.receipts, tree.problems):
+            for name in files:
+                self._names.add(name)
+
+    def defaults_of(self, spec: str) -> list[str]:
+        """Return the names of the defaults files that count for a spec where they are there, the nearest first."""
+        here, names = spec, []
+        while here != self.folder:
+            here = here.rpartition("/")[0]
+            names.append(defaults_name(here))
+        return names
+
+    def specs_below(self, name: str) -> Iterator[str]:
+        """Yield the specs at or below a name; of a defaults file, those that it speaks for."""
+        where = name.rpartition("/")[0] if is_defaults(name) else name
+        return (below for below in self._names.below(where) if below in self.tree.specs)
+
+    def replace(self, found: Mapping[str, Tree], again: Callable[[str], bool]) -> Difference:
+        """Take what stands at and below some names now; `again` tells what counts as changed whatever it looks like."""
+        difference = Difference()
+        for place, tree in found.items():
+            standing = {*tree.specs, *tree.defaults, *tree.receipts, *tree.problems}
+            for name in [name for name in self._names.below(place) if name not in standing]:
+                self._remove(name, difference)
+            self._put_in(tree, again, difference)
+        return difference
+
+    def _put_in(self, new: Tree, again: Callable[[str], bool], difference: Difference) -> None:
+        old = self.tree
+
+        def is_suspect(name: str) -> bool:  # what a link leads to may be elsewhere now
+            return name in new.links or name in old.links or again(name)
+
+        difference.specs |= _changed(old.specs, new.specs, is_suspect)
+        difference.defaults |= _changed(old.defaults, new.defaults, is_suspect)
+        difference.receipts |= _changed(old.receipts, new.receipts, is_suspect)
+        misnamed = (name for names in new.misnamed.values() for name in names)
+        difference.defaults.update(name for name in misnamed if name not in old.problems)
+        for folder, names in new.misnamed.items():
+            old.misnamed.setdefault(folder, set()).update(names)
+        old.problems |= new.problems
+        for name in (*new.specs, *new.defaults, *new.receipts, *new.problems):
+            self._names.add(name)
+            old.links.discard(name)
+        old.links |= new.links
+
+    def _remove(self, name: str, difference: Difference) -> None:
+        tree = self.tree
+        self._names.discard(name)
+        tree.links.discard(name)
+        tree.problems.pop(name, None)
+        if tree.specs.pop(name, None):
+            difference.gone.add(name)
+        elif tree.receipts.pop(name, None):
+            difference.receipts.add(name)
+        elif is_defaults(name):
+            tree.defaults.pop(name, None)
+            difference.defaults.add(name)
+            folder = name.rpartition("/")[0]
+            misnamed = tree.misnamed.get(folder, set())
+            misnamed.discard(name)
+            if not misnamed:
+                tree.misnamed.pop(folder, None)
+
+
+def _changed(
+    old: dict[str, Signature], new: Mapping[str, Signature], is_suspect: Callable[[str], bool]
+) -> set[str]:
+    changed = {name for name, found in new.items() if old.get(name) != found or is_suspect(name)}
+    old.update(new)
+    return changed

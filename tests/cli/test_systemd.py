@@ -1,0 +1,111 @@
+"""What systemd is told, on real sockets, and that without it nothing happens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import systemd
+
+STATEMENTS = [
+    (systemd.ready, "READY=1"),
+    (systemd.stopping, "STOPPING=1"),
+    (systemd.alive, "WATCHDOG=1"),
+    (
+        lambda: systemd.status("3 in flight,\nREADY=1 12 complete"),
+        "STATUS=3 in flight, READY=1 12 complete",
+    ),
+]
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[socket.socket]:
+    """A socket as systemd has it, and the variable that names it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        if request.param == "path":
+            named = str(tmp_path / "notify")
+            listener.bind(named)
+        else:
+            named = f"@{uuid.uuid4()}"
+            listener.bind(f"\0{named[1:]}")
+        listener.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", named)
+        yield listener
+
+
+@pytest.mark.parametrize(("say", "heard"), STATEMENTS)
+def test_a_statement_arrives(manager: socket.socket, say: object, heard: str) -> None:
+    """Each verb is one datagram in the words of sd_notify(3); a text cannot add a line of its own."""
+    assert callable(say)
+    say()
+    assert manager.recv(1000).decode() == heard
+
+
+def test_a_reload_says_when(manager: socket.socket) -> None:
+    """`Type=notify-reload` needs the moment on the monotonic clock, in microseconds."""
+    before = time.monotonic_ns() // 1000
+    systemd.reloading()
+    first, second = manager.recv(1000).decode().split("\n")
+    assert first == "RELOADING=1"
+    name, _, value = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(value) <= time.monotonic_ns() // 1000
+
+
+@pytest.mark.parametrize("named", [None, "", "relative", "/no/such/socket", "@nobody-listens", "@"])
+def test_without_systemd_nothing_happens(
+    named: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No variable, or one that leads nowhere: no error and no file."""
+    monkeypatch.chdir(tmp_path)
+    if named is None:
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    else:
+        monkeypatch.setenv("NOTIFY_SOCKET", named)
+    for say, _ in STATEMENTS:
+        say()
+    systemd.reloading()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manager_that_does_not_listen_holds_nobody_up(manager: socket.socket) -> None:
+    """A full queue loses the statement."""
+    began = time.monotonic()
+    for _ in range(2_000):
+        systemd.alive()
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "seconds"),
+    [
+        ("30000000", None, 15.0),
+        ("30000000", "ours", 15.0),
+        ("30000000", "1", None),
+        ("0", None, None),
+        ("-5", None, None),
+        ("soon", None, None),
+        ("", None, None),
+        (None, None, None),
+        (None, "ours", None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
+    usec: str | None, pid: str | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the time that systemd allows, and only when it is us that it watches."""
+    own = str(os.getpid()) if pid == "ours" else pid
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", own)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert systemd.watchdog_interval() == seconds

@@ -1,0 +1,341 @@
+"""The daemon over real files, a real watcher and a real provider on loopback: what is billed, and which bytes are where."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.states import Status
+from reconciler.engine.daemon import Pace
+from reconciler.store.repository import Caps
+from reconciler.workspace.git import Checkout
+from tests.engine.watching import SETTLE, Watching, watching
+from tests.engine.world import World
+from tests.support.project import Project, picture, sha256, wait_until
+from tests.support.simulator import Simulator
+
+
+def video(project: World, name: str = "dance.mp4") -> Path:
+    return project.root / "specs" / name
+
+
+def creates(sim: Simulator) -> int:
+    return sim.requests().get("create", 0)
+
+
+def is_idle(project: World, *names: str) -> Callable[[], bool]:
+    """Whether these videos and their receipts are there."""
+    specs = project.root / "specs"
+    wanted = [(specs / f"{name}.mp4", specs / f"{name}.receipt.json") for name in names]
+    return lambda: all(film.exists() and receipt.exists() for film, receipt in wanted)
+
+
+def test_a_spec_that_is_there_and_one_that_is_added_are_bought_once_each(
+    project: World, sim: Simulator
+) -> None:
+    """What was missing at the start and what is saved meanwhile become videos with receipts, each billed once."""
+    project.write("dance.yaml", prompt="one")
+    with watching(project):
+        wait_until(is_idle(project, "dance"), "the first video")
+        project.write("deep/wave.yaml", prompt="two")
+        wait_until(is_idle(project, "deep/wave"), "the second video")
+    assert sorted(sim.billed().values()) == [1, 1]
+
+
+def test_five_saves_while_typing_buy_one_generation(project: World, sim: Simulator) -> None:
+    """Saves that follow each other within the settling time are one wish: the last."""
+    with watching(project, pace=Pace(settle=600, tick=50)):
+        for typed in ("a", "a g", "a gi", "a gir", "a girl"):
+            project.write("dance.yaml", prompt=typed)
+            time.sleep(0.05)  # a typist's pace: well within the settling time
+        wait_until(is_idle(project, "dance"), "the video")
+    (entry,) = json.loads(video(project, "dance.receipt.json").read_text())["generations"]
+    assert entry["request"]["prompt"] == "a girl"
+    assert list(sim.billed().values()) == [1]
+
+
+def test_a_wish_that_goes_before_it_was_sent_costs_nothing(project: World, sim: Simulator) -> None:
+    """A spec that waits for a slot and is then deleted, or changed, is never sent as it was."""
+    sim.set_speed(1)
+    project.write("a.yaml", prompt="holds the only slot")
+    with watching(project, concurrency=1):
+        wait_until(lambda: creates(sim) == 1, "the first create")
+        project.write("b.yaml", prompt="never sent")
+        project.write("c.yaml", prompt="not yet right")
+        time.sleep(SETTLE / 1000 * 3)  # they are read, and wait for the slot
+        project.write("b.yaml").unlink()
+        project.write("c.yaml", prompt="right")
+        time.sleep(SETTLE / 1000 * 3)
+        sim.set_speed(600)
+        wait_until(is_idle(project, "a", "c"), "what is still wanted")
+    assert creates(sim) == 2
+    receipt = json.loads(video(project, "c.receipt.json").read_text())
+    assert [entry["request"]["prompt"] for entry in receipt["generations"]] == ["right"]
+
+
+def test_a_changed_image_and_changed_defaults_reach_the_specs_that_use_them(
+    project: World, sim: Simulator
+) -> None:
+    """Only what depends on a file that changed is bought anew."""
+    picture(project.root / "assets" / "girl.png", "teal")
+    spec = "image_url: ../assets/girl.png\nvideo_url: https://example.com/d.mp4\ncharacter_orientation: image\n"
+    project.write("_defaults.yaml", "mode: std\n")
+    project.write("local.yaml", spec)
+    project.write("other.yaml", prompt="its own")
+    with watching(project):
+        wait_until(is_idle(project, "local", "other"), "the first two")
+        first = sha256(video(project, "local.mp4"))
+        picture(project.root / "assets" / "girl.png", "red")
+        wait_until(lambda: creates(sim) == 3, "the purchase for the new image")
+        wait_until(lambda: sha256(video(project, "local.mp4")) != first, "its video")
+        project.write("_defaults.yaml", "mode: pro\n")
+        wait_until(lambda: creates(sim) == 4, "the purchase for the new default")
+        wait_until(
+            lambda: (
+                len(json.loads(video(project, "local.receipt.json").read_text())["generations"])
+                == 3
+            ),
+            "its receipt",
+        )
+    assert set(sim.billed().values()) == {1}
+    assert creates(sim) == 4
+
+
+def test_going_back_to_an_earlier_prompt_is_free(project: World, sim: Simulator) -> None:
+    """A reverted spec gets its earlier video back from the object store, without a request."""
+    spec = project.write("dance.yaml", prompt="first")
+    first_text = spec.read_text()
+    with watching(project):
+        wait_until(is_idle(project, "dance"), "the first video")
+        first = sha256(video(project))
+        project.write("dance.yaml", prompt="second")
+        wait_until(lambda: sha256(video(project)) != first, "the second video")
+        wait_until(lambda: project.told.changes[-1].status != Status.SUCCEEDED, "its end")
+        before = sim.requests()
+        spec.write_text(first_text)
+        wait_until(lambda: sha256(video(project)) == first, "the first video again")
+        assert sim.requests() == before
+
+
+def test_a_branch_switch_publishes_the_other_branchs_results_without_a_request(
+    project: World, sim: Simulator
+) -> None:
+    """Checking out another branch, videos not committed, brings its results from the object store."""
+    git = Project(project.root)
+    project.write("dance.yaml", prompt="main")
+    git.commit(ignore="state/\n*.mp4\n")
+    with watching(project):
+        wait_until(is_idle(project, "dance"), "the video of main")
+        on_main = sha256(video(project))
+        git.commit(ignore="state/\n*.mp4\n")
+        git.git("checkout", "--quiet", "-b", "other")
+        project.write("dance.yaml", prompt="other")
+        project.write("more.yaml", prompt="more")
+        wait_until(lambda: creates(sim) == 3, "the purchases of the other branch")
+        wait_until(is_idle(project, "dance", "more"), "the videos of the other branch")
+        wait_until(lambda: sha256(video(project)) != on_main, "the other video")
+        on_other = sha256(video(project))
+        wait_until(
+            lambda: '"current": false' in video(project, "dance.receipt.json").read_text(),
+            "receipt",
+        )
+        git.commit(ignore="state/\n*.mp4\n")
+        before = sim.requests()
+        git.git("checkout", "--quiet", "-")
+        wait_until(lambda: sha256(video(project)) == on_main, "the video of main again")
+        git.git("checkout", "--quiet", "-")
+        wait_until(lambda: sha256(video(project)) == on_other, "the other video again")
+        assert sim.requests() == before
+
+
+def test_an_output_that_was_deleted_comes_back_without_a_request(
+    project: World, sim: Simulator
+) -> None:
+    """`watch` keeps the folder true: a deleted video is published again, a deleted receipt written again."""
+    project.write("dance.yaml")
+    with watching(project):
+        wait_until(is_idle(project, "dance"), "the video")
+        before = sim.requests()
+        video(project).unlink()
+        video(project, "dance.receipt.json").unlink()
+        wait_until(is_idle(project, "dance"), "both again")
+        assert sim.requests() == before
+
+
+def test_changes_that_no_event_told_are_found_by_the_periodic_look(
+    project: World, sim: Simulator
+) -> None:
+    """Without a single event, a new spec, a changed one and a lost output are found."""
+    project.write("dance.yaml", prompt="one")
+    with watching(project, pace=Pace(settle=50, resync=200, polled=200, tick=50), events=False):
+        wait_until(is_idle(project, "dance"), "the first video")
+        video(project).unlink()
+        project.write("wave.yaml", prompt="two")
+        wait_until(is_idle(project, "dance", "wave"), "the lost output and the new video")
+        assert creates(sim) == 2
+
+
+def test_an_invalid_spec_is_said_once_and_stops_nobody(project: World, sim: Simulator) -> None:
+    """A mistake is told with its place, the others are bought, and its end is told too."""
+    project.write("bad.yaml", "mode: std\nmod: pro\n")
+    project.write("good.yaml")
+    with watching(project):
+        wait_until(is_idle(project, "good"), "the good one")
+        assert len([said for said in project.told.said if "bad.yaml" in said]) == 1
+        project.write("bad.yaml", prompt="right now")
+        wait_until(is_idle(project, "bad"), "the mended one")
+    assert any("bad.yaml` is right again" in said for said in project.told.said)
+
+
+def test_account_trouble_pauses_is_said_once_and_resumes_by_itself(
+    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty pack stops submitting for everybody; when it is filled again all are bought, each once."""
+    monkeypatch.setattr("reconciler.core.schedule._ACCOUNT_FIRST", 300)
+    sim.faults([{"endpoint": "create", "effect": {"refuse": 1102}}])
+    for number in range(5):
+        project.write(f"s{number}.yaml", prompt=f"take {number}")
+    with watching(project):
+        wait_until(lambda: len(project.told.holds) == 5, "five held generations")
+        assert len([said for said in project.told.said if "paused" in said]) == 1
+        tried = sim.fired()[0]
+        wait_until(lambda: sim.fired()[0] > tried, "another try")
+        assert creates(sim) == 0
+        sim.faults([])
+        wait_until(is_idle(project, *(f"s{n}" for n in range(5))), "all five")
+    assert sorted(sim.billed().values()) == [1] * 5
+    assert len([said for said in project.told.said if "goes on" in said]) == 1
+
+
+def test_an_outage_is_one_line_down_and_one_line_up(
+    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that answers nothing for a while is said once, and once when it is over; nothing is lost."""
+    monkeypatch.setattr("reconciler.engine.patience._NOTICED", 300)
+    sim.faults([{"endpoint": name, "effect": {"status": 503}} for name in ("query", "list")])
+    for number in range(3):
+        project.write(f"s{number}.yaml", prompt=f"take {number}")
+    with watching(project):
+        wait_until(
+            lambda: any("no readable answer" in said for said in project.told.said), "the line down"
+        )
+        sim.faults([])
+        wait_until(is_idle(project, "s0", "s1", "s2"), "all three", within=40)
+    said = project.told.said
+    assert len([one for one in said if "no readable answer" in one]) == 1
+    assert len([one for one in said if "answers again" in one]) == 1
+    assert sorted(sim.billed().values()) == [1, 1, 1]
+
+
+def test_a_cap_holds_and_is_told_and_the_rest_waits(project: World, sim: Simulator) -> None:
+    """What does not fit under the cap of the day is blocked with a sentence, and never sent."""
+    for number in range(4):
+        project.write(f"s{number}.yaml", prompt=f"take {number}")
+    caps = Caps(per_day=Decimal(10), per_run=None)
+    with watching(project, caps=caps) as watched:
+        wait_until(lambda: len(project.told.holds) == 2, "two that are held")
+        wait_until(
+            lambda: len(list((project.root / "specs").glob("*.mp4"))) == 2, "two that are bought"
+        )
+        assert "cap" in next(iter(project.told.holds.values()))
+        assert len(watched.call(lambda: dict(watched.daemon.desk.holds.reasons))) == 2
+    assert creates(sim) == 2
+    assert len(project.repository.holds()) == 2
+
+
+def test_only_what_is_committed_is_bought(project: World, sim: Simulator) -> None:
+    """Where commits are required, an edit waits for its commit, and the commit is enough to buy it."""
+    git = Project(project.root)
+    project.write("dance.yaml", prompt="committed")
+    git.commit()
+    with watching(project, checkout=Checkout.find(project.root)) as watched:
+        wait_until(is_idle(project, "dance"), "the committed one")
+        project.write("wave.yaml", prompt="not yet")
+        base = wait_for_wish(watched, "specs/wave.yaml")
+        wait_until(
+            lambda: "commit" in watched.call(lambda: watched.daemon.obstacle(base)), "the reason"
+        )
+        assert creates(sim) == 1
+        git.commit()
+        wait_until(is_idle(project, "wave"), "the second, once committed")
+    assert creates(sim) == 2
+
+
+def wait_for_wish(watched: Watching, spec: str) -> str:
+    """Return the base id of a spec's only generation, once it is read."""
+    wait_until(lambda: watched.call(lambda: watched.index.generations(spec)), "the spec to be read")
+    return str(watched.call(lambda: watched.index.generations(spec)[0].external_task_id))
+
+
+def test_a_daemon_that_is_restarted_goes_on_with_what_is_in_flight(
+    project: World, sim: Simulator
+) -> None:
+    """Leaving and beginning anew while tasks run neither buys again nor loses a result."""
+    sim.set_speed(20)
+    for number in range(3):
+        project.write(f"s{number}.yaml", prompt=f"take {number}")
+    with watching(project):
+        wait_until(lambda: creates(sim) == 3, "three creates")
+    assert not video(project, "s0.mp4").exists()
+    with watching(project):
+        sim.set_speed(600)
+        wait_until(is_idle(project, "s0", "s1", "s2"), "three results")
+    assert sorted(sim.billed().values()) == [1, 1, 1]
+
+
+def test_a_receipt_that_arrives_by_git_is_a_purchase_not_made(
+    project: World, sim: Simulator, tmp_path: Path
+) -> None:
+    """A wish and a colleague's receipt for it arrive together: the result is fetched by id, and nothing is bought."""
+    project.write("dance.yaml", prompt="shared")
+    with watching(project):
+        wait_until(is_idle(project, "dance"), "the colleague's video")
+    spec, receipt = (
+        video(project, "dance.yaml").read_text(),
+        video(project, "dance.receipt.json").read_text(),
+    )
+    for path in (
+        video(project),
+        video(project, "dance.yaml"),
+        video(project, "dance.receipt.json"),
+    ):
+        path.unlink()
+    project.lose_state()
+    with watching(project):
+        video(project, "dance.receipt.json").write_text(receipt)
+        video(project, "dance.yaml").write_text(spec)
+        wait_until(lambda: video(project).exists(), "the video, fetched")
+    assert creates(sim) == 1
+
+
+def test_hints_about_tasks_bring_the_poll_forward_and_forged_ones_cost_nothing(
+    project: World, sim: Simulator
+) -> None:
+    """A callback for a task in flight leads to a look at once; ids that nobody knows lead to none."""
+    sim.set_speed(1)
+    project.write("dance.yaml")
+    slow = {"patience": 1}
+    with watching(project, options=slow) as watched:
+        wait_until(lambda: creates(sim) == 1, "the create")
+        (base,) = sim.billed()
+        watched.call(
+            lambda: object.__setattr__(
+                watched.daemon.desk.options.rules, "poll_interval", 3_600_000
+            )
+        )
+        time.sleep(0.3)  # the last poll at the old pace
+        before = sim.requests()
+        for number in range(2000):
+            watched.call(lambda number=number: watched.daemon.hint(f"forged-{number}"))
+        time.sleep(0.3)
+        assert sim.requests() == before
+        sim.set_speed(600)
+        time.sleep(0.5)  # the task ends
+        assert not video(project).exists()
+        watched.call(lambda: watched.daemon.hint(base))
+        wait_until(is_idle(project, "dance"), "the result, after a hint")

@@ -1,0 +1,139 @@
+"""A daemon over a `World`: real files, a real watcher, SQLite and HTTP, on a loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.core.schedule import SECOND, Rules
+from reconciler.engine.commits import Checkout
+from reconciler.engine.daemon import Daemon, Duties, Pace
+from reconciler.engine.ports import Options, Ports
+from reconciler.kling.auth import Credentials
+from reconciler.kling.client import KlingClient
+from reconciler.kling.downloads import Downloader
+from reconciler.store.repository import Caps
+from reconciler.workspace.index import SpecIndex
+from reconciler.workspace.watcher import Watcher
+from tests.engine.world import World, now_ms
+
+SETTLE = 150  # ms
+
+
+@dataclass
+class Watching:
+    """A daemon that runs; `call` runs something in its loop."""
+
+    daemon: Daemon
+    index: SpecIndex
+    loop: asyncio.AbstractEventLoop
+    failures: list[BaseException] = field(default_factory=list)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        async def called() -> Any:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(called(), self.loop).result(10)
+
+    def status(self, base_id: str) -> str:
+        record = self.call(lambda: self.daemon.desk.journal.get(base_id))
+        return "" if record is None else str(record.status)
+
+
+@contextmanager
+def watching(
+    world: World,
+    *,
+    pace: Pace | None = None,
+    caps: Caps | None = None,
+    concurrency: int | None = None,
+    checkout: Checkout | None = None,
+    events: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Watching]:
+    """Run a daemon while the block lasts, and see it leave in time without a failure.
+
+    Without `events` the watcher is never started: only the periodic look finds changes.
+    """
+    world.runs += 1
+    chosen = Options(
+        run_id=f"watch-{world.runs}",
+        rules=Rules(absence_grace=600, poll_interval=50),
+        caps=caps or Caps(),
+        max_concurrency=concurrency,
+        enduring=True,
+        **(options or {}),
+    )
+    begun, stop = threading.Event(), asyncio.Event()
+    made: list[Watching] = []
+    failures: list[BaseException] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            ports = await _ports(stack, world)
+            watcher = Watcher(
+                world.root,
+                "specs",
+                ignored=["state"],
+                wake=wake,
+                trouble=world.told.say,
+            )
+            if events:
+                watcher.start()
+                stack.callback(watcher.stop)
+            index = SpecIndex(world.root, "specs", prices=world.prices)
+            duties = Duties(index, watcher, pace or Pace(settle=SETTLE, tick=50), checkout, True)
+            daemon = Daemon(ports, chosen, duties)
+            made.append(Watching(daemon, index, loop))
+            await daemon.run(stop, begun=begun.set)
+
+    def wake() -> None:
+        if made and not made[0].loop.is_closed():
+            made[0].loop.call_soon_threadsafe(made[0].daemon.wake)
+
+    def thread() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as failure:  # noqa: BLE001 - it is raised in the test instead
+            failures.append(failure)
+        finally:
+            begun.set()
+
+    running = threading.Thread(target=thread, name="daemon")
+    running.start()
+    try:
+        assert begun.wait(20), "the daemon did not begin"
+        if failures:
+            raise failures[0]
+        yield made[0]
+    finally:
+        if made and not made[0].loop.is_closed():
+            made[0].loop.call_soon_threadsafe(stop.set)
+        running.join(5)
+        assert not running.is_alive(), "the daemon did not leave within 5 s"
+    if failures:
+        raise failures[0]
+
+
+async def _ports(stack: AsyncExitStack, world: World) -> Ports:
+    credentials = Credentials(
+        access_key=world.keys["KLING_ACCESS_KEY"], secret_key=world.keys["KLING_SECRET_KEY"]
+    )
+    client = KlingClient(
+        base_url=world.base_url, credentials=credentials, timeout=2.0, transport=world.transport
+    )
+    downloader = Downloader(timeout=2.0)
+    stack.push_async_callback(client.aclose)
+    stack.push_async_callback(downloader.aclose)
+    return Ports(
+        world.root, client, downloader, world.repository, world.objects, world.told, now_ms
+    )
+
+
+def seconds(count: float) -> int:
+    return int(count * SECOND)

@@ -1,0 +1,137 @@
+"""The whole engine over the virtual wire: virtual minutes in real moments, and the same seed gives the same history."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.states import Record, Status
+from reconciler.engine.apply import Run, works_of
+from reconciler.engine.ended import Ended
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.survey import Surveyor
+from reconciler.store.changes import HistoryEntry
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.workspace.loader import load
+from tests.engine.world import SPEC, Told
+from tests.simulation.loop import run, running
+from tests.simulation.wire import Wire
+from tests.simulation.world import START, account, client_of, downloader_of
+
+GENERATIONS = 20
+POLL = 10 * SECOND
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a run left behind."""
+
+    ended: Ended
+    minutes: float
+    records: dict[str, Record]
+    history: list[HistoryEntry]
+    billed: dict[str, int]
+    requests: dict[str, int]
+    outputs: dict[str, bytes]
+
+
+def project(root: Path, count: int) -> Repository:
+    """Write a folder of so many specs, and open its state."""
+    (root / "specs").mkdir(parents=True)
+    (root / "state").mkdir()
+    for number in range(count):
+        text = SPEC.format(image="girl", prompt=f"waves {number} times")
+        (root / "specs" / f"dance{number:04}.yaml").write_text(text)
+    return Repository.open(root / "state" / "reconciler.db")
+
+
+async def apply(root: Path, wire: Wire, repository: Repository) -> Ended:
+    """Plan and apply the whole folder over the wire, for a virtual day at most."""
+    now, objects = running().wall_ms, ObjectStore(root / "state" / "objects")
+    client, downloader = client_of(wire), downloader_of(wire)
+    survey = Surveyor(root, repository, objects, can_host=True).survey(
+        load(root, "specs", prices=UNITS_PER_SECOND)
+    )
+    plan = survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
+    options = Options("run-1", Rules(poll_interval=POLL))
+    ports = Ports(root, client, downloader, repository, objects, Told(), now)
+    works = works_of(plan, survey, whole=True)
+    try:
+        deadline = now() + 24 * 3600 * SECOND
+        return await Run(ports, options, survey).apply(plan, works, asyncio.Event(), deadline)
+    finally:
+        await downloader.aclose()
+        await client.aclose()
+
+
+def past(
+    folder: Path, *, seed: str = "1", faults: Sequence[dict[str, Any]] = (), **config: Any
+) -> Past:
+    """Run everything once, in a fresh folder, from the same moment."""
+
+    async def story() -> Past:
+        wire = Wire(seed=seed)
+        repository = project(folder / "project", GENERATIONS)
+        try:
+            async with account(
+                folder / "account", wire, seed=seed, faults=tuple(faults), **config
+            ) as provider:
+                ended = await apply(folder / "project", wire, repository)
+                assert wire.crashes == []
+                billed: Any = provider.ledger.report()["billed"]
+                records = repository.records()
+                return Past(
+                    ended,
+                    running().time() / 60,
+                    records,
+                    [entry for base in records for entry in repository.history(base)],
+                    billed,
+                    dict(provider.requests),
+                    {
+                        path.name: path.read_bytes()
+                        for path in sorted((folder / "project" / "specs").glob("*.mp4"))
+                    },
+                )
+        finally:
+            repository.close()
+
+    return run(story(), start=START)
+
+
+def test_a_run_takes_virtual_minutes_and_real_moments(tmp_path: Path) -> None:
+    """Twenty generations through five slots: each bought once, each with bytes of its own, and nobody waited."""
+    began = time.monotonic()
+    seen = past(tmp_path)
+    assert time.monotonic() - began < 10
+    assert seen.ended is Ended.SETTLED
+    assert {record.status for record in seen.records.values()} == {Status.COMPLETE}
+    assert seen.billed == dict.fromkeys(seen.records, 1)
+    assert len(seen.records) == len(set(seen.outputs.values())) == GENERATIONS
+    assert 8 <= seen.minutes <= 25
+
+
+TROUBLE: list[dict[str, Any]] = [
+    {"endpoint": "create", "when": {"every": 3}, "effect": {"drop": "after"}},
+    {"endpoint": "create", "when": {"calls": [4, 11]}, "effect": {"status": 502}},
+    {"endpoint": "query", "when": {"every": 7}, "effect": {"stall": 20}},
+    {"endpoint": "result", "when": {"every": 3}, "effect": {"cut": 300}},
+]
+
+
+@pytest.mark.parametrize("faults", [[], TROUBLE], ids=["calm", "trouble"])
+def test_the_same_seed_gives_the_same_history(tmp_path: Path, faults: list[dict[str, Any]]) -> None:
+    """Twice the same: every record, every line of history with its ms and request id, every request and every byte."""
+    once, again = (past(tmp_path / name, faults=faults) for name in ("once", "again"))
+    assert once.ended is Ended.SETTLED
+    assert once.billed == dict.fromkeys(once.records, 1)
+    assert once == again
+    assert past(tmp_path / "other", seed="2", faults=faults).history != once.history
