@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.schedule import Slots, account_pause
+from reconciler.core.schedule import SECOND, Slots, account_pause
 from reconciler.engine.ports import Options, Ports, Topic
 
 _REMEMBERED = "slots"
@@ -77,8 +77,8 @@ class Gate:
         self._by_create = self._by_create or by_create
 
     def again_at(self) -> int:
-        """Return when it is tried (ms) whether the trouble is over."""
-        return self._again_at
+        """Return when to ask again (ms): after the pause or, while somebody tries, a moment later."""
+        return max(self._again_at, self._ports.now() + SECOND)
 
     def obstacle(self, key: str) -> str:
         """Return why this generation may not be submitted now; the first to ask after a pause may try."""

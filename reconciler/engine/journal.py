@@ -81,7 +81,7 @@ class Journal:
 
     def forget(self, base_id: str) -> tuple[Record, ...]:
         """Remove a generation, all its attempts, from the state; return them. The history stays."""
-        forgotten = self._ports.repository.forget(base_id)
+        forgotten = self._ports.repository.forget(base_id, now=self._ports.now())
         for record in forgotten:
             self._stored.pop(record.external_task_id, None)
             self._by_spec.get(record.spec, set()).discard(base_id)

@@ -6,7 +6,6 @@ statement must guard is in `writes`, what may be spent in `spending`, how a row 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -154,10 +153,10 @@ class Repository:
         with self._writable().write() as connection:
             return remove_history(connection, before, most)
 
-    def forget(self, base_id: str) -> tuple[Record, ...]:
+    def forget(self, base_id: str, *, now: int) -> tuple[Record, ...]:
         """Remove all attempts at a generation, its holds and that its outputs are ours; return the attempts.
 
-        The history stays, and says so; files and objects stay. What was spent goes on counting for the caps.
+        The history stays, and says so (`now` is in ms); files and objects stay. What was spent goes on counting for the caps.
         """
         with self._writable().write() as connection:
             attempts = _to_records(
@@ -166,7 +165,7 @@ class Repository:
                     for query in _records_where(TASK.c.base_id == base_id)
                 )
             )
-            remove_generation(connection, base_id, attempts, now=time.time_ns() // 1_000_000)
+            remove_generation(connection, base_id, attempts, now=now)
         return attempts
 
     def publications(self) -> dict[str, Publication]:

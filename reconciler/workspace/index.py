@@ -17,7 +17,7 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.defaults import Defaults, broken
-from reconciler.workspace.inputs import Root, Sight
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree
 from reconciler.workspace.loader import Desired, Prices, Reader, Reading, SpecCache, assemble
 from reconciler.workspace.local_media import LocalMedia

@@ -138,7 +138,11 @@ def _look_at(root: Path, name: str) -> Tree:
     tree = Tree()
     prefix = f"{above}/" if (above := name.rpartition("/")[0]) else ""
     try:
-        below = list(_sort([_Single(root / name)], prefix, tree))
+        entry = _Single(root / name)
+        entry.stat(follow_symlinks=False)
+        below = list(_sort([entry], prefix, tree))
+    except (FileNotFoundError, NotADirectoryError):
+        return tree
     except OSError as error:
         raise describe_os_error(error, name) from error
     _walk(root, below, tree)

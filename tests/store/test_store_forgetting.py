@@ -20,6 +20,8 @@ from .builders import DAY, NO_CAPS, STORED, fresh, record
 
 _VIDEO = Result(Role.VIDEO, "a" * 64, 10, 5.041)
 
+NOW = int(time.time() * 1000)
+
 
 def _output(owner: str) -> Publication:
     return Publication(f"specs/{owner}.mp4", owner, Role.VIDEO, "a" * 64, 10, 1, 1)
@@ -39,7 +41,7 @@ def _fill(repository: Repository) -> tuple[Record, Record]:
 def test_forgotten_generation_is_gone_and_its_neighbour_is_not(repository: Repository) -> None:
     """All attempts, results, outputs and holds of one generation go, and are returned; no other's."""
     wanted = _fill(repository)
-    assert repository.forget("mc1-a") == wanted
+    assert repository.forget("mc1-a", now=NOW) == wanted
     assert repository.attempts("mc1-a") == ()
     assert repository.find("8002") is None
     assert list(repository.records()) == ["mc1-a-red"]
@@ -52,7 +54,7 @@ def test_forgotten_generation_is_gone_and_its_neighbour_is_not(repository: Repos
 def test_history_outlives_what_it_tells_of(repository: Repository) -> None:
     """The lines of every attempt stay, the last one says what was forgotten, and a new purchase goes on."""
     _fill(repository)
-    repository.forget("mc1-a")
+    repository.forget("mc1-a", now=NOW)
     told = [(line.external_task_id, line.kind) for line in repository.history("mc1-a")]
     assert told == [("mc1-a", "recorded"), ("mc1-a-r2", "recorded"), ("mc1-a", "forgotten")]
     last = repository.history("mc1-a")[-1]
@@ -67,7 +69,7 @@ def test_history_outlives_what_it_tells_of(repository: Repository) -> None:
 def test_forgetting_what_was_never_bought_says_nothing(repository: Repository) -> None:
     """Without an attempt there is only a hold to drop, and no history to go on."""
     repository.set_hold("mc1-a", "a cap", now=1)
-    assert repository.forget("mc1-a") == ()
+    assert repository.forget("mc1-a", now=NOW) == ()
     assert repository.holds() == {}
     assert repository.history("mc1-a") == ()
 
@@ -76,7 +78,7 @@ def test_forgetting_twice_is_possible(repository: Repository) -> None:
     """A generation that was bought again is forgotten again."""
     for _ in range(2):
         repository.save([fresh(record())])
-        assert repository.forget("mc1-a") == (record(),)
+        assert repository.forget("mc1-a", now=NOW) == (record(),)
     kinds = [line.kind for line in repository.history("mc1-a")]
     assert kinds == ["recorded", "forgotten"] * 2
 
@@ -90,7 +92,7 @@ def test_forgetting_frees_no_cap(repository: Repository, caps: Caps) -> None:
     """What was bought today was spent today, forgotten or not."""
     for name in ("mc1-a", "mc1-b"):
         _intend(repository, record(name), caps)
-    repository.forget("mc1-a")
+    repository.forget("mc1-a", now=NOW)
     with pytest.raises(CapReached, match="5 are used"):
         _intend(repository, record("mc1-c"), caps)
     assert list(repository.records()) == ["mc1-b"]
@@ -101,7 +103,7 @@ def test_what_cost_nothing_goes_on_costing_nothing(repository: Repository, statu
     """A refused or failed attempt counts for no cap after it is forgotten, as before."""
     _intend(repository, record(), NO_CAPS)
     repository.save([Change(record(status=status), Status.SUBMITTING)])
-    repository.forget("mc1-a")
+    repository.forget("mc1-a", now=NOW)
     _intend(repository, record("mc1-b"), Caps(per_day=Decimal("2.5")))
 
 
@@ -109,9 +111,9 @@ def test_forgotten_attempt_that_is_found_again_counts_once(repository: Repositor
     """Its own row says what it cost, whether the provider gave it back or it is about to be sent again."""
     caps = Caps(per_day=Decimal(5), per_run=Decimal(5))
     _intend(repository, record(), caps)
-    repository.forget("mc1-a")
+    repository.forget("mc1-a", now=NOW)
     _intend(repository, record(), Caps(per_day=Decimal("2.5"), per_run=Decimal("2.5")))
-    repository.forget("mc1-a")
+    repository.forget("mc1-a", now=NOW)
     repository.save([fresh(record(status=Status.PROCESSING))])
     _intend(repository, record("mc1-b"), caps)
     with pytest.raises(CapReached):
@@ -122,7 +124,10 @@ def test_reader_forgets_and_trims_nothing(repository: Repository, database: Path
     """A repository that was opened for reading refuses."""
     repository.save([fresh(record())])
     with closing(Repository.open(database, read_only=True)) as reader:
-        for verb in (lambda: reader.forget("mc1-a"), lambda: reader.trim_history(1, most=1)):
+        for verb in (
+            lambda: reader.forget("mc1-a", now=NOW),
+            lambda: reader.trim_history(1, most=1),
+        ):
             with pytest.raises(StateError, match="reading only"):
                 verb()
         with pytest.raises(StateError, match="reading only"):

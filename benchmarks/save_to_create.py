@@ -1,0 +1,133 @@
+"""How long from the save of a spec until its create is at the provider, with 100, 10,000 and 50,000 other specs.
+
+A real `watch` process over a real folder, with `RECONCILER_SETTLE_SECONDS=0`, against the simulator on loopback in
+this process. Each of 100 new specs is written under another name and renamed into place, one after the other; what
+is measured ends when the simulator has accepted the create, which comes after a query and a commit to disk. All
+sizes are measured in one run: only their ratios count.
+
+    .venv/bin/python -m benchmarks.save_to_create --specs 100 10000 50000 --saves 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.noop_plan import build
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.simulator.server import RunningSimulator, SimulatorConfig, start_in_thread
+from reconciler.workspace.loader import load
+
+SPEC = """\
+image_url: https://example.com/girl.png
+video_url: https://example.com/dance.mp4
+prompt: saved as number {number}
+character_orientation: image
+mode: std
+"""
+PAUSE = 0.15  # seconds between two saves
+
+
+def main() -> None:
+    """Build, measure and print each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--specs", type=int, nargs="+", default=[100, 10_000, 50_000])
+    parser.add_argument("--saves", type=int, default=100)
+    chosen = parser.parse_args()
+    print("other specs   p50 ms   p99 ms   worst ms   start s   memory MiB")
+    for count in chosen.specs:
+        with tempfile.TemporaryDirectory(prefix="save-to-create-") as folder:
+            print(measure(Path(folder), count, chosen.saves))
+
+
+def measure(folder: Path, count: int, saves: int) -> str:
+    """Return the row of one size."""
+    root = folder / "project"
+    build(root, count)
+    config = SimulatorConfig(
+        folder=folder / "simulator", speed=1.0, task_s=3600, concurrency=10_000, render="draft"
+    )
+    simulator = start_in_thread(config)
+    try:
+        began = time.monotonic()
+        watch = _watch(root, simulator, config)
+        try:
+            assert watch.stderr is not None
+            said = watch.stderr.readline()
+            assert "watching" in said, said
+            start = time.monotonic() - began
+            saved = _save(root, saves)
+            waits = sorted(_arrived(simulator, config, root, saved))
+            memory = _memory(watch.pid)
+        finally:
+            watch.terminate()
+            watch.wait(10)
+    finally:
+        simulator.stop()
+    p50, p99 = statistics.median(waits), waits[min(len(waits) - 1, round(len(waits) * 0.99) - 1)]
+    return f"{count:>11,}   {p50:>6.1f}   {p99:>6.1f}   {waits[-1]:>8.1f}   {start:>7.1f}   {memory:>10}"
+
+
+def _watch(
+    root: Path, simulator: RunningSimulator, config: SimulatorConfig
+) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "KLING_BASE_URL": simulator.base_url,
+        "KLING_ACCESS_KEY": config.access_key,
+        "KLING_SECRET_KEY": config.secret_key,
+        "RECONCILER_SETTLE_SECONDS": "0",
+        "RECONCILER_MAX_CONCURRENCY": "1000",
+    }
+    command = [sys.executable, "-m", "reconciler", "--root", str(root), "watch", "--no-http"]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def _save(root: Path, saves: int) -> dict[str, float]:
+    """Save specs one after the other; return when each was there, in ms since the epoch, by path."""
+    place, saved = root / "specs" / "new", {}
+    place.mkdir()
+    time.sleep(1)  # the new folder is noticed
+    for number in range(saves):
+        draft, spec = place / f".{number}.draft", place / f"s{number:03}.yaml"
+        draft.write_text(SPEC.format(number=number))
+        saved[f"specs/new/{spec.name}"] = time.time() * 1000
+        draft.rename(spec)
+        time.sleep(PAUSE)
+    return saved
+
+
+def _arrived(
+    simulator: RunningSimulator, config: SimulatorConfig, root: Path, saved: dict[str, float]
+) -> list[float]:
+    """Return how long each create took, in ms."""
+    headers = {"Authorization": f"Bearer {config.api_key}"}
+    answer = httpx.get(
+        f"{simulator.base_url}/v1/videos/motion-control",
+        params={"pageSize": 500},
+        headers=headers,
+        trust_env=False,
+    )
+    tasks: list[dict[str, Any]] = answer.json()["data"]
+    created = {task["task_info"]["external_task_id"]: task["created_at"] for task in tasks}
+    wishes = load(root, "specs/new", prices=UNITS_PER_SECOND).generations
+    return [created[wish.external_task_id] - saved[wish.spec] for wish in wishes]
+
+
+def _memory(pid: int) -> int:
+    """Return a process's resident memory in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+if __name__ == "__main__":
+    main()
