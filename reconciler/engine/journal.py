@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
-from reconciler.engine.ports import Options, Ports
-from reconciler.store.repository import Change, HistoryEntry
+from reconciler.engine.ports import Options, Ports, Topic
+from reconciler.store.repository import Change, HistoryEntry, Spent
+
+_NEAR = Decimal("0.8")  # of a cap
 
 
 class Journal:
@@ -24,6 +27,7 @@ class Journal:
             record.external_task_id: record.status for record in records.values()
         }
         self._latest: dict[str, Record] = dict(records)
+        self._warned: set[str] = set()  # periods whose cap is near
         self._by_spec: dict[str, set[str]] = {}  # spec that first asked -> base ids
         for record in records.values():
             self._by_spec.setdefault(record.spec, set()).add(record.base_id)
@@ -102,14 +106,30 @@ class Journal:
         today = datetime.fromtimestamp(now / SECOND, UTC).replace(
             hour=0, minute=0, second=0, microsecond=0
         )
-        self._ports.repository.record_intent(
+        spent = self._ports.repository.record_intent(
             change,
             caps=self._options.caps,
             run_id=self._options.run_id,
             day_start=int(today.timestamp()) * SECOND,
         )
         self._remember(record)
+        self._warn_of_caps(spent, today)
         return record
+
+    def _warn_of_caps(self, spent: Spent, today: datetime) -> None:
+        """Say once for each day, and once for the run, that most of what may be spent is spent."""
+        caps = self._options.caps
+        for period, used, cap in (
+            (f"{today:%Y-%m-%d}", spent.day, caps.per_day),
+            ("this run", spent.run, caps.per_run),
+        ):
+            if used is None or cap is None or used < cap * _NEAR or period in self._warned:
+                continue
+            self._warned.add(period)
+            sentence = (
+                f"{used.normalize():f} of the {cap.normalize():f} units for {period} are spent"
+            )
+            self._ports.report.say(sentence, Topic.CAP)
 
     def _differs(self, record: Record) -> bool:
         return (

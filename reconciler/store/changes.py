@@ -37,6 +37,14 @@ class Caps:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What the day (UTC) and the run have come to, in provider units; None where there is no cap."""
+
+    day: Decimal | None
+    run: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """An output that was written beside its spec, and how the file looked right after."""
 

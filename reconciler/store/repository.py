@@ -24,7 +24,7 @@ from sqlalchemy import (
 from reconciler.core.errors import StateError
 from reconciler.core.states import Record, Status
 from reconciler.store import rows, schema
-from reconciler.store.changes import Caps, Change, HistoryEntry, Publication
+from reconciler.store.changes import Caps, Change, HistoryEntry, Publication, Spent
 from reconciler.store.database import (
     Database,
     database_path,
@@ -37,7 +37,7 @@ from reconciler.store.spending import check_caps
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
 from reconciler.store.writes import append, guard, write_changes
 
-__all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository"]
+__all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository", "Spent"]
 
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
 _Query = Select[*tuple[Any, ...]]
@@ -104,8 +104,10 @@ class Repository:
                 return named[-1]
         return None
 
-    def record_intent(self, change: Change, *, caps: Caps, run_id: str, day_start: int) -> None:
+    def record_intent(self, change: Change, *, caps: Caps, run_id: str, day_start: int) -> Spent:
         """Record that a create request is about to be sent; after this, and not before, it may be.
+
+        Returns what is spent with it.
 
         `day_start` is in ms. The same attempt may be recorded again when its create is repeated, and then
         counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
@@ -116,8 +118,9 @@ class Repository:
             raise ValueError("an intent is recorded with the status submitting")
         with self._writable().write() as connection:
             guard(connection, change.record.external_task_id, change.expected)
-            check_caps(connection, change.record, caps, run_id=run_id, day_start=day_start)
+            spent = check_caps(connection, change.record, caps, run_id=run_id, day_start=day_start)
             write_changes(connection, (change,), run_id=run_id)
+        return spent
 
     def save(self, changes: Sequence[Change]) -> None:
         """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task."""

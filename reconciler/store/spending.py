@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from reconciler.core.errors import CapReached
 from reconciler.core.states import Record, Status
-from reconciler.store.changes import Caps
+from reconciler.store.changes import Caps, Spent
 from reconciler.store.tables import FORGOTTEN, TASK
 
 _FREE = (Status.PENDING, Status.REJECTED)
@@ -22,14 +22,21 @@ _Scope = Callable[[Table], ColumnElement[bool]]
 
 def check_caps(
     connection: Connection, record: Record, caps: Caps, *, run_id: str, day_start: int
-) -> None:
-    """Raise CapReached when the record's estimate does not fit under a cap; `day_start` is in ms."""
+) -> Spent:
+    """Return what is spent with the record's estimate; `day_start` is in ms.
+
+    Raises CapReached when the estimate does not fit under a cap.
+    """
+    day = run = None
     if caps.per_day is not None:
         used = _used(connection, lambda table: table.c.intent_at >= day_start, besides=record)
         _refuse_beyond(caps.per_day, "day", used, record.estimated_units)
+        day = used + record.estimated_units
     if caps.per_run is not None:
         used = _used(connection, lambda table: table.c.run_id == run_id, besides=record)
         _refuse_beyond(caps.per_run, "run", used, record.estimated_units)
+        run = used + record.estimated_units
+    return Spent(day, run)
 
 
 def charged(status: str, estimated: Decimal, units: Decimal | None) -> Decimal:

@@ -243,6 +243,8 @@ def test_a_cap_holds_and_is_told_and_the_rest_waits(project: World, sim: Simulat
             lambda: len(list((project.root / "specs").glob("*.mp4"))) == 2, "two that are bought"
         )
         assert "cap" in next(iter(project.told.holds.values()))
+        assert len([said for said in project.told.said if "of the 10 units" in said]) == 1
+        assert len([said for said in project.told.said if "cap" in said]) == 1
         assert len(watched.call(lambda: dict(watched.daemon.desk.holds.reasons))) == 2
     assert creates(sim) == 2
     assert len(project.repository.holds()) == 2
