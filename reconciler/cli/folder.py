@@ -81,15 +81,17 @@ class Selection:
 
 
 @contextmanager
-def open_folder(root: Path, *, write: bool = False) -> Iterator[Folder]:
-    """Open a root folder; with `write`, as its only writer.
+def open_folder(
+    root: Path, *, write: bool = False, settings: Settings | None = None
+) -> Iterator[Folder]:
+    """Open a root folder; with `write`, as its only writer. Its settings are read, unless they are given.
 
     Raises:
         WorkspaceError: there are no specs here.
         SettingsError, StateError, StateLocked: see there.
     """
     root = root.resolve()
-    settings = configuration.load(root)
+    settings = settings or configuration.load(root)
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in {root}", hint=hint)

@@ -14,6 +14,7 @@ import typer
 from reconciler import settings as configuration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder
+from reconciler.cli.terminal import print_error
 from reconciler.core.errors import ReconcilerError, SettingsError
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.settings import Settings
@@ -36,9 +37,19 @@ def watch(
     """Keep the folder true: follow its changes, buy what is missing, save the results; until it is stopped."""
     address = None if no_http else _address(http)
     again = True
+    chosen: Settings | None = None  # None: read them
+    earlier: Settings | None = None
     while again:
-        with open_folder(context.obj, write=True) as folder:
-            again = asyncio.run(_Watch(folder, address).run())
+        _leave_at_once()
+        try:
+            with open_folder(context.obj, write=True, settings=chosen) as folder:
+                again = asyncio.run(_Watch(folder, address).run())
+                chosen, earlier = None, folder.settings
+        except ReconcilerError as error:
+            if earlier is None:
+                raise
+            print_error(f"going on with the earlier settings: {error.message}", error.hint)
+            chosen, earlier = earlier, None
     return ExitCode.DONE
 
 
@@ -72,12 +83,12 @@ class _Watch:
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
             report = stack.enter_context(announcer(settings, folder.root))
-            self._obey_signals(report)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
             daemon, index = await stack.enter_async_context(
                 self._daemon(ports, options, report, clock)
             )
+            self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
             pulse = asyncio.create_task(_pulse(), name="systemd watchdog")
             stack.callback(pulse.cancel)
@@ -182,6 +193,17 @@ class _Watch:
         app = status_app(Board(daemon, index, clock), hint, allowed_hosts=[host])
         url: str = await stack.enter_async_context(serving(app, host, port))
         return url
+
+
+def _leave_at_once() -> None:
+    """Leave on a signal while the folder is read, which may take a minute and has nothing to put in order."""
+
+    def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
+        raise SystemExit(ExitCode.DONE)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the settings are being read already
 
 
 def _pace(settings: Settings) -> Pace:
