@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reconciler.kling.errors import NotSent, OutcomeUnknown, ProviderError, ResultInterrupted
 from reconciler.simulator.config import API_KEY
+from reconciler.simulator.connection import TRANSPORT
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Outage, Wire
 from tests.simulation.world import API, START, account, client_of, downloader_of
@@ -218,6 +219,31 @@ def test_an_application_that_breaks_is_remembered() -> None:
         return went, [str(error) for error in wire.crashes]
 
     assert run(talk(), start=START) == (("RemoteProtocolError", ""), ["a defect"])
+
+
+@pytest.mark.parametrize(("how", "sent"), [("close", b"half"), ("abort", b"")])
+def test_a_hang_up_is_heard_at_once(how: str, sent: bytes) -> None:
+    """Whatever the application goes on doing: what it sent before it closes arrives, what it aborts does not."""
+
+    async def hanging_up(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        getattr(scope[TRANSPORT], how)()
+        await asyncio.sleep(1000)
+
+    async def talk() -> tuple[bytes, float]:
+        _, http = asking(hanging_up)
+        came = b""
+        async with http:
+            with pytest.raises(httpx.RemoteProtocolError):
+                async with http.stream("GET", "/") as answer:
+                    async for chunk in answer.aiter_raw():
+                        came += chunk
+        return came, running().time()
+
+    came, ended = run(talk(), start=START)
+    assert came == sent
+    assert ended < 1
 
 
 def test_a_server_learns_that_its_client_has_left() -> None:

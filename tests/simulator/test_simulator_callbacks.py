@@ -63,7 +63,7 @@ def test_every_change_is_told_at_its_time() -> None:
 
 def test_a_jump_skips_no_change() -> None:
     """Time that jumps over everything leaves every change told once, each as it was at its moment."""
-    with receiving() as receiver, simulator(speed=0) as sim, calling(sim) as api:
+    with receiving() as receiver, simulator(speed=0, render="stamp") as sim, calling(sim) as api:
         api.create(order("one", callback_url=receiver.url))
         receiver.until(1)
         sim.advance(10_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.states import Role, Status
+from reconciler.workspace import receipts
 from reconciler.workspace.receipts import (
     ReceiptError,
     parse_receipt,
@@ -242,3 +244,27 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
 def test_a_receipt_that_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReceiptError, match="is not a plain file"):
         read_receipt(tmp_path, "specs/x.receipt.json")
+
+
+_SAMPLES = (RENDERED.encode(), render_receipt([ENTRY, replace(ENTRY, label="x", current=False)]))
+
+
+@given(st.data())
+def test_a_quick_look_says_what_the_careful_reader_says_or_nothing(data: st.DataObject) -> None:
+    """Whatever is changed in a receipt, it is read as the reader that knows places reads it."""
+    whole = data.draw(st.sampled_from(_SAMPLES))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    piece = data.draw(
+        st.sampled_from([b"", b"0", b'"', b"{", b"}", b",", b"\\u0041", b"1e400", b"NaN", b"null"])
+    )
+    width = data.draw(st.integers(0, 3))
+    changed = whole[:at] + piece + whole[at + width :]
+    quick = receipts._quickly(changed)
+    if quick is not None:
+        assert quick == receipts._slowly(changed, "a.receipt.json")
+
+
+def test_an_ordinary_receipt_is_read_quickly() -> None:
+    """The quick look is not for nothing: it understands every receipt that the program writes."""
+    for whole in _SAMPLES:
+        assert receipts._quickly(whole) == receipts._slowly(whole, "a.receipt.json")

@@ -1,0 +1,105 @@
+"""The gate of a run that endures: one tries, the others wait, and nobody comes back at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.schedule import SECOND
+from reconciler.engine.gate import Gate
+from reconciler.engine.ports import Options, Ports, Unconfigured
+from reconciler.kling.downloads import Downloader
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from tests.engine.world import Told
+
+
+@dataclass
+class Clock:
+    """A clock that is set by hand; ms."""
+
+    at: int = 1_000_000
+
+    def __call__(self) -> int:
+        return self.at
+
+
+@dataclass
+class Scene:
+    gate: Gate
+    clock: Clock
+    told: Told
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    repository = Repository.open(tmp_path / "reconciler.db")
+    clock, told = Clock(), Told()
+    ports = Ports(
+        tmp_path,
+        Unconfigured(),
+        Downloader(timeout=1.0),
+        repository,
+        ObjectStore(tmp_path / "objects"),
+        told,
+        clock,
+    )
+    yield Scene(Gate(ports, Options("run", enduring=True)), clock, told)
+    repository.close()
+
+
+def test_pauses_begin_with_half_a_minute_and_double_to_ten_minutes(scene: Scene) -> None:
+    """Each try that fails waits twice as long as the one before, and ten minutes at most."""
+    pauses = []
+    for _ in range(7):
+        scene.gate.close("out of units", by_create=True)
+        pauses.append((scene.gate.again_at() - scene.clock.at) // SECOND)
+        scene.clock.at = scene.gate.again_at()
+        assert scene.gate.obstacle("a") == ""
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+    assert len(scene.told.said) == 1
+
+
+def test_several_victims_of_one_trouble_count_once(scene: Scene) -> None:
+    """Creates that were under way together and are all refused do not make the pause longer."""
+    for _ in range(5):
+        scene.gate.close("out of units", by_create=True)
+    assert scene.gate.again_at() - scene.clock.at == 30 * SECOND
+
+
+def test_one_tries_while_the_others_wait_and_come_back_later_than_now(scene: Scene) -> None:
+    """After a pause the first to ask may try; who asks meanwhile is told a time in the future, not now."""
+    scene.gate.close("out of units", by_create=True)
+    scene.clock.at = scene.gate.again_at()
+    assert scene.gate.obstacle("a") == ""
+    assert scene.gate.obstacle("a") == ""
+    assert scene.gate.obstacle("b") == "out of units"
+    assert scene.gate.again_at() > scene.clock.at
+    scene.gate.turn_over("a")  # without an answer
+    assert scene.gate.obstacle("b") == "out of units"
+    scene.clock.at = scene.gate.again_at()
+    assert scene.gate.obstacle("b") == ""
+
+
+def test_an_answered_question_does_not_end_a_trouble_of_creates(scene: Scene) -> None:
+    """Where creates were refused, only a create that is answered otherwise opens the gate; then all come back."""
+    scene.gate.close("out of units", by_create=True)
+    assert scene.gate.obstacle("b") == "out of units"
+    scene.gate.answered()
+    assert scene.gate.closed
+    assert scene.gate.readmitted() == []
+    scene.gate.answered(create=True)
+    assert not scene.gate.closed
+    assert scene.gate.readmitted() == ["b"]
+    assert scene.gate.readmitted() == []
+    assert len(scene.told.said) == 2
+
+
+def test_an_answered_question_ends_a_trouble_of_questions(scene: Scene) -> None:
+    """A wrong key refuses questions too: the first one that is answered shows that it is over."""
+    scene.gate.close("wrong key", by_create=False)
+    scene.gate.answered()
+    assert not scene.gate.closed
