@@ -53,7 +53,7 @@ class Turns:
     def landed(self) -> list[str]:
         """Return, and forget as flying, the keys whose task ended or whose poll is of no use now."""
         holds = self._desk.holds
-        landed = [key for key in self.flying if key in holds or not self._is_flying(key)]
+        landed = [key for key in sorted(self.flying) if key in holds or not self._is_flying(key)]
         self.flying -= set(landed)
         for key in landed:
             if key in holds:
@@ -94,7 +94,9 @@ class Turns:
 
     async def poll(self) -> int:
         """Observe every task in flight; return when to do so again (ms)."""
-        flying = {key: record for key in self.flying if (record := self._desk.journal.get(key))}
+        flying = {
+            key: record for key in sorted(self.flying) if (record := self._desk.journal.get(key))
+        }
         desk, again_at = self._desk, 0
         try:
             await self._crew.poller.observe(flying)

@@ -60,7 +60,12 @@ class Downloader:
     """
 
     def __init__(
-        self, *, timeout: float = 30.0, max_bytes: int = 2 * 1024**3, max_seconds: float = 3600.0
+        self,
+        *,
+        timeout: float = 30.0,
+        max_bytes: int = 2 * 1024**3,
+        max_seconds: float = 3600.0,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
@@ -75,6 +80,7 @@ class Downloader:
                 timeout=timeout,
                 # Plain http is for loopback alone, which no proxy of the environment can reach.
                 mounts={"http://": None},
+                transport=transport,
             )
 
     async def aclose(self) -> None:

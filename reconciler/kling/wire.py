@@ -167,7 +167,9 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         return ""
     clean = value.encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() else " " for c in clean).strip()
+    if not clean.isprintable():
+        clean = "".join(c if c.isprintable() else " " for c in clean)
+    return clean.strip()
 
 
 def sentence(value: object) -> str:

@@ -219,6 +219,7 @@ class Soak:
     days: float
     generations: int
     seed: int
+    life: float = 30.0  # hours that a process lives at most
     tell: Callable[[str], None] = lambda _: None
     restarts: Counter[str] = field(default_factory=Counter)
     outages: Counter[str] = field(default_factory=Counter)
@@ -254,7 +255,7 @@ class Soak:
                 )
             ]
             while running().time() < self.days * DAY:
-                await self._live(root, self._draw.uniform(0.2, 30) * 3600)
+                await self._live(root, self._draw.uniform(0.2, self.life) * 3600)
             for other in others:
                 other.cancel()
             await asyncio.gather(*others, return_exceptions=True)
@@ -343,9 +344,7 @@ class Soak:
             surveyor = Surveyor(root, repository, ObjectStore(root / "state" / "objects"), True)
             survey = surveyor.survey(load(root, "specs", prices=UNITS_PER_SECOND))
             plan = survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
-            wrong += _unsettled(
-                plan.summary(), [str(p) for found in plan.invalid.values() for p in found]
-            )
+            wrong += _unsettled(plan.summary())
         finally:
             repository.close()
         return wrong
@@ -367,11 +366,10 @@ class Soak:
         return wrong
 
 
-def _unsettled(summary: dict[str, int], problems: list[str]) -> list[str]:
-    """In the end there is nothing to do: wishes are kept, failed or suspended; orphans are the user's."""
-    expected = {"keep", "failed", "blocked", "orphan"}
-    found = [f"{count} {word}" for word, count in summary.items() if word not in expected]
-    return [*found, *problems]
+def _unsettled(summary: dict[str, int]) -> list[str]:
+    """In the end there is nothing to do: wishes are kept, failed or suspended; half-typed specs are the user's."""
+    expected = {"keep", "failed", "blocked", "orphan", "invalid"}
+    return [f"{count} {word}" for word, count in summary.items() if word not in expected]
 
 
 def memory() -> int:
@@ -396,10 +394,11 @@ def main() -> int:
     parser.add_argument("--days", type=float, default=30)
     parser.add_argument("--generations", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--life", type=float, default=30, help="hours of a process, at most")
     parser.add_argument("--keep", action="store_true", help="leave the folder behind")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    soak = Soak(folder, chosen.days, chosen.generations, chosen.seed, tell=_print)
+    soak = Soak(folder, chosen.days, chosen.generations, chosen.seed, chosen.life, _print)
     try:
         wrong = soak.run()
     finally:

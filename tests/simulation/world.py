@@ -67,6 +67,4 @@ def client_of(wire: Wire, *, timeout: float = 30.0) -> KlingClient:
 
 def downloader_of(wire: Wire, *, timeout: float = 30.0) -> Downloader:
     """Return the product's downloader; `timeout` bounds a silence, s."""
-    downloader = Downloader(timeout=timeout)
-    downloader._http._transport = wire
-    return downloader
+    return Downloader(timeout=timeout, transport=wire)
