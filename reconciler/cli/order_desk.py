@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.cli.folder import Folder
+from reconciler.core.errors import ReconcilerError
 from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, OrderError, carry_out
 from reconciler.engine.outcome import Outcome, in_a_line
@@ -37,10 +38,22 @@ class OrderDesk:
             except OrderError as error:
                 self._inbox.answer(ticket, Outcome.refused(in_a_line(error)).document())
                 continue
-            survey = self._folder.surveyor.survey(self._index.desired(), journal.records())
-            journal.take_over(survey.records.values())
-            outcome = await carry_out(order, self._ports, self._options, journal, survey)
+            outcome = await self._one(order, journal)
             self._inbox.answer(ticket, outcome.document())
             whereabouts.relearn(self._ports.repository)
             touched |= outcome.touched
         return frozenset(touched)
+
+    async def _one(self, order: Order, journal: Journal) -> Outcome:
+        """Carry out one order. One that cannot be, for whatever reason, is answered: else it would come again."""
+        try:
+            survey = self._folder.surveyor.survey(self._index.desired(), journal.records())
+            journal.take_over(survey.records.values())
+            return await carry_out(order, self._ports, self._options, journal, survey)
+        except ReconcilerError as error:
+            return Outcome.refused(in_a_line(error))
+        except Exception as error:  # noqa: BLE001 - an order must not end the daemon, again and again
+            kind = type(error).__name__
+            return Outcome.refused(
+                f"this is a mistake in reconciler itself: {kind}; please report it"
+            )

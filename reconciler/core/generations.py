@@ -74,7 +74,7 @@ def clashes(generations: Iterable[Generation]) -> Iterator[Problem]:
     writers: dict[str, Generation] = {}
     contents: dict[str, Generation] = {}
     for generation in generations:
-        for path in _written(generation):
+        for path in (receipt_path(generation.spec), *(path for _, path in generation.outputs)):
             other = writers.setdefault(path.casefold(), generation)
             if other.spec != generation.spec:
                 yield from _both(other, generation, f"would write `{path}` too")
@@ -114,22 +114,19 @@ def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
 
 def written(generation: Generation) -> Iterator[str]:
     """Yield the path of every file that a generation writes, its receipt's too, without regard to case."""
-    return (path.casefold() for path in _written(generation))
+    yield receipt_path(generation.spec).casefold()
+    yield from (path.casefold() for _, path in generation.outputs)
 
 
-def fed_by(generation: Generation) -> Iterator[str]:
-    """Yield the paths of local inputs that could be somebody's result, without regard to case."""
-    paths = (source.path.casefold() for source in (generation.image, generation.video))
-    return (path for path in paths if path.endswith(_RESULT_SUFFIX))
+def fed_by(generation: Generation) -> list[str]:
+    """Return the paths of local inputs that could be somebody's result, without regard to case."""
+    paths = (generation.image.path, generation.video.path)
+    return [path.casefold() for path in paths if path and path.casefold().endswith(_RESULT_SUFFIX)]
 
 
 def has_own_id(generation: Generation) -> bool:
     """Whether the spec gave the id itself; no other can be used for something else."""
     return generation.external_task_id != compute_external_task_id(generation.canonical)
-
-
-def _written(generation: Generation) -> tuple[str, ...]:
-    return (receipt_path(generation.spec), *(path for _, path in generation.outputs))
 
 
 def _both(one: Generation, other: Generation, what: str, key: str = "") -> list[Problem]:

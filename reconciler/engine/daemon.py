@@ -19,7 +19,7 @@ from reconciler.engine.commits import Checkout, Commits
 from reconciler.engine.crew import hire
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.desk import Desk
-from reconciler.engine.holding import told
+from reconciler.engine.holding import mistake, told
 from reconciler.engine.journal import Journal
 from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.outlook import Outlook
@@ -238,16 +238,24 @@ class Daemon:
             self._cycle.poll_soon()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Go on after trouble with the folder or the state; it is said once, and tried again."""
+        """Go on after trouble with the folder or the state; it is said once, and tried again.
+
+        So is a mistake of our own: what one change brings about must not end the work for all the others.
+        """
         try:
             await work()
         except (WorkspaceError, StateError) as error:
-            if (sentence := told(error)) != self.trouble:
-                self.trouble = sentence
-                self._ports.report.say(sentence)
-            await asyncio.sleep(self._pace.tick / SECOND)
+            await self._stumble(told(error))
+        except Exception as error:  # noqa: BLE001 - see above; the next look at everything finds what was missed
+            await self._stumble(f"{mistake(error)}; please report it")
         else:
             self.trouble = ""
+
+    async def _stumble(self, sentence: str) -> None:
+        if sentence != self.trouble:
+            self.trouble = sentence
+            self._ports.report.say(sentence)
+        await asyncio.sleep(self._pace.tick / SECOND)
 
     def _is_at_rest(self, spec: str) -> bool:
         """Whether a spec stands as it was read: nothing that it is made of moves, or has moved."""

@@ -6,15 +6,12 @@ Trouble is sorted by whom it concerns: one generation (held, with a sentence), e
 
 from __future__ import annotations
 
-import traceback
-from pathlib import PurePath
-
 from reconciler.core.errors import CapReached, StaleRecord, StateError, WorkspaceError
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Taken, step
 from reconciler.engine.crew import Crew
 from reconciler.engine.desk import Desk
-from reconciler.engine.holding import told
+from reconciler.engine.holding import mistake, told
 from reconciler.engine.saving import CannotKeep
 from reconciler.engine.work import Work
 from reconciler.kling import errors
@@ -31,6 +28,7 @@ class Turns:
         self._crew = crew
         self._endures = desk.options.enduring
         self._settled: set[str] = set()  # attempts given up, that need no further look
+        self._unwritten = ""  # why what a poll saw could not be written, as it was said
         self.flying: set[str] = set()  # at the provider; the poll sees to them
 
     @property
@@ -112,8 +110,11 @@ class Turns:
         except StateError as error:
             if not self._endures:
                 raise
-            self._desk.ports.report.say(told(error))
+            if self._unwritten != told(error):
+                self._unwritten = told(error)
+                desk.ports.report.say(self._unwritten)
         else:
+            self._unwritten = ""
             desk.patience.heard()
             desk.gate.answered()
         return max(again_at, self.now() + self.poll_interval)
@@ -160,10 +161,7 @@ class Turns:
 
     def _hold_mistake(self, key: str, record: Record, error: Exception) -> int | None:
         self._desk.journal.read_again(key)
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{PurePath(frame.filename).name}:{frame.lineno}"
-        sentence = f"this is a mistake in reconciler itself: {type(error).__name__} at {place}"
-        return self._desk.holds.hold(key, record, f"{sentence}; please report it")
+        return self._desk.holds.hold(key, record, f"{mistake(error)}; please report it")
 
     def _is_flying(self, key: str) -> bool:
         record = self._desk.journal.get(key)

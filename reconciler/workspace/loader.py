@@ -122,7 +122,8 @@ class Reader:
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
         readings = dict(self._recall(remembered))
-        vouched = {file for name in readings for file, _ in self.defaults.chain(_folder(name))}
+        folders = {_folder(name) for name in readings}
+        vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
         changed = {}
         for name in self._tree.specs:
             if name in readings:

@@ -125,7 +125,7 @@ def _place_to_look_at(
         here = f"{here}/{part}" if here else part
         if part.startswith(".") or here in found:
             return ""
-        if here == name or _is_spec(part) or _UNSPEAKABLE.search(part):
+        if here == name or part[part.rfind(".") :].lower() in SUFFIXES or _UNSPEAKABLE.search(part):
             break
         if here not in folders:
             folders[here] = _is_folder(root, here)
@@ -220,7 +220,7 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
         name = entry.name
         if name.startswith("."):
             continue
-        is_spec = _is_spec(name)
+        is_spec = name[name.rfind(".") :].lower() in SUFFIXES
         if not is_spec and not entry.is_dir(follow_symlinks=False):
             continue
         if _UNSPEAKABLE.search(name):
@@ -232,10 +232,6 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
             yield prefix + name
         elif prefix or name != SETTINGS_NAME:
             _sort_in(entry, prefix, tree)
-
-
-def _is_spec(name: str) -> bool:
-    return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -333,7 +335,7 @@ def test_hints_about_tasks_bring_the_poll_forward_and_forged_ones_cost_nothing(
         time.sleep(0.3)  # the last poll at the old pace
         before = sim.requests()
         for number in range(2000):
-            watched.call(lambda number=number: watched.daemon.hint(f"forged-{number}"))
+            watched.call(partial(watched.daemon.hint, f"forged-{number}"))
         time.sleep(0.3)
         assert sim.requests() == before
         sim.set_speed(600)
@@ -341,3 +343,35 @@ def test_hints_about_tasks_bring_the_poll_forward_and_forged_ones_cost_nothing(
         assert not video(project).exists()
         watched.call(lambda: watched.daemon.hint(base))
         wait_until(is_idle(project, "dance"), "the result, after a hint")
+
+
+def test_trouble_with_the_state_is_said_once_and_ridden_out(project: World, sim: Simulator) -> None:
+    """While another program holds the database, nothing is sent and nobody dies; afterwards all goes on."""
+    with watching(project):
+        blocker = sqlite3.connect(project.root / "state" / "reconciler.db", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        project.write("dance.yaml")
+        wait_until(lambda: project.told.holds or project.told.said, "a sentence", within=20)
+        assert creates(sim) == 0
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        project.write("wave.yaml", prompt="another")
+        wait_until(is_idle(project, "wave"), "what came later", within=20)
+        project.write("dance.yaml", prompt="once more")
+        wait_until(is_idle(project, "dance"), "what was held", within=20)
+    assert set(sim.billed().values()) == {1}
+
+
+def test_a_specs_folder_that_goes_and_comes_back_is_no_end(project: World, sim: Simulator) -> None:
+    """The folder is renamed away and back: trouble is told, nothing is bought again, and new specs are seen."""
+    project.write("dance.yaml")
+    with watching(project, pace=Pace(settle=50, resync=300, polled=300, tick=50)) as watched:
+        wait_until(is_idle(project, "dance"), "the video")
+        specs = project.root / "specs"
+        specs.rename(project.root / "away")
+        wait_until(lambda: watched.daemon.trouble, "the trouble")
+        (project.root / "away").rename(specs)
+        wait_until(lambda: not watched.daemon.trouble, "its end")
+        project.write("wave.yaml", prompt="new")
+        wait_until(is_idle(project, "dance", "wave"), "the new video")
+    assert creates(sim) == 2
