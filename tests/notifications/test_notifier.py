@@ -99,7 +99,7 @@ def test_a_dead_service_holds_nobody_up() -> None:
         began = time.monotonic()
         telling.close(0.3)
         assert time.monotonic() - began < 1
-    assert said == ["the last notifications could not be sent in time"]
+        assert said == ["the last notifications could not be sent in time"]
 
 
 def test_a_service_that_fails_is_said_once_and_again_only_after_it_worked() -> None:
