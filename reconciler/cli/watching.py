@@ -99,8 +99,9 @@ class _Watch:
                 systemd.ready()
 
             await daemon.run(self._stop, begun=begun)
-            systemd.stopping()
-            report.info("leaving; what is in flight is on record, and nothing is lost")
+            if not self._again:
+                systemd.stopping()
+                report.info("leaving; what is in flight is on record, and nothing is lost")
         return self._again
 
     def _obey_signals(self, report: Announcer) -> None:
@@ -114,12 +115,13 @@ class _Watch:
         from reconciler.cli import systemd
         from reconciler.cli.provider import credentials
 
+        systemd.reloading()
         try:
             credentials(configuration.load(self.folder.root))
         except ReconcilerError as error:
             report.say(f"the settings are not read again: {error.message} {error.hint}".strip())
+            systemd.ready()
             return
-        systemd.reloading()
         report.info("reading the settings again")
         self._again = True
         self._stop.set()
@@ -132,6 +134,7 @@ class _Watch:
         from reconciler.engine.daemon import Daemon, Duties
         from reconciler.workspace.git import Checkout
         from reconciler.workspace.index import SpecIndex
+        from reconciler.workspace.walk import specs_folder
         from reconciler.workspace.watcher import Watcher
 
         folder, settings = self.folder, self.folder.settings
@@ -146,7 +149,7 @@ class _Watch:
 
         watcher = Watcher(
             folder.root,
-            settings.specs_dir,
+            specs_folder(folder.root, settings.specs_dir),
             ignored=[settings.state_dir],
             wake=wake,
             trouble=report.say,

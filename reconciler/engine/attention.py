@@ -104,6 +104,8 @@ class Attention:
         for start in range(0, len(bases), _AT_ONCE):
             self.consider(bases[start : start + _AT_ONCE], again=False)
             await asyncio.sleep(0)
+        # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
+        self.consider(self._desk.holds.reasons.keys() - self._works.keys())
 
     def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
         """Find out what these generations need; `again`: have their turn come also where that has not changed."""
@@ -112,6 +114,7 @@ class Attention:
             before = self._works.get(base)
             if work is None:
                 self._works.pop(base, None)
+                self._desk.holds.free(base)
             else:
                 self._works[base] = work
             if work != before or (again and work is not None):

@@ -375,3 +375,23 @@ def test_a_specs_folder_that_goes_and_comes_back_is_no_end(project: World, sim: 
         project.write("wave.yaml", prompt="new")
         wait_until(is_idle(project, "dance", "wave"), "the new video")
     assert creates(sim) == 2
+
+
+def test_a_receipt_that_cannot_be_read_holds_and_lets_go(project: World, sim: Simulator) -> None:
+    """A broken receipt blocks its own generation and what is not bought; mended, nothing is blocked any more."""
+    project.write("dance.yaml")
+    with watching(project) as watched:
+        wait_until(is_idle(project, "dance"), "the video")
+        receipt = video(project, "dance.receipt.json")
+        whole = receipt.read_text()
+        receipt.write_text("<<<<<<< ours\n" + whole)
+        reasons = watched.daemon.desk.holds.reasons
+        wait_until(lambda: watched.call(lambda: dict(reasons)), "the hold")
+        project.write("wave.yaml", prompt="not while a receipt may hide it")
+        base = wait_for_wish(watched, "specs/wave.yaml")
+        wait_until(lambda: watched.call(lambda: watched.daemon.obstacle(base)), "the obstacle")
+        assert creates(sim) == 1
+        receipt.write_text(whole)
+        wait_until(is_idle(project, "wave"), "the new video")
+        wait_until(lambda: not watched.call(lambda: dict(reasons)), "the end of every hold")
+    assert receipt.read_text() == whole
