@@ -167,14 +167,13 @@ class Reader:
         price = pricer(self._prices)
         for name in self._tree.specs:
             key, payload = remembered.get(name, ("", b""))
-            if not key:
+            if not key or not self._is_ours(name):
                 continue
             try:
                 known = Remembered(payload)
-                if self.inputs.recall(known) and key == self._key(name) and self._is_ours(name):
+                if self.inputs.recall(known) and key == self._key(name):
                     found = known.generations(name, price, self.inputs.recalled)
-                    media = tuple({row[0] for row in known.media})
-                    yield name, Reading(tuple(found), (), media)
+                    yield name, Reading(tuple(found), (), tuple([row[0] for row in known.media]))
             except (LookupError, TypeError, ValueError, ArithmeticError):
                 continue  # damaged: as good as absent
 

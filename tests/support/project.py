@@ -182,6 +182,15 @@ class Project:
                 process.wait()
         self.said += [out.read_text(), err.read_text()]
 
+    @contextmanager
+    def watching(
+        self, *options: str, env: Mapping[str, str | None] | None = None
+    ) -> Iterator[Running]:
+        """Run `watch` in the background (without a page, unless options say so); it has begun when the block begins."""
+        with self.running("watch", *(options or ("--no-http",)), env=env) as running:
+            running.wait_for("watching")
+            yield running
+
     def receipts(self) -> dict[str, list[dict[str, Any]]]:
         """Return the generations of every receipt, by the receipt's path relative to the root."""
         found = sorted(self.specs.rglob("*.receipt.json"))
@@ -251,6 +260,10 @@ class Running:
     def interrupt(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)
+
+    def wait_for(self, words: str, within: float = 30.0) -> None:
+        """Return as soon as these words are on stderr."""
+        wait_until(lambda: words in self.err.read_text(), f"`{words}`", within)
 
     def ended(self, within: float = LONGEST) -> Done:
         """Wait for the end."""
