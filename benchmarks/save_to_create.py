@@ -53,6 +53,7 @@ def measure(folder: Path, count: int, saves: int) -> str:
     """Return the row of one size."""
     root = folder / "project"
     build(root, count)
+    os.sync()  # a commit must not wait for the files of the build
     config = SimulatorConfig(
         folder=folder / "simulator", speed=1.0, task_s=3600, concurrency=10_000, render="draft"
     )

@@ -16,7 +16,9 @@ from reconciler.cli.exits import ExitCode
 from reconciler.core.diff import Action
 from reconciler.core.errors import CapReached, StaleRecord, StateLocked
 from reconciler.core.states import Status
+from reconciler.engine.orders import Verb
 from reconciler.kling.errors import REACTIONS, ProviderError
+from reconciler.notifications.bundles import Kind
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -116,6 +118,20 @@ def test_every_action_is_explained(action: Action) -> None:
 def test_every_exit_code_is_explained(code: ExitCode) -> None:
     """Scripts find each exit code in the operations page."""
     assert re.search(rf"^\| {code.value} \| \S", page("docs/operations.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_every_order_is_explained(verb: Verb) -> None:
+    """The operations page says of every order what it does, and what it leaves alone."""
+    section = page("docs/operations.md").partition("## Orders")[2].partition("\n## ")[0]
+    assert re.search(rf"^- \*\*{verb}\b", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_everything_that_people_can_be_told_of_is_named(kind: Kind) -> None:
+    """The row of the setting names every kind of notification."""
+    rows = [line for line in page("docs/settings.md").splitlines() if "_NOTIFY_ON`" in line]
+    assert kind in re.findall(r"[a-z]+", rows[0])
 
 
 def test_every_code_of_the_provider_has_a_remedy() -> None:

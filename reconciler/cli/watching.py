@@ -97,7 +97,8 @@ class _Watch:
             def begun() -> None:
                 where = f"; status page {url}" if url else ""
                 gc.freeze()  # what was read stays: looking through it again and again costs a save 50 ms
-                report.info(f"watching {len(index.specs)} specs in `{settings.specs_dir}`{where}")
+                count = f"{len(index.specs)} spec{'s' * (len(index.specs) != 1)}"
+                report.info(f"watching {count} in `{settings.specs_dir}`{where}")
                 systemd.ready()
 
             await daemon.run(self._stop, begun=begun)
@@ -116,12 +117,13 @@ class _Watch:
         """Begin anew with the settings as they are now; wrong ones change nothing."""
         from reconciler.cli import systemd
         from reconciler.cli.provider import credentials
+        from reconciler.engine.holding import told
 
         systemd.reloading()
         try:
             credentials(configuration.load(self.folder.root))
         except ReconcilerError as error:
-            report.say(f"the settings are not read again: {error.message} {error.hint}".strip())
+            report.say(f"the settings are not read again: {told(error)}")
             systemd.ready()
             return
         report.info("reading the settings again")

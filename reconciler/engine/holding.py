@@ -73,7 +73,7 @@ class Holds:
 
 def told(error: ReconcilerError) -> str:
     """Return what happened and what to do, in one line."""
-    return f"{error.message} {error.hint}".strip()
+    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message
 
 
 def mistake(error: Exception) -> str:

@@ -102,12 +102,14 @@ class Sight(NamedTuple):
 
     file: Signature | None
     folder: Signature | None = None
+    is_outside: bool = False  # missing because it leads out of the root
 
     @classmethod
     def of(cls, root: Root, name: str) -> Sight:
         """Look at a name now."""
-        file = root.signature(name)
-        return cls(file, None if file else root.signature(name.rpartition("/")[0]))
+        if file := root.signature(name):
+            return cls(file)
+        return cls(None, root.signature(name.rpartition("/")[0]), not root.holds(name))
 
 
 class Inputs:

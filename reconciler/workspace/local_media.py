@@ -80,13 +80,12 @@ class LocalMedia:
 
         A file that is named itself counts as changed; one below a folder when it is not found as it was.
         """
-        found = {file for name in names for file in self.below(name)}
+        below = {file for name in names for file in self.below(name)}
         stale = {
             file
-            for file in found
-            if file in names or file in self.racy or not self.sights[file].file
-            or self.sights[file] != Sight.of(root, file)
-        }  # fmt: skip
+            for file in below
+            if file in names or file in self.racy or self.sights[file] != Sight.of(root, file)
+        }
         for file in stale:
             self._forget(file)
         return stale
@@ -98,12 +97,11 @@ class LocalMedia:
             self._named[spec] = files
         for file in files:
             self._users.add(file, spec)
-        for file in old:
-            if file not in files:
-                self._users.discard(file, spec)
-                if file not in self._users:
-                    self._drop(file)
-                    self._forget(file)
+        for file in set(old).difference(files):
+            self._users.discard(file, spec)
+            if file not in self._users:
+                self._drop(file)
+                self._forget(file)
 
     def see(self, file: str, sight: Sight, at_ns: int, root: Root) -> bool:
         """Take how a file was found when it was read, and say whether that is another way than before."""

@@ -7,210 +7,222 @@ import random
 import shutil
 import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
-from tests.support.project import Project, Running, wait_until
-from tests.support.simulator import Simulator
+from tests.support.killpoints import WORLD
+from tests.support.money import assert_bought_once, assert_quiet, purchases
+from tests.support.project import Done, Project, Running, wait_until
+from tests.support.simulator import SPEED, Simulator, simulator
 
-QUIET = {"RECONCILER_SETTLE_SECONDS": "0.2", "RECONCILER_RESYNC_SECONDS": "2"}
 LEAVES = 5.0
 """Seconds that a stop may take."""
+PATIENT = {"RECONCILER_REQUEST_TIMEOUT": "30"}
+"""A request that is not answered outlasts a stop."""
+MANY = 2000
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    """The least forgiving provider: it bills whatever is sent twice."""
+    with simulator(**WORLD) as running:
+        yield running
 
 
 @pytest.fixture
 def folder(tmp_path: Path, sim: Simulator) -> Project:
-    project = Project(tmp_path / "project", {**sim.env(), **QUIET})
+    """A project whose specs settle quickly, and whose folder is looked at often."""
+    quick = {"RECONCILER_SETTLE_SECONDS": "0.2", "RECONCILER_RESYNC_SECONDS": "2"}
+    project = Project(tmp_path / "project", {**sim.env(), **quick})
     project.commit()
     return project
 
 
-@contextmanager
-def watch(project: Project, *options: str, **env: str) -> Iterator[Running]:
-    """Run `watch` while the block lasts; it has begun when the block begins."""
-    with project.running("watch", *(options or ("--no-http",)), env=env) as running:
-        wait_until(lambda: "watching" in running.err.read_text(), "the beginning", within=30)
-        yield running
-
-
-def leave(running: Running, number: signal.Signals = signal.SIGTERM) -> None:
-    """Ask it to stop; it has to be gone in time, with 0."""
+def leave(running: Running, number: signal.Signals = signal.SIGTERM) -> Done:
+    """Ask it to stop; it has to be gone in time, with 0 and without a traceback."""
     began = time.monotonic()
     running.interrupt(number)
-    done = running.ended(within=LEAVES)
-    assert done.code == 0, str(done)
-    assert time.monotonic() - began < LEAVES
+    done = running.ended(within=30)
+    took = time.monotonic() - began
+    assert done.code == 0, done
+    assert took < LEAVES, f"{took:.1f} s\n{done}"
+    assert "Traceback" not in done.err, done
+    return done
 
 
-def has_videos(project: Project, *names: str) -> bool:
-    return all(
-        (project.specs / f"{name}.mp4").exists()
-        and (project.specs / f"{name}.receipt.json").exists()
-        for name in names
-    )
+def delivered(project: Project) -> set[str]:
+    """Return the prompts of what is bought and wanted, by the receipts, which are written last."""
+    return {
+        entry["request"]["prompt"]
+        for entries in project.receipts().values()
+        for entry in entries
+        if entry["status"] == "complete" and entry.get("current", True)
+    }
 
 
-def is_quiet(project: Project) -> None:
-    """A further apply finds nothing to do."""
-    done = project.apply()
-    assert done.code == 0, str(done)
-    assert set(done.statuses.values()) <= {"complete"}
+def assert_home(project: Project, sim: Simulator) -> None:
+    """A further apply has nothing to do, everything was billed once, and the videos are the provider's."""
+    assert_quiet(project, sim)
+    assert_bought_once(project, sim, project.status())
+    assert set(purchases(sim).values()) == {1}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_with_tasks_in_flight_loses_nothing(
-    folder: Project, sim: Simulator, number: signal.Signals
+@pytest.mark.parametrize(
+    ("endpoint", "effect", "number"),
+    [
+        pytest.param("create", {"stall": 0}, signal.SIGINT, id="a create is not answered"),
+        pytest.param("result", {"stall": 1000}, signal.SIGTERM, id="a download stands still"),
+    ],
+)
+def test_a_stop_in_the_middle_of_things_loses_nothing(
+    folder: Project,
+    sim: Simulator,
+    endpoint: str,
+    effect: Mapping[str, Any],
+    number: signal.Signals,
 ) -> None:
-    """It leaves with 0 within five seconds, also in the middle of a create; the next one sees the tasks home."""
-    sim.set_speed(1)
-    folder.spec("a.yaml", prompt="flies")
-    with watch(folder) as running:
-        wait_until(lambda: sim.requests()["create"] == 1, "the first create")
-        sim.faults([{"endpoint": "create", "effect": {"stall": 0}}])
-        folder.spec("b.yaml", prompt="is not answered")
-        wait_until(lambda: sim.fired()[0] >= 1, "a create without an answer")
+    """It leaves with 0 within five seconds while an answer never ends; the next one brings everything home."""
+    sim.faults([{"endpoint": endpoint, "effect": effect}])
+    folder.spec()
+    with folder.watching(env=PATIENT) as running:
+        wait_until(lambda: sim.fired() == [1], "the answer that does not end")
         leave(running, number)
     sim.faults([])
-    sim.set_speed(600)
-    with watch(folder):
-        wait_until(lambda: has_videos(folder, "a", "b"), "both videos", within=40)
-    assert set(sim.billed().values()) == {1}
-    is_quiet(folder)
+    with folder.watching() as running:
+        wait_until(lambda: delivered(folder), "the video")
+        leave(running)
+    assert_home(folder, sim)
+
+
+def test_a_stop_with_tasks_in_flight_and_one_with_nothing_to_do(
+    folder: Project, sim: Simulator
+) -> None:
+    """A task that runs at the provider is met again by the next watch; an idle one leaves as quickly."""
+    sim.set_speed(1)
+    folder.spec(takes=2)
+    with folder.watching() as running:
+        wait_until(lambda: running.err.read_text().count(" submitted ") == 2, "both tasks")
+        leave(running)
+    sim.set_speed(SPEED)
+    with folder.watching() as running:
+        wait_until(lambda: len(delivered_paths(folder)) == 2, "both videos")
+        leave(running, signal.SIGINT)
+    assert_home(folder, sim)
+
+
+def test_a_stop_while_thousands_of_specs_are_read(folder: Project, sim: Simulator) -> None:
+    """At a start over 2,000 specs a stop is heard as well, and what little was begun is finished once."""
+    folder.write("specs/many/_defaults.yaml", "suspend: true\n")
+    for number in range(MANY):
+        folder.spec(f"many/s{number}.yaml", prompt=f"number {number}")
+    folder.spec("a.yaml", prompt="the only one to buy")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        (folder.state / "lock").unlink(missing_ok=True)
+        with folder.running("watch", "--no-http") as running:
+            wait_until((folder.state / "lock").exists, "the start", within=30)
+            done = leave(running, number)
+            assert "watching" not in done.err, "the specs were read before the signal came"
+    with folder.watching() as running:
+        wait_until(lambda: delivered(folder) == {"the only one to buy"}, "the video")
+        leave(running)
+    assert list(purchases(sim).values()) == [1]
 
 
 def test_killed_again_and_again_while_somebody_edits(folder: Project, sim: Simulator) -> None:
-    """SIGKILL at ten random moments: every generation is billed once, and a further apply has nothing to do."""
-    draw = random.Random(7)
-    for life in range(10):
+    """SIGKILL at eight random moments: every generation is billed once, and a further apply has nothing to do."""
+    draw, lives = random.Random(7), 8
+    sim.set_speed(SPEED / 3)
+    for life in range(lives):
         folder.spec(f"new{life}.yaml", prompt=f"take {life}")
         folder.spec("changed.yaml", prompt=f"version {life}")
+        lines = draw.randint(0, 8)  # of the ten that two new wishes are good for
         with folder.running("watch", "--no-http") as running:
-            time.sleep(draw.uniform(0.8, 3.0))  # the moment of death is the point
+            said = running.err
+            wait_until(lambda: said.read_text().count("\n") >= lines, f"{lines} lines", within=30)  # noqa: B023
+            time.sleep(draw.uniform(0, 0.1))  # the moment of death is the point
             running.process.kill()
-    with watch(folder):
-        names = [f"new{life}" for life in range(10)]
-        wait_until(lambda: has_videos(folder, "changed", *names), "all videos", within=60)
-    assert set(sim.billed().values()) == {1}
-    is_quiet(folder)
+    assert sim.requests()["create"] >= lives, "too little was begun to show anything"
+    sim.set_speed(SPEED)
+    wanted = {f"take {life}" for life in range(lives)} | {f"version {lives - 1}"}
+    with folder.watching() as running:
+        wait_until(lambda: delivered(folder) == wanted, "all videos", within=50)
+        leave(running)
+    assert_home(folder, sim)
 
 
 def test_sighup_reads_the_settings_again(folder: Project, sim: Simulator) -> None:
-    """A cap that is raised frees what it held; settings that are wrong change nothing, and are said."""
-    folder.write("reconciler.toml", "max_units_per_day = 0\n")
-    folder.spec("dance.yaml")
-    with watch(folder) as running:
-        wait_until(lambda: "cap of 0 units" in running.err.read_text(), "the cap")
+    """What is raised holds; settings that are wrong, or cannot be used, are said in a line and change nothing."""
+    folder.write("reconciler.toml", "max_units_per_day = 0\npoll_interval = 3600\n")
+    folder.spec()
+    with folder.watching(env={"RECONCILER_POLL_INTERVAL": None}) as running:
+        running.wait_for("cap of 0 units")
         folder.write("reconciler.toml", "max_units_per_dya = 100\n")
         running.interrupt(signal.SIGHUP)
-        wait_until(lambda: "not read again" in running.err.read_text(), "the mistake")
-        assert sim.requests()["create"] == 0
-        folder.write("reconciler.toml", "max_units_per_day = 100\n")
+        running.wait_for("not read again")
+        folder.write("reconciler.toml", 'max_units_per_day = 100\nlog_file = "no/where"\n')
         running.interrupt(signal.SIGHUP)
-        wait_until(lambda: has_videos(folder, "dance"), "the video")
-        leave(running)
+        running.wait_for("going on with the earlier settings")
+        wait_until(lambda: running.err.read_text().count("watching") == 2, "the return")
+        assert sim.requests()["create_attempts"] == 0
+        folder.write("reconciler.toml", "max_units_per_day = 100\npoll_interval = 0.1\n")
+        running.interrupt(signal.SIGHUP)
+        wait_until(lambda: delivered(folder), "the video")
+        done = leave(running)
+    assert done.err.count("max_units_per_dya") == done.err.count("no/where") == 1
     assert list(sim.billed().values()) == [1]
 
 
 def test_one_writes_and_the_others_look(folder: Project, sim: Simulator) -> None:
     """A second writer is told who writes; whoever only looks works meanwhile."""
-    folder.spec("dance.yaml")
-    with watch(folder) as running:
-        wait_until(lambda: has_videos(folder, "dance"), "the video")
+    folder.spec()
+    with folder.watching() as running:
+        wait_until(lambda: delivered(folder), "the video")
         for command in (("watch", "--no-http"), ("apply", "--yes")):
             refused = folder.run(*command)
             assert refused.code == 1
-            assert str(running.process.pid) in refused.err
-        assert folder.status().statuses.popitem()[1] == "complete"
-        assert folder.run("plan").code == 0
-        assert folder.run("show", "specs/dance.yaml").code == 0
-        assert folder.run("doctor", "--quick", "--json").document["checks"]
-
-
-def test_orders_are_carried_out_by_the_running_watch(folder: Project, sim: Simulator) -> None:
-    """retry buys one more attempt, prune removes what nobody wants, forget forgets: each through the daemon."""
-    folder.spec("bad.yaml", prompt="[[fail: too dark]]")
-    old = folder.spec("old.yaml", prompt="soon unwanted")
-    with watch(folder):
-        wait_until(lambda: folder.status().statuses and has_videos(folder, "old"), "the video")
-        wait_until(lambda: "failed" in folder.status().statuses.values(), "the failure")
-        retried = folder.run("retry", "specs/bad.yaml", "--yes")
-        assert retried.code == 0, str(retried)
-        wait_until(lambda: sim.requests()["create"] == 3, "one more attempt")
-        old.unlink()
-        wait_until(lambda: "old.mp4" in folder.run("plan").out, "the orphan")
-        pruned = folder.run("prune", "--yes")
-        assert pruned.code == 0, str(pruned)
-        assert not (folder.specs / "old.mp4").exists()
-        again = folder.run("prune", "--yes")
-        assert "Nothing to prune" in again.out
-        refreshed = folder.run("refresh")
-        assert refreshed.code == 0, str(refreshed)
-    assert set(sim.billed().values()) == {1}
-    assert len(sim.billed()) == 3
-
-
-def test_a_callback_brings_the_result_long_before_the_next_poll(
-    folder: Project, sim: Simulator
-) -> None:
-    """With a public URL set, the provider's callbacks make it look; junk and forged ids cost no request."""
-    port = free_port()
-    env = {
-        "RECONCILER_CALLBACK_URL": f"http://127.0.0.1:{port}/callbacks",
-        "RECONCILER_POLL_INTERVAL": "3600",
-    }
-    folder.spec("dance.yaml")
-    with watch(folder, "--http", f"127.0.0.1:{port}", **env):
-        wait_until(lambda: has_videos(folder, "dance"), "the video, after a callback", within=30)
-        before = sim.requests()
-        for number in range(200):
-            forged = {"task_id": str(number), "task_info": {"external_task_id": f"mc1-{number}"}}
-            assert httpx.post(env["RECONCILER_CALLBACK_URL"], json=forged).status_code == 204
-        assert httpx.post(env["RECONCILER_CALLBACK_URL"], content=b"junk").status_code == 400
-        asked = {name: count for name, count in sim.requests().items() if "callback" not in name}
-        assert asked == {name: before[name] for name in asked}
-    assert list(sim.billed().values()) == [1]
-
-
-def test_the_page_shows_and_changes_nothing(folder: Project, sim: Simulator) -> None:
-    """The page, its document and its health answer on loopback; a foreign name and a POST are refused."""
-    port = free_port()
-    folder.spec("dance.yaml", prompt="<script>alert(1)</script>")
-    url = f"http://127.0.0.1:{port}"
-    with watch(folder, "--http", f"127.0.0.1:{port}"):
-        wait_until(lambda: has_videos(folder, "dance"), "the video")
-        assert "specs/dance.yaml" in httpx.get(url).text
-        (row,) = httpx.get(f"{url}/status.json").json()["generations"]
-        assert row["status"] == "complete"
-        assert httpx.get(f"{url}/healthz").json()["ok"] is True
-        assert httpx.get(url, headers={"Host": "evil.example"}).status_code >= 400
-        assert httpx.post(url).status_code >= 400
+            assert f"Process {running.process.pid} is already writing" in refused.err
+            assert "Traceback" not in refused.err
+        assert set(folder.status().statuses.values()) == {"complete"}
+        assert folder.run("plan", "--json").document["summary"] == {"keep": 1}
+        assert "complete" in folder.run("show", "specs/dance.yaml").out
+        checks = folder.run("doctor", "--quick", "--json")
+        assert checks.code == 0, checks
+        leave(running)
 
 
 def test_the_log_is_json_where_asked_and_the_key_is_nowhere(
     folder: Project, sim: Simulator
 ) -> None:
-    """One object a line; and no file that the run wrote holds the secret or a token."""
-    folder.spec("dance.yaml")
-    env = {"RECONCILER_LOG_FORMAT": "json", "RECONCILER_LOG_FILE": "state/watch.log"}
+    """One object a line, in files that are turned over; nothing that was written holds the secret or a token."""
+    folder.spec(takes=10)
+    env = {
+        "RECONCILER_LOG_FORMAT": "json",
+        "RECONCILER_LOG_FILE": "state/watch.log",
+        "RECONCILER_LOG_MAX_BYTES": "10000",
+    }
     with folder.running("watch", "--no-http", env=env) as running:
-        wait_until(lambda: has_videos(folder, "dance"), "the video", within=30)
+        wait_until(lambda: len(delivered_paths(folder)) == 10, "the videos", within=40)
         leave(running)
-    log = folder.state / "watch.log"
-    events = [json.loads(line) for line in log.read_text().splitlines()]
-    assert {"submitted", "complete"} <= {event.get("status") for event in events}
-    secret = sim.env()["KLING_SECRET_KEY"].encode()
+    logs = [folder.state / "watch.log", folder.state / "watch.log.1"]
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    assert all(log.stat().st_size <= 10_000 for log in logs)
+    assert {"submitted", "complete"} <= {json.loads(line)["status"] for line in lines}
     for path in [*folder.root.rglob("*"), running.err, running.out]:
         if path.is_file():
             data = path.read_bytes()
-            assert secret not in data, path
+            assert sim.config.secret_key.encode() not in data, path
             assert b"eyJhbGciOi" not in data, path
+
+
+def delivered_paths(project: Project) -> list[str]:
+    """Return the videos that receipts list as complete."""
+    entries = [entry for entries in project.receipts().values() for entry in entries]
+    return [one["path"] for entry in entries for one in entry["outputs"] if entry["status"] == "complete"]  # fmt: skip
 
 
 def test_systemd_is_told(folder: Project, sim: Simulator, tmp_path: Path) -> None:
@@ -221,67 +233,42 @@ def test_systemd_is_told(folder: Project, sim: Simulator, tmp_path: Path) -> Non
         receiver.bind(str(place))
         receiver.settimeout(0.2)
 
-        def heard(word: str) -> bool:
+        def heard(word: str, times: int = 1) -> bool:
             with suppress(TimeoutError):
                 told.append(receiver.recv(4096).decode())
-            return any(word in message for message in told)
+            return sum(word in message for message in told) >= times
 
         env = {"NOTIFY_SOCKET": str(place), "WATCHDOG_USEC": "600000"}
         with folder.running("watch", "--no-http", env=env) as running:
             wait_until(lambda: heard("READY=1"), "READY", within=30)
-            wait_until(lambda: heard("WATCHDOG=1"), "WATCHDOG")
+            wait_until(lambda: heard("WATCHDOG=1", 3), "WATCHDOG")
             leave(running)
         wait_until(lambda: heard("STOPPING=1"), "STOPPING")
 
 
 def test_what_cannot_begin_says_why(folder: Project) -> None:
-    """Without a key, with a wrong address, outside of git where commits are required: a sentence, and no traceback."""
-    none = {"KLING_ACCESS_KEY": None, "KLING_SECRET_KEY": None}
-    without = folder.run("watch", "--no-http", env=none)
-    assert without.code == 1
-    assert "KLING_ACCESS_KEY" in without.err
-    assert folder.run("watch", "--http", "nonsense").code == 64
+    """Key, address, port, commits, folder: each a sentence that names what is missing, and no traceback."""
+    keyless = {"KLING_ACCESS_KEY": None, "KLING_SECRET_KEY": None}
+    assert_refused(folder.run("watch", "--no-http", env=keyless), "KLING_ACCESS_KEY")
+    assert_refused(folder.run("watch", "--http", "nonsense"), "HOST:PORT", code=64)
+    public = {"RECONCILER_CALLBACK_URL": "https://example.com/callbacks"}
+    assert_refused(folder.run("watch", "--no-http", env=public), "RECONCILER_CALLBACK_URL")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        refused = folder.run("watch", "--http", f"127.0.0.1:{taken.getsockname()[1]}")
-        assert refused.code == 1
-        assert "Traceback" not in refused.err
+        port = str(taken.getsockname()[1])
+        assert_refused(folder.run("watch", "--http", f"127.0.0.1:{port}"), port)
     shutil.rmtree(folder.root / ".git")
-    outside = folder.run("watch", "--no-http", env={"RECONCILER_REQUIRE_COMMITTED": "true"})
-    assert outside.code == 1
-    assert "git" in outside.err
+    committed = {"RECONCILER_REQUIRE_COMMITTED": "true"}
+    assert_refused(folder.run("watch", "--no-http", env=committed), "git")
+    folder.specs.rmdir()
+    assert_refused(folder.run("watch", "--no-http"), "specs")
 
 
-def test_a_webhook_hears_of_results_and_failures(folder: Project, sim: Simulator) -> None:
-    """What completes and what fails reaches the service that the settings name."""
-    bodies: list[str] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Hook) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        folder.spec("good.yaml")
-        folder.spec("bad.yaml", prompt="[[fail: too dark]]")
-        url = f"json://127.0.0.1:{server.server_port}/hook"
-        with watch(folder, RECONCILER_NOTIFY_URLS=url) as running:
-            wait_until(lambda: has_videos(folder, "good"), "the video")
-            wait_until(lambda: "failed" in running.err.read_text(), "the failure")
-            leave(running)  # what was gathered goes out at the end
-        wait_until(lambda: len(bodies) >= 2, "two messages")
-        server.shutdown()
-    assert any("good.yaml" in body for body in bodies)
-    assert any("too dark" in body for body in bodies)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def assert_refused(done: Done, word: str, *, code: int = 1) -> None:
+    """It ended at once with a sentence that holds this word."""
+    assert done.code == code, done
+    assert word in done.err[done.err.index("error:") :], done
+    assert "Traceback" not in done.err, done
+    assert "mistake in reconciler" not in done.err, done
+    assert "watching" not in done.err, done

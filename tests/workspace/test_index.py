@@ -126,6 +126,10 @@ def test_an_output_that_is_touched_concerns_its_spec(project: Project) -> None:
         assert index.concerned([name]) == {"specs/a.yaml"}
         assert index.refresh([name]).specs == {"specs/a.yaml"}, name
     assert index.concerned(["specs/a.mp4", "nothing"]) == set()
+    project.write("specs/a.yaml", URLS)
+    index.refresh(["specs/a.yaml"])
+    assert index.concerned(["specs/a.std.mp4"]) == set()
+    assert index.concerned(["specs/a.mp4"]) == {"specs/a.yaml"}
     assert index.concerned(["specs"]) == {"specs/a.yaml", "specs/b.yaml"}
 
 
@@ -311,7 +315,7 @@ def test_what_a_link_leads_to_is_an_input_too(project: Project) -> None:
     (project.root / "shared").rename(project.root.parent / "outside")
     (project.root / "shared").symlink_to("../outside")
     assert index.strays() == {"specs/in.yaml"}, "the same file, but no longer in the project"
-    index.refresh(index.strays())
+    index.refresh(["specs"])
     assert index.desired() == project.load()
     assert "leads out of the project" in str(index.problems("specs/in.yaml")[0])
 
@@ -346,6 +350,33 @@ def test_a_file_that_was_read_within_a_tick_of_its_change_is_read_once_more(
     assert index.desired() == project.load()
     project.settle("specs/a.yaml")
     index.refresh(index.strays())
+    assert not index.strays()
+
+
+def test_an_image_that_is_named_is_read_again_though_it_looks_the_same(project: Project) -> None:
+    project.write("specs/a.yaml")
+    image = project.root / "assets/girl.png"
+    make_image(image, (320, 320))
+    now = image.stat().st_mtime_ns
+    index = indexed(project)
+    for name, side in (("assets/girl.png", 330), ("assets", 340)):
+        make_image(image, (side, side))
+        image.write_bytes(image.read_bytes().ljust(1000, b"\0"))
+        os.utime(image, ns=(now, now))
+        assert index.strays() == {"assets/girl.png"}, "read within a tick of its change"
+        assert index.refresh([name]).specs == {"specs/a.yaml"}
+        assert index.desired() == project.load()
+
+
+def test_whoever_finds_an_image_changed_tells_all_that_use_it(project: Project) -> None:
+    project.write("specs/a.yaml")
+    project.write("specs/b.yaml", SPEC + "prompt: slowly\n")
+    index = indexed(project)
+    make_image(project.root / "assets/girl.png", (512, 512))
+    project.settle("assets/girl.png")
+    project.settle("specs/a.yaml")
+    assert index.refresh(["specs/a.yaml"]).specs == {"specs/a.yaml", "specs/b.yaml"}
+    assert index.desired() == project.load()
     assert not index.strays()
 
 

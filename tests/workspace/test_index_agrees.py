@@ -31,34 +31,56 @@ OTHER_FILES = (
     "a.mp4", "b.mp4", "notes.txt", ".a.yaml",
 )  # fmt: skip
 VIDEO = "https://e.com/dance.mp4"
-WISHES = st.fixed_dictionaries(
-    {
-        "image_url": st.sampled_from(["https://e.com/i.png", "ASSETS/girl.png", "girl.png", "gril.png"]),
-        "video_url": st.sampled_from([VIDEO, VIDEO, "a.mp4", "b.mp4"]),
-        "character_orientation": st.just("image"),
-    },
-    optional={
-        "mode": st.sampled_from(["std", "pro"]),
-        "prompt": st.sampled_from(["one", "two"]),
-        "takes": st.just(2),
-        "matrix": st.just({"mode": ["std", "pro"]}),
-        "external_task_id": st.sampled_from(["own-1", "own-2"]),
-        "watermark_info": st.just({"enabled": True}),
-        "promt": st.just("a slip"),
-    },
-)  # fmt: skip
-DEFAULTS = st.sampled_from(
-    ["", "{", '{"mode": "std"}', '{"prompt": "far"}', '{"promt": 1}', '{"image_url": "girl.png"}']
+COMPLETE = {"video_url": VIDEO, "character_orientation": "image", "mode": "std"}
+MATRIX = {"matrix": {"mode": ["std", "pro"]}}
+WISHES = st.builds(
+    lambda media, words: {**media, **words},
+    st.sampled_from(
+        [
+            *[{"image_url": "https://e.com/i.png"}] * 4,
+            {"image_url": "ASSETS/girl.png"},
+            {"image_url": "girl.png"},
+            {"image_url": "gril.png"},
+            {"video_url": "a.mp4", "image_url": "https://e.com/i.png"},
+            {"video_url": "b.mp4", "image_url": "https://e.com/i.png"},
+            {},
+        ]
+    ),
+    st.sampled_from(
+        [
+            {},
+            {"prompt": "one"},
+            *[{"external_task_id": "own"}] * 2,
+            *[{"external_task_id": "own", "prompt": "one"}] * 2,
+            {"takes": 2},
+            MATRIX,
+            MATRIX,
+            {"watermark_info": {"enabled": True}},
+            {"promt": "a slip"},
+        ]
+    ),
 )
-NAMES = st.builds(
-    "{}/{}".format,
-    st.sampled_from((*FOLDERS, *OTHER_FOLDERS)),
-    st.sampled_from((*SPEC_FILES, *OTHER_FILES)),
+DEFAULTS = st.sampled_from(
+    ["", '{"mode": "pro"}', '{"prompt": "far"}', '{"image_url": "girl.png"}', '{"takes": 2}', "{"]
 )
 Edit = tuple[Callable[..., None], tuple[object, ...]]
 EXAMPLES = 150
-SPECS = st.builds("{}/{}".format, st.sampled_from(FOLDERS), st.sampled_from(SPEC_FILES))
-PLACES = st.one_of(NAMES, st.sampled_from((*FOLDERS[1:], *OTHER_FOLDERS)))
+# A few names are used again and again, so that edits meet; the many others come up now and then.
+CLOSE = ("specs/a.yaml", "specs/A.yml", "specs/b.yaml", "specs/a.std.yaml", "specs/x/a.yaml")
+SPOKEN_FOR = ("specs/_defaults.yaml", "specs/x/_defaults.yaml")
+PICTURES = ("assets/girl.png", "specs/girl.png", "specs/gril.png")
+FAR = st.builds(
+    "{}/{}".format,
+    st.sampled_from((*FOLDERS[1:], *OTHER_FOLDERS)),
+    st.sampled_from((*SPEC_FILES, *OTHER_FILES)),
+)
+SPECS = st.one_of(st.sampled_from(CLOSE), st.sampled_from(CLOSE), FAR)
+FILES = st.one_of(st.sampled_from(SPOKEN_FOR), st.sampled_from(PICTURES), FAR)
+PLACES = st.one_of(
+    st.sampled_from((*CLOSE, *SPOKEN_FOR, *PICTURES)),
+    st.sampled_from((*FOLDERS[1:], *OTHER_FOLDERS)),
+    FAR,
+)
 
 
 @functools.cache
@@ -82,6 +104,8 @@ class Folder:
         for folder in ("specs", "assets"):
             (self.root / folder).mkdir(parents=True)
         (self.root / "assets/girl.png").write_bytes(media()[".png"][0])
+        for name in ("a.mp4", "b.mp4"):
+            (self.root / "specs" / name).write_bytes(media()[".mp4"][0])
         (self.root / "specs/a.yaml").write_text(
             self.text({"image_url": "ASSETS/girl.png"}, "specs")
         )
@@ -93,7 +117,7 @@ class Folder:
         return load(self.root, "specs", prices=UNITS_PER_SECOND)
 
     def text(self, wish: dict[str, object], folder: str) -> str:
-        complete = {"video_url": VIDEO, "character_orientation": "image", **wish}
+        complete = {**COMPLETE, **wish}
         up = "../" * (folder.count("/") + 1)
         return json.dumps(complete).replace("ASSETS", f"{up}assets")
 
@@ -203,16 +227,23 @@ def edits(
     return st.tuples(st.just(of), st.tuples(*arguments))
 
 
-EDITS = st.one_of(
-    edits(SPECS, WISHES, of=Folder.write_a_spec),
-    edits(SPECS, WISHES, of=Folder.write_a_spec),
-    edits(NAMES, DEFAULTS, st.integers(0, 2), of=Folder.write_a_file),
-    edits(PLACES, of=Folder.remove),
+PLAIN = st.one_of(
+    *[edits(SPECS, WISHES, of=Folder.write_a_spec)] * 4,
+    *[edits(FILES, DEFAULTS, st.integers(0, 2), of=Folder.write_a_file)] * 3,
+    *[edits(PLACES, of=Folder.remove)] * 2,
     edits(PLACES, PLACES, of=Folder.rename),
-    edits(PLACES, PLACES, of=Folder.link),
-    edits(of=Folder.move_the_image_out_of_the_project),
 )
-BATCHES = st.lists(st.tuples(st.lists(EDITS, min_size=1, max_size=8), st.booleans()), max_size=10)
+LINKING = st.one_of(
+    edits(PLACES, PLACES, of=Folder.link), edits(of=Folder.move_the_image_out_of_the_project)
+)
+
+
+def batches_of(edit: st.SearchStrategy[Edit]) -> st.SearchStrategy[list[tuple[list[Edit], bool]]]:
+    batch = st.tuples(st.lists(edit, min_size=1, max_size=4), st.booleans())
+    return st.lists(batch, min_size=3, max_size=15)
+
+
+BATCHES = st.one_of(batches_of(PLAIN), batches_of(PLAIN), batches_of(st.one_of(PLAIN, LINKING)))
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
