@@ -27,7 +27,7 @@ from urllib.request import urlopen
 from reconciler.core.states import Record, Status
 from reconciler.engine.journal import Journal
 from reconciler.engine.polling import Poller
-from reconciler.engine.ports import Options, Ports
+from reconciler.engine.ports import Options, Ports, Topic
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
@@ -48,7 +48,7 @@ class Silent:
     def held(self, record: Record, reason: str) -> None:
         """Say nothing."""
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
         """Say nothing."""
 
 

@@ -35,6 +35,7 @@ character_orientation: image
 mode: std
 """
 PAUSE = 0.15  # seconds between two saves
+LONGEST = 30.0  # seconds until the last create
 
 
 def main() -> None:
@@ -111,17 +112,26 @@ def _arrived(
     simulator: RunningSimulator, config: SimulatorConfig, root: Path, saved: dict[str, float]
 ) -> list[float]:
     """Return how long each create took, in ms."""
-    headers = {"Authorization": f"Bearer {config.api_key}"}
+    wishes = load(root, "specs/new", prices=UNITS_PER_SECOND).generations
+    deadline = time.monotonic() + LONGEST
+    created = _created(simulator, config)
+    while any(wish.external_task_id not in created for wish in wishes):
+        assert time.monotonic() < deadline, "a save was not acted on"
+        time.sleep(0.2)
+        created = _created(simulator, config)
+    return [created[wish.external_task_id] - saved[wish.spec] for wish in wishes]
+
+
+def _created(simulator: RunningSimulator, config: SimulatorConfig) -> dict[str, int]:
+    """Return when the simulator accepted each create, in ms since the epoch, by external id."""
     answer = httpx.get(
         f"{simulator.base_url}/v1/videos/motion-control",
         params={"pageSize": 500},
-        headers=headers,
+        headers={"Authorization": f"Bearer {config.api_key}"},
         trust_env=False,
     )
     tasks: list[dict[str, Any]] = answer.json()["data"]
-    created = {task["task_info"]["external_task_id"]: task["created_at"] for task in tasks}
-    wishes = load(root, "specs/new", prices=UNITS_PER_SECOND).generations
-    return [created[wish.external_task_id] - saved[wish.spec] for wish in wishes]
+    return {task["task_info"]["external_task_id"]: task["created_at"] for task in tasks}
 
 
 def _memory(pid: int) -> int:

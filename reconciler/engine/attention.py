@@ -54,10 +54,7 @@ class Attention:
     async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
         """Consider everything, for the first time; `wake` has a generation's turn come."""
         self._crew, self._wake = crew, wake
-        receipts = sorted(self._index.receipts)
-        for start in range(0, len(receipts), _AT_ONCE):
-            self._memory.read(receipts[start : start + _AT_ONCE])
-            await asyncio.sleep(0)
+        await self.read_receipts()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         for start in range(0, len(specs), _AT_ONCE):
@@ -66,6 +63,13 @@ class Attention:
         self._tell(specs)
         records = self._desk.journal.records().values()
         self.consider([record.base_id for record in records if is_unsaved(record)])
+
+    async def read_receipts(self) -> None:
+        """Read every receipt: at the start, and where what was known of them is not true any more."""
+        receipts = sorted(self._index.receipts)
+        for start in range(0, len(receipts), _AT_ONCE):
+            self._memory.read(receipts[start : start + _AT_ONCE])
+            await asyncio.sleep(0)
 
     async def take_in(self, names: Iterable[str]) -> None:
         """Read again what these names (files and folders, relative to the root) concern, and see to it.

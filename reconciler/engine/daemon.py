@@ -220,6 +220,9 @@ class Daemon:
             return
         async with self._cycle.standstill():
             bases = await self._duties.carry_out(self.desk.journal, self._whereabouts)
+            await (
+                self._attention.read_receipts()
+            )  # which may have changed, and tell whose files are where
         self._attention.consider(bases)
 
     async def _trim(self, now: int) -> None:

@@ -36,14 +36,16 @@ class Whereabouts:
         cls, root: Path, repository: Repository, objects: ObjectStore, recalled: Recalled
     ) -> Whereabouts:
         """Gather what the store and the receipts know."""
-        whereabouts = cls(root, objects, {}, dict.fromkeys(repository.known_results(), ()))
+        whereabouts = cls(root, objects, {}, {})
+        whereabouts.relearn(repository)
         whereabouts.note_places(recalled.paths)
-        whereabouts.note(repository.publications().values())
         return whereabouts
 
     def relearn(self, repository: Repository) -> None:
-        """Take over what somebody else wrote of outputs that are ours."""
+        """Take over what the store knows now, and nothing else: what was forgotten is not ours any more."""
         self.publications.clear()
+        self.places.clear()
+        self.places.update(dict.fromkeys(repository.known_results(), ()))
         self.note(repository.publications().values())
 
     def note(self, publications: Iterable[Publication]) -> None:

@@ -72,6 +72,10 @@ def test_an_outage_at_the_start_is_said_once_and_ridden_out(tmp_path: Path) -> N
             with suppress(AssertionError):
                 running.wait_for("the provider gives no readable answer", within=1)
                 break
+        for prompt in ("still down", "and still"):
+            project.spec(prompt=prompt)
+            with pytest.raises(AssertionError):  # too early: nobody answers yet
+                running.wait_for("answers again", within=1.5)
         with simulator(**WORLD, port=port) as sim:
             project.spec(prompt="the last word")
             wait_until(project.receipts, "the video")
