@@ -42,12 +42,14 @@ def watch(
     earlier: Settings | None = None
     while again:
         _leave_at_once()
+        life: _Watch | None = None
         try:
             with open_folder(context.obj, write=True, settings=chosen) as folder:
-                again = asyncio.run(_Watch(folder, address).run())
+                life = _Watch(folder, address)
+                again = asyncio.run(life.run())
                 chosen, earlier = None, folder.settings
         except ReconcilerError as error:
-            if earlier is None:
+            if earlier is None or (life is not None and life.has_begun):
                 raise
             print_error(f"going on with the earlier settings: {error.message}", error.hint)
             chosen, earlier = earlier, None
@@ -68,6 +70,7 @@ class _Watch:
     folder: Folder
     address: tuple[str, int] | None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    has_begun: bool = False  # from then on an error has nothing to do with the settings
     _again: bool = False
 
     async def run(self) -> bool:
@@ -96,6 +99,7 @@ class _Watch:
 
             def begun() -> None:
                 where = f"; status page {url}" if url else ""
+                self.has_begun = True
                 gc.freeze()  # what was read stays: looking through it again and again costs a save 50 ms
                 count = f"{len(index.specs)} spec{'s' * (len(index.specs) != 1)}"
                 report.info(f"watching {count} in `{settings.specs_dir}`{where}")

@@ -38,7 +38,13 @@ class Run:
         journal.take_over(self.survey.records.values())
         desk = Desk.open(ports, self.options, journal, {work.base_id: work for work in works})
         wishes = _by_spec(self.survey.valid_wishes())
-        crew = hire(desk, self.survey.whereabouts, lambda spec: wishes.get(spec, ()), _as_planned)
+        crew = hire(
+            desk,
+            self.survey.whereabouts,
+            lambda spec: wishes.get(spec, ()),
+            _as_planned,
+            _as_planned,
+        )
         try:
             cycle = Cycle(Turns(desk, crew), [work.base_id for work in works])
             ended = await cycle.run(stop, deadline=deadline)
@@ -99,7 +105,7 @@ def unsaved(survey: Survey) -> list[Record]:
     ]
 
 
-def _as_planned(_: str) -> bool:
+def _as_planned(_: object) -> bool:
     """A plan that somebody agreed to is applied as it was shown, whatever is written meanwhile."""
     return True
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.core.diff import Action, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem
+from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.states import Record
+from reconciler.core.states import BOUGHT, Record
 from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
 from reconciler.engine.crew import Crew
@@ -49,6 +50,7 @@ class Attention:
         self._is_at_rest = is_at_rest
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
         self._told: dict[str, tuple[Problem, ...]] = {}  # spec -> problems that were said
+        self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # spec -> what needs no work, to be confirmed
 
     async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
@@ -93,14 +95,14 @@ class Attention:
 
     async def commits_changed(self) -> None:
         """Look again at everything that waits for a commit, or did not need to."""
-        unbought = {
-            wish.spec
-            for base, work in self._works.items()
-            if (record := self._desk.journal.get(base)) is None or not is_unsaved(record)
-            for wish in work.wishes
-        }
+        unbought = {spec for spec, bases in self._wanted_by.items() if self._is_open(bases)}
         await self._commits.look(unbought)
         self.consider(self._bases_of(unbought))
+
+    def _is_open(self, bases: Iterable[str]) -> bool:
+        """Whether one of these generations may still be bought, or bought again."""
+        records = (self._desk.journal.get(base) for base in bases)
+        return any(record is None or record.status not in BOUGHT for record in records)
 
     async def look_over(self) -> None:
         """Look whether everything that is wanted is still as it should be; what is under way is left alone."""
@@ -109,13 +111,21 @@ class Attention:
             self.consider(bases[start : start + _AT_ONCE], again=False)
             await asyncio.sleep(0)
         # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
-        self.consider(self._desk.holds.reasons.keys() - self._works.keys())
+        self.consider(self._owed | (self._desk.holds.reasons.keys() - self._works.keys()))
 
     def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
         """Find out what these generations need; `again`: have their turn come also where that has not changed."""
         for base in sorted(bases):
-            work = self._work(base, settled=again)
             before = self._works.get(base)
+            try:
+                work = self._work(base, settled=again)
+            except (WorkspaceError, StateError) as error:
+                # What cannot be looked at is not worked on, least of all as it was wanted before.
+                self._owed.add(base)
+                self._works.pop(base, None)
+                self._desk.holds.hold_for(base, self._desk.journal.get(base), error)
+                continue
+            self._owed.discard(base)
             if work is None:
                 self._works.pop(base, None)
                 self._desk.holds.free(base)

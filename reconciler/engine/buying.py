@@ -9,7 +9,7 @@ from collections import Counter, deque
 
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Status
-from reconciler.engine.desk import AtRest, Desk
+from reconciler.engine.desk import Desk, StillWanted
 from reconciler.engine.effects import Outcome, Purchases
 from reconciler.engine.holding import told
 from reconciler.engine.work import Work
@@ -21,10 +21,10 @@ _MOST_CREATES = 3  # of one generation in doubt in a row, before a run leaves it
 class Buyer:
     """Brings generations to the provider, each once."""
 
-    def __init__(self, desk: Desk, purchases: Purchases, is_at_rest: AtRest) -> None:
+    def __init__(self, desk: Desk, purchases: Purchases, is_wanted: StillWanted) -> None:
         self._desk = desk
         self._purchases = purchases
-        self._is_at_rest = is_at_rest
+        self._is_wanted = is_wanted
         self._gate = desk.gate
         self._holds = desk.holds
         self._patience = desk.patience
@@ -94,7 +94,7 @@ class Buyer:
         if work is None or self._obstacle(work):
             return None
         wishes = (wish for wish in work.wishes if not wish.suspended)
-        return next((wish for wish in wishes if self._is_at_rest(wish.spec)), None)
+        return next((wish for wish in wishes if self._is_wanted(wish)), None)
 
     def _obstacle(self, work: Work) -> str:
         return work.obstacle or self._gate.obstacle(work.base_id) or self._brake(work.base_id)

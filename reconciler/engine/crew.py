@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.core.generations import Generation
 from reconciler.engine.buying import Buyer
-from reconciler.engine.desk import AtRest, Desk
+from reconciler.engine.desk import AtRest, Desk, StillWanted
 from reconciler.engine.effects import Purchases
 from reconciler.engine.landing import Lander
 from reconciler.engine.polling import Poller
@@ -33,13 +33,14 @@ def hire(
     whereabouts: Whereabouts,
     declared: Callable[[str], Sequence[Generation]],
     is_at_rest: AtRest,
+    is_wanted: StillWanted,
 ) -> Crew:
     """Return a crew; `declared` gives what a spec, where it is valid, asks for now."""
     ports, options, journal = desk.ports, desk.options, desk.journal
     publisher = Publisher(ports, whereabouts)
     receipts = Receipts(ports.root, journal, declared)
     return Crew(
-        buyer=Buyer(desk, Purchases(ports, options, journal), is_at_rest),
+        buyer=Buyer(desk, Purchases(ports, options, journal), is_wanted),
         poller=Poller(ports, options, journal),
         lander=Lander(desk, Saver(ports, options, journal), publisher, receipts, is_at_rest),
         publisher=publisher,

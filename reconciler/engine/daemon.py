@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.core.errors import StateError, WorkspaceError
+from reconciler.core.generations import Generation
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.engine.attention import Attention
 from reconciler.engine.commits import Checkout, Commits
@@ -115,7 +116,13 @@ class Daemon:
         self._attention = Attention(
             self.desk, works, self._index, outlook, memory, self._commits, self._is_at_rest
         )
-        self._crew = hire(self.desk, self._whereabouts, self._attention.declared, self._is_at_rest)
+        self._crew = hire(
+            self.desk,
+            self._whereabouts,
+            self._attention.declared,
+            self._is_at_rest,
+            self._is_wanted,
+        )
         self.turns = Turns(self.desk, self._crew)
         self._cycle = Cycle(self.turns)
         self._next_resync = self._next_trim = 0
@@ -152,7 +159,8 @@ class Daemon:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
-            self._write_holds()
+            with contextlib.suppress(StateError):  # another program has the database: they can wait
+                self._write_holds()
 
     async def _follow(self, begun: Callable[[], None]) -> None:
         await self._attention.begin(self._crew, self._cycle.add)
@@ -195,7 +203,7 @@ class Daemon:
     async def _take_in(self, names: frozenset[str]) -> None:
         try:
             await self._attention.take_in(names)
-        except WorkspaceError:  # nothing was concluded: they are looked at again
+        except (WorkspaceError, StateError):  # they are looked at again
             self._settling.touch(names, self._ports.now())
             raise
         self._duties.events.watch_also(self._index.media_folders())
@@ -273,6 +281,10 @@ class Daemon:
             self._settling.touch(young, now)
             self.wake()
         return not young and self._index.is_as_read(spec)
+
+    def _is_wanted(self, wish: Generation) -> bool:
+        """Whether a spec still asks for just this, and stands as it was read."""
+        return wish in self._index.generations(wish.spec) and self._is_at_rest(wish.spec)
 
     def _is_young(self, name: str, now: int) -> bool:
         """Whether a file was written less than the settling time ago; a time in the future says nothing."""

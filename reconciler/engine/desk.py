@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from reconciler.core.generations import Generation
 from reconciler.core.states import Status
 from reconciler.engine.gate import Gate
 from reconciler.engine.holding import Holds
@@ -12,6 +13,9 @@ from reconciler.engine.journal import Journal
 from reconciler.engine.patience import Patience
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.work import Work
+
+StillWanted = Callable[[Generation], bool]
+"""Whether a spec still says just this, and is at rest: asked at the last moment before money is spent."""
 
 AtRest = Callable[[str], bool]
 """Whether a spec, with all that it is made of, stands as it was read. Asked at the last moment before money is spent,

@@ -90,6 +90,10 @@ class Purchases:
             wanted=wish is not None,
         )
         if decision.create and wish is not None:
+            if wish.canonical != record.request:  # an id of the user's own got another content
+                waits = record.status is Status.SUBMITTING
+                later = self._ports.now() + self._options.rules.poll_interval
+                return Outcome(record, later if waits else None)
             return await self._create(record, decision.record, wish, wanted)
         if decision.record != record:
             kind = "looked" if reply.task is None else "adopted"
@@ -109,7 +113,12 @@ class Purchases:
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
     ) -> Outcome:
         body = await self._body(wish, intent.external_task_id)
-        if self._closed or wanted() is None:  # while the inputs were prepared; nothing is promised
+        # While the inputs were prepared anything may have changed, and nothing is promised yet.
+        now = self._journal.get(before.base_id)
+        if now is not None and _has_moved(before, now):
+            return Outcome(now, self._ports.now())
+        still = wanted()
+        if self._closed or still is None or still.canonical != wish.canonical:
             return Outcome(
                 before, self._ports.now() if before.status is Status.SUBMITTING else None
             )

@@ -65,6 +65,7 @@ class Turns:
         if work is None or record is None:
             self._desk.holds.free(key)
             self._desk.gate.release(key)
+            self._desk.gate.turn_over(key)
             return None
         holds = self._desk.holds
         holds.begin(key)
@@ -80,8 +81,9 @@ class Turns:
             if not self._endures:
                 raise
             again_at = self._hold_mistake(key, record, error)
+        finally:
+            self._desk.gate.turn_over(key)  # also of a turn that is cut off
         holds.end(key)
-        self._desk.gate.turn_over(key)
         now = self._desk.journal.get(key)
         if now is not None and now.status in _GIVEN_UP and record.status not in _GIVEN_UP:
             self._settled.add(now.external_task_id)

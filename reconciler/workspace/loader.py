@@ -165,6 +165,7 @@ class Reader:
     def _recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> Iterator[tuple[str, Reading]]:
         """Yield every spec that is as it was, and take what is known of unchanged media in any case."""
         price = pricer(self._prices)
+        shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files
         for name in self._tree.specs:
             key, payload = remembered.get(name, ("", b""))
             if not key or not self._is_ours(name):
@@ -173,7 +174,8 @@ class Reader:
                 known = Remembered(payload)
                 if self.inputs.recall(known) and key == self._key(name):
                     found = known.generations(name, price, self.inputs.recalled)
-                    yield name, Reading(tuple(found), (), tuple([row[0] for row in known.media]))
+                    files = tuple([row[0] for row in known.media])
+                    yield name, Reading(tuple(found), (), shared.setdefault(files, files))
             except (LookupError, TypeError, ValueError, ArithmeticError):
                 continue  # damaged: as good as absent
 

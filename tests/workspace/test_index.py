@@ -196,9 +196,71 @@ def test_a_circle_through_three_specs_is_seen_and_its_end_too(project: Project) 
     assert index.refresh(["specs/c.yaml"]).specs == three
     assert index.desired() == project.load()
     assert index.desired().invalid.keys() == three
-    project.write("specs/b.yaml", URLS)
+    project.remove("specs/b.yaml")
     assert index.refresh(["specs/b.yaml"]).specs == three
-    assert len(index.desired().generations) == 3
+    assert len(index.desired().generations) == 2
+    project.write("specs/b.yaml", feeding_on("c.mp4"))
+    assert index.refresh(["specs/b.yaml"]).specs == three
+    assert index.desired() == project.load()
+
+
+def test_a_collision_outlives_the_change_of_a_third(project: Project) -> None:
+    project.write("specs/a.yml", URLS)
+    project.write("specs/a.yaml", f"{URLS}matrix: {{mode: [std, pro]}}\n")  # the same receipt
+    project.write("specs/a.std.yaml", URLS)  # the same output as one of those
+    index = indexed(project)
+    project.write("specs/a.std.yaml", URLS + "prompt: slowly\n")
+    index.refresh(["specs/a.std.yaml"])
+    assert index.desired() == project.load()
+    assert len(index.problems("specs/a.yaml")) == 2
+
+
+def test_an_id_that_two_specs_gave_is_theirs_as_long_as_they_want_the_same(
+    project: Project,
+) -> None:
+    both = {"specs/a.yaml", "specs/b.yaml"}
+    for name in both:
+        project.write(name, f"{URLS}external_task_id: own\n")
+    index = indexed(project)
+    assert len(index.wishes("own")) == 2
+    project.write("specs/b.yaml", f"{URLS}external_task_id: own\nprompt: slowly\n")
+    assert index.refresh(["specs/b.yaml"]).specs == both
+    assert index.wishes("own") == ()
+    project.write("specs/b.yaml", f"{URLS}prompt: slowly\n")
+    assert index.refresh(["specs/b.yaml"]).specs == both
+    assert len(index.wishes("own")) == 1
+
+
+def test_broken_and_misnamed_defaults_hold_up_what_lies_below_until_they_are_mended(
+    project: Project,
+) -> None:
+    below = {"specs/x/a.yaml", "specs/x/y/b.yaml"}
+    for name in (*below, "specs/c.yaml"):
+        project.write(name, URLS)
+    index = indexed(project)
+    for name, text in (("_defaults.yaml", "promt: x\n"), ("_defaults.yml", "")):
+        project.write(f"specs/x/{name}", text)
+        assert index.refresh([f"specs/x/{name}"]).specs == below
+        assert index.desired() == project.load()
+        assert [wish.spec for wish in index.desired().generations] == ["specs/c.yaml"]
+        project.remove(f"specs/x/{name}")
+        assert index.refresh([f"specs/x/{name}"]).specs == below
+        assert len(index.desired().generations) == 3
+
+
+def test_what_lies_behind_a_linked_folder_is_no_spec_even_when_it_is_named(
+    project: Project,
+) -> None:
+    project.write("elsewhere/b.yaml", URLS)
+    project.write("specs/x/b.yaml", URLS)
+    (project.root / "specs/linked").symlink_to("../elsewhere")
+    index = indexed(project)
+    assert not index.refresh(["specs/linked/b.yaml"]).specs
+    shutil.rmtree(project.root / "specs/x")
+    (project.root / "specs/x").symlink_to("../elsewhere")
+    assert index.refresh(["specs/x/b.yaml"]).specs == {"specs/x/b.yaml"}
+    assert index.desired() == project.load()
+    assert not index.specs
 
 
 def test_every_place_that_wants_a_generation_is_found_by_its_id(project: Project) -> None:
@@ -312,9 +374,17 @@ def test_what_a_link_leads_to_is_an_input_too(project: Project) -> None:
     assert index.refresh(["shared"]).specs == {"specs/in.yaml"}
     assert index.desired() == project.load()
     assert not index.strays()
+    (project.root / "shared/in.yaml").replace(project.root / "specs/in.yaml")
+    assert index.strays() == {"specs/in.yaml"}, "the same file, but no link any more"
+    index.refresh(["specs"])
+    assert not index.strays()
+    (project.root / "specs/in.yaml").replace(project.root / "shared/in.yaml")
+    (project.root / "specs/in.yaml").symlink_to("../shared/in.yaml")
+    index.refresh(["specs"])
     (project.root / "shared").rename(project.root.parent / "outside")
     (project.root / "shared").symlink_to("../outside")
     assert index.strays() == {"specs/in.yaml"}, "the same file, but no longer in the project"
+    assert not index.is_as_read("specs/in.yaml")
     index.refresh(["specs"])
     assert index.desired() == project.load()
     assert "leads out of the project" in str(index.problems("specs/in.yaml")[0])
@@ -344,9 +414,8 @@ def test_a_file_that_was_read_within_a_tick_of_its_change_is_read_once_more(
     index = indexed(project)
     path.write_text(URLS.replace("mode: pro", "mode: std"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert signature(path) == signature(path)
     assert index.strays() == {"specs/a.yaml"}
-    index.refresh(index.strays())
+    index.refresh(["specs"])
     assert index.desired() == project.load()
     project.settle("specs/a.yaml")
     index.refresh(index.strays())
@@ -359,7 +428,7 @@ def test_an_image_that_is_named_is_read_again_though_it_looks_the_same(project: 
     make_image(image, (320, 320))
     now = image.stat().st_mtime_ns
     index = indexed(project)
-    for name, side in (("assets/girl.png", 330), ("assets", 340)):
+    for name, side in (("assets/girl.png", 330), ("assets", 340), ("assets/girl.png", 350)):
         make_image(image, (side, side))
         image.write_bytes(image.read_bytes().ljust(1000, b"\0"))
         os.utime(image, ns=(now, now))
@@ -375,9 +444,14 @@ def test_whoever_finds_an_image_changed_tells_all_that_use_it(project: Project) 
     make_image(project.root / "assets/girl.png", (512, 512))
     project.settle("assets/girl.png")
     project.settle("specs/a.yaml")
-    assert index.refresh(["specs/a.yaml"]).specs == {"specs/a.yaml", "specs/b.yaml"}
+    both = {"specs/a.yaml", "specs/b.yaml"}
+    assert index.refresh(["specs/a.yaml"]).specs == both
     assert index.desired() == project.load()
     assert not index.strays()
+    make_image(project.root / "assets/girl.png", (520, 520))
+    project.settle("assets/girl.png")
+    assert index.refresh(["assets"]).specs == both
+    assert not index.refresh(["assets"]).specs, "as it was"
 
 
 def test_a_stray_hunt_in_another_thread_disturbs_nobody(project: Project) -> None:

@@ -64,7 +64,7 @@ DEFAULTS = st.sampled_from(
     ["", '{"mode": "pro"}', '{"prompt": "far"}', '{"image_url": "girl.png"}', '{"takes": 2}', "{"]
 )
 Edit = tuple[Callable[..., None], tuple[object, ...]]
-EXAMPLES = 150
+EXAMPLES = 100
 # A few names are used again and again, so that edits meet; the many others come up now and then.
 CLOSE = ("specs/a.yaml", "specs/A.yml", "specs/b.yaml", "specs/a.std.yaml", "specs/x/a.yaml")
 SPOKEN_FOR = ("specs/_defaults.yaml", "specs/x/_defaults.yaml")

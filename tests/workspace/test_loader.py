@@ -158,6 +158,12 @@ def test_what_is_wrong_is_said_at_its_place(
     assert expected in problem, reason
 
 
+def test_a_video_is_never_suggested_for_an_image(project: Project) -> None:
+    project.write("specs/a.yaml", SPEC.replace("girl.png", "dance.png"))
+    (problem,) = project.load().problems
+    assert (problem.message, problem.suggestion) == ("`assets/dance.png` does not exist", "")
+
+
 def test_the_limits_of_the_api_are_checked_where_the_file_is_named(project: Project) -> None:
     make_image(project.root / "assets/girl.png", (200, 600))
     make_video(project.root / "assets/dance.mp4", seconds=12)
@@ -223,14 +229,28 @@ def test_defaults_of_another_name_are_not_quietly_ignored(project: Project, name
     assert "rename" in desired.problems[0].message
 
 
+def test_every_misnamed_defaults_file_is_said(project: Project) -> None:
+    project.write("specs/_defaults.yml", "")
+    project.write("specs/_defaults.json", "{}")
+    project.write("specs/_defaults.yaml", "")
+    project.write("specs/a.yaml")
+    desired = project.load()
+    named = ["specs/_defaults.json", "specs/_defaults.yml"]
+    assert [problem.place.file for problem in desired.invalid["specs/a.yaml"]] == named
+    assert desired.defaults == {"specs/_defaults.yaml"}
+
+
 def test_what_only_looks_like_a_spec_is_a_problem_and_never_a_crash(project: Project) -> None:
     (project.root / "specs/folder.yaml").mkdir()
     (project.root / "specs/link.yaml").symlink_to("nowhere.yaml")
+    (project.root / "specs/through.yaml").symlink_to("good.yaml/spec.yaml")
     os.mkfifo(project.root / "specs/fifo.yaml")
     project.write("specs/good.yaml")
     desired = project.load()
     assert [generation.spec for generation in desired.generations] == ["specs/good.yaml"]
-    assert set(desired.invalid) == {"specs/folder.yaml", "specs/link.yaml", "specs/fifo.yaml"}
+    assert set(desired.invalid) == {
+        f"specs/{name}.yaml" for name in ("folder", "link", "through", "fifo")
+    }
 
 
 def test_a_name_that_cannot_be_shown_is_a_problem(project: Project) -> None:
@@ -260,9 +280,12 @@ def test_a_linked_spec_must_stay_in_the_project(project: Project, tmp_path: Path
     (project.root / "specs/out.yaml").symlink_to(tmp_path / "outside.yaml")
     project.write("shared/in.yaml")
     (project.root / "specs/in.yaml").symlink_to("../shared/in.yaml")
-    desired = project.load()
+    desired = project.load(cached=True)
     assert [generation.spec for generation in desired.generations] == ["specs/in.yaml"]
     assert "leads out of the project" in str(desired.problems[0])
+    (project.root / "shared").rename(tmp_path / "shared")
+    (project.root / "shared").symlink_to(tmp_path / "shared")
+    assert len(project.load(cached=True).problems) == 2, "the same file, but outside now"
 
 
 @pytest.mark.parametrize("linked", ["file", "folder"])
