@@ -112,7 +112,7 @@ def test_a_status_in_no_list_is_told_too() -> None:
     """It is a change like any other, and so is the way back."""
     with (
         receiving() as receiver,
-        simulator(speed=0, alien_status="paused") as sim,
+        simulator(speed=0, alien_status="paused", seed="1") as sim,
         calling(sim) as api,
     ):
         api.create(order("one", callback_url=receiver.url))
