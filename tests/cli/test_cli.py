@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,56 +12,8 @@ from reconciler.cli.app import run
 from reconciler.cli.views import units_text
 from reconciler.core.spec_model import KEYS
 from reconciler.store.lock import StateLock
-from tests.support.simulator import Simulator, simulator
-
-SPEC = """\
-image_url: https://example.com/girl.png
-video_url: https://example.com/dance.mp4
-character_orientation: image
-mode: std
-"""
-
-
-class Shell:
-    """A project folder and its command line."""
-
-    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.root = root
-        self._capsys = capsys
-        (root / "specs").mkdir(parents=True)
-
-    def write(self, name: str, text: str = SPEC) -> None:
-        (self.root / "specs" / name).write_text(text)
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._capsys.readouterr()
-        code = run(["--root", str(self.root), *arguments])
-        said = self._capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
-
-    def json(self, *arguments: str) -> tuple[int, Any]:
-        code, out, _ = self(*arguments, "--json")
-        return code, json.loads(out)
-
-
-@pytest.fixture
-def shell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Shell:
-    for name in ("KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_API_KEY", "KLING_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    return Shell(tmp_path / "project", capsys)
-
-
-@pytest.fixture
-def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    with simulator(tmp_path / "simulator") as running:
-        for name, value in running.env().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("RECONCILER_POLL_INTERVAL", "0.05")
-        monkeypatch.setenv("RECONCILER_ABSENCE_GRACE", "0.5")
-        yield running
+from tests.cli.shell import SPEC, Shell
+from tests.support.simulator import Simulator
 
 
 def test_validate_counts_what_is_well(shell: Shell) -> None:

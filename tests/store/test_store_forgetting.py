@@ -105,6 +105,7 @@ def test_what_cost_nothing_goes_on_costing_nothing(repository: Repository, statu
     repository.save([Change(record(status=status), Status.SUBMITTING)])
     repository.forget("mc1-a", now=NOW)
     _intend(repository, record("mc1-b"), Caps(per_day=Decimal("2.5")))
+    assert list(repository.records()) == ["mc1-b"]
 
 
 def test_forgotten_attempt_that_is_found_again_counts_once(repository: Repository) -> None:
