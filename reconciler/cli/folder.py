@@ -12,7 +12,7 @@ from reconciler import settings as configuration
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.engine.outlook import Uncommitted
+from reconciler.engine.outlook import Uncommitted, waiting_for_commit
 from reconciler.engine.survey import Survey, Surveyor, none_uncommitted
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
@@ -58,7 +58,9 @@ class Folder:
 
         names = {name for wish in desired.generations for name in _made_of(wish, desired)}
         uncommitted = Checkout.find(self.root).uncommitted(names)
-        return lambda wish: min(_made_of(wish, desired) & uncommitted, default="")
+        return lambda wish: waiting_for_commit(
+            min(_made_of(wish, desired) & uncommitted, default="")
+        )
 
     def load(self) -> Desired:
         """Read the specs."""

@@ -86,6 +86,7 @@ class _Watch:
         watch_host(folder.repository, settings.base_url, folder.repository.records())
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
+            stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
             report = stack.enter_context(announcer(settings, folder.root))
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
@@ -112,10 +113,20 @@ class _Watch:
         return self._again
 
     def _obey_signals(self, report: Announcer) -> None:
+        """Stop, or read the settings again, when told to.
+
+        Not by the loop's own handlers: they go with the loop, and a signal in that moment would end the process.
+        """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, report)
+
+        def obey(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
+            if number == signal.SIGHUP:
+                loop.call_soon_threadsafe(self._reload, report)
+            else:
+                loop.call_soon_threadsafe(self._stop.set)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, obey)
 
     def _reload(self, report: Announcer) -> None:
         """Begin anew with the settings as they are now; wrong ones change nothing."""
@@ -207,7 +218,7 @@ class _Watch:
 
 
 def _leave_at_once() -> None:
-    """Leave on a signal while the folder is read, which may take a minute and has nothing to put in order."""
+    """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
 
     def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
         raise SystemExit(ExitCode.DONE)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 SECOND = 1000
-DAY = 24 * 3600 * SECOND
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
 RETENTION = 30 * DAY  # results are cleared 30 days after they were made (documented)
 URGENT_AGE = 25 * DAY  # from here on a result that is not saved is said loudly
 
@@ -18,6 +19,8 @@ _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
 _PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from growing
 _ACCOUNT_FIRST, _ACCOUNT_MOST = 30 * SECOND, 600 * SECOND  # the contract's
+_MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
+_BRAKE_FIRST, _BRAKE_MOST = HOUR, 6 * HOUR
 _PAGE = 500  # the longest page of a list (documented)
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
 
@@ -63,6 +66,32 @@ def pages_to_read(in_flight: int) -> int:
     One page more than the tasks would fill: others' tasks, and tasks that ended, stand between them.
     """
     return 0 if in_flight <= _SINGLE_QUERIES else -(-in_flight // _PAGE) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """Creates of one generation, in a row, without a readable answer: a provider that hides what it accepts may bill each.
+
+    After three of them no further one is sent for an hour; after each that follows, for twice as long, up to six hours.
+    """
+
+    creates: int = 0
+    last_at: int = 0  # ms: when the last of them was given up
+
+    def pressed(self, now: int) -> Self:
+        """Return the brake after one more create in doubt."""
+        return replace(self, creates=self.creates + 1, last_at=now)
+
+    def is_on(self) -> bool:
+        """Whether nothing more may be sent before some time has passed."""
+        return self.creates >= _MOST_CREATES
+
+    def ends_at(self) -> int:
+        """Return from when (ms) one more create may be sent."""
+        if not self.is_on():
+            return 0
+        pause = _BRAKE_FIRST * 2.0 ** min(self.creates - _MOST_CREATES, 10)
+        return self.last_at + int(min(pause, _BRAKE_MOST))
 
 
 @dataclass(frozen=True, slots=True)

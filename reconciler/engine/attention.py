@@ -96,8 +96,9 @@ class Attention:
     async def commits_changed(self) -> None:
         """Look again at everything that waits for a commit, or did not need to."""
         unbought = {spec for spec, bases in self._wanted_by.items() if self._is_open(bases)}
-        await self._commits.look(unbought)
-        self.consider(self._bases_of(unbought))
+        specs = unbought | self._commits.owed
+        await self._commits.look(specs)
+        self.consider(self._bases_of(specs))
 
     def _is_open(self, bases: Iterable[str]) -> bool:
         """Whether one of these generations may still be bought, or bought again."""
@@ -106,7 +107,8 @@ class Attention:
 
     async def look_over(self) -> None:
         """Look whether everything that is wanted is still as it should be; what is under way is left alone."""
-        bases = sorted(set().union(*self._wanted_by.values()))
+        unwanted = {base for base, work in self._works.items() if not work.wishes}
+        bases = sorted(unwanted.union(*self._wanted_by.values()))
         for start in range(0, len(bases), _AT_ONCE):
             self.consider(bases[start : start + _AT_ONCE], again=False)
             await asyncio.sleep(0)

@@ -5,17 +5,16 @@ What is sent is decided in `effects`; here is decided whether it is this generat
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 
 from reconciler.core.generations import Generation
+from reconciler.core.schedule import HOUR, Brake
 from reconciler.core.states import Record, Status
 from reconciler.engine.desk import Desk, StillWanted
 from reconciler.engine.effects import Outcome, Purchases
 from reconciler.engine.holding import told
 from reconciler.engine.work import Work
 from reconciler.kling import errors
-
-_MOST_CREATES = 3  # of one generation in doubt in a row, before a run leaves it to somebody
 
 
 class Buyer:
@@ -28,7 +27,7 @@ class Buyer:
         self._gate = desk.gate
         self._holds = desk.holds
         self._patience = desk.patience
-        self._creates_in_doubt: Counter[str] = Counter()  # in this run
+        self._brakes: dict[str, Brake] = {}  # of this run, by base id
         self._waiting: deque[str] = deque()  # for a slot
         self._in_line: set[str] = set()  # the same, to ask quickly
 
@@ -103,7 +102,7 @@ class Buyer:
         """Go on after a look that was answered and a create, if there was one, that went well."""
         key, record = work.base_id, outcome.record
         if record.task_id is not None:
-            del self._creates_in_doubt[key]
+            self._brakes.pop(key, None)
         if record.status is Status.PENDING:
             if not (obstacle := self._obstacle(work)):
                 return None
@@ -117,11 +116,15 @@ class Buyer:
         return outcome.again_at if record.status is Status.SUBMITTING else self._desk.now()
 
     def _brake(self, key: str) -> str:
-        """Return why no further create is sent in this run: a provider that hides what it accepts may bill each."""
-        count = self._creates_in_doubt[key]
-        if count < _MOST_CREATES:
+        """Return why no further create is sent, in a run that endures for a while, in any other to its end."""
+        brake, endures = self._brakes.get(key, Brake()), self._desk.options.enduring
+        if not brake.is_on() or (endures and self._desk.now() >= brake.ends_at()):
             return ""
-        return f"{count} creates had no readable answer, and no task showed up; ask the provider before you run again"
+        told = f"{brake.creates} creates had no readable answer, and no task showed up"
+        if not endures:
+            return f"{told}; ask the provider before you run again"
+        hours = (brake.ends_at() - brake.last_at) // HOUR
+        return f"{told}; the next one is sent {hours} h after the last, unless the task shows up: ask the provider"
 
     def _not_created(self, key: str, outcome: Outcome, trouble: errors.ProviderError) -> int | None:
         """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
@@ -137,7 +140,7 @@ class Buyer:
                 self._gate.answered(create=True)
                 return outcome.again_at if in_doubt else self._desk.now()
             case errors.OutcomeUnknown():
-                self._creates_in_doubt[key] += 1
+                self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
                 return outcome.again_at if in_doubt else self._desk.now()
             case _:
                 if isinstance(trouble, errors.TryLater):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
+from reconciler.core.schedule import SECOND, backoff
+from reconciler.engine.holding import told
+from reconciler.engine.outlook import waiting_for_commit
+from reconciler.engine.ports import Ports
+
+_FIRST, _MOST = 30 * SECOND, 600 * SECOND  # between two questions that git does not answer
 
 Inputs = Callable[[str], frozenset[str]]
 """Gives the files that a spec was read from: itself, its defaults files, its local media."""
@@ -18,42 +24,89 @@ class Checkout(Protocol):
     """A git checkout, as `workspace.git` offers it."""
 
     def uncommitted(self, names: frozenset[str]) -> frozenset[str]:
-        """Return those of these names that are not at HEAD as they are on disk."""
+        """Return those of these names that are not at HEAD as they are on disk; blocks, in any thread."""
         ...
 
     def signs(self) -> tuple[Path, ...]:
-        """Return the folders that change when HEAD or the index does."""
+        """Return the folders that change when HEAD or the index does, without asking git."""
+        ...
+
+    def abandon(self) -> None:
+        """End what git is asked in other threads, and ask nothing more."""
         ...
 
 
 class Commits:
     """Remembers what git said; without a checkout nothing waits for a commit."""
 
-    def __init__(self, checkout: Checkout | None, inputs: Inputs) -> None:
+    def __init__(self, ports: Ports, checkout: Checkout | None, inputs: Inputs) -> None:
+        self._ports = ports
         self._checkout = checkout
         self._inputs = inputs
-        self._uncommitted: set[str] = set()
+        self._lacking: dict[str, str] = {}  # spec -> its first file that is not committed
         self._seen = self._signature()
+        self._failures = 0  # questions in a row that git did not answer
+        self._again_at = 0
+        self._trouble = ""  # why the last question was not answered
+        self.owed: frozenset[str] = frozenset()  # specs about which git could not be asked
 
     async def look(self, specs: Iterable[str]) -> None:
-        """Ask git about the files of these specs. What git cannot say counts as not committed."""
-        names = frozenset().union(*(self._inputs(spec) for spec in specs))
-        if self._checkout is None or not names:
+        """Ask git about the files of these specs. What git cannot say is not bought, and is asked again later."""
+        asked = {spec: self._inputs(spec) for spec in specs}
+        if self._checkout is None or not asked:
             return
+        names = frozenset[str]().union(*asked.values())
         try:
             found = await asyncio.to_thread(self._checkout.uncommitted, names)
-        except WorkspaceError:
-            found = names
-        self._uncommitted = (self._uncommitted - names) | found
+        except WorkspaceError as error:
+            self.owed |= asked.keys()
+            self._not_answered(told(error))
+        else:
+            self.owed -= asked.keys()
+            self._note(asked, found)
+            self._answered()
 
-    def lacking(self, wish: Generation) -> str:
-        """Return the first file of a wish that is not committed, or an empty string."""
-        return min(self._inputs(wish.spec) & self._uncommitted, default="")
+    def obstacle(self, wish: Generation) -> str:
+        """Return why a wish does not count as committed, or an empty string."""
+        if wish.spec in self.owed:
+            return f"nobody knows whether this is committed: {self._trouble}"
+        return waiting_for_commit(self._lacking.get(wish.spec, ""))
+
+    def is_due(self, now: int) -> bool:
+        """Whether it is time to ask once more what git did not answer."""
+        return bool(self.owed) and now >= self._again_at
 
     def moved(self) -> bool:
         """Whether HEAD or the index may have changed since this was asked last."""
         before, self._seen = self._seen, self._signature()
         return before != self._seen
+
+    def leave(self) -> None:
+        """Wait for git no longer."""
+        if self._checkout is not None:
+            self._checkout.abandon()
+
+    def _note(self, asked: Mapping[str, frozenset[str]], uncommitted: frozenset[str]) -> None:
+        for spec, names in asked.items():
+            if lacking := min(names & uncommitted, default=""):
+                self._lacking[spec] = lacking
+            else:
+                self._lacking.pop(spec, None)
+
+    def _not_answered(self, trouble: str) -> None:
+        self._failures += 1
+        self._again_at = self._ports.now() + backoff(
+            self._failures, "git", first=_FIRST, most=_MOST
+        )
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._ports.report.say(f"{trouble} Asked again by and by; until then nothing is bought")
+
+    def _answered(self) -> None:
+        self._failures = 0
+        if self._trouble and not self.owed:
+            self._trouble = ""
+            self._ports.report.say("git says again what is committed")
 
     def _signature(self) -> tuple[int, ...]:
         found = []

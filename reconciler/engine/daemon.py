@@ -104,14 +104,14 @@ class Daemon:
         self._whereabouts = Whereabouts.learn(
             ports.root, ports.repository, ports.objects, Recalled()
         )
-        self._commits = Commits(duties.checkout, self._index.inputs)
+        self._commits = Commits(ports, duties.checkout, self._index.inputs)
         memory = ReceiptMemory(ports.root, journal, self._whereabouts)
         outlook = Outlook(
             self._whereabouts,
             self.desk.holds.reasons,
             memory.unreadable,
             duties.can_host,
-            self._commits.lacking,
+            self._commits.obstacle,
         )
         self._attention = Attention(
             self.desk, works, self._index, outlook, memory, self._commits, self._is_at_rest
@@ -159,6 +159,7 @@ class Daemon:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
+            self._commits.leave()
             with contextlib.suppress(StateError):  # another program has the database: they can wait
                 self._write_holds()
 
@@ -188,7 +189,7 @@ class Daemon:
             await self._take_in(due)
         if self._duties.is_ordered():
             await self._obey()
-        if self._commits.moved():
+        if self._commits.moved() or self._commits.is_due(now):
             await self._attention.commits_changed()
         if now >= self._next_resync:
             await self._resync(now)

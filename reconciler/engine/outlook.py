@@ -14,12 +14,17 @@ from reconciler.core.transitions import Saved, step
 from reconciler.engine.whereabouts import Whereabouts
 
 Uncommitted = Callable[[Generation], str]
-"""Names the first file that a wish is made of and that is not committed; an empty string where all are."""
+"""Says why a wish does not count as committed; an empty string where it does."""
 
 
 def all_committed(_: Generation) -> str:
     """Where nobody asks for commits, nothing waits for one."""
     return ""
+
+
+def waiting_for_commit(name: str) -> str:
+    """Return the sentence about the first file of a wish that is not committed; nothing where there is none."""
+    return f"waiting for a commit: `{name}` is not committed as it is" if name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,7 @@ class Outlook:
                 "host it somewhere and give `video_url` as an http(s) URL (a media store, "
                 "RECONCILER_MEDIA_STORE, will do that in a later version)"
             )
-        if changed := self.uncommitted(wish):
-            return f"waiting for a commit: `{changed}` is not committed as it is"
-        return ""
+        return self.uncommitted(wish)
 
 
 def _is_found_again(record: Record) -> bool:

@@ -29,7 +29,7 @@ class Whereabouts:
     objects: ObjectStore
     publications: dict[str, Publication]
     places: dict[str, tuple[str, ...]]  # sha256 of every result of ours -> where it was published
-    _digests: dict[tuple[str, Signature], str] = field(default_factory=dict)
+    _digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)  # as read last
 
     @classmethod
     def learn(
@@ -72,6 +72,7 @@ class Whereabouts:
         """Return what stands at an output path where this result belongs."""
         found = signature(self.root / path)
         if found is None:
+            self._digests.pop(path, None)
             return Standing.MISSING
         if found.size == 0:
             return (
@@ -100,9 +101,10 @@ class Whereabouts:
             and published.size == found.size
         ):
             return published.sha256
-        if (path, found) not in self._digests:
-            self._digests[path, found] = file_sha256(self.root / path)
-        return self._digests[path, found]
+        known = self._digests.get(path)
+        if known is None or known[0] != found:
+            known = self._digests[path] = found, file_sha256(self.root / path)
+        return known[1]
 
     def find(self, result: Result, *, verify: bool = False) -> Path | None:
         """Return a file on this disk that holds these bytes: the object, or a published copy.

@@ -12,10 +12,11 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from reconciler.core.errors import SettingsError
@@ -23,7 +24,7 @@ from reconciler.core.errors import SettingsError
 _GRACE_S = 1.0
 """Seconds that answers under way get when the port closes."""
 _SILENT_S = 10.0
-"""Seconds within which a new connection must have asked for something."""
+"""Seconds within which a connection must have asked for something, again and again."""
 _MOST_CONNECTIONS = 200
 """More than this would take the files that the work itself needs to open."""
 _HIGHEST_PORT = 65_535
@@ -38,25 +39,50 @@ _REASONS = {
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 that takes so many connections and no more, and none that stays silent."""
 
-    _silence: asyncio.TimerHandle | None = None
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, among: dict[BoundedProtocol, None]
+    ) -> None:
+        """`among` holds the open connections, the oldest first."""
+        super().__init__(config, state, {})
+        self._among = among
+        self._last: RequestResponseCycle | None = None
+        self._silence: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection, or hang up."""
+        """Begin a connection; where there are too many, hang up on the oldest that waits for no answer."""
         super().connection_made(transport)
-        if len(self.connections) > _MOST_CONNECTIONS:
-            transport.abort()
-        else:
-            self._silence = self.loop.call_later(_SILENT_S, self._hang_up_if_silent)
+        self._among[self] = None
+        self._listen()
+        if len(self._among) > _MOST_CONNECTIONS:
+            oldest = next((one for one in self._among if not one.is_answering), self)
+            oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection at once, however many come and go."""
+        self._among.pop(self, None)
         if self._silence:
             self._silence.cancel()
         super().connection_lost(exc)
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is under way that has its answer yet to come."""
+        return (cycle := self._cycle) is not None and not cycle.response_complete
+
+    @property
+    def _cycle(self) -> RequestResponseCycle | None:
+        return cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+
+    def _listen(self) -> None:
+        self._last = self._cycle
+        self._silence = self.loop.call_later(_SILENT_S, self._hang_up_if_silent)
+
     def _hang_up_if_silent(self) -> None:
-        if self.cycle is None:
+        """End a connection on which nothing was asked for some time, however many bytes trickled in."""
+        if self._cycle is self._last and not self.is_answering:
             self.transport.abort()
+        else:
+            self._listen()
 
 
 @asynccontextmanager
@@ -75,9 +101,9 @@ async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         app, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
     )
     config.load()
-    state = ServerState()
+    state, among = ServerState(), dict[BoundedProtocol, None]()
     server = await asyncio.get_running_loop().create_server(
-        lambda: BoundedProtocol(config, state, {}), sock=listener
+        lambda: BoundedProtocol(config, state, among), sock=listener
     )
     try:
         yield _url(listener)

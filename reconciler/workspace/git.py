@@ -1,40 +1,31 @@
 """What is committed in git, by asking the `git` program: it alone knows its filters, line ends and work trees.
 
-Nothing here writes, takes a lock of git's, reads the network or needs a terminal. Every call blocks for as long as
-git takes, at most `TIMEOUT`.
+Nothing here writes, takes a lock of git's, reads the network or needs a terminal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import subprocess
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from reconciler.core.errors import WorkspaceError
-
-TIMEOUT = 60.0  # seconds for one question
+from reconciler.workspace.git_process import OTHERWISE, GitRefused, Questions, ask_git, ask_line
 
 _MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root
 _LONGEST_PATHS = 60_000  # bytes of them together
-_COMMAND = ("git", "--no-optional-locks", "--literal-pathspecs", "-c", "core.fsmonitor=false")
 # Not `git diff`: that rewrites the index even where it is told to take no optional locks.
 _STATUS = (
     *("status", "--porcelain=v2", "-z", "--branch", "--no-ahead-behind"),
     *("--untracked-files=no", "--no-renames", "--ignore-submodules=all"),
 )
 _UNBORN = "(initial)"
+_BRANCH = "ref: "  # before the branch that HEAD is on
 _FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
-_KEPT = ("GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_")
-_LEFT_OUT = ("GIT_", "KLING", "RECONCILER_")
-_OTHERWISE = "or unset RECONCILER_REQUIRE_COMMITTED"
-
-
-class _Refused(Exception):
-    """Git ended with an error; what it said is the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +36,7 @@ class Checkout:
     top: Path  # of the work tree, links resolved
     git_dir: Path
     common_dir: Path  # of all work trees of the repository
+    _questions: Questions = field(default_factory=Questions, repr=False, compare=False)
 
     @classmethod
     def find(cls, root: Path) -> Self:
@@ -54,17 +46,17 @@ class Checkout:
         """
         base = Path(os.path.realpath(root))
         try:
-            top = Path(_line(base, "rev-parse", "--show-toplevel"))
-            git_dir = Path(_line(base, "rev-parse", "--absolute-git-dir"))
-            common_dir = base / _line(base, "rev-parse", "--git-common-dir")
+            top = Path(ask_line(base, "rev-parse", "--show-toplevel"))
+            git_dir = Path(ask_line(base, "rev-parse", "--absolute-git-dir"))
+            common_dir = base / ask_line(base, "rev-parse", "--git-common-dir")
             found = cls(base, Path(os.path.realpath(top)), git_dir, common_dir)
             commit = found._head()
-        except _Refused as error:
+        except GitRefused as error:
             raise _no_repository(base, error) from error
         if not commit:
             raise WorkspaceError(
                 f"nothing is committed yet in the git repository of `{root}`",
-                hint=f"Commit the specs, {_OTHERWISE}.",
+                hint=f"Commit the specs, {OTHERWISE}.",
             )
         return found
 
@@ -81,35 +73,43 @@ class Checkout:
         paths = set().union(*known_as.values())
         try:
             asked = self._pathspecs(paths)
-            commit, changed = _read_status(_git(self.top, *_STATUS, *asked))
+            commit, changed = _read_status(self._git(*_STATUS, *asked))
             if commit == _UNBORN:
                 return frozenset(names)
-            listed = _git(self.top, "ls-tree", "-r", "-z", "--name-only", commit, *asked)
-        except _Refused as error:
+            listed = self._git("ls-tree", "-r", "-z", "--name-only", commit, *asked)
+        except GitRefused as error:
             raise WorkspaceError(
                 f"git cannot tell what is committed in `{self.top}`: {error}",
-                hint=f"See what `git status` says there, {_OTHERWISE}.",
+                hint=f"See what `git status` says there, {OTHERWISE}.",
             ) from error
         held = set(os.fsdecode(listed).split("\0")) - changed
         return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
 
     def signs(self) -> tuple[Path, ...]:
-        """Return the folders in which something changes whenever HEAD or the index does."""
+        """Return the folders in which something changes whenever HEAD or the index does.
+
+        Git is not asked: this is called all the time, and must not wait for a git that hangs.
+        """
         folders = [self.git_dir, self.common_dir]
-        try:
-            branch = _line(self.top, "symbolic-ref", "--quiet", "HEAD")
-        except _Refused:
-            branch = ""  # a detached HEAD: the commit stands in the git folder itself
-        if branch:
-            folders.append((self.common_dir / branch).parent)
+        with contextlib.suppress(OSError, UnicodeError):
+            head = (self.git_dir / "HEAD").read_text(encoding="utf-8")
+            if head.startswith(_BRANCH):  # else it is detached: the commit stands in the git folder
+                folders.append((self.common_dir / head.removeprefix(_BRANCH).strip()).parent)
         folders.append(self.common_dir / "reftable")
         return tuple(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir()))
+
+    def abandon(self) -> None:
+        """End what git is asked in other threads, which is an error to them, and ask nothing more."""
+        self._questions.abandon()
+
+    def _git(self, *arguments: str) -> bytes:
+        return ask_git(self.top, *arguments, questions=self._questions)
 
     def _head(self) -> str:
         """Return the id of the commit that HEAD leads to, or an empty string before the first one."""
         try:
-            return _line(self.top, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        except _Refused as error:
+            return ask_line(self.top, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        except GitRefused as error:
             if str(error):
                 raise
             return ""
@@ -179,58 +179,7 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
     return commit, changed
 
 
-def _line(folder: Path, *arguments: str) -> str:
-    return os.fsdecode(_git(folder, *arguments)).removesuffix("\n")
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    """Return what git prints. Raises `_Refused`, and `WorkspaceError` when there is no git or no end."""
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell; names stand after `--`
-            [*_COMMAND, *arguments],
-            cwd=folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise WorkspaceError(
-            f"git did not answer within {TIMEOUT:.0f} s about `{folder}`",
-            hint=f"See whether `git status` ends there, {_OTHERWISE}.",
-        ) from error
-    except OSError as error:
-        if not folder.is_dir():
-            raise WorkspaceError(f"`{folder}` is not a folder", hint="Check the path.") from error
-        raise WorkspaceError(
-            "git cannot be started, and without it nobody knows what is committed",
-            hint=f"Install git, {_OTHERWISE}.",
-        ) from error
-    if done.returncode:
-        raise _Refused(_said(done.stderr))
-    return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment without what would point git elsewhere (we may run in a hook), and without our keys."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(_KEPT) or not name.upper().startswith(_LEFT_OUT)
-    }
-    return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
-
-
-def _said(stderr: bytes) -> str:
-    """Return the line in which git says what is wrong."""
-    lines = stderr.decode("utf-8", "replace").splitlines()
-    told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
-    sentence = told.removeprefix("fatal: ")[:300]
-    return "".join(letter if letter.isprintable() else "?" for letter in sentence)
-
-
-def _no_repository(root: Path, error: _Refused) -> WorkspaceError:
+def _no_repository(root: Path, error: GitRefused) -> WorkspaceError:
     if any((folder / ".git").exists() for folder in (root, *root.parents)):
         return WorkspaceError(
             f"git refuses the repository of `{root}`: {error}",
@@ -239,5 +188,5 @@ def _no_repository(root: Path, error: _Refused) -> WorkspaceError:
         )
     return WorkspaceError(
         f"`{root}` is not in a git repository, so nothing in it is committed",
-        hint=f"Run `git init` there and commit the specs, {_OTHERWISE}.",
+        hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",
     )

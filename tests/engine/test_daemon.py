@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -395,3 +397,53 @@ def test_a_receipt_that_cannot_be_read_holds_and_lets_go(project: World, sim: Si
         wait_until(is_idle(project, "wave"), "the new video")
         wait_until(lambda: not watched.call(lambda: dict(reasons)), "the end of every hold")
     assert receipt.read_text() == whole
+
+
+@pytest.fixture
+def moody_git(project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a git on the path that runs the commands in this file first, where there is one."""
+    real, mood = shutil.which("git"), tmp_path / "mood"
+    shim = tmp_path / "bin" / "git"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\n[ -e {mood} ] && . {mood}\nexec {real} "$@"\n')
+    shim.chmod(0o755)
+    Project(project.root).commit()
+    monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
+    return mood
+
+
+def test_a_git_that_fails_for_a_while_holds_purchases_and_is_asked_again(
+    project: World, sim: Simulator, moody_git: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While git cannot say what is committed nothing is bought, which is said once; when it can, all goes on."""
+    monkeypatch.setattr("reconciler.engine.commits._FIRST", 200)
+    project.write("dance.yaml")
+    Project(project.root).commit()
+    checkout = Checkout.find(project.root)
+    moody_git.write_text("echo 'fatal: out of memory' >&2; exit 128\n")
+    with watching(project, checkout=checkout) as watched:
+        base = wait_for_wish(watched, "specs/dance.yaml")
+        wait_until(
+            lambda: "out of memory" in watched.call(lambda: watched.daemon.obstacle(base)),
+            "the reason",
+        )
+        assert creates(sim) == 0
+        moody_git.unlink()
+        wait_until(is_idle(project, "dance"), "the video")
+    said = project.told.said
+    assert len([one for one in said if "out of memory" in one]) == 1
+    assert len([one for one in said if "says again" in one]) == 1
+    assert list(sim.billed().values()) == [1]
+
+
+def test_a_git_that_hangs_does_not_keep_the_daemon_from_leaving(
+    project: World, sim: Simulator, moody_git: Path
+) -> None:
+    """A question under way is given up with all that git has started (`watching` sees to the time)."""
+    asked = moody_git.with_name("asked")
+    checkout = Checkout.find(project.root)
+    with watching(project, checkout=checkout):
+        moody_git.write_text(f"touch {asked}; sleep 60\n")
+        project.write("dance.yaml")
+        wait_until(asked.exists, "a question to git")
+    assert creates(sim) == 0

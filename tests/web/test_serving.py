@@ -135,13 +135,46 @@ def test_silent_connections_cannot_take_all_files(monkeypatch: pytest.MonkeyPatc
         async with serving(APP, "127.0.0.1", 0) as url:
             port = httpx.URL(url).port
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
-            with pytest.raises(httpx.TransportError):
-                await get(url)
             for _, writer in silent[:5]:
                 writer.write(b"GET / HTTP/1.1\r\nhost: local")  # and never ends
+            for _, writer in silent[5:]:
+                writer.write(b"GET / HTTP/1.1\r\nhost: local\r\n\r\nG")  # and begins another
             ends = (reader.read() for reader, _ in silent)
             assert await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), 5)
             assert await get(url) == 200
+            for _, writer in silent:
+                await closed(writer)
+
+    asyncio.run(run())
+
+
+def test_whoever_asks_is_answered_though_others_hold_every_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oldest connection that asks for nothing makes room; one that waits for its answer is never cut."""
+    monkeypatch.setattr("reconciler.web.serving._MOST_CONNECTIONS", 10)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            asked.set()
+            await answer.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def run() -> None:
+        async with (
+            serving(app, "127.0.0.1", 0) as url,
+            httpx.AsyncClient(trust_env=False) as client,
+        ):
+            slow = asyncio.create_task(client.get(f"{url}slow"))
+            await asked.wait()
+            port = httpx.URL(url).port
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
+            for _, writer in silent:
+                writer.write(b"G")
+            assert await get(url) == 200
+            answer.set()
+            assert (await slow).text == "done"
             for _, writer in silent:
                 await closed(writer)
 

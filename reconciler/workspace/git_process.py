@@ -1,0 +1,119 @@
+"""Asking the `git` program: one question at a time, without a shell, a terminal, our keys, or anything that it writes.
+
+Every question blocks for as long as git takes, at most `TIMEOUT`, or until somebody abandons it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from reconciler.core.errors import WorkspaceError
+
+TIMEOUT = 60.0  # seconds for one question
+OTHERWISE = "or unset RECONCILER_REQUIRE_COMMITTED"
+
+_COMMAND = ("git", "--no-optional-locks", "--literal-pathspecs", "-c", "core.fsmonitor=false")
+_KEPT = ("GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_")
+_LEFT_OUT = ("GIT_", "KLING", "RECONCILER_")
+
+
+class GitRefused(Exception):
+    """Git ended with an error; what it said is the message."""
+
+
+class Questions:
+    """What git is asked at the moment, in whatever threads; abandoned, nothing more can be asked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: set[subprocess.Popen[bytes]] = set()
+        self._over = False
+
+    def ask(self, folder: Path, arguments: Collection[str]) -> tuple[int, bytes, bytes]:
+        """Return git's exit code and what it printed; raises `TimeoutExpired` and `OSError`."""
+        with self._lock:
+            if self._over:
+                raise WorkspaceError("git is not asked any more: the program is leaving")
+            process = subprocess.Popen(  # noqa: S603 - no shell; names stand after `--`
+                [*_COMMAND, *arguments],
+                cwd=folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # so that what git starts ends with it
+            )
+            self._asked.add(process)
+        try:
+            printed, complained = process.communicate(timeout=TIMEOUT)
+        except BaseException:
+            _end(process)
+            process.communicate()
+            raise
+        finally:
+            with self._lock:
+                self._asked.discard(process)
+        return process.returncode, printed, complained
+
+    def abandon(self) -> None:
+        """End everything that is under way."""
+        with self._lock:
+            self._over = True
+            for process in self._asked:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:  # else its number may be somebody else's by now
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def ask_line(folder: Path, *arguments: str) -> str:
+    """Return the only line that git prints; raises what `ask_git` raises."""
+    return os.fsdecode(ask_git(folder, *arguments)).removesuffix("\n")
+
+
+def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -> bytes:
+    """Return what git prints. Raises `GitRefused`, and `WorkspaceError` when there is no git or no end."""
+    try:
+        code, printed, complained = (questions or Questions()).ask(folder, arguments)
+    except subprocess.TimeoutExpired as error:
+        raise WorkspaceError(
+            f"git did not answer within {TIMEOUT:.0f} s about `{folder}`",
+            hint=f"See whether `git status` ends there, {OTHERWISE}.",
+        ) from error
+    except OSError as error:
+        if not folder.is_dir():
+            raise WorkspaceError(f"`{folder}` is not a folder", hint="Check the path.") from error
+        raise WorkspaceError(
+            "git cannot be started, and without it nobody knows what is committed",
+            hint=f"Install git, {OTHERWISE}.",
+        ) from error
+    if code:
+        raise GitRefused(_said(complained) if code > 0 else f"it was ended by signal {-code}")
+    return printed
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what would point git elsewhere (we may run in a hook), and without our keys."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_KEPT) or not name.upper().startswith(_LEFT_OUT)
+    }
+    return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+
+
+def _said(stderr: bytes) -> str:
+    """Return the line in which git says what is wrong."""
+    lines = stderr.decode("utf-8", "replace").splitlines()
+    told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
+    sentence = told.removeprefix("fatal: ")[:300]
+    return "".join(letter if letter.isprintable() else "?" for letter in sentence)

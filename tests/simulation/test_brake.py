@@ -1,0 +1,68 @@
+"""A daemon at a provider that answers no create: few are sent, and when it is well again nobody has to restart anything."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.schedule import HOUR, SECOND, Rules
+from reconciler.core.states import Status
+from reconciler.engine.daemon import Daemon, Duties, Pace
+from reconciler.engine.ports import Options, Ports
+from reconciler.simulator.plans import parse_plan
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.workspace.index import SpecIndex
+from tests.engine.world import Told
+from tests.simulation.loop import run, running
+from tests.simulation.soak import SPEC, Events
+from tests.simulation.wire import Wire
+from tests.simulation.world import START, account, client_of, downloader_of
+
+SICK: list[dict[str, Any]] = [{"endpoint": "create", "effect": {"status": 502}}]
+
+
+def test_a_generation_whose_creates_were_not_answered_is_tried_again_by_itself(
+    tmp_path: Path,
+) -> None:
+    """Ten hours of 502: three creates, then one after an hour, two, four; then, without a restart, one purchase."""
+    told = Told()
+
+    async def story() -> tuple[list[int], dict[str, int], Status]:
+        wire, root = Wire(seed="brake"), tmp_path / "project"
+        (root / "specs").mkdir(parents=True)
+        (root / "state").mkdir()
+        (root / "specs" / "dance.yaml").write_text(SPEC.format(prompt="waves", takes=1))
+        repository = Repository.open(root / "state" / "reconciler.db")
+        client, downloader = client_of(wire), downloader_of(wire)
+        objects = ObjectStore(root / "state" / "objects")
+        ports = Ports(root, client, downloader, repository, objects, told, running().wall_ms)
+        index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
+        events = Events(random.Random(1))
+        duties = Duties(index, events, Pace(settle=0, tick=30 * SECOND))
+        daemon = Daemon(ports, Options("run-1", Rules(), enduring=True), duties)
+        stop, fired = asyncio.Event(), []
+        async with account(tmp_path / "account", wire, faults=tuple(SICK)) as provider:
+            life = asyncio.create_task(daemon.run(stop, begun=lambda: None))
+            for _ in range(10):
+                await asyncio.sleep(HOUR / 1000)
+                fired.append(provider.plan.rules[0].fired)
+            provider.plan = parse_plan([])
+            await asyncio.sleep(6 * HOUR / 1000)
+            stop.set()
+            await life
+            billed: Any = provider.ledger.report()["billed"]
+            (record,) = repository.records().values()
+        repository.close()
+        await client.aclose()
+        await downloader.aclose()
+        return fired, billed, record.status
+
+    fired, billed, status = run(story(), start=START)
+    assert fired == [3, 4, 4, 5, 5, 5, 5, 6, 6, 6]
+    assert list(billed.values()) == [1]
+    assert status is Status.COMPLETE
+    assert any("ask the provider" in reason for reason in told.holds.values())
