@@ -84,9 +84,15 @@ class Selection:
 
 @contextmanager
 def open_folder(
-    root: Path, *, write: bool = False, settings: Settings | None = None
+    root: Path,
+    *,
+    write: bool = False,
+    settings: Settings | None = None,
+    busy_timeout: float | None = None,
 ) -> Iterator[Folder]:
     """Open a root folder; with `write`, as its only writer. Its settings are read, unless they are given.
+
+    `busy_timeout` is how long a change waits for another program that holds the database, in seconds.
 
     Raises:
         WorkspaceError: there are no specs here.
@@ -104,7 +110,9 @@ def open_folder(
         if write:
             with (
                 _locked(settings, state),
-                _repository(settings, state, read_only=False) as repository,
+                _repository(
+                    settings, state, read_only=False, busy_timeout=busy_timeout
+                ) as repository,
             ):
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
         else:
@@ -133,9 +141,13 @@ def _locked(settings: Settings, state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _repository(settings: Settings, state: Path, *, read_only: bool) -> Iterator[Repository]:
+def _repository(
+    settings: Settings, state: Path, *, read_only: bool, busy_timeout: float | None = None
+) -> Iterator[Repository]:
     repository = Repository.open(
-        settings.database_url or state / "reconciler.db", read_only=read_only
+        settings.database_url or state / "reconciler.db",
+        read_only=read_only,
+        busy_timeout=busy_timeout,
     )
     try:
         yield repository

@@ -20,6 +20,10 @@ from reconciler.core.errors import ReconcilerError, SettingsError
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.settings import Settings
 
+_BUSY_TIMEOUT = 1.0
+"""Seconds that a change of the state waits for another program: the loop stands still meanwhile, and the change is
+tried again later."""
+
 if TYPE_CHECKING:
     from reconciler.cli.announcing import Announcer
     from reconciler.cli.clock import SteadyClock
@@ -44,7 +48,9 @@ def watch(
         _leave_at_once()
         life: _Watch | None = None
         try:
-            with open_folder(context.obj, write=True, settings=chosen) as folder:
+            with open_folder(
+                context.obj, write=True, settings=chosen, busy_timeout=_BUSY_TIMEOUT
+            ) as folder:
                 life = _Watch(folder, address)
                 again = asyncio.run(life.run())
                 chosen, earlier = None, folder.settings

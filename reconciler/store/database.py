@@ -23,7 +23,7 @@ from reconciler.store import housekeeping
 from reconciler.store.durable import make_folder
 from reconciler.store.failures import translated
 
-_BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
+BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
 _URL_HINT = "Use sqlite:///path/to/file.db, or leave the setting out; other databases come later."
 _WRITES = "reconciler_writes"  # the execution option that marks a transaction that will write
 
@@ -89,8 +89,11 @@ def database_path(url_or_path: str | Path) -> Path:
     return Path(str(url.database))
 
 
-def open_for_writing(path: Path) -> Database:
-    """Open the database file, creating it and its folder when needed. Raises StateError."""
+def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
+    """Open the database file, creating it and its folder when needed. Raises StateError.
+
+    `busy_timeout` is how long a transaction waits for another writer, in seconds.
+    """
     _refuse_what_is_no_file(path)
     try:
         if not path.parent.exists():
@@ -100,7 +103,7 @@ def open_for_writing(path: Path) -> Database:
             f"The state folder {path.parent} cannot be created: {error.strerror}.",
             hint="Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is.",
         ) from error
-    engine = _engine(path, "mode=rwc")
+    engine = _engine(path, "mode=rwc", busy_timeout)
     event.listen(engine, "connect", _prepare_writer)
     return Database(engine, str(path))
 
@@ -118,14 +121,15 @@ def open_for_reading(path: Path) -> Database | None:
     return Database(_engine(path, "mode=ro&immutable=1" if sealed else "mode=ro"), str(path))
 
 
-def _engine(path: Path, options: str) -> Engine:
+def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engine:
+    patience = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
     address = f"file:{quote(str(path.absolute()))}?{options}"
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(
             address,
             uri=True,
-            timeout=_BUSY_TIMEOUT,
+            timeout=patience,
             isolation_level=None,  # transactions begin where SQLAlchemy says so, not where the driver guesses
             check_same_thread=False,
         )

@@ -58,10 +58,19 @@ class Repository:
         self._tidied_at: int | None = None  # None: there may be something to do
 
     @classmethod
-    def open(cls, url_or_path: str | Path, *, read_only: bool = False) -> Self:
-        """Open a database by its path or `sqlite:///` URL, creating or upgrading it unless `read_only`."""
+    def open(
+        cls,
+        url_or_path: str | Path,
+        *,
+        read_only: bool = False,
+        busy_timeout: float | None = None,
+    ) -> Self:
+        """Open a database by its path or `sqlite:///` URL, creating or upgrading it unless `read_only`.
+
+        `busy_timeout` is how long a change waits for another program that writes, in seconds.
+        """
         path = database_path(url_or_path)
-        database = open_for_reading(path) if read_only else open_for_writing(path)
+        database = open_for_reading(path) if read_only else open_for_writing(path, busy_timeout)
         if database is None:
             return cls(None, read_only=True)
         try:

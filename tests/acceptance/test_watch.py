@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -131,6 +132,25 @@ def test_a_stop_with_tasks_in_flight_and_one_with_nothing_to_do(
     assert_home(folder, sim)
 
 
+def test_a_stop_while_another_program_holds_the_database(folder: Project, sim: Simulator) -> None:
+    """Five results come in that cannot be written down: the stop is in time, and the next watch has them all."""
+    sim.set_speed(1)
+    folder.spec(takes=5)
+    with folder.watching() as running:
+        wait_until(lambda: running.err.read_text().count(" submitted ") == 5, "all tasks")
+        blocker = sqlite3.connect(folder.root / "state" / "reconciler.db", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        sim.set_speed(SPEED)
+        running.wait_for("database")
+        leave(running)
+        blocker.execute("ROLLBACK")
+        blocker.close()
+    with folder.watching() as running:
+        wait_until(lambda: len(delivered_paths(folder)) == 5, "all videos")
+        leave(running)
+    assert_home(folder, sim)
+
+
 def test_a_stop_while_thousands_of_specs_are_read(folder: Project, sim: Simulator) -> None:
     """At a start over 2,000 specs a stop is heard as well, and what little was begun is finished once."""
     folder.write("specs/many/_defaults.yaml", "suspend: true\n")
@@ -189,6 +209,20 @@ def test_sighup_reads_the_settings_again(folder: Project, sim: Simulator) -> Non
         wait_until(lambda: delivered(folder), "the video")
         done = leave(running)
     assert done.err.count("max_units_per_dya") == done.err.count("no/where") == 1
+    assert list(sim.billed().values()) == [1]
+
+
+def test_sighup_may_come_at_any_moment(folder: Project, sim: Simulator) -> None:
+    """A hundred of them, one after the other, also between two readings of the settings: it lives, and still works."""
+    folder.spec()
+    with folder.watching() as running:
+        running.wait_for("watching")
+        for _ in range(100):
+            running.interrupt(signal.SIGHUP)
+            time.sleep(0.03)  # spread over the few seconds that a new beginning takes
+        running.interrupt(signal.SIGHUP)
+        wait_until(lambda: delivered(folder), "the video")
+        leave(running)
     assert list(sim.billed().values()) == [1]
 
 

@@ -129,7 +129,7 @@ def test_folder_that_cannot_be_created(open_folder: Path) -> None:
 
 def test_database_held_by_another_program(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that does not go away in time is said as such."""
-    monkeypatch.setattr(database_module, "_BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 0.1)
     _filled(database)
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
