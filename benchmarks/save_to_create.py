@@ -11,6 +11,7 @@ sizes are measured in one run: only their ratios count.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -53,7 +54,11 @@ def main() -> None:
 def measure(folder: Path, count: int, saves: int) -> str:
     """Return the row of one size."""
     root = folder / "project"
-    build(root, count)
+    # In another process: what the build leaves in this one's memory has the simulator here stand still for seconds.
+    builder = multiprocessing.get_context("spawn").Process(target=build, args=(root, count))
+    builder.start()
+    builder.join()
+    assert builder.exitcode == 0, "the build failed"
     os.sync()  # a commit must not wait for the files of the build
     config = SimulatorConfig(
         folder=folder / "simulator", speed=1.0, task_s=3600, concurrency=10_000, render="draft"
