@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +38,10 @@ class Watching:
             return function()
 
         return asyncio.run_coroutine_threadsafe(called(), self.loop).result(10)
+
+    def run(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine in the daemon's loop to its end."""
+        asyncio.run_coroutine_threadsafe(function(), self.loop).result(10)
 
     def status(self, base_id: str) -> str:
         record = self.call(lambda: self.daemon.desk.journal.get(base_id))
