@@ -34,7 +34,7 @@ from reconciler.workspace.outputs import signature
 from reconciler.workspace.settling import Settling
 
 _NS = 1_000_000  # in a millisecond
-_ROWS = 5000  # of history, removed at a time
+_ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
 _MOST_HINTS = 1000  # remembered until they are followed
 
 
@@ -194,8 +194,7 @@ class Daemon:
         if now >= self._next_resync:
             await self._resync(now)
         if now >= self._next_trim:
-            self._next_trim = now + DAY
-            await self._trim(now)
+            self._trim(now)
         self._ports.repository.tidy(now=now)
         self._follow_hints()
         self._write_holds()
@@ -234,12 +233,11 @@ class Daemon:
             )  # which may have changed, and tell whose files are where
         self._attention.consider(bases)
 
-    async def _trim(self, now: int) -> None:
-        """Keep the history from growing for ever."""
-        repository, removed = self._ports.repository, _ROWS
-        while removed == _ROWS:
-            removed = repository.trim_history(now - self._pace.history, most=_ROWS)
-            await asyncio.sleep(0)
+    def _trim(self, now: int) -> None:
+        """Keep the history from growing for ever: a piece in each look, once a day until nothing old is left."""
+        before = now - self._pace.history
+        if self._ports.repository.trim_history(before, most=_ROWS) < _ROWS:
+            self._next_trim = now + DAY
 
     def _follow_hints(self) -> None:
         hints, self._hints = self._hints, set()

@@ -16,7 +16,7 @@ import pytest
 
 from reconciler.core.states import Status
 from reconciler.engine.daemon import Pace
-from reconciler.store.repository import Caps
+from reconciler.store.repository import Caps, HistoryEntry
 from reconciler.workspace.git import Checkout
 from tests.engine.watching import SETTLE, Watching, watching
 from tests.engine.world import World
@@ -447,3 +447,19 @@ def test_a_git_that_hangs_does_not_keep_the_daemon_from_leaving(
         project.write("dance.yaml")
         wait_until(asked.exists, "a question to git")
     assert creates(sim) == 0
+
+
+def test_old_history_goes_piece_by_piece_and_nobody_waits_for_it(
+    project: World, sim: Simulator
+) -> None:
+    """Many thousand old lines are removed over several looks; a save in between is acted on before they are gone."""
+    lines = 20_000
+    project.repository.note([HistoryEntry("mc1-old", 1, "seen", "x") for _ in range(lines)])
+    with watching(project, pace=Pace(settle=0, tick=100)) as watched:
+        project.write("dance.yaml")
+        wait_until(lambda: creates(sim) == 1, "the create")
+        left = watched.call(lambda: len(project.repository.history("mc1-old")))
+        assert 0 < left < lines
+        wait_until(
+            lambda: not watched.call(lambda: project.repository.history("mc1-old")), "the end"
+        )
