@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from reconciler.cli.demo import Demo
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from reconciler.simulator.config import SimulatorConfig
 
 
 def simulate(
@@ -30,6 +34,22 @@ def simulate(
     draft: Annotated[
         bool, typer.Option("--draft", help="Render tiny films, in milliseconds.")
     ] = False,
+    faults: Annotated[
+        Path | None,
+        typer.Option("--faults", metavar="FILE", help="A fault plan: a JSON list of rules."),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault", metavar="RULE", help="One rule in JSON, after those of the file; repeatable."
+        ),
+    ] = None,
+    knobs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KNOB=VALUE", help="What is unknown, decided otherwise; repeatable."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print where it is as one JSON document.")
     ] = False,
@@ -37,7 +57,7 @@ def simulate(
     """Run the provider's simulator on loopback: the same API, and nothing is paid."""
     from reconciler.simulator.server import RunningSimulator, SimulatorConfig, run
 
-    config = SimulatorConfig(
+    chosen = SimulatorConfig(
         folder=folder,
         port=port,
         results_port=results_port,
@@ -45,6 +65,7 @@ def simulate(
         concurrency=concurrency,
         render="draft" if draft else "full",
     )
+    config = _misbehaving(chosen, faults, fault or [], knobs or [])
 
     def announce(running: RunningSimulator) -> None:
         settings = {
@@ -53,13 +74,8 @@ def simulate(
             "KLING_SECRET_KEY": config.secret_key,
         }
         if as_json:
-            print_json(
-                {
-                    "base_url": running.base_url,
-                    "results_url": running.results_url,
-                    "settings": settings,
-                }
-            )
+            where = {"base_url": running.base_url, "results_url": running.results_url}
+            print_json({**where, "settings": settings})
         else:
             err.print(
                 f"The simulator listens on {running.base_url}; Ctrl-C ends it. In another terminal:"
@@ -76,6 +92,23 @@ def simulate(
             f"the simulator cannot listen on port {port}: {error.strerror or error}", hint=hint
         ) from error
     return ExitCode.DONE
+
+
+def _misbehaving(
+    config: SimulatorConfig, faults: Path | None, fault: list[str], knobs: list[str]
+) -> SimulatorConfig:
+    """Return the simulator with a fault plan and with its knobs turned; raises typer.BadParameter for wrong ones."""
+    from reconciler.simulator.knobs import KnobError, parse_knobs
+    from reconciler.simulator.plans import PlanError, read_plan, read_rule
+
+    try:
+        rules = [] if faults is None else read_plan(faults)
+        rules += [read_rule(text) for text in fault]
+        return replace(config, **parse_knobs(knobs), faults=tuple(rules))  # type: ignore[arg-type]  # parsed by type
+    except KnobError as error:
+        raise typer.BadParameter(f"--set: {error}") from None
+    except PlanError as error:
+        raise typer.BadParameter(f"the fault plan: {error}") from None
 
 
 def demo(

@@ -9,7 +9,6 @@ from reconciler.simulator.clock import VirtualClock
 from reconciler.simulator.config import SimulatorConfig
 from reconciler.simulator.errors import ApiError
 from reconciler.simulator.ledger import Ledger
-from reconciler.simulator.tasks import TaskTable
 
 PACK_NAME = "Simulated motion control"
 
@@ -22,7 +21,6 @@ class Account:
         config: SimulatorConfig,
         clock: VirtualClock,
         ledger: Ledger,
-        tasks: TaskTable,
         real: Callable[[], float],
     ) -> None:
         """`real` returns the real time in seconds."""
@@ -30,20 +28,10 @@ class Account:
         self._real = real
         self._clock = clock
         self._ledger = ledger
-        self._tasks = tasks
-        self._settled_until = 0
         self._asked = float("-inf")
-
-    def settle(self) -> None:
-        """Refund the tasks that have failed by now (observed: failed ones are not charged)."""
-        now = self._clock.now()
-        for task in self._tasks.failures(self._settled_until, now):
-            self._ledger.refund(task.ended_at, task.external_task_id, task.task_id, task.units)
-        self._settled_until = now
 
     def remaining(self) -> Decimal:
         """Return the units that can still be spent; none once the pack has expired."""
-        self.settle()
         if self._clock.now() >= self._invalid_time():
             return Decimal(0)
         return self._config.pack_units - self._ledger.spent()

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from reconciler.simulator.unknowns import Unknowns
+
 ACCESS_KEY = "simulator-access-key"
 SECRET_KEY = "simulator-secret-key-that-opens-nothing-else"  # noqa: S105 - opens only the simulator
 API_KEY = "simulator-api-key"
@@ -27,7 +29,7 @@ PRICES: Prices = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class SimulatorConfig:
+class SimulatorConfig(Unknowns):
     """One simulated provider with one account. Times are in seconds, `…_s`; virtual unless said otherwise."""
 
     folder: Path
@@ -53,8 +55,6 @@ class SimulatorConfig:
     """From create to end, give or take a tenth that depends on the task."""
     queue_s: float = 5.0
     """From create to `processing`."""
-    alien_status: str = ""
-    """A status in no list, shown for the middle third of `processing` (unknown whether one ever appears)."""
 
     concurrency: int = 5
     """Tasks that may be under way at once; a slot is held from `submitted` to the end (documented)."""
@@ -78,34 +78,6 @@ class SimulatorConfig:
     """How long a result's URL works; every query signs a fresh one."""
     cleared_after_s: float = 30 * 24 * 3600.0
     """When the file of a result is cleared, counted from the task's end (documented: 30 days)."""
-
-    duplicate_ids: Literal["refuse", "first", "bill_again"] = "refuse"
-    """What a second create with a used external id gets (unknown): 1201, the first task, or a second, billed one."""
-    unknown_ids: Literal["404", "400", "empty", "null", "list"] = "404"
-    """What a query for an id that nobody used gets (unknown): 1203, 1201, or success with `{}`, `null`, `[]`."""
-    cleared: Literal["unknown", "no_url"] = "unknown"
-    """What becomes of a task whose file was cleared (unknown): forgotten, or there with an empty URL."""
-    list_order: Literal["newest", "oldest"] = "newest"
-    """The order of the list (observed: newest first)."""
-    query_lag_s: float = 0.0
-    """REAL seconds during which a query by external id does not see a new task (unknown)."""
-    external_id_pattern: str = ""
-    """A regular expression that external ids must match in full (unknown: length and alphabet); empty for none."""
-
-    callbacks: Literal["on", "off"] = "on"
-    """Whether changes of status are posted to a task's `callback_url`; only loopback ones are ever contacted."""
-    callback_first: Literal["submitted", "processing"] = "submitted"
-    """The first change that is told (unknown whether the creation itself is one)."""
-    callback_order: Literal["kept", "reversed"] = "kept"
-    """`reversed` tells the end first, and the rest as long after it as it had happened before."""
-    callback_late_s: float = 0.0
-    """How late a call can come; each draws its own delay up to this, so that they can overtake each other."""
-    callback_repeats: int = 0
-    """How often every call is made again; each repeat draws its own delay."""
-    callback_lost: float = 0.0
-    """The share of calls, 0 to 1, that are never made."""
-    callback_timeout_s: float = 5.0
-    """REAL seconds after which an answer to a call is not waited for any longer; it is not made again (unknown)."""
 
     fail_marker: str = "fail"
     """`[[fail: reason]]` in a prompt makes the task end as failed with that reason."""

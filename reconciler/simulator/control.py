@@ -59,10 +59,8 @@ async def about(request: Request) -> Response:
 
 
 async def ledger(request: Request) -> Response:
-    """Return what was billed and refunded."""
-    provider = _provider(request)
-    provider.account.settle()
-    return JSONResponse(provider.ledger.report())
+    """Return what was billed and refunded by now."""
+    return JSONResponse(_provider(request).ledger.report())
 
 
 async def requests(request: Request) -> Response:
@@ -94,7 +92,7 @@ async def faults(request: Request) -> Response:
 
 
 async def replace_faults(request: Request) -> Response:
-    """Replace the plan; its counts begin anew."""
+    """Replace the plan; its counts and its time begin anew."""
     try:
         plan = parse_plan(json.loads(await request.body()))
     except ValueError as error:
@@ -143,8 +141,9 @@ def _object(data: bytes) -> dict[str, float]:
 def _shown(plan: FaultPlan) -> dict[str, object]:
     rules = [asdict(rule) for rule in plan.rules]
     for rule in rules:
-        calls = rule["when"]["calls"]
-        rule["when"]["calls"] = None if calls is None else sorted(calls)
+        when = rule["when"]
+        when["calls"] = None if when["calls"] is None else sorted(when["calls"])
+        when["state"] = sorted(when["state"])
     return {"rules": rules, "fired": [rule.fired for rule in plan.rules]}
 
 

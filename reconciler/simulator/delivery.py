@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reconciler.simulator.errors import message_of, status_of
-from reconciler.simulator.faults import Effect
+from reconciler.simulator.faults import Effect, Scalar
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -42,6 +42,8 @@ class Delivery:
     answer: Answer
     sent: int
     ending: Literal["complete", "close", "silence"]
+    rate: int = 0
+    """Bytes of the body per real second; 0 for all at once."""
 
 
 def envelope(request_id: str, code: int, message: str, data: object = None) -> dict[str, object]:
@@ -67,12 +69,14 @@ def invented(effect: Effect, *, endpoint: str, address: str, request_id: str) ->
 def disturbed(effect: Effect, answer: Answer) -> Delivery:
     """Return how an answer leaves under an effect; one that does not touch answers lets it pass."""
     whole = len(answer.body)
-    value = int(effect.value) if isinstance(effect.value, int) else 0
+    value = _bytes(effect.value, whole)
     match effect.action:
         case "cut":
             return Delivery(answer, min(value, whole), "close")
         case "stall":
             return Delivery(answer, min(value, whole), "silence")
+        case "drip":
+            return Delivery(answer, whole, "complete", rate=value)
         case "wrong_length":
             return Delivery(_announcing(answer, whole + value), whole, "close")
         case "truncate":
@@ -82,6 +86,13 @@ def disturbed(effect: Effect, answer: Answer) -> Delivery:
             return Delivery(replace(answer, body=_flipped(answer.body)), whole, "complete")
         case _:
             return Delivery(answer, whole, "complete")
+
+
+def _bytes(value: Scalar, whole: int) -> int:
+    """Return a number of bytes that is given as such or as a share of the whole."""
+    if isinstance(value, float):
+        return int(value * whole)
+    return value if isinstance(value, int) else 0
 
 
 def _of_status(status: int, effect: Effect, endpoint: str, request_id: str) -> Answer:

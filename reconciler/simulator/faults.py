@@ -12,24 +12,28 @@ from dataclasses import dataclass, replace
 
 ENDPOINTS = ("create", "query", "list", "costs", "result", "upload", "*")
 
+STATES = ("none", "submitted", "processing", "succeed", "failed")
+"""What the task asked about can be like when a call comes; `none`: there is none that the caller could see."""
+
 Scalar = str | int | float | bool
 
-ACTIONS: Mapping[str, tuple[type[str] | type[int] | type[bool], ...]] = {
+ACTIONS: Mapping[str, tuple[type[str] | type[int] | type[float] | type[bool], ...]] = {
     "drop": (str,),
-    "cut": (int,),
-    "stall": (int,),
+    "cut": (int, float),
+    "stall": (int, float),
+    "drip": (int,),
     "status": (int,),
     "refuse": (int,),
     "error_in_200": (int,),
     "garbage": (bool,),
     "redirect": (str, bool),
     "fail": (str,),
-    "truncate": (int,),
+    "truncate": (int, float),
     "wrong_length": (int,),
     "wrong_bytes": (bool,),
     "ignore_range": (bool,),
 }
-"""What an effect can do, and the type of its value."""
+"""What an effect can do, and the type of its value; a fraction is a share of the answer's body, 0.5 half of it."""
 
 REPLACING = frozenset({"status", "refuse", "error_in_200", "redirect", "garbage"})
 """Actions that replace the answer. A rule may say whether the request has acted; all but garbage say no by default."""
@@ -55,13 +59,24 @@ class Effect:
 
 @dataclass(frozen=True)
 class When:
-    """Which of the calls that a rule matches are hit, by their number from 1; an empty one hits all."""
+    """Which calls a rule counts, and which of those are hit, by their number from 1; an empty one hits all."""
 
     calls: frozenset[int] | None = None
     every: int | None = None
     first: int | None = None
     probability: float | None = None
     seed: str = ""
+    state: frozenset[str] = frozenset()
+    """States of the task asked about in which a call counts; empty for any, and for calls about no task."""
+    from_s: float = 0.0
+    """Real seconds since the plan was put in place, before which no call counts."""
+    until_s: float | None = None
+    """Real seconds from which on no call counts any more; None for never."""
+
+    def covers(self, call: Call) -> bool:
+        """Tell whether a call counts: whether it comes in time, and about a task in one of the states."""
+        in_time = self.from_s <= call.age_s and (self.until_s is None or call.age_s < self.until_s)
+        return in_time and (not self.state or call.state in self.state)
 
     def hits(self, number: int) -> bool:
         """Tell whether the call of this number is hit; a probability is drawn from the seed and the number."""
@@ -84,6 +99,10 @@ class Call:
     endpoint: str
     external_task_id: str
     """Of a create, the one in its body; of a query, the name asked for; of a result, its task's."""
+    state: str = ""
+    """One of `STATES`, of the task asked about; empty for a call that is about no single task."""
+    age_s: float = 0.0
+    """Real seconds since the plan was put in place."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +118,8 @@ class Rule:
 
     def matches(self, call: Call) -> bool:
         """Tell whether the rule speaks about the call at all."""
-        return self.endpoint in {"*", call.endpoint} and self.external_task_id in {
-            None,
-            call.external_task_id,
-        }
+        meant = self.external_task_id in {None, call.external_task_id}
+        return meant and self.endpoint in {"*", call.endpoint} and self.when.covers(call)
 
 
 @dataclass(frozen=True)

@@ -1,77 +1,126 @@
 """The money: an append-only record of what would be billed, kept apart from the table of tasks on purpose.
 
-A test asks this file, not the tasks, how often somebody paid.
+A test asks this file, not the tasks, how often somebody paid. Everything is written at the moment at which a create is
+accepted, a later refund too, with its date: no task is ever asked again, and nothing that happens to the table of
+tasks can change the bill.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+ATTEMPT = re.compile(r"-r(?:[2-9]|[1-9]\d+)$")
+"""The suffix by which callers mark a second and later attempt at the same thing."""
+
 
 @dataclass(frozen=True)
 class Entry:
-    """Units that went (`billed`) or came back (`refunded`)."""
+    """Units that go (`billed`) or come back (`refunded`)."""
 
     at: int
-    """Virtual ms."""
+    """Virtual ms; a refund may lie ahead."""
     kind: Literal["billed", "refunded"]
     external_task_id: str
     task_id: str
     units: str
     """A decimal number."""
 
+    @property
+    def name(self) -> str:
+        """The external id, or the task id of a task without one."""
+        return self.external_task_id or self.task_id
+
+    @property
+    def base(self) -> str:
+        """The name without the suffix of an attempt."""
+        return ATTEMPT.sub("", self.name)
+
+    @property
+    def signed(self) -> Decimal:
+        """The units as a part of what was spent."""
+        return Decimal(self.units) * (1 if self.kind == "billed" else -1)
+
 
 class Ledger:
     """A file of JSON lines that is only ever added to."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: Callable[[], int]) -> None:
+        """`now` returns the virtual time, ms: what lies ahead is on file and not reported yet."""
         self._path = path
+        self._now = now
         path.touch()
-        self._entries = [Entry(**json.loads(line)) for line in path.read_text().splitlines()]
-        self._refunded = {entry.task_id for entry in self._entries if entry.kind == "refunded"}
-        self._balance = sum((_signed(entry) for entry in self._entries), Decimal(0))
+        lines = path.read_text().splitlines()
+        self._entries = [Entry(**json.loads(line)) for line in lines]
 
-    def bill(self, at: int, external_task_id: str, task_id: str, units: Decimal) -> None:
-        """Take units for a task that was accepted."""
-        self._append(Entry(at, "billed", external_task_id, task_id, format(units, "f")))
-
-    def refund(self, at: int, external_task_id: str, task_id: str, units: Decimal) -> None:
-        """Give back the units of a task that failed (observed), once at most."""
-        if task_id not in self._refunded:
-            self._refunded.add(task_id)
-            self._append(Entry(at, "refunded", external_task_id, task_id, format(units, "f")))
+    def bill(
+        self,
+        at: int,
+        external_task_id: str,
+        task_id: str,
+        units: Decimal,
+        refunded_at: int | None = None,
+    ) -> None:
+        """Take units for a task that is being accepted; they come back at `refunded_at` when it is going to fail."""
+        amount = format(units, "f")
+        entries = [Entry(at, "billed", external_task_id, task_id, amount)]
+        if refunded_at is not None:
+            entries.append(Entry(refunded_at, "refunded", external_task_id, task_id, amount))
+        with self._path.open("a") as file:
+            file.write("".join(json.dumps(asdict(entry)) + "\n" for entry in entries))
+        self._entries += entries
 
     def spent(self) -> Decimal:
         """Return the units that are gone: billed and not refunded."""
-        return -self._balance
+        return _sum(self._due())
 
     def report(self) -> dict[str, object]:
-        """Return all entries, and how often each external id (or task without one) was billed and refunded."""
+        """Return all entries until now, and what they come to.
+
+        `billed` and `refunded` count by external id (a task without one goes by its task id). `ids`, `bases` (ids
+        without the suffix of an attempt) and `tasks` say of each how many tasks were billed, how many of those were
+        given back, how many therefore are charged, and the units that are gone.
+        """
+        due = self._due()
         return {
-            "entries": [asdict(entry) for entry in self._entries],
-            "billed": self._count("billed"),
-            "refunded": self._count("refunded"),
-            "spent": format(self.spent(), "f"),
+            "entries": [asdict(entry) for entry in due],
+            "billed": dict(Counter(entry.name for entry in due if entry.kind == "billed")),
+            "refunded": dict(Counter(entry.name for entry in due if entry.kind == "refunded")),
+            "spent": format(_sum(due), "f"),
+            "ids": _accounts(due, lambda entry: entry.name),
+            "bases": _accounts(due, lambda entry: entry.base),
+            "tasks": _accounts(due, lambda entry: entry.task_id),
         }
 
-    def _count(self, kind: str) -> dict[str, int]:
-        names = (
-            entry.external_task_id or entry.task_id for entry in self._entries if entry.kind == kind
-        )
-        return dict(Counter(names))
-
-    def _append(self, entry: Entry) -> None:
-        with self._path.open("a") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
-        self._entries.append(entry)
-        self._balance += _signed(entry)
+    def _due(self) -> list[Entry]:
+        now = self._now()
+        due = [entry for entry in self._entries if entry.at <= now]
+        return sorted(due, key=lambda entry: entry.at)
 
 
-def _signed(entry: Entry) -> Decimal:
-    units = Decimal(entry.units)
-    return -units if entry.kind == "billed" else units
+def _accounts(entries: Iterable[Entry], key: Callable[[Entry], str]) -> dict[str, object]:
+    """Return what the entries come to for each key."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(key(entry), []).append(entry)
+    return {name: _account(group) for name, group in groups.items()}
+
+
+def _account(entries: list[Entry]) -> dict[str, object]:
+    kinds = Counter(entry.kind for entry in entries)
+    return {
+        "billed": kinds["billed"],
+        "refunded": kinds["refunded"],
+        "charged": kinds["billed"] - kinds["refunded"],
+        "units": format(_sum(entries), "f"),
+    }
+
+
+def _sum(entries: Iterable[Entry]) -> Decimal:
+    return sum((entry.signed for entry in entries), Decimal(0))

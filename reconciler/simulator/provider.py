@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -18,7 +19,10 @@ from reconciler.simulator.checks import Order, check_order, wrong
 from reconciler.simulator.clock import VirtualClock
 from reconciler.simulator.config import SimulatorConfig
 from reconciler.simulator.errors import ApiError
+from reconciler.simulator.faults import Call, Effect, FaultPlan
+from reconciler.simulator.forms import framed
 from reconciler.simulator.ledger import Ledger
+from reconciler.simulator.lookup import Lookup
 from reconciler.simulator.media import MediaStore
 from reconciler.simulator.plans import parse_plan
 from reconciler.simulator.signing import Signer
@@ -44,22 +48,23 @@ class Provider:
         config.folder.mkdir(parents=True, exist_ok=True)
         self.config = config
         self.results_url = results_url
-        self.plan = parse_plan(list(config.faults))
         self.requests: Counter[str] = Counter()
         self._real = real
+        self.plan = parse_plan(list(config.faults))
         seed = _kept_seed(config)
         self._opened = f"{seed}/{real()}"
         self._answers = 0
         self.clock = VirtualClock(config.folder / "clock.json", speed=config.speed, real=real)
-        self.ledger = Ledger(config.folder / "ledger.jsonl")
+        self.ledger = Ledger(config.folder / "ledger.jsonl", self.clock.now)
         self.media = MediaStore(config.folder / "media", results_url)
         self.signer = Signer(seed.encode(), results_url)
         self.studio = Studio(
             config.folder / "films", self.media, config.render, config.render_workers
         )
         self._tasks = TaskTable(config.folder / "tasks.db", seed)
-        self.account = Account(config, self.clock, self.ledger, self._tasks, real)
+        self.account = Account(config, self.clock, self.ledger, real)
         self._views = Views(config, self.clock, self.studio, self.signer)
+        self._lookup = Lookup(config, self._tasks, self._views, real)
         self._keys = Keys(config.access_key, config.secret_key, config.api_key)
         self.agenda = Agenda(config, seed)
         now = self.clock.now()
@@ -71,6 +76,22 @@ class Provider:
         self.clock.save()
         self.studio.close()
         self._tasks.close()
+
+    @property
+    def plan(self) -> FaultPlan:
+        """The faults that are to come."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: FaultPlan) -> None:
+        """Put another plan in place; its time begins now."""
+        self._plan, self._planned = plan, self._real()
+
+    def fault_on(self, endpoint: str, external_task_id: str, state: str) -> Effect | None:
+        """Return what goes wrong with one more call, and count it."""
+        call = Call(endpoint, external_task_id, state, self._real() - self._planned)
+        effect, self._plan = self._plan.on(call)
+        return effect
 
     def real_now(self) -> float:
         """Return the time of the provider's own clock, seconds; tokens and the `Date` header go by it."""
@@ -86,31 +107,27 @@ class Provider:
         """Raise `ApiError` 1000 to 1004 unless the header opens the account."""
         authenticate(authorization, self._keys, self.real_now())
 
-    def create(self, body: Mapping[str, object], *, failure: str = "") -> dict[str, object]:
+    def create(self, body: Mapping[str, object], *, failure: str = "") -> object:
         """Create a task, bill it, and return `data` of the answer.
 
         `failure` lets the task end as failed. Raises `ApiError`; the order of the checks is parameters, used
         external id, concurrency, balance, and nothing is created or billed when one of them refuses.
         """
-        order = check_order(body, self.config, self.media)
+        order = self._stored(check_order(body, self.config, self.media))
         self._check_policy(order.prompt)
         known = self._tasks.by_external_id(order.external_task_id)
         if known is not None and self.config.duplicate_ids == "refuse":
-            raise wrong("external_task_id", "must be unique; it was used before")
-        if known is not None and self.config.duplicate_ids == "first":
-            return self._views.summary(known)
-        if self._tasks.under_way(self.clock.now()) >= self.config.concurrency:
-            raise ApiError(1303)
-        units = self._price(order)
-        if units > self.account.remaining():
-            raise ApiError(1102)
-        return self._views.summary(self._accept(order, units, failure))
+            sentence = "external_task_id: must be unique; it was used before"
+            raise ApiError(self.config.duplicate_code, sentence)
+        if known is None or self.config.duplicate_ids == "bill_again":
+            known = self._accept(order, self._affordable(order), failure)
+        return framed(self._views.summary(known), self.config)
 
     def query(self, name: str) -> object:
         """Return `data` for a task id or an external id; what an unknown one gets is the config's to say."""
-        task = self._tasks.by_task_id(name) or self._visible(name)
-        if task is not None and not self._views.forgotten(task):
-            return self._views.full(task)
+        task = self._lookup.task(name)
+        if task is not None:
+            return framed(self._lookup.shown(task), self.config)
         if self.config.unknown_ids == "404":
             raise ApiError(1203, f"task {name} not found")
         if self.config.unknown_ids == "400":
@@ -119,10 +136,12 @@ class Provider:
 
     def list_page(self, page: int, size: int) -> list[dict[str, object]]:
         """Return `data` for a page of the list: pages count from 1, `size` is in tasks."""
-        oldest_end = self._views.cleared_until() if self.config.cleared == "unknown" else -1
-        newest_first = self.config.list_order == "newest"
-        tasks = self._tasks.page(size, (page - 1) * size, oldest_end, newest_first=newest_first)
-        return [self._views.full(task) for task in tasks]
+        return self._lookup.page(page, size)
+
+    def state_of(self, name: str) -> str:
+        """Return the documented status of the task with a task id or an external id; `none` for no task."""
+        task = self._tasks.by_task_id(name) or self._tasks.by_external_id(name)
+        return "none" if task is None or self._views.forgotten(task) else self._views.status(task)
 
     def task_of_result(self, task_id: str) -> Task | None:
         """Return the task whose film can be had now, or None."""
@@ -140,16 +159,34 @@ class Provider:
         task = self._tasks.by_task_id(task_id)
         return "" if task is None else task.external_task_id
 
+    def _affordable(self, order: Order) -> Decimal:
+        """Return the units of an order; raises `ApiError` when no slot is free or the pack does not cover it."""
+        if self._tasks.under_way(self.clock.now()) >= self.config.concurrency:
+            raise ApiError(1303)
+        units = self._price(order)
+        if units > self.account.remaining():
+            raise ApiError(1102)
+        return units
+
     def _accept(self, order: Order, units: Decimal, failure: str) -> Task:
         queue_ms, task_ms = round(self.config.queue_s * 1000), round(self.config.task_s * 1000)
         times = Times(self.clock.now(), int(self._real() * 1000), queue_ms, task_ms)
-        task = self._tasks.add(order, units, failure or self._marked_failure(order.prompt), times)
-        self.ledger.bill(times.now, task.external_task_id, task.task_id, units)
+        failure = failure or self._marked_failure(order.prompt)
+        task = self._tasks.draw(order, units, failure, times)
+        refunded_at = task.ended_at if task.failure and self.config.failed_tasks == "free" else None
+        # The ledger goes first: a kill in between leaves a bill without a task, never a task without a bill.
+        self.ledger.bill(times.now, task.external_task_id, task.task_id, units, refunded_at)
+        self._tasks.keep(task)
         self.requests["create"] += 1
         self.agenda.expect(task, self._views.changes(task), after=times.now - 1)
         if not task.failure:
             self.studio.ready(task)
         return task
+
+    def _stored(self, order: Order) -> Order:
+        """Return an order as the provider remembers it."""
+        cut = self.config.external_id_cut or None
+        return replace(order, external_task_id=order.external_task_id[:cut])
 
     def _price(self, order: Order) -> Decimal:
         """Return the units of an order: the price of a second times the reference's seconds, unrounded."""
@@ -163,13 +200,6 @@ class Provider:
     def _marked_failure(self, prompt: str) -> str:
         marked = re.search(rf"\[\[{re.escape(self.config.fail_marker)}:\s*(.+?)\s*\]\]", prompt)
         return marked[1] if marked else ""
-
-    def _visible(self, external_task_id: str) -> Task | None:
-        task = self._tasks.by_external_id(external_task_id)
-        if task is None:
-            return None
-        seen_from = task.created_real + self.config.query_lag_s * 1000
-        return task if self._real() * 1000 >= seen_from else None
 
 
 def _kept_seed(config: SimulatorConfig) -> str:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from reconciler.simulator.checks import Order
 
@@ -81,6 +82,22 @@ class Times:
     task_ms: int
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which tasks a list is made of, and in which order."""
+
+    ended_after: int
+    """Virtual ms."""
+    created_until: float
+    """Real ms."""
+    hidden: tuple[float, float]
+    """Tasks that were created after the first moment and no later than the second, real ms, are left out."""
+    order: Literal["newest", "oldest", "shuffled"]
+
+
+ORDERS = {"newest": "number DESC", "oldest": "number", "shuffled": "substr(task_id, 4, 6)"}
+
+
 class TaskTable:
     """All tasks of the account; used from one thread at a time."""
 
@@ -97,12 +114,12 @@ class TaskTable:
         """Close the file."""
         self._db.close()
 
-    def add(self, order: Order, units: Decimal, failure: str, times: Times) -> Task:
-        """Create a task that starts after its queue time and ends a tenth earlier or later than the usual."""
+    def draw(self, order: Order, units: Decimal, failure: str, times: Times) -> Task:
+        """Return the next task, which is not kept yet: it ends a tenth earlier or later than the usual."""
         (number,) = self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM task").fetchone()
         digest = hashlib.sha256(f"{self._seed}/{number}".encode()).digest()
         spread = int.from_bytes(digest[8:10]) / 0xFFFF * 0.2 - 0.1
-        task = Task(
+        return Task(
             task_id=f"8{int.from_bytes(digest[:8]) % 10**11:011d}{number % 10**6:06d}",
             external_task_id=order.external_task_id,
             mode=order.mode,
@@ -120,8 +137,15 @@ class TaskTable:
             ended_at=times.now + round(times.task_ms * (1 + spread)),
             callback_url=order.callback_url,
         )
-        self._insert(task)
-        return task
+
+    def keep(self, task: Task) -> None:
+        """Put a task that was drawn into the table."""
+        values = [getattr(task, name.strip()) for name in COLUMNS.split(",")]
+        marks = ", ".join("?" * len(values))
+        self._db.execute(
+            f"INSERT INTO task ({COLUMNS}) VALUES ({marks})",  # noqa: S608
+            [str(value) if isinstance(value, Fraction | Decimal) else value for value in values],
+        )
 
     def by_task_id(self, task_id: str) -> Task | None:
         """Return the task that the provider calls so."""
@@ -131,12 +155,13 @@ class TaskTable:
         """Return the newest task that the caller calls so."""
         return self._one("external_task_id = ?", external_task_id) if external_task_id else None
 
-    def page(self, size: int, skip: int, oldest_end: int, *, newest_first: bool) -> list[Task]:
-        """Return up to `size` tasks after the first `skip`, of those that ended after `oldest_end`."""
-        direction = "DESC" if newest_first else "ASC"
+    def page(self, size: int, skip: int, selection: Selection) -> list[Task]:
+        """Return up to `size` tasks after the first `skip` of a selection."""
         rows = self._db.execute(
-            f"SELECT {COLUMNS} FROM task WHERE ended_at > ? ORDER BY number {direction} LIMIT ? OFFSET ?",  # noqa: S608
-            (oldest_end, size, skip),
+            f"SELECT {COLUMNS} FROM task WHERE ended_at > ? AND created_real <= ?"  # noqa: S608
+            " AND NOT (created_real > ? AND created_real <= ?)"
+            f" ORDER BY {ORDERS[selection.order]} LIMIT ? OFFSET ?",
+            (selection.ended_after, selection.created_until, *selection.hidden, size, skip),
         )
         return [_task(row) for row in rows]
 
@@ -155,28 +180,12 @@ class TaskTable:
         )
         return [_task(row) for row in rows]
 
-    def failures(self, after: int, until: int) -> list[Task]:
-        """Return the tasks that ended as failed in [`after`, `until`]."""
-        rows = self._db.execute(
-            f"SELECT {COLUMNS} FROM task WHERE failure <> '' AND ended_at BETWEEN ? AND ?",  # noqa: S608
-            (after, until),
-        )
-        return [_task(row) for row in rows]
-
     def _one(self, condition: str, value: str) -> Task | None:
         row = self._db.execute(
             f"SELECT {COLUMNS} FROM task WHERE {condition} ORDER BY number DESC LIMIT 1",  # noqa: S608
             (value,),
         ).fetchone()
         return None if row is None else _task(row)
-
-    def _insert(self, task: Task) -> None:
-        values = [getattr(task, name.strip()) for name in COLUMNS.split(",")]
-        marks = ", ".join("?" * len(values))
-        self._db.execute(
-            f"INSERT INTO task ({COLUMNS}) VALUES ({marks})",  # noqa: S608
-            [str(value) if isinstance(value, Fraction | Decimal) else value for value in values],
-        )
 
 
 @lru_cache(maxsize=4096)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from reconciler.simulator.clock import VirtualClock
 from reconciler.simulator.config import SimulatorConfig
+from reconciler.simulator.forms import formed
 from reconciler.simulator.signing import Signer
 from reconciler.simulator.studio import Studio
 from reconciler.simulator.tasks import Task
@@ -42,20 +45,38 @@ class Views:
         """Tell whether the task has a film that was made and not cleared."""
         return not task.failure and self.over(task) and task.ended_at > self.cleared_until()
 
+    def status(self, task: Task) -> str:
+        """Return the documented status, whatever word is shown for it."""
+        if self.over(task):
+            return _end(task)[0]
+        return "submitted" if self._clock.now() < task.started_at else "processing"
+
     def summary(self, task: Task) -> dict[str, object]:
         """Return the fields that the answer to a create shows."""
-        return _summary(task, *self._status(task))
+        return formed(_summary(task, *self._status(task)), self._config)
 
-    def full(self, task: Task) -> dict[str, object]:
-        """Return the fields that the answer to a query shows."""
-        return self._full(task, *self._status(task))
+    def full(self, task: Task, *, ago_ms: int = 0) -> dict[str, object]:
+        """Return the fields that the answer to a query shows, or showed so many virtual ms ago."""
+        moment = self._clock.now() - ago_ms
+        status = self._status(task) if moment >= task.ended_at else self._status_at(task, moment)
+        return formed(self._full(task, *status), self._config)
+
+    def before(self, task: Task) -> dict[str, object]:
+        """Return what a query showed before the task's status last changed."""
+        now = self._clock.now()
+        past = [moment for moment in self.changes(task) if moment <= now]
+        if not self.over(task):
+            past = [moment for moment in past if moment < task.ended_at]
+        status = self._status_at(task, past[-2] if len(past) > 1 else past[0])
+        return formed(self._full(task, *status), self._config)
 
     def told(self, task: Task, moment: int) -> dict[str, object]:
         """Return the fields that a callback shows of the status at a moment, virtual ms (documented)."""
         ended = moment >= task.ended_at
         view = self._full(task, *(_end(task) if ended else self._status_at(task, moment)))
         del view["watermark_info"]
-        return {"task_result": {"videos": []}, "final_unit_deduction": "0"} | view
+        view = {"task_result": {"videos": []}, "final_unit_deduction": "0"} | view
+        return formed(view, self._config)
 
     def over(self, task: Task) -> bool:
         """Tell whether the task has ended: a film that is not ready yet holds it in `processing`."""
@@ -66,12 +87,22 @@ class Views:
         view = _summary(task, status, since)
         view["task_status_msg"] = task.failure if status == "failed" else ""
         view["watermark_info"] = {"enabled": task.watermark}
+        since_end = self._clock.now() - task.ended_at
         if status == "succeed":
-            view["task_result"] = {"videos": [self._video(task)]}
-            view["final_unit_deduction"] = format(task.units, "f")
-        elif status == "failed":
-            view["final_unit_deduction"] = "0"
+            there = since_end >= self._config.videos_late_s * 1000
+            view["task_result"] = {"videos": [self._video(task)] if there else []}
+        if status in {"succeed", "failed"}:
+            view |= self._deduction(task, early=since_end < self._config.deduction_s * 1000)
         return view
+
+    def _deduction(self, task: Task, *, early: bool) -> dict[str, object]:
+        """Return what was deducted, as far as it is shown; `early`: not long enough after the end."""
+        how, free = self._config.deduction, self._config.failed_tasks == "free"
+        if how == "missing" or (how == "late" and early):
+            return {}
+        units = Decimal(0) if task.failure and free else task.units
+        shown = units + 1 if how == "changed" and early else units
+        return {"final_unit_deduction": format(shown, "f")}
 
     def _status(self, task: Task) -> tuple[str, int]:
         """Return the status, and since when, virtual ms."""

@@ -9,13 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.simulator.connection import gone, gone_within, hang_up
 from reconciler.simulator.delivery import Answer, Delivery, disturbed, invented
-from reconciler.simulator.faults import REPLACING, Call, Effect
+from reconciler.simulator.faults import REPLACING, Effect
+from reconciler.simulator.plans import ABOUT_TASKS
 from reconciler.simulator.provider import Provider
 
 TASKS = "/v1/videos/motion-control"
 COSTS = "/account/costs"
 MEDIA = "/simulator/media/"
 RESULTS = "/results/"
+DRIP_S = 0.25
+"""Real seconds between two drops of a slow answer, unless a byte takes longer."""
 FAIL = "simulator.fail"
 """The key in the scope under which a create finds the reason for which its task shall fail."""
 
@@ -51,9 +54,15 @@ class Wire:
     def _fault(self, endpoint: str, path: str, body: bytes) -> Effect | None:
         if not self._provider.plan.rules:
             return None
-        call = Call(endpoint, self._external_id(endpoint, path, body))
-        effect, self._provider.plan = self._provider.plan.on(call)
-        return effect
+        name = _external_id_in(body) if endpoint == "create" else _name_in(endpoint, path)
+        state = self._provider.state_of(name) if endpoint in ABOUT_TASKS else ""
+        return self._provider.fault_on(endpoint, self._external_id(endpoint, name), state)
+
+    def _external_id(self, endpoint: str, name: str) -> str:
+        if endpoint == "create":
+            return name
+        known = self._provider.external_id_of(name) if name else ""
+        return known or (name if endpoint == "query" else "")
 
     async def _disturb(
         self, effect: Effect, endpoint: str, scope: Scope, receive: Receive, send: Send
@@ -81,14 +90,6 @@ class Wire:
             headers = [header for header in scope["headers"] if header[0] != b"range"]
             scope = {**scope, "headers": headers}
         return await _captured(self._app, scope, receive)
-
-    def _external_id(self, endpoint: str, path: str, body: bytes) -> str:
-        if endpoint == "create":
-            return _external_id_in(body)
-        name = path.rpartition("/")[2]
-        if endpoint == "query":
-            return self._provider.external_id_of(name) or name
-        return self._provider.external_id_of(name.partition(".")[0]) if endpoint == "result" else ""
 
     def _dated(self, send: Send) -> Send:
         async def dated(message: Message) -> None:
@@ -122,6 +123,12 @@ def _counter(endpoint: str, method: str) -> str:
 def _target(scope: Scope) -> str:
     query = scope["query_string"].decode()
     return f"{scope['path']}?{query}" if query else str(scope["path"])
+
+
+def _name_in(endpoint: str, path: str) -> str:
+    """Return the id by which a request names its task; empty for one that is about none."""
+    name = path.rpartition("/")[2]
+    return {"query": name, "result": name.partition(".")[0]}.get(endpoint, "")
 
 
 def _external_id_in(body: bytes) -> str:
@@ -173,6 +180,11 @@ async def _deliver(delivery: Delivery, scope: Scope, receive: Receive, send: Sen
     )
     complete = delivery.ending == "complete"
     body = answer.body[: delivery.sent]
+    while delivery.rate and len(body) > (size := max(1, round(delivery.rate * DRIP_S))):
+        await send({"type": "http.response.body", "body": body[:size], "more_body": True})
+        body = body[size:]
+        if await gone_within(receive, size / delivery.rate):
+            return
     await send({"type": "http.response.body", "body": body, "more_body": not complete})
     if delivery.ending == "close":
         await hang_up(scope, receive, flush=True)

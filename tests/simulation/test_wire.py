@@ -26,13 +26,13 @@ Seen = tuple[str, object]
 
 FAULTS: list[tuple[str, dict[str, Any]]] = [
     *(("create", effect) for effect in (
-        {"drop": "before"}, {"drop": "after"}, {"cut": 0}, {"cut": 20}, {"stall": 0}, {"stall": 20},
+        {"drop": "before"}, {"drop": "after"}, {"cut": 0}, {"cut": 20}, {"stall": 0}, {"stall": 20}, {"drip": 2000}, {"cut": 0.5},
         {"status": 500}, {"status": 502, "acted": True}, {"refuse": 1303}, {"error_in_200": 5000}, {"garbage": True},
         {"redirect": "/elsewhere"}, {"truncate": 20}, {"wrong_length": 7}, {"fail": "it stumbled"}, {"delay_s": 0.8},
         {"delay_s": 0.1},
     )),
     *(("result", effect) for effect in (
-        {"drop": "before"}, {"cut": 0}, {"cut": 300}, {"stall": 300}, {"truncate": 300}, {"wrong_length": 7},
+        {"drop": "before"}, {"cut": 0}, {"cut": 300}, {"stall": 300}, {"drip": 50_000}, {"truncate": 300}, {"cut": 0.5}, {"wrong_length": 7},
         {"wrong_bytes": True}, {"ignore_range": True}, {"status": 403}, {"status": 500}, {"delay_s": 0.8},
     )),
     ("list", {"drop": "after"}),

@@ -47,6 +47,45 @@ def test_a_rule_hits_the_calls_it_names(reason: str, when: dict[str, Any], hit: 
     assert fired(plan, 6, Call("query", "x")) == []
 
 
+@pytest.mark.parametrize(
+    ("reason", "when", "hit"),
+    [
+        ("until a time, which is out already", {"until_s": 30}, [0, 29]),
+        ("from a time on", {"from_s": 30}, [30, 60]),
+        ("for a while", {"from_s": 29, "until_s": 60}, [29, 30]),
+        ("only calls in time are counted", {"from_s": 30, "calls": [1]}, [30]),
+    ],
+)
+def test_a_rule_holds_for_a_while(reason: str, when: dict[str, Any], hit: list[int]) -> None:
+    """Seconds count from when the plan was put in place."""
+    plan = parse_plan([{"when": when, "effect": {"status": 500}}])
+    went = []
+    for age in (0, 29, 30, 60):
+        effect, plan = plan.on(Call("query", "x", age_s=age))
+        went += [age] if effect else []
+    assert went == hit, reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "when", "hit"),
+    [
+        ("one state", {"state": "processing"}, ["processing", "processing"]),
+        ("one of several", {"state": ["none", "failed"]}, ["none", "failed"]),
+        ("counted in that state alone", {"state": "processing", "calls": [2]}, ["processing"]),
+    ],
+)
+def test_a_rule_can_ask_for_the_state_of_a_task(
+    reason: str, when: dict[str, Any], hit: list[str]
+) -> None:
+    """Calls about a task in another state, or about no single task, are neither hit nor counted."""
+    plan = parse_plan([{"when": when, "effect": {"status": 500}}])
+    went = []
+    for state in ("", "none", "submitted", "processing", "processing", "succeed", "failed"):
+        effect, plan = plan.on(Call("query", "x", state))
+        went += [state] if effect else []
+    assert went == hit, reason
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.floats(0, 1), st.text(max_size=5))
 def test_chance_is_repeatable(probability: float, seed: str) -> None:
@@ -93,6 +132,17 @@ def test_the_first_rule_that_fires_decides() -> None:
         ({"effect": {"status": 500}, "when": {"every": 0}}, "when.every"),
         ({"effect": {"status": 500}, "when": {"every": 1, "first": 1}}, "when must hold one"),
         ({"effect": {"status": 500}, "match": {"external_task_id": 1}}, "match.external_task_id"),
+        ({"effect": {"cut": 1.5}}, "a share from 0.0 to 1.0"),
+        ({"effect": {"stall": -1}}, "effect.stall must not be negative"),
+        ({"effect": {"drip": 0}}, "stall sends none"),
+        ({"effect": {"status": 99}}, "an HTTP status from 200 to 599"),
+        ({"effect": {"status": 500}, "when": {"probability": 1.5}}, "when.probability"),
+        ({"effect": {"status": 500}, "when": {"state": "finished"}}, "when.state must be one of"),
+        ({"effect": {"status": 500}, "when": {"from_s": 9, "until_s": 9}}, "later than"),
+        (
+            {"endpoint": "list", "effect": {"status": 500}, "when": {"state": "failed"}},
+            "when.state goes with",
+        ),
     ],
 )
 def test_a_wrong_plan_is_explained(rule: object, said: str) -> None:
@@ -111,6 +161,60 @@ def test_a_plan_is_replaced_shown_and_forgotten(sim: Simulator) -> None:
     assert sim.fired() == [1]
     assert sim.control.delete("/simulator/faults").status_code == 200
     assert sim.control.get(TASKS).status_code == 401
+
+
+def test_states_and_times_are_those_of_the_running_account() -> None:
+    """A create of a used id, a query of a task that ended, and a new plan whose time begins anew."""
+    with simulator(speed=0, duplicate_ids="first") as sim, calling(sim) as api:
+        sim.faults(
+            [
+                {"endpoint": "create", "when": {"state": "submitted"}, "effect": {"status": 418}},
+                {"endpoint": "query", "when": {"state": "succeed"}, "effect": {"status": 418}},
+                {"endpoint": "list", "when": {"until_s": 0.2}, "effect": {"status": 418}},
+            ]
+        )
+        assert api.http.get(TASKS).status_code == 418
+        created = [api.create(order("one")) for _ in range(2)]
+        assert [answer.status_code for answer in created] == [200, 418]
+        assert api.query("one").status_code == 200
+        sim.advance(200)
+        task_id = created[0].json()["data"]["task_id"]
+        deadline = time.monotonic() + 10
+        while api.query(task_id).status_code == 200:  # its film is being made
+            assert time.monotonic() < deadline
+        assert api.query("one").status_code == 418
+        while api.http.get(TASKS).status_code == 418:
+            assert time.monotonic() < deadline
+        sim.faults([{"endpoint": "list", "when": {"until_s": 5}, "effect": {"status": 418}}])
+        assert api.http.get(TASKS).status_code == 418
+
+
+def test_an_answer_can_drip(sim: Simulator, api: Caller) -> None:
+    """So many bytes a second, of an envelope or of a film; in the end it is whole."""
+    sim.faults([{"endpoint": "create", "effect": {"drip": 1000}}])
+    began = time.monotonic()
+    answer = api.create(order("one"))
+    assert 0.9 * (len(answer.content) - 250) / 1000 <= time.monotonic() - began <= 5
+    assert answer.json()["code"] == 0
+    sim.faults([])
+    url = api.film_url("one")
+    whole = sim.control.get(url).content
+    sim.faults([{"endpoint": "result", "effect": {"drip": 2 * len(whole)}}])
+    began = time.monotonic()
+    assert sim.control.get(url).content == whole
+    assert time.monotonic() - began >= 0.2
+
+
+def test_half_a_body_can_be_had(sim: Simulator, api: Caller) -> None:
+    """A share instead of a number of bytes: half of an envelope, and of a film whose length nobody knows."""
+    sim.faults([{"endpoint": "create", "effect": {"truncate": 0.5}}])
+    with pytest.raises(json.JSONDecodeError):
+        api.create(order("one")).json()
+    sim.faults([])
+    url = api.film_url("one")
+    whole = sim.control.get(url).content
+    sim.faults([{"endpoint": "result", "effect": {"cut": 0.5}}])
+    assert received(sim, url) == (whole[: len(whole) // 2], httpx.RemoteProtocolError)
 
 
 @pytest.mark.parametrize(("when", "billed"), [("before", {}), ("after", {"one": 1})])
@@ -307,6 +411,14 @@ def test_downloads_can_stall(sim: Simulator, film: str) -> None:
     sim.faults([{"endpoint": "result", "effect": {"stall": 50}}])
     came, error = received(sim, film)
     assert (len(came), error) == (50, httpx.ReadTimeout)
+
+
+def test_a_redirect_can_lead_anywhere(sim: Simulator, film: str) -> None:
+    """To an address of the plan's own, also of another host."""
+    elsewhere = "http://127.0.0.1:9/film.mp4"
+    sim.faults([{"endpoint": "result", "effect": {"redirect": elsewhere}}])
+    answer = sim.control.get(film)
+    assert (answer.status_code, answer.headers["location"]) == (302, elsewhere)
 
 
 def test_a_plan_can_be_there_from_the_start() -> None:
