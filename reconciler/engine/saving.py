@@ -56,10 +56,12 @@ class Saver:
             raise ResultInterrupted(
                 f"the provider says `{reply.task.said[:40]}` of a task that had succeeded"
             )
-        if reply.task is None or not _files(reply.task):
-            if reply.task is not None and self._overdue(record):
-                return self._decide(record, Gone(_CLEARED), reply.request_id)
+        if reply.task is None:
             return self._decide(record, Absent(), reply.request_id)
+        if not _files(reply.task):
+            if self._overdue(record):
+                return self._decide(record, Gone(_CLEARED), reply.request_id)
+            raise ResultInterrupted("the provider lists no video of it at the moment")
         record, _ = self._decide(record, Seen(reply.task), reply.request_id)
         self._warn_when_old(record)
         async with self._turn:

@@ -75,6 +75,20 @@ def test_a_result_that_was_unknown_for_a_while_is_found_by_the_next_run(
     assert list(sim.billed().values()) == [1]
 
 
+def test_a_result_that_is_listed_late_is_waited_for(tmp_path: Path) -> None:
+    """The task has succeeded and shows no video for longer than the grace: that is not a result that was cleared."""
+    root = tmp_path / "project"
+    root.mkdir()
+    with (
+        simulator(tmp_path / "simulator", videos_late_s=900.0) as sim,  # a second and a half
+        world(root, sim) as project,
+    ):
+        project.write("dance.yaml")
+        assert project.apply() is Ended.SETTLED
+        assert project.only().status is Status.COMPLETE
+        assert list(sim.billed().values()) == [1]
+
+
 def test_a_provider_that_shortens_our_ids_bills_once(tmp_path: Path) -> None:
     """The longest id is unknown: an answer that names another one still tells the task that was made."""
 
