@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.core.schedule import Rules
+from reconciler.core.schedule import RETENTION, Rules
 from reconciler.core.states import BOUGHT, Record, Result, Status, Task, TaskState
 
 
@@ -192,6 +192,15 @@ def _can_be_had(task: Task) -> bool:
     return running or (
         task.state is TaskState.SUCCEEDED and any(video.url for video in task.videos)
     )
+
+
+def may_turn_up(record: Record, now: int) -> bool:
+    """Return whether an attempt that was given up may be paid for, and its result still be there."""
+    given_up = record.status is Status.EXPIRED or (
+        record.status is Status.REJECTED and record.doubtful
+    )
+    made = record.finished_at or record.created_at or record.intent_at
+    return given_up and made is not None and now - made <= RETENTION
 
 
 def _gone(record: Record, reason: str) -> Record:

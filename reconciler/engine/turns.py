@@ -7,8 +7,9 @@ Trouble is sorted by whom it concerns: one generation (held, with a sentence), e
 from __future__ import annotations
 
 from reconciler.core.errors import CapReached, StaleRecord, StateError, WorkspaceError
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import LIVE, Record, Status
-from reconciler.core.transitions import Taken, step
+from reconciler.core.transitions import Taken, may_turn_up, step
 from reconciler.engine.crew import Crew
 from reconciler.engine.desk import Desk
 from reconciler.engine.holding import mistake, told
@@ -17,6 +18,7 @@ from reconciler.engine.work import Work
 from reconciler.kling import errors
 
 _GIVEN_UP = frozenset({Status.REJECTED, Status.EXPIRED})
+LOOK_AGAIN = 3600 * SECOND  # ms: between two looks, in a run that endures, at what was given up
 _FLYING = frozenset({Status.SUBMITTED, Status.PROCESSING})
 
 
@@ -27,7 +29,9 @@ class Turns:
         self._desk = desk
         self._crew = crew
         self._endures = desk.options.enduring
-        self._settled: set[str] = set()  # attempts given up, that need no further look
+        self._given_up: dict[
+            str, int
+        ] = {}  # attempt -> when it was given up, or looked at again (ms)
         self._unwritten = ""  # why what a poll saw could not be written, as it was said
         self.flying: set[str] = set()  # at the provider; the poll sees to them
 
@@ -86,11 +90,11 @@ class Turns:
         holds.end(key)
         now = self._desk.journal.get(key)
         if now is not None and now.status in _GIVEN_UP and record.status not in _GIVEN_UP:
-            self._settled.add(now.external_task_id)
+            self._given_up[now.external_task_id] = self.now()
         ended = again_at is None and (now is None or now.status not in LIVE)
         if key in holds or (ended and not self._crew.buyer.is_waiting(key)):
             self._desk.gate.release(key)
-        return again_at
+        return self._next_look(now) if again_at is None and now else again_at
 
     async def poll(self) -> int:
         """Observe every task in flight; return when to do so again (ms)."""
@@ -146,14 +150,25 @@ class Turns:
                 return crew.lander.write_receipts(work, record)
 
     def _is_looked_at_again(self, record: Record) -> bool:
-        """Whether it is time for the one look, in this run, at what an earlier run gave up.
+        """Whether it is time for a look at what was given up: by an earlier run, or by this one long ago.
 
         It may be found after all; nothing is bought by looking.
         """
-        if record.status not in _GIVEN_UP or record.external_task_id in self._settled:
+        if record.status not in _GIVEN_UP:
             return False
-        self._settled.add(record.external_task_id)
+        looked_at = self._given_up.get(record.external_task_id)
+        next_look = self._next_look(record)
+        if looked_at is not None and (next_look is None or self.now() < next_look):
+            return False
+        self._given_up[record.external_task_id] = self.now()
         return True
+
+    def _next_look(self, record: Record) -> int | None:
+        """Return when to look again at what was given up (ms), in a run that endures, while it may turn up."""
+        looked_at = self._given_up.get(record.external_task_id)
+        if not self._endures or looked_at is None or not may_turn_up(record, self.now()):
+            return None
+        return looked_at + LOOK_AGAIN
 
     def _hold_unwritten(self, key: str, record: Record, error: StateError) -> int | None:
         """Go on from what is on disk after a change that could not be written, or perhaps was."""

@@ -24,6 +24,7 @@ from reconciler.core.transitions import (
     Seen,
     Taken,
     intend,
+    may_turn_up,
     step,
 )
 
@@ -415,3 +416,20 @@ def test_an_event_that_comes_twice_changes_nothing_the_second_time(
     """Answers repeat; only looks are counted."""
     once = step(record(status), event, rules=RULES, now=NOW)
     assert step(once.record, event, rules=RULES, now=NOW).record == once.record
+
+
+@pytest.mark.parametrize(
+    ("reason", "given_up", "expected"),
+    [
+        ("its result may be there", record(Status.EXPIRED, finished_at=NOW), True),
+        ("an earlier create may be behind it", record(Status.REJECTED, doubtful=True), True),
+        ("surely refused", record(Status.REJECTED), False),
+        ("cleared by now", record(Status.EXPIRED, finished_at=NOW - RETENTION), False),
+        ("so is what was lost", record(Status.REJECTED, doubtful=True, created_at=NOW - RETENTION), False),
+        ("it failed", record(Status.FAILED, doubtful=True), False),
+        ("from when nobody knows", record(Status.EXPIRED, created_at=None, intent_at=None), False),
+    ],
+)  # fmt: skip
+def test_what_was_given_up_may_turn_up(reason: str, given_up: Record, expected: bool) -> None:
+    """Whatever may be paid for, for as long as the provider keeps results."""
+    assert may_turn_up(given_up, NOW + 1) is expected, reason

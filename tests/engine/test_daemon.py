@@ -51,6 +51,27 @@ def test_a_spec_that_is_there_and_one_that_is_added_are_bought_once_each(
     assert sorted(sim.billed().values()) == [1, 1]
 
 
+@pytest.mark.parametrize("at_the_end", ["expired", "rejected"])
+def test_what_was_given_up_is_looked_at_again_while_it_may_turn_up(
+    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch, at_the_end: str
+) -> None:
+    """A daemon lives for months: what it paid for and could not find for a while is found by it, not by the next run."""
+    monkeypatch.setattr("reconciler.engine.turns.LOOK_AGAIN", 500)
+    later = {"state": "succeed", "calls": list(range(2, 1000))}  # once its end was seen
+    ended = {"endpoint": "query", "when": later, "effect": {"refuse": 1203}}
+    hidden = {"endpoint": "query", "effect": {"refuse": 1203}}
+    lost = {"endpoint": "create", "when": {"calls": [1]}, "effect": {"drop": "after"}}
+    sim.faults([ended] if at_the_end == "expired" else [lost, hidden])
+    project.write("dance.yaml")
+    with watching(project) as watch:
+        (base,) = project.survey().desired.generations
+        status = partial(watch.status, base.external_task_id)
+        wait_until(lambda: status() == at_the_end, f"its end as {at_the_end}")
+        sim.faults([])
+        wait_until(is_idle(project, "dance"), "the video")
+    assert list(sim.billed().values()) == [1]
+
+
 def test_five_saves_while_typing_buy_one_generation(project: World, sim: Simulator) -> None:
     """Saves that follow each other within the settling time are one wish: the last."""
     with watching(project, pace=Pace(settle=600, tick=50)):
