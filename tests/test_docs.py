@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from starlette.routing import Route
 
 from reconciler import settings
 from reconciler.cli.exits import ExitCode
@@ -19,6 +23,11 @@ from reconciler.core.states import Status
 from reconciler.engine.orders import Verb
 from reconciler.kling.errors import REACTIONS, ProviderError
 from reconciler.notifications.bundles import Kind
+from reconciler.simulator.control import control_routes
+from reconciler.simulator.faults import ACTIONS, ENDPOINTS, STATES
+from reconciler.simulator.knobs import KINDS
+from reconciler.simulator.ledger import Ledger
+from reconciler.simulator.plans import MODIFIERS, WHEN, parse_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -43,10 +52,10 @@ def kinds(error: type[ProviderError]) -> Iterator[type[ProviderError]]:
 
 
 @functools.cache
-def generator() -> ModuleType:
-    """Return the script that makes the page of commands."""
-    place = ROOT / "docs" / "generate_commands.py"
-    specification = importlib.util.spec_from_file_location("generate_commands", place)
+def generator(name: str = "generate_commands") -> ModuleType:
+    """Return a script that makes a page, by default the one of commands."""
+    place = ROOT / "docs" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(name, place)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -150,6 +159,46 @@ def test_every_way_that_money_is_at_stake_is_explained() -> None:
     text = page("docs/architecture.md")
     for kind in {*kinds(ProviderError), CapReached, StaleRecord, StateLocked}:
         assert f"`{kind.__name__}`" in text, kind.__name__
+
+
+def test_the_knobs_of_the_simulator_are_as_its_page_says() -> None:
+    """`docs/simulator.md` equals what the generator makes of the fields: every knob, default, value and sentence."""
+    text = page("docs/simulator.md")
+    assert text == generator("generate_simulator").page(), "run docs/generate_simulator.py"
+    assert all(f"\n| `{name}` |" in text for name in KINDS)
+
+
+def test_every_word_of_a_fault_plan_is_explained() -> None:
+    """The simulator's page has a row or a word for every endpoint, condition, state, action and modifier."""
+    section = page("docs/simulator.md").partition("## Fault plans")[2].partition("\n## ")[0]
+    first_cells = {line.split("|")[1] for line in section.splitlines() if line.startswith("| `")}
+    rows = set(re.findall(r"`([a-z0-9_]+)`", " ".join(first_cells)))
+    assert rows == (set(WHEN) - {"seed"}) | ACTIONS.keys()
+    for word in (*ENDPOINTS, *STATES, *MODIFIERS, "seed", "match", "external_task_id"):
+        assert f"`{word}`" in section, word
+
+
+def test_the_examples_of_fault_plans_are_right() -> None:
+    """Whoever copies one gets what the simulator takes."""
+    examples = re.findall(r"```json\n(.*?)```", page("docs/simulator.md"), re.DOTALL)
+    assert len(examples) >= 3
+    for example in examples:
+        assert parse_plan(json.loads(example)).rules
+
+
+def test_every_control_call_and_every_key_of_the_ledger_is_listed(tmp_path: Path) -> None:
+    """The simulator's page names what can be asked of it, and what its ledger answers."""
+    text = page("docs/simulator.md")
+    for route in control_routes():
+        assert isinstance(route, Route)
+        methods = route.methods or set()
+        for method in methods - ({"HEAD"} if "GET" in methods else set()):
+            assert f"`{method} {route.path}`" in text
+    ledger = Ledger(tmp_path / "ledger.jsonl", lambda: 1)
+    ledger.bill(0, "a", "1", Decimal(1))
+    report: Any = ledger.report()
+    for key in {*report, *report["entries"][0], *report["ids"]["a"]}:
+        assert f"`{key}`" in text, key
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -10,12 +10,17 @@ from decimal import Decimal, InvalidOperation
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from reconciler.simulator.config import SimulatorConfig
+from reconciler.simulator.errors import TABLE
 
-OWN_OPTIONS = frozenset(
-    {"folder", "host", "port", "results_port", "speed", "concurrency", "render", "faults", "prices"}
+NO_KNOBS = frozenset(
+    {
+        *("folder", "host", "port", "results_port", "speed", "concurrency", "render"),
+        *("access_key", "secret_key", "api_key", "render_workers", "faults", "prices"),
+    }
 )
-"""Fields that are no knobs: they have an option of their own, or are no single value."""
+"""Fields that have an option of their own, that are no single value, or that are of no use on a command line."""
 SHARES = frozenset({"callback_lost"})
+CODES = frozenset({"duplicate_code"})
 SIGNED = frozenset({"clock_skew_s", "list_shift"})
 
 LARGEST = 10**12
@@ -27,7 +32,7 @@ Value = str | Number
 KINDS = {
     name: kind
     for name, kind in get_type_hints(SimulatorConfig).items()
-    if name in {field.name for field in fields(SimulatorConfig)} - OWN_OPTIONS
+    if name in {field.name for field in fields(SimulatorConfig)} - NO_KNOBS
 }
 """The type of each knob's value."""
 
@@ -67,6 +72,8 @@ def _value(name: str, text: str) -> Value:
         raise KnobError(f"{name} must not be negative, and is {text}")
     if number > 1 and name in SHARES:
         raise KnobError(f"{name} is a share from 0 to 1, and is {text}")
+    if name in CODES and number not in TABLE.keys() - {0}:
+        raise KnobError(f"{name} must be an error code of the provider's table, and is {text}")
     return number
 
 

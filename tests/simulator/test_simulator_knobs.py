@@ -51,6 +51,7 @@ def test_knobs_are_read_by_their_type() -> None:
         ("callback_late_s=nan", "callback_late_s must be a number below"),
         ("stale_every=1.5", "stale_every must be a whole number, and is `1.5`"),
         ("hidden_s=-1", "hidden_s must not be negative, and is -1"),
+        ("duplicate_code=0", "must be an error code of the provider's table, and is 0"),
         ("callback_lost=2", "callback_lost is a share from 0 to 1, and is 2"),
         ("external_id_pattern=(", "external_id_pattern is no regular expression"),
     ],
