@@ -74,6 +74,8 @@ class SimulatorConfig(Unknowns):
     kind that differ in a box with the task's id, and cost next to nothing."""
     render_workers: int = 1
     """Films made at the same time."""
+    result_share: float = 1.0
+    """The length of a film as a share of its reference's (documented: it may be shorter, and nothing is refunded)."""
     url_lifetime_s: float = 24 * 3600.0
     """How long a result's URL works; every query signs a fresh one."""
     cleared_after_s: float = 30 * 24 * 3600.0

@@ -19,7 +19,7 @@ NO_KNOBS = frozenset(
     }
 )
 """Fields that have an option of their own, that are no single value, or that are of no use on a command line."""
-SHARES = frozenset({"callback_lost"})
+SHARES = frozenset({"callback_lost", "result_share"})
 CODES = frozenset({"duplicate_code"})
 SIGNED = frozenset({"clock_skew_s", "list_shift"})
 

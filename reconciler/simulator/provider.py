@@ -172,6 +172,7 @@ class Provider:
         queue_ms, task_ms = round(self.config.queue_s * 1000), round(self.config.task_s * 1000)
         times = Times(self.clock.now(), int(self._real() * 1000), queue_ms, task_ms)
         failure = failure or self._marked_failure(order.prompt)
+        order = replace(order, duration_ms=round(order.duration_ms * self.config.result_share))
         task = self._tasks.draw(order, units, failure, times)
         refunded_at = task.ended_at if task.failure and self.config.failed_tasks == "free" else None
         # The ledger goes first: a kill in between leaves a bill without a task, never a task without a bill.

@@ -115,6 +115,7 @@ RESULTS = [
     *knob("videos_late_s", 150, reason="no videos for long", at_first=Status.SUCCEEDED),
     *knob("deduction", "missing", "late", "changed", reason="what it cost"),
     *knob("deduction_s", 0, 600, reason="when what it cost is known"),
+    *knob("result_share", 0.2, reason="a film shorter than its reference"),
     *knob("number_form", "number", reason="numbers are numbers"),
     *knob("duration_form", "empty", "missing", "wrong", reason="how long it plays"),
     *knob(
