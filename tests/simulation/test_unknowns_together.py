@@ -34,6 +34,10 @@ def mixed(seed: int) -> Row:
     knobs: dict[str, Any] = {}
     for row in draw.sample(ROWS, draw.randint(1, 5)):
         knobs |= row.knobs
+    if (
+        draw.random() < 0.4
+    ):  # the worst that can be promised for, which chance alone seldom brings together
+        knobs |= {"duplicate_ids": "bill_again", "query_lag_s": WITHIN_GRACE_S}
     faults: list[Rule] = [LOST] if draw.random() < 0.7 else []
     for row in draw.sample(FAULTS, draw.randint(0, 3)):
         faults += row.faults[1:]
