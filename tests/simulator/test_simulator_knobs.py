@@ -17,6 +17,12 @@ from tests.simulator.caller import TASKS, Caller, calling, order
 from tests.support.simulator import simulator
 
 
+def _named(value: object) -> str:
+    """Name a row by its knob: a function's own name changes with every process."""
+    items = value.items() if isinstance(value, dict) else ()
+    return " ".join(f"{name}={chosen}" for name, chosen in items)
+
+
 def test_knobs_are_read_by_their_type() -> None:
     """Words, whole numbers, numbers and decimals; the last one of a name counts, white space does not."""
     read = parse_knobs(
@@ -124,7 +130,7 @@ Look = Callable[[dict[str, Any]], object]
         ({"result_share": 0.5}, lambda task: task["final_unit_deduction"], "2.5"),
         ({"videos_late_s": 60}, lambda task: task["task_result"], {"videos": []}),
     ],
-    ids=str,
+    ids=_named,
 )
 def test_an_ended_task_can_look_otherwise(knob: dict[str, Any], look: Look, seen: object) -> None:
     """Spelling, ids, numbers, and what is not there."""
