@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check lock
+.PHONY: help setup demo test lint audit check lock
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -30,7 +30,10 @@ lint: $(READY) ## format, lint, strict types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test ## all that CI runs
+audit: $(READY) ## the pinned dependencies against the list of known vulnerabilities (needs the package index)
+	$(BIN)/python .ci/audit.py requirements.lock
+
+check: lint audit test ## all that CI runs
 
 lock: ## pin again what pyproject.toml asks for (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
