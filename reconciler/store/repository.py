@@ -269,7 +269,7 @@ class Repository:
         if self._database is None:
             return [[] for _ in queries]
         with self._database.read() as connection:
-            return [connection.execute(query).all() for query in queries]
+            return [rows.sound(query, connection.execute(query).all()) for query in queries]
 
     def _writable(self) -> Database:
         if self._database is None or self._read_only:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import ColumnElement, Row, Select
 
 from reconciler.core.states import Record, Result, Role, Status
 from reconciler.store.changes import HistoryEntry, Publication
@@ -21,7 +21,11 @@ _ID, _BASE_ID, _ATTEMPT = map(_NAMES.index, ("external_task_id", "base_id", "att
 _PROSE = ("reason", "refusal", "spec", "label")
 _STATUSES = {status.value: status for status in Status}
 _ROLES = {role.value: role for role in Role}
+_KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
+_MOST_DIGITS = 100  # of an amount of units, before or after the point
 _ROLE_ORDER = {role: place for place, role in enumerate(Role)}
+
+_Rows = Sequence[Row[*tuple[Any, ...]]]
 
 RECORD_COLUMNS = tuple(TASK.c[name] for name in _NAMES)
 RESULT_COLUMNS = tuple(
@@ -31,14 +35,37 @@ ENTRY_COLUMNS = tuple(EVENT.c[field.name] for field in fields(HistoryEntry))
 PUBLICATION_COLUMNS = tuple(PUBLICATION.c[field.name] for field in fields(Publication))
 
 
+def sound(query: Select[*tuple[Any, ...]], found: _Rows) -> _Rows:
+    """Return the rows of a query, all of whose values are of their column's type. Raises StateError.
+
+    SQLite holds anything anywhere: without this a damaged byte comes up as a mistake of the program, far from here.
+    """
+    columns = tuple(query.selected_columns)
+    kinds = [_kinds(column) for column in columns]
+    shapes: set[tuple[type, ...]] = set()
+    for row in found:
+        if (shape := tuple(map(type, row))) in shapes:
+            continue
+        for column, allowed, kind in zip(columns, kinds, shape, strict=True):
+            if kind not in allowed:
+                raise garbled(f"a {column} holds a value of another kind")
+        shapes.add(shape)
+    return found
+
+
+def _kinds(column: ColumnElement[Any]) -> tuple[type, ...]:
+    kinds = _KINDS.get(column.type.python_type, (str,))  # sqlmodel's texts do not say that they are
+    return (*kinds, type(None)) if getattr(column, "nullable", True) else kinds
+
+
 def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]]) -> Record:
     """Return the record of a row of RECORD_COLUMNS with its results, by id. Raises StateError."""
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     units = values["units"]
     try:
         values["status"] = _STATUSES[values["status"]]
-        values["estimated_units"] = Decimal(values["estimated_units"])
-        values["units"] = None if units is None else Decimal(units)
+        values["estimated_units"] = _to_units(values["estimated_units"])
+        values["units"] = None if units is None else _to_units(units)
     except (KeyError, ArithmeticError) as error:
         raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
     return Record(**values, results=tuple(results.get(row[_ID], ())))
@@ -104,6 +131,8 @@ def from_entry(entry: HistoryEntry) -> dict[str, object]:
 def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
     """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
     path, external_task_id, role, sha256, size, mtime_ns, inode = row
+    if not inode.isdecimal():
+        raise garbled(f"{path!r} has no inode")
     return Publication(path, external_task_id, _to_role(role), sha256, size, mtime_ns, int(inode))
 
 
@@ -130,6 +159,14 @@ def collector_paused() -> Iterator[None]:
 def printable(text: str) -> str:
     """Return text for people that every database can hold: JSON may carry halves of characters."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _to_units(text: str) -> Decimal:
+    """Return an amount; written out, one of many digits would fill the memory. Raises ArithmeticError."""
+    units = Decimal(text)
+    if not units.is_finite() or not -_MOST_DIGITS < units.adjusted() < _MOST_DIGITS:
+        raise ArithmeticError(text[:_MOST_DIGITS])
+    return units
 
 
 def _to_role(word: str) -> Role:

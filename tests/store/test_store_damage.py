@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import text
 
 from reconciler.core.errors import StateError
-from reconciler.core.states import Status
+from reconciler.core.states import Role, Status
 from reconciler.store import database as database_module
 from reconciler.store.database import open_for_writing
-from reconciler.store.repository import Change, Repository
+from reconciler.store.repository import Change, Publication, Repository
 
 from .builders import fresh, plain_user, record
 
@@ -95,6 +95,34 @@ def test_value_that_nobody_writes(database: Path, change: str) -> None:
         connection.execute(f"UPDATE task SET {change} WHERE base_id = 'mc1-1'")
     failure = _failure(database)
     assert "is damaged (the record of mc1-1 makes no sense)" in failure.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "task SET external_task_id = x'00'",
+        "task SET attempt = 'two'",
+        "task SET intent_at = 'yesterday'",
+        "task SET estimated_units = '1e999999999'",
+        "task SET estimated_units = 'NaN'",
+        "publication SET path = x'00'",
+        "publication SET inode = '0.0'",
+        "publication SET size = 'large'",
+        "hold SET reason = x'ff'",
+    ],
+)
+def test_value_of_another_kind(database: Path, change: str) -> None:
+    """SQLite holds anything anywhere; what is no text, no number or no amount where one belongs is damage."""
+    _filled(database)
+    with closing(Repository.open(database)) as repository:
+        repository.publish([Publication("specs/a.mp4", "mc1-1", Role.VIDEO, "0" * 64, 1, 2, 3)])
+        repository.set_hold("mc1-1", "why", now=1)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(f"UPDATE OR IGNORE {change}")
+    with closing(Repository.open(database, read_only=True)) as reader:
+        read = {"task": reader.records, "publication": reader.publications, "hold": reader.holds}
+        with pytest.raises(StateError, match="is damaged"):
+            read[change.split(maxsplit=1)[0]]()
 
 
 def test_role_that_nobody_writes(database: Path) -> None:
