@@ -11,8 +11,9 @@ from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, Selection, open_folder, select
 from reconciler.cli.offline import AsJson, Paths
-from reconciler.cli.terminal import err, is_interactive, out, print_error, print_json
+from reconciler.cli.terminal import err, is_interactive, out, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
+from reconciler.core.errors import ReconcilerError
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
 
@@ -51,6 +52,8 @@ def apply(
         else:
             works = [work for work in works if work.local]
         if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
+            if as_json:
+                print_json({"error": {"message": "nothing was bought", "hint": ""}})
             return ExitCode.ERROR
         ended = run(folder, survey, plan, works, timeout)
         after = folder.surveyor.survey(folder.load())
@@ -89,11 +92,8 @@ def _show(plan: Plan, works: Sequence[Work]) -> None:
 
 def _agreed(plan: Plan) -> bool:
     if not is_interactive():
-        print_error(
-            "there is nobody to ask, so nothing was bought",
-            "Run `reconciler apply --yes` to buy without being asked.",
-        )
-        return False
+        hint = "Run `reconciler apply --yes` to buy without being asked."
+        raise ReconcilerError("there is nobody to ask, so nothing was bought", hint=hint)
     count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
     units = views.units_text(plan.estimated_units)
     if typer.confirm(

@@ -102,6 +102,15 @@ def test_apply_buys_nothing_when_nobody_can_be_asked(shell: Shell, sim: Simulato
     assert "--yes" in err
 
 
+def test_apply_that_nobody_agrees_to_prints_its_document(shell: Shell, sim: Simulator) -> None:
+    """With `--json` there is one document on stdout, also where nobody could be asked."""
+    shell.write("dance.yaml")
+    code, document = shell.json("apply")
+    assert code == 1
+    assert document["error"]["message"] == "there is nobody to ask, so nothing was bought"
+    assert sim.billed() == {}
+
+
 def test_apply_needs_no_key_when_there_is_nothing_to_buy(
     shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
