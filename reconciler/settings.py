@@ -14,7 +14,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -25,10 +32,29 @@ from pydantic_settings import (
 
 from reconciler.core.errors import SettingsError
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.workspace.files import open_plain
 
 CONFIG_FILE = "reconciler.toml"
+LARGEST_FILE = 1024 * 1024  # bytes of `.env` and of `reconciler.toml`
+_LONGEST_PLACE = 4096  # characters of a path or a URL
+
+
+def _sayable(units: Decimal) -> Decimal:
+    """Return an amount that can be written out: `1e999999999` would fill the memory with zeros."""
+    if units and not -12 <= units.adjusted() <= 15:  # far beyond what anybody pays, or counts
+        raise ValueError("it must be 0, or from 0.000000000001 to 1,000,000,000,000,000")
+    return units or Decimal(0)
+
+
+def _usable(place: str | Path) -> str | Path:
+    if "\0" in str(place) or len(str(place)) > _LONGEST_PLACE:
+        raise ValueError("no path has a NUL in it, or more than 4,096 characters")
+    return place
+
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Units = Annotated[Decimal, Field(ge=0)]
+Units = Annotated[Decimal, Field(ge=0), AfterValidator(_sayable)]
+Place = Annotated[str, AfterValidator(_usable)]
 Notice = Literal["complete", "failed", "account", "cap"]
 NOTICES: tuple[Notice, ...] = get_args(Notice)
 MINIMUM_HISTORY_DAYS = 31  # the history of a task is kept as long as the provider keeps the task
@@ -55,9 +81,9 @@ class Settings(BaseSettings):
     base_url: str = Field(
         default="https://api-singapore.klingai.com", validation_alias="KLING_BASE_URL"
     )
-    specs_dir: str = _own("SPECS_DIR", "specs")
-    state_dir: str = _own("STATE_DIR", "state")
-    database_url: str | None = _own("DATABASE_URL", None)
+    specs_dir: Place = _own("SPECS_DIR", "specs")
+    state_dir: Place = _own("STATE_DIR", "state")
+    database_url: Place | None = _own("DATABASE_URL", None)
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = _own("MAX_CONCURRENCY", None)
     poll_interval: Seconds = _own("POLL_INTERVAL", 10.0)
     absence_grace: Seconds = _own("ABSENCE_GRACE", 30.0)
@@ -69,7 +95,7 @@ class Settings(BaseSettings):
     resync_seconds: Seconds = _own("RESYNC_SECONDS", 300.0)
     require_committed: bool = _own("REQUIRE_COMMITTED", False)
     log_format: Literal["console", "json"] = _own("LOG_FORMAT", "console")
-    log_file: Path | None = _own("LOG_FILE", None)
+    log_file: Annotated[Path, AfterValidator(_usable)] | None = _own("LOG_FILE", None)
     log_max_bytes: Annotated[int, Field(ge=10_000)] = _own("LOG_MAX_BYTES", 10_000_000)
     history_days: Annotated[int, Field(ge=MINIMUM_HISTORY_DAYS)] = _own("HISTORY_DAYS", 400)
     callback_url: str = _own("CALLBACK_URL", "")
@@ -125,6 +151,9 @@ def load(root: Path) -> Settings:
         SettingsError: a value or a file is wrong; names the setting, never a secret's value.
     """
     configured = _read_file(root / CONFIG_FILE)
+    _read_text(
+        root / ".env", "It must be a text file in UTF-8."
+    )  # before somebody waits for a FIFO
     try:
         return Settings(_env_file=root / ".env", _env_file_encoding="utf-8", **configured)
     except ValidationError as error:
@@ -134,10 +163,8 @@ def load(root: Path) -> Settings:
         raise SettingsError(
             f"{name}: {reason[:1].lower()}{reason[1:]}", hint=f"Correct {name} {where}."
         ) from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise SettingsError(
-            f"`.env` cannot be read: {error}", hint="It must be a text file in UTF-8."
-        ) from None
+    except RecursionError:
+        raise SettingsError("RECONCILER_PRICES: it is nested too deeply") from None
     except Exception as error:
         if type(error).__name__ != "SettingsError":
             raise
@@ -158,16 +185,31 @@ def _names(field: FieldInfo) -> list[str]:
     )
 
 
+def _read_text(path: Path, hint: str) -> str:
+    """Return the text of a settings file, "" where there is none; never waits, and never reads without end."""
+    try:
+        with open_plain(path) as file:
+            data = file.read(LARGEST_FILE + 1)
+        text = data[:LARGEST_FILE].decode("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
+    if len(data) > LARGEST_FILE:
+        raise SettingsError(f"`{path.name}` is larger than 1 MiB", hint=hint)
+    return text
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     """Return `reconciler.toml` as the environment would name it."""
+    hint = "It must be a TOML file."
+    text = _read_text(path, hint)
     try:
-        table: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(
-            f"`{path.name}` cannot be read: {error}", hint="It must be a TOML file."
-        ) from None
+        table: Mapping[str, Any] = tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError(f"`{path.name}` is nested too deeply", hint=hint) from None
+    except ValueError as error:  # also of a number that is longer than Python reads
+        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
     allowed = {name.removeprefix("RECONCILER_").lower(): name for name in names()}
     for key in table:
         if key not in allowed:
