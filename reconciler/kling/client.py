@@ -29,6 +29,7 @@ from reconciler.kling.errors import (
     reaction,
 )
 from reconciler.kling.reach import (
+    ACCEPTED,
     api_base,
     environment_proxies,
     is_loopback,
@@ -94,7 +95,11 @@ class KlingClient:
         self._turns = asyncio.Semaphore(connections)
         with environment_proxies():
             self._http = httpx.AsyncClient(
-                headers={"User-Agent": user_agent(), "Accept": "application/json"},
+                headers={
+                    "User-Agent": user_agent(),
+                    "Accept": "application/json",
+                    "Accept-Encoding": ACCEPTED,
+                },
                 auth=self._auth,
                 follow_redirects=False,
                 trust_env=not is_loopback(self._base.host),

@@ -13,7 +13,7 @@ import httpx
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.kling.errors import TryLater
-from reconciler.kling.reach import is_loopback, read_bounded, user_agent
+from reconciler.kling.reach import ACCEPTED, is_loopback, read_bounded, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,7 +94,7 @@ class LoopbackMedia:
 @asynccontextmanager
 async def _session() -> AsyncIterator[httpx.AsyncClient]:
     """Give a client without a key or a proxy; raises TryLater for whatever the network does."""
-    headers = {"User-Agent": user_agent()}
+    headers = {"User-Agent": user_agent(), "Accept-Encoding": ACCEPTED}
     try:
         async with (
             asyncio.timeout(LONGEST),
