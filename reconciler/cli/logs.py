@@ -6,6 +6,7 @@ What comes from elsewhere (names, the provider's words) cannot begin a line of i
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Literal
@@ -118,6 +120,15 @@ class _OnStderr(logging.Handler):
 
 
 class _RotatingFile(RotatingFileHandler):
+    def _open(self) -> TextIOWrapper:
+        """Open a file of our own: lines that go through a link end up in somebody else's."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.baseFilename, flags, 0o666)
+        if os.fstat(descriptor).st_nlink > 1:
+            os.close(descriptor)
+            raise OSError(errno.EMLINK, "it has a second name elsewhere")
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor, which the handler closes
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Lose the line: what cannot be written down must not be told in a traceback either."""
 

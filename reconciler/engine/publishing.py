@@ -39,6 +39,8 @@ class Publisher:
         results = {result.role: result for result in record.results}
         published = []
         for output in self._whereabouts.outputs(wish, record):
+            if output.role not in results:  # the state was damaged: what it lost is fetched again
+                return False
             if output.standing is not Standing.OURS and not self._land(
                 output, results[output.role]
             ):

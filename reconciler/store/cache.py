@@ -7,6 +7,7 @@ an empty one. It is a file of its own because it may be deleted at any time, whi
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -76,7 +77,8 @@ class FileCache:
 
     def _open(self, mode: str) -> sqlite3.Connection:
         if self._connection is None:
-            if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
+            journal = self._path.with_name(f"{self._path.name}-journal")
+            if not (_is_own(self._path) and _is_own(journal)):
                 raise FileExistsError(f"{self._path} is not a file of ours")
             address = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
             self._connection = sqlite3.connect(
@@ -89,6 +91,15 @@ class FileCache:
         # In this order: SQLite ignores a journal without its database, never the other way round.
         self._path.unlink(missing_ok=True)
         self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether nothing stands there, or a regular file with this one name."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
 
 
 def _require_format(connection: sqlite3.Connection, *, create: bool) -> None:

@@ -156,16 +156,16 @@ def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
 
 def _refuse_what_is_no_file(path: Path) -> None:
     """A link or a device planted under a name that SQLite opens would lead it out of the state folder."""
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        place = path.with_name(name)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        place = path.with_name(path.name + suffix)
         try:
-            mode = place.lstat().st_mode
+            found = place.lstat()
         except FileNotFoundError:
             continue
         except OSError as error:
             raise StateError(f"{place} cannot be used: {error.strerror}.") from error
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             raise StateError(
-                f"{place} is not a regular file, so it cannot hold the state.",
+                f"{place} is not a regular file of its own, so it cannot hold the state.",
                 hint="Move it away and run again; the program makes its own.",
             )

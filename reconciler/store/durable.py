@@ -36,6 +36,13 @@ def require_regular(descriptor: int, path: Path | str) -> None:
         raise StateError(f"{path} is not a regular file.", hint="Remove it and run again.")
 
 
+def require_own(descriptor: int, path: Path | str) -> None:
+    """Raise StateError unless this is a regular file with this one name: what is written into it is written nowhere else."""
+    require_regular(descriptor, path)
+    if os.fstat(descriptor).st_nlink > 1:
+        raise StateError(f"{path} has a second name elsewhere.", hint="Remove it and run again.")
+
+
 def open_regular(path: Path | str, *, folder: int | None = None) -> int:
     """Open a regular file for reading, by its name in an open folder if one is given; return the descriptor.
 

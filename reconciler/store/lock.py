@@ -165,7 +165,9 @@ def _is_running(pid: int | None) -> bool:
 
 
 def _require_lock_file(descriptor: int, path: Path) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    """A hard link is as good as a symbolic one: the process id would be written over somebody else's file."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         raise _planted(path)
 
 
@@ -178,6 +180,6 @@ def _invisible(path: Path, error: OSError) -> StateError:
 
 def _planted(path: Path) -> StateError:
     return StateError(
-        f"{path} is not a regular file, so it cannot serve as the lock.",
+        f"{path} is not a regular file of its own, so it cannot serve as the lock.",
         hint="Remove it and run again; the program makes its own.",
     )

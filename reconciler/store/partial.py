@@ -13,7 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.store.durable import READ, disk, make_folder, require_regular, sync_folder
+from reconciler.store.durable import (
+    READ,
+    disk,
+    make_folder,
+    require_own,
+    require_regular,
+    sync_folder,
+)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LONGEST_NOTE = 4096  # bytes
@@ -88,7 +95,7 @@ class Partial:
             make_folder(self.path.parent)
             descriptor = os.open(self.path, _WRITE, 0o644)
             try:
-                require_regular(descriptor, self.path)
+                require_own(descriptor, self.path)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.ftruncate(descriptor, self._offset)
                 os.lseek(descriptor, self._offset, os.SEEK_SET)
@@ -100,7 +107,8 @@ class Partial:
 
     def _write_note(self) -> None:
         fresh = self._note.with_suffix(".new")
-        descriptor = os.open(fresh, _WRITE | os.O_TRUNC, 0o644)
+        fresh.unlink(missing_ok=True)  # a leftover is replaced, and whatever it leads to left alone
+        descriptor = os.open(fresh, _WRITE | os.O_EXCL, 0o644)
         try:
             os.write(descriptor, f"{_boot_id()}\n{self._validator}".encode("utf-8", "replace"))
             os.fsync(descriptor)

@@ -1,0 +1,157 @@
+"""Links that somebody planted under the names that the program writes: what they lead to keeps its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.workspace.files import temporary_beside
+from tests.support.project import Project, wait_until
+from tests.support.simulator import Simulator
+
+PRECIOUS = b"somebody else's, and the only copy\n"
+Link = Callable[[Path, Path], None]
+
+
+def symbolic(target: Path, place: Path) -> None:
+    place.symlink_to(target)
+
+
+def hard(target: Path, place: Path) -> None:
+    os.link(target, place)
+
+
+LINKS = pytest.mark.parametrize("link", [symbolic, hard])
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A file outside of the project."""
+    path = tmp_path / "victim"
+    path.write_bytes(PRECIOUS)
+    return path
+
+
+def partial_of(base_id: str) -> str:
+    return hashlib.sha256(f"{base_id}.video".encode()).hexdigest()[:32]
+
+
+def planned_id(project: Project) -> str:
+    found: str = project.run("plan", "--json").document["actions"][0]["external_task_id"]
+    return found
+
+
+PLACES = [
+    "state/lock",
+    "state/reconciler.db",
+    "state/reconciler.db-journal",
+    "state/reconciler.db-wal",
+    "state/cache.db",
+    "state/cache.db-journal",
+    "state/objects/partial/{partial}.part",
+    "state/objects/partial/{partial}.etag",
+    "state/objects/partial/{partial}.new",
+    "specs/dance.mp4",
+    "specs/dance.receipt.json",
+    "specs/{temporary}",
+    "specs/{temporary_receipt}",
+]
+
+
+@LINKS
+@pytest.mark.parametrize(
+    ("place", "empty"),
+    [(place, False) for place in PLACES]
+    + [
+        (place, True)
+        for place in PLACES
+        if place.startswith(("state/lock", "state/reconciler", "state/cache"))
+    ],
+)
+def test_no_link_is_written_through(
+    project: Project, sim: Simulator, victim: Path, place: str, link: Link, empty: bool
+) -> None:
+    """A whole run over a planted link: the file that it leads to stays as it was, and nothing is bought twice."""
+    project.spec()
+    names = {
+        "partial": partial_of(planned_id(project)),
+        "temporary": temporary_beside(project.specs / "dance.mp4").name,
+        "temporary_receipt": temporary_beside(project.specs / "dance.receipt.json").name,
+    }
+    if empty:
+        victim.write_bytes(b"")
+    path = project.root / place.format(**names)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    link(victim, path)
+    before = victim.stat()
+    done = project.apply("--timeout", "3")
+    assert done.code in {0, 1, 3, 4}, done
+    assert "Traceback" not in done.err
+    assert "mistake in reconciler" not in done.err
+    assert victim.read_bytes() == (b"" if empty else PRECIOUS)
+    assert victim.stat().st_mtime_ns == before.st_mtime_ns
+    assert stat.S_IMODE(victim.stat().st_mode) == stat.S_IMODE(before.st_mode)
+    assert set(sim.billed().values()) <= {1}
+
+
+@LINKS
+@pytest.mark.parametrize("name", ["watch.log", "watch.log.1"])
+def test_no_log_is_written_through_a_link(
+    project: Project, victim: Path, link: Link, name: str
+) -> None:
+    """The log of `watch` goes into a file of its own, or the start is refused with a sentence."""
+    project.spec()
+    link(victim, project.root / name)
+    env: dict[str, str | None] = {
+        "RECONCILER_LOG_FILE": "watch.log",
+        "RECONCILER_LOG_MAX_BYTES": "10000",
+    }
+    with project.running("watch", "--no-http", env=env) as running:
+        video = project.specs / "dance.mp4"
+        wait_until(
+            lambda: video.exists() or running.process.poll() is not None, "a result or the end"
+        )
+        running.process.terminate()
+        done = running.ended()
+    assert "Traceback" not in done.err
+    assert victim.read_bytes() == PRECIOUS
+    if name == "watch.log":
+        assert done.code == 1, done
+        assert "RECONCILER_LOG_FILE" in done.err
+
+
+@pytest.mark.parametrize("folder", ["state/objects/partial", "state/inbox"])
+def test_no_folder_is_entered_through_a_link(
+    project: Project, sim: Simulator, tmp_path: Path, folder: str
+) -> None:
+    """A folder of the state that is a link to a folder outside: nothing is written there."""
+    project.spec()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    path = project.root / folder
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(outside)
+    done = project.apply("--timeout", "5")
+    assert "Traceback" not in done.err
+    assert "mistake in reconciler" not in done.err
+    assert list(outside.iterdir()) == []
+    assert set(sim.billed().values()) <= {1}
+
+
+def usual_umask() -> None:
+    os.umask(0o022)
+
+
+def test_nobody_else_can_write_what_is_made(project: Project, sim: Simulator) -> None:
+    """No file and no folder that a run makes can be written by group or others under the usual umask."""
+    project.spec()
+    done = project.run("apply", "--yes", "--json", prepare=usual_umask)
+    assert done.code == 0, done
+    for path in (project.state, *project.state.rglob("*"), *project.specs.iterdir()):
+        assert not path.stat().st_mode & 0o022, path
