@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from reconciler.core.states import ENDED, Record, Status
 from reconciler.engine.ports import Topic
 
 _OLD_FILES = 3
+_CREATE = os.O_CREAT | os.O_NOFOLLOW
 _NEEDS_SOMEBODY = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.BLOCKED})
 
 
@@ -122,11 +124,13 @@ class _OnStderr(logging.Handler):
 class _RotatingFile(RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
         """Open a file of our own: lines that go through a link end up in somebody else's."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self.baseFilename, flags, 0o666)
-        if os.fstat(descriptor).st_nlink > 1:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        is_link = Path(self.baseFilename).is_symlink()  # to a terminal or a pipe is fine
+        descriptor = os.open(self.baseFilename, flags if is_link else flags | _CREATE, 0o666)
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and (is_link or found.st_nlink > 1):
             os.close(descriptor)
-            raise OSError(errno.EMLINK, "it has a second name elsewhere")
+            raise OSError(errno.EMLINK, "it is a link to another file")
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor, which the handler closes
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name

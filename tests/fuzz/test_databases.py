@@ -139,3 +139,11 @@ def test_another_database_buys_nothing_twice(project: Bought, kind: str) -> None
             said(root, "apply", "--yes", "--json", "--timeout", "0.5")
             path.rmdir()
         lived_with(project, root)
+
+
+def test_a_result_that_the_state_lost_is_fetched_again(project: Bought) -> None:
+    """A record that is complete and lists no result: the bytes are fetched, or known from the receipt, and not bought."""
+    with project.copy() as root:
+        with closing(sqlite3.connect(root / "state/reconciler.db")) as database, database:
+            database.execute("DELETE FROM result")
+        lived_with(project, root)
