@@ -5,8 +5,10 @@ Nothing here shows a secret: not a repr, not an error, not a local variable of a
 
 from __future__ import annotations
 
+import hmac
 import re
 import warnings
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -25,6 +27,9 @@ LIFETIME: Final = 1800  # s, D
 BACKDATED: Final = 5  # s, D
 RENEW_BELOW: Final = 300  # s left to live: more than any request may take
 TOLERATED: Final = 2  # s of skew that the backdating covers
+_TOKEN: Final = re.compile(
+    rb"(eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.[A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})"
+)
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -94,11 +99,20 @@ class KlingAuth(httpx.Auth):
         return not self._credentials.api_key
 
     def redact(self, body: bytes) -> bytes:
-        """Return an answer without any of our secrets that it may quote."""
+        """Return an answer without any of our secrets that it may quote.
+
+        A token that an earlier process signed may be quoted too, and still be good: ours is what our key has signed.
+        """
+        body = _TOKEN.sub(self._hide, body)
         for secret in (self._token, self._credentials.secret_key, self._credentials.api_key):
             if secret:
                 body = body.replace(secret.encode(), b"***")
         return body
+
+    def _hide(self, found: re.Match[bytes]) -> bytes:
+        """Return what is shown instead of a token: nothing of ours, and somebody else's (of a URL, say) as it is."""
+        signature = hmac.digest(self._credentials.secret_key.encode(), found[1], "sha256")
+        return b"***" if urlsafe_b64encode(signature).rstrip(b"=") == found[2] else found[0]
 
     def _bearer(self) -> str:
         if self._credentials.api_key:

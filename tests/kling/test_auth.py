@@ -207,3 +207,13 @@ def test_an_answer_that_quotes_a_secret_is_redacted() -> None:
     provider = Provider(Clock(0))
     token = provider.ask()
     assert provider.auth.redact(f"bad {token} of {SECRET}".encode()) == b"bad *** of ***"
+
+
+def test_a_token_of_an_earlier_process_is_redacted_and_nobody_elses() -> None:
+    """A provider may quote a token that another process of ours signed; one in a URL of its own stays whole."""
+    earlier, now = Provider(Clock(1000)), Provider(Clock(5000))
+    old = earlier.ask()
+    now.ask()
+    foreign = old[:-5] + "AAAAA"
+    said = now.auth.redact(f"{old} and https://r.example/v.mp4?token={foreign}".encode())
+    assert said == f"*** and https://r.example/v.mp4?token={foreign}".encode()
