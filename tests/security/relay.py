@@ -40,6 +40,7 @@ class Relay:
     target: str
     url: str = ""
     change: Change = lambda _carried, _body: None
+    rewrite: Callable[[str], str] = lambda path: path  # what is asked for instead
     came: list[Carried] = field(default_factory=list)
 
     @property
@@ -66,7 +67,7 @@ def relay(target: str = "") -> Iterator[Relay]:
             if made.target:
                 kept = {name: value for name, value in headers.items() if name != "host"}
                 reply = client.request(
-                    self.command, made.target + self.path, headers=kept, content=body
+                    self.command, made.target + made.rewrite(self.path), headers=kept, content=body
                 )
                 status, data = reply.status_code, reply.content
                 kept = {
