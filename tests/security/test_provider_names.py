@@ -20,7 +20,6 @@ ODD = [
     "..",
     "x" * 400,
     "C:\\x",
-    "\u202eé",
     "a b",
     "%2e%2e%2f",
     "-rf",
@@ -88,7 +87,7 @@ def test_no_name_of_the_providers_becomes_a_path(
     assert {n for n in made - objects if not n.startswith(allowed)} == set()
     assert all(set(Path(name).stem) <= set("0123456789abcdef") for name in objects)
     assert list(sim.billed().values()) == [1]
-    if done.code == 0:
-        project.lose("state")
-        assert project.apply("--timeout", "8").code == 0
-        assert list(sim.billed().values()) == [1]
+    assert done.code == 0, done
+    project.lose("state")
+    assert project.apply("--timeout", "8").code == 0
+    assert list(sim.billed().values()) == [1]
