@@ -67,7 +67,7 @@ def lived_with(project: Bought, root: Path) -> None:
         project.assert_bought_once()
 
 
-@fuzz("databases", 12, data=st.data())
+@fuzz("databases", 8, data=st.data())
 def test_a_damaged_file_buys_nothing_twice(project: Bought, data: st.DataObject) -> None:
     """Bytes flipped, cut, zeroed and overwritten anywhere in the file."""
     with project.copy() as root:
@@ -87,7 +87,7 @@ def test_a_foreign_journal_buys_nothing_twice(
         lived_with(project, root)
 
 
-@fuzz("databases", 20, data=st.data())
+@fuzz("databases", 14, data=st.data())
 def test_nonsense_values_buy_nothing_twice(project: Bought, data: st.DataObject) -> None:
     """A sound file in which some value is one that no version of the program writes."""
     with project.copy() as root:
