@@ -28,6 +28,11 @@ class FullDisk:
         self._folder = folder
         self._begins = begins
 
+    def free(self) -> None:
+        """Let there be room again, from now on."""
+        self._begins = lambda _: False
+        self.is_full = False
+
     def __call__(self, call: Call) -> int | None:
         """Answer one call."""
         if call.is_network or not call.path.is_relative_to(self._folder):

@@ -162,13 +162,19 @@ class Project:
 
     @contextmanager
     def running(
-        self, *arguments: str, env: Mapping[str, str | None] | None = None
+        self,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        wrap: Callable[[list[str]], list[str]] = list,
     ) -> Iterator[Running]:
-        """Run the program in the background; it is killed when the block ends, if it still runs."""
+        """Run the program in the background; it is killed when the block ends, if it still runs.
+
+        `wrap` makes of its command line the one that is started.
+        """
         out, err = self.root.parent / "running.out", self.root.parent / "running.err"
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(
-                self.command(*arguments),
+                wrap(self.command(*arguments)),
                 cwd=REPOSITORY,
                 env=self.environment(env),
                 stdin=subprocess.DEVNULL,
