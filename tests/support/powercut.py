@@ -18,6 +18,8 @@ FALLS: tuple[Fall, ...] = ("strict", "names", "torn")
 - `names`: folders are as they were, files are not: a file that was renamed before it was synced is empty.
 - `torn`: each folder is one or the other, and each file is somewhere in between: cut off at any byte, with zeros
   for blocks that never arrived, or a mixture of old and new sectors.
+
+A rename is one step, also from folder to folder, as on every file system with a journal.
 """
 _SECTOR = 512  # bytes
 
@@ -39,6 +41,7 @@ class PowerCut:
         self._root = root
         self._files: dict[Path, _File] = {}
         self._synced: dict[Path, _Names] = {}
+        self._moves: list[tuple[Path, Path, _File]] = []  # from folder to folder, not durable yet
         self.syncs = 0
         self.begin()
 
@@ -49,6 +52,7 @@ class PowerCut:
             for path in self._root.rglob("*")
             if path.is_file() and not path.is_symlink()
         }
+        self._moves = []
         folders = [self._root, *(path for path in self._root.rglob("*") if path.is_dir())]
         self._synced = {folder: self._names(folder) for folder in folders}
 
@@ -67,7 +71,7 @@ class PowerCut:
                 self._sync(path)
             case "rename" | "renameat" | "renameat2":
                 if path in self._files:
-                    self._files[call.target] = self._files.pop(path)
+                    self._move(path, call.target)
             case "link" | "linkat":
                 if path in self._files and not call.target.exists():
                     self._files[call.target] = self._files[path]
@@ -80,10 +84,22 @@ class PowerCut:
         _reboot(self._root)
         self.begin()
 
+    def _move(self, path: Path, target: Path) -> None:
+        file = self._files[target] = self._files.pop(path)
+        if path.parent != target.parent:
+            self._moves.append((path, target, file))
+
     def _sync(self, path: Path) -> None:
         self.syncs += 1
         if path.is_dir():
             self._synced[path] = self._names(path)
+            moves, self._moves = self._moves, []
+            for source, target, file in moves:
+                if path not in {source.parent, target.parent}:
+                    self._moves.append((source, target, file))
+                    continue
+                self._synced.get(source.parent, {}).pop(source.name, None)
+                self._synced.setdefault(target.parent, {})[target.name] = file
         elif path in self._files:
             self._files[path].synced = path.read_bytes()
 
