@@ -16,7 +16,7 @@ FALLS: tuple[Fall, ...] = ("strict", "names", "torn")
 - `strict`: nothing of it is there. Files hold what they held when they were last synced, folders list the names
   that they listed then, and a file whose name was never synced is gone: as little as POSIX promises.
 - `names`: folders are as they were, files are not: a file that was renamed before it was synced is empty.
-- `torn`: each folder is one or the other, and each file is somewhere in between: cut off at any byte, with zeros
+- `torn`: folders are one or the other, and each file is somewhere in between: cut off at any byte, with zeros
   for blocks that never arrived, or a mixture of old and new sectors.
 
 A rename is one step, also from folder to folder, as on every file system with a journal.
@@ -80,7 +80,8 @@ class PowerCut:
 
     def fall(self, fall: Fall, draw: random.Random) -> None:
         """Leave of the folder what a power cut leaves, now that the program is dead."""
-        self._fall(self._root, fall, draw)
+        old_names = fall == "strict" or (fall == "torn" and draw.random() < 0.5)
+        self._fall(self._root, old_names, draw if fall == "torn" else None)
         _reboot(self._root)
         self.begin()
 
@@ -109,10 +110,9 @@ class PowerCut:
             for path in folder.iterdir()
         }
 
-    def _fall(self, folder: Path, fall: Fall, draw: random.Random) -> None:
-        strict = fall == "strict" or (fall == "torn" and draw.random() < 0.5)
+    def _fall(self, folder: Path, old_names: bool, tear: random.Random | None) -> None:
         standing = self._names(folder)
-        names = self._synced.get(folder, {}) if strict else standing
+        names = self._synced.get(folder, {}) if old_names else standing
         written = {
             name: (folder / name).read_bytes()
             for name, file in standing.items()
@@ -124,11 +124,11 @@ class PowerCut:
             path = folder / name
             if file is None:
                 path.mkdir(exist_ok=True)
-                self._fall(path, fall, draw)
+                self._fall(path, old_names, tear)
                 continue
             is_same = standing.get(name) is file
             synced = file.synced or b""
-            content = _torn(synced, written[name], draw) if fall == "torn" and is_same else synced
+            content = _torn(synced, written[name], tear) if tear and is_same else synced
             if not is_same or content != written[name]:
                 _remove(path)
                 path.write_bytes(content)
