@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -79,35 +80,30 @@ def assert_told(done: Done) -> None:
     assert "Traceback" not in done.err, done
 
 
-@pytest.mark.parametrize("mode", ["IMMEDIATE", "EXCLUSIVE"])
-def test_held_at_the_start_is_said_and_nothing_is_sent(
-    project: Project, sim: Simulator, mode: str
-) -> None:
-    """Somebody writes, or lets nobody even read: exit 1 after a wait, no request; released, it is bought once."""
+def test_held_at_the_start_is_said_and_nothing_is_sent(project: Project, sim: Simulator) -> None:
+    """Somebody lets nobody even read: `apply` and `watch` exit 1 after a wait; released, it is bought once."""
     project.spec(prompt="first")
     assert_bought_once(project, sim, project.apply())
     project.spec(prompt="second")
-    with sqlite3.connect(project.state / "reconciler.db", isolation_level=None) as other:
-        other.execute(f"PRAGMA locking_mode = {'EXCLUSIVE' if mode == 'EXCLUSIVE' else 'NORMAL'}")
-        other.execute(f"BEGIN {mode}")
-        asked = sim.requests()
+    with closing(sqlite3.connect(project.state / "reconciler.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
         assert_told(project.apply())
-        assert sim.requests()["create_attempts"] == asked["create_attempts"]
-    other.close()
+        assert_told(project.run("watch", "--no-http"))
+        assert sim.requests()["create_attempts"] == 1
     assert_bought_once(project, sim, project.apply())
     assert_quiet(project, sim)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_held_for_a_moment_is_waited_for(project: Project, sim: Simulator, moment: str) -> None:
+def test_held_for_a_moment_is_waited_for(project: Project, sim: Simulator) -> None:
     """Released within the time that the program waits: nothing is said, and one create was sent."""
     project.spec()
-    holder = Holder(project, MOMENTS[moment](sim))
+    holder = Holder(project, created(sim))
     with (
         warden(holder) as guard,
         project.running("apply", "--yes", "--json", wrap=guard.command) as running,
     ):
-        wait_until(lambda: holder.holds, moment)
+        wait_until(lambda: holder.holds, "the create's answer")
         time.sleep(SHORTLY)  # the wait is the point
         holder.release()
         done = running.ended()
@@ -135,14 +131,11 @@ def test_held_for_long_ends_apply_and_costs_nothing(
     assert_quiet(project, sim)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_held_for_long_is_ridden_out_by_watch(
-    project: Project, sim: Simulator, moment: str
-) -> None:
+def test_held_for_long_is_ridden_out_by_watch(project: Project, sim: Simulator) -> None:
     """It says so and lives; released, and a file touched so that nobody waits for a back-off, it is bought once."""
     quick = {"RECONCILER_SETTLE_SECONDS": "0.2", "RECONCILER_RESYNC_SECONDS": "2"}
     spec = project.spec()
-    holder = Holder(project, MOMENTS[moment](sim))
+    holder = Holder(project, created(sim))
     with (
         warden(holder) as guard,
         project.running("watch", "--no-http", env=quick, wrap=guard.command) as running,
