@@ -20,6 +20,9 @@ from reconciler.core.errors import StateError, StateLocked
 from reconciler.store.durable import READ, make_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROOM = "Free some space and run again, or set RECONCILER_STATE_DIR to a folder on another disk."
+_PERMISSION = "Make it writable, or set RECONCILER_STATE_DIR to a folder that is."
 _LONGEST_PID = 32  # bytes
 _LONGEST_LOOK = 0.05  # seconds; whoever only looks, as `lock_holder` does, is gone long before
 _LONGEST_STALL = (
@@ -99,7 +102,7 @@ class StateLock:
                 raise _planted(self._path) from error
             raise StateError(
                 f"The state folder {self._path.parent} cannot be used: {error.strerror}.",
-                hint="Make it writable, or set RECONCILER_STATE_DIR to a folder that is.",
+                hint=_ROOM if error.errno in _FULL else _PERMISSION,
             ) from error
 
     def _take(self, descriptor: int) -> None:

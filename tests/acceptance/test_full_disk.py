@@ -75,7 +75,7 @@ def _receipt(call: Call, project: Project, sim: Simulator) -> bool:
 
 
 SHORTAGES = [
-    Shortage("before there is a state", _at_start, 1, "space", 0, 0),
+    Shortage("before there is a state", _at_start, 1, "Free some space", 0, 0),
     Shortage("the intent", _intent, 1, "cannot grow", 0, 0),
     Shortage("the create was answered", _answer, 1, "cannot grow", 1, 0),
     Shortage("the download", _download, 1, "space", 1, 1),
