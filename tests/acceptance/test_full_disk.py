@@ -62,6 +62,10 @@ def _download(call: Call, project: Project, sim: Simulator) -> bool:
     return call.name == "write" and call.path.parent.name == "partial"
 
 
+def _saved(call: Call, project: Project, sim: Simulator) -> bool:
+    return _writes_log(call) and any(project.state.glob("objects/??/*"))
+
+
 def _object(call: Call, project: Project, sim: Simulator) -> bool:
     return call.name == "mkdir" and call.path.parent.name == "objects" and len(call.path.name) == 2
 
@@ -81,6 +85,7 @@ SHORTAGES = [
     Shortage("the download", _download, 1, "space", 1, 1),
     Shortage("the download alone", _download, 3, "space", 1, 1, "state/objects"),
     Shortage("the object", _object, 3, "space", 1, 1, "state/objects"),
+    Shortage("the record of the object", _saved, 1, "cannot grow", 1, 1),
     Shortage("the output", _publishing, 1, "disk is full", 1, 1),
     Shortage("the output alone", _publishing, 3, "disk is full", 1, 1, "specs"),
     Shortage("the receipt", _receipt, 1, "disk is full", 1, 1),
