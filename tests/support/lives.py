@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.support.powercut import FALLS, PowerCut
-from tests.support.project import LONGEST, REPOSITORY, Project
+from tests.support.project import LONGEST, REPOSITORY, Project, wait_until
 from tests.support.warden import KILL, Call, Policy, warden
 
 Mode = Literal["steps", "random", "syscalls", "power"]
@@ -42,7 +42,11 @@ KINDS: Mapping[str, frozenset[str]] = {
 _MOST: Mapping[str, int] = {"all": 450, "network": 45, "sync": 60, "names": 40}
 """About as many as a life that buys two films has."""
 _STEPS = 150
-_LONG = 3.0  # seconds: a life that buys two films and is not disturbed
+_LONG = (
+    0.5,
+    2.0,
+    8.0,
+)  # seconds: lives that are short, and long enough for two films, also on a busy machine
 _WATCHED = 6.0  # seconds after which a `watch` that met no other end is killed
 
 
@@ -55,13 +59,14 @@ class Death:
     """Of the step or the system call."""
     kinds: str = "all"
     seconds: float = 0.0
+    """How long after it has taken the state's lock: before that it only reads its own files."""
     fall: Literal["", "strict", "names", "torn"] = ""
 
     @classmethod
     def drawn(cls, mode: Mode, draw: random.Random) -> Death:
         """Return any death of a mode; seldom used sorts of calls are not left to chance."""
         if mode == "random":
-            return cls(mode, seconds=draw.uniform(0.2, _LONG))
+            return cls(mode, seconds=draw.uniform(0, draw.choice(_LONG)))
         if mode == "steps":
             return cls(mode, draw.randint(1, _STEPS))
         kinds = draw.choice(sorted(KINDS))
@@ -86,7 +91,7 @@ def live(project: Project, command: Command, death: Death, draw: random.Random) 
     patience = _WATCHED if command == "watch" else LONGEST
     match death.mode:
         case "random":
-            return _run(project, arguments, death.seconds)
+            return _run(project, arguments, death.seconds, from_lock=True)
         case "steps":
             killer = [sys.executable, "-m", "tests.support.killer", f"at={death.number}", "--"]
             return _run(project, [*killer, *arguments[3:]], patience)
@@ -110,7 +115,7 @@ def both(first: Policy, second: Policy) -> Policy:
     return answer
 
 
-def _run(project: Project, command: list[str], seconds: float) -> bool:
+def _run(project: Project, command: list[str], seconds: float, *, from_lock: bool = False) -> bool:
     said = project.root.parent / "lives.txt"
     with said.open("a") as output:
         process = subprocess.Popen(
@@ -121,11 +126,24 @@ def _run(project: Project, command: list[str], seconds: float) -> bool:
             stdout=output,
             stderr=output,
         )
+        if from_lock:
+            wait_until(
+                lambda: process.poll() is not None or _holder(project) == process.pid,
+                "the lock",
+                within=LONGEST,
+            )
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
+
+
+def _holder(project: Project) -> int:
+    """Return the process that the lock's text names, 0 for none."""
+    lock = project.state / "lock"
+    text = lock.read_text().strip() if lock.exists() else ""
+    return int(text) if text.isdigit() else 0
 
 
 def on_record(project: Project) -> list[str]:
