@@ -11,7 +11,6 @@ SAMPLE = [
     Scenario("syscalls", "watch", 2),
     Scenario("random", "apply", 3),
     Scenario("power", "apply", 4),
-    Scenario("power", "watch", 5),
 ]
 
 

@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_costs_nothing(
     assert_quiet(project, sim)
 
 
-@pytest.mark.parametrize("moment", [_intent, _answer, _download, _publishing])
+@pytest.mark.parametrize("moment", [_answer, _publishing])
 def test_a_watch_on_a_full_disk_goes_on_when_there_is_room(
     project: Project, sim: Simulator, moment: Moment
 ) -> None:
