@@ -81,12 +81,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return done
 
 
-def run(coroutine: Coroutine[Any, Any, T], *, start: float) -> T:
+def run(
+    coroutine: Coroutine[Any, Any, T],
+    *,
+    start: float,
+    loop: Callable[[float], VirtualLoop] = VirtualLoop,
+) -> T:
     """Run a coroutine from `start` (seconds since the epoch) to its end, as `asyncio.run` does.
 
     Raises what it raises, and `Stuck` when it waits for what can never come.
     """
-    with _no_threads(), asyncio.Runner(loop_factory=lambda: VirtualLoop(start)) as runner:
+    with _no_threads(), asyncio.Runner(loop_factory=lambda: loop(start)) as runner:
         return runner.run(coroutine)
 
 

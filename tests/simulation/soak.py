@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -24,18 +24,19 @@ from typing import Any
 from reconciler.core.identity import split_attempt
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
-from reconciler.core.states import Record, Status
+from reconciler.core.states import Status
 from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.ports import Options, Ports, Topic
+from reconciler.engine.ports import Options
 from reconciler.engine.survey import Surveyor
 from reconciler.simulator.plans import parse_plan
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.loader import load
+from tests.simulation.lives import Ear, Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
-from tests.simulation.world import START, account, client_of, downloader_of
+from tests.simulation.world import START, account
 
 DAY = 24 * 3600
 SPEC = """\
@@ -59,46 +60,6 @@ TROUBLE: tuple[dict[str, Any], ...] = (
     {"endpoint": "result", "when": {"probability": 0.05, "seed": 6}, "effect": {"cut": 200}},
 )
 BROKE: tuple[dict[str, Any], ...] = ({"endpoint": "create", "effect": {"refuse": 1102}},)
-
-
-class Ear:
-    """Hears what a reporter is told, and counts it."""
-
-    def __init__(self) -> None:
-        self.said: Counter[str] = Counter()
-
-    def changed(self, record: Record) -> None:
-        self.said[f"became {record.status}"] += 1
-
-    def held(self, record: Record, reason: str) -> None:
-        self.said["held"] += 1
-
-    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
-        self.said[message.split(":", maxsplit=1)[0][:40]] += 1
-
-
-@dataclass
-class Events:
-    """Tells of changed names as a watcher would, and now and then forgets one."""
-
-    draw: random.Random
-    wake: Callable[[], None] = lambda: None
-    is_notified: bool = True
-    _dirty: set[str] = field(default_factory=set)
-
-    def mark(self, names: Iterable[str]) -> None:
-        self._dirty |= {name for name in names if self.draw.random() > 0.05}
-        self.wake()
-
-    def take(self) -> frozenset[str]:
-        dirty, self._dirty = frozenset(self._dirty), set()
-        return dirty
-
-    def watch_also(self, folders: Iterable[str]) -> None:
-        pass
-
-    def revive(self) -> None:
-        pass
 
 
 @dataclass
@@ -266,33 +227,22 @@ class Soak:
     async def _live(self, root: Path, seconds: float, *, calmly: bool = False) -> None:
         """Let one process live so long, then end it."""
         repository = Repository.open(root / "state" / "reconciler.db")
-        client, downloader = client_of(self._wire), downloader_of(self._wire)
         try:
-            ports = Ports(
-                root,
-                client,
-                downloader,
-                repository,
-                ObjectStore(root / "state" / "objects"),
-                self.ear,
-                running().wall_ms,
-            )
-            options = Options(f"run-{sum(self.restarts.values())}", Rules(), enduring=True)
-            index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
-            daemon = Daemon(ports, options, Duties(index, self._events, Pace(tick=5 * SECOND)))
-            self._events.wake = daemon.wake
-            stop = asyncio.Event()
-            life = asyncio.create_task(daemon.run(stop, begun=lambda: None), name="daemon")
-            await asyncio.wait([life], timeout=seconds)
-            if not life.done():
-                asked = calmly or self._draw.random() < 0.5
-                self.restarts["asked" if asked else "cut off"] += 1
-                stop.set() if asked else life.cancel()
-            await asyncio.gather(life, return_exceptions=not calmly)
+            async with ports_on(self._wire, root, repository, self.ear, running().wall_ms) as ports:
+                options = Options(f"run-{sum(self.restarts.values())}", Rules(), enduring=True)
+                index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
+                daemon = Daemon(ports, options, Duties(index, self._events, Pace(tick=5 * SECOND)))
+                self._events.wake = daemon.wake
+                stop = asyncio.Event()
+                life = asyncio.create_task(daemon.run(stop, begun=lambda: None), name="daemon")
+                await asyncio.wait([life], timeout=seconds)
+                if not life.done():
+                    asked = calmly or self._draw.random() < 0.5
+                    self.restarts["asked" if asked else "cut off"] += 1
+                    stop.set() if asked else life.cancel()
+                await asyncio.gather(life, return_exceptions=not calmly)
         finally:
             self._events.wake = lambda: None
-            await downloader.aclose()
-            await client.aclose()
             repository.close()
 
     async def _work(self) -> None:

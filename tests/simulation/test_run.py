@@ -11,21 +11,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
-from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
-from reconciler.engine.ports import Options, Ports
-from reconciler.engine.survey import Surveyor
+from reconciler.engine.ports import Options
 from reconciler.store.changes import HistoryEntry
-from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.loader import load
 from tests.engine.world import SPEC, Told
+from tests.simulation.lives import apply_all, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
-from tests.simulation.world import START, account, client_of, downloader_of
+from tests.simulation.world import START, account
 
 GENERATIONS = 20
 POLL = 10 * SECOND
@@ -56,21 +52,9 @@ def project(root: Path, count: int) -> Repository:
 
 async def apply(root: Path, wire: Wire, repository: Repository) -> Ended:
     """Plan and apply the whole folder over the wire, for a virtual day at most."""
-    now, objects = running().wall_ms, ObjectStore(root / "state" / "objects")
-    client, downloader = client_of(wire), downloader_of(wire)
-    survey = Surveyor(root, repository, objects, can_host=True).survey(
-        load(root, "specs", prices=UNITS_PER_SECOND)
-    )
-    plan = survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
     options = Options("run-1", Rules(poll_interval=POLL))
-    ports = Ports(root, client, downloader, repository, objects, Told(), now)
-    works = works_of(plan, survey, whole=True)
-    try:
-        deadline = now() + 24 * 3600 * SECOND
-        return await Run(ports, options, survey).apply(plan, works, asyncio.Event(), deadline)
-    finally:
-        await downloader.aclose()
-        await client.aclose()
+    async with ports_on(wire, root, repository, Told(), running().wall_ms) as ports:
+        return await apply_all(ports, options, asyncio.Event(), seconds=24 * 3600.0)
 
 
 def past(

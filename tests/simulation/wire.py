@@ -8,6 +8,7 @@ are kept open, and with them the pool that could be full.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -36,6 +37,7 @@ class Wire(httpx.AsyncBaseTransport):
         self._latency = latency
         self._apps: dict[str, ASGIApp] = {}
         self._serving: set[asyncio.Task[None]] = set()
+        self._context = contextvars.copy_context()  # the servers': a client's own ends with it
         self.crashes: list[Exception] = []
         """What applications raised rather than answer; a test that forgets to look is worth less."""
 
@@ -54,7 +56,9 @@ class Wire(httpx.AsyncBaseTransport):
         assert isinstance(request.stream, httpx.AsyncByteStream)
         body = b"".join([part async for part in request.stream])
         connection = _Connection(self, request, body)
-        serving = asyncio.create_task(connection.serve(app), name=f"wire {request.url.path}")
+        serving = asyncio.get_running_loop().create_task(
+            connection.serve(app), name=f"wire {request.url.path}", context=self._context.copy()
+        )
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
         return await connection.answer(limits.get("read"))

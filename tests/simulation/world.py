@@ -13,10 +13,12 @@ To be built inside of `loop.run`; everything here reads the loop's clock and no 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
+
+import httpx
 
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
@@ -54,17 +56,22 @@ async def account(folder: Path, wire: Wire, **config: Any) -> AsyncIterator[Prov
         provider.close()
 
 
-def client_of(wire: Wire, *, timeout: float = 30.0) -> KlingClient:
-    """Return the product's client; `timeout` bounds a request, s."""
+def client_of(
+    wire: httpx.AsyncBaseTransport,
+    *,
+    timeout: float = 30.0,
+    now: Callable[[], float] | None = None,
+) -> KlingClient:
+    """Return the product's client; `timeout` bounds a request, s; `now` is the wall clock that it reads, s."""
     return KlingClient(
         base_url=API,
         credentials=Credentials(access_key=ACCESS_KEY, secret_key=SECRET_KEY),
         timeout=timeout,
-        now=running().wall,
+        now=now or running().wall,
         transport=wire,
     )
 
 
-def downloader_of(wire: Wire, *, timeout: float = 30.0) -> Downloader:
+def downloader_of(wire: httpx.AsyncBaseTransport, *, timeout: float = 30.0) -> Downloader:
     """Return the product's downloader; `timeout` bounds a silence, s."""
     return Downloader(timeout=timeout, transport=wire)

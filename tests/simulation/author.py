@@ -1,0 +1,169 @@
+"""Somebody who works in the folder of a history: writes, renames, reverts and loses files, as an editor or git does."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from tests.simulation.history import Act
+
+_BASE = """\
+image_url: {image}
+video_url: https://example.com/dance.mp4
+prompt: {prompt}
+character_orientation: image
+mode: std
+"""
+_MORE = {
+    "takes": "takes: 2\n",
+    "matrix": "matrix:\n  mode: [std, pro]\n  keep_original_sound: ['yes', 'no']\n",
+    "retries": "retries: 2\n",
+    "unlucky": "retries: 1\n",
+    "watermark": "watermark_info: {enabled: true}\n",
+}
+RETRIES = 2
+"""The most attempts beside the first that any spec here allows."""
+
+
+@dataclass
+class Author:
+    """Changes files below `specs/`, with times of the wall clock of the history."""
+
+    root: Path
+    wall_ns: Callable[[], int]
+    mark: Callable[[Iterable[str]], None]
+    """Is told which names were touched."""
+    past: dict[str, list[str]] = field(default_factory=dict)
+    """Spec -> the texts that it had."""
+    _ticks: Iterator[int] = field(default_factory=itertools.count)
+
+    def do(self, act: Act) -> None:
+        """Do one act; where there is nothing that it could be done to, nothing happens."""
+        getattr(self, act.what)(act)
+
+    def specs(self) -> list[str]:
+        """Return the names of all specs."""
+        found = (self.root / "specs").rglob("*.yaml")
+        names = (str(path.relative_to(self.root)) for path in found)
+        return sorted(name for name in names if not name.endswith("_defaults.yaml"))
+
+    def receipts(self) -> list[Path]:
+        """Return all receipts."""
+        return sorted((self.root / "specs").rglob("*.receipt.json"))
+
+    def films(self) -> list[Path]:
+        """Return all outputs."""
+        return sorted((self.root / "specs").rglob("*.mp4"))
+
+    def add(self, act: Act) -> None:
+        """Write a new spec."""
+        kind, _, number = str(act.value).partition(":")
+        folder = ("", "", "deep/")[act.which % 3]
+        image = "https://example.com/girl.png"
+        if kind == "local":
+            image = "girl.png"
+            if not (self.root / f"specs/{folder}girl.png").exists():
+                self._write(f"specs/{folder}girl.png", picture(0.5))
+        prompt = f"wish {number}" + (" [[fail: bad luck]]" if kind == "unlucky" else "")
+        text = _BASE.format(image=image, prompt=prompt) + _MORE.get(kind, "")
+        if kind == "custom":
+            text += f"external_task_id: own-{number}\n"
+        self._write(f"specs/{folder}wish{number}.yaml", text.encode())
+
+    def edit(self, act: Act) -> None:
+        """Ask for something else."""
+        if name := self._some(act):
+            old = (self.root / name).read_text()
+            prompt = f"prompt: a change {act.value}"
+            lines = [prompt if line.startswith("prompt:") else line for line in old.splitlines()]
+            self._write(name, ("\n".join(lines) + "\n").encode())
+
+    def revert(self, act: Act) -> None:
+        """Ask for what was asked for before."""
+        if (name := self._some(act)) and (texts := self.past.get(name)):
+            self._write(name, texts[act.which % len(texts)].encode())
+
+    def rename(self, act: Act) -> None:
+        """Call a spec something else; what was made for it stays where it is."""
+        if name := self._some(act):
+            path = self.root / name
+            target = path.with_name(f"moved{next(self._ticks)}-{path.name[-20:]}")
+            path.rename(target)
+            self.mark([name, str(target.relative_to(self.root))])
+
+    def remove(self, act: Act) -> None:
+        """Remove a spec, unless it is the last."""
+        if len(self.specs()) > 1 and (name := self._some(act)):
+            (self.root / name).unlink()
+            self.mark([name])
+
+    def defaults(self, act: Act) -> None:
+        """Write defaults for all specs; now and then they change what is asked for."""
+        text = (
+            "keep_original_sound: 'no'\n" if float(act.value) < 0.3 else "model_name: kling-v2-6\n"
+        )
+        self._write("specs/_defaults.yaml", text.encode())
+
+    def picture(self, act: Act) -> None:
+        """Draw the image anew."""
+        for path in sorted((self.root / "specs").rglob("girl.png")):
+            self._write(str(path.relative_to(self.root)), picture(float(act.value)))
+
+    def lose_output(self, act: Act) -> None:
+        """Lose one video."""
+        if films := self.films():
+            self._lose([films[act.which % len(films)]])
+
+    def lose_outputs(self, act: Act) -> None:
+        """Lose all videos."""
+        self._lose(self.films())
+
+    def lose_receipts(self, act: Act) -> None:
+        """Lose all receipts."""
+        self._lose(self.receipts())
+
+    def lose_state(self, act: Act) -> None:
+        """Lose the state folder."""
+        shutil.rmtree(self.root / "state", ignore_errors=True)
+
+    def lose_state_and_outputs(self, act: Act) -> None:
+        """Clone anew, where only specs and receipts are committed."""
+        self.lose_state(act)
+        self.lose_outputs(act)
+
+    def lose_objects(self, act: Act) -> None:
+        """Lose what was saved, but not what is known of it."""
+        shutil.rmtree(self.root / "state" / "objects", ignore_errors=True)
+
+    def _lose(self, paths: list[Path]) -> None:
+        for path in paths:
+            path.unlink()
+        self.mark(str(path.relative_to(self.root)) for path in paths)
+
+    def _some(self, act: Act) -> str:
+        specs = self.specs()
+        return specs[act.which % len(specs)] if specs else ""
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.suffix == ".yaml":
+            self.past.setdefault(name, []).append(path.read_text())
+        path.write_bytes(data)
+        now = self.wall_ns() + next(self._ticks)  # two changes never look like one
+        os.utime(path, ns=(now, now))
+        self.mark([name])
+
+
+def picture(colour: float) -> bytes:
+    """Return a small image that the API would take."""
+    file = io.BytesIO()
+    Image.new("RGB", (320, 320), (int(colour * 255), 90, 90)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,141 @@
+"""The disk under a life: every change that it makes is told to it first, and fails while the disk is full.
+
+What the test and the provider's simulator write passes untouched. Changes are what survives a process: files opened
+for writing, written, synced, renamed, linked, removed, and commits of a database.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tests.simulation.crash import LIFE, Crashed
+
+Full = Literal["", "files", "database", "all"]
+
+_CHANGES = (
+    "fchmod",
+    "fsync",
+    "ftruncate",
+    "link",
+    "mkdir",
+    "open",
+    "pwrite",
+    "remove",
+    "rename",
+    "replace",
+    "rmdir",
+    "truncate",
+    "unlink",
+    "write",
+)
+_GROW = frozenset({"fsync", "link", "mkdir", "pwrite", "write"})
+"""What a full disk refuses. A write that was buffered is refused when it is synced."""
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_MODES = frozenset("wxa+")
+
+
+@dataclass
+class Disk:
+    """One disk, of all lives."""
+
+    full: Full = ""
+    refused: int = 0  # times that it was too full
+
+    def changes(self, what: str) -> None:
+        """Let a life change a file; raises OSError where the disk is full, Crashed where the life is over."""
+        if (life := LIFE.get()) is None:
+            return
+        life.effect(what)
+        if self.full in {"files", "all"} and what in _GROW:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def commits(self) -> None:
+        """Let a life commit; raises as SQLite does where the disk is full."""
+        if (life := LIFE.get()) is None:
+            return
+        life.effect("commit")
+        if self.full in {"database", "all"}:
+            self.refused += 1
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Stand below every module of this process while the block lasts."""
+        kept: list[tuple[Any, str, Any]] = [(os, name, getattr(os, name)) for name in _CHANGES]
+        kept += [(io, "open", io.open), (builtins, "open", builtins.open)]
+        kept += [(sqlite3, "connect", sqlite3.connect)]
+        try:
+            for name in _CHANGES:
+                setattr(os, name, self._told(name, getattr(os, name)))
+            io.open = builtins.open = self._opened(io.open)
+            sqlite3.connect = self._connected(sqlite3.connect)
+            yield
+        finally:
+            for owner, name, real in kept:
+                setattr(owner, name, real)
+
+    def _told(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def told(*args: Any, **options: Any) -> Any:
+            if name != "open" or args[1] & _WRITES:
+                self.changes(name)
+            return real(*args, **options)
+
+        return told
+
+    def _opened(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def opened(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+            if _MODES & set(mode) and not isinstance(file, int):
+                self.changes("open")
+            return real(file, mode, *args, **options)
+
+        return opened
+
+    def _connected(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            """A connection whose commits are the disk's to refuse."""
+
+            def commit(self) -> None:
+                if self.in_transaction:
+                    try:
+                        disk.commits()
+                    except sqlite3.Error:
+                        self.rollback()
+                        raise
+                super().commit()
+
+            def executemany(self, *args: Any) -> sqlite3.Cursor:
+                _alive()
+                return super().executemany(*args)
+
+            def executescript(self, *args: Any) -> sqlite3.Cursor:
+                _alive()
+                return super().executescript(*args)
+
+        def connected(*args: Any, **options: Any) -> sqlite3.Connection:
+            if (life := LIFE.get()) is None:
+                return real(*args, **options)  # type: ignore[no-any-return]
+            _alive()
+            connection: sqlite3.Connection = real(*args, factory=Connection, **options)
+            life.connections.append(connection)
+            return connection
+
+        return connected
+
+
+def _alive() -> None:
+    life = LIFE.get()
+    if life is not None and life.is_over:
+        raise Crashed

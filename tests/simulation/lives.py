@@ -1,0 +1,110 @@
+"""What a process of the product consists of, on a wire: its ports, one `apply`, one daemon, and who hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.states import Record
+from reconciler.engine.apply import Run, works_of
+from reconciler.engine.ended import Ended
+from reconciler.engine.ports import Options, Ports, Reporter, Topic
+from reconciler.engine.survey import Surveyor
+from reconciler.store.cache import FileCache
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.workspace.loader import load
+from tests.simulation.world import client_of, downloader_of
+
+
+@dataclass
+class Ear:
+    """Hears what a reporter is told, and counts it."""
+
+    said: Counter[str] = field(default_factory=Counter)
+    mistakes: list[str] = field(default_factory=list)
+    """What the product itself calls its own mistake."""
+
+    def changed(self, record: Record) -> None:
+        self.said[f"became {record.status}"] += 1
+        self._note(record.reason)
+
+    def held(self, record: Record, reason: str) -> None:
+        self.said["held"] += 1
+        self._note(reason)
+
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
+        self.said[message.split(":", maxsplit=1)[0][:40]] += 1
+        self._note(message)
+
+    def _note(self, sentence: str) -> None:
+        if "a mistake in reconciler itself" in sentence:
+            self.mistakes.append(sentence)
+
+
+@dataclass
+class Events:
+    """Tells of changed names as a watcher would, and now and then forgets one."""
+
+    draw: random.Random
+    wake: Callable[[], None] = lambda: None
+    is_notified: bool = True
+    _dirty: set[str] = field(default_factory=set)
+
+    def mark(self, names: Iterable[str]) -> None:
+        self._dirty |= {name for name in names if self.draw.random() > 0.05}
+        self.wake()
+
+    def take(self) -> frozenset[str]:
+        dirty, self._dirty = frozenset(self._dirty), set()
+        return dirty
+
+    def watch_also(self, folders: Iterable[str]) -> None:
+        pass
+
+    def revive(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def ports_on(
+    wire: httpx.AsyncBaseTransport,
+    root: Path,
+    repository: Repository,
+    report: Reporter,
+    now: Callable[[], int],
+    wall: Callable[[], float] | None = None,
+) -> AsyncIterator[Ports]:
+    """Give the engine's ports on a wire; `now` is the run's clock (ms), `wall` the machine's (s; default: the loop's)."""
+    client, downloader = client_of(wire, now=wall), downloader_of(wire)
+    objects = ObjectStore(root / "state" / "objects")
+    try:
+        yield Ports(root, client, downloader, repository, objects, report, now)
+    finally:
+        await downloader.aclose()
+        await client.aclose()
+
+
+async def apply_all(
+    ports: Ports,
+    options: Options,
+    stop: asyncio.Event,
+    *,
+    seconds: float,
+    cache: FileCache | None = None,
+) -> Ended:
+    """Plan and apply the whole folder, for so many seconds at most, as the command does."""
+    desired = load(ports.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
+    survey = Surveyor(ports.root, ports.repository, ports.objects, can_host=True).survey(desired)
+    plan = survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
+    works = works_of(plan, survey, whole=True)
+    deadline = ports.now() + int(seconds * 1000)
+    return await Run(ports, options, survey).apply(plan, works, stop, deadline)

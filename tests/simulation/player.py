@@ -1,0 +1,298 @@
+"""Plays a history: the provider's account, the wire, the disk and one life after the other, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import reconciler.cli.clock
+import reconciler.workspace.index
+import reconciler.workspace.loader
+from reconciler.cli.clock import SteadyClock
+from reconciler.core.errors import ReconcilerError
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.schedule import Rules
+from reconciler.core.states import Status
+from reconciler.engine.daemon import Daemon, Duties, Pace
+from reconciler.engine.ended import Ended
+from reconciler.engine.ports import Options
+from reconciler.simulator.plans import parse_plan
+from reconciler.simulator.provider import Provider
+from reconciler.store.cache import FileCache
+from reconciler.store.lock import StateLock
+from reconciler.store.repository import Repository
+from reconciler.workspace.index import SpecIndex
+from tests.simulation.author import Author
+from tests.simulation.crash import Life
+from tests.simulation.disk import Disk
+from tests.simulation.history import Act, Chapter, History, Work
+from tests.simulation.lives import Ear, Events, apply_all, ports_on
+from tests.simulation.loop import running
+from tests.simulation.trouble import ACCOUNT
+from tests.simulation.wire import Wire
+from tests.simulation.witness import Witness
+
+CLOCKED: tuple[Any, ...] = (
+    reconciler.cli.clock,
+    reconciler.workspace.index,
+    reconciler.workspace.loader,
+)
+"""The modules of the product that read the machine's clock by themselves."""
+UNDER_WAY_S = 3.0
+"""Longer than a request is under way on a wire that is not down."""
+LONGEST_S = 6 * 3600.0
+"""That a life may take to finish calmly."""
+
+
+@dataclass
+class Clock:
+    """The machine's clock: what the wall shows can be set, what counts since boot cannot."""
+
+    ahead: float = 0.0  # s
+
+    def wall(self) -> float:
+        """Return seconds since the epoch, as the wall shows them."""
+        return running().wall() + self.ahead
+
+    def wall_ns(self) -> int:
+        """Return the same in ns."""
+        return int(self.wall() * 1e9)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Be the clock of the product while the block lasts."""
+        face = SimpleNamespace(
+            **{
+                **vars(time),
+                "time": self.wall,
+                "time_ns": self.wall_ns,
+                "clock_gettime": lambda _: running().time(),
+            }
+        )
+        for module in CLOCKED:
+            module.time = face
+        try:
+            yield
+        finally:
+            for module in CLOCKED:
+                module.time = time
+
+
+@dataclass
+class Player:
+    """The world of one history while it is played."""
+
+    history: History
+    folder: Path
+    provider: Provider
+    wire: Wire
+    counts: Counter[str] = field(default_factory=Counter)
+    log: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    """What the lives themselves did wrong."""
+    ear: Ear = field(default_factory=Ear)
+    lost: list[float] = field(default_factory=list)
+    """When states or saved results were lost, virtual seconds."""
+
+    def __post_init__(self) -> None:
+        self.root = self.folder / "project"
+        self.disk, self.clock = Disk(), Clock()
+        self.witness = Witness(self.wire)
+        self.events = Events(random.Random(self.history.seed))
+        self.author = Author(self.root, self.clock.wall_ns, self.events.mark)
+        self.ended: Ended | None = None
+        self._stop = asyncio.Event()
+        self._lives = 0
+        (self.root / "specs").mkdir(parents=True)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Put the disk and the clock below the product while the block lasts."""
+        with ExitStack() as stack:
+            stack.enter_context(self.disk.attached())
+            stack.enter_context(self.clock.attached())
+            yield
+
+    async def play(self) -> None:
+        """Live through everything but the end."""
+        for act in self.history.specs:
+            self._do(act)
+        for chapter in self.history.chapters:
+            for act in chapter.before:
+                await self._between(act)
+            await self._chapter(chapter)
+
+    async def calm(self) -> None:
+        """End all trouble."""
+        self.wire.down, self.disk.full = "", ""
+        self.provider.plan = parse_plan([])
+        self.say("all trouble is over")
+        await asyncio.sleep(UNDER_WAY_S)
+
+    async def finish(self, work: Work) -> None:
+        """Let one more process do all that is left to do."""
+        life = self._begin(work)
+        if work == "watch":
+            await self._until(life, self._is_settled)
+            self._stop.set()
+        await self._over(life, LONGEST_S)
+        self._end(life)
+
+    def say(self, line: str) -> None:
+        """Write a line into the log."""
+        self.log.append(f"{running().time():>9.2f}  {line}")
+
+    async def _chapter(self, chapter: Chapter) -> None:
+        life = self._begin(chapter.work, chapter)
+        acting = asyncio.create_task(self._meanwhile(chapter), name="meanwhile")
+        await self._over(life, chapter.seconds)
+        if not life.over.is_set():
+            self.counts[f"ended: {chapter.end}"] += 1
+            if chapter.end == "asked":
+                self._stop.set()
+            else:
+                await life.interrupt()
+            await self._over(life, 60.0)
+            if not life.over.is_set():
+                self.wrong.append(f"{life.name} did not end within a minute of being asked to")
+                life.die("patience")
+        self._end(life)
+        acting.cancel()
+        await asyncio.gather(acting, return_exceptions=True)
+        for _, act in chapter.meanwhile[self._done :]:
+            await self._between(act)
+
+    async def _meanwhile(self, chapter: Chapter) -> None:
+        self._done = 0
+        for after, act in chapter.meanwhile:
+            await asyncio.sleep(after)
+            self._done += 1
+            await self._happen(act)
+
+    async def _between(self, act: Act) -> None:
+        if act.what in {"lose_state", "lose_state_and_outputs", "lose_objects"}:
+            if act.what != "lose_objects" and self.history.may_bill_again:
+                # docs/operations.md: `state/` is not to be deleted while an outcome is not known, and a task that
+                # is hidden yet cannot be found by a store that was born today.
+                if self.wire.down or self._in_doubt():
+                    return
+                await asyncio.sleep(float(self.history.provider["query_lag_s"]) + UNDER_WAY_S)
+            self.lost.append(running().time())
+            self.witness.epoch += act.what != "lose_objects"
+        await self._happen(act)
+
+    async def _happen(self, act: Act) -> None:
+        if act.what == "nap":
+            await asyncio.sleep(float(act.value))
+        else:
+            self._do(act)
+
+    def _do(self, act: Act) -> None:
+        self.counts[f"act: {act.what}"] += 1
+        self.say(f"{act.what} {act.value}".strip() + f" ({act.which})")
+        match act.what:
+            case "jump":
+                self.clock.ahead += float(act.value)
+            case "outage":
+                self.wire.down = str(act.value)  # type: ignore[assignment]
+            case "disk":
+                self.disk.full = str(act.value)  # type: ignore[assignment]
+            case "account":
+                rules = [*ACCOUNT[str(act.value)], *self.history.faults]
+                self.provider.plan = parse_plan(rules)
+            case _:
+                self.author.do(act)
+
+    def _in_doubt(self) -> bool:
+        path = self.root / "state" / "reconciler.db"
+        if not path.exists():
+            return False
+        repository = Repository.open(path)
+        try:
+            records = repository.records().values()
+            return any(record.status is Status.SUBMITTING for record in records)
+        finally:
+            repository.close()
+
+    def _begin(self, work: Work, chapter: Chapter | None = None) -> Life:
+        self._lives += 1
+        self._stop, self.ended = asyncio.Event(), None
+        death = chapter.death if chapter else None
+        life = Life(f"{work}-{self._lives}", self.root / "state", death)
+        self.counts["lives"] += 1
+        self.say(
+            f"{life.name} begins" + (f", to die at {death.kind} {death.number}" if death else "")
+        )
+        seconds = chapter.seconds if chapter else LONGEST_S
+        life.begin(self._live(life, work, seconds))
+        return life
+
+    def _end(self, life: Life) -> None:
+        self.events.wake = lambda: None
+        left = life.bury()
+        how = f"died: {life.died_of}" if life.died_of else "ended"
+        if life.died_of:
+            self.counts[f"died at {life.death.kind if life.death else 'nothing'}"] += 1
+        elif left:
+            names = sorted(task.get_name() for task in left)
+            self.wrong.append(f"{life.name} left running: {', '.join(names)}")
+        main = life.main
+        if main is not None and main.done() and not main.cancelled() and not life.died_of:
+            error = main.exception()
+            if isinstance(error, ReconcilerError):
+                how = f"ended: {type(error).__name__}: {error.message}"
+                self.counts[f"error: {type(error).__name__}"] += 1
+            elif error is not None:
+                self.wrong.append(f"{life.name} broke: {error!r}")
+        self.say(f"{life.name} {how} (steps {life.steps}, effects {life.effects})")
+
+    async def _over(self, life: Life, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await life.over.wait()
+        except TimeoutError:
+            pass
+
+    async def _until(self, life: Life, reached: Callable[[], bool]) -> None:
+        for _ in range(int(LONGEST_S / 30)):
+            await self._over(life, 30.0)
+            if life.over.is_set() or reached():
+                return
+
+    def _is_settled(self) -> bool:
+        from tests.simulation.invariants import unsettled
+
+        return not unsettled(self.root)
+
+    async def _live(self, life: Life, work: Work, seconds: float) -> None:
+        """What the process does."""
+        state = self.root / "state"
+        with StateLock(state) as lock, ExitStack() as stack:
+            life.lock = lock
+            repository = Repository.open(state / "reconciler.db")
+            stack.callback(repository.close)
+            cache = FileCache(state / "cache.db")
+            stack.callback(cache.close)
+            clock = SteadyClock()
+            options = Options(life.name, Rules(), enduring=work == "watch")
+            async with ports_on(
+                self.witness, self.root, repository, self.ear, clock, self.clock.wall
+            ) as ports:
+                if work == "apply":
+                    self.ended = await apply_all(
+                        ports, options, self._stop, seconds=seconds, cache=cache
+                    )
+                    return
+                index = SpecIndex(self.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
+                duties = Duties(index, self.events, Pace(), correct_clock=clock.correct)
+                daemon = Daemon(ports, options, duties)
+                self.events.wake = daemon.wake
+                await daemon.run(self._stop, begun=lambda: None)
