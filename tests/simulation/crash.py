@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
+import inspect
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from reconciler.store.lock import StateLock
 from tests.simulation.loop import VirtualLoop
 
 LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
@@ -51,7 +52,8 @@ class Life:
     main: asyncio.Task[Any] | None = None
     tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     connections: list[sqlite3.Connection] = field(default_factory=list)
-    lock: StateLock | None = None
+    descriptors: set[int] = field(default_factory=set)
+    """Open ones that no file object closes."""
     _context: contextvars.Context = field(default_factory=contextvars.copy_context)
     _database: dict[Path, bytes] = field(default_factory=dict)
 
@@ -112,9 +114,9 @@ class Life:
             connection.close()
         if self.died_of:
             self._restore()
-        if self.lock is not None and self.lock._descriptor is not None:
-            os.close(self.lock._descriptor)  # not `release`: the dead write nothing
-            self.lock._descriptor = None
+        for descriptor in sorted(self.descriptors):  # and with them its locks
+            os.close(descriptor)
+        self.descriptors.clear()
         self.tasks.clear()
         return left
 
@@ -135,16 +137,42 @@ def _put_down(task: asyncio.Task[Any]) -> None:
         return
     asyncio.tasks._unregister_task(task)
     task._log_destroy_pending = False  # type: ignore[attr-defined]
-    coroutine = task.get_coro()
-    assert coroutine is not None
+    _unwind(task.get_coro())
+
+
+def _unwind(coroutine: Any) -> None:
+    """Close a coroutine and all that it awaits, the innermost first.
+
+    Closed from outside, one that awaits something on its way out is left behind, and ends whenever memory is
+    collected: anywhere, and as somebody else.
+    """
     for _ in range(_MOST_AWAITS):
-        try:
-            coroutine.close()
-        except RuntimeError:  # it awaits something on its way out: that ends in the same way
-            continue
-        except BaseException:  # noqa: BLE001 - nobody is left to hear of it
-            pass
-        return
+        for one in reversed(list(_chain(coroutine))):
+            try:
+                one.close()
+            except (
+                RuntimeError
+            ):  # it awaits something new on its way out, which has to be closed first
+                break
+            except BaseException:  # noqa: BLE001 - nobody is left to hear of it
+                continue
+        if coroutine.cr_frame is None:
+            return
+
+
+def _chain(awaited: Any) -> Iterator[Any]:
+    """Give a coroutine, what it awaits, what that awaits, as far as there is something to close."""
+    while awaited is not None:
+        if inspect.iscoroutine(awaited):
+            yield awaited
+            awaited = awaited.cr_await
+        elif inspect.isgenerator(awaited):
+            yield awaited
+            awaited = awaited.gi_yieldfrom
+        elif inspect.isasyncgen(awaited):  # it has no `close`: see `_asyncgen_finalizer_hook`
+            awaited = awaited.ag_await
+        else:  # what steps an asynchronous generator, or a future
+            awaited = next(filter(inspect.isasyncgen, gc.get_referents(awaited)), None)
 
 
 class MortalLoop(VirtualLoop):

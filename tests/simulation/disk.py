@@ -73,11 +73,13 @@ class Disk:
     def attached(self) -> Iterator[None]:
         """Stand below every module of this process while the block lasts."""
         kept: list[tuple[Any, str, Any]] = [(os, name, getattr(os, name)) for name in _CHANGES]
+        kept += [(os, "close", os.close)]
         kept += [(io, "open", io.open), (builtins, "open", builtins.open)]
         kept += [(sqlite3, "connect", sqlite3.connect)]
         try:
             for name in _CHANGES:
                 setattr(os, name, self._told(name, getattr(os, name)))
+            setattr(os, "close", _closed(os.close))  # noqa: B010 - the stub's parameter has a name
             io.open = builtins.open = self._opened(io.open)
             sqlite3.connect = self._connected(sqlite3.connect)
             yield
@@ -89,7 +91,10 @@ class Disk:
         def told(*args: Any, **options: Any) -> Any:
             if name != "open" or args[1] & _WRITES:
                 self.changes(name)
-            return real(*args, **options)
+            done = real(*args, **options)
+            if name == "open" and (life := LIFE.get()) is not None:
+                life.descriptors.add(done)
+            return done
 
         return told
 
@@ -97,6 +102,8 @@ class Disk:
         def opened(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
             if _MODES & set(mode) and not isinstance(file, int):
                 self.changes("open")
+            if isinstance(file, int):  # the file object closes it
+                _forget(file)
             return real(file, mode, *args, **options)
 
         return opened
@@ -133,6 +140,19 @@ class Disk:
             return connection
 
         return connected
+
+
+def _closed(real: Callable[[int], None]) -> Callable[[int], None]:
+    def closed(descriptor: int) -> None:
+        real(descriptor)
+        _forget(descriptor)
+
+    return closed
+
+
+def _forget(descriptor: int) -> None:
+    if (life := LIFE.get()) is not None:
+        life.descriptors.discard(descriptor)
 
 
 def _alive() -> None:

@@ -5,121 +5,79 @@
     python -m tests.simulation.histories --replay 17
 
 A seed is a history: the folder, the provider's personality, faults, crashes, restarts, edits, losses, clock jumps and
-full disks. The first forms print a table and every seed that broke; the last one prints a history in words.
+full disks. The first two print a table and every seed that broke; the last one prints a history in words.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import hashlib
+import itertools
+import multiprocessing
 import sys
-import tempfile
+import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 
-from tests.simulation.crash import MortalLoop
-from tests.simulation.history import History, draw_history
-from tests.simulation.invariants import Scene, judge, tree, unsettled
-from tests.simulation.loop import run, running
-from tests.simulation.player import Player
-from tests.simulation.wire import Wire
-from tests.simulation.witness import Sent
-from tests.simulation.world import START, account
+from tests.simulation.history import draw_history
+from tests.simulation.past import Past, past_of
 
-_MOST_FINISHES = 4
-_PAUSE_S = 60.0
+_ENDLESS = 10**9
 
 
-@dataclasses.dataclass(frozen=True)
-class Past:
-    """How one history went."""
+@dataclass
+class Sum:
+    """What came of many histories."""
 
-    history: History
-    wrong: tuple[str, ...]
-    log: tuple[str, ...]
-    requests: tuple[str, ...]
-    counts: Counter[str]
-    converged_s: float
-    """Virtual seconds from the end of all trouble until everything was settled."""
+    histories: int = 0
+    totals: Counter[str] = field(default_factory=Counter)
+    most: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """What -> the most of it in one history, and that one's seed."""
+    broken: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def digest(self) -> str:
-        """A digest of all that passed the wire."""
-        return hashlib.sha256("\n".join(self.requests).encode()).hexdigest()
+    def add(self, past: Past) -> None:
+        """Count one more."""
+        self.histories += 1
+        self.totals += past.counts
+        measured: dict[str, float] = {**past.counts, "seconds until settled": past.converged_s}
+        for what, much in measured.items():
+            if much > self.most.get(what, (0, 0))[0]:
+                self.most[what] = (much, past.history.seed)
+        if past.wrong:
+            self.broken[past.history.seed] = past.wrong
 
-
-def play(history: History, folder: Path) -> Past:
-    """Play one history in a fresh folder."""
-    return run(_story(history, folder), start=START, loop=MortalLoop)
-
-
-async def _story(history: History, folder: Path) -> Past:
-    wire = Wire(seed=str(history.seed))
-    config = {**history.provider, "faults": history.faults}
-    async with account(folder / "account", wire, **config) as provider:
-        player = Player(history, folder, provider, wire)
-        with player.attached():
-            await player.play()
-            await player.calm()
-            began = running().time()
-            finishes = await _finish(player)
-            converged_s = running().time() - began
-            wrong = [*player.wrong, *(f"the wire saw {error!r}" for error in wire.crashes)]
-            scene = Scene(
-                player.root,
-                provider,
-                player.witness.requests,
-                player.lost,
-                int(START * 1000),
-            )
-            wrong += judge(scene)
-            wrong += await _further(player)
-            wrong += player.ear.mistakes
-    counts = player.counts
-    counts["creates"] = provider.requests["create_attempts"]
-    counts["billed"] = len(scene.jobs)
-    counts["finishes"] = finishes
-    counts["disk refused"] = player.disk.refused
-    for rule in history.faults:
-        counts[f"fault: {rule['endpoint']} {next(iter(rule['effect']))}"] += 1
-    requests = tuple(player.witness.lines(_line))
-    return Past(history, tuple(wrong), tuple(player.log), requests, counts, converged_s)
+    def table(self) -> Iterator[str]:
+        """Return the rows of the table."""
+        yield f"{self.histories} histories, {len(self.broken)} broken"
+        yield f"{'what':<40} {'in all':>8} {'most in one':>12} {'its seed':>9}"
+        for what, (much, seed) in sorted(self.most.items()):
+            total = self.totals.get(what, "-")
+            yield f"{what:<40} {total:>8} {much:>12.0f} {seed:>9}"
 
 
-async def _finish(player: Player) -> int:
-    """Let calm processes do what is left; return how many it took."""
-    for number in range(1, _MOST_FINISHES + 1):
-        await player.finish(player.history.finale)
-        if not unsettled(player.root):
-            return number
-    return _MOST_FINISHES
+def told(past: Past) -> Iterator[str]:
+    """Return a history in words."""
+    history = past.history
+    yield f"seed {history.seed}; the provider: {dict(history.provider)}"
+    yield from (f"fault: {dict(rule)}" for rule in history.faults)
+    lines = [*past.requests, *past.log]
+    yield from sorted(lines, key=lambda line: float(line.split(maxsplit=1)[0]))
+    yield from (f"WRONG: {sentence}" for sentence in past.wrong)
+    yield f"settled {past.converged_s:.0f} s after all trouble was over"
 
 
-async def _further(player: Player) -> list[str]:
-    """(d): a further run changes no file and creates nothing."""
-    before, creates = tree(player.root), player.provider.requests["create_attempts"]
-    await player.finish("apply")
-    after = tree(player.root)
-    wrong = [
-        f"a further run changed {name}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-    if player.provider.requests["create_attempts"] != creates:
-        wrong.append("a further run created something")
-    return wrong
-
-
-def _line(sent: Sent) -> str:
-    ended = "-" if sent.ended_at is None else f"{sent.ended_at:.3f}"
-    return f"{sent.at:>9.3f} {ended} {sent.life} {sent.kind} {sent.name} {sent.told} {sent.detail}"
-
-
-def replay(seed: int) -> Past:
-    """Play the history of a seed in a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="history-") as folder:
-        return play(draw_history(seed), Path(folder))
+def _pasts(seeds: Iterable[int], jobs: int, until: float) -> Iterator[Past]:
+    """Give how histories went, in order, until a time (real seconds, of the monotonic clock)."""
+    waiting = itertools.takewhile(lambda _: time.monotonic() < until, seeds)
+    if jobs == 1:
+        yield from map(past_of, waiting)
+        return
+    # Fresh interpreters: a fork would copy whatever runs here.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        for batch in iter(lambda: list(itertools.islice(waiting, 16 * jobs)), []):
+            yield from pool.map(past_of, batch)
 
 
 def _print(line: str) -> None:
@@ -127,30 +85,44 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
+def _campaign(seeds: Iterable[int], jobs: int, until: float) -> int:
+    total = Sum()
+    for past in _pasts(seeds, jobs, until):
+        total.add(past)
+        seed = past.history.seed
+        for sentence in past.wrong:
+            _print(f"seed {seed}: {sentence}")
+        if past.wrong:
+            _print(f"    python -m tests.simulation.histories --replay {seed}")
+    for row in total.table():
+        _print(row)
+    return bool(total.broken)
+
+
 def main() -> int:
-    """Run the command; return its exit code."""
+    """Run the command; return 1 when something broke."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", default="0:100")
-    parser.add_argument("--replay", type=int)
+    parser.add_argument(
+        "--seeds", default="0:200", metavar="FROM:TO", help="the second one excluded"
+    )
+    parser.add_argument("--minutes", type=float, help="go on from the first seed for this long")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--replay", type=int, metavar="SEED", help="print one history in words")
+    parser.add_argument("--draw", type=int, metavar="SEED", help="print what a seed decides")
     chosen = parser.parse_args()
+    if chosen.draw is not None:
+        _print(repr(draw_history(chosen.draw)))
+        return 0
     if chosen.replay is not None:
-        past = replay(chosen.replay)
-        _print(repr(past.history))
-        for line in (*past.requests, *past.log):
+        past = past_of(chosen.replay)
+        for line in told(past):
             _print(line)
-        for line in past.wrong:
-            _print("WRONG " + line)
         return bool(past.wrong)
     first, _, last = chosen.seeds.partition(":")
-    broken, total = 0, Counter[str]()
-    for seed in range(int(first), int(last)):
-        past = replay(seed)
-        total += past.counts
-        if past.wrong:
-            broken += 1
-            _print(f"{seed}: " + "; ".join(past.wrong[:3]))
-    _print(str(dict(total)))
-    return bool(broken)
+    if chosen.minutes is None:
+        return _campaign(range(int(first), int(last)), chosen.jobs, float("inf"))
+    until = time.monotonic() + chosen.minutes * 60
+    return _campaign(range(int(first), _ENDLESS), chosen.jobs, until)
 
 
 if __name__ == "__main__":

@@ -283,12 +283,11 @@ def _under_way(root: Path) -> str:
     """Return some status that is not the end of anything, quickly: a look at everything costs more."""
     if not (path := root / "state" / "reconciler.db").exists():
         return ""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        with contextlib.suppress(sqlite3.Error):
-            ends = "('complete', 'failed', 'rejected', 'expired', 'pending')"
-            query = f"SELECT status FROM task WHERE status NOT IN {ends}"
-            found = connection.execute(query).fetchone()
-            return str(found[0]) if found else ""
+    ends = "('complete', 'failed', 'rejected', 'expired', 'pending')"
+    query = f"SELECT status FROM task WHERE status NOT IN {ends}"
+    with contextlib.closing(sqlite3.connect(path)) as reading, contextlib.suppress(sqlite3.Error):
+        found = reading.execute(query).fetchone()
+        return str(found[0]) if found else ""
     return ""
 
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +95,8 @@ class Player:
     provider: Provider
     wire: Wire
     counts: Counter[str] = field(default_factory=Counter)
+    fired: Counter[str] = field(default_factory=Counter)
+    """Faults that happened, by endpoint and kind."""
     log: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """What the lives themselves did wrong."""
@@ -110,7 +112,7 @@ class Player:
         self.author = Author(self.root, self.clock.wall_ns, self.events.mark)
         self.ended: Ended | None = None
         self._stop = asyncio.Event()
-        self._lives = 0
+        self._lives = self._done = 0
         (self.root / "specs").mkdir(parents=True)
 
     @contextmanager
@@ -133,7 +135,7 @@ class Player:
     async def calm(self) -> None:
         """End all trouble."""
         self.wire.down, self.disk.full = "", ""
-        self.provider.plan = parse_plan([])
+        self._plan([])
         self.say("all trouble is over")
         await asyncio.sleep(UNDER_WAY_S)
 
@@ -206,10 +208,15 @@ class Player:
             case "disk":
                 self.disk.full = str(act.value)  # type: ignore[assignment]
             case "account":
-                rules = [*ACCOUNT[str(act.value)], *self.history.faults]
-                self.provider.plan = parse_plan(rules)
+                self._plan([*ACCOUNT[str(act.value)], *self.history.faults])
             case _:
                 self.author.do(act)
+
+    def _plan(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Change what goes wrong from now on; what went wrong so far is counted."""
+        for rule in self.provider.plan.rules:
+            self.fired[f"{rule.endpoint} {rule.effect.action or 'delay'}"] += rule.fired
+        self.provider.plan = parse_plan(list(rules))
 
     def _in_doubt(self) -> bool:
         path = self.root / "state" / "reconciler.db"
@@ -275,8 +282,7 @@ class Player:
     async def _live(self, life: Life, work: Work, seconds: float) -> None:
         """What the process does."""
         state = self.root / "state"
-        with StateLock(state) as lock, ExitStack() as stack:
-            life.lock = lock
+        with StateLock(state), ExitStack() as stack:
             repository = Repository.open(state / "reconciler.db")
             stack.callback(repository.close)
             cache = FileCache(state / "cache.db")
