@@ -23,7 +23,7 @@ mode: std
 """
 _MORE = {
     "takes": "takes: 2\n",
-    "matrix": "matrix:\n  mode: [std, pro]\n  keep_original_sound: ['yes', 'no']\n",
+    "matrix": "matrix:\n  mode: [std, pro]\n",
     "retries": "retries: 2\n",
     "unlucky": "retries: 1\n",
     "watermark": "watermark_info: {enabled: true}\n",

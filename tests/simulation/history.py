@@ -78,7 +78,7 @@ def draw_history(seed: int) -> History:
         seed=seed,
         provider=MappingProxyType(provider),
         faults=draw_faults(draw),
-        specs=tuple(_add(draw, number) for number in range(draw.choice((1, 2, 3, 4, 6, 8)))),
+        specs=tuple(_add(draw, number) for number in range(draw.choice((1, 1, 2, 3, 4, 6, 8)))),
         chapters=chapters,
         finale=draw.choice(("apply", "watch")),
     )
@@ -94,7 +94,7 @@ def _provider(draw: random.Random, seed: int) -> dict[str, Any]:
         "query_lag_s": draw.choice(HIDDEN_S),
         "alien_status": draw.choice(("", "", "", "simmering")),
         "concurrency": draw.randint(1, 5),
-        "task_s": draw.choice((8.0, 40.0, 120.0, 300.0)),
+        "task_s": draw.choice((8.0, 20.0, 45.0, 120.0)),
         "queue_s": draw.choice((0.0, 5.0)),
     }
 
