@@ -32,7 +32,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A record in `submitting` was found without anybody waiting for the answer: its process is gone."""
+    """A record in `submitting` was found without anybody waiting for the answer: its process is gone.
+
+    Since when absence counts is by that one's clock, which may have been set meanwhile: it counts anew.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             return Step(_seen(record, task))
         case Absent():
             return _absent(record, rules, now, wanted=wanted)
+        case Taken() if record.status is Status.SUBMITTING and record.gave_up_at is not None:
+            return Step(record.evolve(gave_up_at=now, absent_looks=0), again_at=now)
         case Taken() if record.status is Status.SUBMITTING:
             doubt = _doubt(
                 record, now, "the program stopped before the answer came; asking the provider"

@@ -34,6 +34,12 @@ class Turns:
         ] = {}  # attempt -> when it was given up, or looked at again (ms)
         self._unwritten = ""  # why what a poll saw could not be written, as it was said
         self.flying: set[str] = set()  # at the provider; the poll sees to them
+        # In doubt since an earlier process, by a clock that may have been set meanwhile: counted anew (rule 4).
+        self._inherited = {
+            record.external_task_id
+            for record in desk.journal.records().values()
+            if record.status is Status.SUBMITTING
+        }
 
     @property
     def poll_interval(self) -> int:
@@ -132,7 +138,8 @@ class Turns:
                 return await crew.buyer.submit(work, record)
             case Status.SUBMITTING:
                 desk.gate.take_slot(work.base_id)
-                if record.gave_up_at is None:
+                if record.gave_up_at is None or record.external_task_id in self._inherited:
+                    self._inherited.discard(record.external_task_id)
                     taken = step(record, Taken(), rules=self._desk.options.rules, now=self.now())
                     record = self._desk.journal.commit(taken.record, kind="taken")
                 return await crew.buyer.look(work, record)

@@ -334,6 +334,13 @@ def test_an_intent_begins_a_new_count_and_keeps_the_doubt() -> None:
     assert again.intent_at == LATE, "a cap counts it for the day on which it may be billed"
 
 
+def test_a_doubt_that_another_process_left_behind_is_counted_anew() -> None:
+    """By which clock it began is not known: neither its time nor its looks count, and its reason stays."""
+    found = step(LOOKED, Taken(), rules=RULES, now=LATE).record
+    assert (found.gave_up_at, found.absent_looks, found.reason) == (LATE, 0, LOOKED.reason)
+    assert found.status is Status.SUBMITTING
+
+
 def test_a_clock_that_was_set_back_does_not_stretch_the_grace() -> None:
     """A doubt that began in the future counts from now: it ends one grace period later, not hours later."""
     ahead = DOUBTFUL.evolve(gave_up_at=NOW + 3_600 * SECOND)
