@@ -117,11 +117,11 @@ def _chapter(draw: random.Random) -> Chapter:
 
 
 def _death(draw: random.Random, work: Work) -> Death | None:
-    kind = draw.choices(("", "step", "effect"), (3, 4, 4))[0]
+    kind = draw.choices(("", "step", "effect"), (2, 5, 5))[0]
     if kind == "step":
-        return Death("step", round(draw.lognormvariate(5.5 if work == "apply" else 6.5, 1.1)) + 1)
+        return Death("step", round(draw.lognormvariate(5.0 if work == "apply" else 5.8, 1.2)) + 1)
     if kind == "effect":
-        return Death("effect", round(draw.lognormvariate(4.0, 1.0)) + 1)
+        return Death("effect", round(draw.lognormvariate(3.4, 1.1)) + 1)
     return None
 
 
@@ -137,7 +137,8 @@ _ACTS = {
     "lose_outputs": 1,
     "lose_receipts": 1,
     "jump": 3,
-    "outage": 5,
+    "outage": 4,
+    "strand": 3,
     "disk": 3,
     "account": 2,
     "nap": 2,
@@ -166,6 +167,8 @@ def _value(draw: random.Random, what: str) -> float | str:
             return draw.choice(("files", "database", "all", "", "", ""))
         case "account":
             return draw.choice(("1102", "1101", "1000", "1302", "", "", ""))
+        case "strand":
+            return draw.choice((15.0, 45.0, 90.0, 600.0))
         case "nap":
             return draw.choice((5.0, 60.0, 900.0))
     return ""

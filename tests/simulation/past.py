@@ -82,7 +82,7 @@ async def _finish(player: Player) -> int:
     while processes < MOST_FINISHES:
         processes += 1
         await player.finish(player.history.finale)
-        if not unsettled(player.root):
+        if not unsettled(player.root, bool(player.lost)):
             break
     return processes
 

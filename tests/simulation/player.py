@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import time
 from collections import Counter
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import httpx
 
 import reconciler.cli.clock
 import reconciler.workspace.index
@@ -34,6 +37,7 @@ from tests.simulation.author import Author
 from tests.simulation.crash import Life
 from tests.simulation.disk import Disk
 from tests.simulation.history import Act, Chapter, History, Work
+from tests.simulation.invariants import unsettled
 from tests.simulation.lives import Ear, Events, apply_all, ports_on
 from tests.simulation.loop import running
 from tests.simulation.trouble import ACCOUNT
@@ -113,6 +117,9 @@ class Player:
         self.ended: Ended | None = None
         self._stop = asyncio.Event()
         self._lives = self._done = 0
+        self._stranding = 0.0  # s: how long the next create is held up on its way, and all after it
+        self._world = contextvars.copy_context()
+        self.wire.on_its_way = self._on_its_way
         (self.root / "specs").mkdir(parents=True)
 
     @contextmanager
@@ -134,7 +141,7 @@ class Player:
 
     async def calm(self) -> None:
         """End all trouble."""
-        self.wire.down, self.disk.full = "", ""
+        self.wire.down, self.disk.full, self._stranding = "", "", 0.0
         self._plan([])
         self.say("all trouble is over")
         await asyncio.sleep(UNDER_WAY_S)
@@ -184,7 +191,7 @@ class Player:
             if act.what != "lose_objects" and self.history.may_bill_again:
                 # docs/operations.md: `state/` is not to be deleted while an outcome is not known, and a task that
                 # is hidden yet cannot be found by a store that was born today.
-                if self.wire.down or self._in_doubt():
+                if self.wire.down or self._stranding or self._in_doubt():
                     return
                 await asyncio.sleep(float(self.history.provider["query_lag_s"]) + UNDER_WAY_S)
             self.lost.append(running().time())
@@ -205,12 +212,25 @@ class Player:
                 self.clock.ahead += float(act.value)
             case "outage":
                 self.wire.down = str(act.value)  # type: ignore[assignment]
+            case "strand":
+                self._stranding = float(act.value)
             case "disk":
                 self.disk.full = str(act.value)  # type: ignore[assignment]
             case "account":
                 self._plan([*ACCOUNT[str(act.value)], *self.history.faults])
             case _:
                 self.author.do(act)
+
+    def _on_its_way(self, request: httpx.Request) -> None:
+        if self._stranding and request.method == "POST":
+            loop, seconds, self._stranding = running(), self._stranding, 0.0
+            self.wire.down = "timeout"
+            self.say(f"a create is stranded for {seconds:.0f} s")
+            loop.call_later(seconds, self._over_again, context=self._world.copy())
+
+    def _over_again(self) -> None:
+        self.wire.down = ""
+        self.say("what was stranded arrives")
 
     def _plan(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Change what goes wrong from now on; what went wrong so far is counted."""
@@ -275,9 +295,7 @@ class Player:
                 return
 
     def _is_settled(self) -> bool:
-        from tests.simulation.invariants import unsettled
-
-        return not unsettled(self.root)
+        return not unsettled(self.root, bool(self.lost))
 
     async def _live(self, life: Life, work: Work, seconds: float) -> None:
         """What the process does."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import httpx
@@ -38,6 +38,8 @@ class Wire(httpx.AsyncBaseTransport):
         self._apps: dict[str, ASGIApp] = {}
         self._serving: set[asyncio.Task[None]] = set()
         self._context = contextvars.copy_context()  # the servers': a client's own ends with it
+        self.on_its_way: Callable[[httpx.Request], None] = lambda _: None
+        """Called for each request that has left and has not arrived."""
         self.crashes: list[Exception] = []
         """What applications raised rather than answer; a test that forgets to look is worth less."""
 
@@ -60,6 +62,7 @@ class Wire(httpx.AsyncBaseTransport):
             connection.serve(app), name=f"wire {request.url.path}", context=self._context.copy()
         )
         self._serving.add(serving)
+        self.on_its_way(request)
         serving.add_done_callback(self._serving.discard)
         return await connection.answer(limits.get("read"))
 
