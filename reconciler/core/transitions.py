@@ -228,7 +228,8 @@ def _absent(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
 
 
 def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
-    since = _since(record, now)
+    # Absence lasts from when it was first seen: before, the provider was perhaps out of reach, and the request too.
+    since = _since(record, now) if record.absent_looks else now
     looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
     # Each create that came to nothing makes the next one wait twice as long: the task may only be slow to show.
     rules = rules.stretched(record.creates)

@@ -341,6 +341,14 @@ def test_a_doubt_that_another_process_left_behind_is_counted_anew() -> None:
     assert found.status is Status.SUBMITTING
 
 
+def test_absence_is_counted_from_the_first_answer_that_showed_it() -> None:
+    """Since the request was given up the provider may have been out of reach, which says nothing of the task."""
+    looked = step(DOUBTFUL, Absent(), rules=RULES, now=LATE).record
+    assert (looked.gave_up_at, looked.absent_looks) == (LATE, 1)
+    again = step(looked, Absent(), rules=RULES, now=LATE + SECOND).record
+    assert (again.gave_up_at, again.absent_looks) == (LATE, 2)
+
+
 def test_a_clock_that_was_set_back_does_not_stretch_the_grace() -> None:
     """A doubt that began in the future counts from now: it ends one grace period later, not hours later."""
     ahead = DOUBTFUL.evolve(gave_up_at=NOW + 3_600 * SECOND)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.simulation.crash import Death
 from tests.simulation.history import Act, Chapter, History
 from tests.simulation.past import play
@@ -36,6 +38,27 @@ def test_a_clock_set_forward_between_two_processes_does_not_shorten_a_doubt(tmp_
         faults=(lost,),
         specs=(Act("add", "plain:1"),),
         chapters=(chapter(seconds=3.0), chapter(Act("jump", 7200.0))),
+        finale="apply",
+    )
+    past = play(history, tmp_path)
+    assert past.wrong == ()
+    assert past.counts["billed"] == 1
+
+
+@pytest.mark.parametrize("seconds", [42.0, 78.0, 103.0])
+def test_a_create_that_arrives_after_an_outage_is_looked_for_over_a_whole_grace_period(
+    tmp_path: Path, seconds: float
+) -> None:
+    """Sent, stuck on its way, given up; the network is back, the request arrives, and the new task is hidden at first.
+
+    The doubt began long ago then, and three looks within seconds must not end it.
+    """
+    history = History(
+        seed=1,
+        provider=WORST,
+        faults=(),
+        specs=(Act("add", "plain:1"),),
+        chapters=(chapter(Act("strand", seconds)),),
         finale="apply",
     )
     past = play(history, tmp_path)
