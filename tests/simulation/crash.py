@@ -35,6 +35,12 @@ class Death:
 
     kind: Literal["step", "effect"]
     number: int
+    after_creates: int = 0
+    """Counted from when so many creates had left the process; 0: from its start."""
+
+    def __str__(self) -> str:
+        since = f" after create {self.after_creates}" if self.after_creates else ""
+        return f"{self.kind} {self.number}{since}"
 
 
 @dataclass
@@ -56,6 +62,8 @@ class Life:
     """Open ones that no file object closes."""
     _context: contextvars.Context = field(default_factory=contextvars.copy_context)
     _database: dict[Path, bytes] = field(default_factory=dict)
+    _creates: int = 0
+    _since: tuple[int, int] | None = None  # steps and effects at which the count to death began
 
     def begin(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Start the process; `over` is set when it ends, however it ends."""
@@ -79,7 +87,7 @@ class Life:
         if self.is_over:
             return
         self.steps += 1
-        if self.death == Death("step", self.steps):
+        if self._is_due("step"):
             self.die(f"step {self.steps}")
             return
         with contextlib.suppress(Crashed):
@@ -90,9 +98,24 @@ class Life:
         if self.is_over:
             raise Crashed
         self.effects += 1
-        if self.death == Death("effect", self.effects):
+        if self._is_due("effect"):
             self.die(f"before {what} (effect {self.effects})")
             raise Crashed
+
+    def sends_create(self) -> None:
+        """Tell that a create is on its way."""
+        self._creates += 1
+        if self.death and self._creates == self.death.after_creates:
+            self._since = (self.steps, self.effects)
+
+    def _is_due(self, kind: Literal["step", "effect"]) -> bool:
+        if self.death is None or self.death.kind != kind:
+            return False
+        since = (0, 0) if not self.death.after_creates else self._since
+        if since is None:
+            return False
+        counted = self.steps - since[0] if kind == "step" else self.effects - since[1]
+        return counted == self.death.number
 
     def die(self, how: str) -> None:
         """End the process at this moment."""

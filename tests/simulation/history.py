@@ -26,12 +26,14 @@ BETWEEN_LIVES = frozenset({"lose_state", "lose_state_and_outputs", "lose_objects
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something that happens to the folder or around it; `what` names a method of `world_acts`."""
+    """Something that happens to the folder or around it; `what` names a trouble of `Player`, or a method of `Author`."""
 
     what: str
     value: float | int | str = ""
     which: int = 0
     """Of the specs that there are then, counted round."""
+    lasts: float = 0.0
+    """When it ends by itself, where it is a trouble that does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,17 @@ def _chapter(draw: random.Random) -> Chapter:
 
 
 def _death(draw: random.Random, work: Work) -> Death | None:
-    kind = draw.choices(("", "step", "effect"), (2, 5, 5))[0]
+    """Return a death: anywhere, or near a create, where most is at stake."""
+    kind = draw.choices(("", "step", "effect", "create"), (3, 3, 4, 6))[0]
     if kind == "step":
         return Death("step", round(draw.lognormvariate(5.0 if work == "apply" else 5.8, 1.2)) + 1)
     if kind == "effect":
         return Death("effect", round(draw.lognormvariate(3.4, 1.1)) + 1)
+    if kind == "create":
+        number = draw.choice((1, 1, 2, 3, 5))
+        if draw.random() < 0.6:
+            return Death("step", draw.randint(1, 15), number)
+        return Death("effect", draw.randint(1, 4), number)
     return None
 
 
@@ -137,9 +145,9 @@ _ACTS = {
     "lose_outputs": 1,
     "lose_receipts": 1,
     "jump": 3,
-    "outage": 4,
+    "outage": 3,
     "strand": 3,
-    "disk": 3,
+    "disk": 2,
     "account": 2,
     "nap": 2,
 }
@@ -151,7 +159,15 @@ def _act(draw: random.Random, *, between: bool) -> Act:
     what = draw.choices(list(weights), list(weights.values()))[0]
     if what == "add":
         return _add(draw, draw.randrange(100, 1000))
-    return Act(what, _value(draw, what), draw.randrange(100))
+    value, which = _value(draw, what), draw.randrange(100)
+    return Act(what, value, which, _lasts(draw) if what in _PASSING else 0.0)
+
+
+_PASSING = frozenset({"outage", "disk", "account"})
+
+
+def _lasts(draw: random.Random) -> float:
+    return draw.choice((3.0, 20.0, 60.0, 400.0)) * draw.uniform(0.3, 1.5)
 
 
 def _value(draw: random.Random, what: str) -> float | str:
@@ -162,11 +178,11 @@ def _value(draw: random.Random, what: str) -> float | str:
             size = draw.choice((5.0, 70.0, 900.0, 7200.0, 3 * 86400.0)) * draw.uniform(0.5, 1)
             return size * draw.choice((-1, 1))
         case "outage":
-            return draw.choice(("refused", "timeout", "", ""))
+            return draw.choice(("refused", "timeout"))
         case "disk":
-            return draw.choice(("files", "database", "all", "", "", ""))
+            return draw.choice(("files", "database", "all"))
         case "account":
-            return draw.choice(("1102", "1101", "1000", "1302", "", "", ""))
+            return draw.choice(("1102", "1101", "1000", "1302"))
         case "strand":
             return draw.choice((15.0, 45.0, 90.0, 600.0))
         case "nap":

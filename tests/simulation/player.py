@@ -34,7 +34,7 @@ from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from tests.simulation.author import Author
-from tests.simulation.crash import Life
+from tests.simulation.crash import LIFE, Life
 from tests.simulation.disk import Disk
 from tests.simulation.history import Act, Chapter, History, Work
 from tests.simulation.invariants import unsettled
@@ -117,6 +117,7 @@ class Player:
         self.ended: Ended | None = None
         self._stop = asyncio.Event()
         self._lives = self._done = 0
+        self._is_calm = False
         self._stranding = 0.0  # s: how long the next create is held up on its way, and all after it
         self._world = contextvars.copy_context()
         self.wire.on_its_way = self._on_its_way
@@ -141,6 +142,7 @@ class Player:
 
     async def calm(self) -> None:
         """End all trouble."""
+        self._is_calm = True
         self.wire.down, self.disk.full, self._stranding = "", "", 0.0
         self._plan([])
         self.say("all trouble is over")
@@ -206,31 +208,45 @@ class Player:
 
     def _do(self, act: Act) -> None:
         self.counts[f"act: {act.what}"] += 1
-        self.say(f"{act.what} {act.value}".strip() + f" ({act.which})")
+        lasts = f" for {act.lasts:.0f} s" if act.lasts else ""
+        self.say(f"{act.what} {act.value} ({act.which}){lasts}")
         match act.what:
             case "jump":
                 self.clock.ahead += float(act.value)
             case "outage":
-                self.wire.down = str(act.value)  # type: ignore[assignment]
+                self._down(str(act.value), act.lasts)
             case "strand":
                 self._stranding = float(act.value)
             case "disk":
-                self.disk.full = str(act.value)  # type: ignore[assignment]
+                self.disk.full = act.value  # type: ignore[assignment]
+                self._later(act.lasts, lambda: setattr(self.disk, "full", ""))
             case "account":
                 self._plan([*ACCOUNT[str(act.value)], *self.history.faults])
+                self._later(act.lasts, lambda: self._plan(self.history.faults))
             case _:
                 self.author.do(act)
 
     def _on_its_way(self, request: httpx.Request) -> None:
-        if self._stranding and request.method == "POST":
-            loop, seconds, self._stranding = running(), self._stranding, 0.0
-            self.wire.down = "timeout"
+        if request.method != "POST":
+            return
+        if (life := LIFE.get()) is not None:
+            life.sends_create()
+        if self._stranding:
+            seconds, self._stranding = self._stranding, 0.0
             self.say(f"a create is stranded for {seconds:.0f} s")
-            loop.call_later(seconds, self._over_again, context=self._world.copy())
+            self._down("timeout", seconds)
 
-    def _over_again(self) -> None:
-        self.wire.down = ""
-        self.say("what was stranded arrives")
+    def _down(self, how: str, seconds: float) -> None:
+        self.wire.down = how  # type: ignore[assignment]
+        self._later(seconds, lambda: setattr(self.wire, "down", ""))
+
+    def _later(self, seconds: float, undo: Callable[[], None]) -> None:
+        """Let a trouble end by itself; one that begins meanwhile ends with it."""
+        running().call_later(seconds, self._undo, undo, context=self._world.copy())
+
+    def _undo(self, undo: Callable[[], None]) -> None:
+        if not self._is_calm:
+            undo()
 
     def _plan(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Change what goes wrong from now on; what went wrong so far is counted."""
@@ -255,9 +271,7 @@ class Player:
         death = chapter.death if chapter else None
         life = Life(f"{work}-{self._lives}", self.root / "state", death)
         self.counts["lives"] += 1
-        self.say(
-            f"{life.name} begins" + (f", to die at {death.kind} {death.number}" if death else "")
-        )
+        self.say(f"{life.name} begins" + (f", to die at {death}" if death else ""))
         seconds = chapter.seconds if chapter else LONGEST_S
         life.begin(self._live(life, work, seconds))
         return life
@@ -267,7 +281,8 @@ class Player:
         left = life.bury()
         how = f"died: {life.died_of}" if life.died_of else "ended"
         if life.died_of:
-            self.counts[f"died at {life.death.kind if life.death else 'nothing'}"] += 1
+            near = " near a create" if life.death and life.death.after_creates else ""
+            self.counts[f"died at {life.death.kind if life.death else 'nothing'}{near}"] += 1
         elif left:
             names = sorted(task.get_name() for task in left)
             self.wrong.append(f"{life.name} left running: {', '.join(names)}")

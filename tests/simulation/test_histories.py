@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.simulation.crash import Death
-from tests.simulation.history import Act, Chapter, History
-from tests.simulation.past import play
+from tests.simulation.history import Act, Chapter, History, draw_history
+from tests.simulation.past import past_of, play
 
 WORST: Mapping[str, Any] = {
     "seed": "worst",
@@ -19,6 +19,28 @@ WORST: Mapping[str, Any] = {
     "task_s": 20.0,
 }
 """A provider that bills a repeated id and hides new tasks, but for less than the grace period."""
+
+
+CI = 60
+"""Histories that the suite plays, in groups; the command plays thousands."""
+GROUP = 10
+
+
+@pytest.mark.parametrize("first", range(0, CI, GROUP))
+def test_in_random_histories_everything_holds_in_the_end(first: int) -> None:
+    """Whatever breaks and whoever dies: nothing is paid twice, nothing paid for is lost, and a further run is quiet."""
+    broken = {
+        seed: past.wrong for seed in range(first, first + GROUP) if (past := past_of(seed)).wrong
+    }
+    assert broken == {}, "python -m tests.simulation.histories --replay SEED tells the story"
+
+
+def test_the_same_seed_is_the_same_history() -> None:
+    """Twice the same requests with their answers and times, the same log, and the same counts."""
+    once, again, other = past_of(19), past_of(19), past_of(20)
+    assert draw_history(19) == draw_history(19)
+    assert once.digest == again.digest != other.digest
+    assert (once.log, once.counts) == (again.log, again.counts)
 
 
 def chapter(*acts: Act, seconds: float = 600.0, death: Death | None = None) -> Chapter:

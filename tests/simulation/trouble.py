@@ -83,7 +83,6 @@ ENDPOINTS: Mapping[str, tuple[Effect, ...]] = {
     "result": _RESULT,
 }
 ACCOUNT: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "": (),
     "1102": ({"endpoint": "create", "effect": {"refuse": 1102}},),
     "1101": ({"endpoint": "create", "effect": {"refuse": 1101}},),
     "1302": ({"endpoint": "create", "when": {"every": 2}, "effect": {"refuse": 1302}},),
