@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.simulator.provider import Provider
+from tests.simulation.books import Scene, tree, unsettled
 from tests.simulation.crash import MortalLoop
 from tests.simulation.history import History, draw_history
-from tests.simulation.invariants import Scene, judge, tree, unsettled
+from tests.simulation.invariants import judge
 from tests.simulation.loop import run, running
 from tests.simulation.player import Player
 from tests.simulation.wire import Wire

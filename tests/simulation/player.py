@@ -5,89 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 
-import reconciler.cli.clock
-import reconciler.workspace.index
-import reconciler.workspace.loader
-from reconciler.cli.clock import SteadyClock
 from reconciler.core.errors import ReconcilerError
-from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.schedule import Rules
 from reconciler.core.states import Status
-from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.ended import Ended
-from reconciler.engine.ports import Options
 from reconciler.simulator.plans import parse_plan
 from reconciler.simulator.provider import Provider
-from reconciler.store.cache import FileCache
-from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
-from reconciler.workspace.index import SpecIndex
 from tests.simulation.author import Author
+from tests.simulation.books import unsettled
+from tests.simulation.clock import Clock
 from tests.simulation.crash import LIFE, Life
 from tests.simulation.disk import Disk
 from tests.simulation.history import Act, Chapter, History, Work
-from tests.simulation.invariants import unsettled
-from tests.simulation.lives import Ear, Events, apply_all, ports_on
+from tests.simulation.lives import Ear, Events
 from tests.simulation.loop import running
+from tests.simulation.process import Process
 from tests.simulation.trouble import ACCOUNT
 from tests.simulation.wire import Wire
 from tests.simulation.witness import Witness
 
-CLOCKED: tuple[Any, ...] = (
-    reconciler.cli.clock,
-    reconciler.workspace.index,
-    reconciler.workspace.loader,
-)
-"""The modules of the product that read the machine's clock by themselves."""
 UNDER_WAY_S = 3.0
 """Longer than a request is under way on a wire that is not down."""
 LONGEST_S = 6 * 3600.0
 """That a life may take to finish calmly."""
-
-
-@dataclass
-class Clock:
-    """The machine's clock: what the wall shows can be set, what counts since boot cannot."""
-
-    ahead: float = 0.0  # s
-
-    def wall(self) -> float:
-        """Return seconds since the epoch, as the wall shows them."""
-        return running().wall() + self.ahead
-
-    def wall_ns(self) -> int:
-        """Return the same in ns."""
-        return int(self.wall() * 1e9)
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Be the clock of the product while the block lasts."""
-        face = SimpleNamespace(
-            **{
-                **vars(time),
-                "time": self.wall,
-                "time_ns": self.wall_ns,
-                "clock_gettime": lambda _: running().time(),
-            }
-        )
-        for module in CLOCKED:
-            module.time = face
-        try:
-            yield
-        finally:
-            for module in CLOCKED:
-                module.time = time
 
 
 @dataclass
@@ -114,8 +62,7 @@ class Player:
         self.witness = Witness(self.wire)
         self.events = Events(random.Random(self.history.seed))
         self.author = Author(self.root, self.clock.wall_ns, self.events.mark)
-        self.ended: Ended | None = None
-        self._stop = asyncio.Event()
+        self._process = Process(self.root, self.witness, self.clock.wall, self.ear, self.events)
         self._lives = self._done = 0
         self._is_calm = False
         self._stranding = 0.0  # s: how long the next create is held up on its way, and all after it
@@ -153,7 +100,7 @@ class Player:
         life = self._begin(work)
         if work == "watch":
             await self._until(life, self._is_settled)
-            self._stop.set()
+            self._process.stop.set()
         await self._over(life, LONGEST_S)
         self._end(life)
 
@@ -168,7 +115,7 @@ class Player:
         if not life.over.is_set():
             self.counts[f"ended: {chapter.end}"] += 1
             if chapter.end == "asked":
-                self._stop.set()
+                self._process.stop.set()
             else:
                 await life.interrupt()
             await self._over(life, 60.0)
@@ -267,13 +214,15 @@ class Player:
 
     def _begin(self, work: Work, chapter: Chapter | None = None) -> Life:
         self._lives += 1
-        self._stop, self.ended = asyncio.Event(), None
+        self._process = process = Process(
+            self.root, self.witness, self.clock.wall, self.ear, self.events
+        )
         death = chapter.death if chapter else None
         life = Life(f"{work}-{self._lives}", self.root / "state", death)
         self.counts["lives"] += 1
         self.say(f"{life.name} begins" + (f", to die at {death}" if death else ""))
         seconds = chapter.seconds if chapter else LONGEST_S
-        life.begin(self._live(life, work, seconds))
+        life.begin(process.run(life.name, work, seconds))
         return life
 
     def _end(self, life: Life) -> None:
@@ -311,27 +260,3 @@ class Player:
 
     def _is_settled(self) -> bool:
         return not unsettled(self.root, bool(self.lost))
-
-    async def _live(self, life: Life, work: Work, seconds: float) -> None:
-        """What the process does."""
-        state = self.root / "state"
-        with StateLock(state), ExitStack() as stack:
-            repository = Repository.open(state / "reconciler.db")
-            stack.callback(repository.close)
-            cache = FileCache(state / "cache.db")
-            stack.callback(cache.close)
-            clock = SteadyClock()
-            options = Options(life.name, Rules(), enduring=work == "watch")
-            async with ports_on(
-                self.witness, self.root, repository, self.ear, clock, self.clock.wall
-            ) as ports:
-                if work == "apply":
-                    self.ended = await apply_all(
-                        ports, options, self._stop, seconds=seconds, cache=cache
-                    )
-                    return
-                index = SpecIndex(self.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
-                duties = Duties(index, self.events, Pace(), correct_clock=clock.correct)
-                daemon = Daemon(ports, options, duties)
-                self.events.wake = daemon.wake
-                await daemon.run(self._stop, begun=lambda: None)

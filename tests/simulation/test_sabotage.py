@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import reconciler.engine.crew
-import tests.simulation.player
+import tests.simulation.process
 from reconciler.core.schedule import Rules
 from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.core.transitions import Step, intend
@@ -62,7 +62,7 @@ def no_look(patch: pytest.MonkeyPatch) -> None:
 
 def no_grace(patch: pytest.MonkeyPatch) -> None:
     """Rule 4: absence is believed at the third look, however soon that is."""
-    patch.setattr(tests.simulation.player, "Rules", lambda: Rules(absence_grace=0))
+    patch.setattr(tests.simulation.process, "Rules", lambda: Rules(absence_grace=0))
 
 
 def no_intent(patch: pytest.MonkeyPatch) -> None:
