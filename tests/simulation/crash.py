@@ -77,7 +77,7 @@ class Life:
         if self.main is not None:
             self.main.cancel()
         await self.over.wait()
-        if not self.is_over and (left := list(self.tasks)):
+        if not self.is_over and (left := [task for task in self.tasks if not task.done()]):
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=60)
@@ -131,8 +131,11 @@ class Life:
         """Give back what a dead process held; return what a process that ended by itself left running."""
         left = [task for task in self.tasks if not task.done() and not self.died_of]
         self.is_over = True
-        for task in list(self.tasks):
-            self._context.copy().run(_put_down, task)
+        for task in self.tasks:
+            if (
+                self.died_of or not task.done()
+            ):  # what the living do not ask for is complained about
+                self._context.copy().run(_put_down, task)
         for connection in self.connections:
             connection.close()
         if self.died_of:
@@ -250,8 +253,4 @@ def _task(
     life = LIFE.get() if context is None else context.get(LIFE)
     if life is not None:
         life.tasks[task] = None
-        task.add_done_callback(lambda done: life.tasks.pop(done, None), context=_NOBODY.copy())
     return task
-
-
-_NOBODY = contextvars.Context()

@@ -128,7 +128,11 @@ def lost(scene: Scene) -> Iterator[str]:
 
 def _may_be_gone(scene: Scene, job: Job, wanted: set[str]) -> bool:
     """Whether its state was lost after it was bought and no spec wants it any more, or its object was."""
-    lost_after = any(scene.started_ms + at * 1000 >= job.at for at in scene.lost)
+    billed_at = (job.at - scene.started_ms) / 1000
+    # It may have been bought by a state that was lost while its create was under way.
+    sent = [one.at for one in scene.requests if one.kind == "create" and one.name == job.name]
+    bought_at = max((at for at in sent if at <= billed_at), default=billed_at)
+    lost_after = any(at >= bought_at for at in scene.lost)
     base = split_attempt(job.name)[0]
     record = scene.records.get(base)
     # A published copy serves as well: the object is not copied back as long as the output stands.

@@ -56,7 +56,8 @@ def play(history: History, folder: Path) -> Past:
 
 
 async def _story(history: History, folder: Path) -> Past:
-    wire = Wire(seed=str(history.seed))
+    wire, complaints = Wire(seed=str(history.seed)), list[str]()
+    running().set_exception_handler(lambda _, told: complaints.append(f"{told}"))
     config = {**history.provider, "faults": history.faults}
     async with account(folder / "account", wire, **config) as provider:
         player = Player(history, folder, provider, wire)
@@ -71,6 +72,7 @@ async def _story(history: History, folder: Path) -> Past:
             )
             wrong = [*judge(scene), *await _further(player)]
             wrong += player.wrong + player.ear.mistakes
+            wrong += [f"asyncio complains: {sentence}" for sentence in complaints]
             wrong += [f"the provider broke: {error!r}" for error in wire.crashes]
     player.counts.update(_tally(player, provider, len(scene.jobs)))
     requests = tuple(_line(sent) for sent in player.witness.requests)
