@@ -106,7 +106,8 @@ class Player:
 
     def say(self, line: str) -> None:
         """Write a line into the log."""
-        self.log.append(f"{running().time():>9.2f}  {line}")
+        told = line.replace(str(self.root), "…")  # the folder is another one every time
+        self.log.append(f"{running().time():>9.2f}  {told}")
 
     async def _chapter(self, chapter: Chapter) -> None:
         life = self._begin(chapter.work, chapter)

@@ -104,7 +104,7 @@ def test_a_run_takes_virtual_minutes_and_real_moments(tmp_path: Path) -> None:
 
 
 TROUBLE: list[dict[str, Any]] = [
-    {"endpoint": "create", "when": {"every": 3}, "effect": {"drop": "after"}},
+    {"endpoint": "create", "when": {"every": 4}, "effect": {"drop": "after"}},
     {"endpoint": "create", "when": {"calls": [4, 11]}, "effect": {"status": 502}},
     {"endpoint": "query", "when": {"every": 7}, "effect": {"stall": 20}},
     {"endpoint": "result", "when": {"every": 3}, "effect": {"cut": 300}},
