@@ -17,8 +17,9 @@ from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from tests.engine.world import Told
+from tests.simulation.lives import Events
 from tests.simulation.loop import run, running
-from tests.simulation.soak import SPEC, Events
+from tests.simulation.soak import SPEC
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account, client_of, downloader_of
 
