@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two for each core: half of what tests of real processes do is to wait.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint audit check lock
@@ -22,7 +24,7 @@ demo: $(READY) ## specs to videos on disk against the simulator: no key, nothing
 	$(BIN)/reconciler demo
 
 test: $(READY) ## the whole test suite
-	$(BIN)/python -m pytest -n auto -q
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
 
 lint: $(READY) ## format, lint, strict types, import contract
 	$(BIN)/ruff format --check .
