@@ -224,7 +224,7 @@ def test_account_trouble_blocks_the_rest_is_said_once_and_lets_the_running_finis
 
 
 def test_more_wishes_than_slots_are_all_bought_once(tmp_path: Path) -> None:
-    """The account's limit is learnt from refusals: 20 wishes, 3 slots, nobody fails."""
+    """A refused slot is no failure: 20 wishes, 3 slots, each bought once."""
     root = tmp_path / "project"
     root.mkdir()
     with simulator(tmp_path / "simulator", concurrency=3) as sim, world(root, sim) as project:
@@ -233,9 +233,6 @@ def test_more_wishes_than_slots_are_all_bought_once(tmp_path: Path) -> None:
         assert project.apply(timeout=60) is Ended.SETTLED
         assert {item.status for item in project.plan().assessments} == {Status.COMPLETE}
         assert list(sim.billed().values()) == [1] * 20
-        learnt = project.repository.recall("slots")
-        assert learnt is not None
-        assert int(learnt) <= 5
 
 
 def test_a_failed_task_is_not_wanted_again_by_itself(project: World, sim: Simulator) -> None:
