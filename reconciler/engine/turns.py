@@ -73,7 +73,7 @@ class Turns:
         work = self._desk.works.get(key)
         record = work.attempt(self._desk.journal.get(key)) if work else None
         if work is None or record is None:
-            self._desk.holds.free(key)
+            # Not freed: what is complete may be held for its receipt, and whoever took the work away saw to that.
             self._desk.gate.release(key)
             self._desk.gate.turn_over(key)
             return None

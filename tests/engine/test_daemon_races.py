@@ -173,3 +173,20 @@ def standstill_of(daemon: Any) -> Callable[[], Any]:
             pass
 
     return stand
+
+
+def test_a_turn_that_comes_too_late_does_not_end_a_hold(project: World, sim: Simulator) -> None:
+    """A complete generation is held for its receipt; a turn that was due before has nothing to do, and leaves it."""
+    project.write("dance.yaml")
+    with watching(project) as watched:
+        wait_until(is_idle(project, "dance"), "the video")
+        base = wait_for_wish(watched, "specs/dance.yaml")
+        video(project, "dance.receipt.json").write_text("<<<<<<< ours\n")
+        reasons = watched.daemon.desk.holds.reasons
+        wait_until(lambda: base in watched.call(lambda: dict(reasons)), "the hold")
+
+        async def turn() -> None:
+            await watched.daemon.turns.take(base)
+
+        watched.run(turn)
+        assert base in watched.call(lambda: dict(reasons))
