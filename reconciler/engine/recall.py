@@ -118,5 +118,8 @@ def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Rec
     for wish in wishes:
         record = recalled.records.get(wish.external_task_id)
         if record is not None:
-            found.setdefault(record.base_id, record.evolve(spec=wish.spec, label=wish.label))
+            # Caps count a purchase whose deduction its receipt does not tell by what it would cost now.
+            expected = wish.estimated_units if record.units is None else record.units
+            named = record.evolve(spec=wish.spec, label=wish.label, estimated_units=expected)
+            found.setdefault(record.base_id, named)
     return found

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, insert, or_, select
 
+from reconciler.core.spending import charged
 from reconciler.core.states import Record
 from reconciler.store.changes import HistoryEntry
-from reconciler.store.spending import charged
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, LIVE_TASKS, PUBLICATION, RESULT, TASK
 from reconciler.store.writes import append
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select
 
 from reconciler.core.errors import CapReached
-from reconciler.core.states import Record, Status
+from reconciler.core.money import EXACT, total
+from reconciler.core.spending import FREE, charged
+from reconciler.core.states import Record
 from reconciler.store.changes import Caps, Spent
 from reconciler.store.tables import FORGOTTEN, TASK
 
-_FREE = (Status.PENDING, Status.REJECTED)
 _Scope = Callable[[Table], ColumnElement[bool]]
 
 
@@ -31,59 +32,63 @@ def check_caps(
     if caps.per_day is not None:
         used = _used(connection, lambda table: table.c.intent_at >= day_start, besides=record)
         _refuse_beyond(caps.per_day, "day", used, record.estimated_units)
-        day = used + record.estimated_units
+        day = EXACT.add(used, record.estimated_units)
     if caps.per_run is not None:
         used = _used(connection, lambda table: table.c.run_id == run_id, besides=record)
         _refuse_beyond(caps.per_run, "run", used, record.estimated_units)
-        run = used + record.estimated_units
+        run = EXACT.add(used, record.estimated_units)
     return Spent(day, run)
-
-
-def charged(status: str, estimated: Decimal, units: Decimal | None) -> Decimal:
-    """Return how many provider units an attempt counts for."""
-    if status in _FREE:
-        return Decimal(0)
-    if units is not None:
-        return units
-    return Decimal(0) if status == Status.FAILED else estimated
 
 
 def _used(connection: Connection, scope: _Scope, *, besides: Record) -> Decimal:
     """Provider units of the attempts in scope, without the one that is being recorded (again)."""
-    return _recorded(connection, scope, besides) + _forgotten(connection, scope, besides)
+    recorded = _recorded(connection, scope, besides)
+    return EXACT.add(recorded, _forgotten(connection, scope, besides))
 
 
 def _recorded(connection: Connection, scope: _Scope, besides: Record) -> Decimal:
     amount = (TASK.c.status, TASK.c.estimated_units, TASK.c.units)
     query = (
         select(*amount, func.count())
-        .where(scope(TASK))
-        .where(TASK.c.status.not_in([status.value for status in _FREE]))
+        .where(_may_be_billed(scope))
         .where(TASK.c.external_task_id != besides.external_task_id)
         .group_by(*amount)
     )
-    return sum(
-        (
-            count * charged(status, Decimal(estimated), None if units is None else Decimal(units))
-            for status, estimated, units, count in connection.execute(query)
-        ),
-        Decimal(0),
+    return total(
+        EXACT.multiply(
+            count, charged(status, Decimal(estimated), None if units is None else Decimal(units))
+        )
+        for status, estimated, units, count in connection.execute(query)
     )
 
 
 def _forgotten(connection: Connection, scope: _Scope, besides: Record) -> Decimal:
-    """What was forgotten was spent all the same; an attempt that was found again is counted by its own row."""
+    """What was forgotten was spent all the same; an attempt that was found again is counted by its own row.
+
+    Its own row has to be in the same scope and to count there: one that was never sent hides no purchase.
+    """
+    found_again = select(TASK.c.external_task_id).where(_may_be_billed(scope))
     query = (
-        select(FORGOTTEN.c.units)
+        select(FORGOTTEN.c.external_task_id, FORGOTTEN.c.units)
         .where(scope(FORGOTTEN))
-        .where(FORGOTTEN.c.external_task_id != besides.external_task_id)
-        .where(FORGOTTEN.c.external_task_id.not_in(select(TASK.c.external_task_id)))
+        .where(FORGOTTEN.c.external_task_id.not_in(found_again))
     )
-    return sum((Decimal(units) for units in connection.execute(query).scalars()), Decimal(0))
+    return total(
+        # Sent again under its id it counts once: what it cost, or its estimate if that is more.
+        max(Decimal(units) - besides.estimated_units, Decimal(0))
+        if external_task_id == besides.external_task_id
+        else Decimal(units)
+        for external_task_id, units in connection.execute(query)
+    )
+
+
+def _may_be_billed(scope: _Scope) -> ColumnElement[bool]:
+    return and_(scope(TASK), TASK.c.status.not_in([status.value for status in FREE]))
 
 
 def _refuse_beyond(cap: Decimal, period: str, used: Decimal, wanted: Decimal) -> None:
-    if used + wanted <= cap:
+    # Under a cap of 0 nothing is sent, though a price of 0 may make an estimate of 0.
+    if cap > 0 and EXACT.add(used, wanted) <= cap:
         return
     raise CapReached(
         f"The cap of {_plain(cap)} units per {period} is reached: {_plain(used)} are used and "

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -104,27 +102,6 @@ def test_saving_keeps_the_run_that_pays(repository: Repository) -> None:
     _intend(repository, record("mc1-b"), Caps(per_run=Decimal(4)), run_id="second")
 
 
-def test_racing_writers_never_pass_the_cap(database: Path) -> None:
-    """Several writers at once, each with its own connection, spend exactly what the cap allows."""
-    Repository.open(database).close()
-
-    def buy(worker: int) -> int:
-        bought = 0
-        with closing(Repository.open(database)) as repository:
-            for number in range(8):
-                try:
-                    _intend(repository, record(f"{worker}-{number}"), Caps(per_day=_TEN))
-                except CapReached:
-                    continue
-                bought += 1
-        return bought
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(buy, range(4))) == 4
-    with closing(Repository.open(database, read_only=True)) as reader:
-        assert sum(each.estimated_units for each in reader.records().values()) == _TEN
-
-
 @settings(max_examples=30, deadline=None)
 @given(
     estimates=st.lists(st.decimals(0, 5, places=2), min_size=1, max_size=15),
@@ -139,9 +116,99 @@ def test_sum_of_intents_never_passes_the_cap(
     with closing(Repository.open(path)) as repository:
         for number, estimate in enumerate(estimates):
             wanted = record(f"mc1-{number}", estimated_units=estimate)
-            if spent + estimate <= cap:
+            if cap and spent + estimate <= cap:
                 _intend(repository, wanted, Caps(per_day=cap, per_run=cap))
                 spent += estimate
             else:
                 with pytest.raises(CapReached):
                     _intend(repository, wanted, Caps(per_day=cap, per_run=cap))
+
+
+@pytest.mark.parametrize("early", ["0", "1"])
+def test_early_deduction_frees_no_cap(repository: Repository, early: str) -> None:
+    """A task that runs counts its estimate, though the provider shows a smaller deduction so far."""
+    caps = Caps(per_day=Decimal(4), per_run=Decimal(4))
+    _intend(repository, record("mc1-a"), caps)
+    running = record("mc1-a", status=Status.PROCESSING, task_id="8001", units=Decimal(early))
+    repository.save([Change(running, Status.SUBMITTING)])
+    with pytest.raises(CapReached, match=r"2\.5 are used"):
+        _intend(repository, record("mc1-b"), caps)
+
+
+def test_negative_deduction_frees_no_cap(repository: Repository) -> None:
+    """Nothing that was bought makes room for more than there was."""
+    _intend(repository, record("mc1-a"), Caps())
+    odd = record("mc1-a", status=Status.COMPLETE, units=Decimal(-100))
+    repository.save([Change(odd, Status.SUBMITTING)])
+    with pytest.raises(CapReached, match="0 are used"):
+        _intend(repository, record("mc1-b"), Caps(per_day=Decimal(2)))
+
+
+def test_huge_deduction_is_added_exactly(repository: Repository) -> None:
+    """No digit of a sum is rounded away under the cap."""
+    huge = Decimal(10) ** 30
+    _intend(repository, record("mc1-a"), Caps())
+    paid = record("mc1-a", status=Status.COMPLETE, units=huge)
+    repository.save([Change(paid, Status.SUBMITTING)])
+    tiny = Decimal("0.001")
+    with pytest.raises(CapReached):
+        _intend(repository, record("mc1-b", estimated_units=tiny), Caps(per_day=huge))
+    _intend(repository, record("mc1-b", estimated_units=tiny), Caps(per_day=Decimal(10**30 + 1)))
+
+
+def test_cap_of_nothing_buys_nothing(repository: Repository) -> None:
+    """Also where a price of 0 makes the estimate 0: the provider's deduction may be another."""
+    for caps in (Caps(per_day=Decimal(0)), Caps(per_run=Decimal(0))):
+        with pytest.raises(CapReached):
+            _intend(repository, record(estimated_units=Decimal(0)), caps)
+    assert repository.records() == {}
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.REJECTED])
+@pytest.mark.parametrize("caps", [Caps(per_day=_TEN), Caps(per_run=_TEN)])
+def test_forgotten_purchase_counts_though_its_id_is_wanted_again(
+    repository: Repository, status: Status, caps: Caps
+) -> None:
+    """A new record under the id, that cost nothing, does not hide what was paid before it was forgotten."""
+    _intend(repository, record("mc1-a", estimated_units=Decimal(8)), caps)
+    repository.forget("mc1-a", now=DAY)
+    repository.save([fresh(record("mc1-a", status=status))])
+    with pytest.raises(CapReached, match="8 are used"):
+        _intend(repository, record("mc1-b"), caps)
+
+
+def test_forgotten_purchase_counts_for_its_run_when_it_is_imported(repository: Repository) -> None:
+    """A task that is found again belongs to no run; the run that paid for it has paid all the same."""
+    caps = Caps(per_run=_TEN)
+    _intend(repository, record("mc1-a", estimated_units=Decimal(8)), caps)
+    repository.forget("mc1-a", now=DAY)
+    repository.save([fresh(record("mc1-a", status=Status.PROCESSING, task_id="8001"))])
+    with pytest.raises(CapReached, match="8 are used"):
+        _intend(repository, record("mc1-b"), caps)
+
+
+def test_forgotten_purchase_counts_at_least_what_it_cost(repository: Repository) -> None:
+    """Sent again under its id, it counts once: what it cost, or what it is expected to cost if that is more."""
+    _intend(repository, record("mc1-a"), Caps())
+    paid = record("mc1-a", status=Status.COMPLETE, units=Decimal(9))
+    repository.save([Change(paid, Status.SUBMITTING)])
+    repository.forget("mc1-a", now=DAY)
+    with pytest.raises(CapReached, match=r"6\.5 are used and 2\.5 more"):
+        _intend(repository, record("mc1-a"), Caps(per_day=Decimal(8)))
+    _intend(repository, record("mc1-a"), Caps(per_day=Decimal(9)))
+
+
+def test_clock_that_was_set_back_frees_no_cap(repository: Repository) -> None:
+    """What was bought tomorrow, by a clock that has been corrected since, counts today too."""
+    tomorrow = record("mc1-a", intent_at=DAY + 90_000_000)
+    _intend(repository, tomorrow, Caps(per_day=Decimal(4)))
+    with pytest.raises(CapReached):
+        _intend(repository, record("mc1-b"), Caps(per_day=Decimal(4)))
+
+
+def test_repeated_create_after_midnight_counts_for_the_new_day(repository: Repository) -> None:
+    """The day that may be billed is the day of the last create; the cap of that day has to have room for it."""
+    _intend(repository, record("mc1-a", intent_at=DAY - 1), Caps())
+    _intend(repository, record("mc1-b"), Caps(per_day=Decimal(4)))
+    with pytest.raises(CapReached):
+        _intend(repository, record("mc1-a", creates=2), Caps(per_day=Decimal(4)), again=True)
