@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 
 from reconciler.core.errors import SettingsError
+from reconciler.core.money import UnitPrice
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.workspace.files import open_plain
 
@@ -91,6 +92,8 @@ class Settings(BaseSettings):
     max_units_per_day: Units | None = _own("MAX_UNITS_PER_DAY", None)
     max_units_per_run: Units | None = _own("MAX_UNITS_PER_RUN", None)
     prices: dict[str, dict[str, Units]] = _own("PRICES", dict(UNITS_PER_SECOND))
+    price_per_unit: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = _own("UNIT_PRICE", None)
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = _own("CURRENCY", "USD")
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = _own("SETTLE_SECONDS", 2.0)
     resync_seconds: Seconds = _own("RESYNC_SECONDS", 300.0)
     require_committed: bool = _own("REQUIRE_COMMITTED", False)
@@ -125,6 +128,12 @@ class Settings(BaseSettings):
         return {
             model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models
         }
+
+    @property
+    def unit_price(self) -> UnitPrice | None:
+        """What a unit costs, where the user said so."""
+        price = self.price_per_unit
+        return None if price is None else UnitPrice(price, self.currency)
 
     @classmethod
     def settings_customise_sources(

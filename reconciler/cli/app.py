@@ -10,7 +10,16 @@ from typing import Annotated, cast
 
 import typer
 
-from reconciler.cli import applying, doctor, offline, orders, playground, starting, watching
+from reconciler.cli import (
+    applying,
+    doctor,
+    offline,
+    orders,
+    playground,
+    spending,
+    starting,
+    watching,
+)
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import print_error, print_json
 from reconciler.core.errors import ReconcilerError
@@ -48,6 +57,7 @@ for _command in (
     watching.watch,
     offline.status,
     offline.show,
+    spending.spend,
     orders.retry,
     orders.import_,
     orders.refresh,

@@ -20,6 +20,7 @@ from reconciler.engine.ended import Ended
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from reconciler.core.money import UnitPrice
     from reconciler.engine.work import Work
 
 
@@ -34,6 +35,7 @@ def apply(
     as_json: AsJson = False,
 ) -> int:
     """Make the folder true once: submit what is missing, wait, and save the results."""
+    from reconciler.cli.balance import warn_if_short
     from reconciler.cli.provider import credentials, has_key, watch_host
     from reconciler.cli.running import run
     from reconciler.engine.apply import unsaved, works_of
@@ -42,19 +44,21 @@ def apply(
         desired = folder.load()
         chosen = select(folder, desired, paths or [])
         survey = folder.surveyor.survey(desired)
-        plan = chosen.plan(survey)
+        plan, price = chosen.plan(survey), folder.settings.unit_price
         works = works_of(plan, survey, whole=chosen.whole)
-        _show(plan, works)
+        _show(plan, works, price)
         if has_key(folder.settings):
             watch_host(folder.repository, folder.settings.base_url, survey.stored)
         elif not all(work.local or work.optional for work in works):
             credentials(folder.settings)  # says what is missing, before anybody is asked
         else:
             works = [work for work in works if work.local]
-        if any(item.action in BUYS for item in plan.assessments) and not yes and not _agreed(plan):
-            if as_json:
-                print_json({"error": {"message": "nothing was bought", "hint": ""}})
-            return ExitCode.ERROR
+        if any(item.action in BUYS for item in plan.assessments):
+            warn_if_short(folder.settings, plan.estimated_units)
+            if not yes and not _agreed(plan, price):
+                if as_json:
+                    print_json({"error": {"message": "nothing was bought", "hint": ""}})
+                return ExitCode.ERROR
         ended = run(folder, survey, plan, works, timeout)
         after = folder.surveyor.survey(folder.load())
         left = unsaved(after) if chosen.whole else []
@@ -82,23 +86,21 @@ def settle(folder: Folder, base_ids: Collection[str]) -> int:
     return _report(after, ended, idle=not works, as_json=False)
 
 
-def _show(plan: Plan, works: Sequence[Work]) -> None:
-    table = views.plan_table(plan)
+def _show(plan: Plan, works: Sequence[Work], price: UnitPrice | None) -> None:
+    table = views.plan_table(plan, price)
     if table.row_count:
         err.print(table)
     if works:
-        err.print(views.plan_line(plan))
+        err.print(views.plan_line(plan, price))
 
 
-def _agreed(plan: Plan) -> bool:
+def _agreed(plan: Plan, price: UnitPrice | None) -> bool:
     if not is_interactive():
         hint = "Run `reconciler apply --yes` to buy without being asked."
         raise ReconcilerError("there is nobody to ask, so nothing was bought", hint=hint)
     count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
-    units = views.units_text(plan.estimated_units)
-    if typer.confirm(
-        f"Buy {count} generation{'s' * (count != 1)} for about {units} units?", err=True
-    ):
+    cost = views.units_and_money(plan.estimated_units, price)
+    if typer.confirm(f"Buy {count} generation{'s' * (count != 1)} for about {cost}?", err=True):
         return True
     err.print("Nothing was bought.")
     return False

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
-from decimal import Decimal
 
+from reconciler.cli.balance import day_of, expiry_warnings, packs_of
 from reconciler.cli.checks import Check
 from reconciler.cli.provider import has_key, provider
 from reconciler.cli.views import units_text
 from reconciler.core.errors import ReconcilerError
-from reconciler.core.schedule import DAY, SECOND
+from reconciler.core.schedule import SECOND
 from reconciler.engine.outcome import in_a_line
+from reconciler.kling.balance import balance_of
 from reconciler.kling.client import KlingClient
-from reconciler.kling.errors import ProviderError, SlowDown, TryLater
+from reconciler.kling.errors import ProviderError, TryLater
 from reconciler.kling.wire import ResourcePack
 from reconciler.settings import Settings
 
 MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
-_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
-_BETWEEN = 1.1  # s; one question a second is allowed (documented)
-_YEAR = 365 * DAY
 
 
 def provider_checks(settings: Settings) -> list[Check]:
@@ -66,27 +63,22 @@ def _clock(skew: float) -> Check:
 
 
 async def _balance(client: KlingClient) -> Check:
-    now = int(time.time() * SECOND)
     try:
-        try:
-            packs = await client.costs(start_ms=now - _YEAR, end_ms=now)
-        except SlowDown:  # somebody has just asked
-            await asyncio.sleep(_BETWEEN)
-            packs = await client.costs(start_ms=now - _YEAR, end_ms=now)
+        packs = await packs_of(client)
     except ProviderError as error:
         return Check("balance", False, in_a_line(error))
     if not packs:
         return Check("balance", True, "the account lists no pack (a postpaid account has none)")
-    usable = [pack for pack in packs if pack.status == "online" and pack.remaining != Decimal(0)]
-    told = "; ".join(_pack(pack, now) for pack in usable or packs)
-    return Check("balance", bool(usable), told if usable else f"no pack can be used: {told}")
+    now = int(time.time() * SECOND)
+    balance = balance_of(packs, now)
+    told = "; ".join(_pack(pack) for pack in balance.usable or packs)
+    if not balance.usable:
+        return Check("balance", False, f"no pack can be used: {told}")
+    return Check("balance", True, ". ".join([told, *expiry_warnings(balance, now)]))
 
 
-def _pack(pack: ResourcePack, now: int) -> str:
+def _pack(pack: ResourcePack) -> str:
     left = "?" if pack.remaining is None else units_text(pack.remaining)
     total = "?" if pack.total is None else units_text(pack.total)
-    until = ""
-    if pack.invalid_at is not None:
-        soon = " (SOON)" if 0 <= pack.invalid_at - now < _SOON else ""
-        until = f", until {datetime.fromtimestamp(pack.invalid_at / SECOND, UTC):%Y-%m-%d}{soon}"
+    until = "" if pack.invalid_at is None else f", until {day_of(pack.invalid_at)}"
     return f"{pack.name or 'a pack'}: {left} of {total} units, {pack.status}{until}"

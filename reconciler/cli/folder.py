@@ -173,7 +173,7 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection
         return Selection(desired.generations, tuple(desired.invalid), whole=True)
     chosen: set[str] = set()
     for path in paths:
-        found = {spec for spec in desired.specs if _covers(folder.root, path, spec)}
+        found = {spec for spec in desired.specs if covers(folder.root, path, spec)}
         if not found:
             hint = "Give the path of a spec file, or of a folder that holds some."
             raise WorkspaceError(f"`{path}` names no spec", hint=hint)
@@ -184,7 +184,7 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection
     )
 
 
-def _covers(root: Path, path: Path, spec: str) -> bool:
+def covers(root: Path, path: Path, spec: str) -> bool:
     """Whether a path, relative to the working folder or to the root, is this spec or holds it."""
     wanted = root / spec
     for candidate in (path.absolute(), root / path):

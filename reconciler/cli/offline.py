@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from reconciler.cli import views
@@ -20,8 +21,10 @@ from reconciler.core import spec_model
 from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation
+from reconciler.core.money import UnitPrice
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
+from reconciler.settings import Settings
 
 Paths = Annotated[
     list[Path] | None,
@@ -86,17 +89,19 @@ def plan(
             survey = folder.surveyor.survey(
                 desired, asyncio.run(_refreshed(folder, survey.records, desired.generations))
             )
-        plan = chosen.plan(survey)
+        plan, price = chosen.plan(survey), folder.settings.unit_price
     if as_json:
-        print_json(views.plan_document(plan))
+        print_json(views.plan_document(plan, price))
     else:
-        show_plan(plan)
+        show_plan(plan, price)
+    if refresh:
+        _show_balance(folder.settings, plan, price, err if as_json else out)
     return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: Plan, price: UnitPrice | None) -> None:
     """Print a plan for people."""
-    table = views.plan_table(plan)
+    table = views.plan_table(plan, price)
     if table.row_count:
         out.print(table)
     counts = plan.summary()
@@ -105,7 +110,16 @@ def show_plan(plan: Plan) -> None:
     elif not plan.changes and set(counts) <= {"keep"}:
         out.print(f"Nothing to do: {counts['keep']} generations are complete.")
     else:
-        out.print(views.plan_line(plan))
+        out.print(views.plan_line(plan, price))
+
+
+def _show_balance(
+    settings: Settings, plan: Plan, price: UnitPrice | None, console: Console
+) -> None:
+    from reconciler.cli.balance import ask_balance, balance_sentences
+
+    for sentence in balance_sentences(ask_balance(settings), plan.estimated_units, price):
+        console.print(escape(sentence))
 
 
 async def _refreshed(

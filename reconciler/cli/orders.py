@@ -149,7 +149,7 @@ def _prepare(office: Office) -> None:
 def _show_retries(office: Office, bases: Sequence[str]) -> str:
     """Show what would be tried again; return the question."""
     wishes = {wish.external_task_id: wish for wish in office.survey.valid_wishes()}
-    total = Decimal(0)
+    total, price = Decimal(0), office.folder.settings.unit_price
     for base in bases:
         record, wish = office.known(base), wishes.get(base)
         if record is None or wish is None:
@@ -158,10 +158,10 @@ def _show_retries(office: Office, bases: Sequence[str]) -> str:
         paid = "; IT WAS PAID FOR, AND WILL BE PAID AGAIN" if record.status in BOUGHT else ""
         err.print(
             f"  [green]retry[/] {escape(office.called(base))}  attempt {record.attempt + 1}, about "
-            f"{views.units_text(wish.estimated_units)} units; {record.status}: {escape(record.reason)}{paid}"
+            f"{views.units_and_money(wish.estimated_units, price)}; {record.status}: {escape(record.reason)}{paid}"
         )
     count = _counted(len(bases), "generation")
-    return f"Try {count} again for about {views.units_text(total)} units?"
+    return f"Try {count} again for about {views.units_and_money(total, price)}?"
 
 
 def _next_attempt(office: Office, base: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.documents import Problem
+from reconciler.core.money import UnitPrice
 from reconciler.core.states import Result, Status
 
 _COLOURS = {
@@ -59,8 +60,18 @@ def validate_document(problems: Iterable[Problem], specs: int, generations: int)
     }
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """Return the document of `plan --json`; units are decimal strings."""
+def cost_keys(price: UnitPrice | None, units: Decimal) -> dict[str, str | None]:
+    """Return what a document says of money: nothing, unless there is a price for a unit."""
+    return {} if price is None else {"estimated_cost": units_text(price.of(units))}
+
+
+def units_and_money(units: Decimal, price: UnitPrice | None) -> str:
+    """Return units for people, with what they cost where there is a price: `24 units (3.36 USD)`."""
+    return f"{units_text(units)} units" + (f" ({price.told(units)})" if price else "")
+
+
+def plan_document(plan: Plan, price: UnitPrice | None = None) -> dict[str, Any]:
+    """Return the document of `plan --json`; units and money are exact decimal strings."""
     actions = [
         {
             "external_task_id": item.external_task_id,
@@ -69,10 +80,16 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             "action": item.action,
             "reason": item.reason,
             "estimated_units": units_text(item.estimated_units),
+            **cost_keys(price, item.estimated_units),
         }
         for item in plan.assessments
     ]
-    bare: dict[str, Any] = {"external_task_id": None, "label": "", "estimated_units": "0"}
+    bare: dict[str, Any] = {
+        "external_task_id": None,
+        "label": "",
+        "estimated_units": "0",
+        **cost_keys(price, Decimal(0)),
+    }
     actions += [
         bare | {"spec": spec, "action": Action.INVALID, "reason": told(found)}
         for spec, found in plan.invalid.items()
@@ -91,6 +108,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "actions": actions,
         "summary": plan.summary(),
         "estimated_units": units_text(plan.estimated_units),
+        **cost_keys(price, plan.estimated_units),
+        **({} if price is None else {"currency": price.currency}),
     }
 
 
@@ -151,7 +170,7 @@ def name_of(item: Assessment) -> str:
     return f"{item.generation.spec} [{label}]" if label else item.generation.spec
 
 
-def plan_table(plan: Plan) -> Table:
+def plan_table(plan: Plan, price: UnitPrice | None = None) -> Table:
     """Return the plan for a terminal: what would be done, and why; what is kept is only counted."""
     rows: list[_Row] = [
         (item.action, name_of(item), item.estimated_units, item.reason)
@@ -160,7 +179,7 @@ def plan_table(plan: Plan) -> Table:
     ]
     rows += [(Action.INVALID, spec, None, told(found)) for spec, found in plan.invalid.items()]
     rows += [(Action.ORPHAN, path, None, "ours, and no spec asks for it") for path in plan.orphans]
-    return _table(("action", "generation", "units", "reason"), rows)
+    return _table(("action", "generation", "units", "reason"), rows, price)
 
 
 def status_table(plan: Plan) -> Table:
@@ -185,28 +204,36 @@ def summary_line(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing"
 
 
-def plan_line(plan: Plan) -> str:
+def plan_line(plan: Plan, price: UnitPrice | None = None) -> str:
     """Return the plan in a sentence."""
-    cost = f"; estimated {units_text(plan.estimated_units)} units" if plan.estimated_units else ""
+    units = plan.estimated_units
+    cost = f"; estimated {units_and_money(units, price)}" if units else ""
     return f"Plan: {summary_line(plan.summary())}{cost}."
 
 
-def _table(columns: Sequence[str], rows: Sequence[_Row]) -> Table:
+def bare_table(columns: Sequence[str], numbers: Collection[str]) -> Table:
+    """Return a table without rows; the columns of `numbers` stand at the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column == "units" else "left"
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
         table.add_column(column, justify=justify, overflow="fold")
+    return table
+
+
+def _table(
+    columns: tuple[str, str, str, str], rows: Sequence[_Row], price: UnitPrice | None = None
+) -> Table:
+    """Return a table with a column of money after the units, where there is a price."""
+    money = [price.currency] if price else []
+    table = bare_table([*columns[:3], *money, columns[3]], ["units", *money])
     for word, name, units, said in rows[:_MOST_ROWS]:
-        table.add_row(
-            _coloured(word), escape(name), (units and units_text(units)) or "", escape(said)
-        )
+        told = (units and units_text(units)) or ""
+        cost = [price.rounded(units) if units else ""] if price else []
+        table.add_row(_coloured(word), escape(name), told, *cost, escape(said))
     if len(rows) > _MOST_ROWS:
-        table.add_row(
-            "…",
-            f"and {len(rows) - _MOST_ROWS:,} more",
-            "",
-            "name a folder, or use --json, to see them",
-        )
+        more = f"and {len(rows) - _MOST_ROWS:,} more"
+        blank = [""] * (1 + len(money))
+        table.add_row("…", more, *blank, "name a folder, or use --json, to see them")
     return table
 
 

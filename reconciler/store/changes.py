@@ -45,6 +45,24 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """An attempt that was forgotten, and what it counted for then, in provider units."""
+
+    external_task_id: str
+    base_id: str
+    units: Decimal
+    intent_at: int | None  # ms
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Every attempt that the state knows or has known, at one moment."""
+
+    attempts: tuple[Record, ...]  # without their results
+    forgotten: tuple[Forgotten, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """An output that was written beside its spec, and how the file looked right after."""
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from reconciler.core.errors import StateError
 from reconciler.core.states import Record, Status
 from reconciler.store import rows, schema
-from reconciler.store.changes import Caps, Change, HistoryEntry, Publication, Spent
+from reconciler.store.changes import Caps, Change, HistoryEntry, Ledger, Publication, Spent
 from reconciler.store.database import (
     Database,
     database_path,
@@ -105,6 +105,13 @@ class Repository:
     def attempts(self, base_id: str) -> tuple[Record, ...]:
         """Return every attempt at a generation, the first one first."""
         return _to_records(*self._read(*_records_where(TASK.c.base_id == base_id)))
+
+    def ledger(self) -> Ledger:
+        """Return every attempt at every generation, and every one that was forgotten."""
+        with rows.collector_paused():
+            tasks, gone = self._read(select(*rows.RECORD_COLUMNS), select(*rows.FORGOTTEN_COLUMNS))
+            attempts = tuple(rows.to_record(row, {}) for row in tasks)
+            return Ledger(attempts, tuple(map(rows.to_forgotten, gone)))
 
     def find(self, any_id: str) -> Record | None:
         """Return the attempt that a base id (the latest one), an attempt's id or a `task_id` names."""

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select
 
 from reconciler.core.states import Record, Result, Role, Status
-from reconciler.store.changes import HistoryEntry, Publication
+from reconciler.store.changes import Forgotten, HistoryEntry, Publication
 from reconciler.store.failures import garbled
-from reconciler.store.tables import EVENT, PUBLICATION, RESULT, TASK
+from reconciler.store.tables import EVENT, FORGOTTEN, PUBLICATION, RESULT, TASK
 
 _NAMES = tuple(field.name for field in fields(Record) if field.name != "results")
 _ID, _BASE_ID, _ATTEMPT = map(_NAMES.index, ("external_task_id", "base_id", "attempt"))
@@ -32,6 +32,7 @@ RESULT_COLUMNS = tuple(
     RESULT.c[name] for name in ("external_task_id", "role", "sha256", "size", "duration")
 )
 ENTRY_COLUMNS = tuple(EVENT.c[field.name] for field in fields(HistoryEntry))
+FORGOTTEN_COLUMNS = tuple(FORGOTTEN.c[field.name] for field in fields(Forgotten))
 PUBLICATION_COLUMNS = tuple(PUBLICATION.c[field.name] for field in fields(Publication))
 
 
@@ -69,6 +70,15 @@ def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]
     except (KeyError, ArithmeticError) as error:
         raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
     return Record(**values, results=tuple(results.get(row[_ID], ())))
+
+
+def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
+    """Return the attempt of a row of FORGOTTEN_COLUMNS. Raises StateError."""
+    external_task_id, base_id, units, intent_at = row
+    try:
+        return Forgotten(external_task_id, base_id, Decimal(units), intent_at)
+    except ArithmeticError as error:
+        raise garbled(f"what {external_task_id} cost makes no sense") from error
 
 
 def latest_attempts(found: Iterable[Row[*tuple[Any, ...]]]) -> Iterable[Row[*tuple[Any, ...]]]:

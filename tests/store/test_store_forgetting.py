@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import CapReached, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
+from reconciler.store.changes import Forgotten
 from reconciler.store.repository import Caps, Change, HistoryEntry, Publication, Repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record
@@ -205,3 +206,18 @@ def test_trimming_does_what_a_list_would(
             for line in repository.history(owner)
         }
     assert left == {line.kind for line in numbered} - {line.kind for line in gone}
+
+
+def test_ledger_has_every_attempt_and_what_was_forgotten(repository: Repository) -> None:
+    """Earlier attempts too, without results; of what was forgotten, what it counted for, though it was found again."""
+    first, second = _fill(repository)
+    bare = {first, second.evolve(results=()), record("mc1-a-red", status=Status.COMPLETE)}
+    assert set(repository.ledger().attempts) == bare
+    repository.forget("mc1-a", now=NOW)
+    repository.save([fresh(record())])
+    ledger = repository.ledger()
+    assert {each.external_task_id for each in ledger.attempts} == {"mc1-a", "mc1-a-red"}
+    assert set(ledger.forgotten) == {
+        Forgotten("mc1-a", "mc1-a", Decimal(0), DAY + 1),
+        Forgotten("mc1-a-r2", "mc1-a", Decimal("2.5"), DAY + 1),
+    }

@@ -1,0 +1,216 @@
+"""`spend`: what was estimated, deducted and wasted, as a table, as CSV, as JSON. Offline; changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.folder import covers, open_folder
+from reconciler.cli.offline import AsJson
+from reconciler.cli.terminal import err, out, print_json
+from reconciler.cli.views import bare_table, units_text
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.money import UnitPrice
+from reconciler.core.spending import By, Purchase, Sums, between, group, total_of
+
+_DAY = "%Y-%m-%d"
+_COLUMNS = (
+    "attempts",
+    "estimated",
+    "deducted",
+    "undetermined",
+    "difference",
+    "spent",
+    "wasted",
+    "unwanted",
+)
+_HEADS = {"undetermined": "by estimate", "unwanted": "not wanted"}
+_MOST_ROWS = 500  # of a table; CSV and JSON have them all
+_STDOUT = Path("-")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def spend(
+    context: typer.Context,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH", help="Specs, or folders of specs, gone ones too; default: all."
+        ),
+    ] = None,
+    by: Annotated[By, typer.Option("--by", help="What is added up.")] = By.DAY,
+    since: Annotated[
+        datetime | None,
+        typer.Option(metavar="DATE", formats=[_DAY], help="From this day (UTC) on: 2026-11-25."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(metavar="DATE", formats=[_DAY], help="Up to this day, which is included."),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write the rows as CSV; `-` is stdout."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show what was spent: estimated, deducted, wasted, by day, spec, model, folder or attempt.
+
+    Units are the provider's. Where no deduction is known yet, the estimate counts. Offline; changes nothing.
+    """
+    if as_json and table == _STDOUT:
+        raise typer.BadParameter("--json and --csv - cannot both have stdout")
+    from reconciler.engine.ledger import everything_bought
+
+    with open_folder(context.obj) as folder:
+        desired, price = folder.load(), folder.settings.unit_price
+        ledger = folder.repository.ledger()
+        bought = everything_bought(folder.root, ledger, desired, folder.settings.prices)
+        chosen = _chosen(folder.root, paths or [], bought.purchases, desired.specs)
+    chosen = between(chosen, _day(since), _day(until))
+    for name, why in bought.unreadable.items():
+        err.print(f"[yellow]not counted[/] {escape(name)}: {escape(why)}")
+    groups, whole = group(chosen, by), total_of(chosen)
+    if table is not None:
+        _write(table, by, groups, price)
+        if table != _STDOUT:
+            err.print(
+                f"{len(groups):,} row{'s' * (len(groups) != 1)} written to {escape(str(table))}"
+            )
+    if as_json:
+        print_json(_document(by, groups, whole, price))
+    elif table is None and groups:
+        out.print(_table(by, groups, whole, price))
+        out.print(_said(whole, price))
+    elif table is None:
+        out.print("Nothing was bought here.")
+    return ExitCode.DONE
+
+
+def _chosen(
+    root: Path, paths: Sequence[Path], purchases: Sequence[Purchase], specs: Sequence[str]
+) -> tuple[Purchase, ...]:
+    """Return what was bought for what lies, or lay, at these paths.
+
+    Raises:
+        WorkspaceError: a path names no spec, and nothing was ever bought for it.
+    """
+    if not paths:
+        return tuple(purchases)
+    known = {*specs, *(purchase.spec for purchase in purchases if purchase.spec)}
+    chosen: set[str] = set()
+    for path in paths:
+        found = {spec for spec in known if covers(root, path, spec)}
+        if not found:
+            hint = "Give the path of a spec, or of a folder that holds or held some."
+            raise WorkspaceError(
+                f"`{path}` names no spec, and nothing was bought for it", hint=hint
+            )
+        chosen |= found
+    return tuple(purchase for purchase in purchases if purchase.spec in chosen)
+
+
+def _day(given: datetime | None) -> str | None:
+    return None if given is None else f"{given:{_DAY}}"
+
+
+def _amounts(sums: Sums) -> dict[str, Decimal]:
+    return {name: getattr(sums, name) for name in _COLUMNS[1:]}
+
+
+def _document(
+    by: By, groups: Mapping[str, Sums], whole: Sums, price: UnitPrice | None
+) -> dict[str, Any]:
+    """Return the document of `spend --json`; units and money are exact decimal strings."""
+    money = {"currency": price.currency} if price else {}
+    rows = [{by.value: name, **_row(sums, price)} for name, sums in groups.items()]
+    return {"by": by.value, "rows": rows, "total": _row(whole, price), **money}
+
+
+def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:
+    units = {f"{name}_units": units_text(amount) for name, amount in _amounts(sums).items()}
+    costs = {
+        f"{name}_cost": units_text(price.of(amount)) if price else None
+        for name, amount in (("spent", sums.spent), ("wasted", sums.wasted))
+    }
+    return {"attempts": sums.attempts, **units, **(costs if price else {})}
+
+
+def _write(place: Path, by: By, groups: Mapping[str, Sums], price: UnitPrice | None) -> None:
+    money = {"currency": price.currency} if price else {}
+    head = [by.value, *_row(Sums(), price), *money]
+    with _opened(place) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(head)
+        for name, sums in groups.items():
+            writer.writerow([_harmless(name), *_row(sums, price).values(), *money.values()])
+
+
+@contextmanager
+def _opened(place: Path) -> Iterator[IO[str]]:
+    """Open where CSV goes.
+
+    Raises:
+        WorkspaceError: a file stands there that is no CSV file by its name; it could be something paid for.
+    """
+    if place == _STDOUT:
+        yield sys.stdout
+        return
+    if place.exists() and place.suffix.lower() != ".csv":
+        hint = "Name a new file, or one that ends in .csv."
+        raise WorkspaceError(f"`{place}` is there, and is not overwritten", hint=hint)
+    with place.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+def _harmless(name: str) -> str:
+    """A name that a spreadsheet would take for a formula; receipts come from anybody."""
+    return f"'{name}" if name.startswith(_FORMULA) else name
+
+
+def _table(by: By, groups: Mapping[str, Sums], whole: Sums, price: UnitPrice | None) -> Table:
+    heads = [_HEADS.get(name, name) for name in _COLUMNS]
+    money = [price.currency] if price else []
+    table = bare_table([by.value, *heads, *money], [*heads, *money])
+    rows = list(groups.items())
+    for name, sums in rows[:_MOST_ROWS]:
+        table.add_row(escape(name), *_cells(sums, price))
+    if len(rows) > _MOST_ROWS:
+        table.add_row(f"… {len(rows) - _MOST_ROWS:,} more: use --csv or --json")
+    table.add_row("total", *_cells(whole, price), style="bold")
+    return table
+
+
+def _cells(sums: Sums, price: UnitPrice | None) -> Iterator[str]:
+    yield f"{sums.attempts:,}"
+    for amount in _amounts(sums).values():
+        yield (amount and units_text(amount)) or ""
+    if price:
+        yield price.rounded(sums.spent)
+
+
+def _said(whole: Sums, price: UnitPrice | None) -> str:
+    told = [
+        f"{units_text(whole.spent)} units spent" + (f", {price.told(whole.spent)}" if price else "")
+    ]
+    if whole.undetermined:
+        told.append(
+            f"{units_text(whole.undetermined)} of them by estimate: no deduction is known yet"
+        )
+    if whole.wasted:
+        told.append(f"{units_text(whole.wasted)} wasted: paid for, and the result is not to be had")
+    if whole.unwanted:
+        told.append(
+            f"{units_text(whole.unwanted)} for what no spec asks for now: kept, and free when it comes back"
+        )
+    return "; ".join(told) + "."

@@ -1,0 +1,153 @@
+"""Everything that was bought, from the state, from what it has forgotten, and from receipts. Reads only.
+
+The state's word counts first. A receipt adds what a lost state does not know, and what somebody else bought.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.motion_control import estimate_units
+from reconciler.core.naming import receipt_path
+from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.spending import FREE, Purchase, charged
+from reconciler.core.states import LIVE, Record, Role, Status
+from reconciler.engine.recall import to_record
+from reconciler.store.changes import Forgotten, Ledger
+from reconciler.workspace.loader import Desired
+from reconciler.workspace.receipts import ReceiptError, read_receipt
+
+Prices = Mapping[str, Mapping[str, Decimal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What was bought, each attempt once, and which receipts could not be read."""
+
+    purchases: tuple[Purchase, ...]
+    unreadable: Mapping[str, str]  # receipt -> why
+
+
+def everything_bought(root: Path, ledger: Ledger, desired: Desired, prices: Prices) -> Bought:
+    """Return every purchase; `prices` tell what one cost whose receipt does not."""
+    entries, unreadable = _listed(root, desired)
+    wishes = _Wishes(desired)
+    found: dict[str, Purchase] = {}
+    for record in ledger.attempts:
+        if _may_be_billed(record):
+            found[record.external_task_id] = _purchase(record, wishes)
+    for gone in ledger.forgotten:  # an attempt that was found again is told by its record
+        if gone.units and gone.external_task_id not in found:
+            found[gone.external_task_id] = _forgotten(gone, wishes)
+    recorded = {record.external_task_id for record in ledger.attempts}
+    recorded |= {gone.external_task_id for gone in ledger.forgotten}
+    for entry, receipt in entries:
+        if entry.external_task_id not in recorded:
+            record = to_record(entry, PurePosixPath(receipt))
+            if entry.units is None:
+                record = record.evolve(estimated_units=_estimated(entry, prices))
+            if _may_be_billed(record):
+                found.setdefault(
+                    record.external_task_id, _purchase(record, wishes, receipt=receipt)
+                )
+    return Bought(tuple(found.values()), unreadable)
+
+
+class _Wishes:
+    """Which spec asks for a generation today."""
+
+    def __init__(self, desired: Desired) -> None:
+        self._invalid = desired.invalid
+        self._owners = {receipt_path(spec): spec for spec in desired.specs}
+        self._specs: dict[str, str] = {}
+        for wish in desired.generations:
+            self._specs.setdefault(wish.external_task_id, wish.spec)
+
+    def of(self, base_id: str, spec: str, receipt: str = "") -> tuple[str, bool]:
+        """Return the spec that it counts for, and whether it is wanted.
+
+        That is the spec that wants it now, else the one that first asked. What an invalid spec wants is not
+        known: what was bought for it counts as wanted.
+        """
+        if base_id in self._specs:
+            return self._specs[base_id], True
+        first = self._owners.get(receipt, spec)
+        return first, first in self._invalid
+
+
+def _listed(root: Path, desired: Desired) -> tuple[list[tuple[ReceiptEntry, str]], dict[str, str]]:
+    entries: list[tuple[ReceiptEntry, str]] = []
+    unreadable: dict[str, str] = {}
+    for name in desired.receipts:
+        try:
+            entries += [(entry, name) for entry in read_receipt(root / name, name)]
+        except ReceiptError as error:
+            unreadable[name] = error.message
+    return entries, unreadable
+
+
+def _may_be_billed(record: Record) -> bool:
+    """Whether an attempt is a purchase: it was sent, and has not ended free of charge."""
+    if record.status is Status.FAILED:
+        return charged(record.status, record.estimated_units, record.units) > 0
+    return record.status not in FREE
+
+
+def _purchase(record: Record, wishes: _Wishes, *, receipt: str = "") -> Purchase:
+    spec, wanted = wishes.of(record.base_id, record.spec, receipt)
+    counts = charged(record.status, record.estimated_units, record.units)
+    # What is deducted from a task that has not ended is known only where it is more than was expected.
+    is_known = record.units is not None and (
+        record.status not in LIVE or counts > record.estimated_units
+    )
+    return Purchase(
+        external_task_id=record.external_task_id,
+        at=record.created_at if record.intent_at is None else record.intent_at,
+        spec=spec,
+        model=_model(record),
+        status=record.status,
+        estimated=record.estimated_units,
+        deducted=counts if is_known else None,
+        wanted=wanted,
+    )
+
+
+def _forgotten(gone: Forgotten, wishes: _Wishes) -> Purchase:
+    spec, wanted = wishes.of(gone.base_id, "")
+    return Purchase(
+        external_task_id=gone.external_task_id,
+        at=gone.intent_at,
+        spec=spec,
+        model="",
+        status=None,
+        estimated=gone.units,
+        deducted=None,  # what was known of it was forgotten; this is what it counted for
+        wanted=wanted,
+    )
+
+
+def _model(record: Record) -> str:
+    try:
+        name = json.loads(record.request)["request"]["model_name"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return name if isinstance(name, str) else ""
+
+
+def _estimated(entry: ReceiptEntry, prices: Prices) -> Decimal:
+    """Return what a purchase probably cost whose receipt does not say; 0 where its request makes no sense."""
+    seconds = next(_lengths(entry), None)
+    try:
+        return estimate_units(entry.request, seconds, prices)
+    except (KeyError, TypeError, ArithmeticError):
+        return Decimal(0)
+
+
+def _lengths(entry: ReceiptEntry) -> Iterator[Decimal]:
+    for output in entry.outputs:
+        if output.role is Role.VIDEO and output.duration is not None:
+            yield Decimal(str(output.duration))

@@ -1,0 +1,183 @@
+"""spend: what was bought is counted once, whoever remembers it, and every form of the answer says the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from typing import Any
+
+import pytest
+
+from tests.support.simulator import Simulator
+
+from .shell import SPEC, Shell
+
+LONG = SPEC.replace("mode: std", "mode: pro")
+
+
+def rows(shell: Shell, *arguments: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of `spend --json`, by their names."""
+    code, document = shell.json("spend", *arguments)
+    assert code == 0
+    return {row.pop(document["by"]): row for row in document["rows"]}
+
+
+def total(shell: Shell, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = shell.json("spend", *arguments)[1]["total"]
+    return found
+
+
+def test_estimate_deduction_and_difference_are_added_up(shell: Shell, sim: Simulator) -> None:
+    """What the provider deducted, by spec and by folder; the groups agree with the total."""
+    shell.write("dance.yaml", SPEC)
+    (shell.root / "specs/ads").mkdir()
+    shell.write("ads/walk.yaml", LONG)
+    shell("apply", "--yes")
+    spent = sim.config.pack_units - _remaining(shell)
+    by_spec = rows(shell, "--by", "spec")
+    assert {name: row["estimated_units"] for name, row in by_spec.items()} == {
+        "specs/ads/walk.yaml": "8",
+        "specs/dance.yaml": "5",
+    }
+    assert list(rows(shell, "--by", "folder")) == ["specs", "specs/ads"]
+    assert list(rows(shell, "--by", "model")) == ["kling-v2-6"]
+    assert len(rows(shell, "--by", "attempt")) == 2
+    whole = total(shell)
+    assert (whole["attempts"], whole["estimated_units"]) == (2, "13")
+    assert whole["deducted_units"] == whole["spent_units"] == f"{spent.normalize():f}"
+    assert (whole["undetermined_units"], whole["wasted_units"]) == ("0", "0")
+    assert total(shell, "--by", "folder") == whole
+
+
+def _remaining(shell: Shell) -> Any:
+    from decimal import Decimal
+
+    said = next(
+        check["message"]
+        for check in shell.json("doctor")[1]["checks"]
+        if check["name"] == "balance"
+    )
+    return Decimal(said.partition(": ")[2].partition(" ")[0])
+
+
+def test_what_is_under_way_counts_by_estimate_and_says_so(shell: Shell, sim: Simulator) -> None:
+    """No deduction is known yet."""
+    shell.write("dance.yaml")
+    sim.set_speed(0)
+    shell("apply", "--yes", "--timeout", "0.5")
+    whole = total(shell)
+    assert (whole["deducted_units"], whole["undetermined_units"]) == ("0", "5")
+    assert "5 of them by estimate" in shell("spend")[1]
+
+
+def test_a_failure_is_free_and_an_expired_result_is_wasted(shell: Shell, sim: Simulator) -> None:
+    """Only what was paid is spent; what was paid and cannot be had any more is wasted."""
+    shell.write("bad.yaml", SPEC + 'prompt: "[[fail: too dark]]"\n')
+    shell.write("late.yaml")
+    sim.faults([{"endpoint": "result", "effect": {"redirect": "http://192.0.2.1/x.mp4"}}])
+    shell("apply", "--yes")
+    sim.advance(31 * 24 * 3600)
+    sim.faults([])
+    shell("apply", "--yes")
+    whole = total(shell)
+    assert whole["attempts"] == 1
+    assert whole["wasted_units"] == whole["spent_units"] == "2.5"
+    assert "2.5 wasted" in shell("spend")[1]
+
+
+def test_a_prompt_that_changed_leaves_what_is_not_wanted_and_not_wasted(
+    shell: Shell, sim: Simulator
+) -> None:
+    """The first video stays in the store; it is wanted again when the prompt comes back."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    assert total(shell)["unwanted_units"] == "0"
+    shell.write("dance.yaml", SPEC + "prompt: another\n")
+    whole = total(shell, "specs/dance.yaml")
+    assert (whole["unwanted_units"], whole["wasted_units"]) == ("2.5", "0")
+    (shell.root / "specs/dance.yaml").unlink()
+    assert total(shell, "specs/dance.yaml") == whole
+
+
+def test_a_lost_state_and_a_forgotten_purchase_are_counted_once(
+    shell: Shell, sim: Simulator
+) -> None:
+    """Receipts remember what the state does not, the state what was forgotten."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    known = total(shell)
+    shutil.rmtree(shell.root / "state")
+    recalled = total(shell)
+    assert (recalled["attempts"], recalled["spent_units"]) == (1, known["spent_units"])
+    shell("apply", "--yes")
+    assert total(shell)["spent_units"] == known["spent_units"]
+    shell("forget", shell.only()["external_task_id"], "--yes")
+    forgotten = total(shell)
+    assert (forgotten["attempts"], forgotten["spent_units"]) == (1, known["spent_units"])
+    assert list(rows(shell, "--by", "model")) == ["(not known)"]
+
+
+def test_money_appears_with_a_price_and_only_then(
+    shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every form, exact in the documents."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    assert "cost" not in json.dumps(shell.json("spend")[1])
+    monkeypatch.setenv("RECONCILER_UNIT_PRICE", "0.1412")
+    monkeypatch.setenv("RECONCILER_CURRENCY", "EUR")
+    document = shell.json("spend")[1]
+    assert (document["currency"], document["total"]["spent_cost"]) == ("EUR", "0.353")
+    assert "2.5 units spent, 0.35 EUR" in shell("spend")[1]
+
+
+def test_csv_has_the_rows_of_the_table(shell: Shell, sim: Simulator) -> None:
+    """On stdout and in a file, the same; a file that is no CSV file is not overwritten."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    _, out, _ = shell("spend", "--by", "spec", "--csv", "-")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert (row["spec"], row["spent_units"], row["attempts"]) == ("specs/dance.yaml", "2.5", "1")
+    for _ in range(2):
+        assert shell("spend", "--by", "spec", "--csv", str(shell.root / "s.csv"))[0] == 0
+    assert (shell.root / "s.csv").read_text() == out
+    video = shell.root / "specs/dance.mp4"
+    before = video.read_bytes()
+    assert shell("spend", "--csv", str(video))[0] == 1
+    assert video.read_bytes() == before
+
+
+def test_no_name_becomes_a_formula_in_a_spreadsheet(shell: Shell, sim: Simulator) -> None:
+    """A receipt comes from anybody, and names the model."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    place = shell.root / "specs/dance.receipt.json"
+    receipt = json.loads(place.read_text())
+    receipt["generations"][0]["request"]["model_name"] = "=1+1"
+    place.write_text(json.dumps(receipt))
+    shutil.rmtree(shell.root / "state")
+    assert "\n'=1+1," in shell("spend", "--by", "model", "--csv", "-")[1]
+
+
+def test_a_period_and_a_path_that_holds_nothing(shell: Shell, sim: Simulator) -> None:
+    """A day before the first purchase has none; a path that never was is an error; a wrong date is wrong usage."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    (day,) = rows(shell)
+    assert total(shell, "--since", day, "--until", day)["attempts"] == 1
+    assert total(shell, "--until", "2001-01-01")["attempts"] == 0
+    assert shell("spend", "--until", "2001-01-01")[1] == "Nothing was bought here.\n"
+    assert shell("spend", "nowhere.yaml")[0] == 1
+    assert shell("spend", "--since", "yesterday")[0] == 64
+    assert shell("spend", "--json", "--csv", "-")[0] == 64
+
+
+def test_a_receipt_that_cannot_be_read_is_named(shell: Shell, sim: Simulator) -> None:
+    """What it lists is not counted, and that is said."""
+    shell.write("dance.yaml")
+    (shell.root / "specs/dance.receipt.json").write_text("<<<<<<<")
+    code, _, err = shell("spend")
+    assert code == 0
+    assert "not counted specs/dance.receipt.json" in err
