@@ -43,17 +43,14 @@ def everything_bought(root: Path, ledger: Ledger, desired: Desired, prices: Pric
     for gone in ledger.forgotten:  # an attempt that was found again is told by its record
         if gone.units and gone.external_task_id not in found:
             found[gone.external_task_id] = _forgotten(gone, wishes)
-    recorded = {record.external_task_id for record in ledger.attempts}
-    recorded |= {gone.external_task_id for gone in ledger.forgotten}
-    for entry, receipt in entries:
-        if entry.external_task_id not in recorded:
-            record = to_record(entry, PurePosixPath(receipt))
-            if entry.units is None:
-                record = record.evolve(estimated_units=_estimated(entry, prices))
-            if _may_be_billed(record):
-                found.setdefault(
-                    record.external_task_id, _purchase(record, wishes, receipt=receipt)
-                )
+    for entry, receipt in entries:  # a record that cost nothing hides no purchase either
+        if entry.external_task_id in found:
+            continue
+        record = to_record(entry, PurePosixPath(receipt))
+        if entry.units is None:
+            record = record.evolve(estimated_units=_estimated(entry, prices))
+        if _may_be_billed(record):
+            found[record.external_task_id] = _purchase(record, wishes, receipt=receipt)
     return Bought(tuple(found.values()), unreadable)
 
 
