@@ -31,6 +31,7 @@ VIDEO_BYTES = 100 * MEGABYTE
 IMAGE_SIDES = (300, 65_536)  # px
 VIDEO_SIDES = (340, 3_850)  # px
 IMAGE_ASPECT = Decimal("2.5")
+_TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov")
@@ -186,26 +187,27 @@ def size_faults(key: str, size: int) -> list[str]:
     what, most = ("image", IMAGE_BYTES) if key == "image_url" else ("video", VIDEO_BYTES)
     if size <= most:
         return []
-    return [f"the {what} has {size / MEGABYTE:.1f} MB: at most {most // MEGABYTE} MB are allowed"]
+    return [
+        f"the {what} has {size:,} bytes: at most {most // MEGABYTE} MB ({most:,} bytes) are allowed"
+    ]
 
 
 def image_faults(image: Source) -> list[str]:
-    """Return a sentence for every limit that a local image breaks (documented)."""
+    """Return a sentence for every limit that an image breaks (documented)."""
     faults = size_faults("image_url", image.size)
     small, large = sorted((image.width, image.height))
+    shown = f"the image is {image.width} × {image.height} px"
     if small < IMAGE_SIDES[0] or large > IMAGE_SIDES[1]:
-        faults.append(
-            f"the image is {image.width} × {image.height} px: each side must be {IMAGE_SIDES[0]} to {IMAGE_SIDES[1]} px"
-        )
+        faults.append(f"{shown}: each side must be {IMAGE_SIDES[0]} to {IMAGE_SIDES[1]} px")
     if small and large > small * IMAGE_ASPECT:
         faults.append(
-            f"the image is {image.width} × {image.height} px: its aspect ratio must lie between 1:2.5 and 2.5:1"
+            f"{shown}: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"
         )
     return faults
 
 
 def video_faults(video: Source, orientation: str) -> list[str]:
-    """Return a sentence for every limit that a local video breaks (documented)."""
+    """Return a sentence for every limit that a video breaks (documented)."""
     faults = size_faults("video_url", video.size)
     small, large = sorted((video.width, video.height))
     if small < VIDEO_SIDES[0] or large > VIDEO_SIDES[1]:
@@ -215,10 +217,30 @@ def video_faults(video: Source, orientation: str) -> list[str]:
     longest = LONGEST_SECONDS[orientation]
     if video.seconds is not None and not SHORTEST_SECONDS <= video.seconds <= longest:
         faults.append(
-            f"the video lasts {video.seconds:.1f} s: {SHORTEST_SECONDS} to {longest} s are allowed "
+            f"the video lasts {_spoken(video.seconds)} s: {SHORTEST_SECONDS} to {longest} s are allowed "
             f"when `character_orientation` is `{orientation}`"
         )
     return faults
+
+
+def format_faults(codec: str, rotation: int) -> list[str]:
+    """Return what is wrong with how a video is coded, to go on after its name (observed; other codecs: unknown).
+
+    `codec` is the decoder library's name, `rotation` the degrees that a player turns it by.
+    """
+    if codec == "hevc":
+        return [f"is H.265 (HEVC), which the API refuses: transcode it to H.264 ({_TRANSCODE})"]
+    if rotation % 360:
+        return [
+            f"is stored turned by {rotation % 360}°, which the API refuses or reads the wrong way round: "
+            f"transcode it, which turns the picture itself ({_TRANSCODE})"
+        ]
+    return []
+
+
+def _spoken(seconds: Decimal) -> str:
+    """Return a length to the millisecond, without idle zeros: what is just over a limit must not look like it."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 def estimate_units(

@@ -19,10 +19,19 @@ from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.defaults import Defaults, broken
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree
-from reconciler.workspace.loader import Desired, Prices, Reader, Reading, SpecCache, assemble
+from reconciler.workspace.loader import (
+    Desired,
+    Memory,
+    Prices,
+    Reader,
+    Reading,
+    SpecCache,
+    assemble,
+)
 from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.strays import Snapshot
+from reconciler.workspace.verdicts import Verdicts
 from reconciler.workspace.walk import Tree, is_defaults, is_racy, look, specs_folder, walk
 
 __all__ = ["Changed", "Snapshot", "SpecIndex"]
@@ -49,6 +58,7 @@ class SpecIndex:
         self._seen = KnownTree(folder, walk(root, folder))
         self._media = LocalMedia()
         self._defaults: dict[str, Defaults] = {}
+        self._verdicts = Verdicts()
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
         self._racy: set[str] = set()
@@ -193,8 +203,7 @@ class SpecIndex:
             self._seen.folder,
             self._seen.tree,
             self._prices,
-            self._media.sources,
-            self._defaults,
+            Memory(self._media.sources, self._defaults, self._verdicts),
         )
 
     def _put_links(self, names: Iterable[str], root: Root) -> None:

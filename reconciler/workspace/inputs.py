@@ -30,6 +30,7 @@ from reconciler.workspace.media import MediaError, read_source
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import Media, Remembered
+from reconciler.workspace.verdicts import Verdicts
 
 _KINDS = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
@@ -113,10 +114,14 @@ class Sight(NamedTuple):
 
 
 class Inputs:
-    """The media of one load or refresh; `sources` are those that an earlier one read, and those that this one reads."""
+    """The media of one load or refresh; `sources` are those that an earlier one read, and those that this one reads.
 
-    def __init__(self, root: Root, sources: Media) -> None:
+    `verdicts` are on content that was decoded before.
+    """
+
+    def __init__(self, root: Root, sources: Media, verdicts: Verdicts) -> None:
         self._root = root
+        self._verdicts = verdicts
         self._sights: dict[str, Sight] = {}
         self._sources = sources
         self._faulty: dict[tuple[str, str], str] = {}
@@ -182,7 +187,7 @@ class Inputs:
     def _read(self, node: Node, name: str, key: str, found: Signature) -> Source:
         if (name, key) not in self._faulty:
             try:
-                source = read_source(self._root.path, name, key)
+                source = read_source(self._root.path, name, key, self._verdicts)
             except MediaError as error:
                 self._faulty[name, key] = error.message
             else:

@@ -29,6 +29,7 @@ from reconciler.workspace.spec_cache import (
     encode,
     pricer,
 )
+from reconciler.workspace.verdicts import Verdicts, of_specs
 from reconciler.workspace.walk import RACY_NS, Tree, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
@@ -60,14 +61,14 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     """
     folder = specs_folder(root, specs_dir)
     tree = walk(root, folder)
-    known: dict[str, Defaults] = {}
-    reader = Reader(Root(root), folder, tree, prices, {}, known)
+    memory = Memory({}, {}, Verdicts())
+    reader = Reader(Root(root), folder, tree, prices, memory)
     readings = reader.read_all(cache)
     declared = {name: readings[name].generations for name in tree.specs}
     invalid = {name: set(one.problems) for name, one in readings.items() if one.problems}
     for problem in collisions(wish for found in declared.values() for wish in found):
         invalid.setdefault(problem.place.file, set()).add(problem)
-    return assemble(tree, declared, invalid | broken(known))
+    return assemble(tree, declared, invalid | broken(memory.defaults))
 
 
 def assemble(
@@ -95,12 +96,16 @@ class Reading(NamedTuple):  # a frozen dataclass takes three times as long to ma
     media: tuple[str, ...] = ()  # the local files that it names, there or not
 
 
-class Reader:
-    """Reads the specs of a tree, each file that several of them use once.
+class Memory(NamedTuple):
+    """What an earlier reader read, as long as it is as it was; what a reader reads is added."""
 
-    `sources` and `known` are the media and defaults files that an earlier reader read, as long as they are as
-    they were; what this one reads is added to them.
-    """
+    sources: Media
+    defaults: dict[str, Defaults]
+    verdicts: Verdicts
+
+
+class Reader:
+    """Reads the specs of a tree, each file that several of them use once, and none that the memory holds."""
 
     def __init__(
         self,
@@ -108,19 +113,20 @@ class Reader:
         folder: str,
         tree: Tree,
         prices: Prices,
-        sources: Media,
-        known: dict[str, Defaults],
+        memory: Memory,
     ) -> None:
         self.root = root
         self._tree = tree
         self._prices = prices
-        self.inputs = Inputs(root, sources)
-        self.defaults = DefaultsFiles(folder, tree, self._document, known)
+        self._memory = memory
+        self.inputs = Inputs(root, memory.sources, memory.verdicts)
+        self.defaults = DefaultsFiles(folder, tree, self._document, memory.defaults)
 
     def read_all(self, cache: SpecCache | None) -> dict[str, Reading]:
         """Return what every spec says; what the cache remembers as it is now is not read, but for broken defaults."""
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
+        self._memory.verdicts.recall(remembered)
         readings = dict(self._recall(remembered))
         folders = {_folder(name) for name in readings}
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
@@ -133,7 +139,9 @@ class Reader:
             if reading.generations and self._is_settled(name, media, settled_before):
                 changed[name] = self._key(name), encode(reading.generations, media)
         self.defaults.read(self._tree.defaults.keys() - vouched)
-        gone = sorted(remembered.keys() - self._tree.specs.keys())
+        gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
+        gone += self._memory.verdicts.surplus(self._judged())
+        changed |= self._memory.verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
         return readings
@@ -187,6 +195,10 @@ class Reader:
         for wish in reading.generations:
             media |= self.inputs.read_as(wish.image, wish.video)
         return media
+
+    def _judged(self) -> set[tuple[str, str]]:
+        sources = self._memory.sources.items()
+        return {(source.sha256, key) for (_, key), (_, source) in sources}
 
     def _is_settled(self, name: str, media: Media, before: int) -> bool:
         used = [self._tree.specs[name], *(signature for signature, _ in media.values())]

@@ -17,7 +17,7 @@ from reconciler.core.motion_control import Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (
-    "2"  # raise it whenever a spec may say, or means, something else: then all are read again
+    "3"  # raise it whenever a spec may say, or means, something else: then all are read again
 )
 
 

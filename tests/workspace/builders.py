@@ -15,6 +15,7 @@ from PIL import Image
 from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.workspace.loader import Desired, load
+from reconciler.workspace.verdicts import of_specs
 
 MEDIA = Path(__file__).parents[1] / "media"
 
@@ -41,6 +42,10 @@ class Cache:
         self.rows.update(changed)
         for name in gone:
             del self.rows[name]
+
+    def specs(self) -> list[str]:
+        """The specs that are remembered; what is known of media by digest is left out."""
+        return of_specs(self.rows)
 
 
 class Project:
@@ -106,6 +111,7 @@ def make_video(
     size: tuple[int, int] = (640, 360),
     seconds: int = 4,
     rotation: int = 0,
+    gop: int = 250,
 ) -> Path:
     """A black film of one frame a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +121,7 @@ def make_video(
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, 1)
+        stream.gop_size = gop
         if codec == "libx265":
             stream.options = {"x265-params": "log-level=none"}
         if rotation:

@@ -172,7 +172,7 @@ def test_the_limits_of_the_api_are_checked_where_the_file_is_named(project: Proj
     assert problem.startswith("specs/a.yaml:1:12: the image is 200 × 600 px")
     make_image(project.root / "assets/girl.png", (400, 600))
     (problem,) = project.problems()
-    assert problem.startswith("specs/a.yaml:2:12: the video lasts 12.0 s: 3 to 10 s are allowed")
+    assert problem.startswith("specs/a.yaml:2:12: the video lasts 12 s: 3 to 10 s are allowed")
     project.write("specs/a.yaml", SPEC.replace("orientation: image", "orientation: video"))
     assert project.generation().video.seconds == 12
 

@@ -13,6 +13,7 @@ import pytest
 from reconciler.workspace.documents import read_document
 from reconciler.workspace.loader import Desired, load
 from reconciler.workspace.media import read_source
+from reconciler.workspace.verdicts import Verdicts
 
 from .builders import SPEC, Project, make_image, make_video
 
@@ -27,9 +28,9 @@ class Reads:
             self.names.append(name)
             return read_document(path, name)
 
-        def source(root: Path, name: str, key: str) -> object:
+        def source(root: Path, name: str, key: str, verdicts: Verdicts) -> object:
             self.names.append(name)
-            return read_source(root, name, key)
+            return read_source(root, name, key, verdicts)
 
         monkeypatch.setattr("reconciler.workspace.loader.read_document", document)
         monkeypatch.setattr("reconciler.workspace.inputs.read_source", source)
@@ -144,14 +145,14 @@ def test_a_file_that_changed_this_second_is_not_trusted_to_its_mtime(project: Pr
     now = time.time_ns()
     os.utime(path, ns=(now, now))
     project.load(cached=True)
-    assert not project.cache.rows
+    assert not project.cache.specs()
     project.settle("specs/a.yaml")
     os.utime(project.root / "assets/girl.png", ns=(now, now))
     project.load(cached=True)
-    assert not project.cache.rows
+    assert not project.cache.specs()
     project.settle("assets/girl.png")
     project.load(cached=True)
-    assert list(project.cache.rows) == ["specs/a.yaml"]
+    assert project.cache.specs() == ["specs/a.yaml"]
 
 
 def test_an_invalid_spec_stays_invalid_and_a_removed_one_is_forgotten(filled: Project) -> None:

@@ -1,0 +1,197 @@
+"""Local media against every limit of the API, through `validate`: a real file that breaks it, and what is said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workspace.builders import make_image, make_video
+from tests.workspace.spoiled import (
+    ASTRONAUT,
+    BUNNY,
+    encrypted_film,
+    flat_png,
+    interlaced_png,
+    jpeg,
+    jpeg_of_many_scans,
+    make_sound,
+    png_of_missing_rows,
+    png_of_wrong_checksum,
+    with_noise,
+)
+
+from .shell import Shell
+
+TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
+NO_PIXELS = "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
+Make = Callable[[Path], object]
+
+
+def holding(content: bytes, size: int = 0) -> Make:
+    """Write these bytes, and zeros up to a size."""
+
+    def make(path: Path) -> None:
+        path.write_bytes(content)
+        if size:
+            os.truncate(path, size)
+
+    return make
+
+
+def image(width: int, height: int) -> Make:
+    return lambda path: make_image(path, (width, height))
+
+
+def film(**options: Any) -> Make:
+    return lambda path: make_video(path, **options)
+
+
+def spec(shell: Shell, name: str, image: str, video: str, orientation: str = "image") -> None:
+    shell.write(
+        f"{name}.yaml",
+        f"image_url: {image}\nvideo_url: {video}\ncharacter_orientation: {orientation}\nmode: std\n",
+    )
+
+
+IMAGES: list[tuple[str, str, Make, str]] = [
+    ("heavy", "png", holding(ASTRONAUT, 10 * 1024**2 + 1), "`specs/heavy.png`: the image has 10,485,761 bytes: at most 10 MB (10,485,760 bytes) are allowed"),
+    ("small", "png", image(299, 300), "the image is 299 × 300 px: each side must be 300 to 65536 px"),
+    ("large", "png", holding(flat_png(65_537, 27_000)), "the image is 65537 × 27000 px: each side must be 300 to 65536 px"),
+    ("wide", "png", image(751, 300), "the image is 751 × 300 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
+    ("tall", "jpg", lambda path: make_image(path, (300, 751), "JPEG"), "the image is 300 × 751 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
+    ("suffix", "webp", lambda path: make_image(path, (400, 400), "WEBP"), "`specs/suffix.webp` is not one of .jpg, .jpeg, .png, which `image_url` needs"),
+    ("disguise", "png", lambda path: make_image(path, (400, 400), "GIF"), "`specs/disguise.png` holds neither a JPEG nor a PNG image, whatever its name says"),
+    ("text", "png", holding(b"a picture of a girl\n"), "`specs/text.png` holds neither a JPEG nor a PNG image, whatever its name says"),
+    ("nothing", "png", holding(b""), "`specs/nothing.png` holds neither a JPEG nor a PNG image, whatever its name says"),
+    ("header", "png", holding(ASTRONAUT[:20]), "`specs/header.png` is damaged: its image header cannot be read"),
+    ("cut", "png", holding(ASTRONAUT[:-100]), f"`specs/cut.png` {NO_PIXELS}"),
+    ("half", "png", holding(png_of_missing_rows()), f"`specs/half.png` {NO_PIXELS}"),
+    ("bit", "png", holding(png_of_wrong_checksum()), f"`specs/bit.png` {NO_PIXELS}"),
+    ("halved", "jpg", holding(jpeg()[:20_000]), f"`specs/halved.jpg` {NO_PIXELS}"),
+    ("bomb", "png", holding(flat_png(20_000, 20_000)), "`specs/bomb.png` would decode to 400 megapixels: more than 100 are taken for a decompression bomb; scale it down"),
+    ("scans", "jpg", holding(jpeg_of_many_scans()), "`specs/scans.jpg` is a JPEG of 210 scans: more than 100 are not decoded; export it again"),
+]  # fmt: skip
+
+VIDEOS: list[tuple[str, str, Make, str]] = [
+    ("heavy", "mp4", holding(BUNNY, 100 * 1024**2 + 1), "`specs/heavy.mp4`: the video has 104,857,601 bytes: at most 100 MB (104,857,600 bytes) are allowed"),
+    ("small", "mp4", film(size=(340, 338)), "the video is 340 × 338 px: each side must be 340 to 3850 px"),
+    ("large", "mov", film(size=(3_852, 400)), "the video is 3852 × 400 px: each side must be 340 to 3850 px"),
+    ("short", "mp4", film(seconds=2), "the video lasts 2 s: 3 to 10 s are allowed when `character_orientation` is `image`"),
+    ("long", "mp4", film(seconds=11), "the video lasts 11 s: 3 to 10 s are allowed when `character_orientation` is `image`"),
+    ("longer", "mp4", film(seconds=31), "the video lasts 31 s: 3 to 30 s are allowed when `character_orientation` is `video`"),
+    ("suffix", "webm", holding(BUNNY), "`specs/suffix.webm` is not one of .mp4, .mov, which `video_url` needs"),
+    ("playlist", "mp4", holding(b"#EXTM3U\nfile:///etc/passwd\n"), "`specs/playlist.mp4` holds neither an MP4 nor a QuickTime video, whatever its name says"),
+    ("phone", "mov", film(codec="libx265"), f"`specs/phone.mov` is H.265 (HEVC), which the API refuses: transcode it to H.264 ({TRANSCODE})"),
+    ("turned", "mp4", film(rotation=90), f"`specs/turned.mp4` is stored turned by 90°, which the API refuses or reads the wrong way round: transcode it, which turns the picture itself ({TRANSCODE})"),
+    ("over", "mp4", film(rotation=180), f"`specs/over.mp4` is stored turned by 180°, which the API refuses or reads the wrong way round: transcode it, which turns the picture itself ({TRANSCODE})"),
+    ("cut", "mp4", holding(BUNNY[:500_000]), "`specs/cut.mp4` is broken off: it has 500,000 bytes and its `mdat` part goes on to byte 1,051,507; copy it again"),
+    ("index", "mp4", holding(BUNNY[:1_051_515]), "`specs/index.mp4` is damaged: it cannot be opened as a video"),
+    ("first", "mp4", holding(with_noise(BUNNY)), "`specs/first.mp4` is damaged: its first frame does not decode; export it again"),
+    ("sound", "mp4", make_sound, "`specs/sound.mp4` holds no video, only sound or data"),
+    ("locked", "mp4", holding(encrypted_film()), "`specs/locked.mp4` is encrypted: the API cannot read it; use a copy without protection"),
+]  # fmt: skip
+
+
+def test_every_limit_has_a_file_that_breaks_it_and_a_sentence_with_its_place(shell: Shell) -> None:
+    """One bad file of each sort, one sentence for each, at the line and column of the key that names it."""
+    said: dict[str, tuple[str, str]] = {}
+    for name, suffix, make, sentence in IMAGES:
+        make(shell.root / "specs" / f"{name}.{suffix}")
+        spec(shell, f"image-{name}", f"{name}.{suffix}", "https://e.com/v.mp4")
+        said[f"specs/image-{name}.yaml:1:12"] = "image_url", sentence
+    for name, suffix, make, sentence in VIDEOS:
+        make(shell.root / "specs" / f"{name}.{suffix}")
+        orientation = "video" if name == "longer" else "image"
+        spec(shell, f"video-{name}", "https://e.com/i.png", f"{name}.{suffix}", orientation)
+        said[f"specs/video-{name}.yaml:2:12"] = "video_url", sentence
+    code, document = shell.json("validate")
+    assert code == 1
+    found = {
+        f"{error['file']}:{error['line']}:{error['column']}": (error["key"], error["message"])
+        for error in document["errors"]
+    }
+    assert found == said
+    assert len(document["errors"]) == len(said)
+    again, warm = shell.json("validate")
+    assert (again, warm) == (code, document)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("a.png", image(300, 750), "the smallest side and the widest ratio"),
+        ("a.jpeg", holding(jpeg()), "a JPEG"),
+        ("a.png", holding(jpeg(progressive=True)), "a progressive JPEG under another name"),
+        ("a.png", holding(interlaced_png(333, 517)), "stored in seven passes"),
+        ("a.png", holding(flat_png(10_000, 10_000)), "a hundred megapixels"),
+    ],
+)
+def test_an_image_at_its_limits_is_well(shell: Shell, name: str, make: Make, reason: str) -> None:
+    """What the API takes is not refused here."""
+    make(shell.root / "specs" / name)
+    spec(shell, "dance", name, "https://e.com/v.mp4")
+    assert shell.json("validate")[1]["errors"] == [], reason
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "orientation", "reason"),
+    [
+        ("a.mp4", film(size=(340, 3_850), seconds=3), "image", "the smallest and the largest side"),
+        ("a.mp4", film(seconds=10), "image", "the longest"),
+        ("a.mov", film(seconds=30), "video", "the longest of the other orientation"),
+        ("a.mp4", film(codec="mpeg4"), "image", "MPEG-4 part 2: nobody knows that it is refused"),
+        ("a.mp4", film(codec="libvpx-vp9"), "image", "VP9: the same"),
+        ("a.mp4", holding(BUNNY + b"\0junk of a camera"), "image", "players skip what follows"),
+        ("a.mov", holding(BUNNY), "image", "an MP4 under the other name"),
+    ],
+)
+def test_a_video_at_its_limits_is_well(
+    shell: Shell, name: str, make: Make, orientation: str, reason: str
+) -> None:
+    """What the API takes, or may take, is not refused here."""
+    make(shell.root / "specs" / name)
+    spec(shell, "dance", "https://e.com/i.png", name, orientation)
+    assert shell.json("validate")[1]["errors"] == [], reason
+
+
+def test_what_was_decoded_once_is_not_decoded_again(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a second run, nor a touch, a copy or a move decodes anything, be the file good or bad."""
+    specs = shell.root / "specs"
+    for name in ("good", "bad"):
+        spec(shell, f"of-{name}", f"{name}.png", f"{name}.mp4")
+    (specs / "good.png").write_bytes(ASTRONAUT)
+    (specs / "bad.png").write_bytes(png_of_wrong_checksum())
+    (specs / "good.mp4").write_bytes(BUNNY)
+    (specs / "bad.mp4").write_bytes(with_noise(BUNNY))
+    first = shell.json("validate")
+    assert [error["key"] for error in first[1]["errors"]] == ["image_url"]
+
+    def decode(*_: object) -> None:
+        raise AssertionError("something was decoded")
+
+    monkeypatch.setattr("reconciler.workspace.media._judge", decode)
+    assert shell.json("validate") == first
+    for file in specs.glob("*.*"):
+        file.touch()
+    assert shell.json("validate") == first
+    (specs / "good.png").rename(specs / "moved.png")
+    spec(shell, "of-good", "moved.png", "good.mp4")
+    assert shell.json("validate") == first
+
+
+def test_a_frame_near_the_end_that_does_not_decode_is_found(shell: Shell) -> None:
+    """Damage at the end of a film is found as well as at its start."""
+    film = make_video(shell.root / "specs/a.mp4", seconds=30, gop=10)
+    film.write_bytes(with_noise(film.read_bytes(), at_the_end=True))
+    spec(shell, "dance", "https://e.com/i.png", "a.mp4", "video")
+    (error,) = shell.json("validate")[1]["errors"]
+    assert (
+        error["message"]
+        == "`specs/a.mp4` is damaged: a frame near its end does not decode; export it again"
+    )

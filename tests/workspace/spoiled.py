@@ -1,0 +1,110 @@
+"""Media that cannot be used, as real files: cut, damaged, too large, too much."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.codec.context import Flags
+from PIL import Image
+
+from .builders import MEDIA
+
+BUNNY = (MEDIA / "bigbuckbunny.mp4").read_bytes()
+ASTRONAUT = (MEDIA / "astronaut.png").read_bytes()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def flat_png(width: int, height: int) -> bytes:
+    """A whole, black PNG of any sides: a bit for each pixel, so that a large one is a small file."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    packer, row = zlib.compressobj(1), bytes(1 + (width + 7) // 8)
+    rows = b"".join(packer.compress(row * 1000) for _ in range(height // 1000))
+    rows += packer.compress(row * (height % 1000)) + packer.flush()
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def png_of_missing_rows() -> bytes:
+    """A PNG whose parts are whole and whose pixels end in the middle."""
+    whole = Image.open(io.BytesIO(ASTRONAUT)).convert("L").tobytes()
+    rows = b"".join(b"\0" + whole[at : at + 512] for at in range(0, len(whole) // 2, 512))
+    header = struct.pack(">IIBBBBB", 512, 512, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def interlaced_png(width: int, height: int) -> bytes:
+    """A whole PNG that is stored in seven passes."""
+    encoder = av.VideoCodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
+    encoder.time_base = Fraction(1, 1)
+    encoder.flags |= Flags.interlaced_dct
+    packets = encoder.encode(av.VideoFrame(width, height, "rgb24"))
+    return b"".join(bytes(packet) for packet in [*packets, *encoder.encode(None)])
+
+
+def png_of_wrong_checksum() -> bytes:
+    """A PNG with one bit turned over in its first pixels."""
+    at = ASTRONAUT.index(b"IDAT") + 1000
+    return ASTRONAUT[:at] + bytes([ASTRONAUT[at] ^ 1]) + ASTRONAUT[at + 1 :]
+
+
+def jpeg(*, progressive: bool = False) -> bytes:
+    """A whole JPEG."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(ASTRONAUT)).save(file, "JPEG", progressive=progressive)
+    return file.getvalue()
+
+
+def jpeg_of_many_scans() -> bytes:
+    """A progressive JPEG that goes over its pixels again and again."""
+    whole = jpeg(progressive=True)
+    begin = whole.rindex(b"\xff\xda")
+    return whole[:-2] + whole[begin:-2] * 200 + whole[-2:]
+
+
+def with_noise(film: bytes, *, at_the_end: bool = False) -> bytes:
+    """A film with noise for its first frame, or for the last one that stands by itself."""
+    keys = list(_key_frames(film))
+    begin, size = keys[-1] if at_the_end else keys[0]
+    return film[:begin] + random.Random(7).randbytes(size) + film[begin + size :]
+
+
+def encrypted_film() -> bytes:
+    """The real film with its video marked as encrypted."""
+    return BUNNY.replace(b"avc1", b"encv")
+
+
+def make_sound(path: Path) -> Path:
+    """A film of sound only."""
+    with av.open(MEDIA / "bigbuckbunny.mp4") as film, av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream_from_template(film.streams.audio[0])
+        for packet in film.demux(film.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def _key_frames(film: bytes) -> Iterator[tuple[int, int]]:
+    with av.open(io.BytesIO(film), "r") as container:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.is_keyframe and packet.pos is not None:
+                yield packet.pos, packet.size
