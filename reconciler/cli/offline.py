@@ -35,8 +35,18 @@ AsJson = Annotated[
 ]
 
 
-def validate(context: typer.Context, paths: Paths = None, as_json: AsJson = False) -> int:
-    """Check specs and their media, offline."""
+def validate(
+    context: typer.Context,
+    paths: Paths = None,
+    as_json: AsJson = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Ask for media at URLs too: at most two megabytes of each are read."
+        ),
+    ] = False,
+) -> int:
+    """Check specs and their media, offline unless --probe."""
     with open_folder(context.obj) as folder:
         desired = folder.load()
         chosen = select(folder, desired, paths or [])
@@ -46,6 +56,11 @@ def validate(context: typer.Context, paths: Paths = None, as_json: AsJson = Fals
             for spec, found in survey.invalid.items()
             if chosen.whole or _is_chosen(spec, chosen.invalid, chosen.generations)
         }
+        if probe:
+            from reconciler.cli.probing import probed
+
+            wanted = {wish.spec for wish in chosen.generations} - invalid.keys()
+            invalid |= probed(folder, wanted)
         problems = sorted({problem for found in invalid.values() for problem in found})
         checked = {wish.spec for wish in chosen.generations} | set(invalid)
         good = [wish for wish in chosen.generations if wish.spec not in invalid]

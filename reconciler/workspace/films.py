@@ -16,7 +16,7 @@ from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO
 
 from reconciler.core.motion_control import VIDEO_SIDES
-from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.flaws import Evident, Flaw
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -56,28 +56,27 @@ def check_container(file: BufferedReader) -> None:
 
     What follows the known parts is let be: cameras append things, and players skip them. Raises `Flaw`.
     """
-    file.seek(0)
-    if file.read(12)[4:8] not in _MOVIE_BOXES:
-        raise Flaw("holds neither an MP4 nor a QuickTime video, whatever its name says")
+    check_start(file)
     size = os.fstat(file.fileno()).st_size
     for box in boxes(file):
         if box.kind in _MOVIE_BOXES and box.end > size:
-            raise Flaw(
+            raise Evident(
                 f"is broken off: it has {size:,} bytes and its `{box.kind.decode()}` part goes on "
                 f"to byte {box.end:,}; copy it again"
             )
+
+
+def check_start(file: BufferedReader) -> None:
+    """Check that a file begins as an MP4 or MOV does. Raises `Evident`."""
+    file.seek(0)
+    if file.read(12)[4:8] not in _MOVIE_BOXES:
+        raise Evident("holds neither an MP4 nor a QuickTime video, whatever its name says")
 
 
 def read_facts(file: BinaryIO) -> VideoFacts:
     """Return what the container says of its first video, the first frame's rotation applied. Raises `Flaw`."""
     with _opened(file) as (container, stream):
         return _facts(container, stream, _rotation(container, stream))
-
-
-def announced_facts(file: BinaryIO) -> VideoFacts:
-    """Return what the container says, without a frame: the sides are then as stored. Raises `Flaw`."""
-    with _opened(file) as (container, stream):
-        return _facts(container, stream, 0)
 
 
 def check_frames(file: BufferedReader) -> None:
@@ -140,9 +139,9 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
                 if not stream.disposition & Disposition.attached_pic
             ]
             if not films:
-                raise Flaw("holds no video, only sound or data")
+                raise Evident("holds no video, only sound or data")
             if films[0].codec_context is None:
-                raise Flaw(_unknown(file))
+                raise Evident(_unknown(file))
             films[0].codec_context.options = {"max_pixels": str(VIDEO_SIDES[1] ** 2)}
             yield container, films[0]
     except av.FFmpegError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import TYPE_CHECKING
 
-from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.flaws import Evident, Flaw
 
 if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
@@ -92,7 +92,7 @@ def _opened(file: BufferedReader) -> JpegImageFile | PngImageFile:
     elif start.startswith(_JPEG):
         reader = JpegImageFile
     else:
-        raise Flaw("holds neither a JPEG nor a PNG image, whatever its name says")
+        raise Evident("holds neither a JPEG nor a PNG image, whatever its name says")
     try:
         return reader(file)
     except Exception as error:  # a parser of untrusted bytes: any failure means the same

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from reconciler.core.documents import Node, Place, Problem
 from reconciler.core.generations import Generation, collisions
-from reconciler.core.specs import declare, read_wishes
+from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document
 from reconciler.workspace.inputs import Inputs, Root
@@ -148,13 +148,7 @@ class Reader:
 
     def read(self, name: str) -> Reading:
         """Return what a spec says."""
-        defaults = self.defaults.of(_folder(name))
-        if defaults.problems:
-            return Reading(problems=defaults.problems)
-        try:
-            wishes, problems = read_wishes(defaults.under(self._document(name)))
-        except DocumentError as error:
-            return Reading(problems=(error.problem,))
+        wishes, problems = self.wishes(name)
         if problems:
             return Reading(problems=tuple(problems))
         generations: list[Generation] = []
@@ -169,6 +163,17 @@ class Reader:
             if problems
             else Reading(tuple(generations), (), media)
         )
+
+    def wishes(self, name: str) -> tuple[list[Wish], list[Problem]]:
+        """Return what a spec wants before its media are looked at, or why it says nothing that can be wanted."""
+        defaults = self.defaults.of(_folder(name))
+        if defaults.problems:
+            return [], list(defaults.problems)
+        try:
+            wishes, problems = read_wishes(defaults.under(self._document(name)))
+        except DocumentError as error:
+            return [], [error.problem]
+        return ([] if problems else list(wishes)), list(problems)
 
     def _recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> Iterator[tuple[str, Reading]]:
         """Yield every spec that is as it was, and take what is known of unchanged media in any case."""

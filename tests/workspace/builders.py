@@ -127,6 +127,14 @@ def make_video(
         if rotation:
             stream.set_display_rotation(rotation)
         for _ in range(seconds):
-            container.mux(stream.encode(av.VideoFrame(*size, "yuv420p")))
+            container.mux(stream.encode(_black(size)))
         container.mux(stream.encode(None))
     return path
+
+
+def _black(size: tuple[int, int]) -> av.VideoFrame:
+    """A frame holds whatever the memory held before, until it is filled."""
+    frame = av.VideoFrame(*size, "yuv420p")
+    for plane, value in zip(frame.planes, (16, 128, 128), strict=True):
+        plane.update(bytes([value]) * plane.buffer_size)
+    return frame
