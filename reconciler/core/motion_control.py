@@ -31,6 +31,7 @@ VIDEO_BYTES = 100 * MEGABYTE
 IMAGE_SIDES = (300, 65_536)  # px
 VIDEO_SIDES = (340, 3_850)  # px
 IMAGE_ASPECT = Decimal("2.5")
+NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before it is said
 _TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -236,6 +237,19 @@ def format_faults(codec: str, rotation: int) -> list[str]:
             f"transcode it, which turns the picture itself ({_TRANSCODE})"
         ]
     return []
+
+
+def length_remark(result: float | None, reference: Decimal | None) -> str:
+    """Return a sentence when a result is notably shorter than its reference (both in s), or an empty string.
+
+    The provider shortens where the motion is fast or complex, and refunds nothing (documented).
+    """
+    if result is None or reference is None or float(reference) - result <= NOTABLE_SECONDS:
+        return ""
+    return (
+        f"the result lasts {result:.1f} s, the reference {reference:.1f} s; "
+        "the provider shortens fast or complex motion and does not refund it"
+    )
 
 
 def _spoken(seconds: Decimal) -> str:

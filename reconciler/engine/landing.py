@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from reconciler.core.errors import ReconcilerError, WorkspaceError
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
@@ -44,7 +46,7 @@ class Lander:
         key = work.base_id
         self._gate.release(key)
         try:
-            record, again_at = await self._saver.save(record)
+            record, again_at = await self._saver.save(record, _reference(work))
         except errors.AccountTrouble as error:
             self._gate.close(told(error), by_create=False)
             return self._holds.hold(key, record, told(error), until=self._gate.again_at())
@@ -118,3 +120,8 @@ class Lander:
             except WorkspaceError as error:
                 trouble.append(error)  # the other places that want it get it all the same
         return trouble
+
+
+def _reference(work: Work) -> Decimal | None:
+    """Return the length of the motion video in s; a URL's is not known."""
+    return next((wish.video.seconds for wish in work.wishes if wish.video.seconds), None)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from decimal import Decimal
 from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError
 from reconciler.core.identity import PREFIX, split_attempt
+from reconciler.core.motion_control import length_remark
 from reconciler.core.schedule import RETENTION, URGENT_AGE
 from reconciler.core.states import Record, Result, Role, Task, TaskState
 from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen, step
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling.errors import ResultInterrupted, ResultRefused
-from reconciler.workspace.media import MediaError, verify_result
+from reconciler.workspace.media import MediaError, ResultFacts, examine_result
 
 _CLEARED = "the provider cleared the result before it was saved"
 _MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
@@ -37,10 +39,13 @@ class Saver:
             str, str
         ] = {}  # partial file -> MD5 of what disagreed with its ETag
 
-    async def save(self, record: Record) -> tuple[Record, int | None]:
+    async def save(
+        self, record: Record, reference: Decimal | None = None
+    ) -> tuple[Record, int | None]:
         """Fetch, verify and keep every result of a succeeded task; return the record and when to try again (ms).
 
-        URLs are asked for anew each time: they expire, and a query costs nothing.
+        `reference` is the length of the motion video in s, where it is known: a result that is notably shorter is
+        said, once. URLs are asked for anew each time: they expire, and a query costs nothing.
 
         Raises:
             ProviderError: the provider or the result's host did not give the bytes; what arrived is kept for a resume.
@@ -79,27 +84,37 @@ class Saver:
                     record, Gone(f"the provider cleared the {missing} before it was saved")
                 )
             raise ResultInterrupted(f"the provider lists no {missing} at the moment")
-        return self._decide(record, Saved(record.results))
+        return self._complete(record, reference)
+
+    def _complete(self, record: Record, reference: Decimal | None) -> tuple[Record, int | None]:
+        video = next((one for one in record.results if one.role is Role.VIDEO), None)
+        remark = length_remark(video.duration if video else None, reference)
+        decided = self._decide(record, Saved(record.results), detail=remark)
+        if remark:
+            self._ports.report.say(f"{record.spec}: {remark}")
+        return decided
 
     async def _keep(self, record: Record, role: Role, url: str) -> Record:
         """Bring one result into the store, unless it is there already."""
         kept = {result.role: result for result in record.results}.get(role)
         if kept is not None and await asyncio.to_thread(self._ports.objects.verify, kept.sha256):
             return record
-        fetched = await self._fetch(record, role, url)
+        fetched, facts = await self._fetch(record, role, url)
         if kept is not None and kept.sha256 != fetched.sha256:
             self._ports.report.say(
                 f"the {role} of {record.external_task_id} is not the one that was saved before: look at it"
             )
-        record, _ = self._decide(record, Kept(fetched))
+        if not facts.decodes:
+            self._ports.report.say(f"{record.spec}: the {role} is saved: {facts}")
+        record, _ = self._decide(record, Kept(fetched), detail=f"{role}: {facts}")
         return record
 
-    async def _fetch(self, record: Record, role: Role, url: str) -> Result:
+    async def _fetch(self, record: Record, role: Role, url: str) -> tuple[Result, ResultFacts]:
         objects = self._ports.objects
         partial = objects.partial(f"{record.external_task_id}.{role}")
         try:
             arrived = await self._ports.downloader.fetch(url, partial)
-            seconds = await asyncio.to_thread(verify_result, partial.path)
+            facts = await asyncio.to_thread(examine_result, partial.path)
             await asyncio.to_thread(self._check_etag, partial.path, arrived.validator)
             sha256, size = await asyncio.to_thread(objects.adopt, partial)
         except MediaError:
@@ -116,7 +131,7 @@ class Saver:
             ) from error
         finally:
             partial.close()
-        return Result(role, sha256, size, seconds)
+        return Result(role, sha256, size, facts.seconds), facts
 
     def _check_etag(self, path: Path, etag: str) -> None:
         """Compare the bytes with an ETag that looks like their MD5, which is what object stores give.
@@ -137,11 +152,16 @@ class Saver:
             raise MediaError("the result does not have the digest that its host announced")
 
     def _decide(
-        self, record: Record, event: Absent | Seen | Kept | Saved | Gone, request_id: str = ""
+        self,
+        record: Record,
+        event: Absent | Seen | Kept | Saved | Gone,
+        request_id: str = "",
+        *,
+        detail: str = "",
     ) -> tuple[Record, int | None]:
         decision = step(record, event, rules=self._options.rules, now=self._ports.now())
         kind = type(event).__name__.lower()
-        self._journal.commit(decision.record, kind=kind, request_id=request_id)
+        self._journal.commit(decision.record, kind=kind, detail=detail, request_id=request_id)
         return decision.record, decision.again_at
 
     def _overdue(self, record: Record) -> bool:

@@ -85,6 +85,8 @@ class SimulatorConfig(Unknowns):
     """`[[fail: reason]]` in a prompt makes the task end as failed with that reason."""
     policy_marker: str = "policy"
     """`[[policy]]` in a prompt makes the create fail with 1301."""
+    short_marker: str = "short"
+    """`[[short: 3.1]]` in a prompt makes the result last 3.1 s; it is billed by the reference all the same (documented)."""
     faults: tuple[Mapping[str, object], ...] = ()
     """The fault plan to start with, as `POST /simulator/faults` takes it."""
     seed: str = ""

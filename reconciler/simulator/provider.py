@@ -172,7 +172,7 @@ class Provider:
         queue_ms, task_ms = round(self.config.queue_s * 1000), round(self.config.task_s * 1000)
         times = Times(self.clock.now(), int(self._real() * 1000), queue_ms, task_ms)
         failure = failure or self._marked_failure(order.prompt)
-        order = replace(order, duration_ms=round(order.duration_ms * self.config.result_share))
+        order = replace(order, duration_ms=self._made_ms(order))
         task = self._tasks.draw(order, units, failure, times)
         refunded_at = task.ended_at if task.failure and self.config.failed_tasks == "free" else None
         # The ledger goes first: a kill in between leaves a bill without a task, never a task without a bill.
@@ -201,6 +201,13 @@ class Provider:
     def _marked_failure(self, prompt: str) -> str:
         marked = re.search(rf"\[\[{re.escape(self.config.fail_marker)}:\s*(.+?)\s*\]\]", prompt)
         return marked[1] if marked else ""
+
+    def _made_ms(self, order: Order) -> int:
+        """Return how long the film will be: the reference's length, or less by a knob or a mark in the prompt."""
+        shared = round(order.duration_ms * self.config.result_share)
+        marker = re.escape(self.config.short_marker)
+        marked = re.search(rf"\[\[{marker}:\s*([0-9.]{{1,6}})\]\]", order.prompt)
+        return min(round(float(marked[1]) * 1000), shared) if marked else shared
 
 
 def _kept_seed(config: SimulatorConfig) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
@@ -35,12 +36,26 @@ from reconciler.workspace.images import ImageFacts, check_pixels, image_facts
 from reconciler.workspace.verdicts import Verdict, Verdicts
 
 __all__ = [
-    "ImageFacts", "MediaError", "VideoFacts", "file_sha256", "probe_image", "probe_video", "read_source", "verify_result",
+    "ImageFacts", "MediaError", "ResultFacts", "VideoFacts", "examine_result", "file_sha256", "probe_image", "probe_video", "read_source", "verify_result",
 ]  # fmt: skip
 
 
 class MediaError(SpecError):
     """A media file cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFacts:
+    """A result as it came from the provider."""
+
+    seconds: float  # to the millisecond
+    width: int  # px, as shown
+    height: int  # px
+    decodes: bool  # its first frame, and one near its end
+
+    def __str__(self) -> str:
+        remark = "" if self.decodes else ", with frames that do not decode here: look at it"
+        return f"{self.seconds:g} s, {self.width} × {self.height} px{remark}"
 
 
 def file_sha256(path: Path) -> str:
@@ -104,10 +119,16 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
 
 
 def verify_result(path: Path) -> float:
-    """Return the length in seconds (to the millisecond) of a result that is a whole MP4.
+    """Return the length in seconds (to the millisecond) of a result that is a whole MP4; see `examine_result`."""
+    return examine_result(path).seconds
+
+
+def examine_result(path: Path) -> ResultFacts:
+    """Return what a result that is a whole MP4 turned out to be.
 
     Whole means: its boxes end exactly where the file does, `ftyp`, `moov` and `mdat` are among them, and a video
-    stream of some length can be opened. Raises `MediaError` otherwise.
+    stream of some length can be opened. Raises `MediaError` otherwise. A frame that does not decode here makes
+    nothing less whole: what is paid for is saved, and said to be looked at.
     """
     with _opened(path, path.name) as file:
         missing = {b"ftyp", b"moov", b"mdat"} - set(_whole_boxes(file))
@@ -117,7 +138,13 @@ def verify_result(path: Path) -> float:
         facts = read_facts(file)
         if facts.seconds is None or facts.seconds <= 0:
             raise Flaw("holds a video of no length")
-    return float(facts.seconds)
+        try:
+            check_frames(file)
+        except Flaw:
+            decodes = False
+        else:
+            decodes = True
+    return ResultFacts(float(facts.seconds), facts.width, facts.height, decodes)
 
 
 @contextlib.contextmanager
