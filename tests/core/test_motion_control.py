@@ -10,7 +10,9 @@ from reconciler.core.motion_control import (
     UNITS_PER_SECOND,
     Source,
     estimate_units,
+    format_faults,
     image_faults,
+    length_remark,
     url_fault,
     video_faults,
 )
@@ -108,3 +110,33 @@ def test_a_price_table_of_ones_own_is_honoured_and_an_empty_one_estimates_nothin
     assert estimate_units(REQUEST, Decimal(5), own) == Decimal(10)
     assert estimate_units(REQUEST, Decimal(5), {}) == 0
     assert estimate_units(REQUEST, Decimal(5), UNITS_PER_SECOND) == Decimal(4)
+
+
+@pytest.mark.parametrize(
+    ("result", "reference", "is_said", "reason"),
+    [
+        (3.1, Decimal("5.312"), True, "notably shorter"),
+        (4.8, Decimal("5.312"), True, "just notably"),
+        (4.9, Decimal("5.312"), False, "a few frames"),
+        (5.4, Decimal("5.312"), False, "longer"),
+        (3.1, None, False, "a reference at a URL"),
+        (None, Decimal(5), False, "a result that only a receipt remembers"),
+    ],
+)
+def test_a_result_is_compared_with_its_reference(
+    result: float | None, reference: Decimal | None, is_said: bool, reason: str
+) -> None:
+    """What is notably shorter is said with both lengths, and that nothing is refunded."""
+    said = length_remark(result, reference)
+    assert bool(said) == is_said, reason
+    assert not said or ("does not refund" in said and f"{result:.1f} s" in said)
+
+
+@pytest.mark.parametrize(
+    ("codec", "rotation", "words"),
+    [("h264", 0, ""), ("h264", 360, ""), ("av1", 0, ""), ("hevc", 0, "H.265"), ("h264", -90, "turned by 270°"), ("h264", 180, "turned by 180°")],
+)  # fmt: skip
+def test_only_what_is_known_to_be_refused_is_refused(codec: str, rotation: int, words: str) -> None:
+    """H.265 and rotated streams; of other codecs nobody knows."""
+    faults = format_faults(codec, rotation)
+    assert [words in fault for fault in faults] == ([True] if words else [])
