@@ -5,7 +5,6 @@ Files are untrusted. The header decides before a pixel is decoded, and the decod
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
-MOST_PIXELS = (
-    100_000_000  # one more is taken for a bomb; a PNG of so many takes 400 MB for a moment
-)
+MOST_PIXELS = 100_000_000  # one more is taken for a decompression bomb
 MOST_SCANS = 100  # of a JPEG, each over all pixels; progressive ones have about 10
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -35,6 +32,7 @@ _ADAM7 = (
     (0, 1, 1, 2),
 )  # first column and row, steps
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's colour type
+_LAST_FILTER = 4
 _BLOCK = 1024 * 1024  # bytes inflated at a time
 _START_OF_SCAN = b"\xff\xda"
 
@@ -53,7 +51,7 @@ def image_facts(file: BufferedReader) -> ImageFacts:
 
 
 def check_pixels(file: BufferedReader) -> None:
-    """Decode an image to its last pixel and drop the result. Raises `Flaw` when that cannot be done."""
+    """Decode an image to its last pixel and keep none of them. Raises `Flaw` when that cannot be done."""
     image = _opened(file)
     width, height = image.size
     if width * height > MOST_PIXELS:
@@ -68,11 +66,10 @@ def check_pixels(file: BufferedReader) -> None:
         if is_jpeg:
             # An eighth of the sides in grey: every byte is still read, and 1/64 of the memory is enough.
             image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
+            image.load()
         else:
-            image.verify()  # the checksum of every part; the image must be opened anew after it
+            image.verify()  # the checksum of every part
             _check_rows(file)
-            image = _opened(file)
-        image.load()
     except Exception as error:  # a decoder of untrusted bytes: any failure means the same
         raise Flaw(
             "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
@@ -112,34 +109,56 @@ def _check_scans(file: BufferedReader) -> None:
 
 
 def _check_rows(file: BufferedReader) -> None:
-    """Inflate a PNG whose parts are whole, and count: the decoder takes missing rows for black ones.
+    """Inflate a PNG whose parts are whole, row by row, in little memory. Raises ValueError, or zlib's error.
 
-    Raises ValueError, or zlib's error.
+    Pillow's decoder takes missing rows for black ones, and holds all of them.
     """
+    stream, rest = _inflated(file), b""
+    for size, count in _rows(file):
+        left = count
+        while left:
+            while len(rest) < size:
+                more = next(stream, b"")
+                if not more:
+                    raise ValueError("rows are missing")
+                rest += more
+            whole = min(len(rest) // size, left)
+            if max(rest[: whole * size : size]) > _LAST_FILTER:
+                raise ValueError("a row begins with no filter")
+            rest, left = rest[whole * size :], left - whole
+
+
+def _rows(file: BufferedReader) -> list[tuple[int, int]]:
+    """Return the bytes of a row and how many there are, for each pass over the picture."""
     file.seek(len(_PNG) + 8)
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
-    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
-    left = 0
-    for x, y, step_x, step_y in passes:
+    found = []
+    for x, y, step_x, step_y in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - x) // step_x), -(-(height - y) // step_y)
         if columns > 0 and rows > 0:
-            left += rows * (1 + (columns * depth * _CHANNELS[colour] + 7) // 8)
+            found.append((1 + (columns * depth * _CHANNELS[colour] + 7) // 8, rows))
+    return found
+
+
+def _inflated(file: BufferedReader) -> Iterator[bytes]:
+    """Yield the rows' bytes in blocks; whoever stops asking leaves a bomb behind them packed."""
     inflate = zlib.decompressobj()
     for data in _pixel_data(file):
-        left -= len(inflate.decompress(data, _BLOCK))
-        while inflate.unconsumed_tail and left > 0:
-            left -= len(inflate.decompress(inflate.unconsumed_tail, _BLOCK))
-        if left <= 0:
-            return  # what comes after the last row may be a bomb of its own
-    if left > len(inflate.flush()):
-        raise ValueError("rows are missing")
+        packed, block = data, b"more"
+        while packed or block:
+            block = inflate.decompress(packed, _BLOCK)
+            packed = inflate.unconsumed_tail
+            if block:
+                yield block
 
 
 def _pixel_data(file: BufferedReader) -> Iterator[bytes]:
-    file.seek(len(_PNG))
-    while len(head := file.read(8)) == 8:
-        size, kind = struct.unpack(">I4s", head)
-        data = file.read(size)
-        file.seek(4, os.SEEK_CUR)
+    at = len(_PNG)
+    while True:
+        file.seek(at)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if kind == b"IEND":
+            return
         if kind == b"IDAT":
-            yield data
+            yield file.read(size)
+        at += 12 + size
