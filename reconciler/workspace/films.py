@@ -29,6 +29,7 @@ _MOST_BOXES = 100_000
 _MOST_PACKETS = 120  # tried for one frame; the first follows at most 16 others
 _MILLISECOND = Decimal("0.001")
 _ENCRYPTED = b"encv"
+_TROUBLE = (ValueError, LookupError, ArithmeticError, AttributeError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     file.seek(0)
     try:
-        with av.open(file, "r", format="mov") as container:
+        with av.open(file, "r", format="mov", metadata_errors="replace") as container:
             films = [
                 stream
                 for stream in container.streams.video
@@ -144,6 +145,8 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise Evident(_unknown(file))
             films[0].codec_context.options = {"max_pixels": str(VIDEO_SIDES[1] ** 2)}
             yield container, films[0]
+    except _TROUBLE as error:  # what the binding itself trips over, beside the library's own errors
+        raise Flaw("is damaged: it cannot be opened as a video") from error
     except av.FFmpegError as error:
         raise Flaw("is damaged: it cannot be opened as a video") from error
 

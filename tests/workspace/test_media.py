@@ -133,6 +133,13 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(
         read_source(tmp_path, "a.png", "image_url")
 
 
+def test_names_in_a_film_need_not_be_utf_8(tmp_path: Path) -> None:
+    """Old cameras write Latin-1; neither an input nor a paid result is refused for that, or ends in a traceback."""
+    (tmp_path / "a.mp4").write_bytes(BUNNY.replace(b"VideoHandler", b"Vid\xe9oHandler"))
+    assert read_source(tmp_path, "a.mp4", "video_url").seconds == Decimal("5.312")
+    assert verify_result(tmp_path / "a.mp4") == 5.312
+
+
 def test_a_film_with_sound_only_is_no_video(tmp_path: Path) -> None:
     import av
 
