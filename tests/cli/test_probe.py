@@ -26,6 +26,8 @@ class Host:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.ranges = True
+        self.endless: set[str] = set()
+        self.poured = 0  # bytes
         self.redirects: dict[str, str] = {}
         self.asked: list[tuple[str, str, str]] = []  # method, path, range
         self.headers: list[str] = []
@@ -42,10 +44,22 @@ class Host:
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
+        if path in self.endless:
+            self._pour(request, self.files[path])
+            return
         if path not in self.files:
             request.send_error(404)
             return
         self._send(request, self.files[path], wanted if self.ranges else "")
+
+    def _pour(self, request: BaseHTTPRequestHandler, content: bytes) -> None:
+        """Send a file that does not end, or nearly so, until nobody listens any more."""
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(content)
+        for _ in range(1024):
+            request.wfile.write(bytes(256 * 1024))
+            self.poured += 256 * 1024
 
     def _send(self, request: BaseHTTPRequestHandler, content: bytes, wanted: str) -> None:
         if span := re.fullmatch(r"bytes=(\d+)-(\d+)", wanted):
@@ -230,3 +244,11 @@ def test_a_huge_film_is_measured_by_its_announcement(shell: Shell, host: Host) -
     spec(shell, f"{host.url}/girl.png", f"{host.url}/dance.mp4")
     (error,) = shell.json("validate", "--probe")[1]["errors"]
     assert "the video has 105,906,216 bytes: at most 100 MB" in error["message"]
+
+
+def test_a_file_without_an_end_is_left_after_the_first_part(shell: Shell, host: Host) -> None:
+    """A host that knows no ranges and never stops sending is listened to for half a megabyte."""
+    host.endless = {"/girl.png"}
+    spec(shell, f"{host.url}/girl.png", f"{host.url}/dance.mp4")
+    assert shell.json("validate", "--probe")[1]["errors"] == []
+    assert host.poured < 64 * PART, "what the sockets hold, and no more"
