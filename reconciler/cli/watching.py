@@ -78,6 +78,7 @@ class _Watch:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     has_begun: bool = False  # from then on an error has nothing to do with the settings
     _again: bool = False
+    _is_leaving: bool = False
 
     async def run(self) -> bool:
         """Keep the folder true until a signal; return whether to begin anew with other settings."""
@@ -128,7 +129,8 @@ class _Watch:
         def obey(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
             if number == signal.SIGHUP:
                 loop.call_soon_threadsafe(self._reload, report)
-            else:
+            else:  # for good, and at once: this life may be at its end, to begin anew
+                self._again, self._is_leaving = False, True
                 loop.call_soon_threadsafe(self._stop.set)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -136,6 +138,8 @@ class _Watch:
 
     def _reload(self, report: Announcer) -> None:
         """Begin anew with the settings as they are now; wrong ones change nothing."""
+        if self._is_leaving:
+            return
         from reconciler.cli import systemd
         from reconciler.cli.provider import credentials
         from reconciler.engine.holding import told

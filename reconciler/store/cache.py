@@ -21,6 +21,7 @@ CREATE TABLE entry (key TEXT PRIMARY KEY, stamp TEXT NOT NULL, packed BLOB NOT N
 PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
+_KINDS = (str, str, bytes)
 _TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError)
 
 
@@ -42,7 +43,8 @@ class FileCache:
         except _TROUBLE:
             self.close()
             return {}
-        return {key: (stamp, packed) for key, stamp, packed in found}
+        # SQLite holds anything anywhere: what is not of its column's type was damaged, and is as good as not there.
+        return {row[0]: (row[1], row[2]) for row in found if tuple(map(type, row)) == _KINDS}
 
     def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
         """Remember what changed and forget what is gone, all of it or nothing."""

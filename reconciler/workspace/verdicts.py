@@ -44,7 +44,7 @@ class Verdicts:
             width, height, seconds, flaw = json.loads(self._packed[_row(sha256, key)])
             length = None if seconds is None else Decimal(seconds)
             return Verdict(int(width), int(height), length, str(flaw))
-        except (LookupError, TypeError, ValueError, ArithmeticError):
+        except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             return None
 
     def put(self, sha256: str, key: str, verdict: Verdict) -> None:

@@ -226,6 +226,16 @@ def test_sighup_may_come_at_any_moment(folder: Project, sim: Simulator) -> None:
     assert list(sim.billed().values()) == [1]
 
 
+def test_a_stop_during_a_reload_is_a_stop(folder: Project, sim: Simulator) -> None:
+    """SIGTERM right after SIGHUP, while the old life winds down: it leaves, and does not begin anew."""
+    for _ in range(5):
+        with folder.watching() as running:
+            running.wait_for("watching")
+            running.interrupt(signal.SIGHUP)
+            running.wait_for("reading the settings again")
+            leave(running)
+
+
 def test_one_writes_and_the_others_look(folder: Project, sim: Simulator) -> None:
     """A second writer is told who writes; whoever only looks works meanwhile."""
     folder.spec()

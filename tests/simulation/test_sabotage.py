@@ -23,6 +23,7 @@ from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.store.changes import Change, Spent
 from reconciler.store.repository import Repository
+from reconciler.workspace.media import ResultFacts
 from tests.simulation.crash import Death
 from tests.simulation.history import draw_history
 from tests.simulation.past import play
@@ -100,7 +101,8 @@ def doubt_is_failure(patch: pytest.MonkeyPatch) -> None:
 
 def any_bytes(patch: pytest.MonkeyPatch) -> None:
     """Rule 7: what arrives is kept unverified."""
-    patch.setattr("reconciler.engine.saving.verify_result", lambda _: 5.0)
+    seen = ResultFacts(seconds=5.0, width=720, height=720, decodes=True)
+    patch.setattr("reconciler.engine.saving.examine_result", lambda _: seen)
     patch.setattr("reconciler.engine.saving.Saver._check_etag", lambda *_: None)
 
 
