@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.project import REPOSITORY, Project, Running, wait_until
+from tests.support.nursery import REPOSITORY
+from tests.support.project import Project, Running, wait_until
 from tests.support.simulator import Simulator, simulator
 
 

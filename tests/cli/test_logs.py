@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reconciler.cli.logs import LogReporter, open_log
 from reconciler.core.errors import SettingsError
 from reconciler.core.states import Record, Status
-from tests.support.project import REPOSITORY
+from tests.support.nursery import REPOSITORY
 
 LARGE = 10_000_000
 

@@ -16,7 +16,8 @@ from reconciler.core.errors import SettingsError
 from reconciler.notifications.bundles import SHOWN, Bundle, Kind
 from reconciler.notifications.notifier import Notifier
 from tests.notifications.webhook import webhook
-from tests.support.project import REPOSITORY, wait_until
+from tests.support.nursery import REPOSITORY
+from tests.support.project import wait_until
 
 SECRET = "a-token-that-nobody-may-ever-see"
 ALL = frozenset(Kind)

@@ -21,9 +21,9 @@ WORST: Mapping[str, Any] = {
 """A provider that bills a repeated id and hides new tasks, but for less than the grace period."""
 
 
-CI = 60
+CI = 240
 """Histories that the suite plays, in groups; the command plays thousands."""
-GROUP = 10
+GROUP = 20
 
 
 @pytest.mark.parametrize("first", range(0, CI, GROUP))

@@ -113,16 +113,21 @@ def _install() -> int:
     return listener
 
 
-def main(arguments: list[str]) -> None:
-    """Become the command, watched."""
-    address, separator, *command = arguments
-    if separator != "--" or not WATCHED:
-        raise SystemExit("usage: caged.py SOCKET -- command (Linux on x86-64 or arm64)")
+def cage(address: str) -> None:
+    """Have this process watched by the warden who listens there."""
     with socket.socket(socket.AF_UNIX) as warden:
         warden.connect(address)
         listener = _install()
         socket.send_fds(warden, [struct.pack("I", os.getpid())], [listener])
         os.close(listener)
+
+
+def main(arguments: list[str]) -> None:
+    """Become the command, watched."""
+    address, separator, *command = arguments
+    if separator != "--" or not WATCHED:
+        raise SystemExit("usage: caged.py SOCKET -- command (Linux on x86-64 or arm64)")
+    cage(address)
     os.execvp(command[0], command)
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tests.support.nursery import start
 from tests.support.powercut import FALLS, PowerCut
-from tests.support.project import LONGEST, REPOSITORY, Project, wait_until
+from tests.support.project import LONGEST, Project, wait_until
 from tests.support.warden import KILL, Call, Policy, warden
 
 Mode = Literal["steps", "random", "syscalls", "power"]
@@ -118,14 +119,7 @@ def both(first: Policy, second: Policy) -> Policy:
 def _run(project: Project, command: list[str], seconds: float, *, from_lock: bool = False) -> bool:
     said = project.root.parent / "lives.txt"
     with said.open("a") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env=project.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+        process = start(command, env=project.environment(), stdout=output, stderr=output)
         if from_lock:
             wait_until(
                 lambda: process.poll() is not None or _holder(project) == process.pid,

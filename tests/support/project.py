@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.support.nursery import REPOSITORY, Child, start
+
 VIDEO = "https://example.com/dance.mp4"
 """A reference video on another host: the simulator takes it as five seconds and never fetches it."""
 IMAGE = "https://example.com/girl.png"
@@ -137,20 +139,28 @@ class Project:
         command: list[str] | None = None,
         prepare: Callable[[], None] | None = None,
     ) -> Done:
-        """Run the program (or another `command`) to its end; `prepare` runs in the child before it starts."""
-        done = subprocess.run(
-            command or self.command(*arguments),
-            cwd=REPOSITORY,
-            env=self.environment(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-            preexec_fn=prepare,
-        )
-        self.said += [done.stdout, done.stderr]
-        return Done(done.returncode, done.stdout, done.stderr)
+        """Run the program (or another `command`) to its end.
+
+        `prepare` runs in the child before it starts: such a program starts cold, and what it says goes to pipes.
+        """
+        command, environment = command or self.command(*arguments), self.environment(env)
+        if prepare is not None:
+            done = subprocess.run(
+                command,
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST,
+                check=False,
+                preexec_fn=prepare,
+            )
+            code, out, err = done.returncode, done.stdout, done.stderr
+        else:
+            code, out, err = _ended(command, environment)
+        self.said += [out, err]
+        return Done(code, out, err)
 
     def apply(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> Done:
         """Run `apply --yes --json`."""
@@ -173,14 +183,8 @@ class Project:
         """
         out, err = self.root.parent / "running.out", self.root.parent / "running.err"
         with out.open("w") as stdout, err.open("w") as stderr:
-            process = subprocess.Popen(
-                wrap(self.command(*arguments)),
-                cwd=REPOSITORY,
-                env=self.environment(env),
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-            )
+            command = wrap(self.command(*arguments))
+            process = start(command, env=self.environment(env), stdout=stdout, stderr=stderr)
             try:
                 yield Running(process, out, err)
             finally:
@@ -259,7 +263,7 @@ UNREACHABLE: Mapping[str, str | None] = {"KLING_BASE_URL": "http://127.0.0.1:9"}
 class Running:
     """A command under way; its output goes to files, so that a test can read it meanwhile."""
 
-    process: subprocess.Popen[bytes]
+    process: Child | subprocess.Popen[bytes]
     out: Path
     err: Path
 
@@ -275,6 +279,20 @@ class Running:
         """Wait for the end."""
         code = self.process.wait(within)
         return Done(code, self.out.read_text(), self.err.read_text())
+
+
+def _ended(command: list[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command to its end; return its exit code, and what it said on stdout and on stderr."""
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        process = start(command, env=environment, stdout=stdout, stderr=stderr)
+        try:
+            code = process.wait(LONGEST)
+        finally:
+            process.kill()
+            process.wait()
+        stdout.seek(0)
+        stderr.seek(0)
+        return code, stdout.read(), stderr.read()
 
 
 def sha256(path: Path) -> str:

@@ -1,0 +1,226 @@
+"""Processes of the program that start warm: each is forked from one that has imported everything, and runs `main`.
+
+Starting the interpreter and importing costs a second of CPU, more than most commands under test take afterwards, and
+the suite starts over a thousand. A child is a process like any other: its own memory, descriptors, environment,
+arguments and exit code; it can be stopped and killed. What is not shown by it is the start itself (the interpreter's
+own options, and what is imported when): tests of that start `python -m reconciler` as users do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+from tests.support import caged
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULES = frozenset({"reconciler", "tests.support.killer"})
+"""What a child can run, as `python -m` would."""
+_IMPORTED = (
+    "reconciler.cli.app",
+    "reconciler.cli.running",
+    "reconciler.cli.order_desk",
+    "reconciler.cli.announcing",
+    "reconciler.engine.daemon",
+    "reconciler.workspace.watcher",
+    "reconciler.workspace.yaml_reader",
+    "tests.support.killer",
+    "alembic.command",
+    "anyio._backends._asyncio",
+    "av",
+    "httpcore",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+)
+_AT_START = ("PYTHON", "LC_", "LANG", "TZ")
+"""Variables that the interpreter reads once, when it starts."""
+_INTEGER = struct.Struct("i")
+_LARGEST = 1 << 17  # bytes of an order, its environment included
+
+
+class Child:
+    """A process of the nursery; the part of `subprocess.Popen` that tests need."""
+
+    def __init__(self, report: socket.socket, command: Sequence[str]) -> None:
+        self._report, self._command = report, command
+        self.returncode: int | None = None
+        self.pid = self._next(None)
+
+    def _next(self, timeout: float | None) -> int:
+        if not select.select([self._report], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(list(self._command), timeout or 0.0)
+        data = self._report.recv(_INTEGER.size)
+        if len(data) < _INTEGER.size:
+            raise ChildProcessError("the nursery ended without a word")
+        number: int = _INTEGER.unpack(data)[0]
+        return number
+
+    def poll(self) -> int | None:
+        """Return the exit code (minus the signal, if one ended it), None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0.0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, at most `timeout` seconds; raises `subprocess.TimeoutExpired`."""
+        if self.returncode is None:
+            self.returncode = self._next(timeout)
+            self._report.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def start(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    stdout: IO[Any],
+    stderr: IO[Any],
+) -> Child | subprocess.Popen[bytes]:
+    """Start a command in the repository's folder without input: warm if it can be, as any other if not."""
+    order = _order(command, env)
+    if order is None:
+        return subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    data = json.dumps(order).encode()
+    if len(data) > _LARGEST:
+        raise ValueError(f"an order of {len(data)} bytes is too long for the nursery")
+    ours, theirs = socket.socketpair()
+    with theirs:
+        descriptors = [theirs.fileno(), stdout.fileno(), stderr.fileno()]
+        nursery = _nursery()
+        with nursery.turn:
+            socket.send_fds(nursery.orders, [data], descriptors)
+    return Child(ours, command)
+
+
+def _order(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what a child of the nursery has to know to be this command; None where it cannot be."""
+    changed = {name for name in {*env, *os.environ} if env.get(name) != os.environ.get(name)}
+    if any(name.startswith(_AT_START) for name in changed):
+        return None
+    match list(command):
+        case [sys.executable, "-S", "-E", caged.__file__, cage, "--", *command]:
+            pass
+        case _:
+            cage = ""
+    match list(command):
+        case [sys.executable, "-m", module, *arguments] if module in MODULES:
+            return {"module": module, "arguments": arguments, "env": dict(env), "cage": cage}
+    return None
+
+
+@dataclass(frozen=True)
+class _Nursery:
+    process: subprocess.Popen[bytes]
+    orders: socket.socket
+    turn: Lock
+
+
+@cache
+def _nursery() -> _Nursery:
+    """Start the nursery of this process; it leaves when this process does, whose end closes the socket."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.nursery", str(theirs.fileno())],
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+    return _Nursery(process, ours, Lock())
+
+
+def _serve(orders: socket.socket) -> dict[str, Any] | None:
+    """Take orders until nobody can give any: returns None at the end, and in each child what it is to run."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # minders are nobody's to wait for
+    while True:
+        order, descriptors, _, _ = socket.recv_fds(orders, _LARGEST, 3)
+        if not order:
+            return None
+        if os.fork() == 0:
+            orders.close()
+            _mind(*descriptors)
+            document: dict[str, Any] = json.loads(order)
+            return document
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _mind(report: int, stdout: int, stderr: int) -> None:
+    """Fork the program and report its process and its exit code; only the program's process returns from here."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid == 0:
+        os.close(report)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.close(stdout)
+        os.close(stderr)
+        return
+    os.close(stdout)
+    os.close(stderr)
+    os.write(report, _INTEGER.pack(pid))
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(BrokenPipeError):  # the test does not want to know any more
+        os.write(report, _INTEGER.pack(os.waitstatus_to_exitcode(status)))
+    os._exit(0)
+
+
+def main(descriptor: str) -> None:
+    """Serve, and in a child become the program."""
+    with socket.socket(fileno=int(descriptor)) as orders:
+        for name in _IMPORTED:
+            importlib.import_module(name)
+        gc.freeze()
+        child = _serve(orders)
+    if child is None:
+        return
+    os.environ.clear()
+    os.environ.update(child["env"])
+    time.tzset()
+    if child["cage"]:
+        caged.cage(child["cage"])
+    sys.argv = [child["module"], *child["arguments"]]
+    runpy.run_module(child["module"], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
