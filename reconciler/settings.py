@@ -7,12 +7,14 @@ In `reconciler.toml` a setting has its environment name in lower case, without t
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +22,13 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -34,6 +38,7 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.money import UnitPrice
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.workspace.files import open_plain
+from reconciler.hosting.places import VARIABLES, is_loopback, place_of, public_base
 
 CONFIG_FILE = "reconciler.toml"
 LARGEST_FILE = 1024 * 1024  # bytes of `.env` and of `reconciler.toml`
@@ -58,6 +63,7 @@ Units = Annotated[Decimal, Field(ge=0), AfterValidator(_sayable)]
 Place = Annotated[str, AfterValidator(_usable)]
 Notice = Literal["complete", "failed", "account", "cap"]
 NOTICES: tuple[Notice, ...] = get_args(Notice)
+LONGEST_SIGNATURE = 7 * 86_400  # s; S3 and Google sign for no longer
 MINIMUM_HISTORY_DAYS = 31  # the history of a task is kept as long as the provider keeps the task
 
 
@@ -101,6 +107,12 @@ class Settings(BaseSettings):
     log_file: Annotated[Path, AfterValidator(_usable)] | None = _own("LOG_FILE", None)
     log_max_bytes: Annotated[int, Field(ge=10_000)] = _own("LOG_MAX_BYTES", 10_000_000)
     history_days: Annotated[int, Field(ge=MINIMUM_HISTORY_DAYS)] = _own("HISTORY_DAYS", 400)
+    media_store: str = _own("MEDIA_STORE", "")
+    media_public_url: str = _own("MEDIA_PUBLIC_URL", "")
+    media_url_seconds: Annotated[int, Field(ge=600, le=LONGEST_SIGNATURE)] = _own(
+        "MEDIA_URL_SECONDS", 86_400
+    )
+    media_images: bool = _own("MEDIA_IMAGES", False)
     callback_url: str = _own("CALLBACK_URL", "")
     notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
     notify_on: Annotated[frozenset[Notice], NoDecode] = _own("NOTIFY_ON", frozenset(NOTICES))
@@ -118,6 +130,26 @@ class Settings(BaseSettings):
     def _reachable(cls, given: str) -> str:
         if given and not re.match(r"https?://[^\s/]+", given):
             raise ValueError("it must be an http(s) URL that leads to this program's `/callbacks`")
+        return given
+
+    @field_validator("media_store")
+    @classmethod
+    def _place(cls, given: str) -> str:
+        return str(place_of(given)) if given else given
+
+    @field_validator("media_public_url")
+    @classmethod
+    def _readable(cls, given: str, info: ValidationInfo) -> str:
+        if not given and info.data.get("media_store", "").startswith("file:"):
+            raise ValueError("a folder needs the URL under which a web server publishes it")
+        return public_base(given) if given else given
+
+    @field_validator("media_images")
+    @classmethod
+    def _hostable(cls, given: bool, info: ValidationInfo) -> bool:
+        here = is_loopback(urlsplit(info.data.get("base_url", "")).hostname or "")
+        if given and not info.data.get("media_store") and not here:
+            raise ValueError("images can be hosted only where RECONCILER_MEDIA_STORE is set")
         return given
 
     @field_validator("prices")
@@ -183,6 +215,21 @@ def load(root: Path) -> Settings:
         raise SettingsError(
             f"a setting cannot be read: {cause}", hint="RECONCILER_PRICES must be a JSON object."
         ) from None
+
+
+def media_variables(root: Path, media_store: str) -> dict[str, tuple[str, str]]:
+    """Return the variables of the media store's cloud, each with its value (a secret) and where that stands.
+
+    They are the cloud's own names: the environment wins over `.env`, and `reconciler.toml` holds none.
+    """
+    beside = DotEnvSettingsSource(Settings, env_file=root / ".env").env_vars
+    found = {}
+    for name in VARIABLES[place_of(media_store).scheme] if media_store else ():
+        if value := os.environ.get(name):
+            found[name] = (value, "the environment")
+        elif value := beside.get(name.lower()):
+            found[name] = (value, ".env")
+    return found
 
 
 def _names(field: FieldInfo) -> list[str]:

@@ -32,8 +32,9 @@ def doctor(
 ) -> int:
     """Look for what is wrong around the program.
 
-    Settings and where each came from, the key, the network, the clock, the balance, the disk, the database, and
-    the objects against their hashes. Changes nothing, and shows no secret.
+    Settings and where each came from, the key, the network, the clock, the balance, the media store, the disk, the
+    database, and the objects against their hashes. Changes nothing (what it writes into the media store to see whether
+    it can, it removes again), and shows no secret.
     """
     found = []
     for check in _checks(context.obj.resolve(), quick=quick):
@@ -50,6 +51,7 @@ def doctor(
 def _checks(root: Path, *, quick: bool) -> Iterator[Check]:
     from reconciler.cli.checks import Check, local_checks
     from reconciler.cli.consulting import provider_checks
+    from reconciler.cli.media import media_check
     from reconciler.cli.provenance import DEFAULT, origins
     from reconciler.engine.outcome import in_a_line
 
@@ -64,6 +66,7 @@ def _checks(root: Path, *, quick: bool) -> Iterator[Check]:
     yield Check("settings", True, f"{len(known)}, of which {given} are given:{lines}")
     yield _key(settings, known)
     yield from provider_checks(settings)
+    yield media_check(root, settings)
     yield from local_checks(root, settings, quick=quick)
 
 

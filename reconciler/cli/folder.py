@@ -14,6 +14,7 @@ from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.engine.outlook import Uncommitted, waiting_for_commit
 from reconciler.engine.survey import Survey, Surveyor, none_uncommitted
+from reconciler.hosting.places import is_loopback
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.database import database_path
@@ -22,8 +23,6 @@ from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import Desired, load
 from reconciler.workspace.walk import DEFAULTS_NAME
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,9 @@ class Folder:
 
     @property
     def can_host(self) -> bool:
-        """Whether a local video can be made readable: for now only the simulator, on loopback, brings a store."""
-        return urlsplit(self.settings.base_url).hostname in _LOOPBACK
+        """Whether a local video can be made readable: by a media store, or the one that the simulator brings."""
+        here = is_loopback(urlsplit(self.settings.base_url).hostname or "")
+        return here or bool(self.settings.media_store)
 
     def _uncommitted(self, desired: Desired) -> Uncommitted:
         """Ask git about every file that wishes are made of."""

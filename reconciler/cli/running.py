@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from reconciler.cli.clock import SteadyClock
 from reconciler.cli.folder import Folder
+from reconciler.cli.media import media_store
 from reconciler.cli.progress import Progress
 from reconciler.cli.provider import has_key, provider
 from reconciler.core.diff import Plan
@@ -20,7 +21,6 @@ from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfig
 from reconciler.engine.survey import Survey
 from reconciler.engine.work import Work
 from reconciler.kling.downloads import Downloader
-from reconciler.kling.hosting import LoopbackMedia
 from reconciler.settings import Settings
 from reconciler.store.repository import Caps
 
@@ -74,7 +74,7 @@ async def open_ports(
         hosting = None
         if has_key(folder.settings):
             real = await stack.enter_async_context(provider(folder.settings))
-            client, hosting = real, LoopbackMedia(real) if folder.can_host else None
+            client, hosting = real, media_store(folder.root, folder.settings, real)
         downloader = Downloader(timeout=folder.settings.request_timeout)
         stack.push_async_callback(downloader.aclose)
         yield Ports(
@@ -100,5 +100,6 @@ def options_of(settings: Settings, *, enduring: bool = False) -> Options:
         caps=Caps(per_day=settings.max_units_per_day, per_run=settings.max_units_per_run),
         max_concurrency=settings.max_concurrency,
         callback_url=settings.callback_url,
+        host_images=settings.media_images,
         enduring=enduring,
     )

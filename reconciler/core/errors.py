@@ -11,6 +11,7 @@ own branches on this root, each in an `errors` module of its own::
     │   ├── StateLocked           another process writes; names its pid
     │   └── StaleRecord           a guarded change found another status than it expected
     ├── CapReached                a spending cap would be passed; nothing was sent
+    ├── HostingError              the media store: unreachable, refusing, full
     └── ProviderError             kling/errors.py: one class for each kind of reaction
 
 A docstring is the default message.
@@ -56,3 +57,7 @@ class StaleRecord(StateError):
 
 class CapReached(ReconcilerError):
     """A spending cap would be passed, so nothing was sent."""
+
+
+class HostingError(ReconcilerError):
+    """The media store cannot be used."""

@@ -3,7 +3,7 @@
 Order is everything here (rules 1 to 4):
 
 1. ask by id; only a readable *unknown* lets `core.transitions.step` decide to create;
-2. prepare what the request needs (upload, Base64) while nothing is promised yet;
+2. prepare what the request needs (upload, Base64) while nothing is promised yet; where that took a while, ask again;
 3. put the intent on disk;
 4. send one create, and write down what came of it. Whatever stops the program in between leaves the record in
    `submitting`, and the next one begins with a look.
@@ -19,16 +19,29 @@ from dataclasses import dataclass
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX
+from reconciler.core.motion_control import Source
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status, Task
-from reconciler.core.transitions import Absent, Ambiguous, Event, Held, Refused, Seen, step
+from reconciler.core.transitions import (
+    Absent,
+    Ambiguous,
+    Event,
+    Held,
+    Refused,
+    Seen,
+    Step,
+    step,
+)
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling import errors
+from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
 
 _SURELY_OURS = frozenset(
     {1202, 1203}
 )  # no such method or model; policy refusals are told by their class
+_LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an upload takes longer
 _KINDS = {
     Seen: "accepted",
     Ambiguous: "in doubt",
@@ -75,6 +88,7 @@ class Purchases:
             ProviderError: the question was not answered readably; nothing changed.
             CapReached: a spending cap would be passed; nothing was sent.
             WorkspaceError: an input changed or cannot be read; nothing was sent.
+            HostingError: the media store does not take an input; nothing was sent.
         """
         reply = await self._ports.client.query(record.external_task_id)
         now = self._journal.get(record.base_id)
@@ -95,6 +109,10 @@ class Purchases:
                 later = self._ports.now() + self._options.rules.poll_interval
                 return Outcome(record, later if waits else None)
             return await self._create(record, decision.record, wish, wanted)
+        return self._learn(record, decision, reply)
+
+    def _learn(self, record: Record, decision: Step, reply: Reply) -> Outcome:
+        """Write down what a look showed, when that is something new."""
         if decision.record != record:
             kind = "looked" if reply.task is None else "adopted"
             if (
@@ -112,11 +130,18 @@ class Purchases:
     async def _create(
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
     ) -> Outcome:
+        looked_at = self._ports.now()
         body = await self._body(wish, intent.external_task_id)
         # While the inputs were prepared anything may have changed, and nothing is promised yet.
+        late: Reply | None = None
+        if self._ports.now() - looked_at > _LOOK_HOLDS:
+            late = await self._ports.client.query(before.external_task_id)
         now = self._journal.get(before.base_id)
         if now is not None and _has_moved(before, now):
             return Outcome(now, self._ports.now())
+        if late is not None and late.task is not None:
+            seen = step(before, Seen(late.task), rules=self._options.rules, now=self._ports.now())
+            return self._learn(before, seen, late)
         still = wanted()
         if self._closed or still is None or still.canonical != wish.canonical:
             return Outcome(
@@ -137,22 +162,11 @@ class Purchases:
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
         image: bytes | str = wish.image.url
-        if wish.image.path:
-            image = await asyncio.to_thread(
-                _read_unchanged, self._ports, wish.image.path, wish.image.sha256
-            )
-        video = wish.video.url
-        if wish.video.path:
-            if self._ports.hosting is None:
-                raise WorkspaceError(
-                    f"`{wish.video.path}` is a local file, and there is no media store to host it"
-                )
-            await asyncio.to_thread(
-                _read_unchanged, self._ports, wish.video.path, wish.video.sha256
-            )
-            video = await self._ports.hosting.publish(
-                wish.video.sha256, self._ports.root / wish.video.path
-            )
+        if wish.image.path and self._options.host_images:
+            image = await self._hosted(wish.image)
+        elif wish.image.path:
+            image = await asyncio.to_thread(_read_unchanged, self._ports, wish.image)
+        video = await self._hosted(wish.video) if wish.video.path else wish.video.url
         return create_body(
             wish.request,
             external_task_id=external_task_id,
@@ -160,6 +174,18 @@ class Purchases:
             video_url=video,
             callback_url=wish.callback_url or self._options.callback_url,
         )
+
+    async def _hosted(self, source: Source) -> str:
+        """Return a URL of a local file, made for this one request: it is kept nowhere."""
+        if self._ports.hosting is None:
+            raise WorkspaceError(
+                f"`{source.path}` is a local file, and there is no media store to host it"
+            )
+        await asyncio.to_thread(_read_unchanged, self._ports, source)
+        try:
+            return await self._ports.hosting.publish(source.sha256, self._ports.root / source.path)
+        except OSError as error:
+            raise _unreadable(source, error) from error
 
 
 def _has_moved(before: Record, now: Record) -> bool:
@@ -187,16 +213,21 @@ def _event(error: errors.ProviderError) -> Event:
             return Ambiguous(error.message)
 
 
-def _read_unchanged(ports: Ports, path: str, sha256: str) -> bytes:
+def _unreadable(source: Source, error: OSError) -> WorkspaceError:
+    return WorkspaceError(
+        f"`{source.path}` cannot be read: {error.strerror}", hint="Restore the file and run again."
+    )
+
+
+def _read_unchanged(ports: Ports, source: Source) -> bytes:
     """Return a local input's bytes, which must still be those that the identity was computed from."""
     try:
-        data = (ports.root / path).read_bytes()
+        data = (ports.root / source.path).read_bytes()
     except OSError as error:
+        raise _unreadable(source, error) from error
+    if hashlib.sha256(data).hexdigest() != source.sha256:
         raise WorkspaceError(
-            f"`{path}` cannot be read: {error.strerror}", hint="Restore the file and run again."
-        ) from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise WorkspaceError(
-            f"`{path}` changed while it was being submitted; nothing was sent", hint="Run again."
+            f"`{source.path}` changed while it was being submitted; nothing was sent",
+            hint="Run again.",
         )
     return data

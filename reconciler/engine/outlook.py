@@ -61,8 +61,8 @@ class Outlook:
         if wish.video.path and not self.can_host:
             return (
                 f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "
-                "host it somewhere and give `video_url` as an http(s) URL (a media store, "
-                "RECONCILER_MEDIA_STORE, will do that in a later version)"
+                "set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `video_url` as an "
+                "http(s) URL"
             )
         return self.uncommitted(wish)
 

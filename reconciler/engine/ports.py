@@ -24,7 +24,11 @@ class Hosting(Protocol):
     """A media store: makes a local file readable for the provider."""
 
     async def publish(self, sha256: str, path: Path) -> str:
-        """Return a URL of these bytes; uploads them only when they are not there yet."""
+        """Return a URL of these bytes; uploads them only when they are not there yet.
+
+        The URL may open what it names to anybody: it goes to the provider, and into no file and no log.
+        Raises HostingError, WorkspaceError (the file is not these bytes), OSError or a ProviderError.
+        """
         ...
 
 
@@ -96,6 +100,7 @@ class Options:
     patience: int = 300 * SECOND  # ms without any readable answer before a run gives up
     first_patience: int = 15 * SECOND  # the same before the first answer of a run
     callback_url: str = ""  # for tasks whose spec names none
+    host_images: bool = False  # local images go to the media store, not into the request
     enduring: bool = False  # a run that never gives up: what is held back is tried again later
 
 

@@ -6,7 +6,13 @@ Trouble is sorted by whom it concerns: one generation (held, with a sentence), e
 
 from __future__ import annotations
 
-from reconciler.core.errors import CapReached, StaleRecord, StateError, WorkspaceError
+from reconciler.core.errors import (
+    CapReached,
+    HostingError,
+    StaleRecord,
+    StateError,
+    WorkspaceError,
+)
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Taken, may_turn_up, step
@@ -81,7 +87,7 @@ class Turns:
         holds.begin(key)
         try:
             again_at = await self._advance(work, record)
-        except (CapReached, WorkspaceError, CannotKeep) as error:
+        except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
             again_at = holds.hold_for(key, record, error)
         except StateError as error:
             if not self._endures:

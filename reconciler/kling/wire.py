@@ -18,6 +18,7 @@ from reconciler.core.states import Task, TaskState, Video
 from reconciler.kling.errors import Unreadable
 
 LONGEST_TEXT: Final = 1000  # characters of a sentence meant for people
+_SIGNED = re.compile(r"""(https?://[^\s?"'<>]+)\?[^\s"'<>]+""")
 _STATES: Final = {
     "submitted": TaskState.SUBMITTED,
     "processing": TaskState.PROCESSING,
@@ -173,8 +174,11 @@ def text(value: object) -> str:
 
 
 def sentence(value: object) -> str:
-    """Return text for people, cut to `LONGEST_TEXT`."""
-    return text(value)[:LONGEST_TEXT]
+    """Return text for people, cut to `LONGEST_TEXT`.
+
+    A URL loses what follows its question mark: the provider may quote one that is signed, and this text is kept.
+    """
+    return _SIGNED.sub(r"\1?…", text(value)[: 8 * LONGEST_TEXT])[:LONGEST_TEXT]
 
 
 def _pack(fields: dict[str, object]) -> ResourcePack:

@@ -23,6 +23,7 @@ CHECKS = [
     "provider",
     "clock",
     "balance",
+    "media",
     "folder",
     "disk",
     "database",

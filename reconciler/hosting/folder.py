@@ -1,0 +1,97 @@
+"""A folder that a web server publishes: files under their digest, whole or not there."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from reconciler.core.errors import HostingError
+
+CHUNK: Final = 1024 * 1024  # bytes between two looks whether to stop
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class FolderShelf:
+    """Keeps files in a folder that exists already. Every method raises HostingError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def size(self, key: str) -> int | None:
+        """Return how many bytes a file has, None where there is none."""
+        return await asyncio.to_thread(self._size, key)
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write a file; when cancelled it stops within a megabyte."""
+        stop = threading.Event()
+        try:
+            await asyncio.to_thread(self._put, key, data, stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    async def remove(self, key: str) -> None:
+        """Remove a file."""
+        try:
+            await asyncio.to_thread((self._folder / key).unlink, missing_ok=True)
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    async def sign(self, key: str) -> str:  # noqa: ARG002 - a shelf's
+        """Refuse: nothing but a web server makes a folder readable."""
+        raise HostingError(
+            f"the folder {self._folder} has no URLs of its own",
+            hint="Set RECONCILER_MEDIA_PUBLIC_URL to where a web server publishes it.",
+        )
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return (self._folder / key).stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def _put(self, key: str, data: bytes, stop: threading.Event) -> None:
+        part, final = self._folder / f".{key}.part", self._folder / key
+        # Never truncated: another program that publishes the same bytes may be writing this very file. Each writes
+        # all of it before it renames it, so what is renamed is whole, whoever comes first.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(part, flags, 0o644), "wb") as file:
+                for start in range(0, len(data), CHUNK):
+                    if stop.is_set():
+                        return
+                    file.write(data[start : start + CHUNK])
+                file.truncate(len(data))
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileNotFoundError):  # the other one was first
+                part.replace(final)
+            self._sync()
+        except OSError as error:
+            if error.errno in _FULL:
+                part.unlink(missing_ok=True)
+            raise self._refusal(error) from error
+
+    def _sync(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _refusal(self, error: OSError) -> HostingError:
+        if error.errno in _FULL:
+            said, hint = "its disk is full", "Free space; it is tried again."
+        elif not self._folder.is_dir():
+            said, hint = "it is not there", "Make the folder that RECONCILER_MEDIA_STORE names."
+        else:
+            said = str(error.strerror or error)
+            hint = "The user that runs this must be allowed to write there."
+        return HostingError(f"the media store {self._folder} cannot be used: {said}", hint=hint)

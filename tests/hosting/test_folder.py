@@ -1,0 +1,140 @@
+"""A folder that a web server publishes: whole files, readable, and never anything else."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from reconciler.core.errors import HostingError, WorkspaceError
+from reconciler.hosting.folder import CHUNK, FolderShelf
+from reconciler.hosting.media_store import MediaStore
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "public"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def web(folder: Path) -> Iterator[str]:
+    """A web server over the folder; its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def film(path: Path, data: bytes = b"film" * 1000) -> tuple[Path, str]:
+    path.write_bytes(data)
+    return path, hashlib.sha256(data).hexdigest()
+
+
+def test_a_published_file_is_read_through_the_web_server(
+    tmp_path: Path, folder: Path, web: str
+) -> None:
+    """The URL gives the bytes; a second time nothing is written; no other file is there."""
+    path, digest = film(tmp_path / "a.MP4")
+    store = MediaStore(lambda: FolderShelf(folder), public_url=web, near=True)
+    url = asyncio.run(store.publish(digest, path))
+    assert httpx.get(url, trust_env=False).content == path.read_bytes()
+    (made,) = folder.iterdir()
+    assert made.name == f"{digest}.mp4"
+    before = made.stat().st_mtime_ns, made.stat().st_ino
+    assert asyncio.run(store.publish(digest, path)) == url
+    assert (made.stat().st_mtime_ns, made.stat().st_ino) == before
+
+
+def test_a_file_that_is_not_whole_is_replaced(tmp_path: Path, folder: Path) -> None:
+    """A file of the wrong size under our name, and what a kill left behind, end as the right bytes."""
+    path, digest = film(tmp_path / "a.mp4")
+    (folder / f"{digest}.mp4").write_bytes(b"half")
+    (folder / f".{digest}.mp4.part").write_bytes(b"rubbish that is longer" * 1000)
+    store = MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/m")
+    assert asyncio.run(store.publish(digest, path)) == f"https://cdn.example.com/m/{digest}.mp4"
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == {
+        f"{digest}.mp4": path.read_bytes()
+    }
+
+
+def test_two_that_publish_the_same_at_once_leave_one_whole_file(
+    tmp_path: Path, folder: Path
+) -> None:
+    """Two programs share the folder and the file: at any time it is whole or not there."""
+    path, digest = film(tmp_path / "a.mp4", os.urandom(5 * CHUNK))
+
+    async def run() -> None:
+        stores = [
+            MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/")
+            for _ in range(4)
+        ]
+        await asyncio.gather(*(store.publish(digest, path) for store in stores))
+
+    asyncio.run(run())
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == {
+        f"{digest}.mp4": path.read_bytes()
+    }
+
+
+def test_a_file_that_changed_lands_under_no_name(tmp_path: Path, folder: Path) -> None:
+    """The digest is of other bytes: nothing is written."""
+    path, _ = film(tmp_path / "a.mp4")
+    store = MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/")
+    with pytest.raises(WorkspaceError, match="changed"):
+        asyncio.run(store.publish("0" * 64, path))
+    with pytest.raises(WorkspaceError, match="cannot be read"):
+        asyncio.run(store.publish("0" * 64, tmp_path / "gone.mp4"))
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    """It is not made: a mistyped one would publish to nobody."""
+    path, digest = film(tmp_path / "a.mp4")
+    store = MediaStore(
+        lambda: FolderShelf(tmp_path / "none"), public_url="https://cdn.example.com/"
+    )
+    with pytest.raises(HostingError, match="it is not there"):
+        asyncio.run(store.publish(digest, path))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path, folder: Path) -> None:
+    """The reason names the disk; what was begun is removed."""
+    path, digest = film(tmp_path / "a.mp4")
+    shelf = FolderShelf(folder)
+    full = shelf._refusal(OSError(28, "No space left on device"))
+    assert "its disk is full" in full.message
+    assert asyncio.run(MediaStore(lambda: shelf, public_url="https://a.example/").probe())
+    assert list(folder.iterdir()) == []
+    assert path.exists()
+    assert digest
+
+
+def test_a_place_that_the_provider_cannot_reach_gets_no_file(
+    tmp_path: Path, folder: Path, web: str
+) -> None:
+    """A URL of this machine is refused before a byte is written, unless the provider is here too."""
+    path, digest = film(tmp_path / "a.mp4")
+    store = MediaStore(lambda: FolderShelf(folder), public_url=web)
+    with pytest.raises(HostingError, match=r"the provider cannot reach 127\.0\.0\.1"):
+        asyncio.run(store.publish(digest, path))
+    assert list(folder.iterdir()) == []
