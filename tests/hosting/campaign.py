@@ -33,7 +33,7 @@ def campaign(videos: int, kills: int, seed: int) -> str:
     ):
         env = {**sim.env(), **store.env(), "KLING_BASE_URL": seen.url, "NO_PROXY": "127.0.0.1"}
         shoot = Shoot.prepare(Path(folder) / "project", env, videos)
-        store.delay = 0.2
+        store.delay = 1.0
         while killed < kills and shoot.kill_during_uploads(store, draw):
             killed += 1
         store.delay = 0.0
@@ -41,7 +41,7 @@ def campaign(videos: int, kills: int, seed: int) -> str:
         assert_published(shoot, store, sim, seen, killed)
         uploads = sum(store.uploads().values())
         return (
-            f"{videos} videos, {killed} kills: {len(store.objects())} objects of {uploads} uploads, "
+            f"{videos} videos, {killed} kills: {len(store.objects())} objects of {uploads} uploads, {store.cut} of them cut, "
             f"{len(sim.billed())} ids billed once each, {len(seen.read)} creates with a readable URL"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter
@@ -15,8 +16,11 @@ import httpx
 import obstore
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from obstore.store import S3Store
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+PIECES = 16
+WINDOW = 32 * 1024  # bytes that the server's system takes unread: what a kill cuts off is not there
 ACCESS_KEY = "AKIATESTSTHATNOBODYUSES"
 SECRET_KEY = "a-bucket-secret-that-nobody-may-ever-see"
 
@@ -28,7 +32,8 @@ class Bucket:
     name: str
     url: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)  # method and path, as they began
-    delay: float = 0.0  # s between the last byte of an upload and its taking effect
+    delay: float = 0.0  # s that an upload takes, most of them while its bytes are read
+    cut: int = 0  # uploads whose sender died in the middle
     refusal: tuple[int, str] | None = None  # status and S3's code, in place of every answer
 
     def env(self, prefix: str = "in") -> dict[str, str]:
@@ -75,16 +80,31 @@ class Bucket:
                 return [body.encode()]
             if method == "PUT":
                 length = int(environ.get("CONTENT_LENGTH") or 0)
-                data = environ["wsgi.input"].read(length)
+                data = self._read_slowly(environ["wsgi.input"], length)
                 if len(data) < length:  # the sender is gone: as S3 does, take nothing
+                    self.cut += 1
                     start("400 Incomplete", [])
                     return []
-                time.sleep(self.delay)
                 environ["wsgi.input"] = BytesIO(data)
             taken: Iterable[bytes] = storage(environ, start)
             return taken
 
         return answer
+
+    def _read_slowly(self, stream: Any, length: int) -> bytes:
+        """Read a body in pieces, so that whoever sends it can die in the middle."""
+        pieces = []
+        piece = max(-(-length // PIECES), 1)
+        for start in range(0, length, piece):
+            time.sleep(self.delay / PIECES)
+            try:
+                read = stream.read(min(piece, length - start))
+            except (OSError, HTTPException):
+                break
+            pieces.append(read)
+            if len(read) < min(piece, length - start):
+                break
+        return b"".join(pieces)
 
 
 class _Quiet(WSGIRequestHandler):
@@ -105,6 +125,7 @@ def bucket(name: str = "videos") -> Iterator[Bucket]:
     server: BaseWSGIServer = make_server(
         "127.0.0.1", 0, application, threaded=True, request_handler=_Quiet
     )
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
     made.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
