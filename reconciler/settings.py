@@ -199,7 +199,9 @@ def load(root: Path) -> Settings:
         return Settings(_env_file=root / ".env", _env_file_encoding="utf-8", **configured)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name, reason = str(first["loc"][0]), first["msg"]
+        name, reason = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+        if name in Settings.model_fields:  # a default that is wrong beside another setting
+            name = _names(Settings.model_fields[name])[0]
         where = "in the environment, `.env` or `reconciler.toml`"
         raise SettingsError(
             f"{name}: {reason[:1].lower()}{reason[1:]}", hint=f"Correct {name} {where}."

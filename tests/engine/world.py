@@ -19,7 +19,7 @@ from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
-from reconciler.engine.ports import Options, Ports, Topic
+from reconciler.engine.ports import Hosting, Options, Ports, Topic
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
@@ -67,6 +67,7 @@ class World:
     transport: httpx.AsyncBaseTransport | None = None
     told: Told = field(default_factory=Told)
     runs: int = 0
+    hosting: Hosting | None = None
     prices: Mapping[str, Mapping[str, Decimal]] = field(default_factory=lambda: UNITS_PER_SECOND)
 
     @property
@@ -143,7 +144,14 @@ class World:
             stack.push_async_callback(client.aclose)
             stack.push_async_callback(downloader.aclose)
             ports = Ports(
-                self.root, client, downloader, self.repository, self.objects, self.told, now_ms
+                self.root,
+                client,
+                downloader,
+                self.repository,
+                self.objects,
+                self.told,
+                now_ms,
+                self.hosting,
             )
             if until is not None:
                 watching = asyncio.create_task(self._stop_when(until, stop))
