@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -71,8 +70,11 @@ class FolderShelf:
                 file.truncate(len(data))
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileNotFoundError):  # the other one was first
+            try:
                 part.replace(final)
+            except FileNotFoundError:  # the other one was first, or gave up
+                if self._size(key) != len(data):
+                    raise
             self._sync()
         except OSError as error:
             if error.errno in _FULL:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,11 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from reconciler.core.errors import HostingError, WorkspaceError
 from reconciler.hosting.cloud import CloudShelf
 from reconciler.hosting.media_store import MediaStore
-from reconciler.hosting.places import place_of
+from reconciler.hosting.places import VARIABLES, place_of
 from tests.kling.server import Asked, serving
 from tests.support.bucket import ACCESS_KEY, SECRET_KEY, Bucket, bucket
 
@@ -118,6 +122,19 @@ def test_one_video_of_many_wishes_is_uploaded_once(tmp_path: Path, videos: Bucke
     urls = asyncio.run(run())
     assert all(httpx.get(url, trust_env=False).content == path.read_bytes() for url in urls)
     assert videos.uploads() == {f"in/{digest}.mp4": 1}
+
+
+def test_two_files_at_a_time_are_uploaded(tmp_path: Path, videos: Bucket) -> None:
+    """Each is in memory as a whole, so there are never many."""
+    films = [film(tmp_path / f"{number}.mp4", bytes([number])) for number in range(6)]
+    videos.delay, videos.most = 0.2, 0
+
+    async def run() -> None:
+        store = store_of(videos.env())
+        await asyncio.gather(*(store.publish(digest, path) for path, digest in films))
+
+    asyncio.run(run())
+    assert (len(videos.objects()), videos.most) == (6, 2)
 
 
 def test_a_file_that_changed_is_not_uploaded(tmp_path: Path, videos: Bucket) -> None:
@@ -233,3 +250,49 @@ def test_the_provider_never_gets_a_url_that_it_cannot_reach(tmp_path: Path, vide
     with pytest.raises(HostingError, match="cannot reach 127"):
         asyncio.run(store_of(videos.env(), near=False).publish(digest, path))
     assert videos.objects() == {}
+
+
+def test_azure_signs_urls_with_the_accounts_key() -> None:
+    """Without a request: the URL leads to the container, below the folder, and holds for the time that was set."""
+    key = base64.b64encode(b"k" * 32).decode()
+    variables = {"AZURE_STORAGE_ACCOUNT_NAME": "acc", "AZURE_STORAGE_ACCOUNT_KEY": key}
+    shelf = CloudShelf(place_of("az://videos/in"), variables, DAY)
+    url = urlsplit(asyncio.run(shelf.sign("a.mp4")))
+    assert (url.hostname, url.path) == ("acc.blob.core.windows.net", "/videos/in/a.mp4")
+    assert {"sig", "se"} <= parse_qs(url.query).keys()
+    assert key not in url.query
+
+
+def test_google_signs_urls_with_a_service_account() -> None:
+    """Without a request too."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    account = {
+        "type": "service_account",
+        "private_key": pem.decode(),
+        "private_key_id": "1",
+        "client_email": "me@project.iam.gserviceaccount.com",
+        "gcs_base_url": "https://storage.googleapis.com",
+        "disable_oauth": False,
+    }
+    variables = {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
+    shelf = CloudShelf(place_of("gs://videos/in"), variables, DAY)
+    url = urlsplit(asyncio.run(shelf.sign("a.mp4")))
+    assert (url.hostname, url.path) == ("storage.googleapis.com", "/videos/in/a.mp4")
+    assert parse_qs(url.query)["X-Goog-Expires"] == ["86400"]
+
+
+@pytest.mark.parametrize(("place", "named"), [("az://videos", "AZURE_STORAGE_ACCOUNT_NAME")])
+def test_a_cloud_without_keys_names_its_variables(
+    place: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cloud has names of its own."""
+    for name in VARIABLES["az"]:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(HostingError, match="no credentials") as caught:
+        CloudShelf(place_of(place), {}, DAY)
+    assert named in caught.value.hint

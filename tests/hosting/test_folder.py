@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -116,17 +119,48 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path, folder: Path) -> None:
-    """The reason names the disk; what was begun is removed."""
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason names the disk, and what was begun gives its room back; with room it goes through."""
     path, digest = film(tmp_path / "a.mp4")
-    shelf = FolderShelf(folder)
-    full = shelf._refusal(OSError(28, "No space left on device"))
-    assert "its disk is full" in full.message
-    assert asyncio.run(MediaStore(lambda: shelf, public_url="https://a.example/").probe())
+    store = MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(HostingError, match="its disk is full"):
+            asyncio.run(store.publish(digest, path))
     assert list(folder.iterdir()) == []
-    assert path.exists()
-    assert digest
+    asyncio.run(store.publish(digest, path))
+    assert [item.name for item in folder.iterdir()] == [f"{digest}.mp4"]
+
+
+def test_a_write_that_is_cancelled_ends_within_a_piece(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop does not wait for a slow disk, and no file appears under its name afterwards."""
+    path, digest = film(tmp_path / "a.mp4", bytes(50 * CHUNK))
+    begun = threading.Event()
+    real_open = os.open
+
+    def opened(*arguments: Any, **options: Any) -> int:
+        begun.set()
+        time.sleep(0.2)
+        return real_open(*arguments, **options)
+
+    async def run() -> None:
+        store = MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/")
+        task = asyncio.create_task(store.publish(digest, path))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    monkeypatch.setattr("reconciler.hosting.folder.os.open", opened)
+    asyncio.run(run())  # returns when the thread has ended
+    assert not (folder / f"{digest}.mp4").exists()
 
 
 def test_a_place_that_the_provider_cannot_reach_gets_no_file(

@@ -298,3 +298,20 @@ def test_a_create_body_is_the_request_with_its_files_replaced() -> None:
         request, external_task_id="a", image="https://i", video_url="v", callback_url="https://c"
     )
     assert (by_url["image_url"], by_url["callback_url"]) == ("https://i", "https://c")
+
+
+QUOTED = [
+    ("cannot read https://b.s3.amazonaws.com/in/a.mp4?X-Amz-Signature=hush&X=1 at all",
+     "cannot read https://b.s3.amazonaws.com/in/a.mp4?… at all", "a signed URL"),
+    ('url "https://h/a?sig=hush", and http://h/b?k=hush.', 'url "https://h/a?…", and http://h/b?…', "two"),
+    ("is that so? see https://h/a", "is that so? see https://h/a", "a question and a plain URL"),
+    ("https://h/a?" + "hush" * 5000, "https://h/a?…", "one that is cut"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "kept", "reason"), QUOTED)
+def test_a_signed_url_that_the_provider_quotes_is_not_kept(
+    said: str, kept: str, reason: str
+) -> None:
+    """Its sentences go to the history and to people; a URL that opens our bucket stays out of them."""
+    assert wire.sentence(said) == kept, reason

@@ -33,7 +33,9 @@ class Bucket:
     url: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)  # method and path, as they began
     delay: float = 0.0  # s that an upload takes, most of them while its bytes are read
+    most: int = 0  # uploads at the same time
     cut: int = 0  # uploads whose sender died in the middle
+    _busy: list[str] = field(default_factory=list)
     refusal: tuple[int, str] | None = None  # status and S3's code, in place of every answer
 
     def env(self, prefix: str = "in") -> dict[str, str]:
@@ -80,7 +82,10 @@ class Bucket:
                 return [body.encode()]
             if method == "PUT":
                 length = int(environ.get("CONTENT_LENGTH") or 0)
+                self._busy.append(path)
+                self.most = max(self.most, len(self._busy))
                 data = self._read_slowly(environ["wsgi.input"], length)
+                self._busy.remove(path)
                 if len(data) < length:  # the sender is gone: as S3 does, take nothing
                     self.cut += 1
                     start("400 Incomplete", [])
