@@ -135,7 +135,9 @@ class Settings(BaseSettings):
     @field_validator("media_store")
     @classmethod
     def _place(cls, given: str) -> str:
-        return str(place_of(given)) if given else given
+        if given:
+            place_of(given)
+        return given
 
     @field_validator("media_public_url")
     @classmethod
