@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.hosting.publishing import Shoot, assert_published, reader
+from tests.hosting.publishing import PATIENT, Shoot, assert_published, reader
 from tests.support.bucket import bucket
 from tests.support.simulator import simulator
 
@@ -31,7 +31,7 @@ def campaign(videos: int, kills: int, seed: int) -> str:
         bucket() as store,
         reader(sim.base_url) as seen,
     ):
-        env = {**sim.env(), **store.env(), "KLING_BASE_URL": seen.url, "NO_PROXY": "127.0.0.1"}
+        env = {**sim.env(), **store.env(), "KLING_BASE_URL": seen.url, **PATIENT}
         shoot = Shoot.prepare(Path(folder) / "project", env, videos)
         store.delay = 1.0
         while killed < kills and shoot.kill_during_uploads(store, draw):

@@ -44,6 +44,10 @@ class Reader:
         self.read.append((body["external_task_id"], digest))
 
 
+PATIENT = {"RECONCILER_REQUEST_TIMEOUT": "20", "NO_PROXY": "127.0.0.1"}
+"""Settings under which a create may wait until the reader has read its video, on a machine that is busy."""
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
