@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from reconciler.core.errors import HostingError
+from reconciler.hosting.abandoning import apart
 from reconciler.hosting.places import is_loopback
 from reconciler.hosting.refusals import refusal
 
@@ -29,7 +31,7 @@ _TYPES: Final = {
 }
 # The library rides out a hiccup; an outage is the engine's, which holds the generation and comes back.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
-_LONGEST: Final = timedelta(hours=1)  # the time limits of the media store are shorter
+_LONGEST: Final = timedelta(minutes=15)  # the time limits of the media store are shorter
 
 
 class CloudShelf:
@@ -47,7 +49,7 @@ class CloudShelf:
 
         with self._sentences():
             try:
-                return int((await obstore.head_async(self._bucket, key))["size"])
+                return int((await apart(partial(obstore.head, self._bucket, key)))["size"])
             except FileNotFoundError:
                 return None
 
@@ -57,8 +59,15 @@ class CloudShelf:
 
         kind = _TYPES.get(key[key.rfind(".") :], "application/octet-stream")
         with self._sentences():
-            await obstore.put_async(
-                self._bucket, key, data, use_multipart=False, attributes={"Content-Type": kind}
+            await apart(
+                partial(
+                    obstore.put,
+                    self._bucket,
+                    key,
+                    data,
+                    use_multipart=False,
+                    attributes={"Content-Type": kind},
+                )
             )
 
     async def remove(self, key: str) -> None:
@@ -66,14 +75,14 @@ class CloudShelf:
         import obstore
 
         with self._sentences():
-            await obstore.delete_async(self._bucket, key)
+            await apart(partial(obstore.delete, self._bucket, key))
 
     async def sign(self, key: str) -> str:
         """Return a URL by which anybody can read the object for a while: a secret."""
         import obstore
 
         with self._sentences():
-            return str(await obstore.sign_async(self._bucket, "GET", key, self._valid))
+            return str(await apart(partial(obstore.sign, self._bucket, "GET", key, self._valid)))
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:

@@ -6,8 +6,11 @@ import asyncio
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -296,3 +299,25 @@ def test_a_cloud_without_keys_names_its_variables(
     with pytest.raises(HostingError, match="no credentials") as caught:
         CloudShelf(place_of(place), {}, DAY)
     assert named in caught.value.hint
+
+
+ENDING = """
+import asyncio, sys
+from datetime import timedelta
+from reconciler.core.errors import HostingError
+from reconciler.hosting.cloud import CloudShelf
+from reconciler.hosting.places import place_of
+keys = dict(zip(("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), sys.argv[1:]))
+try:
+    asyncio.run(CloudShelf(place_of("s3://nobodys"), keys, timedelta(days=1)).put("a", b"a"))
+except HostingError:
+    sys.exit(1)
+"""
+
+
+def test_a_program_that_ends_right_after_an_answer_is_not_aborted(videos: Bucket) -> None:
+    """Its exit code is its own, every time: the library's threads have no part in its end."""
+    command = [sys.executable, "-c", ENDING, videos.url, ACCESS_KEY, SECRET_KEY]
+    with ThreadPoolExecutor(4) as pool:
+        codes = pool.map(lambda _: subprocess.run(command, check=False).returncode, range(40))
+        assert set(codes) == {1}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hosting.publishing import PATIENT, Reader, Shoot, assert_nothing_leaked, reader
+from tests.hosting.publishing import PATIENT, Reader, Shoot, assert_nothing_leaked, film, reader
 from tests.support.bucket import ACCESS_KEY, SECRET_KEY, Bucket, bucket
 from tests.support.project import Project, picture, sha256, wait_until
 from tests.support.simulator import Simulator, simulator
@@ -195,3 +197,22 @@ def test_a_run_that_hosts_nothing_does_not_load_the_library(project: Project) ->
     for arguments in (["plan"], ["apply", "--yes"], ["status"]):
         done = project.run(command=[sys.executable, "-c", code, *arguments])
         assert done.code == 0, str(done)
+
+
+def test_a_stop_during_an_upload_leaves_in_seconds(
+    project: Project, store: Bucket, sim: Simulator
+) -> None:
+    """SIGTERM while a slow store takes a video: 130 within seconds, nothing sent; the next apply finishes."""
+    film(project.specs / "dance.in.mp4", 0)  # larger than what the system takes off our hands
+    begun = len(store.uploads())
+    store.delay = 30.0
+    with project.running("apply", "--yes") as running:
+        wait_until(lambda: len(store.uploads()) > begun, "an upload")
+        asked = time.monotonic()
+        running.interrupt(signal.SIGTERM)
+        assert running.ended().code == 130
+    store.delay = 0.0
+    assert time.monotonic() - asked < 10
+    assert sim.billed() == {}
+    assert project.apply().code == 0
+    assert list(sim.billed().values()) == [1]
