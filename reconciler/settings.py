@@ -37,8 +37,8 @@ from pydantic_settings import (
 from reconciler.core.errors import SettingsError
 from reconciler.core.money import UnitPrice
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.files import open_plain
 from reconciler.hosting.places import VARIABLES, is_loopback, place_of, public_base
+from reconciler.workspace.files import open_plain
 
 CONFIG_FILE = "reconciler.toml"
 LARGEST_FILE = 1024 * 1024  # bytes of `.env` and of `reconciler.toml`
