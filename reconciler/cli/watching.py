@@ -114,10 +114,15 @@ class _Watch:
                 systemd.ready()
 
             await daemon.run(self._stop, begun=begun)
-            if not self._again:
+            if not self.goes_on:
                 systemd.stopping()
                 report.info("leaving; what is in flight is on record, and nothing is lost")
-        return self._again
+        return self.goes_on
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another life follows; a stop may come while the settings are being read, and counts for more."""
+        return self._again and not self._is_leaving
 
     def _obey_signals(self, report: Announcer) -> None:
         """Stop, or read the settings again, when told to.
@@ -129,8 +134,8 @@ class _Watch:
         def obey(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
             if number == signal.SIGHUP:
                 loop.call_soon_threadsafe(self._reload, report)
-            else:  # for good, and at once: this life may be at its end, to begin anew
-                self._again, self._is_leaving = False, True
+            else:  # for good: this life may be at its end, or about to end, to begin anew
+                self._is_leaving = True
                 loop.call_soon_threadsafe(self._stop.set)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

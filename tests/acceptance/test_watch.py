@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -210,6 +211,40 @@ def test_sighup_reads_the_settings_again(folder: Project, sim: Simulator) -> Non
         done = leave(running)
     assert done.err.count("max_units_per_dya") == done.err.count("no/where") == 1
     assert list(sim.billed().values()) == [1]
+
+
+STOPPED_WHILE_READING = """
+import os, signal, sys
+from reconciler import settings
+from reconciler.cli.app import run
+
+read, readings = settings.load, []
+
+def load(root):
+    readings.append(root)
+    if len(readings) == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return read(root)
+
+settings.load = load
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_stop_while_the_settings_are_read_again_is_a_stop(folder: Project) -> None:
+    """SIGTERM in the middle of what a SIGHUP began: it leaves, and does not begin anew."""
+    folder.spec()
+
+    def started(command: list[str]) -> list[str]:
+        return [sys.executable, "-c", STOPPED_WHILE_READING, *command[3:]]
+
+    with folder.running("watch", "--no-http", wrap=started) as running:
+        running.wait_for("watching")
+        running.interrupt(signal.SIGHUP)
+        done = running.ended(within=30)
+    assert done.code == 0, done
+    assert done.err.count("watching") == 1, done
+    assert "leaving" in done.err, done
 
 
 def test_sighup_may_come_at_any_moment(folder: Project, sim: Simulator) -> None:
