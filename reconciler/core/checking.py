@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from reconciler.core.documents import Node, Problem, find, kind_of, nearest, plain
 from reconciler.core.identity import PREFIX, split_attempt
-from reconciler.core.motion_control import conflicts
+from reconciler.core.motion_control import Element, Trim, WatermarkInfo, conflicts
 from reconciler.core.spec_model import KEYS, Spec
 
 
@@ -91,9 +91,16 @@ def _problem(document: Node, details: Any) -> Problem:
             return Problem(place, key, f"`{key}` is {kind_of(given)}: it must be {wanted}")
 
 
+_NESTED: Mapping[str, type[BaseModel]] = {
+    "element_list": Element,
+    "watermark_info": WatermarkInfo,
+    "trim": Trim,
+}
 _WANTED = {
     "string_type": "text",
     "int_type": "a whole number",
+    "is_instance_of": "a number of seconds",
+    "finite_number": "a number of seconds",
     "bool_type": "true or false",
     "list_type": "a list",
     "model_type": "a mapping",
@@ -102,7 +109,7 @@ _WANTED = {
 
 
 def _nested_keys(path: Sequence[str | int]) -> tuple[str, ...]:
-    return ("element_id",) if path[0] == "element_list" else ("enabled",)
+    return tuple(_NESTED[str(path[0])].model_fields)
 
 
 @functools.cache

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 KIND: Final = "motion-control"
 MEDIA_FIELDS = ("image_url", "video_url")
@@ -31,8 +31,11 @@ VIDEO_BYTES = 100 * MEGABYTE
 IMAGE_SIDES = (300, 65_536)  # px
 VIDEO_SIDES = (340, 3_850)  # px
 IMAGE_ASPECT = Decimal("2.5")
+IMAGE_PIXELS = 100_000_000  # one more is taken for a decompression bomb
+PREPARABLE_PIXELS = 40_000_000  # of a film's frame, that are decoded at all: 8K has 33 million
 NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before it is said
-_TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
+TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
+_MILLISECOND = Decimal("0.001")
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov")
@@ -59,6 +62,16 @@ def _digits(value: object) -> object:
     return value
 
 
+def _seconds(value: object) -> object:
+    """A number of YAML or JSON as an exact number of milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        return Decimal(str(value)).quantize(_MILLISECOND)
+    except InvalidOperation:
+        return value
+
+
 def _stripped(value: object) -> object:
     """White space around a prompt is the editor's, not the user's."""
     return value.strip() if isinstance(value, str) else value
@@ -72,6 +85,29 @@ class Element(_Closed):
     """An element of the account's library."""
 
     element_id: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=2**63 - 1)]
+
+
+Seconds = Annotated[
+    Decimal,
+    BeforeValidator(_seconds),
+    Field(ge=0, le=86_400),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 86_400}),
+]
+
+
+class Trim(_Closed):
+    """Which part of the motion video is sent, in seconds from its beginning."""
+
+    start: Seconds = Decimal(0)
+    end: Annotated[
+        Seconds | None, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 86_400})
+    ] = None
+
+    def canonical(self, orientation: str) -> dict[str, str]:
+        """Return how the cut stands in the identity; an end is not in it where the longest cut ends there anyway."""
+        longest = self.end is None or self.end - self.start == LONGEST_SECONDS[orientation]
+        ends = {} if self.end is None or longest else {"end": spoken(self.end)}
+        return ends | ({"start": spoken(self.start)} if self.start else {})
 
 
 class WatermarkInfo(_Closed):
@@ -114,6 +150,23 @@ class MotionControl(_Closed):
     element_list: Annotated[list[Element], Field(max_length=1)] = []
     watermark_info: WatermarkInfo = WatermarkInfo(enabled=False)
     callback_url: str = ""
+    prepare: Annotated[
+        bool,
+        Field(
+            description="Mend local files that the API would refuse: transcode, turn, scale, cut."
+        ),
+    ] = False
+    trim: Annotated[
+        Trim | None, Field(description="Which part of a local video is sent; needs `prepare`.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to a local file before it is sent: it is mended, and of a film a part is kept (s)."""
+
+    start: Decimal = Decimal(0)
+    end: Decimal | None = None  # None: all that follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +180,31 @@ class Source:
     width: int = 0  # px, as shown (rotation applied)
     height: int = 0  # px
     seconds: Decimal | None = None  # a video's length, when known
+    codec: str = ""  # of a local video, as the decoder library calls it
+    rotation: int = 0  # degrees that a player turns a local video by
+    preparation: Preparation | None = None  # None: the file is sent as it is
 
-    def canonical(self) -> object:
+    def canonical(self) -> dict[str, object] | str:
         """Return how the input stands in the identity."""
         return self.url or {"sha256": self.sha256}
 
 
 def canonical_request(wish: MotionControl, image: Source, video: Source) -> dict[str, Any]:
-    """Return the request as it stands in the identity: complete, with defaults, without what changes no result."""
+    """Return the request as it stands in the identity: complete, with defaults, without what changes no result.
+
+    A cut is a wish of its own. That a file may be mended is not: whoever allows it wants the same result.
+    """
+    clip = video.canonical()
+    cut = wish.trim.canonical(wish.character_orientation) if wish.trim else {}
+    if cut and isinstance(clip, dict):
+        clip = clip | {"trim": cut}
     request: dict[str, Any] = {
         "character_orientation": wish.character_orientation,
         "image_url": image.canonical(),
         "keep_original_sound": wish.keep_original_sound,
         "mode": wish.mode,
         "model_name": wish.model_name,
-        "video_url": video.canonical(),
+        "video_url": clip,
         "watermark_info": {"enabled": wish.watermark_info.enabled},
     }
     prompt = wish.prompt.strip()
@@ -164,7 +227,26 @@ def conflicts(wish: MotionControl) -> list[tuple[str, str]]:
         found.append(("character_orientation", sentence))
     if wish.callback_url and (fault := url_fault(wish.callback_url)):
         found.append(("callback_url", fault))
+    if wish.trim:
+        found += [("trim", fault) for fault in _trim_faults(wish, wish.trim)]
     return found
+
+
+def _trim_faults(wish: MotionControl, trim: Trim) -> list[str]:
+    """Return what is wrong with a cut whatever the film is."""
+    if not wish.prepare:
+        return ["`trim` needs `prepare: true` beside it: the video is sent as it is otherwise"]
+    if wish.video_url.lower().startswith(("http:", "https:")):
+        return ["`trim` needs a local `video_url`: what lies at a URL is sent as it is"]
+    if trim.end is None:
+        return []
+    left, longest = trim.end - trim.start, LONGEST_SECONDS[wish.character_orientation]
+    if SHORTEST_SECONDS <= left <= longest:
+        return []
+    return [
+        f"`trim` leaves {spoken(max(left, Decimal(0)))} s: {SHORTEST_SECONDS} to {longest} s are allowed "
+        f"when `character_orientation` is `{wish.character_orientation}`"
+    ]
 
 
 def url_fault(url: str) -> str:
@@ -218,7 +300,7 @@ def video_faults(video: Source, orientation: str) -> list[str]:
     longest = LONGEST_SECONDS[orientation]
     if video.seconds is not None and not SHORTEST_SECONDS <= video.seconds <= longest:
         faults.append(
-            f"the video lasts {_spoken(video.seconds)} s: {SHORTEST_SECONDS} to {longest} s are allowed "
+            f"the video lasts {spoken(video.seconds)} s: {SHORTEST_SECONDS} to {longest} s are allowed "
             f"when `character_orientation` is `{orientation}`"
         )
     return faults
@@ -230,12 +312,10 @@ def format_faults(codec: str, rotation: int) -> list[str]:
     `codec` is the decoder library's name, `rotation` the degrees that a player turns it by.
     """
     if codec == "hevc":
-        return [f"is H.265 (HEVC), which the API refuses: transcode it to H.264 ({_TRANSCODE})"]
+        return ["is H.265 (HEVC), which the API refuses"]
     if rotation % 360:
-        return [
-            f"is stored turned by {rotation % 360}°, which the API refuses or reads the wrong way round: "
-            f"transcode it, which turns the picture itself ({_TRANSCODE})"
-        ]
+        turned = f"is stored turned by {rotation % 360}°"
+        return [f"{turned}, which the API refuses or reads the wrong way round"]
     return []
 
 
@@ -252,7 +332,7 @@ def length_remark(result: float | None, reference: Decimal | None) -> str:
     )
 
 
-def _spoken(seconds: Decimal) -> str:
+def spoken(seconds: Decimal) -> str:
     """Return a length to the millisecond, without idle zeros: what is just over a limit must not look like it."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".")
 

@@ -11,7 +11,9 @@ from reconciler.core.motion_control import MotionControl
 MOST_TAKES = 100
 MOST_RETRIES = 10
 MOST_RESULTS = 1000  # of one spec: a typing slip in a matrix must not become an order for thousands
-NOT_MULTIPLIED = frozenset({"kind", "takes", "matrix", "retries", "suspend", "external_task_id"})
+NOT_MULTIPLIED = frozenset(
+    {"kind", "takes", "matrix", "retries", "suspend", "prepare", "external_task_id"}
+)
 
 _CUSTOM_ID = r"^[A-Za-z0-9._-]{1,64}$"  # pydantic searches: both anchors are needed
 

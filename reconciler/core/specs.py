@@ -35,7 +35,7 @@ class Wish:
 
     spec: Spec
     label: str  # of the matrix values; empty for a spec's only generation
-    media: Mapping[str, Node]  # image_url and video_url, with the place that states each
+    media: Mapping[str, Node]  # what names or cuts a file, with the place that states each
     place: Place
 
 
@@ -69,7 +69,7 @@ def read_wishes(document: Node) -> tuple[list[Wish], list[Problem]]:
                 "keep_original_sound" in values
             ):  # a bare yes is a boolean in YAML, and a text in JSON
                 values["keep_original_sound"] = spec.keep_original_sound
-            media = {key: merged[key].node for key in MEDIA_FIELDS}
+            media = {key: merged[key].node for key in (*MEDIA_FIELDS, "trim") if key in merged}
             wishes.append(Wish(spec, combination_label(values.values()), media, document.place))
     if not problems:
         if sum(wish.spec.takes for wish in wishes) == 1:

@@ -3,7 +3,7 @@
 Order is everything here (rules 1 to 4):
 
 1. ask by id; only a readable *unknown* lets `core.transitions.step` decide to create;
-2. prepare what the request needs (upload, Base64) while nothing is promised yet; where that took a while, ask again;
+2. make what the request needs (transcode, upload, Base64) while nothing is promised yet; where that took a while, ask again;
 3. put the intent on disk;
 4. send one create, and write down what came of it. Whatever stops the program in between leaves the record in
    `submitting`, and the next one begins with a look.
@@ -11,15 +11,11 @@ Order is everything here (rules 1 to 4):
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX
-from reconciler.core.motion_control import Source
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status, Task
 from reconciler.core.transitions import (
@@ -32,6 +28,7 @@ from reconciler.core.transitions import (
     Step,
     step,
 )
+from reconciler.engine.inputs import LocalInputs
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling import errors
@@ -73,6 +70,7 @@ class Purchases:
         self._ports = ports
         self._options = options
         self._journal = journal
+        self._inputs = LocalInputs(ports, host_images=options.host_images)
         self._closed = False
 
     def close(self) -> None:
@@ -87,7 +85,7 @@ class Purchases:
         Raises:
             ProviderError: the question was not answered readably; nothing changed.
             CapReached: a spending cap would be passed; nothing was sent.
-            WorkspaceError: an input changed or cannot be read; nothing was sent.
+            WorkspaceError: an input changed, cannot be read or cannot be prepared; nothing was sent.
             HostingError: the media store does not take an input; nothing was sent.
         """
         reply = await self._ports.client.query(record.external_task_id)
@@ -161,31 +159,13 @@ class Purchases:
         return Outcome(decision.record, decision.again_at, trouble)
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
-        image: bytes | str = wish.image.url
-        if wish.image.path and self._options.host_images:
-            image = await self._hosted(wish.image)
-        elif wish.image.path:
-            image = await asyncio.to_thread(_read_unchanged, self._ports, wish.image)
-        video = await self._hosted(wish.video) if wish.video.path else wish.video.url
         return create_body(
             wish.request,
             external_task_id=external_task_id,
-            image=image,
-            video_url=video,
+            image=await self._inputs.image(wish.image),
+            video_url=await self._inputs.video(wish.video),
             callback_url=wish.callback_url or self._options.callback_url,
         )
-
-    async def _hosted(self, source: Source) -> str:
-        """Return a URL of a local file, made for this one request: it is kept nowhere."""
-        if self._ports.hosting is None:
-            raise WorkspaceError(
-                f"`{source.path}` is a local file, and there is no media store to host it"
-            )
-        await asyncio.to_thread(_read_unchanged, self._ports, source)
-        try:
-            return await self._ports.hosting.publish(source.sha256, self._ports.root / source.path)
-        except OSError as error:
-            raise _unreadable(source, error) from error
 
 
 def _has_moved(before: Record, now: Record) -> bool:
@@ -211,23 +191,3 @@ def _event(error: errors.ProviderError) -> Event:
             return Held(error.message)
         case _:
             return Ambiguous(error.message)
-
-
-def _unreadable(source: Source, error: OSError) -> WorkspaceError:
-    return WorkspaceError(
-        f"`{source.path}` cannot be read: {error.strerror}", hint="Restore the file and run again."
-    )
-
-
-def _read_unchanged(ports: Ports, source: Source) -> bytes:
-    """Return a local input's bytes, which must still be those that the identity was computed from."""
-    try:
-        data = (ports.root / source.path).read_bytes()
-    except OSError as error:
-        raise _unreadable(source, error) from error
-    if hashlib.sha256(data).hexdigest() != source.sha256:
-        raise WorkspaceError(
-            f"`{source.path}` changed while it was being submitted; nothing was sent",
-            hint="Run again.",
-        )
-    return data

@@ -23,8 +23,8 @@ from reconciler.store.repository import Caps, Repository
 class Hosting(Protocol):
     """A media store: makes a local file readable for the provider."""
 
-    async def publish(self, sha256: str, path: Path) -> str:
-        """Return a URL of these bytes; uploads them only when they are not there yet.
+    async def publish(self, sha256: str, path: Path, suffix: str) -> str:
+        """Return a URL of these bytes, which ends in `suffix`; uploads them only when they are not there yet.
 
         The URL may open what it names to anybody: it goes to the provider, and into no file and no log.
         Raises HostingError, WorkspaceError (the file is not these bytes), OSError or a ProviderError.

@@ -59,12 +59,12 @@ class MediaStore:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._uploads = asyncio.Semaphore(UPLOADS)
 
-    async def publish(self, sha256: str, path: Path) -> str:
+    async def publish(self, sha256: str, path: Path, suffix: str) -> str:
         """Return a URL of the bytes that have this digest; uploads them only when they are not there.
 
         Raises HostingError for what the store does, WorkspaceError when the file is not (any more) these bytes.
         """
-        key = sha256 + path.suffix.lower()
+        key = sha256 + suffix
         await self._url(key)  # what nobody could read is not uploaded
         async with self._turns.setdefault(key, asyncio.Lock()):
             size = await asyncio.to_thread(_size_of, path)

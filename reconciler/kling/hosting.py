@@ -32,13 +32,13 @@ class SimulatorMedia:
 
     store: str  # the URL that a file's name is appended to
 
-    async def publish(self, sha256: str, path: Path) -> str:
+    async def publish(self, sha256: str, path: Path, suffix: str) -> str:
         """Upload a file under its digest and suffix; returns its URL. Repeating it changes nothing.
 
         Raises TryLater when the simulator does not take it, OSError when the file cannot be read.
         """
         size = (await asyncio.to_thread(path.stat)).st_size
-        target = self.store + quote(sha256 + path.suffix.lower(), safe="")
+        target = self.store + quote(sha256 + suffix, safe="")
         length = {"Content-Length": str(size)}
         async with _session() as http:
             response = await http.send(
@@ -78,7 +78,7 @@ class LoopbackMedia:
         self._client = client
         self._found: SimulatorMedia | None = None
 
-    async def publish(self, sha256: str, path: Path) -> str:
+    async def publish(self, sha256: str, path: Path, suffix: str) -> str:
         """Upload a file and return its URL.
 
         Raises TryLater when nobody answers, WorkspaceError when it is no simulator that answers.
@@ -88,7 +88,7 @@ class LoopbackMedia:
             raise WorkspaceError(
                 f"`{path.name}` is a local file, and {self._client.base_url} hosts none"
             )
-        return await self._found.publish(sha256, path)
+        return await self._found.publish(sha256, path, suffix)
 
 
 @asynccontextmanager

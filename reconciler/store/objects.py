@@ -23,6 +23,7 @@ __all__ = ["ObjectStore", "Partial"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")
+_MADE = "prepared"  # a folder of notes beside the objects
 _CHUNK = 1024 * 1024  # bytes
 
 
@@ -80,6 +81,28 @@ class ObjectStore:
         except BaseException:
             copy.discard()
             raise
+
+    def remember(self, name: str, sha256: str) -> None:
+        """Note, under a name (64 hex digits), which object was made; losing it costs making it again."""
+        if not _SHA256.match(name):
+            raise StateError(f"{name!r} is not a SHA-256 digest.")
+        note = self._folder / _MADE / name
+        fresh = note.with_suffix(".new")
+        with disk(note):
+            make_folder(note.parent)
+            fresh.unlink(missing_ok=True)
+            with fresh.open("x") as file:
+                file.write(sha256)
+            fresh.replace(note)
+
+    def remembered(self, name: str) -> str:
+        """Return the digest of the object that was noted under a name; empty when there is none."""
+        try:
+            with _reading(self._folder / _MADE / name) as file:
+                noted = file.read(65).decode("ascii", "replace")
+        except (OSError, StateError):
+            return ""
+        return noted if _SHA256.match(noted) else ""
 
     def partial(self, name: str) -> Partial:
         """Return the download of this name, to begin or to continue; the name never becomes a path."""

@@ -52,6 +52,11 @@ class Partial:
         """The strong ETag that these bytes belong to; empty when it is not known."""
         return self._validator if self._offset else ""
 
+    def fileno(self) -> int:
+        """Return the descriptor that bytes are written through, and that holds the lock."""
+        with disk(self.path):
+            return self._open()
+
     def restart(self, validator: str) -> None:
         """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
         with disk(self.path):

@@ -15,7 +15,7 @@ from decimal import Decimal
 from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO
 
-from reconciler.core.motion_control import VIDEO_SIDES
+from reconciler.core.motion_control import PREPARABLE_PIXELS
 from reconciler.workspace.flaws import Evident, Flaw
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def check_start(file: BufferedReader) -> None:
 
 def read_facts(file: BinaryIO) -> VideoFacts:
     """Return what the container says of its first video, the first frame's rotation applied. Raises `Flaw`."""
-    with _opened(file) as (container, stream):
+    with film_of(file) as (container, stream):
         return _facts(container, stream, _rotation(container, stream))
 
 
@@ -84,9 +84,9 @@ def check_frames(file: BufferedReader) -> None:
     """Decode the first frame and the last one that stands by itself. Raises `Flaw` when one does not decode."""
     import av
 
-    with _opened(file) as (container, stream):
+    with film_of(file) as (container, stream):
         try:
-            is_good = _is_good(_next_frame(container, stream))
+            is_good = is_whole(_next_frame(container, stream))
         except av.FFmpegError:
             is_good = False
         if not is_good:
@@ -96,7 +96,7 @@ def check_frames(file: BufferedReader) -> None:
         try:
             container.seek(container.duration + (container.start_time or 0))
             last = _next_frame(container, stream)
-            is_good = last is None or _is_good(last)
+            is_good = last is None or is_whole(last)
         except av.FFmpegError:
             is_good = False
         if not is_good:
@@ -126,8 +126,8 @@ def boxes(file: BufferedReader) -> Iterator[Box]:
 
 
 @contextlib.contextmanager
-def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open the container and find its first video that is no cover picture."""
+def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open the container and find its first video that is no cover picture. Raises `Flaw`."""
     import av
     from av.stream import Disposition
 
@@ -143,7 +143,7 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise Evident("holds no video, only sound or data")
             if films[0].codec_context is None:
                 raise Evident(_unknown(file))
-            films[0].codec_context.options = {"max_pixels": str(VIDEO_SIDES[1] ** 2)}
+            films[0].codec_context.options = {"max_pixels": str(PREPARABLE_PIXELS)}
             yield container, films[0]
     except _TROUBLE as error:  # what the binding itself trips over, beside the library's own errors
         raise Flaw("is damaged: it cannot be opened as a video") from error
@@ -173,8 +173,8 @@ def _rotation(container: InputContainer, stream: VideoStream) -> int:
     """Return by how many degrees the video is shown turned; the first frame tells, where one decodes."""
     import av
 
-    if stream.codec_context.name == "hevc" or max(stream.width, stream.height) > VIDEO_SIDES[1]:
-        return 0  # refused anyway, and dear to decode
+    if stream.width * stream.height > PREPARABLE_PIXELS:
+        return 0  # refused anyway
     try:
         frame = _next_frame(container, stream)
     except av.FFmpegError:
@@ -192,6 +192,6 @@ def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | 
     return None
 
 
-def _is_good(frame: VideoFrame | None) -> bool:
+def is_whole(frame: VideoFrame | None) -> bool:
     """Whether a frame is whole. One that leans on frames that are cut away is nobody's fault."""
     return frame is not None and not (frame.is_corrupt and frame.key_frame)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import TYPE_CHECKING
 
+from reconciler.core.motion_control import IMAGE_PIXELS
 from reconciler.workspace.flaws import Evident, Flaw
 
 if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
-MOST_PIXELS = 100_000_000  # one more is taken for a decompression bomb
 MOST_SCANS = 100  # of a JPEG, each over all pixels; progressive ones have about 10
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -47,17 +47,17 @@ class ImageFacts:
 
 def image_facts(file: BufferedReader) -> ImageFacts:
     """Return the sides of a JPEG or PNG; no pixel is decoded, so no bomb can go off. Raises `Flaw`."""
-    return ImageFacts(*_opened(file).size)
+    return ImageFacts(*open_image(file).size)
 
 
 def check_pixels(file: BufferedReader) -> None:
     """Decode an image to its last pixel and keep none of them. Raises `Flaw` when that cannot be done."""
-    image = _opened(file)
+    image = open_image(file)
     width, height = image.size
-    if width * height > MOST_PIXELS:
+    if width * height > IMAGE_PIXELS:
         raise Flaw(
             f"would decode to {width * height // 1_000_000:,} megapixels: more than "
-            f"{MOST_PIXELS // 1_000_000} are taken for a decompression bomb; scale it down"
+            f"{IMAGE_PIXELS // 1_000_000} are taken for a decompression bomb; scale it down"
         )
     is_jpeg = image.format == "JPEG"
     if is_jpeg:
@@ -76,7 +76,8 @@ def check_pixels(file: BufferedReader) -> None:
         ) from error
 
 
-def _opened(file: BufferedReader) -> JpegImageFile | PngImageFile:
+def open_image(file: BufferedReader) -> JpegImageFile | PngImageFile:
+    """Open an image by its content, without decoding a pixel. Raises `Flaw`."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 

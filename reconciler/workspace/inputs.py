@@ -10,7 +10,6 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +19,9 @@ from reconciler.core.motion_control import (
     MEDIA_FIELDS,
     VIDEO_SUFFIXES,
     Source,
-    image_faults,
     url_fault,
-    video_faults,
 )
+from reconciler.core.preparation import as_sent, limits_broken, too_large
 from reconciler.core.specs import Wish
 from reconciler.workspace.documents import DocumentError
 from reconciler.workspace.media import MediaError, read_source
@@ -156,11 +154,12 @@ class Inputs:
 
     def of(self, wish: Wish) -> tuple[Source, Source]:
         """Return a wish's image and video. Raises `DocumentError` with the first problem at the place that names it."""
-        image = self._source(wish.media["image_url"], "image_url")
-        video = self._source(wish.media["video_url"], "video_url")
-        for key, sentence in _limits_broken(wish, image, video):
+        prepare = wish.spec.prepare
+        image = self._source(wish.media["image_url"], "image_url", prepare=prepare)
+        video = self._source(wish.media["video_url"], "video_url", prepare=prepare)
+        for key, sentence in limits_broken(wish.spec, image, video):
             raise fail(wish.media[key].place, sentence, key)
-        return image, video
+        return as_sent(wish.spec, image, video)
 
     def read_as(self, image: Source, video: Source) -> Media:
         """Return the local files among these, with the signatures they were read under."""
@@ -169,7 +168,7 @@ class Inputs:
         )
         return {file: self._sources[file] for file in used if file[0]}
 
-    def _source(self, node: Node, key: str) -> Source:
+    def _source(self, node: Node, key: str, *, prepare: bool) -> Source:
         written = str(node.value)
         if written.lower().startswith(("http:", "https:")):
             if fault := url_fault(written):
@@ -179,6 +178,8 @@ class Inputs:
         found = self.sight(name).file
         if found is None:
             raise self._missing(node, name, key)
+        if fault := too_large(key, found.size, prepare=prepare):
+            raise fail(node.place, f"`{name}`: {fault}", key)
         remembered = self._sources.get((name, key))
         if remembered is not None and remembered[0] == found:
             return remembered[1]
@@ -223,12 +224,3 @@ class Inputs:
         meant = by_lower.get(nearest(wanted, by_lower), "")
         suggestion = posixpath.join(posixpath.dirname(str(node.value)), meant) if meant else ""
         return fail(node.place, f"`{name[:200]}` does not exist", key, suggestion)
-
-
-def _limits_broken(wish: Wish, image: Source, video: Source) -> Iterator[tuple[str, str]]:
-    """Yield (key, sentence) for the API's limits that local files break; of URLs nothing is known."""
-    if image.path:
-        yield from (("image_url", fault) for fault in image_faults(image))
-    if video.path:
-        orientation = wish.spec.character_orientation
-        yield from (("video_url", fault) for fault in video_faults(video, orientation))

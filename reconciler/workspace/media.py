@@ -16,13 +16,12 @@ from pathlib import Path, PurePosixPath
 from reconciler.core.errors import SpecError
 from reconciler.core.motion_control import (
     IMAGE_SUFFIXES,
+    PREPARABLE_PIXELS,
     VIDEO_SUFFIXES,
     Source,
-    format_faults,
     image_faults,
-    size_faults,
-    video_faults,
 )
+from reconciler.core.preparation import too_large
 from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.films import (
     VideoFacts,
@@ -86,7 +85,7 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
     A file whose content has a verdict already is not decoded again.
 
     Raises `MediaError` with a sentence when it is missing, of another kind than its name or key says, far too
-    large, damaged, of a format that the API refuses, or changes while it is read.
+    large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
     """
     suffixes = IMAGE_SUFFIXES if key == "image_url" else VIDEO_SUFFIXES
     if PurePosixPath(name).suffix.lower() not in suffixes:
@@ -94,8 +93,8 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
     verdicts = verdicts or Verdicts()
     with _opened(root / name, name) as file:
         before = os.fstat(file.fileno())
-        if faults := size_faults(key, before.st_size):
-            raise MediaError(f"`{name}`: {faults[0]}")
+        if fault := too_large(key, before.st_size, prepare=True):
+            raise MediaError(f"`{name}`: {fault}")
         sha256 = digest(file)
         known = verdicts.of(sha256, key)
         verdict = known or _judge(file, key)
@@ -115,6 +114,8 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
         width=verdict.width,
         height=verdict.height,
         seconds=verdict.seconds,
+        codec=verdict.codec,
+        rotation=verdict.rotation,
     )
 
 
@@ -162,7 +163,7 @@ def _opened(path: Path, name: str) -> Iterator[BufferedReader]:
 
 
 def _judge(file: BufferedReader, key: str) -> Verdict:
-    """Decode a file as far as its header gives reason to: what breaks a limit is refused for that."""
+    """Decode a file as far as its header gives reason to."""
     try:
         return _judge_image(file) if key == "image_url" else _judge_video(file)
     except Flaw as flaw:
@@ -179,12 +180,9 @@ def _judge_image(file: BufferedReader) -> Verdict:
 def _judge_video(file: BufferedReader) -> Verdict:
     check_container(file)
     facts = read_facts(file)
-    if faults := format_faults(facts.codec, facts.rotation):
-        raise Flaw(faults[0])
-    source = Source(width=facts.width, height=facts.height, seconds=facts.seconds)
-    if not video_faults(source, "video"):
+    if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
         check_frames(file)
-    return Verdict(facts.width, facts.height, facts.seconds)
+    return Verdict(facts.width, facts.height, facts.seconds, facts.codec, facts.rotation)
 
 
 def _whole_boxes(file: BufferedReader) -> Iterator[bytes]:

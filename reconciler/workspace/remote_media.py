@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from reconciler.core.documents import Place, Problem
 from reconciler.core.motion_control import (
     MEDIA_FIELDS,
+    TRANSCODE,
     Source,
     format_faults,
     image_faults,
@@ -120,7 +121,8 @@ def _video(file: BufferedReader, remote: Remote, *, size_is_known: bool) -> list
     facts = read_facts(file)
     source = Source(width=facts.width, height=facts.height, seconds=facts.seconds)
     coded = format_faults(facts.codec, facts.rotation)
-    return [*coded, *_as_ends(video_faults(source, remote.orientation))]
+    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in coded]
+    return [*advised, *_as_ends(video_faults(source, remote.orientation))]
 
 
 def _as_ends(faults: list[str]) -> list[str]:

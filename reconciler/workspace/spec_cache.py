@@ -8,16 +8,17 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, compute_external_task_id
-from reconciler.core.motion_control import Source, estimate_units
+from reconciler.core.motion_control import Preparation, Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (
-    "3"  # raise it whenever a spec may say, or means, something else: then all are read again
+    "4"  # raise it whenever a spec may say, or means, something else: then all are read again
 )
 
 
@@ -58,6 +59,7 @@ def encode(generations: Sequence[Generation], media: Media) -> bytes:
 def _medium(path: str, key: str, signature: Signature, source: Source) -> list[Any]:
     seconds = None if source.seconds is None else str(source.seconds)
     known = [source.sha256, source.size, source.width, source.height, seconds]
+    known += [source.codec, source.rotation]
     return [path, key, signature.size, signature.mtime_ns, signature.inode, *known]
 
 
@@ -67,8 +69,8 @@ def _row(generation: Generation) -> list[Any]:
         generation.external_task_id,
         generation.canonical,
         generation.label,
-        [generation.image.url, generation.image.path],
-        [generation.video.url, generation.video.path],
+        _input(generation.image),
+        _input(generation.video),
         generation.callback_url,
         generation.retries,
         generation.line,
@@ -77,6 +79,17 @@ def _row(generation: Generation) -> list[Any]:
         request["mode"],
         request["character_orientation"],
     ]
+
+
+def _input(source: Source) -> list[Any]:
+    """Return an input as a spec has it: where it is, and where it is mended, what is sent then."""
+    mended = source.preparation
+    if mended is None:
+        return [source.url, source.path, None]
+    texts = [
+        None if one is None else str(one) for one in (mended.start, mended.end, source.seconds)
+    ]
+    return [source.url, source.path, [*texts, source.width, source.height, source.codec]]
 
 
 class Remembered:
@@ -98,7 +111,9 @@ class Remembered:
 
     def source(self, row: Sequence[Any]) -> tuple[Signature, Source]:
         """Return what a row of `media` holds."""
-        path, _, size, mtime_ns, inode, sha256, length, width, height, seconds = row
+        path, _, size, mtime_ns, inode, sha256, length, width, height, seconds, codec, rotation = (
+            row
+        )
         source = Source(
             path=path,
             sha256=sha256,
@@ -106,6 +121,8 @@ class Remembered:
             width=width,
             height=height,
             seconds=None if seconds is None else Decimal(seconds),
+            codec=codec,
+            rotation=rotation,
         )
         return Signature(size, mtime_ns, inode), source
 
@@ -118,20 +135,40 @@ def _generation(spec: str, row: Sequence[Any], price: Price, local: Local) -> Ge
     task_id, canonical, label, image, video, callback_url, retries, line, suspended, *rate = row
     if task_id.startswith(PREFIX) and task_id != compute_external_task_id(canonical):
         raise ValueError("a row whose content is not its id's")
-    clip = local(video[1], "video_url") if video[1] else Source(url=video[0])
+    clip = _source(video, "video_url", local)
     model, mode, orientation = rate
     return Generation(
         external_task_id=task_id,
         canonical=canonical,
         spec=spec,
         label=label,
-        image=local(image[1], "image_url") if image[1] else Source(url=image[0]),
+        image=_source(image, "image_url", local),
         video=clip,
         callback_url=callback_url,
         retries=retries,
         estimated_units=price(model, mode, orientation, clip.seconds),
         line=line,
         suspended=suspended,
+    )
+
+
+def _source(row: Sequence[Any], key: str, local: Local) -> Source:
+    url, path, mended = row
+    if not path:
+        return Source(url=url)
+    found = local(path, key)
+    if mended is None:
+        return found
+    start, end, seconds = (None if text is None else Decimal(text) for text in mended[:3])
+    return replace(
+        found,
+        size=0,
+        width=mended[3],
+        height=mended[4],
+        seconds=seconds,
+        codec=mended[5],
+        rotation=0,
+        preparation=Preparation(start or Decimal(0), end),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-_VERSION = "1"  # raise it whenever a file may be judged in another way: then all are decoded again
+_VERSION = "2"  # raise it whenever a file may be judged in another way: then all are decoded again
 _PREFIX = "//"  # no path relative to the root begins so
 _SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 
@@ -22,6 +22,8 @@ class Verdict:
     width: int = 0  # px
     height: int = 0  # px
     seconds: Decimal | None = None
+    codec: str = ""  # of a video
+    rotation: int = 0  # degrees
     flaw: str = ""  # goes on after the file's name
 
 
@@ -41,16 +43,19 @@ class Verdicts:
     def of(self, sha256: str, key: str) -> Verdict | None:
         """Return a verdict, None when there is none (or a damaged one)."""
         try:
-            width, height, seconds, flaw = json.loads(self._packed[_row(sha256, key)])
+            width, height, seconds, codec, rotation, flaw = json.loads(
+                self._packed[_row(sha256, key)]
+            )
             length = None if seconds is None else Decimal(seconds)
-            return Verdict(int(width), int(height), length, str(flaw))
+            return Verdict(int(width), int(height), length, str(codec), int(rotation), str(flaw))
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             return None
 
     def put(self, sha256: str, key: str, verdict: Verdict) -> None:
         """Remember a verdict."""
         seconds = None if verdict.seconds is None else str(verdict.seconds)
-        row = [verdict.width, verdict.height, seconds, verdict.flaw]
+        row = [verdict.width, verdict.height, seconds]
+        row += [verdict.codec, verdict.rotation, verdict.flaw]
         packed = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
         self._packed[_row(sha256, key)] = packed
         self._new[_row(sha256, key)] = _VERSION, packed

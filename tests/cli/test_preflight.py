@@ -26,7 +26,6 @@ from tests.workspace.spoiled import (
 
 from .shell import Shell
 
-TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
 NO_PIXELS = "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
 Make = Callable[[Path], object]
 
@@ -58,8 +57,8 @@ def spec(shell: Shell, name: str, image: str, video: str, orientation: str = "im
 
 
 IMAGES: list[tuple[str, str, Make, str]] = [
-    ("heavy", "png", holding(ASTRONAUT, 10 * 1024**2 + 1), "`specs/heavy.png`: the image has 10,485,761 bytes: at most 10 MB (10,485,760 bytes) are allowed"),
-    ("small", "png", image(299, 300), "the image is 299 × 300 px: each side must be 300 to 65536 px"),
+    ("heavy", "png", holding(ASTRONAUT, 10 * 1024**2 + 1), "`specs/heavy.png`: the image has 10,485,761 bytes: at most 10 MB (10,485,760 bytes) are allowed; `prepare: true` compresses it"),
+    ("small", "png", image(299, 300), "the image is 299 × 300 px: each side must be 300 to 65536 px; `prepare: true` scales it to 300 × 302 px"),
     ("large", "png", holding(flat_png(65_537, 27_000)), "the image is 65537 × 27000 px: each side must be 300 to 65536 px"),
     ("wide", "png", image(751, 300), "the image is 751 × 300 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
     ("tall", "jpg", lambda path: make_image(path, (300, 751), "JPEG"), "the image is 300 × 751 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
@@ -77,17 +76,17 @@ IMAGES: list[tuple[str, str, Make, str]] = [
 ]  # fmt: skip
 
 VIDEOS: list[tuple[str, str, Make, str]] = [
-    ("heavy", "mp4", holding(BUNNY, 100 * 1024**2 + 1), "`specs/heavy.mp4`: the video has 104,857,601 bytes: at most 100 MB (104,857,600 bytes) are allowed"),
-    ("small", "mp4", film(size=(340, 338)), "the video is 340 × 338 px: each side must be 340 to 3850 px"),
-    ("large", "mov", film(size=(3_852, 400)), "the video is 3852 × 400 px: each side must be 340 to 3850 px"),
+    ("heavy", "mp4", holding(BUNNY, 100 * 1024**2 + 1), "`specs/heavy.mp4`: the video has 104,857,601 bytes: at most 100 MB (104,857,600 bytes) are allowed; `prepare: true` compresses it"),
+    ("small", "mp4", film(size=(340, 338)), "the video is 340 × 338 px: each side must be 340 to 3850 px; `prepare: true` scales it to 342 × 340 px"),
+    ("large", "mov", film(size=(3_852, 400)), "the video is 3852 × 400 px: each side must be 340 to 3850 px; `prepare: true` scales it to 3850 × 400 px"),
     ("short", "mp4", film(seconds=2), "the video lasts 2 s: 3 to 10 s are allowed when `character_orientation` is `image`"),
-    ("long", "mp4", film(seconds=11), "the video lasts 11 s: 3 to 10 s are allowed when `character_orientation` is `image`"),
-    ("longer", "mp4", film(seconds=31), "the video lasts 31 s: 3 to 30 s are allowed when `character_orientation` is `video`"),
+    ("long", "mp4", film(seconds=11), "the video lasts 11 s: 3 to 10 s are allowed when `character_orientation` is `image`; `prepare: true` keeps its first 10 s (`trim: {start: …, end: …}` chooses another part)"),
+    ("longer", "mp4", film(seconds=31), "the video lasts 31 s: 3 to 30 s are allowed when `character_orientation` is `video`; `prepare: true` keeps its first 30 s (`trim: {start: …, end: …}` chooses another part)"),
     ("suffix", "webm", holding(BUNNY), "`specs/suffix.webm` is not one of .mp4, .mov, which `video_url` needs"),
     ("playlist", "mp4", holding(b"#EXTM3U\nfile:///etc/passwd\n"), "`specs/playlist.mp4` holds neither an MP4 nor a QuickTime video, whatever its name says"),
-    ("phone", "mov", film(codec="libx265"), f"`specs/phone.mov` is H.265 (HEVC), which the API refuses: transcode it to H.264 ({TRANSCODE})"),
-    ("turned", "mp4", film(rotation=90), f"`specs/turned.mp4` is stored turned by 90°, which the API refuses or reads the wrong way round: transcode it, which turns the picture itself ({TRANSCODE})"),
-    ("over", "mp4", film(rotation=180), f"`specs/over.mp4` is stored turned by 180°, which the API refuses or reads the wrong way round: transcode it, which turns the picture itself ({TRANSCODE})"),
+    ("phone", "mov", film(codec="libx265"), "`specs/phone.mov` is H.265 (HEVC), which the API refuses; `prepare: true` transcodes it to H.264"),
+    ("turned", "mp4", film(rotation=90), "`specs/turned.mp4` is stored turned by 90°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),
+    ("over", "mp4", film(rotation=180), "`specs/over.mp4` is stored turned by 180°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),
     ("cut", "mp4", holding(BUNNY[:500_000]), "`specs/cut.mp4` is broken off: it has 500,000 bytes and its `mdat` part goes on to byte 1,051,507; copy it again"),
     ("index", "mp4", holding(BUNNY[:1_051_515]), "`specs/index.mp4` is damaged: it cannot be opened as a video"),
     ("first", "mp4", holding(with_noise(BUNNY)), "`specs/first.mp4` is damaged: its first frame does not decode; export it again"),

@@ -29,7 +29,7 @@ class Store:
     meanwhile: Callable[[], object]
     takes: float = 0.0  # s
 
-    async def publish(self, sha256: str, path: Path) -> str:
+    async def publish(self, sha256: str, path: Path, suffix: str) -> str:
         await asyncio.sleep(self.takes)
         self.meanwhile()
         return URL

@@ -72,13 +72,13 @@ def test_a_video_is_uploaded_once_and_read_without_a_key(tmp_path: Path, videos:
     """The signed URL gives the bytes to anybody, with their type; the bucket gives them to nobody else."""
     path, digest = film(tmp_path / "a.MP4", b"f" * 7_000_000)
     store = store_of(videos.env())
-    url = asyncio.run(store.publish(digest, path))
+    url = asyncio.run(store.publish(digest, path, ".mp4"))
     answer = httpx.get(url, trust_env=False)
     assert (answer.status_code, answer.content) == (200, path.read_bytes())
     assert answer.headers["content-type"] == "video/mp4"
     assert httpx.get(url.partition("?")[0], trust_env=False).status_code == 403
     assert SECRET_KEY not in url
-    again = asyncio.run(store.publish(digest, path))
+    again = asyncio.run(store.publish(digest, path, ".mp4"))
     assert httpx.get(again, trust_env=False).content == path.read_bytes()
     assert videos.uploads() == {f"in/{digest}.mp4": 1}
     assert videos.objects().keys() == {f"in/{digest}.mp4"}
@@ -87,7 +87,7 @@ def test_a_video_is_uploaded_once_and_read_without_a_key(tmp_path: Path, videos:
 def test_a_signature_holds_as_long_as_the_setting_says(tmp_path: Path, videos: Bucket) -> None:
     """Every URL is signed anew, for the whole time."""
     path, digest = film(tmp_path / "a.mp4")
-    url = asyncio.run(store_of(videos.env(), valid=timedelta(days=7)).publish(digest, path))
+    url = asyncio.run(store_of(videos.env(), valid=timedelta(days=7)).publish(digest, path, ".mp4"))
     assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == [str(7 * 86_400)]
 
 
@@ -95,7 +95,7 @@ def test_a_public_bucket_needs_no_signature(tmp_path: Path, videos: Bucket) -> N
     """With a public URL, that is what the provider gets."""
     path, digest = film(tmp_path / "a.mov")
     store = store_of(videos.env(), public_url="https://cdn.example.com/in", near=False)
-    url = asyncio.run(store.publish(digest, path))
+    url = asyncio.run(store.publish(digest, path, ".mov"))
     assert url == f"https://cdn.example.com/in/{digest}.mov"
     assert videos.objects() == {f"in/{digest}.mov": path.read_bytes()}
 
@@ -106,10 +106,10 @@ def test_an_object_that_was_cleared_or_is_not_whole_is_uploaded_again(
     """A rule of the bucket may have removed it since; nothing is believed from memory."""
     path, digest = film(tmp_path / "a.mp4")
     store = store_of(videos.env())
-    asyncio.run(store.publish(digest, path))
+    asyncio.run(store.publish(digest, path, ".mp4"))
     httpx.post(f"{videos.url}/moto-api/reset", trust_env=False)
     httpx.put(f"{videos.url}/{videos.name}", trust_env=False)
-    asyncio.run(store.publish(digest, path))
+    asyncio.run(store.publish(digest, path, ".mp4"))
     assert videos.objects() == {f"in/{digest}.mp4": path.read_bytes()}
 
 
@@ -120,7 +120,7 @@ def test_one_video_of_many_wishes_is_uploaded_once(tmp_path: Path, videos: Bucke
 
     async def run() -> list[str]:
         store = store_of(videos.env())
-        return await asyncio.gather(*(store.publish(digest, path) for _ in range(10)))
+        return await asyncio.gather(*(store.publish(digest, path, ".mp4") for _ in range(10)))
 
     urls = asyncio.run(run())
     assert all(httpx.get(url, trust_env=False).content == path.read_bytes() for url in urls)
@@ -134,7 +134,7 @@ def test_two_files_at_a_time_are_uploaded(tmp_path: Path, videos: Bucket) -> Non
 
     async def run() -> None:
         store = store_of(videos.env())
-        await asyncio.gather(*(store.publish(digest, path) for path, digest in films))
+        await asyncio.gather(*(store.publish(digest, path, ".mp4") for path, digest in films))
 
     asyncio.run(run())
     assert (len(videos.objects()), videos.most) == (6, 2)
@@ -144,7 +144,7 @@ def test_a_file_that_changed_is_not_uploaded(tmp_path: Path, videos: Bucket) -> 
     """Other bytes than the digest says never land under its key."""
     path, _ = film(tmp_path / "a.mp4")
     with pytest.raises(WorkspaceError, match="changed"):
-        asyncio.run(store_of(videos.env()).publish("0" * 64, path))
+        asyncio.run(store_of(videos.env()).publish("0" * 64, path, ".mp4"))
     assert videos.objects() == {}
 
 
@@ -161,7 +161,7 @@ def test_an_upload_that_is_cancelled_ends_at_once(tmp_path: Path, videos: Bucket
     videos.delay = 1.0
 
     async def run() -> float:
-        task = asyncio.create_task(store_of(videos.env()).publish(digest, path))
+        task = asyncio.create_task(store_of(videos.env()).publish(digest, path, ".mp4"))
         while not videos.uploads():
             await asyncio.sleep(0.01)
         began = time.monotonic()
@@ -191,7 +191,7 @@ def test_a_refusal_is_a_sentence_without_a_secret(
     path, digest = film(tmp_path / "a.mp4")
     videos.refusal = (status, code)
     with pytest.raises(HostingError, match=sentence) as caught:
-        asyncio.run(store_of(videos.env()).publish(digest, path))
+        asyncio.run(store_of(videos.env()).publish(digest, path, ".mp4"))
     said = f"{caught.value.message} {caught.value.hint}"
     assert "s3://videos/in" in said, reason
     assert not any(secret in said for secret in (SECRET_KEY, ACCESS_KEY, "Signature=", "\n"))
@@ -203,7 +203,7 @@ def test_a_bucket_that_is_not_there_is_named(tmp_path: Path, videos: Bucket) -> 
     path, digest = film(tmp_path / "a.mp4")
     env = {**videos.env(), "RECONCILER_MEDIA_STORE": "s3://vidoes/in"}
     with pytest.raises(HostingError, match="s3://vidoes/in is not there"):
-        asyncio.run(store_of(env).publish(digest, path))
+        asyncio.run(store_of(env).publish(digest, path, ".mp4"))
 
 
 UNUSABLE = [
@@ -222,7 +222,7 @@ def test_a_store_that_cannot_be_used_says_why(
     path, digest = film(tmp_path / "a.mp4")
     env = {name: value for name, value in {**videos.env(), **change}.items() if value}
     with pytest.raises(HostingError, match=sentence):
-        asyncio.run(store_of(env).publish(digest, path))
+        asyncio.run(store_of(env).publish(digest, path, ".mp4"))
     assert videos.objects() == {}, reason
 
 
@@ -240,7 +240,7 @@ def test_a_store_that_is_silent_is_given_up(
         async with serving(silent) as server:
             env = {**Bucket("videos", server.url).env()}
             with pytest.raises(HostingError, match=r"within 0 s|does not answer"):
-                await store_of(env).publish(digest, path)
+                await store_of(env).publish(digest, path, ".mp4")
 
     began = time.monotonic()
     asyncio.run(run())
@@ -251,7 +251,7 @@ def test_the_provider_never_gets_a_url_that_it_cannot_reach(tmp_path: Path, vide
     """An endpoint on this machine is refused before anything is uploaded, when the provider is not here too."""
     path, digest = film(tmp_path / "a.mp4")
     with pytest.raises(HostingError, match="cannot reach 127"):
-        asyncio.run(store_of(videos.env(), near=False).publish(digest, path))
+        asyncio.run(store_of(videos.env(), near=False).publish(digest, path, ".mp4"))
     assert videos.objects() == {}
 
 

@@ -57,12 +57,12 @@ def test_a_published_file_is_read_through_the_web_server(
     """The URL gives the bytes; a second time nothing is written; no other file is there."""
     path, digest = film(tmp_path / "a.MP4")
     store = MediaStore(lambda: FolderShelf(folder), public_url=web, near=True)
-    url = asyncio.run(store.publish(digest, path))
+    url = asyncio.run(store.publish(digest, path, ".mp4"))
     assert httpx.get(url, trust_env=False).content == path.read_bytes()
     (made,) = folder.iterdir()
     assert made.name == f"{digest}.mp4"
     before = made.stat().st_mtime_ns, made.stat().st_ino
-    assert asyncio.run(store.publish(digest, path)) == url
+    assert asyncio.run(store.publish(digest, path, ".mp4")) == url
     assert (made.stat().st_mtime_ns, made.stat().st_ino) == before
 
 
@@ -72,7 +72,10 @@ def test_a_file_that_is_not_whole_is_replaced(tmp_path: Path, folder: Path) -> N
     (folder / f"{digest}.mp4").write_bytes(b"half")
     (folder / f".{digest}.mp4.part").write_bytes(b"rubbish that is longer" * 1000)
     store = MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/m")
-    assert asyncio.run(store.publish(digest, path)) == f"https://cdn.example.com/m/{digest}.mp4"
+    assert (
+        asyncio.run(store.publish(digest, path, ".mp4"))
+        == f"https://cdn.example.com/m/{digest}.mp4"
+    )
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == {
         f"{digest}.mp4": path.read_bytes()
     }
@@ -89,7 +92,7 @@ def test_two_that_publish_the_same_at_once_leave_one_whole_file(
             MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/")
             for _ in range(4)
         ]
-        await asyncio.gather(*(store.publish(digest, path) for store in stores))
+        await asyncio.gather(*(store.publish(digest, path, ".mp4") for store in stores))
 
     asyncio.run(run())
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == {
@@ -102,9 +105,9 @@ def test_a_file_that_changed_lands_under_no_name(tmp_path: Path, folder: Path) -
     path, _ = film(tmp_path / "a.mp4")
     store = MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/")
     with pytest.raises(WorkspaceError, match="changed"):
-        asyncio.run(store.publish("0" * 64, path))
+        asyncio.run(store.publish("0" * 64, path, ".mp4"))
     with pytest.raises(WorkspaceError, match="cannot be read"):
-        asyncio.run(store.publish("0" * 64, tmp_path / "gone.mp4"))
+        asyncio.run(store.publish("0" * 64, tmp_path / "gone.mp4", ".mp4"))
     assert list(folder.iterdir()) == []
 
 
@@ -115,7 +118,7 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
         lambda: FolderShelf(tmp_path / "none"), public_url="https://cdn.example.com/"
     )
     with pytest.raises(HostingError, match="it is not there"):
-        asyncio.run(store.publish(digest, path))
+        asyncio.run(store.publish(digest, path, ".mp4"))
     assert not (tmp_path / "none").exists()
 
 
@@ -132,9 +135,9 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", full)
         with pytest.raises(HostingError, match="its disk is full"):
-            asyncio.run(store.publish(digest, path))
+            asyncio.run(store.publish(digest, path, ".mp4"))
     assert list(folder.iterdir()) == []
-    asyncio.run(store.publish(digest, path))
+    asyncio.run(store.publish(digest, path, ".mp4"))
     assert [item.name for item in folder.iterdir()] == [f"{digest}.mp4"]
 
 
@@ -153,7 +156,7 @@ def test_a_write_that_is_cancelled_ends_within_a_piece(
 
     async def run() -> None:
         store = MediaStore(lambda: FolderShelf(folder), public_url="https://cdn.example.com/")
-        task = asyncio.create_task(store.publish(digest, path))
+        task = asyncio.create_task(store.publish(digest, path, ".mp4"))
         await asyncio.to_thread(begun.wait)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -170,5 +173,5 @@ def test_a_place_that_the_provider_cannot_reach_gets_no_file(
     path, digest = film(tmp_path / "a.mp4")
     store = MediaStore(lambda: FolderShelf(folder), public_url=web)
     with pytest.raises(HostingError, match=r"the provider cannot reach 127\.0\.0\.1"):
-        asyncio.run(store.publish(digest, path))
+        asyncio.run(store.publish(digest, path, ".mp4"))
     assert list(folder.iterdir()) == []

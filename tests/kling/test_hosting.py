@@ -33,7 +33,7 @@ def test_a_file_is_published_under_its_digest(tmp_path: Path) -> None:
             await client.aclose()
             assert media
             server.answer = always(http(201, b'{"url":"http://127.0.0.1:1/v.mp4"}'))
-            assert await media.publish("ab" * 32, video) == "http://127.0.0.1:1/v.mp4"
+            assert await media.publish("ab" * 32, video, ".mp4") == "http://127.0.0.1:1/v.mp4"
             put = server.asked[1]
             assert (put.method, put.target) == ("PUT", "/simulator/media/" + "ab" * 32 + ".mp4")
             assert put.body == video.read_bytes()
@@ -80,9 +80,9 @@ def test_a_store_that_does_not_take_a_file_is_tried_later(answer: bytes, tmp_pat
         async with serving(in_turn(answer)) as server:
             media = SimulatorMedia(server.url + "/simulator/media/")
             with pytest.raises(TryLater):
-                await media.publish("ab", video)
+                await media.publish("ab", video, ".mp4")
             with pytest.raises(FileNotFoundError):
-                await media.publish("ab", tmp_path / "none.mp4")
+                await media.publish("ab", tmp_path / "none.mp4", ".mp4")
         client = KlingClient(base_url=server.url, credentials=PAIR)
         with pytest.raises(TryLater):
             await simulator_media(client)

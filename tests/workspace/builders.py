@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -130,6 +131,86 @@ def make_video(
             container.mux(stream.encode(_black(size)))
         container.mux(stream.encode(None))
     return path
+
+
+def make_clip(
+    path: Path,
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] = (640, 360),
+    seconds: float = 4,
+    rate: int = 25,
+    rotation: int = 0,
+    sound: bool = False,
+    noisy: bool = False,
+) -> Path:
+    """A film with a white square in the corner that is stored top left, seen elsewhere once it is turned.
+
+    Each second is a little lighter than the one before. `noisy` films cost an encoder time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+        if rotation:
+            stream.set_display_rotation(rotation)
+        track = container.add_stream("aac", rate=48_000, layout="stereo") if sound else None
+        for number in range(round(seconds * rate)):
+            frame = _marked(size, 20 + 10 * (number // rate), number if noisy else None)
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if track is not None:
+            for number in range(int(seconds * 48_000) // 1024):
+                heard = av.AudioFrame("fltp", "stereo", 1024)
+                for plane in heard.planes:
+                    plane.update(bytes(plane.buffer_size))
+                heard.pts, heard.sample_rate, heard.time_base = (
+                    number * 1024,
+                    48_000,
+                    Fraction(1, 48_000),
+                )
+                container.mux(track.encode(heard))
+            container.mux(track.encode(None))
+    return path
+
+
+def _marked(size: tuple[int, int], grey: int, seed: int | None) -> av.VideoFrame:
+    width, height = size
+    picture = Image.new("L", size, grey)
+    if seed is not None:
+        noise = random.Random(seed).randbytes(width * height)
+        picture = Image.blend(picture, Image.frombytes("L", size, noise), 0.5)
+    picture.paste(255, (0, 0, 80, 80))
+    frame: av.VideoFrame = av.VideoFrame.from_image(picture.convert("RGB"))  # type: ignore[no-untyped-call]
+    return frame
+
+
+def first_picture(path: Path) -> Image.Image:
+    """Return a film's first frame in grey, as it is stored."""
+    with av.open(path) as container:
+        picture: Image.Image = next(container.decode(video=0)).to_image()  # type: ignore[no-untyped-call]
+    return picture.convert("L")
+
+
+def corners(path: Path) -> set[str]:
+    """Return in which corners of a film's first frame, as it is stored, the white square is."""
+    picture = first_picture(path)
+    width, height = picture.size
+    places = {
+        "top left": (20, 20),
+        "top right": (width - 20, 20),
+        "bottom left": (20, height - 20),
+        "bottom right": (width - 20, height - 20),
+    }
+    return {
+        name
+        for name, at in places.items()
+        if picture.crop((*at, at[0] + 1, at[1] + 1)).tobytes() > b"\xc8"
+    }
 
 
 def _black(size: tuple[int, int]) -> av.VideoFrame:

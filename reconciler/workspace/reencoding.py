@@ -1,0 +1,59 @@
+"""An image made fit for the API: a JPEG of allowed sides and bytes. It runs in a process of its own (see `preparing`)."""
+
+from __future__ import annotations
+
+import io
+from io import BufferedReader
+from typing import TYPE_CHECKING, Final
+
+from reconciler.core.motion_control import IMAGE_BYTES, IMAGE_SIDES
+from reconciler.core.preparation import fit
+from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.images import check_pixels, open_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LARGEST: Final = 4096  # px: a longer side is of no use to a video of 1080 lines
+_QUALITY: Final = 92
+_SMALLER: Final = 0.8  # of the sides, until it is light enough
+_TRIES: Final = 12
+
+
+def reencode(source: BufferedReader) -> bytes:
+    """Return an image as a JPEG that the API takes: turned as it is shown, on white, scaled only where it must be.
+
+    Raises `Flaw` when it cannot be decoded, or does not get small enough.
+    """
+    from PIL import ImageOps
+
+    check_pixels(source)
+    with open_image(source) as opened:
+        image = _on_white(ImageOps.exif_transpose(opened))
+    sides = fit(*image.size, (IMAGE_SIDES[0], LARGEST))
+    for _ in range(_TRIES):
+        data = _jpeg(image, sides)
+        if len(data) <= IMAGE_BYTES:
+            return data
+        sides = fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), IMAGE_SIDES)
+    raise Flaw("cannot be compressed to what the API takes")
+
+
+def _on_white(image: Image) -> Image:
+    """Return an image without transparency."""
+    from PIL import Image
+
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image.convert("RGB")
+    picture = image.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def _jpeg(image: Image, sides: tuple[int, int]) -> bytes:
+    from PIL.Image import Resampling
+
+    scaled = image if image.size == sides else image.resize(sides, Resampling.LANCZOS)
+    out = io.BytesIO()
+    scaled.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return out.getvalue()

@@ -1,0 +1,189 @@
+"""A film made fit for the API: H.264 and AAC in an MP4, the picture itself turned, cut and scaled, ready to stream.
+
+The same bytes come out for the same bytes in, as long as the encoder is the same. Files are untrusted: this runs in a
+process of its own (see `preparing`), on frames of bounded size.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from reconciler.core.motion_control import (
+    PREPARABLE_PIXELS,
+    SHORTEST_SECONDS,
+    VIDEO_BYTES,
+    VIDEO_SIDES,
+)
+from reconciler.core.preparation import fit
+from reconciler.workspace.films import film_of, is_whole
+from reconciler.workspace.flaws import Flaw
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer, OutputContainer
+    from av.filter import Graph
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+CLOCK: Final = 90_000  # ticks of a second
+_RATE: Final = 48_000  # Hz
+_SAMPLES: Final = 1024  # of a frame of AAC
+_QUALITY: Final = 18  # x264's CRF: the eye sees no loss
+_EXACT: Final = 0.0005  # s
+_FULLEST: Final = 0.85  # of the bytes allowed, for the picture
+_THREADS: Final = 4  # always: the bytes depend on it
+_TURNS: Final = {
+    90: ("cclock",),
+    180: ("clock", "clock"),
+    270: ("clock",),
+}  # by the frame's rotation
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of a film that is kept, in seconds of its own time."""
+
+    start: float
+    end: float
+
+
+def transcode(source: BinaryIO, target: Path, cut: Cut) -> None:
+    """Write the part of a film to `target`, in place. Raises `Flaw` when it cannot be decoded or encoded."""
+    import av
+
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with film_of(source) as (container, film):
+        try:
+            with av.open(str(target), "w", format="mp4", options=options) as made:
+                _make(container, film, made, cut)
+        except av.FFmpegError as error:
+            raise Flaw(
+                f"is damaged, or cannot be transcoded: {error.strerror}; export it again"
+            ) from error
+
+
+def _make(container: InputContainer, film: VideoStream, made: OutputContainer, cut: Cut) -> None:
+    frames = _pictures(container, film, cut)
+    first = next(frames, None)
+    if first is None:
+        raise Flaw("cannot be transcoded: no frame of it lies in the part that is kept")
+    rate = film.average_rate or Fraction(25)
+    picture = made.add_stream("libx264", rate=rate)
+    width, height = _sides(first)
+    picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
+    picture.codec_context.time_base = Fraction(1, CLOCK)
+    most = int(VIDEO_BYTES * 8 * _FULLEST / max(cut.end - cut.start, 1.0))  # bits per second
+    picture.options = {
+        "crf": str(_QUALITY),
+        "preset": "veryfast",
+        "threads": str(_THREADS),
+        "maxrate": str(most),
+        "bufsize": str(most),
+    }
+    sounds = container.streams.audio
+    sound = made.add_stream("aac", rate=_RATE, layout="stereo") if sounds else None
+    shown = 0.0
+    graph, begin = _graph(first, film, width, height), first.time
+    for frame in itertools.chain([first], frames):
+        if frame.width != first.width or frame.height != first.height:
+            raise Flaw("cannot be transcoded: its picture changes its size on the way")
+        graph.vpush(frame)
+        drawn = graph.vpull()
+        assert not isinstance(drawn, list)
+        shown = frame.time - begin
+        drawn.pts = round(shown * CLOCK)
+        drawn.time_base = Fraction(1, CLOCK)
+        drawn.duration = round(CLOCK / rate)
+        made.mux(picture.encode(drawn))
+    made.mux(picture.encode(None))
+    if sound is not None:
+        for heard in _sounds(container, cut.start, shown + float(1 / rate)):
+            made.mux(sound.encode(heard))
+        made.mux(sound.encode(None))
+
+
+def _pictures(container: InputContainer, film: VideoStream, cut: Cut) -> Iterator[VideoFrame]:
+    """Yield the frames that lie in the part, from the one that is shown where it begins.
+
+    As many as it holds as a whole; one more where it would be shorter than the API takes.
+    """
+    film.thread_type = "AUTO"
+    lasts = float(1 / film.average_rate) if film.average_rate else 0.0
+    begin: float | None = None
+    _go_to(container, cut.start)
+    for frame in container.decode(film):
+        if frame.pts is None or frame.time + lasts <= cut.start + _EXACT:
+            continue
+        if not is_whole(frame):
+            raise Flaw(
+                f"is damaged: its picture at {frame.time:.1f} s does not decode; export it again"
+            )
+        begin = frame.time if begin is None else begin
+        shown = frame.time - begin
+        if shown + lasts > cut.end - cut.start + _EXACT and shown + _EXACT > SHORTEST_SECONDS:
+            return
+        yield frame
+
+
+def _sounds(container: InputContainer, start: float, length: float) -> Iterator[AudioFrame]:
+    """Yield the first track's sound in a part (s); two frames less, for the encoder begins with silence."""
+    import av
+
+    resampler = av.AudioResampler("fltp", "stereo", _RATE, frame_size=_SAMPLES)
+    left, heard = int(length * _RATE) // _SAMPLES - 2, 0
+    _go_to(container, start)
+    for frame in container.decode(audio=0):
+        if frame.time is None or frame.time < start - _EXACT:
+            continue
+        frame.pts = None
+        for piece in resampler.resample(frame):
+            if heard >= left:
+                return
+            piece.pts, piece.time_base = heard * _SAMPLES, Fraction(1, _RATE)
+            heard += 1
+            yield piece
+
+
+def _go_to(container: InputContainer, seconds: float) -> None:
+    container.seek(int(seconds * 1_000_000) + (container.start_time or 0), backward=True)
+
+
+def _sides(frame: VideoFrame) -> tuple[int, int]:
+    """Return the sides (px) of what is made of a frame, turned."""
+    if frame.width * frame.height > PREPARABLE_PIXELS:
+        raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
+    if frame.rotation % 90:
+        raise Flaw(f"is stored turned by {frame.rotation}°, which cannot be undone here")
+    turned = frame.rotation % 180
+    sides = (frame.height, frame.width) if turned else (frame.width, frame.height)
+    return fit(*sides, VIDEO_SIDES)
+
+
+def _graph(frame: VideoFrame, film: VideoStream, width: int, height: int) -> Graph:
+    """Return the filters that turn and scale every frame as this first one needs."""
+    from av.filter import Graph
+
+    graph = Graph()
+    nodes = [
+        graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=film.time_base,
+        )
+    ]
+    nodes += [graph.add("transpose", way) for way in _TURNS.get(round(frame.rotation) % 360, ())]
+    nodes += [
+        graph.add("scale", f"{width}:{height}:flags=lanczos"),
+        graph.add("setsar", "1"),
+        graph.add("format", "yuv420p"),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*nodes)
+    graph.configure()
+    return graph

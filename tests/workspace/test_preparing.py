@@ -1,0 +1,222 @@
+"""What is really made of real files: upright, cut, scaled, light enough, the same every time, and never in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
+from reconciler.workspace.media import probe_image, probe_video
+from reconciler.workspace.preparing import command, environment, recipe, verdict
+from tests.workspace.builders import MEDIA, corners, first_picture, make_clip
+from tests.workspace.spoiled import BUNNY, with_noise
+
+ALL = Preparation()
+
+
+def started(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command whose stdin stays open until it ends."""
+    reader, writer = os.pipe()
+    try:
+        return subprocess.run(
+            words, env=env, stdin=reader, capture_output=True, text=True, check=False
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def prepared(key: str, source: Path, preparation: Preparation = ALL) -> tuple[Path, str]:
+    """Prepare a file as the engine does; returns what was made, and what is said against it."""
+    target = source.with_name(f"{source.stem}.part")
+    target.touch()
+    done = started(command(key, source, target, preparation), environment(os.environ))
+    assert done.stderr == ""
+    return target, verdict(done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "seen"),
+    [(0, "top left"), (-90, "top right"), (90, "bottom left"), (180, "bottom right")],
+)
+def test_a_turned_film_of_a_phone_stands_upright(tmp_path: Path, rotation: int, seen: str) -> None:
+    """The picture itself is turned, as a player would have shown it: clockwise for -90, as phones write portraits."""
+    source = make_clip(tmp_path / "a.mov", codec="libx265", rotation=rotation)
+    made, fault = prepared("video_url", source)
+    assert fault == ""
+    facts = probe_video(made)
+    assert (facts.codec, facts.rotation, facts.seconds) == ("h264", 0, Decimal(4))
+    assert (facts.width, facts.height) == ((360, 640) if rotation % 180 else (640, 360))
+    assert corners(made) == {seen}
+
+
+@pytest.mark.parametrize(
+    ("rate", "start", "end", "lasts", "first", "reason"),
+    [
+        (25, "0", "5", "5.000", 20, "on frames"),
+        (25, "2", "6", "4.000", 40, "in the middle"),
+        (25, "1.99", "4.99", "3.000", 30, "between two frames: from the one that is shown then"),
+        (30, "3", "6", "3.000", 50, "the shortest"),
+        (24, "0.5", "3.51", "3.000", 20, "no frame more than fits"),
+        (7, "1", "4.1", "3.000", 30, "a slow film"),
+        (30, "4", None, "4.000", 60, "to its end"),
+    ],
+)
+def test_the_part_that_is_kept_is_the_part_that_was_asked_for(
+    tmp_path: Path, rate: int, start: str, end: str | None, lasts: str, first: int, reason: str
+) -> None:
+    """To the frame, never longer than the limit for lack of care, never shorter than the API takes."""
+    source = make_clip(tmp_path / "a.mp4", rate=rate, seconds=8, sound=True)
+    part = Preparation(Decimal(start), None if end is None else Decimal(end))
+    made, fault = prepared("video_url", source, part)
+    assert fault == ""
+    assert probe_video(made).seconds == Decimal(lasts), reason
+    picture = first_picture(made)
+    middle = picture.getpixel((picture.width // 2, picture.height // 2))
+    assert isinstance(middle, int)
+    assert abs(middle - first) <= 4, reason
+
+
+def test_a_prepared_film_can_be_streamed_and_keeps_its_sound(tmp_path: Path) -> None:
+    """The index comes first, the sound is AAC and no longer than the picture, and no date is in it."""
+    source = tmp_path / "a.mp4"
+    source.write_bytes(BUNNY)
+    made, fault = prepared("video_url", source)
+    assert fault == ""
+    data = made.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    with av.open(made) as container:
+        kinds = [(stream.type, stream.codec_context.name) for stream in container.streams]
+        lengths = [
+            float((stream.duration or 0) * (stream.time_base or 0)) for stream in container.streams
+        ]
+        assert "creation_time" not in container.metadata
+    assert kinds == [("video", "h264"), ("audio", "aac")]
+    assert lengths[0] - 0.2 < lengths[1] <= lengths[0]
+
+
+def test_the_same_bytes_give_the_same_bytes(tmp_path: Path) -> None:
+    """Twice the same film and twice the same image, wherever they lie: what was made is found by its digest."""
+    made = set()
+    for name in ("one", "two"):
+        source = make_clip(tmp_path / name / "a.mp4", codec="libx265", sound=True)
+        made.add(prepared("video_url", source)[0].read_bytes())
+    assert len(made) == 1
+
+
+def test_a_film_out_of_range_is_scaled_into_it(tmp_path: Path) -> None:
+    """Too small and too large ones, with odd sides too; the shape stays."""
+    small, fault = prepared("video_url", make_clip(tmp_path / "a.mp4", size=(320, 180), seconds=3))
+    facts = probe_video(small)
+    assert (fault, facts.width, facts.height) == ("", 604, 340)
+    wide = make_clip(tmp_path / "b.mp4", size=(3_900, 400), seconds=3, rate=5)
+    large, fault = prepared("video_url", wide)
+    facts = probe_video(large)
+    assert (fault, facts.width, facts.height) == ("", 3_850, 394)
+
+
+def test_a_heavy_image_becomes_light_enough(tmp_path: Path) -> None:
+    """Noise is the worst that can be compressed; transparency becomes white, and the shape stays."""
+    noise = Image.frombytes("RGBA", (2_400, 1_600), os.urandom(2_400 * 1_600 * 4))
+    noise.save(tmp_path / "a.png", compress_level=0)
+    assert (tmp_path / "a.png").stat().st_size > IMAGE_BYTES
+    made, fault = prepared("image_url", tmp_path / "a.png")
+    assert fault == ""
+    assert made.stat().st_size <= IMAGE_BYTES
+    facts = probe_image(made)
+    assert facts.width / facts.height == pytest.approx(1.5, rel=0.01)
+
+
+def test_an_image_is_turned_as_it_is_shown_and_scaled_up(tmp_path: Path) -> None:
+    """A camera's note on how it was held is obeyed; nothing else of the camera stays, least of all the place."""
+    picture = Image.new("RGB", (280, 200), "black")
+    picture.paste("white", (0, 0, 40, 40))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"  # turned clockwise; the maker
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    made, fault = prepared("image_url", tmp_path / "a.jpg")
+    assert fault == ""
+    with Image.open(made) as turned:
+        assert turned.size == (300, 420)
+        white = turned.convert("L").getpixel((280, 20))
+        assert isinstance(white, int)
+        assert white > 200
+        assert not turned.getexif()
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "reason"),
+    [
+        (
+            lambda path: path.write_bytes(with_noise(BUNNY)),
+            "is damaged, or cannot be transcoded",
+            "damaged",
+        ),
+        (lambda path: path.write_bytes(b"text"), "is damaged", "something else"),
+        (
+            lambda path: make_clip(path, seconds=2),
+            "cannot be prepared: the video lasts 2 s",
+            "short",
+        ),
+        (lambda path: path.symlink_to(MEDIA / "bigbuckbunny.mp4"), "", "a link is followed"),
+        (lambda path: path.mkdir(), "cannot be prepared", "no file"),
+    ],
+)
+def test_what_cannot_be_prepared_is_said_in_a_sentence(
+    tmp_path: Path, make: object, words: str, reason: str
+) -> None:
+    """The file is named before it, and no traceback is printed."""
+    assert callable(make)
+    make(tmp_path / "a.mp4")
+    _, fault = prepared("video_url", tmp_path / "a.mp4")
+    assert (words in fault) if words else fault == "", reason
+    assert "Traceback" not in fault
+    assert "\n" not in fault
+
+
+def test_an_end_without_a_word_is_told_as_one() -> None:
+    """A decoder that is killed, or crashes, is the file's fault as far as anybody can tell."""
+    assert "-9" in verdict(-9, "")
+    assert verdict(0, "whatever") == ""
+
+
+def test_a_recipe_is_of_the_bytes_the_part_and_the_use() -> None:
+    """Names and places are not in it: a film that is moved is not made again."""
+    one = Source(path="a.mp4", sha256="1" * 64)
+    moved, other = Source(path="b.mp4", sha256="1" * 64), Source(path="a.mp4", sha256="2" * 64)
+    part = Preparation(Decimal(1), Decimal(5))
+    assert recipe("video_url", one, ALL) == recipe("video_url", moved, ALL)
+    names = [recipe("video_url", one, ALL), recipe("video_url", other, ALL)]
+    names += [recipe("video_url", one, part), recipe("image_url", one, ALL)]
+    assert len(set(names)) == 4
+
+
+def test_the_process_gets_no_key() -> None:
+    """A decoder of untrusted bytes knows no secret that it could give away."""
+    ours = {"KLING_SECRET_KEY": "k", "AWS_SECRET_ACCESS_KEY": "a", "HOME": "/h", "PATH": "/bin"}
+    assert environment(ours) == {"PATH": "/bin"}
+
+
+def test_it_needs_nothing_of_ours_around_it(tmp_path: Path) -> None:
+    """Without any variable it prepares a file."""
+    clip, made = make_clip(tmp_path / "a.mp4", codec="libx265"), tmp_path / "made"
+    made.touch()
+    done = started(command("video_url", clip, made, ALL), {})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert probe_video(made).codec == "h264"
+
+
+def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    """Its stdin is closed when they die, however they die: no orphan goes on for half an hour."""
+    clip = make_clip(tmp_path / "a.mp4", seconds=30, noisy=True)
+    words = command("video_url", clip, tmp_path / "made", ALL)
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(10) == 1
