@@ -234,10 +234,13 @@ class Daemon:
         self._attention.consider(bases)
 
     def _trim(self, now: int) -> None:
-        """Keep the history from growing for ever: a piece in each look, once a day until nothing old is left."""
+        """Keep the history from growing for ever: once a day, a piece in a second until nothing old is left.
+
+        Not in every look: a save waits for whatever its look does besides.
+        """
         before = now - self._pace.history
-        if self._ports.repository.trim_history(before, most=_ROWS) < _ROWS:
-            self._next_trim = now + DAY
+        is_over = self._ports.repository.trim_history(before, most=_ROWS) < _ROWS
+        self._next_trim = now + (DAY if is_over else SECOND)
 
     def _follow_hints(self) -> None:
         hints, self._hints = self._hints, set()

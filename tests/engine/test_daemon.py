@@ -473,8 +473,8 @@ def test_a_git_that_hangs_does_not_keep_the_daemon_from_leaving(
 def test_old_history_goes_piece_by_piece_and_nobody_waits_for_it(
     project: World, sim: Simulator
 ) -> None:
-    """Many thousand old lines are removed over several looks; a save in between is acted on before they are gone."""
-    lines = 20_000
+    """Some thousand old lines are removed over several looks; a save in between is acted on before they are gone."""
+    lines = 5_000
     project.repository.note([HistoryEntry("mc1-old", 1, "seen", "x") for _ in range(lines)])
     with watching(project, pace=Pace(settle=0, tick=100)) as watched:
         project.write("dance.yaml")
