@@ -37,6 +37,7 @@ from pydantic_settings import (
 from reconciler.core.errors import SettingsError
 from reconciler.core.money import UnitPrice
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, is_loopback, place_of, public_base
 from reconciler.workspace.files import open_plain
 
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
     log_file: Annotated[Path, AfterValidator(_usable)] | None = _own("LOG_FILE", None)
     log_max_bytes: Annotated[int, Field(ge=10_000)] = _own("LOG_MAX_BYTES", 10_000_000)
     history_days: Annotated[int, Field(ge=MINIMUM_HISTORY_DAYS)] = _own("HISTORY_DAYS", 400)
+    posters: bool = _own("POSTERS", True)
+    contact_sheets: bool = _own("CONTACT_SHEETS", False)
     media_store: str = _own("MEDIA_STORE", "")
     media_public_url: str = _own("MEDIA_PUBLIC_URL", "")
     media_url_seconds: Annotated[int, Field(ge=600, le=LONGEST_SIGNATURE)] = _own(
@@ -162,6 +165,12 @@ class Settings(BaseSettings):
         return {
             model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models
         }
+
+    @property
+    def previews(self) -> frozenset[Role]:
+        """What is made of a saved video, and put beside it."""
+        wanted = {Role.POSTER: self.posters, Role.SHEET: self.contact_sheets}
+        return frozenset(role for role, is_wanted in wanted.items() if is_wanted)
 
     @property
     def unit_price(self) -> UnitPrice | None:

@@ -79,9 +79,11 @@ def _row(
     record: Record | None = None,
     wish: Generation | None = None,
 ) -> dict[str, Any]:
-    outputs = []
+    outputs: list[dict[str, Any]] = []
+    previews: dict[str, Any] = {}
     if record is not None and wish is not None and status is Status.COMPLETE:
         outputs = [views.output_document(wish.output(r.role), r) for r in record.results]
+        previews = views.preview_keys((wish.output(r.role), r) for r in record.previews)
     return {
         "external_task_id": record.external_task_id if record else wish and wish.external_task_id,
         "spec": spec,
@@ -91,6 +93,7 @@ def _row(
         "reason": reason,
         "units": views.units_text(record.units) if record else None,
         "outputs": outputs,
+        **previews,
     }
 
 

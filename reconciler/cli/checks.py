@@ -95,7 +95,7 @@ def _objects(settings: Settings, state: Path, *, quick: bool) -> tuple[bool, str
     objects = ObjectStore(state / "objects")
     names = list(objects.names())
     with closing(_open(settings, state)) as repository:
-        lacking = repository.known_results().keys() - set(names)
+        lacking = repository.known_results(previews=False).keys() - set(names)
     elsewhere = f"; {len(lacking):,} results have none here" if lacking else ""
     if quick:
         return True, f"{len(names):,}, not read (--quick){elsewhere}"

@@ -44,6 +44,7 @@ class Folder:
             self.objects,
             can_host=self.can_host,
             uncommitted=self._uncommitted if self.settings.require_committed else none_uncommitted,
+            previews=self.settings.previews,
         )
 
     @property

@@ -100,7 +100,8 @@ def _view(root: Path, paths: Sequence[Path]) -> View:
         desired = folder.load()
         survey = folder.surveyor.survey(desired)
         plan = select(folder, desired, paths).plan(survey)
-    files = [path for item in plan.assessments for _, path in item.generation.outputs]
+    wishes = [item.generation for item in plan.assessments]
+    files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
     files += [
         source.path
         for item in plan.assessments

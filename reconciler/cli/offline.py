@@ -234,6 +234,9 @@ def _known(folder: Folder, records: Any, base: str) -> dict[str, Any]:
                     views.output_document(str(folder.objects.path(r.sha256)), r)
                     for r in record.results
                 ],
+                **views.preview_keys(
+                    (str(folder.objects.path(r.sha256)), r) for r in record.previews
+                ),
             }
             for record in attempts
         ],

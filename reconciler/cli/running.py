@@ -101,5 +101,6 @@ def options_of(settings: Settings, *, enduring: bool = False) -> Options:
         max_concurrency=settings.max_concurrency,
         callback_url=settings.callback_url,
         host_images=settings.media_images,
+        previews=settings.previews,
         enduring=enduring,
     )

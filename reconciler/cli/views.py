@@ -125,6 +125,7 @@ def status_document(plan: Plan) -> dict[str, Any]:
             "reason": item.reason if item.status is not Status.COMPLETE else "",
             "units": units_text(item.record.units) if item.record else None,
             "outputs": [output_document(path, result) for path, result in item.published],
+            **preview_keys(item.shown),
         }
         for item in plan.assessments
     ]
@@ -154,7 +155,29 @@ def output_document(path: str, result: Result) -> dict[str, Any]:
         "sha256": result.sha256,
         "bytes": result.size,
         "duration": result.duration,
+        **_sides(result),
     }
+
+
+def preview_keys(shown: Iterable[tuple[str, Result]]) -> dict[str, Any]:
+    """Return what a document says of previews, as the receipt lists them: nothing where there are none."""
+    listed = [
+        {
+            "path": path,
+            "role": preview.role,
+            "sha256": preview.sha256,
+            "bytes": preview.size,
+            **_sides(preview),
+        }
+        for path, preview in shown
+    ]
+    return {"previews": listed} if listed else {}
+
+
+def _sides(result: Result) -> dict[str, int]:
+    """Return width and height in px, where they are known."""
+    sides = {"width": result.width, "height": result.height}
+    return {name: side for name, side in sides.items() if side}
 
 
 def told(problems: Iterable[Problem]) -> str:

@@ -69,6 +69,8 @@ class Known:
     record: Record | None = None
     outputs: tuple[Output, ...] = ()
     obtainable: bool = False  # the bytes of every missing output are on this disk
+    previews: tuple[Output, ...] = ()  # as far as there are any; they hold nothing back
+    unshown: bool = False  # a preview is missing, and its bytes are on this disk
     hold: str = ""  # why the last run held it back
     obstacle: str = ""  # why it could not be submitted now: no media store, an unreadable receipt
 
@@ -85,6 +87,7 @@ class Assessment:
     estimated_units: Decimal = Decimal(0)
     record: Record | None = None
     published: tuple[tuple[str, Result], ...] = ()  # (path, result) of every output that stands
+    shown: tuple[tuple[str, Result], ...] = ()  # (path, preview) of every preview that stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +210,26 @@ def _of(
     if known.hold and status not in NEEDS_SOMEBODY:
         status, reason = Status.BLOCKED, known.hold
     return Assessment(
-        generation, name, action, status, reason, record=record, published=_published(known)
+        generation,
+        name,
+        action,
+        status,
+        reason,
+        record=record,
+        published=_standing(known.outputs, record.results if record else ()),
+        shown=_standing(known.previews, record.previews if record else ()),
     )
 
 
-def _published(known: Known) -> tuple[tuple[str, Result], ...]:
-    results = {result.role: result for result in known.record.results} if known.record else {}
+def _standing(
+    outputs: Iterable[Output], results: Iterable[Result]
+) -> tuple[tuple[str, Result], ...]:
+    """Return the (path, result) of what stands where it belongs."""
+    by_role = {result.role: result for result in results}
     return tuple(
-        (output.path, results[output.role])
-        for output in known.outputs
-        if output.standing is Standing.OURS and output.role in results
+        (output.path, by_role[output.role])
+        for output in outputs
+        if output.standing is Standing.OURS and output.role in by_role
     )
 
 
@@ -253,6 +266,9 @@ def _bought(generation: Generation, known: Known) -> Assessment:
             generation, known, Action.BLOCKED, Status.BLOCKED, f"bought and saved, but {obstacle}"
         )
     if all(output.standing is Standing.OURS for output in known.outputs):
+        if known.unshown:
+            reason = "bought, saved and published; a preview is missing"
+            return _of(generation, known, Action.PUBLISH, Status.COMPLETE, reason)
         return _of(generation, known, Action.KEEP, Status.COMPLETE, "")
     if known.obtainable:
         return _of(

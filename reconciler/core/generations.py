@@ -12,11 +12,11 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.identity import compute_external_task_id
 from reconciler.core.motion_control import Source
 from reconciler.core.naming import output_path, receipt_path
-from reconciler.core.states import Role
+from reconciler.core.states import PREVIEWS, Role
 
 # In canonical JSON no value can imitate this: quotes inside a text are escaped.
 _WATERMARKED = '"watermark_info":{"enabled":true}'
-_RESULT_SUFFIX = ".mp4"  # of every output
+_WRITTEN_SUFFIXES = (".mp4", ".webp")  # of every output and preview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +52,18 @@ class Generation:
 
     @property
     def outputs(self) -> tuple[tuple[Role, str], ...]:
-        """The (role, path) of every file that this generation publishes."""
+        """The (role, path) of every result that this generation publishes."""
         roles = (Role.VIDEO, Role.WATERMARK) if self.watermarked else (Role.VIDEO,)
         return tuple((role, self.output(role)) for role in roles)
+
+    @property
+    def previews(self) -> tuple[tuple[Role, str], ...]:
+        """The (role, path) of every preview that may be published beside the results.
+
+        Two generations have one of these in common only where they have a result in common: nothing else can
+        end in `.poster.webp` or `.sheet.webp`.
+        """
+        return tuple((role, self.output(role)) for role in PREVIEWS)
 
 
 def collisions(generations: Iterable[Generation]) -> list[Problem]:
@@ -115,13 +124,13 @@ def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
 def written(generation: Generation) -> Iterator[str]:
     """Yield the path of every file that a generation writes, its receipt's too, without regard to case."""
     yield receipt_path(generation.spec).casefold()
-    yield from (path.casefold() for _, path in generation.outputs)
+    yield from (path.casefold() for _, path in (*generation.outputs, *generation.previews))
 
 
 def fed_by(generation: Generation) -> list[str]:
-    """Return the paths of local inputs that could be somebody's result, without regard to case."""
-    paths = (generation.image.path, generation.video.path)
-    return [path.casefold() for path in paths if path and path.casefold().endswith(_RESULT_SUFFIX)]
+    """Return the paths of local inputs that could be somebody's result or preview, without regard to case."""
+    paths = (generation.image.path.casefold(), generation.video.path.casefold())
+    return [path for path in paths if path.endswith(_WRITTEN_SUFFIXES)]
 
 
 def has_own_id(generation: Generation) -> bool:

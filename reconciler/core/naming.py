@@ -12,13 +12,18 @@ from reconciler.core.states import Role
 LONGEST_LABEL = 100  # characters
 LONGEST_FILE_NAME = 255  # bytes, on every common file system
 
+_ENDINGS = {
+    Role.VIDEO: ".mp4",
+    Role.WATERMARK: ".watermark.mp4",  # the longest one: what has room for it has room for all
+    Role.POSTER: ".poster.webp",
+    Role.SHEET: ".sheet.webp",
+}
 _SAFE_LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 
 
 def output_path(spec: str, label: str, role: Role = Role.VIDEO) -> str:
     """Return where a result is published: beside its spec, named after it and its label."""
-    watermark = ".watermark" if role is Role.WATERMARK else ""
-    return f"{_stem(spec)}{'.' if label else ''}{label}{watermark}.mp4"
+    return f"{_stem(spec)}{'.' if label else ''}{label}{_ENDINGS[role]}"
 
 
 def receipt_path(spec: str) -> str:

@@ -7,7 +7,7 @@ commit, or looking twice, dirties nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,8 @@ class ReceiptOutput:
     sha256: str  # 64 lower-case hex digits
     size: int  # bytes
     duration: float | None  # seconds
+    width: int | None = field(default=None, compare=False)  # px, as shown
+    height: int | None = field(default=None, compare=False)  # px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class ReceiptEntry:
     created_at: int | None  # ms, the provider's clock
     finished_at: int | None  # ms, the provider's clock
     current: bool = True  # False: the spec no longer asks for it
+    # Not compared: what was made here of a result, perhaps anew and by another program, rewrites no receipt.
+    previews: tuple[ReceiptOutput, ...] = field(default=(), compare=False)
 
     @property
     def base_id(self) -> str:

@@ -7,7 +7,7 @@ provider's package: both are turned into these.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Self
@@ -56,6 +56,12 @@ class Role(StrEnum):
 
     VIDEO = "video"
     WATERMARK = "watermark"
+    POSTER = "poster"  # a preview: one frame of the video
+    SHEET = "sheet"  # a preview: a contact sheet, frames of all its length
+
+
+PREVIEWS = (Role.POSTER, Role.SHEET)
+"""Pictures that are made here of a saved video: never bought, never fetched, and nothing waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +90,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result whose bytes are in the object store (or were, when only a receipt remembers them)."""
+    """A file whose bytes are in the object store (or were, when only a receipt remembers them)."""
 
     role: Role
     sha256: str  # 64 lower-case hex digits
     size: int  # bytes
     duration: float | None = None  # seconds, read from the file itself
+    # What older programs did not write down; that it is known now changes no record and no receipt.
+    width: int | None = field(default=None, compare=False)  # px, as shown
+    height: int | None = field(default=None, compare=False)  # px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +130,10 @@ class Record:
     )
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
-    results: tuple[Result, ...] = ()
+    results: tuple[Result, ...] = ()  # what was bought
+    previews: tuple[
+        Result, ...
+    ] = ()  # what was made of it here; decides nothing about what was bought
 
     def evolve(self, **changes: object) -> Self:
         """Return a copy with these fields changed."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.core.schedule import RETENTION, Rules
-from reconciler.core.states import BOUGHT, Record, Result, Status, Task, TaskState
+from reconciler.core.states import BOUGHT, PREVIEWS, Record, Result, Role, Status, Task, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """All results of the task are in the object store, verified."""
+    """All results of the task are in the object store, verified, and perhaps previews of them."""
 
     results: tuple[Result, ...]
+    previews: tuple[Result, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,12 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
         case Refused() if record.status is Status.SUBMITTING:
             return _refused(record, event, rules, now)
         case Kept(result) if record.status is Status.SUCCEEDED:
-            others = tuple(one for one in record.results if one.role is not result.role)
-            return Step(record.evolve(results=(*others, result)))
-        case Saved(results) if record.status in {Status.SUCCEEDED, Status.EXPIRED}:
-            return Step(record.evolve(status=Status.COMPLETE, results=results, reason=""))
+            return Step(_kept(record, result))
+        case Saved(results, made) if record.status in {Status.SUCCEEDED, Status.EXPIRED}:
+            previews = {one.role: one for one in (*record.previews, *made)}
+            saved = record.evolve(status=Status.COMPLETE, results=results, reason="")
+            ordered = tuple(previews[role] for role in PREVIEWS if role in previews)
+            return Step(saved.evolve(previews=ordered))
         case Lost() if record.status is Status.COMPLETE:
             reason = "the saved result was lost; fetching it again"
             return Step(record.evolve(status=Status.SUCCEEDED, reason=reason, gave_up_at=None))
@@ -151,6 +154,14 @@ def intend(record: Record, now: int) -> Record:
         absent_looks=0,
         refusal="",
     )
+
+
+def _kept(record: Record, result: Result) -> Record:
+    """Put a result in the place of what was known of its role; previews of another video are none of this one."""
+    others = tuple(one for one in record.results if one.role is not result.role)
+    if result.role is Role.VIDEO and all(one.sha256 != result.sha256 for one in record.results):
+        record = record.evolve(previews=())
+    return record.evolve(results=(*others, result))
 
 
 def _doubt(record: Record, now: int, reason: str) -> Record:

@@ -11,6 +11,7 @@ from reconciler.engine.desk import AtRest, Desk, StillWanted
 from reconciler.engine.effects import Purchases
 from reconciler.engine.landing import Lander
 from reconciler.engine.polling import Poller
+from reconciler.engine.previewing import Previewer
 from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.engine.saving import Saver
@@ -37,12 +38,14 @@ def hire(
 ) -> Crew:
     """Return a crew; `declared` gives what a spec, where it is valid, asks for now."""
     ports, options, journal = desk.ports, desk.options, desk.journal
-    publisher = Publisher(ports, whereabouts)
+    publisher = Publisher(ports, whereabouts, options.previews)
+    previewer = Previewer(ports, options.previews, whereabouts)
+    saver = Saver(ports, options, journal, previewer)
     receipts = Receipts(ports.root, journal, declared)
     return Crew(
         buyer=Buyer(desk, Purchases(ports, options, journal), is_wanted),
         poller=Poller(ports, options, journal),
-        lander=Lander(desk, Saver(ports, options, journal), publisher, receipts, is_at_rest),
+        lander=Lander(desk, saver, publisher, receipts, is_at_rest),
         publisher=publisher,
         receipts=receipts,
     )

@@ -112,6 +112,7 @@ class Daemon:
             memory.unreadable,
             duties.can_host,
             self._commits.obstacle,
+            options.previews,
         )
         self._attention = Attention(
             self.desk, works, self._index, outlook, memory, self._commits, self._is_at_rest

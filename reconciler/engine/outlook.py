@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.diff import Known
+from reconciler.core.diff import Known, Output, Standing
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.schedule import Rules
-from reconciler.core.states import Record, Status
+from reconciler.core.states import Record, Role, Status
 from reconciler.core.transitions import Saved, step
 from reconciler.engine.whereabouts import Whereabouts
 
@@ -36,6 +36,7 @@ class Outlook:
     unreadable: Mapping[str, str] = field(default_factory=dict)  # receipt -> why
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Uncommitted = all_committed
+    previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
 
     def known(self, wish: Generation, record: Record | None) -> Known:
         """Return what is known of a generation, given the latest attempt at it."""
@@ -44,13 +45,23 @@ class Outlook:
         if record is not None and _is_found_again(record) and obtainable:
             # The provider cleared the result, and somebody put the file back.
             record = step(record, Saved(record.results), rules=Rules(), now=0).record
+        previews = self.whereabouts.previews(wish, record)
         return Known(
             record=record,
             outputs=outputs,
             obtainable=obtainable,
+            previews=previews,
+            unshown=any(self._is_unshown(record, preview) for preview in previews),
             hold=self.holds.get(wish.external_task_id, ""),
             obstacle=self._obstacle(wish),
         )
+
+    def _is_unshown(self, record: Record | None, preview: Output) -> bool:
+        """Whether a preview that is wanted is missing, or another one stands in its place, and it can be put there."""
+        if preview.role not in self.previews or preview.standing in {Standing.OURS, Standing.TAKEN}:
+            return False
+        made = {one.role: one for one in record.previews} if record else {}
+        return self.whereabouts.find_preview(made[preview.role]) is not None
 
     def _obstacle(self, wish: Generation) -> str:
         if self.unreadable:  # of whatever spec: it may have been copied, renamed or moved

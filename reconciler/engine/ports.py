@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.core.schedule import SECOND, Rules
-from reconciler.core.states import Record, Task
+from reconciler.core.states import Record, Role, Task
 from reconciler.kling.client import Reply
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.errors import AccountTrouble
@@ -101,6 +101,7 @@ class Options:
     first_patience: int = 15 * SECOND  # the same before the first answer of a run
     callback_url: str = ""  # for tasks whose spec names none
     host_images: bool = False  # local images go to the media store, not into the request
+    previews: frozenset[Role] = frozenset()  # what is made of a saved video, and put beside it
     enduring: bool = False  # a run that never gives up: what is held back is tried again later
 
 

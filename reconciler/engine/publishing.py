@@ -11,7 +11,7 @@ import hashlib
 from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.states import Record, Result
+from reconciler.core.states import Record, Result, Role
 from reconciler.engine.ports import Ports
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.repository import Publication
@@ -23,12 +23,16 @@ _EMPTY = hashlib.sha256().hexdigest()
 class Publisher:
     """Makes the folder show what the store holds."""
 
-    def __init__(self, ports: Ports, whereabouts: Whereabouts) -> None:
+    def __init__(
+        self, ports: Ports, whereabouts: Whereabouts, previews: frozenset[Role] = frozenset()
+    ) -> None:
         self._ports = ports
         self._whereabouts = whereabouts
+        self._previews = previews  # those that are put back where they are missing
+        self._said: set[str] = set()
 
     def publish(self, wish: Generation, record: Record) -> bool:
-        """Publish a complete record's results where this generation wants them.
+        """Publish a complete record's results where this generation wants them, and previews where they can be.
 
         Returns False when the bytes are nowhere on this disk, so that they have to be fetched again.
 
@@ -46,11 +50,31 @@ class Publisher:
             ):
                 return False
             published.append(self._publication(output, results[output.role], record))
+        published += self._show(wish, record)
         known = self._whereabouts.publications
         new = [row for row in published if row is not None and known.get(row.path) != row]
         self._ports.repository.publish(new)
         self._whereabouts.note(new)
         return True
+
+    def _show(self, wish: Generation, record: Record) -> list[Publication | None]:
+        """Publish the previews that can be; what goes wrong with one is said, and concerns nothing that was bought."""
+        made = {preview.role: preview for preview in record.previews}
+        shown = []
+        for output in self._whereabouts.previews(wish, record):
+            preview, is_wanted = made[output.role], output.role in self._previews
+            try:
+                if output.standing is Standing.OURS or (is_wanted and self._land(output, preview)):
+                    shown.append(self._publication(output, preview, record))
+            except WorkspaceError as error:
+                self._say(f"no {output.role} is published: {error.message}")
+        return shown
+
+    def _say(self, sentence: str) -> None:
+        """Say once what every look finds again."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._ports.report.say(sentence)
 
     def _land(self, output: Output, result: Result) -> bool:
         if output.standing is Standing.TAKEN:

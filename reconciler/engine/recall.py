@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from reconciler.core.generations import Generation
 from reconciler.core.identity import canonical_generation, compute_external_task_id, split_attempt
 from reconciler.core.motion_control import KIND
-from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.states import Record, Result, Status
 from reconciler.workspace.receipts import ReceiptError, read_receipt
@@ -48,7 +48,7 @@ def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) ->
     known = recalled.records.get(record.base_id)
     if known is None or _rank(known) < _rank(record):
         recalled.records[record.base_id] = record
-    for output in entry.outputs:
+    for output in (*entry.outputs, *entry.previews):
         path = str(receipt.parent / output.path)
         places = recalled.paths.get(output.sha256, ())
         if path not in places:
@@ -78,7 +78,17 @@ def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
         intent_at=entry.created_at,  # so that today's purchases still count for today's cap
         created_at=entry.created_at,
         finished_at=entry.finished_at,
-        results=tuple(Result(o.role, o.sha256, o.size, o.duration) for o in entry.outputs),
+        results=_results(entry.outputs),
+        previews=_results(entry.previews),
+    )
+
+
+def _results(outputs: Iterable[ReceiptOutput]) -> tuple[Result, ...]:
+    return tuple(
+        Result(
+            output.role, output.sha256, output.size, output.duration, output.width, output.height
+        )
+        for output in outputs
     )
 
 

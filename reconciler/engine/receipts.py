@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from reconciler.core.generations import Generation
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
-from reconciler.core.states import Record, Status
+from reconciler.core.states import Record, Result, Status
 from reconciler.engine.journal import Journal
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import read_receipt, render_receipt, write_receipt
@@ -62,16 +62,10 @@ class Receipts:
 
 def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
     """Return a record as a spec's receipt lists it."""
-    outputs = tuple(
-        ReceiptOutput(
-            PurePosixPath(output_path(spec, label, result.role)).name,
-            result.role,
-            result.sha256,
-            result.size,
-            result.duration,
-        )
-        for result in record.results
-    )
+
+    def listed(results: Iterable[Result]) -> tuple[ReceiptOutput, ...]:
+        return tuple(_output(output_path(spec, label, result.role), result) for result in results)
+
     return ReceiptEntry(
         external_task_id=record.external_task_id,
         task_id=record.task_id or "",
@@ -79,8 +73,21 @@ def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
         # What was saved once stays so in the receipt, though this clone may have come too late for the bytes.
         status=Status.COMPLETE if record.results and not record.lacking else record.status,
         request=json.loads(record.request)["request"],
-        outputs=outputs,
+        outputs=listed(record.results),
+        previews=listed(record.previews),
         units=record.units,
         created_at=record.created_at,
         finished_at=record.finished_at,
+    )
+
+
+def _output(path: str, result: Result) -> ReceiptOutput:
+    return ReceiptOutput(
+        PurePosixPath(path).name,
+        result.role,
+        result.sha256,
+        result.size,
+        result.duration,
+        result.width,
+        result.height,
     )

@@ -16,6 +16,7 @@ from reconciler.core.states import Record, Result, Role, Task, TaskState
 from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen, step
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.previewing import Previewer
 from reconciler.kling.errors import ResultInterrupted, ResultRefused
 from reconciler.workspace.media import MediaError, ResultFacts, examine_result
 
@@ -30,10 +31,13 @@ class CannotKeep(ReconcilerError):
 class Saver:
     """Downloads what was paid for, a few at a time."""
 
-    def __init__(self, ports: Ports, options: Options, journal: Journal) -> None:
+    def __init__(
+        self, ports: Ports, options: Options, journal: Journal, previewer: Previewer
+    ) -> None:
         self._ports = ports
         self._options = options
         self._journal = journal
+        self._previewer = previewer
         self._turn = asyncio.Semaphore(options.downloads)
         self._arrived_before: dict[
             str, str
@@ -84,12 +88,15 @@ class Saver:
                     record, Gone(f"the provider cleared the {missing} before it was saved")
                 )
             raise ResultInterrupted(f"the provider lists no {missing} at the moment")
-        return self._complete(record, reference)
+        return await self._complete(record, reference)
 
-    def _complete(self, record: Record, reference: Decimal | None) -> tuple[Record, int | None]:
+    async def _complete(
+        self, record: Record, reference: Decimal | None
+    ) -> tuple[Record, int | None]:
+        previews = await self._previewer.previews_of(record)
         video = next((one for one in record.results if one.role is Role.VIDEO), None)
         remark = length_remark(video.duration if video else None, reference)
-        decided = self._decide(record, Saved(record.results), detail=remark)
+        decided = self._decide(record, Saved(record.results, previews), detail=remark)
         if remark:
             self._ports.report.say(f"{record.spec}: {remark}")
         return decided
@@ -131,7 +138,7 @@ class Saver:
             ) from error
         finally:
             partial.close()
-        return Result(role, sha256, size, facts.seconds), facts
+        return Result(role, sha256, size, facts.seconds, facts.width, facts.height), facts
 
     def _check_etag(self, path: Path, etag: str) -> None:
         """Compare the bytes with an ETag that looks like their MD5, which is what object stores give.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +10,7 @@ from reconciler.core.diff import Known, Plan, Standing, content_problem, diff
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.states import Record, Status
+from reconciler.core.states import Record, Role, Status
 from reconciler.engine.outlook import Outlook, Uncommitted, all_committed
 from reconciler.engine.recall import Recalled, better_known, recall, wanted_of
 from reconciler.engine.whereabouts import Whereabouts
@@ -63,6 +63,7 @@ class Surveyor:
     objects: ObjectStore
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Callable[[Desired], Uncommitted] = none_uncommitted
+    previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
 
     def survey(self, desired: Desired, records: Mapping[str, Record] | None = None) -> Survey:
         """Look at everything; `records` replaces the store's where somebody knows more.
@@ -86,6 +87,7 @@ class Surveyor:
             recalled.unreadable,
             self.can_host,
             self.uncommitted(desired),
+            self.previews,
         )
         invalid, known = dict(desired.invalid), {}
         for wish in desired.generations:
@@ -105,7 +107,7 @@ class Surveyor:
             known,
             invalid,
             whereabouts,
-            _orphans(desired, invalid, whereabouts, self._abandoned(desired)),
+            _orphans(desired, merged, invalid, whereabouts, self._abandoned(desired)),
         )
 
     def _abandoned(self, desired: Desired) -> Mapping[str, tuple[str, ...]]:
@@ -116,12 +118,15 @@ class Surveyor:
 
 def _orphans(
     desired: Desired,
+    records: Mapping[str, Record],
     invalid: Mapping[str, object],
     whereabouts: Whereabouts,
     abandoned: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
     """Published files that no spec asks for any more; an invalid spec may still want its own."""
     wanted = {path for wish in desired.generations for _, path in wish.outputs}
+    for wish in desired.generations:
+        wanted.update(_wanted_previews(wish, records.get(wish.external_task_id)))
     stems = {str(PurePosixPath(spec).with_suffix("")) for spec in invalid}
     ours = {path: sha256 for sha256, paths in abandoned.items() for path in paths}
     ours |= {path: row.sha256 for path, row in whereabouts.publications.items()}
@@ -137,8 +142,15 @@ def _orphans(
     return tuple(
         path
         for path, sha256 in ours.items()
-        if path not in wanted and not of_invalid(path) and whereabouts.digest(path) == sha256
+        if path not in wanted and not of_invalid(path) and whereabouts.holds(path, sha256)
     )
+
+
+def _wanted_previews(wish: Generation, record: Record | None) -> Iterator[str]:
+    """Yield where previews may stand: until the result is there, also those of what it takes the place of."""
+    made = {preview.role for preview in record.previews} if record else set()
+    is_saved = record is not None and record.status is Status.COMPLETE
+    yield from (path for role, path in wish.previews if role in made or not is_saved)
 
 
 def _is_taken(known: Known) -> bool:

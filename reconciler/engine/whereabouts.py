@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.core.diff import Output, Standing
+from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Status
 from reconciler.engine.recall import Recalled
@@ -68,6 +69,18 @@ class Whereabouts:
             Output(role, path, self.standing(path, results.get(role))) for role, path in places
         )
 
+    def previews(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
+        """Return what stands where this generation's previews belong; what cannot be looked at is not ours."""
+        found = []
+        for preview in record.previews if record else ():
+            path = wish.output(preview.role)
+            try:
+                standing = self.standing(path, preview)
+            except WorkspaceError:
+                standing = Standing.TAKEN
+            found.append(Output(preview.role, path, standing))
+        return tuple(found)
+
     def standing(self, path: str, result: Result | None) -> Standing:
         """Return what stands at an output path where this result belongs."""
         found = signature(self.root / path)
@@ -89,6 +102,13 @@ class Whereabouts:
         A file that still has the size, time and inode with which it was published is not read again.
         """
         return self._digest(path, signature(self.root / path))
+
+    def holds(self, path: str, sha256: str) -> bool:
+        """Whether a file with these bytes stands there; what cannot be read holds none of ours."""
+        try:
+            return self.digest(path) == sha256
+        except WorkspaceError:
+            return False
 
     def _digest(self, path: str, found: Signature | None) -> str:
         if found is None or not found.is_file:
@@ -120,6 +140,13 @@ class Whereabouts:
             if self.digest(path) == result.sha256
         )
         return next((self.root / path for path in places), None)
+
+    def find_preview(self, preview: Result) -> Path | None:
+        """Return a file that holds a preview, read again before it is trusted; trouble with one is not worth an error."""
+        try:
+            return self.find(preview, verify=True)
+        except WorkspaceError:
+            return None
 
     def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
         """Return whether the bytes of every result that was saved once are on this disk.

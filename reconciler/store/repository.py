@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from reconciler.core.errors import StateError
-from reconciler.core.states import Record, Status
+from reconciler.core.states import PREVIEWS, Record, Status
 from reconciler.store import rows, schema
 from reconciler.store.changes import Caps, Change, HistoryEntry, Ledger, Publication, Spent
 from reconciler.store.database import (
@@ -208,13 +208,12 @@ class Repository:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, gone)
 
-    def known_results(self) -> dict[str, str]:
-        """Return, for the SHA-256 of every result of every attempt, the id of one that produced it."""
-        (found,) = self._read(
-            select(RESULT.c.sha256, RESULT.c.external_task_id).order_by(
-                RESULT.c.external_task_id.desc()
-            )
-        )
+    def known_results(self, *, previews: bool = True) -> dict[str, str]:
+        """Return, for the SHA-256 of every result (and preview) of every attempt, the id of one that has it."""
+        query = select(RESULT.c.sha256, RESULT.c.external_task_id)
+        if not previews:
+            query = query.where(RESULT.c.role.not_in(PREVIEWS))
+        (found,) = self._read(query.order_by(RESULT.c.external_task_id.desc()))
         return {row.sha256: row.external_task_id for row in found}
 
     def holds(self) -> dict[str, str]:

@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select
 
-from reconciler.core.states import Record, Result, Role, Status
+from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
 from reconciler.store.changes import Forgotten, HistoryEntry, Publication
 from reconciler.store.failures import garbled
 from reconciler.store.tables import EVENT, FORGOTTEN, PUBLICATION, RESULT, TASK
 
-_NAMES = tuple(field.name for field in fields(Record) if field.name != "results")
+_NAMES = tuple(field.name for field in fields(Record) if field.name not in {"results", "previews"})
 _ID, _BASE_ID, _ATTEMPT = map(_NAMES.index, ("external_task_id", "base_id", "attempt"))
 _PROSE = ("reason", "refusal", "spec", "label")
 _STATUSES = {status.value: status for status in Status}
@@ -29,7 +29,8 @@ _Rows = Sequence[Row[*tuple[Any, ...]]]
 
 RECORD_COLUMNS = tuple(TASK.c[name] for name in _NAMES)
 RESULT_COLUMNS = tuple(
-    RESULT.c[name] for name in ("external_task_id", "role", "sha256", "size", "duration")
+    RESULT.c[name]
+    for name in ("external_task_id", "role", "sha256", "size", "duration", "width", "height")
 )
 ENTRY_COLUMNS = tuple(EVENT.c[field.name] for field in fields(HistoryEntry))
 FORGOTTEN_COLUMNS = tuple(FORGOTTEN.c[field.name] for field in fields(Forgotten))
@@ -69,7 +70,10 @@ def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]
         values["units"] = None if units is None else _to_units(units)
     except (KeyError, ArithmeticError) as error:
         raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
-    return Record(**values, results=tuple(results.get(row[_ID], ())))
+    found = results.get(row[_ID], ())
+    bought = tuple(result for result in found if result.role not in PREVIEWS)
+    made = tuple(result for result in found if result.role in PREVIEWS)
+    return Record(**values, results=bought, previews=made)
 
 
 def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
@@ -104,8 +108,8 @@ def from_record(record: Record) -> dict[str, object]:
 def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
     """Return the results of each attempt, video first, from rows of RESULT_COLUMNS. Raises StateError."""
     results: dict[str, list[Result]] = {}
-    for external_task_id, role, sha256, size, duration in found:
-        result = Result(_to_role(role), sha256, size, duration)
+    for external_task_id, role, sha256, size, duration, width, height in found:
+        result = Result(_to_role(role), sha256, size, duration, width, height)
         results.setdefault(external_task_id, []).append(result)
     for several in results.values():
         if len(several) > 1:
@@ -122,8 +126,10 @@ def from_results(record: Record) -> list[dict[str, object]]:
             "sha256": result.sha256,
             "size": result.size,
             "duration": result.duration,
+            "width": result.width,
+            "height": result.height,
         }
-        for result in record.results
+        for result in (*record.results, *record.previews)
     ]
 
 

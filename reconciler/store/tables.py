@@ -64,13 +64,15 @@ class Task(_Row, table=True):
 
 
 class Result(_Row, table=True):
-    """One file of a finished attempt; its bytes are in the object store."""
+    """One file of a finished attempt, bought or made of it here; its bytes are in the object store."""
 
     external_task_id: str = Field(primary_key=True, foreign_key="task.external_task_id")
     role: str = Field(primary_key=True)
     sha256: str
     size: int = Field(sa_type=BigInteger)
     duration: float | None
+    width: int | None
+    height: int | None
 
 
 class Event(_Row, table=True):

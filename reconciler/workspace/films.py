@@ -127,7 +127,7 @@ def boxes(file: BufferedReader) -> Iterator[Box]:
 
 @contextlib.contextmanager
 def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open the container and find its first video that is no cover picture. Raises `Flaw`."""
+    """Open the container and find its first video that is no cover picture. Raises `Flaw`, also in the block."""
     import av
     from av.stream import Disposition
 

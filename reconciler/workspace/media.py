@@ -35,7 +35,7 @@ from reconciler.workspace.images import ImageFacts, check_pixels, image_facts
 from reconciler.workspace.verdicts import Verdict, Verdicts
 
 __all__ = [
-    "ImageFacts", "MediaError", "ResultFacts", "VideoFacts", "examine_result", "file_sha256", "probe_image", "probe_video", "read_source", "verify_result",
+    "ImageFacts", "MediaError", "ResultFacts", "VideoFacts", "examine_result", "file_sha256", "opened_media", "probe_image", "probe_video", "read_source", "verify_result",
 ]  # fmt: skip
 
 
@@ -68,13 +68,13 @@ def file_sha256(path: Path) -> str:
 
 def probe_image(path: Path) -> ImageFacts:
     """Return the facts of a JPEG or PNG file, whatever it is called. Raises `MediaError`."""
-    with _opened(path, path.name) as file:
+    with opened_media(path, path.name) as file:
         return image_facts(file)
 
 
 def probe_video(path: Path) -> VideoFacts:
     """Return the facts of an MP4 or MOV file, whatever it is called. Raises `MediaError`."""
-    with _opened(path, path.name) as file:
+    with opened_media(path, path.name) as file:
         check_container(file)
         return read_facts(file)
 
@@ -91,7 +91,7 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
     if PurePosixPath(name).suffix.lower() not in suffixes:
         raise MediaError(f"`{name}` is not one of {', '.join(suffixes)}, which `{key}` needs")
     verdicts = verdicts or Verdicts()
-    with _opened(root / name, name) as file:
+    with opened_media(root / name, name) as file:
         before = os.fstat(file.fileno())
         if fault := too_large(key, before.st_size, prepare=True):
             raise MediaError(f"`{name}`: {fault}")
@@ -131,7 +131,7 @@ def examine_result(path: Path) -> ResultFacts:
     stream of some length can be opened. Raises `MediaError` otherwise. A frame that does not decode here makes
     nothing less whole: what is paid for is saved, and said to be looked at.
     """
-    with _opened(path, path.name) as file:
+    with opened_media(path, path.name) as file:
         missing = {b"ftyp", b"moov", b"mdat"} - set(_whole_boxes(file))
         if missing:
             names = ", ".join(sorted(box.decode() for box in missing))
@@ -149,8 +149,8 @@ def examine_result(path: Path) -> ResultFacts:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, name: str) -> Iterator[BufferedReader]:
-    """Open a media file; what the system says against it, or a reader, becomes a `MediaError`."""
+def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
+    """Open a media file; what the system says against it, or a reader in the block, becomes a `MediaError`."""
     try:
         with open_plain(path) as file:
             yield file

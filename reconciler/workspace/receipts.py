@@ -1,7 +1,8 @@
 """Receipt files: bytes to entries and back, and writing them only when they change.
 
 Receipts come out of git, from anybody: nothing in one is believed before it was checked, and an output in one can
-name a video beside the receipt and nothing else.
+name a video beside the receipt and nothing else. A preview in one can name a picture there, and is passed over where
+anything is wrong with it: no purchase depends on it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from reconciler.core.documents import Node, Place, Problem, find, plain
 from reconciler.core.errors import SpecError
@@ -33,6 +43,9 @@ _MOST_VALUES = 5_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_402_300_799_999  # ms: the end of the year 9999
 _OUTPUT_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,250}\.mp4\Z")
+_PREVIEW_NAME = re.compile(
+    r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,242}\.(poster|sheet)\.webp\Z"
+)
 
 
 class ReceiptError(SpecError):
@@ -51,6 +64,12 @@ def _output_name(name: str) -> str:
     return name
 
 
+def _preview_name(name: str) -> str:
+    if not _PREVIEW_NAME.match(name):
+        raise ValueError("a preview is the plain name of a picture of ours beside the receipt")
+    return name
+
+
 def _milliseconds(text: object) -> object:
     """Read an ISO-8601 time in UTC; anything else is left to be refused."""
     if not isinstance(text, str) or not text.endswith("Z"):
@@ -60,6 +79,9 @@ def _milliseconds(text: object) -> object:
 
 _Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 _TASK_ID = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$"  # empty where the provider never named one
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+_Side = Annotated[int, Field(gt=0, lt=2**31)] | None
 _Time = Annotated[int, BeforeValidator(_milliseconds), Field(ge=0, le=_LATEST)] | None
 
 
@@ -75,12 +97,42 @@ class _Checked(BaseModel):
 class _Output(_Checked):
     path: Annotated[str, AfterValidator(_output_name)]
     role: Literal["video", "watermark"]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(ge=0, lt=2**63)]
+    sha256: _Sha256
+    bytes: _Bytes
     duration: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    width: _Side = None
+    height: _Side = None
 
     def value(self) -> ReceiptOutput:
-        return ReceiptOutput(self.path, Role(self.role), self.sha256, self.bytes, self.duration)
+        sides = self.width, self.height
+        role = Role(self.role)
+        return ReceiptOutput(self.path, role, self.sha256, self.bytes, self.duration, *sides)
+
+
+class _Preview(_Checked):
+    path: Annotated[str, AfterValidator(_preview_name)]
+    role: Literal["poster", "sheet"]
+    sha256: _Sha256
+    bytes: _Bytes
+    width: _Side = None
+    height: _Side = None
+
+    def value(self) -> ReceiptOutput:
+        sides = self.width, self.height
+        return ReceiptOutput(self.path, Role(self.role), self.sha256, self.bytes, None, *sides)
+
+
+_PREVIEW = TypeAdapter(_Preview)
+
+
+def _sound_previews(found: object) -> list[_Preview]:
+    """Return those that are as they should be, the first of each role."""
+    previews: dict[str, _Preview] = {}
+    for item in found if isinstance(found, list) else ():
+        with suppress(ValidationError):
+            preview = _PREVIEW.validate_python(item)
+            previews.setdefault(preview.role, preview)
+    return list(previews.values())
 
 
 class _Row(_Checked):
@@ -90,6 +142,7 @@ class _Row(_Checked):
     status: Annotated[str, Field(pattern="^(complete|failed|expired)$")]
     request: dict[str, Any]
     outputs: list[_Output]
+    previews: Annotated[list[_Preview], BeforeValidator(_sound_previews)] = []
     units: Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")] | None
     created_at: _Time
     finished_at: _Time
@@ -102,6 +155,7 @@ class _Row(_Checked):
             | {
                 "status": Status(self.status),
                 "outputs": tuple(output.value() for output in self.outputs),
+                "previews": tuple(preview.value() for preview in self.previews),
                 "units": None if self.units is None else Decimal(self.units),
             }
         )
@@ -235,17 +289,24 @@ def _row(entry: ReceiptEntry) -> dict[str, Any]:
         "created_at": _iso(entry.created_at),
         "finished_at": _iso(entry.finished_at),
     }
+    if entry.previews:
+        row["previews"] = [_preview(preview) for preview in entry.previews]
     return row if entry.current else row | {"current": False}
 
 
 def _output(output: ReceiptOutput) -> dict[str, Any]:
-    return {
+    return _preview(output) | {"duration": output.duration}
+
+
+def _preview(output: ReceiptOutput) -> dict[str, Any]:
+    row = {
         "path": output.path,
         "role": output.role.value,
         "sha256": output.sha256,
         "bytes": output.size,
-        "duration": output.duration,
     }
+    sides = {"width": output.width, "height": output.height}
+    return row | {name: side for name, side in sides.items() if side}  # 0 is no side
 
 
 def _iso(milliseconds: int | None) -> str | None:

@@ -82,6 +82,7 @@ def test_apply_ends_with_the_document_of_status(shell: Shell, sim: Simulator) ->
     (row,) = applied["generations"]
     assert (row["status"], row["units"], applied["summary"]) == ("complete", "2.5", {"complete": 1})
     assert row["outputs"][0]["path"] == "specs/dance.mp4"
+    assert [preview["path"] for preview in row.pop("previews")] == ["specs/dance.poster.webp"]
     assert set(row) == {
         "external_task_id",
         "spec",

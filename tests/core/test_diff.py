@@ -237,3 +237,24 @@ def test_an_id_that_was_never_sent_may_stand_for_something_else() -> None:
     held = next_attempt(mine, None)
     assert content_problem(changed, held) == ""
     assert next_attempt(changed, held).request == changed.canonical
+
+
+PREVIEW = Result(Role.POSTER, "cd" * 32, 5)
+
+
+@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("unshown", [False, True])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.reason)
+def test_a_preview_decides_nothing_but_whether_it_is_published(
+    row: Row, standing: Standing, unshown: bool
+) -> None:
+    """Wherever one stands, is missing or is not ours: every answer is as without it, but for what is complete."""
+    record = row.known.record and row.known.record.evolve(previews=(PREVIEW,))
+    preview = Output(Role.POSTER, "specs/dance.poster.webp", standing)
+    seen = replace(row.known, record=record, previews=(preview,), unshown=unshown)
+    item, bare = assess(WISH, seen), assess(WISH, row.known)
+    if bare.action is Action.KEEP and unshown:
+        assert (item.action, item.status) == (Action.PUBLISH, bare.status)
+    else:
+        assert (item.action, item.status, item.reason) == (bare.action, bare.status, bare.reason)
+    assert item.published == bare.published

@@ -255,12 +255,46 @@ def fed(spec: str, video: str) -> Generation:
     return one
 
 
+@pytest.mark.parametrize("watermark", [False, True])
+def test_no_preview_is_in_the_way_of_anything_but_its_own_twin(watermark: bool) -> None:
+    """Specs whose names look like those of previews write other files; names that fit results fit previews too."""
+    stems = [
+        "a",
+        "a.poster",
+        "a.sheet",
+        "a.poster.poster",
+        "a.watermark",
+        "poster",
+        "a.poster.webp",
+    ]
+    wanted = {
+        **SMALLEST,
+        "watermark_info": {"enabled": watermark},
+        "matrix": {"mode": ["std", "pro"]},
+    }
+    wishes = [
+        generation
+        for stem in stems
+        for generation in (
+            *generations({**SMALLEST, "prompt": stem}, f"{stem}.yaml"),
+            *generations({**wanted, "prompt": f"{stem} 2"}, f"{stem}.poster.x.yaml"),
+        )
+    ]
+    paths = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
+    assert len(set(paths)) == len(paths)
+    assert collisions(wishes) == []
+    longest = max(len(output_path("a.yaml", "", role)) for role in Role)
+    assert len(output_path("a.yaml", "", Role.WATERMARK)) == longest
+
+
 @pytest.mark.parametrize(
     ("feeds", "refused", "reason"),
     [
         ({"a.yaml": "assets/v.mp4"}, set(), "an input of its own"),
         ({"a.yaml": "a.mp4"}, {"a.yaml"}, "it would overwrite its own input"),
         ({"a.yaml": "A.mp4"}, {"a.yaml"}, "also where case does not count"),
+        ({"a.yaml": "a.poster.webp"}, {"a.yaml"}, "a preview is written too"),
+        ({"a.yaml": "b.sheet.webp", "b.yaml": "a.poster.webp"}, {"a.yaml", "b.yaml"}, "and may lead back"),
         ({"a.yaml": "v.mp4", "b.yaml": "a.mp4"}, set(), "a result may feed another spec"),
         ({"a.yaml": "b.mp4", "b.yaml": "a.mp4"}, {"a.yaml", "b.yaml"}, "two that feed each other"),
         ({"a.yaml": "b.mp4", "b.yaml": "c.mp4", "c.yaml": "a.mp4", "d.yaml": "a.mp4"}, {"a.yaml", "b.yaml", "c.yaml"}, "three; the fourth only reads"),

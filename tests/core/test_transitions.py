@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -264,6 +265,12 @@ TABLE = [
     Row("a cleared result is expired", record(Status.SUCCEEDED), Gone("cleared"), Status.EXPIRED),
     Row("saved results complete it", record(Status.SUCCEEDED), Saved((RESULT,)), Status.COMPLETE),
     Row(
+        "so they do without a preview",
+        record(Status.SUCCEEDED, results=(RESULT,)),
+        Saved((RESULT,), ()),
+        Status.COMPLETE,
+    ),
+    Row(
         "a cleared result that turns up on this disk is ours again",
         record(Status.EXPIRED),
         Saved((RESULT,)),
@@ -448,3 +455,35 @@ def test_an_event_that_comes_twice_changes_nothing_the_second_time(
 def test_what_was_given_up_may_turn_up(reason: str, given_up: Record, expected: bool) -> None:
     """Whatever may be paid for, for as long as the provider keeps results."""
     assert may_turn_up(given_up, NOW + 1) is expected, reason
+
+
+POSTER, SHEET = (
+    Result(role, digit * 64, 5) for role, digit in ((Role.POSTER, "c"), (Role.SHEET, "d"))
+)
+
+
+def test_previews_are_taken_in_with_the_results_and_those_that_are_known_stay() -> None:
+    """In one order, whichever came first; what is made anew takes the place of what was."""
+    saved = record(Status.SUCCEEDED, results=(RESULT,), previews=(SHEET,))
+    made = step(saved, Saved((RESULT,), (POSTER,)), rules=RULES, now=NOW).record
+    assert (made.results, made.previews) == ((RESULT,), (POSTER, SHEET))
+    anew = replace(POSTER, sha256="e" * 64)
+    lost = made.evolve(status=Status.SUCCEEDED)
+    assert step(lost, Saved((RESULT,), (anew,)), rules=RULES, now=NOW).record.previews == (
+        anew,
+        SHEET,
+    )
+
+
+def test_previews_of_another_video_are_let_go() -> None:
+    """The same bytes again keep them; a poster that shows something else is worse than none."""
+    lost = record(Status.SUCCEEDED, results=(RESULT,), previews=(POSTER,))
+    again = step(lost, Kept(replace(RESULT, width=720)), rules=RULES, now=NOW).record
+    assert (again.previews, again.results[0].width) == ((POSTER,), 720)
+    other = step(lost, Kept(replace(RESULT, sha256="f" * 64)), rules=RULES, now=NOW).record
+    assert other.previews == ()
+
+
+def test_a_preview_is_never_what_a_request_asked_for() -> None:
+    """A record that has nothing but a poster still lacks its video."""
+    assert record(Status.SUCCEEDED, previews=(POSTER,)).lacking == (Role.VIDEO,)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.states import Status
+from reconciler.core.states import Role, Status
 from reconciler.engine.daemon import Pace
 from reconciler.store.repository import Caps, HistoryEntry
 from reconciler.workspace.git import Checkout
@@ -190,6 +190,31 @@ def test_an_output_that_was_deleted_comes_back_without_a_request(
         video(project, "dance.receipt.json").unlink()
         wait_until(is_idle(project, "dance"), "both again")
         assert sim.requests() == before
+
+
+def test_a_poster_that_was_deleted_comes_back_and_a_foreign_one_stays(
+    project: World, sim: Simulator
+) -> None:
+    """Neither asks for anything, and what is not ours is said once, however often it is looked at."""
+    project.write("dance.yaml")
+    poster = video(project, "dance.poster.webp")
+    pace = Pace(settle=50, resync=100, polled=100, tick=50)
+    with watching(project, pace=pace, options={"previews": frozenset({Role.POSTER})}) as running:
+        wait_until(poster.exists, "the poster")
+        before, good = sim.requests(), poster.read_bytes()
+        poster.unlink()
+        wait_until(poster.exists, "the poster again")
+        assert poster.read_bytes() == good
+        poster.write_bytes(b"mine")
+        wait_until(lambda: "not ours" in " ".join(project.told.said), "the sentence")
+        looked_at = running.call(lambda: running.daemon.looked_at)
+        wait_until(
+            lambda: running.call(lambda: running.daemon.looked_at) > looked_at + 300, "more looks"
+        )
+        assert sim.requests() == before
+    assert poster.read_bytes() == b"mine"
+    assert len([said for said in project.told.said if "poster" in said]) == 1
+    assert project.told.holds == {}
 
 
 def test_changes_that_no_event_told_are_found_by_the_periodic_look(

@@ -16,7 +16,7 @@ import httpx
 from reconciler.core.diff import Assessment, Plan
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
-from reconciler.core.states import Record
+from reconciler.core.states import Record, Role
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Hosting, Options, Ports, Topic
@@ -68,6 +68,7 @@ class World:
     told: Told = field(default_factory=Told)
     runs: int = 0
     hosting: Hosting | None = None
+    previews: frozenset[Role] = frozenset()
     prices: Mapping[str, Mapping[str, Decimal]] = field(default_factory=lambda: UNITS_PER_SECOND)
 
     @property
@@ -76,7 +77,9 @@ class World:
 
     @property
     def surveyor(self) -> Surveyor:
-        return Surveyor(self.root, self.repository, self.objects, can_host=True)
+        return Surveyor(
+            self.root, self.repository, self.objects, can_host=True, previews=self.previews
+        )
 
     def write(self, name: str, text: str | None = None, **wish: str) -> Path:
         path = self.root / "specs" / name
@@ -121,6 +124,7 @@ class World:
             max_concurrency=concurrency,
             patience=5 * SECOND,
             first_patience=2 * SECOND,
+            previews=self.previews,
         )
         return asyncio.run(self._apply(options, timeout, until))
 

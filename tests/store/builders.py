@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from reconciler.core.identity import attempt_id
-from reconciler.core.states import Record, Result, Role, Status
+from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
 from reconciler.store.repository import Caps, Change, HistoryEntry
 
 STORED = [status for status in Status if status not in (Status.INVALID, Status.BLOCKED)]
@@ -86,14 +86,22 @@ digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 @st.composite
-def result_lists(draw: st.DrawFn) -> tuple[Result, ...]:
-    """Results in the store's order, at most one of each role."""
-    roles = draw(st.sets(st.sampled_from(Role)))
+def result_lists(draw: st.DrawFn, roles: Sequence[Role]) -> tuple[Result, ...]:
+    """Results in the store's order, at most one of each of these roles."""
+    chosen = draw(st.sets(st.sampled_from(roles)))
     duration = st.none() | st.floats(0, 1000, allow_nan=False)
+    side = st.none() | st.integers(0, 2**31 - 1)
     return tuple(
-        Result(role, draw(digests), draw(st.integers(0, 2**63 - 1)), draw(duration))
-        for role in Role
-        if role in roles
+        Result(
+            role,
+            draw(digests),
+            draw(st.integers(0, 2**63 - 1)),
+            draw(duration),
+            draw(side),
+            draw(side),
+        )
+        for role in roles
+        if role in chosen
     )
 
 
@@ -118,5 +126,6 @@ records = st.builds(
     refusal=texts,
     created_at=times,
     finished_at=times,
-    results=result_lists(),
+    results=result_lists((Role.VIDEO, Role.WATERMARK)),
+    previews=result_lists(PREVIEWS),
 )

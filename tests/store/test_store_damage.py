@@ -129,7 +129,7 @@ def test_role_that_nobody_writes(database: Path) -> None:
     """So is a role that does not exist."""
     _filled(database)
     with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("INSERT INTO result VALUES ('mc1-1', 'poster', '', 0, 0)")
+        connection.execute("INSERT INTO result VALUES ('mc1-1', 'soundtrack', '', 0, 0, 0, 0)")
     assert "'poster' is no role" in _failure(database).message
 
 

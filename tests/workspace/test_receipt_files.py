@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
+from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import Role, Status
 from reconciler.workspace import receipts
 from reconciler.workspace.receipts import (
@@ -80,13 +80,26 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
+SIDES = st.none() | st.integers(1, 2**31 - 1)
 OUTPUTS = st.builds(
     ReceiptOutput,
     st.from_regex(r"[a-z0-9_][a-zé0-9._ -]{0,20}\.mp4", fullmatch=True),
-    st.sampled_from(Role),
+    st.sampled_from([Role.VIDEO, Role.WATERMARK]),
     st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
     st.integers(0, 2**63 - 1),
     st.none() | st.floats(0, 1e6),
+    SIDES,
+    SIDES,
+)
+PREVIEWS = st.builds(
+    ReceiptOutput,
+    st.from_regex(r"[a-z0-9_][a-zé0-9._ -]{0,20}\.(poster|sheet)\.webp", fullmatch=True),
+    st.sampled_from([Role.POSTER, Role.SHEET]),
+    st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    st.integers(0, 2**63 - 1),
+    st.none(),
+    SIDES,
+    SIDES,
 )
 TIMES = st.none() | st.integers(0, 253_402_300_799_999)
 ENTRIES = st.builds(
@@ -101,6 +114,7 @@ ENTRIES = st.builds(
     created_at=TIMES,
     finished_at=TIMES,
     current=st.booleans(),
+    previews=st.lists(PREVIEWS, max_size=2, unique_by=lambda preview: preview.role).map(tuple),
 )
 
 
@@ -109,8 +123,10 @@ ENTRIES = st.builds(
 def test_reading_what_was_written_gives_the_same_entries(entries: list[ReceiptEntry]) -> None:
     rendered = render_receipt(entries)
     parsed = parse_receipt(rendered, "dance.receipt.json")
-    assert list(parsed) == sorted(entries, key=lambda entry: entry.sort_key)
-    assert render_receipt(parsed) == rendered
+    ordered = sorted(entries, key=lambda entry: entry.sort_key)
+    assert list(parsed) == ordered
+    assert [entry.previews for entry in parsed] == [entry.previews for entry in ordered]
+    assert render_receipt(parsed) == rendered  # the sides too
     assert render_receipt(entries[::-1]) == rendered
 
 
@@ -268,3 +284,53 @@ def test_an_ordinary_receipt_is_read_quickly() -> None:
     """The quick look is not for nothing: it understands every receipt that the program writes."""
     for whole in _SAMPLES:
         assert receipts._quickly(whole) == receipts._slowly(whole, "a.receipt.json")
+
+
+PREVIEW = {"path": "dance.pro.2.poster.webp", "role": "poster", "sha256": "cd" * 32, "bytes": 5}
+
+
+@pytest.mark.parametrize(
+    "previews",
+    [
+        None, 7, {}, "x", [None], [[]], [{}],
+        [PREVIEW | {"role": "video"}], [PREVIEW | {"role": "soundtrack"}], [PREVIEW | {"bytes": -1}],
+        [PREVIEW | {"sha256": "x"}], [PREVIEW | {"width": "wide"}], [PREVIEW | {"height": 0}],
+        *([PREVIEW | {"path": path}] for path in (
+            "../dance.poster.webp", "/dance.poster.webp", "a/b.poster.webp", ".poster.webp", "logo.webp", "dance.mp4",
+            "dance.poster.webp\n", "a\\b.poster.webp", "x" * 256 + ".poster.webp")),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_preview_that_makes_no_sense_hides_no_purchase(previews: object) -> None:
+    """It is passed over, and the receipt is read: no purchase hangs on a picture."""
+    (entry,) = parse_receipt(changed([*FIRST, "previews"], previews), "r")
+    assert (entry, entry.previews) == (ENTRY, ())
+
+
+def test_a_sound_preview_among_others_is_read_once() -> None:
+    twice = [
+        None,
+        PREVIEW | {"new": 1},
+        PREVIEW | {"role": "later"},
+        PREVIEW | {"sha256": "ef" * 32},
+    ]
+    (entry,) = parse_receipt(changed([*FIRST, "previews"], twice), "r")
+    poster = ReceiptOutput("dance.pro.2.poster.webp", Role.POSTER, "cd" * 32, 5, None)
+    assert entry.previews == (poster,)
+
+
+def test_the_longest_name_of_a_preview_is_read() -> None:
+    longest = "x" * 243 + ".poster.webp"
+    (entry,) = parse_receipt(changed([*FIRST, "previews"], [PREVIEW | {"path": longest}]), "r")
+    assert (len(longest), entry.previews[0].path) == (255, longest)
+
+
+def test_a_difference_in_sides_or_previews_alone_rewrites_no_receipt() -> None:
+    """What an older program wrote, or another machine made, stays as it is in git."""
+    known = replace(
+        ENTRY,
+        outputs=tuple(replace(output, width=720, height=1280) for output in ENTRY.outputs),
+        previews=(ReceiptOutput("dance.pro.2.poster.webp", Role.POSTER, "cd" * 32, 5, None),),
+    )
+    assert merge([ENTRY], [known]) is None
+    assert merge([known], [ENTRY]) is None

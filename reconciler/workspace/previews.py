@@ -1,0 +1,143 @@
+"""Pictures of a video: a poster, and a contact sheet, as the bytes of a WebP file. Nothing is written here.
+
+The video is untrusted. It is opened as `films` opens it; how much of it is decoded is counted in pixels, never in time,
+so that the same bytes give the same picture.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from reconciler.core.states import Role
+from reconciler.workspace.films import film_of
+from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.media import opened_media
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+    from PIL.Image import Image
+
+POSTER_SIDE = 640  # px, the longer one at most
+TILE_SIDE = 320  # px, likewise, of each frame of a sheet
+_POSTER_AT = 1 / 3  # of the length: past the first moment, which is mostly the image that was given
+_COLUMNS, _ROWS = 3, 3
+_MOST_PIXELS = 2_000_000_000  # decoded for one picture: some 30 s of 1080p
+_MOST_PACKETS = 5_000  # read for one picture
+_QUALITY = 80
+_BACKGROUND = "black"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture that was made."""
+
+    data: bytes  # a WebP file
+    width: int  # px
+    height: int  # px
+
+
+def make_preview(path: Path, role: Role) -> Preview:
+    """Return a poster or a contact sheet of a video file: the same for the same bytes, on one machine.
+
+    Raises `MediaError` when no picture can be had, whatever the reason.
+    """
+    # The one format that is needed: `save` would import every other too, to find it.
+    from PIL import WebPImagePlugin  # noqa: F401
+
+    make = _MAKERS[role]
+    with opened_media(path, "the video") as file:
+        try:
+            picture = make(file)
+            data = io.BytesIO()
+            picture.save(data, "WEBP", quality=_QUALITY)
+        except (Flaw, OSError):
+            raise
+        except Exception as error:  # decoders of untrusted bytes: any failure means the same
+            raise Flaw(f"gives no picture ({type(error).__name__})") from error
+    return Preview(data.getvalue(), picture.width, picture.height)
+
+
+def _poster(file: BinaryIO) -> Image:
+    return _frames(file, [_POSTER_AT], POSTER_SIDE)[0]
+
+
+def _sheet(file: BinaryIO) -> Image:
+    """Return frames from the middle of each ninth, in reading order."""
+    from PIL import Image
+
+    count = _COLUMNS * _ROWS
+    tiles = _frames(file, [(number + 0.5) / count for number in range(count)], TILE_SIDE)
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (_COLUMNS * width, _ROWS * height), _BACKGROUND)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, _COLUMNS)
+        sheet.paste(tile, (column * width, row * height))
+    return sheet
+
+
+_MAKERS: dict[Role, Callable[[BinaryIO], Image]] = {Role.POSTER: _poster, Role.SHEET: _sheet}
+
+
+def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
+    """Return the frames at these shares of the length, in order; where none comes, the last one before."""
+    with film_of(file) as (container, stream):
+        begin, seconds = _extent(container, stream)
+        times = [begin + share * seconds for share in shares]
+        container.seek(
+            max(int(times[0] * 1_000_000), 0)
+        )  # the last frame before that stands by itself
+        found: list[Image] = []
+        last = None
+        for frame in _decoded(container, stream):
+            last = frame
+            time = begin if frame.pts is None else frame.time
+            while time >= times[len(found)]:
+                found.append(_picture(frame, longest))
+                if len(found) == len(times):
+                    return found
+        if last is None:
+            raise Flaw("gives no picture: no frame of it decodes here")
+        return found + [_picture(last, longest)] * (len(times) - len(found))
+
+
+def _extent(container: InputContainer, stream: VideoStream) -> tuple[float, float]:
+    """Return when the video begins and how long it is, in seconds of its own clock."""
+    if stream.time_base is not None and stream.duration:
+        begin = float((stream.start_time or 0) * stream.time_base)
+        return begin, float(stream.duration * stream.time_base)
+    return (container.start_time or 0) / 1_000_000, (container.duration or 0) / 1_000_000
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Yield whole frames to the first one that does not decode, or until enough was decoded."""
+    import av
+
+    pixels = 0
+    for count, packet in enumerate(container.demux(stream)):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            return
+        for frame in frames:
+            pixels += frame.width * frame.height
+            if not frame.is_corrupt:
+                yield frame
+        if pixels >= _MOST_PIXELS or count >= _MOST_PACKETS:
+            return
+
+
+def _picture(frame: VideoFrame, longest: int) -> Image:
+    """Return a frame as it is shown, upright, its longer side at most so many pixels."""
+    scale = min(1.0, longest / max(frame.width, frame.height))
+    width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
+    picture: Image = frame.to_image(  # type: ignore[no-untyped-call]
+        width=width, height=height, interpolation="AREA"
+    )
+    turn = round(frame.rotation) % 360  # degrees, counter-clockwise, as Pillow turns
+    return picture.rotate(turn, expand=True) if turn else picture
