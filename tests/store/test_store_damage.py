@@ -130,7 +130,7 @@ def test_role_that_nobody_writes(database: Path) -> None:
     _filled(database)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("INSERT INTO result VALUES ('mc1-1', 'soundtrack', '', 0, 0, 0, 0)")
-    assert "'poster' is no role" in _failure(database).message
+    assert "'soundtrack' is no role" in _failure(database).message
 
 
 def test_folder_that_cannot_be_written(open_folder: Path) -> None:

@@ -132,6 +132,7 @@ def test_first_version_is_upgraded_with_all_it_holds(database: Path) -> None:
         kept = repository.records()["mc1-a"]
         assert (kept.status, kept.units, kept.task_id) == (Status.COMPLETE, Decimal("2.5"), "8001")
         assert [result.sha256 for result in kept.results] == ["a" * 64]
+        assert (kept.results[0].width, kept.results[0].height, kept.previews) == (None, None, ())
         assert [entry.kind for entry in repository.history("mc1-a")] == ["bought", "saved"]
         assert repository.holds() == {"mc1-b": "a cap"}
         assert list(repository.publications()) == ["specs/a.mp4"]
