@@ -59,8 +59,9 @@ class Author:
         return sorted((self.root / "specs").rglob("*.receipt.json"))
 
     def films(self) -> list[Path]:
-        """Return all outputs."""
-        return sorted((self.root / "specs").rglob("*.mp4"))
+        """Return all outputs, and the posters beside them."""
+        folder = self.root / "specs"
+        return sorted([*folder.rglob("*.mp4"), *folder.rglob("*.webp")])
 
     def add(self, act: Act) -> None:
         """Write a new spec."""

@@ -18,6 +18,7 @@ from reconciler.simulator.provider import Provider
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
+from tests.simulation.lives import POSTERS
 from tests.simulation.witness import Sent
 
 _AT_REST = frozenset({Action.KEEP, Action.FAILED, Action.INVALID, Action.EXPIRED, Action.ORPHAN})
@@ -142,6 +143,7 @@ def _reading(root: Path) -> Repository:
 
 
 def _plan(root: Path, repository: Repository) -> tuple[Plan, Survey]:
-    surveyor = Surveyor(root, repository, ObjectStore(root / "state" / "objects"), can_host=True)
+    objects = ObjectStore(root / "state" / "objects")
+    surveyor = Surveyor(root, repository, objects, can_host=True, previews=POSTERS)
     survey = surveyor.survey(load(root, "specs", prices=UNITS_PER_SECOND))
     return survey.plan(survey.desired.generations, survey.desired.invalid, whole=True), survey

@@ -19,6 +19,7 @@ from reconciler.core.diff import Action
 from reconciler.core.identity import split_attempt
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Role, Status
+from reconciler.workspace.previews import make_preview
 from tests.simulation.author import RETRIES
 from tests.simulation.books import Job, Scene, still_to_do
 from tests.simulation.witness import Sent
@@ -71,6 +72,10 @@ def wrong_bytes(scene: Scene) -> Iterator[str]:
                 yield f"{path} is not byte for byte what the provider made"
             if hashlib.sha256(data).hexdigest() != result.sha256:
                 yield f"{path} has not the digest on record"
+        for path, preview in item.shown:
+            picture = make_preview(scene.root / item.published[0][0], preview.role)
+            if (scene.root / path).read_bytes() != picture.data:
+                yield f"{path} is not made of {item.published[0][0]}"
         if not item.published:
             yield f"{item.external_task_id} is kept without an output"
 

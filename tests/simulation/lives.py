@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.states import Record
+from reconciler.core.states import Record, Role
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Options, Ports, Reporter, Topic
@@ -74,6 +74,10 @@ class Events:
         pass
 
 
+POSTERS = frozenset({Role.POSTER})
+"""What every life makes of a video, as the program does where nothing else is set."""
+
+
 @asynccontextmanager
 async def ports_on(
     wire: httpx.AsyncBaseTransport,
@@ -103,7 +107,10 @@ async def apply_all(
 ) -> Ended:
     """Plan and apply the whole folder, for so many seconds at most, as the command does."""
     desired = load(ports.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
-    survey = Surveyor(ports.root, ports.repository, ports.objects, can_host=True).survey(desired)
+    surveyor = Surveyor(
+        ports.root, ports.repository, ports.objects, can_host=True, previews=options.previews
+    )
+    survey = surveyor.survey(desired)
     plan = survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
     works = works_of(plan, survey, whole=True)
     deadline = ports.now() + int(seconds * 1000)

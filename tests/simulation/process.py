@@ -20,7 +20,7 @@ from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from tests.simulation.history import Work
-from tests.simulation.lives import Ear, Events, apply_all, ports_on
+from tests.simulation.lives import POSTERS, Ear, Events, apply_all, ports_on
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Process:
             cache = FileCache(state / "cache.db")
             stack.callback(cache.close)
             clock = SteadyClock()
-            options = Options(name, Rules(), enduring=work == "watch")
+            options = Options(name, Rules(), enduring=work == "watch", previews=POSTERS)
             async with ports_on(
                 self.wire, self.root, repository, self.ear, clock, self.wall
             ) as ports:
