@@ -163,12 +163,22 @@ def _calm(project: Project, sim: Simulator, command: Command, desk: Desk) -> Non
         assert_bought_once(project, sim, project.apply())
         return
     with project.watching() as running:
-        wait_until(lambda: _delivered(project) == desk.wanted, "every video", within=_CALM)
+        wait_until(lambda: _is_home(project, sim, desk), "every video", within=_CALM)
         running.process.terminate()
         done = running.ended(within=30)
     assert done.code == 0, done
     assert "Traceback" not in done.err, done
     assert_bought_once(project, sim, project.status())
+
+
+def _is_home(project: Project, sim: Simulator, desk: Desk) -> bool:
+    """Whether every wish is delivered, and what was bought for wishes of the past is kept too."""
+    under_way = {"submitting", "submitted", "processing", "succeeded"}
+    return (
+        _delivered(project) == desk.wanted
+        and not lost(project, sim)
+        and under_way.isdisjoint(on_record(project))
+    )
 
 
 def _delivered(project: Project) -> dict[str, tuple[str, int]]:

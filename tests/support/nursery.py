@@ -41,7 +41,6 @@ _IMPORTED = (
     "reconciler.engine.daemon",
     "reconciler.workspace.watcher",
     "reconciler.workspace.yaml_reader",
-    "tests.support.killer",
     "alembic.command",
     "anyio._backends._asyncio",
     "av",
