@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 from tests.simulation.crash import Death
@@ -78,7 +77,7 @@ def draw_history(seed: int) -> History:
     chapters = tuple(_chapter(draw) for _ in range(draw.randint(1, 5)))
     return History(
         seed=seed,
-        provider=MappingProxyType(provider),
+        provider=provider,
         faults=draw_faults(draw),
         specs=tuple(_add(draw, number) for number in range(draw.choice((1, 1, 2, 3, 4, 6, 8)))),
         chapters=chapters,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,14 @@ def test_the_same_seed_is_the_same_history() -> None:
     assert draw_history(19) == draw_history(19)
     assert once.digest == again.digest != other.digest
     assert (once.log, once.counts) == (again.log, again.counts)
+
+
+def test_the_command_plays_histories_in_two_processes() -> None:
+    """It ends with the table, and with 0 when nothing broke."""
+    words = [sys.executable, "-m", "tests.simulation.histories", "--seeds", "0:2", "--jobs", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 histories, 0 broken\n")
 
 
 def chapter(*acts: Act, seconds: float = 600.0, death: Death | None = None) -> Chapter:
