@@ -36,6 +36,7 @@ class Action(StrEnum):
 
 
 BUYS = frozenset({Action.SUBMIT, Action.RETRY})
+IDLE = frozenset({Action.KEEP, Action.BLOCKED, Action.FAILED, Action.EXPIRED})
 NEEDS_SOMEBODY = frozenset(
     {Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.INVALID, Status.BLOCKED}
 )
@@ -107,8 +108,7 @@ class Plan:
     @property
     def changes(self) -> bool:
         """Whether applying the plan would do anything."""
-        idle = {Action.KEEP, Action.BLOCKED, Action.FAILED, Action.EXPIRED}
-        return any(assessment.action not in idle for assessment in self.assessments)
+        return any(assessment.action not in IDLE for assessment in self.assessments)
 
     def summary(self) -> dict[str, int]:
         """Return how many generations each action concerns."""

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from reconciler.core.diff import Action, Assessment, assess, content_problem
+from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
@@ -51,7 +51,7 @@ class Attention:
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
         self._told: dict[str, tuple[Problem, ...]] = {}  # spec -> problems that were said
         self._owed: set[str] = set()  # base ids that could not be looked at
-        self._kept: dict[str, list[Assessment]] = {}  # spec -> what needs no work, to be confirmed
+        self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
 
     async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
         """Consider everything, for the first time; `wake` has a generation's turn come."""
@@ -157,7 +157,7 @@ class Attention:
         if settled:
             for item in items:
                 spec = item.generation.spec
-                if item.action is Action.KEEP and self._is_at_rest(spec):
+                if item.action in IDLE and self._is_at_rest(spec):
                     self._kept.setdefault(spec, []).append(item)
         return work_for(items, wishes)
 

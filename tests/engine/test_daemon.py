@@ -72,6 +72,28 @@ def test_what_was_given_up_is_looked_at_again_while_it_may_turn_up(
     assert list(sim.billed().values()) == [1]
 
 
+@pytest.mark.parametrize("when", ["before the watch begins", "under its eyes"])
+def test_a_lost_receipt_of_what_failed_is_written_again(
+    project: World, sim: Simulator, when: str
+) -> None:
+    """What needs somebody is on record beside its spec as well as what was delivered: it may have cost something."""
+    sim.faults([{"endpoint": "create", "effect": {"fail": "bad luck"}}])
+    project.write("dance.yaml")
+    receipt = video(project, "dance.receipt.json")
+    with watching(project):
+        wait_until(receipt.exists, "its receipt")
+        if when == "under its eyes":
+            receipt.unlink()
+            wait_until(receipt.exists, "its receipt, again")
+    whole = receipt.read_text()
+    if when == "before the watch begins":
+        receipt.unlink()
+        with watching(project):
+            wait_until(receipt.exists, "its receipt, again")
+    assert receipt.read_text() == whole
+    assert '"status": "failed"' in whole
+
+
 def test_five_saves_while_typing_buy_one_generation(project: World, sim: Simulator) -> None:
     """Saves that follow each other within the settling time are one wish: the last."""
     with watching(project, pace=Pace(settle=600, tick=50)):
