@@ -17,6 +17,7 @@ from reconciler.core.motion_control import (
     IMAGE_SIDES,
     LONGEST_SECONDS,
     PREPARABLE_PIXELS,
+    SHORTEST_SECONDS,
     VIDEO_BYTES,
     VIDEO_SIDES,
     MotionControl,
@@ -55,14 +56,12 @@ def limits_broken(spec: MotionControl, image: Source, video: Source) -> Iterator
         help_ = _help(image, better_image, hopeless=bool(image_faults(better_image)))
         yield from (("image_url", fault + help_ * (not spec.prepare)) for fault in faults)
     if video.path:
-        if spec.trim and video.seconds is not None and (spec.trim.end or 0) > video.seconds:
-            yield (
-                "trim",
-                f"`trim` ends at {spoken(spec.trim.end or Decimal(0))} s, `{video.path}` at {spoken(video.seconds)} s",
-            )
+        cut = _cut_fault(spec.trim, video)
+        if cut:
+            yield "trim", cut
         sent = better_video if spec.prepare else video
         faults = [f"`{video.path}` {fault}" for fault in format_faults(sent.codec, sent.rotation)]
-        faults += video_faults(sent, orientation)
+        faults += video_faults(replace(sent, seconds=None) if cut else sent, orientation)
         help_ = _help(video, better_video, hopeless=bool(video_faults(better_video, orientation)))
         yield from (("video_url", fault + help_ * (not spec.prepare)) for fault in faults)
 
@@ -76,7 +75,7 @@ def too_large(key: str, size: int, *, prepare: bool) -> str:
     return f"{faults[0]}; `prepare: true` compresses it" if faults else ""
 
 
-def fit(width: int, height: int, sides: tuple[int, int]) -> tuple[int, int]:
+def fit(width: float, height: float, sides: tuple[int, int]) -> tuple[int, int]:
     """Return the even sides (px) nearest to a picture's own that lie within `sides`, as far as its shape allows."""
     least, most = sides
     small, large = min(width, height), max(width, height)
@@ -87,6 +86,20 @@ def fit(width: int, height: int, sides: tuple[int, int]) -> tuple[int, int]:
 def _even(side: float, sides: tuple[int, int]) -> int:
     even = int(side / 2 + 0.5) * 2
     return even - 2 if even > sides[1] >= side else even
+
+
+def _cut_fault(trim: Trim | None, video: Source) -> str:
+    """Return a sentence when a film does not hold the part that a cut names, or an empty string."""
+    if trim is None or video.seconds is None:
+        return ""
+    lasts = f"`{video.path}` lasts {spoken(video.seconds)} s"
+    if trim.start >= video.seconds:
+        return f"`trim` starts at {spoken(trim.start)} s, and {lasts}"
+    if trim.end is not None and trim.end > video.seconds:
+        return f"`trim` ends at {spoken(trim.end)} s, and {lasts}"
+    if trim.start > 0 and video.seconds - trim.start < SHORTEST_SECONDS:
+        return f"`trim` starts at {spoken(trim.start)} s, and {lasts}: at least {SHORTEST_SECONDS} s have to be left"
+    return ""
 
 
 def _image(image: Source) -> Source:

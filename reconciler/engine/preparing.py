@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
 from typing import Final
 
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
-from reconciler.workspace.media import file_sha256
-from reconciler.workspace.outputs import signature
+from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.preparing import LONGEST, command, environment, recipe, verdict
 
 SUFFIXES: Final = {"image_url": ".jpg", "video_url": ".mp4"}
@@ -32,7 +34,7 @@ class Preparer:
     async def prepare(self, key: str, source: Source, preparation: Preparation) -> str:
         """Return the digest of the object that a file was made into, now or earlier.
 
-        Raises WorkspaceError when the file changed or cannot be prepared, or the result cannot be kept.
+        Raises WorkspaceError when the file changed, cannot be read or prepared, or the result cannot be kept.
         """
         try:
             return await self._prepared(key, source, preparation)
@@ -49,34 +51,41 @@ class Preparer:
                 is_whole = await asyncio.to_thread(objects.verify, known)
                 if is_whole:
                     return known
-            path = self._ports.root / source.path
-            before, sha256 = signature(path), await asyncio.to_thread(file_sha256, path)
-            if sha256 != source.sha256:
-                raise _changed(source)
-            self._ports.report.say(f"preparing `{source.path}`")
             partial = objects.partial(f"prepared:{name}")
-            try:
-                await self._make(key, source, preparation, partial)
-                if signature(path) != before:
+            with _opened(self._ports.root / source.path, source.path) as file:
+                before = _standing(file)
+                if await asyncio.to_thread(digest, file) != source.sha256:
                     raise _changed(source)
-                made, _ = await asyncio.to_thread(objects.adopt, partial)
-            finally:
-                partial.discard()
-            objects.remember(name, made)
+                self._ports.report.say(f"preparing `{source.path}`")
+                try:
+                    await self._make(key, source, file, preparation, partial)
+                    if _standing(file) != before:
+                        raise _changed(source)
+                    made, _ = await asyncio.to_thread(objects.adopt, partial)
+                finally:
+                    partial.discard()
+            with suppress(StateError):  # a note that is not kept costs making it again, later
+                objects.remember(name, made)
             return made
 
     async def _make(
-        self, key: str, source: Source, preparation: Preparation, partial: Partial
+        self,
+        key: str,
+        source: Source,
+        file: BufferedReader,
+        preparation: Preparation,
+        partial: Partial,
     ) -> None:
         partial.restart("")
-        words = command(key, self._ports.root / source.path, partial.path, preparation)
+        # The very file whose digest is known, whatever is put in its place, or in a link's, meanwhile.
+        words = command(key, Path(f"/dev/fd/{file.fileno()}"), partial.path, preparation)
         process = await asyncio.create_subprocess_exec(
             *words,
             stdin=asyncio.subprocess.PIPE,  # open for as long as we live
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env=environment(os.environ),
-            pass_fds=[partial.fileno()],  # the lock holds for as long as somebody writes
+            pass_fds=[file.fileno(), partial.fileno()],  # the lock holds while somebody writes
         )
         assert process.stdout is not None
         try:
@@ -93,6 +102,22 @@ class Preparer:
             await process.wait()
         if fault := verdict(process.returncode or 0, said.decode("utf-8", "replace")[:500]):
             raise WorkspaceError(f"`{source.path}` {fault}")
+
+
+@contextmanager
+def _opened(path: Path, named: str) -> Iterator[BufferedReader]:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_plain(path))
+        except OSError as error:
+            raise describe_os_error(error, named) from error
+        yield file
+
+
+def _standing(file: BufferedReader) -> tuple[int, int, int]:
+    """Return what changes with a file's content, also where somebody sets its time back."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _changed(source: Source) -> WorkspaceError:

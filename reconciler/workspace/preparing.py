@@ -1,4 +1,4 @@
-"""Preparing a file in a process of its own: `python -m reconciler.workspace.preparing KEY SOURCE TARGET START END`.
+"""Preparing a file in a process of its own: `python -P -m reconciler.workspace.preparing KEY SOURCE TARGET START END`.
 
 Decoders are large and the files are untrusted: what crashes, hangs or swells takes nobody with it, and it can be
 ended. It knows no settings and no key. It says what is wrong with the file in one line on stdout, and ends when its
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 1800  # s of the processor
 _VERSION: Final = (
-    1  # raise it when what is made of a file should be made anew; it is in no identity
+    2  # raise it when what is made of a file should be made anew; it is in no identity
 )
 _UNUSABLE: Final = 3  # exit code: the file is at fault
 _MODULE: Final = "reconciler.workspace.preparing"
@@ -50,10 +50,10 @@ def recipe(key: str, source: Source, preparation: Preparation) -> str:
 
 
 def command(key: str, source: Path, target: Path, preparation: Preparation) -> list[str]:
-    """Return the command line that prepares a file."""
+    """Return the command line that prepares a file; no module of the folder that we are in is ever run (`-P`)."""
     end = "" if preparation.end is None else str(preparation.end)
     words = [key, str(source), str(target), str(preparation.start), end]
-    return [sys.executable, "-m", _MODULE, *words]
+    return [sys.executable, "-P", "-m", _MODULE, *words]
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
@@ -92,6 +92,7 @@ def main(arguments: list[str]) -> int:
 
 def _prepare(key: str, source: Path, target: Path, start: str, end: str) -> None:
     with open_plain(source) as file:
+        file.seek(0)  # some systems open a descriptor's name where its reader stands
         if key == "image_url":
             target.write_bytes(reencode(file))
         else:

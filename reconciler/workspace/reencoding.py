@@ -43,6 +43,8 @@ def _on_white(image: Image) -> Image:
     """Return an image without transparency."""
     from PIL import Image
 
+    if image.mode.startswith("I"):  # 16 bits of grey; `convert` alone would make white of them
+        image = image.convert("I").point(lambda grey: grey * (1 / 256)).convert("L")
     if "A" not in image.getbands() and "transparency" not in image.info:
         return image.convert("RGB")
     picture = image.convert("RGBA")

@@ -74,7 +74,7 @@ def _make(container: InputContainer, film: VideoStream, made: OutputContainer, c
         raise Flaw("cannot be transcoded: no frame of it lies in the part that is kept")
     rate = film.average_rate or Fraction(25)
     picture = made.add_stream("libx264", rate=rate)
-    width, height = _sides(first)
+    width, height = _sides(first, film)
     picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
     picture.codec_context.time_base = Fraction(1, CLOCK)
     most = int(VIDEO_BYTES * 8 * _FULLEST / max(cut.end - cut.start, 1.0))  # bits per second
@@ -87,7 +87,7 @@ def _make(container: InputContainer, film: VideoStream, made: OutputContainer, c
     }
     sounds = container.streams.audio
     sound = made.add_stream("aac", rate=_RATE, layout="stereo") if sounds else None
-    shown = 0.0
+    zero, shown = _beginning(film), 0.0
     graph, begin = _graph(first, film, width, height), first.time
     for frame in itertools.chain([first], frames):
         if frame.width != first.width or frame.height != first.height:
@@ -102,7 +102,7 @@ def _make(container: InputContainer, film: VideoStream, made: OutputContainer, c
         made.mux(picture.encode(drawn))
     made.mux(picture.encode(None))
     if sound is not None:
-        for heard in _sounds(container, cut.start, shown + float(1 / rate)):
+        for heard in _sounds(container, zero + cut.start, shown + float(1 / rate)):
             made.mux(sound.encode(heard))
         made.mux(sound.encode(None))
 
@@ -115,9 +115,10 @@ def _pictures(container: InputContainer, film: VideoStream, cut: Cut) -> Iterato
     film.thread_type = "AUTO"
     lasts = float(1 / film.average_rate) if film.average_rate else 0.0
     begin: float | None = None
-    _go_to(container, cut.start)
+    start = _beginning(film) + cut.start
+    _go_to(container, start)
     for frame in container.decode(film):
-        if frame.pts is None or frame.time + lasts <= cut.start + _EXACT:
+        if frame.pts is None or frame.time + lasts <= start + _EXACT:
             continue
         if not is_whole(frame):
             raise Flaw(
@@ -131,7 +132,10 @@ def _pictures(container: InputContainer, film: VideoStream, cut: Cut) -> Iterato
 
 
 def _sounds(container: InputContainer, start: float, length: float) -> Iterator[AudioFrame]:
-    """Yield the first track's sound in a part (s); two frames less, for the encoder begins with silence."""
+    """Yield the first track's sound from a time of the container (s) on, after silence where it begins later.
+
+    Two frames less than fit, for the encoder begins with silence of its own.
+    """
     import av
 
     resampler = av.AudioResampler("fltp", "stereo", _RATE, frame_size=_SAMPLES)
@@ -140,8 +144,10 @@ def _sounds(container: InputContainer, start: float, length: float) -> Iterator[
     for frame in container.decode(audio=0):
         if frame.time is None or frame.time < start - _EXACT:
             continue
+        late = int((frame.time - start) * _RATE) // _SAMPLES if heard == 0 else 0
         frame.pts = None
-        for piece in resampler.resample(frame):
+        pieces = [*(_silence() for _ in range(min(late, left))), *resampler.resample(frame)]
+        for piece in pieces:
             if heard >= left:
                 return
             piece.pts, piece.time_base = heard * _SAMPLES, Fraction(1, _RATE)
@@ -150,18 +156,40 @@ def _sounds(container: InputContainer, start: float, length: float) -> Iterator[
 
 
 def _go_to(container: InputContainer, seconds: float) -> None:
-    container.seek(int(seconds * 1_000_000) + (container.start_time or 0), backward=True)
+    container.seek(int(seconds * 1_000_000), backward=True)
 
 
-def _sides(frame: VideoFrame) -> tuple[int, int]:
-    """Return the sides (px) of what is made of a frame, turned."""
+def _beginning(film: VideoStream) -> float:
+    """Return when a film's first picture is shown (s, of its container's clock): what a cut counts from."""
+    return float((film.start_time or 0) * (film.time_base or 0))
+
+
+def _silence() -> AudioFrame:
+    from av.audio.frame import AudioFrame
+
+    frame = AudioFrame("fltp", "stereo", _SAMPLES)
+    frame.sample_rate = _RATE
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    return frame
+
+
+def _sides(frame: VideoFrame, film: VideoStream) -> tuple[int, int]:
+    """Return the sides (px) of what is made of a frame: turned, its pixels square."""
     if frame.width * frame.height > PREPARABLE_PIXELS:
         raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
     if frame.rotation % 90:
         raise Flaw(f"is stored turned by {frame.rotation}°, which cannot be undone here")
-    turned = frame.rotation % 180
-    sides = (frame.height, frame.width) if turned else (frame.width, frame.height)
-    return fit(*sides, VIDEO_SIDES)
+    wide = float(frame.width * _squareness(film))
+    if frame.rotation % 180:
+        return fit(frame.height, wide, VIDEO_SIDES)
+    return fit(wide, frame.height, VIDEO_SIDES)
+
+
+def _squareness(film: VideoStream) -> Fraction:
+    """Return how much wider than high a film's pixels are shown; what is no shape is a square."""
+    ratio = film.sample_aspect_ratio
+    return ratio if ratio and Fraction(1, 4) <= ratio <= 4 else Fraction(1)
 
 
 def _graph(frame: VideoFrame, film: VideoStream, width: int, height: int) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -302,3 +303,30 @@ def test_the_watch_prepares_and_goes_on_meanwhile(project: Project, sim: Simulat
         assert running.ended(10).code == 0
     assert sorted(sim.billed().values()) == [1, 1]
     assert_quiet(project, sim)
+
+
+def test_what_a_link_leads_to_may_be_replaced_meanwhile(project: Project, sim: Simulator) -> None:
+    """The encoder reads the very file whose digest is the identity: another film is never sent in its name."""
+    films = project.root / "films"
+    wanted = make_clip(films / "wanted.mov", codec="libx265", seconds=8, noisy=True)
+    other = make_clip(films / "other.mov", codec="libx265", size=(360, 640))
+    shutil.copy(wanted, films / "current.mov")
+    (project.specs / "dance.mov").symlink_to("../films/current.mov")
+    project.spec(video_url="dance.mov", prepare=True)
+    with project.running("apply", "--yes", "--json") as run:
+        wait_until(lambda: bool(preparing(project)), "the encoder is at work")
+        shutil.copy(other, films / "next.mov")
+        (films / "next.mov").replace(films / "current.mov")
+        run.ended(60)
+    shutil.copy(wanted, films / "current.mov")
+    assert_bought_once(project, sim, project.apply())
+    (sent,) = hosted(sim)
+    assert (probe_video(sent).width, probe_video(sent).height) == (640, 360)
+
+
+def test_a_note_that_cannot_be_kept_costs_time_only(project: Project, sim: Simulator) -> None:
+    """The film that was made is sent; it is made again for another day's wish."""
+    portrait(project)
+    project.spec(video_url="dance.mov", prepare=True)
+    project.write("state/objects/prepared", "in the way")
+    assert_bought_once(project, sim, project.apply())

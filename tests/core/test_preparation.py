@@ -174,11 +174,24 @@ def test_a_cut_that_cannot_be_is_an_error_whatever_the_film_is(
     assert all(words in sentence for _, sentence in said)
 
 
-def test_a_cut_beyond_the_end_of_the_film_is_an_error() -> None:
-    """What is not there cannot be kept."""
-    said = list(limits_broken(wish(trim={"start": 1, "end": 6}), IMAGE, VIDEO))
-    assert said == [("trim", "`trim` ends at 6 s, `a.mp4` at 5 s")]
-    assert next(iter(limits_broken(wish(trim={"start": 3}), IMAGE, VIDEO)))[0] == "video_url"
+@pytest.mark.parametrize(
+    ("trim", "sentence"),
+    [
+        ({"start": 1, "end": 6}, "`trim` ends at 6 s, and `a.mp4` lasts 5 s"),
+        ({"start": 9}, "`trim` starts at 9 s, and `a.mp4` lasts 5 s"),
+        ({"start": 5}, "`trim` starts at 5 s, and `a.mp4` lasts 5 s"),
+        (
+            {"start": 3},
+            "`trim` starts at 3 s, and `a.mp4` lasts 5 s: at least 3 s have to be left",
+        ),
+        ({"start": 2}, ""),
+        ({"start": 0, "end": 5}, ""),
+    ],
+)
+def test_a_cut_that_the_film_does_not_hold_is_an_error(trim: dict[str, Any], sentence: str) -> None:
+    """Said once, at `trim`, with both lengths."""
+    said = list(limits_broken(wish(trim=trim), IMAGE, VIDEO))
+    assert said == ([("trim", sentence)] if sentence else [])
 
 
 def test_files_far_beyond_the_limits_are_not_read() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from array import array
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -220,3 +222,104 @@ def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(10) == 1
+
+
+def shifted(source: Path, target: Path, *, picture: float = 0.0, sound: float = 0.0) -> Path:
+    """Copy a film whose tracks begin so many seconds later."""
+    later = {"video": picture, "audio": sound}
+    with av.open(source) as read, av.open(target, "w", format="mp4") as written:
+        tracks = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
+        for packet in read.demux():
+            if packet.dts is None or packet.pts is None or packet.time_base is None:
+                continue
+            shift = round(later[packet.stream.type] / packet.time_base)
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = tracks[packet.stream.index]
+            written.mux(packet)
+    return target
+
+
+def begin_of_sound(path: Path) -> float:
+    """Return when something is first heard with a picture, on any channel (s after the first one)."""
+    mixer = av.AudioResampler("flt", "mono", 48_000)
+    with av.open(path) as container:
+        film = container.streams.video[0]
+        zero = float((film.start_time or 0) * (film.time_base or 0))
+        for frame in container.decode(audio=0):
+            begin = frame.time
+            assert begin is not None
+            for mixed in mixer.resample(frame):
+                samples = array("f", bytes(mixed.planes[0]))[: mixed.samples]
+                for number, sample in enumerate(samples):
+                    at = begin + number / 48_000 - zero
+                    if at >= 0 and abs(sample) > 0.02:
+                        return at
+    raise AssertionError("nothing is heard")
+
+
+def centre(path: Path) -> int:
+    picture = first_picture(path)
+    grey = picture.getpixel((picture.width // 2, picture.height // 2))
+    assert isinstance(grey, int)
+    return grey
+
+
+def test_a_part_counts_from_the_first_picture_whatever_the_clock_of_the_film(
+    tmp_path: Path,
+) -> None:
+    """A film that begins at 5 s of its own clock, and one whose picture alone does, as cameras and editors write them."""
+    clip = make_clip(tmp_path / "clip.mp4", seconds=8, rate=10, sound=True)
+    for name, sound in (("both", 5.0), ("picture", 0.0)):
+        late = shifted(clip, tmp_path / f"{name}.mp4", picture=5, sound=sound)
+        made, fault = prepared("video_url", late, Preparation(Decimal(3), Decimal(7)))
+        assert (fault, probe_video(made).seconds) == ("", Decimal(4)), name
+        assert abs(centre(made) - 50) <= 4, name
+
+
+@pytest.mark.parametrize(("picture", "sound"), [(0.0, 0.0), (0.0, 2.0), (2.0, 2.0), (2.0, 0.0)])
+def test_sound_stays_with_its_picture(tmp_path: Path, picture: float, sound: float) -> None:
+    """However late either begins: what is heard is heard at the same picture as before."""
+    (tmp_path / "bunny.mp4").write_bytes(BUNNY)
+    late = shifted(tmp_path / "bunny.mp4", tmp_path / "late.mp4", picture=picture, sound=sound)
+    made, fault = prepared("video_url", late)
+    assert fault == ""
+    assert begin_of_sound(made) == pytest.approx(begin_of_sound(late), abs=0.06)
+
+
+def test_pixels_that_are_no_squares_become_squares(tmp_path: Path) -> None:
+    """An anamorphic film keeps the shape that it is shown in."""
+    path = tmp_path / "a.mp4"
+    flat = make_clip(tmp_path / "flat.mp4", size=(360, 360))
+    with av.open(flat) as read, av.open(path, "w", format="mp4") as written:
+        stream = written.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 360, 360, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        for frame in read.decode(video=0):
+            written.mux(stream.encode(frame))
+        written.mux(stream.encode(None))
+    made, fault = prepared("video_url", path)
+    facts = probe_video(made)
+    assert (fault, facts.width, facts.height) == ("", 720, 360)
+
+
+def test_sixteen_bits_of_grey_are_still_grey(tmp_path: Path) -> None:
+    """What scanners and 3D programs write does not become a white sheet."""
+    Image.new("I;16", (200, 280), 0x8000).save(tmp_path / "a.png")
+    made, fault = prepared("image_url", tmp_path / "a.png")
+    assert fault == ""
+    with Image.open(made) as picture:
+        grey = picture.convert("L").getpixel((100, 100))
+        assert isinstance(grey, int)
+        assert abs(grey - 0x80) <= 2
+
+
+def test_no_module_of_the_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project is other people's files too: a `json.py` or a folder `reconciler` in it is not code of ours."""
+    clip = make_clip(tmp_path / "a.mp4", codec="libx265")
+    for name in ("json.py", "reconciler/__init__.py"):
+        foreign = tmp_path / "project" / name
+        foreign.parent.mkdir(parents=True, exist_ok=True)
+        foreign.write_text("raise SystemExit('foreign code ran')\n")
+    monkeypatch.chdir(tmp_path / "project")
+    _, fault = prepared("video_url", clip)
+    assert fault == ""
