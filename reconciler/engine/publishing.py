@@ -15,7 +15,7 @@ from reconciler.core.states import Record, Result, Role
 from reconciler.engine.ports import Ports
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.repository import Publication
-from reconciler.workspace.outputs import OutputTaken, publish, signature
+from reconciler.workspace.outputs import OutputTaken, Signature, publish, signature
 
 _EMPTY = hashlib.sha256().hexdigest()
 
@@ -45,27 +45,29 @@ class Publisher:
         for output in self._whereabouts.outputs(wish, record):
             if output.role not in results:  # the state was damaged: what it lost is fetched again
                 return False
-            if output.standing is not Standing.OURS and not self._land(
-                output, results[output.role]
-            ):
+            result = results[output.role]
+            found = self._stand(output, result)
+            if found is None:
                 return False
-            published.append(self._publication(output, results[output.role], record))
+            published.append(_publication(output, result, record, found))
         published += self._show(wish, record)
         known = self._whereabouts.publications
-        new = [row for row in published if row is not None and known.get(row.path) != row]
+        new = [row for row in published if known.get(row.path) != row]
         self._ports.repository.publish(new)
         self._whereabouts.note(new)
         return True
 
-    def _show(self, wish: Generation, record: Record) -> list[Publication | None]:
+    def _show(self, wish: Generation, record: Record) -> list[Publication]:
         """Publish the previews that can be; what goes wrong with one is said, and concerns nothing that was bought."""
         made = {preview.role: preview for preview in record.previews}
         shown = []
         for output in self._whereabouts.previews(wish, record):
             preview, is_wanted = made[output.role], output.role in self._previews
             try:
-                if output.standing is Standing.OURS or (is_wanted and self._land(output, preview)):
-                    shown.append(self._publication(output, preview, record))
+                if output.standing is Standing.OURS or is_wanted:
+                    found = self._stand(output, preview)
+                    if found is not None:
+                        shown.append(_publication(output, preview, record, found))
             except WorkspaceError as error:
                 self._say(f"no {output.role} is published: {error.message}")
         return shown
@@ -76,19 +78,29 @@ class Publisher:
             self._said.add(sentence)
             self._ports.report.say(sentence)
 
-    def _land(self, output: Output, result: Result) -> bool:
+    def _stand(self, output: Output, result: Result) -> Signature | None:
+        """Return the signature of the output's file, putting it there first where that is needed.
+
+        None when the bytes are nowhere on this disk.
+        """
+        if output.standing is Standing.OURS:
+            found = signature(self._ports.root / output.path)
+            if found is not None:
+                return found
+        return self._land(output, result)
+
+    def _land(self, output: Output, result: Result) -> Signature | None:
         if output.standing is Standing.TAKEN:
             raise OutputTaken(
                 f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
             )
         source = self._whereabouts.find(result, verify=True)
         if source is None:
-            return False
+            return None
         target = self._ports.root / output.path
         if output.standing is Standing.OTHER:
             self._keep(output.path)
-        publish(source, target, replace=output.standing is Standing.OTHER)
-        return True
+        return publish(source, target, replace=output.standing is Standing.OTHER)
 
     def _keep(self, path: str) -> None:
         """Bring the bytes that are about to be replaced into the object store, if they are not there."""
@@ -102,11 +114,9 @@ class Publisher:
                 f"`{path}` cannot be replaced: {error.message}", hint=error.hint
             ) from error
 
-    def _publication(self, output: Output, result: Result, record: Record) -> Publication | None:
-        found = signature(self._ports.root / output.path)
-        if found is None:
-            return None
-        name = record.external_task_id
-        return Publication(
-            output.path, name, output.role, result.sha256, found.size, found.mtime_ns, found.inode
-        )
+
+def _publication(output: Output, result: Result, record: Record, found: Signature) -> Publication:
+    name = record.external_task_id
+    return Publication(
+        output.path, name, output.role, result.sha256, found.size, found.mtime_ns, found.inode
+    )

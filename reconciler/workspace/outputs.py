@@ -61,22 +61,25 @@ def signature(path: Path) -> Signature | None:
 
 
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
-    """Copy an object to its place, durably and in one step, and return the signature of what stands there.
+    """Copy an object to its place, durably and in one step, and return the signature of the file that was put there.
 
-    With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is raised. A folder
-    or a symbolic link at the target is never replaced nor written through. Raises `WorkspaceError` otherwise.
+    It is read before the file has its name: what is done to that name a moment later is neither an error nor
+    taken for ours. With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is
+    raised. A folder or a symbolic link at the target is never replaced nor written through. Raises
+    `WorkspaceError` otherwise.
     """
     try:
         with written_beside(target, lambda file: _copy(source, file)) as temporary:
+            written = Signature.of(temporary.lstat())
             if replace:
                 _refuse_unless_plain(target)
                 temporary.replace(target)
             else:
                 _link(temporary, target)
         sync_folder(target.parent)
-        return Signature.of(target.lstat())
     except OSError as error:
         raise describe_os_error(error, _culprit(error, source, target)) from error
+    return written
 
 
 def _culprit(error: OSError, source: Path, target: Path) -> Path:

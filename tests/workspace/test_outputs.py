@@ -78,6 +78,30 @@ def test_what_appears_while_we_copy_stays(
 
 
 @pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("left", [None, b"theirs"], ids=["removed", "replaced"])
+def test_what_is_done_to_the_name_a_moment_later_is_neither_an_error_nor_ours(
+    source: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    replace: bool,
+    left: bytes | None,
+) -> None:
+    """The signature is that of the file that was put there, and not of what somebody made of its name."""
+    target, put = folder / "dance.mp4", []
+
+    def intrude(_: Path) -> None:
+        put.append(signature(target))
+        target.unlink()
+        if left is not None:
+            target.with_name("new").write_bytes(left)
+            target.with_name("new").rename(target)
+
+    monkeypatch.setattr(outputs, "sync_folder", intrude)
+    assert [publish(source, target, replace=replace)] == put
+    assert signature(target) != put[0]
+
+
+@pytest.mark.parametrize("replace", [False, True])
 def test_nothing_is_written_through_a_link_or_over_a_folder(
     source: Path, folder: Path, tmp_path: Path, replace: bool
 ) -> None:
