@@ -18,7 +18,7 @@ from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
 from reconciler.workspace.files import describe_os_error, digest, open_plain
-from reconciler.workspace.preparing import LONGEST, command, environment, recipe, verdict
+from reconciler.workspace.preparing import LONGEST, command, environment, is_final, recipe, verdict
 
 SUFFIXES: Final = {"image_url": ".jpg", "video_url": ".mp4"}
 """What is made of a file, by the key of the spec that names it."""
@@ -30,6 +30,7 @@ class Preparer:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._turn = asyncio.Semaphore(1)  # an encoder takes all cores
+        self._faults: dict[str, str] = {}  # by recipe: what no further try would change
 
     async def prepare(self, key: str, source: Source, preparation: Preparation) -> str:
         """Return the digest of the object that a file was made into, now or earlier.
@@ -51,6 +52,8 @@ class Preparer:
                 is_whole = await asyncio.to_thread(objects.verify, known)
                 if is_whole:
                     return known
+            if fault := self._faults.get(name):
+                raise WorkspaceError(f"`{source.path}` {fault}")
             partial = objects.partial(f"prepared:{name}")
             with _opened(self._ports.root / source.path, source.path) as file:
                 before = _standing(file)
@@ -100,7 +103,10 @@ class Preparer:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-        if fault := verdict(process.returncode or 0, said.decode("utf-8", "replace")[:500]):
+        code = process.returncode or 0
+        if fault := verdict(code, said.decode("utf-8", "replace")[:500]):
+            if is_final(code):
+                self._faults[recipe(key, source, preparation)] = fault
             raise WorkspaceError(f"`{source.path}` {fault}")
 
 

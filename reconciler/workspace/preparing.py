@@ -38,7 +38,9 @@ LONGEST: Final = 1800  # s of the processor
 _VERSION: Final = (
     2  # raise it when what is made of a file should be made anew; it is in no identity
 )
-_UNUSABLE: Final = 3  # exit code: the file is at fault
+# Exit codes.
+_UNUSABLE: Final = 3  # the file is at fault
+_HINDERED: Final = 4  # the machine is: a full disk, no memory
 _MODULE: Final = "reconciler.workspace.preparing"
 _PASSED: Final = frozenset({"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
 
@@ -65,9 +67,14 @@ def verdict(exit_code: int, said: str) -> str:
     """Return what is to be said of a file after the process has ended, to go on after its name; empty for success."""
     if exit_code == 0:
         return ""
-    if exit_code == _UNUSABLE and said.strip():
+    if exit_code in {_UNUSABLE, _HINDERED} and said.strip():
         return said.strip()
     return f"cannot be prepared: the decoder ended with {exit_code}; export it again"
+
+
+def is_final(exit_code: int) -> bool:
+    """Whether the same file would fare no better another time."""
+    return exit_code == _UNUSABLE
 
 
 def main(arguments: list[str]) -> int:
@@ -78,16 +85,16 @@ def main(arguments: list[str]) -> int:
     try:
         _prepare(key, Path(source), Path(target), start, end)
     except Flaw as flaw:
-        said = str(flaw)
+        said, code = str(flaw), _UNUSABLE
     except MediaError as error:
-        said = f"cannot be prepared: {error.message}"
+        said, code = f"cannot be prepared: {error.message}", _UNUSABLE
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", "") or "there is not enough memory"
-        said = f"cannot be prepared: {why}"
+        said, code = f"cannot be prepared: {why}", _HINDERED
     else:
         return 0
     sys.stdout.write(said)
-    return _UNUSABLE
+    return code
 
 
 def _prepare(key: str, source: Path, target: Path, start: str, end: str) -> None:

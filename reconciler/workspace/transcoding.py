@@ -6,12 +6,14 @@ process of its own (see `preparing`), on frames of bounded size.
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from reconciler.core.motion_control import (
     PREPARABLE_PIXELS,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.container import InputContainer, OutputContainer
     from av.filter import Graph
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -37,6 +40,7 @@ _QUALITY: Final = 18  # x264's CRF: the eye sees no loss
 _EXACT: Final = 0.0005  # s
 _FULLEST: Final = 0.85  # of the bytes allowed, for the picture
 _THREADS: Final = 4  # always: the bytes depend on it
+_HINDRANCES: Final = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
 _TURNS: Final = {
     90: ("cclock",),
     180: ("clock", "clock"),
@@ -53,21 +57,40 @@ class Cut:
 
 
 def transcode(source: BinaryIO, target: Path, cut: Cut) -> None:
-    """Write the part of a film to `target`, in place. Raises `Flaw` when it cannot be decoded or encoded."""
+    """Write the part of a film to `target`, in place.
+
+    Raises:
+        Flaw: it cannot be decoded or encoded.
+        OSError: the machine is at fault, not the film.
+    """
     import av
 
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with film_of(source) as (container, film):
         try:
             with av.open(str(target), "w", format="mp4", options=options) as made:
-                _make(container, film, made, cut)
+                written = _make(container, film, made, cut)
         except av.FFmpegError as error:
+            if error.errno in _HINDRANCES:
+                raise OSError(error.errno, error.strerror) from error
             raise Flaw(
                 f"is damaged, or cannot be transcoded: {error.strerror}; export it again"
             ) from error
+    if _packets(target) != written:  # the last writes report no error
+        raise OSError(errno.ENOSPC, "the disk did not take all that was written")
 
 
-def _make(container: InputContainer, film: VideoStream, made: OutputContainer, cut: Cut) -> None:
+def _packets(target: Path) -> int:
+    """Return how many packets a film holds whole."""
+    import av
+
+    with suppress(av.FFmpegError), av.open(str(target)) as made:
+        return sum(1 for packet in made.demux() if packet.size and not packet.is_corrupt)
+    return 0
+
+
+def _make(container: InputContainer, film: VideoStream, made: OutputContainer, cut: Cut) -> int:
+    """Encode the part; return how many packets were written."""
     frames = _pictures(container, film, cut)
     first = next(frames, None)
     if first is None:
@@ -87,6 +110,13 @@ def _make(container: InputContainer, film: VideoStream, made: OutputContainer, c
     }
     sounds = container.streams.audio
     sound = made.add_stream("aac", rate=_RATE, layout="stereo") if sounds else None
+    written = 0
+
+    def mux(packets: list[Packet[Any]]) -> None:
+        nonlocal written
+        written += len(packets)
+        made.mux(packets)
+
     zero, shown = _beginning(film), 0.0
     graph, begin = _graph(first, film, width, height), first.time
     for frame in itertools.chain([first], frames):
@@ -99,12 +129,13 @@ def _make(container: InputContainer, film: VideoStream, made: OutputContainer, c
         drawn.pts = round(shown * CLOCK)
         drawn.time_base = Fraction(1, CLOCK)
         drawn.duration = round(CLOCK / rate)
-        made.mux(picture.encode(drawn))
-    made.mux(picture.encode(None))
+        mux(picture.encode(drawn))
+    mux(picture.encode(None))
     if sound is not None:
         for heard in _sounds(container, zero + cut.start, shown + float(1 / rate)):
-            made.mux(sound.encode(heard))
-        made.mux(sound.encode(None))
+            mux(sound.encode(heard))
+        mux(sound.encode(None))
+    return written
 
 
 def _pictures(container: InputContainer, film: VideoStream, cut: Cut) -> Iterator[VideoFrame]:

@@ -275,6 +275,22 @@ def test_a_clip_that_cannot_be_mended_is_never_sent(
         assert hosted(sim) == []
 
 
+def test_a_film_that_cannot_be_mended_is_tried_once_however_often_it_is_wanted(
+    project: Project, sim: Simulator
+) -> None:
+    """It takes all cores, and the answer would be the same; each take is told, and the next run may try again."""
+    damaged(project.specs / "motion.mp4")
+    project.spec(video_url="motion.mp4", prepare=True, takes=4)
+    for _ in range(2):
+        done = project.apply()
+        assert done.code == 3, done
+        assert done.err.count("preparing `specs/motion.mp4`") == 1
+        reasons = [row["reason"] for row in json.loads(done.out)["generations"]]
+        assert len(reasons) == 4
+        assert all("`specs/motion.mp4` is damaged" in reason for reason in reasons)
+    assert sim.billed() == {}
+
+
 def test_a_clip_that_is_replaced_while_it_is_prepared_is_not_sent(
     project: Project, sim: Simulator
 ) -> None:

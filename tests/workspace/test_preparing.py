@@ -15,7 +15,7 @@ from PIL import Image
 
 from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
 from reconciler.workspace.media import probe_image, probe_video
-from reconciler.workspace.preparing import command, environment, recipe, verdict
+from reconciler.workspace.preparing import command, environment, is_final, recipe, verdict
 from tests.workspace.builders import MEDIA, corners, first_picture, make_clip
 from tests.workspace.spoiled import BUNNY, with_noise
 
@@ -186,6 +186,19 @@ def test_an_end_without_a_word_is_told_as_one() -> None:
     """A decoder that is killed, or crashes, is the file's fault as far as anybody can tell."""
     assert "-9" in verdict(-9, "")
     assert verdict(0, "whatever") == ""
+
+
+@pytest.mark.parametrize("key", ["image_url", "video_url"])
+def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, key: str) -> None:
+    """Nobody is told to export a sound file again, and another try may well succeed."""
+    source = tmp_path / "a"
+    if key == "image_url":
+        source.write_bytes((MEDIA / "astronaut.png").read_bytes())
+    else:
+        make_clip(source.with_suffix(".mp4")).rename(source)
+    done = started(command(key, source, Path("/dev/full"), ALL), {})
+    assert verdict(done.returncode, done.stdout) == "cannot be prepared: No space left on device"
+    assert not is_final(done.returncode)
 
 
 def test_a_recipe_is_of_the_bytes_the_part_and_the_use() -> None:
