@@ -60,8 +60,8 @@ async def _with_client(project: World, use: Callable[[Ports], Awaitable[Any]]) -
         credentials = Credentials(
             access_key=project.keys["KLING_ACCESS_KEY"], secret_key=project.keys["KLING_SECRET_KEY"]
         )
-        client = KlingClient(base_url=project.base_url, credentials=credentials, timeout=2.0)
-        downloader = Downloader(timeout=2.0)
+        client = KlingClient(base_url=project.base_url, credentials=credentials, timeout=30.0)
+        downloader = Downloader(timeout=30.0)
         stack.push_async_callback(client.aclose)
         stack.push_async_callback(downloader.aclose)
         return await use(
