@@ -98,7 +98,7 @@ def test_a_timeout_leaves_with_4(project: Project, slow: Simulator) -> None:
     began = time.monotonic()
     done = project.apply("--timeout", "0.5")
     assert done.code == 4, done
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 15  # a loaded machine takes seconds to start a program
     slow.set_speed(SPEED)
     assert_bought_once(project, slow, project.apply())
 
