@@ -148,6 +148,8 @@ def _prepare(office: Office) -> None:
 
 def _show_retries(office: Office, bases: Sequence[str]) -> str:
     """Show what would be tried again; return the question."""
+    from reconciler.engine.retrying import next_number
+
     wishes = {wish.external_task_id: wish for wish in office.survey.valid_wishes()}
     total, price = Decimal(0), office.folder.settings.unit_price
     for base in bases:
@@ -157,7 +159,7 @@ def _show_retries(office: Office, bases: Sequence[str]) -> str:
         total += wish.estimated_units
         paid = "; IT WAS PAID FOR, AND WILL BE PAID AGAIN" if record.status in BOUGHT else ""
         err.print(
-            f"  [green]retry[/] {escape(office.called(base))}  attempt {record.attempt + 1}, about "
+            f"  [green]retry[/] {escape(office.called(base))}  attempt {next_number(record)}, about "
             f"{views.units_and_money(wish.estimated_units, price)}; {record.status}: {escape(record.reason)}{paid}"
         )
     count = _counted(len(bases), "generation")
@@ -166,8 +168,10 @@ def _show_retries(office: Office, bases: Sequence[str]) -> str:
 
 def _next_attempt(office: Office, base: str) -> str:
     """Return a generation and the attempt that was shown: no order makes more of it than was agreed to."""
+    from reconciler.engine.retrying import next_number
+
     record = office.known(base)
-    return base if record is None else f"{base}={record.attempt + 1}"
+    return base if record is None else f"{base}={next_number(record)}"
 
 
 def _single(office: Office, ids: Sequence[str], target: str) -> str:

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation
-from reconciler.core.identity import attempt_id
+from reconciler.core.identity import attempt_id, has_room
 from reconciler.core.states import Record, Result, Role, Status
 
 
@@ -170,7 +170,11 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
         )
     if record is not None and (generation.suspended or not _may_retry(generation, record)):
         return record
-    attempt = 1 if record is None else record.attempt + 1
+    return attempt_of(generation, 1 if record is None else record.attempt + 1)
+
+
+def attempt_of(generation: Generation, attempt: int, reason: str = "") -> Record:
+    """Return the record of an attempt (from 1) that was not sent; `reason` says why there is another one."""
     return Record(
         external_task_id=attempt_id(generation.external_task_id, attempt),
         base_id=generation.external_task_id,
@@ -179,12 +183,14 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
         request=generation.canonical,
         spec=generation.spec,
         label=generation.label,
+        reason=reason,
         estimated_units=generation.estimated_units,
     )
 
 
 def _may_retry(generation: Generation, record: Record) -> bool:
-    return record.status is Status.FAILED and record.attempt <= generation.retries
+    further = record.status is Status.FAILED and record.attempt <= generation.retries
+    return further and has_room(record.base_id, record.attempt + 1)
 
 
 def content_problem(generation: Generation, record: Record) -> str:
@@ -247,14 +253,15 @@ def _unbought(generation: Generation, known: Known, attempt: int) -> Assessment:
         return Assessment(
             generation, name, Action.BLOCKED, Status.BLOCKED, obstacle, record=known.record
         )
-    action = Action.SUBMIT if attempt == 1 else Action.RETRY
+    refused = known.record.refusal if known.record else ""
+    action = Action.RETRY if attempt > 1 or refused else Action.SUBMIT
     status = Status.BLOCKED if known.hold else Status.PENDING
-    earlier = known.record.reason if known.record else ""
-    reason = known.hold or (
-        f"attempt {attempt}: the last one failed: {earlier}"
-        if attempt > 1
-        else "wanted, and not bought yet"
-    )
+    reason = known.hold or "wanted, and not bought yet"
+    if not known.hold and refused:
+        reason = f"tried again; it was refused: {refused}"
+    elif not known.hold and attempt > 1:
+        earlier = known.record.reason if known.record else ""
+        reason = f"attempt {attempt}: the last one failed: {earlier}"
     return Assessment(
         generation, name, action, status, reason, generation.estimated_units, known.record
     )

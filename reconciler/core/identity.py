@@ -14,7 +14,11 @@ from collections.abc import Mapping
 
 PREFIX = "mc1-"
 _DIGITS = 26  # of base32: 130 bits of the SHA-256
+LONGEST_ID = 64
+"""Characters of an id that we send; the provider's own limit is unknown (U)."""
 _ATTEMPT = re.compile(r"-r([1-9][0-9]*)\Z")
+_COMPUTED = re.compile(rf"{PREFIX}[a-z2-7]{{{_DIGITS}}}")
+_SHORTEST_CUT = 16  # characters; what keeps fewer of an id can tell no two generations apart
 
 
 def canonical_json(value: object) -> str:
@@ -40,9 +44,34 @@ def attempt_id(base_id: str, attempt: int) -> str:
     return base_id if attempt == 1 else f"{base_id}-r{attempt}"
 
 
+def has_room(base_id: str, attempt: int) -> bool:
+    """Return whether an attempt's id is short enough to be sent."""
+    return len(attempt_id(base_id, attempt)) <= LONGEST_ID
+
+
 def split_attempt(external_task_id: str) -> tuple[str, int]:
     """Return the base id and the attempt (from 1) that an id names."""
     match = _ATTEMPT.search(external_task_id)
     if match is None or int(match.group(1)) < 2:
         return external_task_id, 1
     return external_task_id[: match.start()], int(match.group(1))
+
+
+def may_name(named: str, ours: str) -> bool:
+    """Return whether an answer that calls its task `named` can be about the attempt that we call `ours`.
+
+    How the provider keeps ids is unknown (U): one that was cut, or whose case was changed, may be ours, and so may
+    a task without a name. The id of another generation never is.
+    """
+    if not named or named == ours:
+        return True
+    base = split_attempt(named)[0]
+    if _COMPUTED.fullmatch(base) and base != split_attempt(ours)[0]:
+        return False
+    kept, whole = named.casefold(), ours.casefold()
+    return kept == whole or (len(kept) >= _SHORTEST_CUT and whole.startswith(kept))
+
+
+def is_computed(external_task_id: str) -> bool:
+    """Return whether an id (of any attempt) was computed from a content, and so names that content alone."""
+    return _COMPUTED.fullmatch(split_attempt(external_task_id)[0]) is not None

@@ -17,6 +17,7 @@ URGENT_AGE = 25 * DAY  # from here on a result that is not saved is said loudly
 
 _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
+_SEARCH_MOST = 600 * SECOND  # between two looks for what exists and is not shown
 _PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from growing
 _ACCOUNT_FIRST, _ACCOUNT_MOST = 30 * SECOND, 600 * SECOND  # the contract's
 _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
@@ -46,6 +47,11 @@ class Rules:
     def is_absent(self, absent_looks: int, gave_up_at: int, now: int) -> bool:
         """Return whether enough looks over the whole grace period found nothing."""
         return absent_looks >= FEWEST_LOOKS and now - gave_up_at >= self.absence_grace
+
+    def search_again(self, absent_looks: int, key: str) -> int:
+        """Return how long to wait (ms) before the next look for a task that the provider says exists."""
+        first = max(self.absence_grace // 10, 20)
+        return backoff(absent_looks, key, first=first, most=_SEARCH_MOST)
 
 
 def backoff(failures: int, key: str, *, first: int = SECOND, most: int = 60 * SECOND) -> int:

@@ -7,6 +7,7 @@ provider's package: both are turned into these.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -39,6 +40,10 @@ ENDED = frozenset(
 
 BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.EXPIRED})
 """The attempt was paid for."""
+
+
+ALIVE = LIVE | {Status.SUCCEEDED, Status.COMPLETE}
+"""The attempt goes on, or its result is here or can be fetched: no other one is needed."""
 
 
 class TaskState(StrEnum):
@@ -121,13 +126,12 @@ class Record:
     )
     creates: int = 0  # create requests recorded, answered or not
     doubtful: bool = False  # some create of this attempt had an unknown outcome
+    in_use: bool = False  # the provider said that a task has this id: it is not sent again
     gave_up_at: int | None = (
         None  # ms, our clock: since when absence counts; None while a create is under way
     )
     absent_looks: int = 0  # readable answers of "unknown id" since `gave_up_at`
-    refusal: str = (
-        ""  # a refusal that is not yet final: the task of an earlier create may still turn up
-    )
+    refusal: str = ""  # of a create, not final: a task may turn up, or it is to be tried again
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
     results: tuple[Result, ...] = ()  # what was bought
@@ -147,3 +151,8 @@ class Record:
         wanted = (Role.VIDEO, Role.WATERMARK) if watermark else (Role.VIDEO,)
         saved = {result.role for result in self.results}
         return tuple(role for role in wanted if role not in saved)
+
+
+def foremost(attempts: Iterable[Record]) -> Record | None:
+    """Return the attempt that stands for its generation: one that is alive, else the latest; None of none."""
+    return max(attempts, key=lambda one: (one.status in ALIVE, one.attempt), default=None)

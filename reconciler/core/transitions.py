@@ -12,10 +12,23 @@ The shell persists `Step.record` before it acts on `Step.create` (rule 2).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reconciler.core.schedule import RETENTION, Rules
-from reconciler.core.states import BOUGHT, PREVIEWS, Record, Result, Role, Status, Task, TaskState
+from reconciler.core.schedule import HOUR, RETENTION, Rules
+from reconciler.core.states import (
+    ALIVE,
+    BOUGHT,
+    PREVIEWS,
+    Record,
+    Result,
+    Role,
+    Status,
+    Task,
+    TaskState,
+)
+
+_SLIP = 2 * HOUR  # for how long a failure is looked at once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,13 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
     """A create was given up without a readable answer: the task may exist, and may be billed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """A create was refused because a task with its id exists: it is there, whatever a query shows (rule 4)."""
 
     reason: str
 
@@ -89,7 +109,7 @@ class Gone:
     reason: str
 
 
-Event = Seen | Absent | Taken | Held | Ambiguous | Refused | Kept | Saved | Lost | Gone
+Event = Seen | Absent | Taken | Held | Ambiguous | Exists | Refused | Kept | Saved | Lost | Gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +128,12 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
     """
     match event:
         case Seen(task):
-            return Step(_seen(record, task))
+            return _shown(record, task, rules, now)
         case Absent():
             return _absent(record, rules, now, wanted=wanted)
-        case Taken() if record.status is Status.SUBMITTING and record.gave_up_at is not None:
-            return Step(record.evolve(gave_up_at=now, absent_looks=0), again_at=now)
-        case Taken() if record.status is Status.SUBMITTING:
-            doubt = _doubt(
-                record, now, "the program stopped before the answer came; asking the provider"
-            )
-            return Step(doubt, again_at=now)
-        case Held(reason) if record.status is Status.SUBMITTING:
-            creates = max(record.creates - 1, 0)  # nothing came of it, not even a doubt
-            held = record.evolve(status=Status.PENDING, reason=reason, creates=creates)
-            return Step(held.evolve(gave_up_at=None))
-        case Ambiguous(reason) if record.status is Status.SUBMITTING:
-            doubt = _doubt(record, now, reason)
-            return Step(doubt, again_at=rules.next_look(0, now, now))
-        case Refused() if record.status is Status.SUBMITTING:
-            return _refused(record, event, rules, now)
+        case Taken() | Held() | Ambiguous() | Exists() | Refused():
+            is_awaited = record.status is Status.SUBMITTING
+            return _create_over(record, event, rules, now) if is_awaited else Step(record)
         case Kept(result) if record.status is Status.SUCCEEDED:
             return Step(_kept(record, result))
         case Saved(results, made) if record.status in {Status.SUCCEEDED, Status.EXPIRED}:
@@ -141,6 +148,44 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             return Step(_gone(record, reason))
         case _:
             return Step(record)
+
+
+def _create_over(
+    record: Record, event: Taken | Held | Ambiguous | Exists | Refused, rules: Rules, now: int
+) -> Step:
+    """Go on from a create that ended without showing a task."""
+    match event:
+        case Taken() if record.gave_up_at is not None:
+            return Step(record.evolve(gave_up_at=now, absent_looks=0), again_at=now)
+        case Taken():
+            told = "the program stopped before the answer came; asking the provider"
+            return Step(_doubt(record, now, told), again_at=now)
+        case Held(reason):
+            creates = max(record.creates - 1, 0)  # nothing came of it, not even a doubt
+            held = record.evolve(status=Status.PENDING, reason=reason, creates=creates)
+            return Step(held.evolve(gave_up_at=None))
+        case Ambiguous(reason):
+            return Step(_doubt(record, now, reason), again_at=rules.next_look(0, now, now))
+        case Exists(reason):
+            found = _doubt(record, now, f"{reason.rstrip('.')}; looking for it")
+            return Step(found.evolve(in_use=True), again_at=rules.next_look(0, now, now))
+        case Refused():
+            return _refused(record, event, rules, now)
+
+
+def in_place_of(record: Record, others: Iterable[Record]) -> Record | None:
+    """Return the attempt to go on with in place of one that the provider does not have, or that has ended.
+
+    `others` are all further attempts that it has, as they are now. One that is alive is taken; else a later one that
+    has ended: it was made by somebody who knew of this one, and what has failed is not wanted again by itself.
+    """
+    found = list(others)
+    alive = (one for one in found if one.status in ALIVE)
+    later = (one for one in found if one.attempt > record.attempt)
+    done = {Status.SUCCEEDED, Status.COMPLETE}
+    return max(alive, key=lambda one: (one.status in done, one.attempt), default=None) or max(
+        later, key=lambda one: one.attempt, default=None
+    )
 
 
 def intend(record: Record, now: int) -> Record:
@@ -168,11 +213,23 @@ def _doubt(record: Record, now: int, reason: str) -> Record:
     return record.evolve(reason=reason, doubtful=True, gave_up_at=now, absent_looks=0)
 
 
-def _seen(record: Record, task: Task) -> Record:
+def _shown(record: Record, task: Task, rules: Rules, now: int) -> Step:
+    if record.status is Status.SUCCEEDED and task.state is TaskState.FAILED:
+        return _failed_after_success(record, task, rules, now)
+    return Step(_seen(record, task, now))
+
+
+def _failed_after_success(record: Record, task: Task, rules: Rules, now: int) -> Step:
+    """A task that had succeeded fails only when the provider says so over the grace period: its last word counts."""
+    told = task.message or "no reason given"
+    reason = f"the provider reported success, and since then failure: {told}"
+    return _ended_for_good(record, rules, now, record.evolve(status=Status.FAILED, reason=reason))
+
+
+def _seen(record: Record, task: Task, now: int) -> Record:
     """Adopt or update: what the provider shows is true, but never leads backward."""
     units = record.units if task.units is None else task.units
-    back = record.status is Status.EXPIRED and _can_be_had(task)
-    if record.status in BOUGHT | {Status.FAILED} and not back:
+    if record.status in BOUGHT | {Status.FAILED} and not _is_back(record, task, now):
         return record.evolve(units=units, gave_up_at=None, absent_looks=0)
     facts = record.evolve(
         task_id=task.task_id,
@@ -181,6 +238,7 @@ def _seen(record: Record, task: Task) -> Record:
         units=units,
         gave_up_at=None,
         absent_looks=0,
+        in_use=False,
         refusal="",
         reason="",
     )
@@ -202,21 +260,33 @@ def _seen(record: Record, task: Task) -> Record:
             return facts.evolve(status=Status.PROCESSING)
 
 
-def _can_be_had(task: Task) -> bool:
-    """Return whether a task that was given up as expired is there after all."""
-    running = task.state in {TaskState.SUBMITTED, TaskState.PROCESSING}
-    return running or (
-        task.state is TaskState.SUCCEEDED and any(video.url for video in task.videos)
-    )
+def _is_back(record: Record, task: Task, now: int) -> bool:
+    """Return whether an attempt that had failed or expired is there after all.
+
+    A list may go on naming results that are long cleared (O).
+    """
+    if record.status not in {Status.EXPIRED, Status.FAILED} or task.state is TaskState.FAILED:
+        return False
+    if task.state is not TaskState.SUCCEEDED:
+        return task.state is not TaskState.UNLISTED or record.status is Status.FAILED
+    is_kept = task.updated_at is None or now - task.updated_at <= RETENTION
+    return is_kept and (record.status is Status.FAILED or any(v.url for v in task.videos))
 
 
 def may_turn_up(record: Record, now: int) -> bool:
-    """Return whether an attempt that was given up may be paid for, and its result still be there."""
+    """Return whether an attempt that was given up may be paid for, and its result still be there.
+
+    A failure is the provider's own word: one more look, a while later, finds out whether it was a slip.
+    """
     given_up = record.status is Status.EXPIRED or (
         record.status is Status.REJECTED and record.doubtful
     )
     made = record.finished_at or record.created_at or record.intent_at
-    return given_up and made is not None and now - made <= RETENTION
+    if made is None:
+        return False
+    return (given_up and now - made <= RETENTION) or (
+        record.status is Status.FAILED and now - made <= _SLIP
+    )
 
 
 def _gone(record: Record, reason: str) -> Record:
@@ -244,6 +314,8 @@ def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) ->
     looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
     # Each create that came to nothing makes the next one wait twice as long: the task may only be slow to show.
     rules = rules.stretched(record.creates)
+    if record.in_use:
+        return Step(looked, again_at=now + rules.search_again(looked.absent_looks, record.base_id))
     if not rules.is_absent(looked.absent_looks, since, now):
         return Step(looked, again_at=rules.next_look(looked.absent_looks, since, now))
     if looked.refusal:
@@ -278,11 +350,16 @@ def _absent_after_success(record: Record, rules: Rules, now: int) -> Step:
 
 
 def _absent_for_good(record: Record, rules: Rules, now: int, reason: str) -> Step:
-    since = _since(record, now)
-    looked = record.evolve(gave_up_at=since, absent_looks=record.absent_looks + 1)
-    if rules.is_absent(looked.absent_looks, since, now):
-        return Step(_gone(looked, reason))
-    return Step(looked, again_at=rules.next_look(looked.absent_looks, since, now))
+    return _ended_for_good(record, rules, now, _gone(record, reason))
+
+
+def _ended_for_good(record: Record, rules: Rules, now: int, ended: Record) -> Step:
+    """End a task that had succeeded only when several looks over the grace period say the same."""
+    since, looks = _since(record, now), record.absent_looks + 1
+    if rules.is_absent(looks, since, now):
+        return Step(ended.evolve(gave_up_at=None, absent_looks=0))
+    waits = record.evolve(gave_up_at=since, absent_looks=looks)
+    return Step(waits, again_at=rules.next_look(looks, since, now))
 
 
 def _refused(record: Record, event: Refused, rules: Rules, now: int) -> Step:

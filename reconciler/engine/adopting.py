@@ -6,14 +6,15 @@ generation only where somebody names both, and only to one that was never sent.
 
 from __future__ import annotations
 
+from reconciler.core.diff import attempt_of
 from reconciler.core.generations import Generation
-from reconciler.core.identity import PREFIX, attempt_id, split_attempt
+from reconciler.core.identity import PREFIX, is_computed, split_attempt
 from reconciler.core.states import ENDED, LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen, step
 from reconciler.engine.outcome import Ground, Outcome
+from reconciler.engine.receipts import Receipts
 
 _SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
-_GENERATION = len(PREFIX) + 26  # characters of an id that was computed
 
 
 async def adopt(ground: Ground, name: str, base_id: str = "") -> Outcome:
@@ -73,12 +74,12 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
 
 async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outcome:
     """Take a task that does not say what it was made from for a generation that was never sent."""
-    own = await ground.ports.client.query(base_id)
+    own = await ground.ports.client.query(base_id, ours=True)
     wish = next(iter(ground.wishes(base_id)), None)
     if wish is None:
         return Outcome.refused(f"no valid spec wants {base_id}")
     name = ground.called(base_id)
-    if external.startswith(PREFIX) and len(split_attempt(external)[0]) == _GENERATION:
+    if is_computed(external):
         return Outcome.refused(
             f"task {task.task_id} was made for another generation, as its id `{external}` shows; "
             f"it is not bound to {name}"
@@ -94,11 +95,22 @@ async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outc
         return Outcome.refused(f"{name} was sent already ({known.status}); nothing was changed")
     made = f"made as `{external}`, by order" if external else "made without an id, by order"
     seen = _commit(ground, _record(wish, 1, known), task, made, own.request_id)
+    _put_on_receipts(ground, seen)
     return Outcome.done(
         f"task {task.task_id} ({seen.status}) now stands for {name}. NOTHING PROVES that it was made from "
         "what this spec says: look at the result",
         base_id,
     )
+
+
+def _put_on_receipts(ground: Ground, bound: Record) -> None:
+    """List a task whose id does not tell what it is for: if the state is lost, nothing else remembers that."""
+    declared: dict[str, list[Generation]] = {}
+    for wish in ground.survey.valid_wishes():
+        declared.setdefault(wish.spec, []).append(wish)
+    receipts = Receipts(ground.ports.root, ground.journal, lambda spec: declared.get(spec, []))
+    for spec in sorted({wish.spec for wish in ground.wishes(bound.base_id)}):
+        receipts.write(spec, newly=bound)
 
 
 def _was_never_sent(known: Record) -> bool:
@@ -121,16 +133,7 @@ def _record(wish: Generation, attempt: int, known: Record | None) -> Record:
     if known is not None and known.attempt == attempt:
         unsent = known.status is Status.PENDING
         return known.evolve(request=wish.canonical) if unsent else known
-    return Record(
-        external_task_id=attempt_id(wish.external_task_id, attempt),
-        base_id=wish.external_task_id,
-        attempt=attempt,
-        status=Status.PENDING,
-        request=wish.canonical,
-        spec=wish.spec,
-        label=wish.label,
-        estimated_units=wish.estimated_units,
-    )
+    return attempt_of(wish, attempt)
 
 
 def _commit(ground: Ground, record: Record, task: Task, detail: str, request_id: str) -> Record:

@@ -13,6 +13,7 @@ from reconciler.core.identity import PREFIX
 from reconciler.core.schedule import pages_to_read
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen, step
+from reconciler.engine.answers import Answers
 from reconciler.engine.outcome import Ground, Outcome, in_a_line
 from reconciler.engine.polling import PAGE_SIZE
 from reconciler.engine.work import Work
@@ -83,7 +84,7 @@ async def _ask(
 
 async def _query(ground: Ground, record: Record) -> tuple[Task, str] | ProviderError | None:
     try:
-        reply = await ground.ports.client.query(record.task_id or record.external_task_id)
+        reply = await Answers(ground.ports).about(record)
     except ProviderError as error:
         return error
     return None if reply.task is None else (reply.task, reply.request_id)

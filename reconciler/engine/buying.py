@@ -16,6 +16,11 @@ from reconciler.engine.holding import told
 from reconciler.engine.work import Work
 from reconciler.kling import errors
 
+_NOT_SHOWN = (
+    "the provider says that a task with this id exists, and does not show it yet; it may be paid for, so nothing is "
+    "sent: `watch`, or the next run, goes on looking"
+)
+
 
 class Buyer:
     """Brings generations to the provider, each once."""
@@ -108,12 +113,19 @@ class Buyer:
                 return None
             again_at = self._holds.hold(key, record, obstacle)
             return None if work.obstacle else again_at  # what is on this disk tells when it changes
+        if record.in_use and not self._desk.options.enduring and self._is_overdue(record):
+            return self._holds.hold(key, record, _NOT_SHOWN)
         flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
         if flies and before.status is not record.status:
             self._gate.accepted(self._desk.now())
             self._gate.answered(create=True)
             self._holds.capped = False
         return outcome.again_at if record.status is Status.SUBMITTING else self._desk.now()
+
+    def _is_overdue(self, record: Record) -> bool:
+        """Whether what is in use was looked for over two grace periods: a run that ends leaves it to the next one."""
+        since = record.gave_up_at or self._desk.now()
+        return self._desk.now() - since >= 2 * self._desk.options.rules.absence_grace
 
     def _brake(self, key: str) -> str:
         """Return why no further create is sent, in a run that endures for a while, in any other to its end."""

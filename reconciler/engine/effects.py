@@ -15,19 +15,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.core.generations import Generation
-from reconciler.core.identity import PREFIX
+from reconciler.core.identity import is_computed
 from reconciler.core.schedule import SECOND
-from reconciler.core.states import Record, Status, Task
+from reconciler.core.states import ALIVE, Record, Status, Task
 from reconciler.core.transitions import (
     Absent,
     Ambiguous,
     Event,
+    Exists,
     Held,
     Refused,
     Seen,
     Step,
+    in_place_of,
     step,
 )
+from reconciler.engine.answers import Answers
 from reconciler.engine.inputs import LocalInputs
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
@@ -42,6 +45,7 @@ _LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an
 _KINDS = {
     Seen: "accepted",
     Ambiguous: "in doubt",
+    Exists: "exists",
     Held: "not created",
     Refused: "refused",
 }  # in the history
@@ -63,6 +67,15 @@ class Outcome:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What a look at all attempts of a generation showed."""
+
+    reply: Reply  # about the attempt that was looked for
+    other: Record | None = None  # another attempt that takes its place
+    request_id: str = ""
+
+
 class Purchases:
     """Looks and creates; the only caller of `KlingClient.create`."""
 
@@ -70,6 +83,7 @@ class Purchases:
         self._ports = ports
         self._options = options
         self._journal = journal
+        self._answers = Answers(ports)
         self._inputs = LocalInputs(ports, host_images=options.host_images)
         self._closed = False
 
@@ -88,42 +102,63 @@ class Purchases:
             WorkspaceError: an input changed, cannot be read or cannot be prepared; nothing was sent.
             HostingError: the media store does not take an input; nothing was sent.
         """
-        reply = await self._ports.client.query(record.external_task_id)
+        sight = await self._sight(record)
         now = self._journal.get(record.base_id)
         if now is not None and _has_moved(record, now):  # the answer is to an old question
             return Outcome(now, self._ports.now())
-        event: Event = Absent() if reply.task is None else Seen(reply.task)
+        if sight.other is not None:
+            return self._go_on_with(sight)
         wish = None if self._closed else wanted()
-        decision = step(
-            record,
-            event,
-            rules=self._options.rules,
-            now=self._ports.now(),
-            wanted=wish is not None,
-        )
+        decision = self._step(record, sight.reply, wanted=wish is not None)
         if decision.create and wish is not None:
             if wish.canonical != record.request:  # an id of the user's own got another content
                 waits = record.status is Status.SUBMITTING
                 later = self._ports.now() + self._options.rules.poll_interval
                 return Outcome(record, later if waits else None)
             return await self._create(record, decision.record, wish, wanted)
-        return self._learn(record, decision, reply)
+        return self._learn(record, decision, sight.reply)
+
+    async def _sight(self, record: Record) -> _Sight:
+        """Ask for an attempt and, where it could lead to a create or is over, for all others at the generation."""
+        reply = await self._answers.about(record)
+        seen = self._step(record, reply)
+        if seen.record.status in ALIVE and not seen.create:
+            return _Sight(reply)
+        others = [
+            (self._step(known, found).record, found.request_id)
+            for known, found in await self._answers.about_others(record)
+        ]
+        other = in_place_of(seen.record, [attempt for attempt, _ in others])
+        request_id = next((request for attempt, request in others if attempt is other), "")
+        return _Sight(reply, other, request_id)
+
+    def _step(self, record: Record, reply: Reply, *, wanted: bool = True) -> Step:
+        event: Event = Absent() if reply.task is None else Seen(reply.task)
+        now, rules = self._ports.now(), self._options.rules
+        return step(record, event, rules=rules, now=now, wanted=wanted)
+
+    def _go_on_with(self, sight: _Sight) -> Outcome:
+        """Take another attempt that the provider has for the generation's, in place of one that it does not have."""
+        assert sight.other is not None
+        self._say_if_unproven(sight.other)
+        self._journal.commit(sight.other, kind="adopted", request_id=sight.request_id)
+        return Outcome(sight.other)
 
     def _learn(self, record: Record, decision: Step, reply: Reply) -> Outcome:
         """Write down what a look showed, when that is something new."""
         if decision.record != record:
+            if reply.task is not None and record.status is Status.PENDING:
+                self._say_if_unproven(record)
             kind = "looked" if reply.task is None else "adopted"
-            if (
-                reply.task is not None
-                and record.status is Status.PENDING
-                and not record.base_id.startswith(PREFIX)
-            ):
-                self._ports.report.say(
-                    f"`{record.external_task_id}` exists at the provider already and was adopted; "
-                    "an id of your own cannot prove what it was made from: look at the result"
-                )
             self._journal.commit(decision.record, kind=kind, request_id=reply.request_id)
         return Outcome(decision.record, decision.again_at)
+
+    def _say_if_unproven(self, record: Record) -> None:
+        if not is_computed(record.external_task_id):
+            self._ports.report.say(
+                f"`{record.external_task_id}` exists at the provider already and was adopted; "
+                "an id of your own cannot prove what it was made from: look at the result"
+            )
 
     async def _create(
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
@@ -131,24 +166,29 @@ class Purchases:
         looked_at = self._ports.now()
         body = await self._body(wish, intent.external_task_id)
         # While the inputs were prepared anything may have changed, and nothing is promised yet.
-        late: Reply | None = None
+        late: _Sight | None = None
         if self._ports.now() - looked_at > _LOOK_HOLDS:
-            late = await self._ports.client.query(before.external_task_id)
+            late = await self._sight(before)
         now = self._journal.get(before.base_id)
         if now is not None and _has_moved(before, now):
             return Outcome(now, self._ports.now())
-        if late is not None and late.task is not None:
-            seen = step(before, Seen(late.task), rules=self._options.rules, now=self._ports.now())
-            return self._learn(before, seen, late)
+        if late is not None and late.other is not None:
+            return self._go_on_with(late)
+        if late is not None and late.reply.task is not None:
+            return self._learn(before, self._step(before, late.reply), late.reply)
         still = wanted()
         if self._closed or still is None or still.canonical != wish.canonical:
             return Outcome(
                 before, self._ports.now() if before.status is Status.SUBMITTING else None
             )
-        intent = self._journal.intend(intent)
+        return await self._send(self._journal.intend(intent), body)
+
+    async def _send(self, intent: Record, body: dict[str, object]) -> Outcome:
+        """Send the one create that the intent on disk stands for, and write down what came of it."""
         trouble: errors.ProviderError | None = None
         try:
             reply = await self._ports.client.create(body)
+            self._answers.check(intent, reply.task)
         except errors.ProviderError as error:
             trouble = error
             event, request_id = _event(error), error.request_id
@@ -182,6 +222,8 @@ def _answer(task: Task | None) -> Event:
 def _event(error: errors.ProviderError) -> Event:
     """Sort a failed create by one question: whether the server could have acted."""
     match error:
+        case errors.IdInUse():
+            return Exists(error.message)
         case errors.RequestRefused():
             sure = error.policy or error.code in _SURELY_OURS
             return Refused(error.message, surely_ours=sure)

@@ -23,9 +23,6 @@ class Journal:
     def __init__(self, ports: Ports, options: Options, records: Mapping[str, Record]) -> None:
         self._ports = ports
         self._options = options
-        self._stored: dict[str, Status] = {
-            record.external_task_id: record.status for record in records.values()
-        }
         self._latest: dict[str, Record] = dict(records)
         self._warned: set[str] = set()  # periods whose cap is near
         self._by_spec: dict[str, set[str]] = {}  # spec that first asked -> base ids
@@ -87,7 +84,6 @@ class Journal:
         """Remove a generation, all its attempts, from the state; return them. The history stays."""
         forgotten = self._ports.repository.forget(base_id, now=self._ports.now())
         for record in forgotten:
-            self._stored.pop(record.external_task_id, None)
             self._by_spec.get(record.spec, set()).discard(base_id)
         self._latest.pop(base_id, None)
         return forgotten
@@ -132,15 +128,21 @@ class Journal:
             self._ports.report.say(sentence, Topic.CAP)
 
     def _differs(self, record: Record) -> bool:
-        return (
-            record.external_task_id not in self._stored
-            or self._latest.get(record.base_id) != record
-        )
+        return self._latest.get(record.base_id) != record
 
     def _change(self, record: Record, kind: str, detail: str, request_id: str) -> Change:
         said = f"{record.status}: {detail or record.reason}".removesuffix(": ")
         entry = HistoryEntry(record.external_task_id, self._ports.now(), kind, said, request_id)
-        return Change(record, self._stored.get(record.external_task_id), (entry,))
+        latest = self._latest.get(record.base_id)
+        if latest is None or latest.external_task_id == record.external_task_id:
+            return Change(record, None if latest is None else latest.status, (entry,))
+        # Another attempt takes the place of the latest: it may be on disk already, and one that never began goes.
+        on_disk = {
+            one.external_task_id: one.status
+            for one in self._ports.repository.attempts(record.base_id)
+        }
+        withdraws = (latest,) if latest.status in {Status.PENDING, Status.SUBMITTING} else ()
+        return Change(record, on_disk.get(record.external_task_id), (entry,), withdraws)
 
     def _remember(self, record: Record) -> None:
         before = self._latest.get(record.base_id)
@@ -149,6 +151,5 @@ class Journal:
             self._ports.report.changed(record)
 
     def _keep(self, record: Record) -> None:
-        self._stored[record.external_task_id] = record.status
         self._latest[record.base_id] = record
         self._by_spec.setdefault(record.spec, set()).add(record.base_id)

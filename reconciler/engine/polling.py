@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from reconciler.core.schedule import pages_to_read
 from reconciler.core.states import Record, Task
 from reconciler.core.transitions import Absent, Event, Seen, step
+from reconciler.engine.answers import Answers
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
-from reconciler.kling.errors import ProviderError
+from reconciler.kling.errors import ProviderError, Unreadable
 
 PAGE_SIZE = 500  # the longest page (documented)
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
@@ -31,6 +32,7 @@ class Poller:
         self._ports = ports
         self._options = options
         self._journal = journal
+        self._answers = Answers(ports)
         self._turn = 0  # which stragglers are asked for next
 
     async def observe(self, flying: Mapping[str, Record]) -> None:
@@ -57,7 +59,7 @@ class Poller:
             stragglers = (stragglers[self._turn :] + stragglers[: self._turn])[:_STRAGGLERS]
         for record in stragglers:
             try:
-                reply = await self._ports.client.query(record.task_id or record.external_task_id)
+                reply = await self._answers.about(record)
             except ProviderError as error:
                 found.trouble = error  # one bad answer must not starve the others
                 continue
@@ -75,10 +77,18 @@ class Poller:
                 return
             for task in tasks:
                 name = by_task.get(task.task_id) or _named(task, waiting)
-                if name and waiting.pop(name, None):
+                if name in waiting and self._is_of(waiting[name], task):
+                    del waiting[name]
                     found.events[name] = (Seen(task), "")
             if not waiting or len(tasks) < PAGE_SIZE:
                 return
+
+    def _is_of(self, record: Record, task: Task) -> bool:
+        try:
+            self._answers.check(record, task)
+        except Unreadable:
+            return False
+        return True
 
     def _write(self, flying: Mapping[str, Record], found: _Round) -> None:
         now = self._ports.now()

@@ -39,8 +39,8 @@ class Provider(Protocol):
         """Create a task; whoever calls this may spend money, and is `engine.effects` alone."""
         ...
 
-    async def query(self, task_or_external_id: str) -> Reply:
-        """Ask for one task."""
+    async def query(self, task_or_external_id: str, *, ours: bool = False) -> Reply:
+        """Ask for one task by either of its ids; `ours`: by the one that we gave it."""
         ...
 
     async def page(self, number: int, size: int) -> tuple[Task, ...]:
@@ -55,7 +55,7 @@ class Unconfigured:
         """Refuse."""
         raise AccountTrouble("no key for the Kling API is set")
 
-    async def query(self, task_or_external_id: str) -> Reply:
+    async def query(self, task_or_external_id: str, *, ours: bool = False) -> Reply:
         """Refuse."""
         raise AccountTrouble("no key for the Kling API is set")
 

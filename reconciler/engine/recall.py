@@ -114,9 +114,8 @@ def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -
         if (known := stored.get(base)) is None
         or (known.status in _OVERRULED and record.attempt > known.attempt)
         or (
-            record.attempt == known.attempt
+            known.status in _OVERRULED
             and record.status is Status.COMPLETE
-            and known.status in _OVERRULED
             and known.results != record.results
         )
     }

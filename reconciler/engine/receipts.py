@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from reconciler.core.generations import Generation
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
-from reconciler.core.states import Record, Result, Status
+from reconciler.core.states import LIVE, Record, Result, Status
 from reconciler.engine.journal import Journal
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import read_receipt, render_receipt, write_receipt
@@ -31,18 +31,24 @@ class Receipts:
     def write(self, spec: str, newly: Record | None = None) -> bool:
         """Write a spec's receipt where its current generations changed; return whether a byte was written.
 
-        `newly` is an attempt that has just ended: it is listed though the spec may not want it any more.
+        `newly` is an attempt that has just ended: it is listed though the spec may not want it any more. One that is
+        under way is listed where it was bound by order, and stays so.
 
         Raises:
             ReceiptError: the existing receipt cannot be read; it is left as it is.
             WorkspaceError: the folder cannot be written.
         """
+        name = receipt_path(spec)
+        path = self._root / name
+        existing = read_receipt(path, name) if signature(path) is not None else ()
+        listed = {entry.external_task_id for entry in existing}
         wishes = self._declared(spec)
         wanted = {wish.external_task_id for wish in wishes}
         current = [
             entry(record, spec, wish.label)
             for wish in wishes
-            if (record := self._journal.get(wish.external_task_id)) and record.status in _LISTED
+            if (record := self._journal.get(wish.external_task_id))
+            and (record.status in _LISTED or _is_bound(record, newly, listed))
         ]
         late = newly is not None and newly.base_id not in wanted and newly.status is Status.COMPLETE
         if not (current or late) or not (self._root / spec).parent.is_dir():
@@ -53,11 +59,14 @@ class Receipts:
             for record in earlier
             if record and record.status is Status.COMPLETE
         ]
-        name = receipt_path(spec)
-        path = self._root / name
-        existing = read_receipt(path, name) if signature(path) is not None else ()
         entries = merge(existing, current, also, grown=late)
         return entries is not None and write_receipt(path, render_receipt(entries))
+
+
+def _is_bound(record: Record, newly: Record | None, listed: Container[str]) -> bool:
+    """Whether a task under way is listed: its id does not tell what it is for, and only the receipt survives the state."""
+    under_way = record.task_id is not None and record.status in {*LIVE, Status.SUCCEEDED}
+    return under_way and (record == newly or record.external_task_id in listed)
 
 
 def entry(record: Record, spec: str, label: str) -> ReceiptEntry:

@@ -5,16 +5,15 @@ It only writes down that the attempt is wanted; a run sends it, as it sends ever
 
 from __future__ import annotations
 
+from reconciler.core.diff import attempt_of
 from reconciler.core.generations import Generation
-from reconciler.core.identity import attempt_id
+from reconciler.core.identity import has_room
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Seen, step
+from reconciler.engine.answers import Answers
 from reconciler.engine.outcome import Ground, Outcome
 
 RETRIABLE = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED})
-_MAY_BE_BACK = frozenset(
-    {Status.REJECTED, Status.EXPIRED}
-)  # the provider's word was not the last one
 _WAITS = {
     Status.SUBMITTING: "was sent, and what became of it is not known yet: it is asked for by its id, "
     "and a second attempt now could be paid twice",
@@ -29,7 +28,7 @@ def why_not(record: Record | None, hold: str = "") -> str:
     """Return why no further attempt can be ordered now, as the end of a sentence; empty where it can be."""
     held = f"; it is held: {hold}" if hold else ""
     if record is None or record.status is Status.PENDING:
-        again = record is not None and record.attempt > 1
+        again = record is not None and (record.attempt > 1 or record.refusal != "")
         return f"{'waits to be sent again' if again else 'was not sent yet'}{held}"
     return f"{_WAITS[record.status]}{held}" if record.status in _WAITS else ""
 
@@ -42,14 +41,19 @@ async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Out
     if wish.suspended:
         return Outcome.refused(f"{name} is suspended by its spec")
     record = ground.journal.get(base_id)
-    if record is not None and record.status in _MAY_BE_BACK:
+    if record is not None and record.status in RETRIABLE:
         if found := await _found_after_all(ground, record):
             return found
         record = ground.journal.get(base_id)  # time passed
     if record is None or record.status not in RETRIABLE:
         hold = ground.ports.repository.holds().get(base_id, "")
         return Outcome.left(f"{name} {why_not(record, hold)}")
-    again = _next(record, wish)
+    again = again_of(record, wish)
+    if not has_room(base_id, again.attempt):
+        return Outcome.refused(
+            f"{name}: `external_task_id: {base_id}` is too long for a further attempt, whose id ends in "
+            f"`-r{again.attempt}`; give the spec a shorter one"
+        )
     if attempt not in {None, again.attempt}:
         return Outcome.left(
             f"{name}: attempt {record.attempt} has ended meanwhile: {record.reason}"
@@ -60,7 +64,7 @@ async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Out
 
 async def _found_after_all(ground: Ground, record: Record) -> Outcome | None:
     """Ask for the last attempt once more: what the provider has need not be paid again."""
-    reply = await ground.ports.client.query(record.task_id or record.external_task_id)
+    reply = await Answers(ground.ports).about(record)
     now = ground.journal.get(record.base_id)
     if reply.task is None or now != record:
         return None
@@ -75,16 +79,17 @@ async def _found_after_all(ground: Ground, record: Record) -> Outcome | None:
     )
 
 
-def _next(record: Record, wish: Generation) -> Record:
-    attempt = record.attempt + 1
-    return Record(
-        external_task_id=attempt_id(record.base_id, attempt),
-        base_id=record.base_id,
-        attempt=attempt,
-        status=Status.PENDING,
-        request=wish.canonical,
-        spec=wish.spec,
-        label=wish.label,
-        reason=record.reason,  # why there is another attempt
-        estimated_units=wish.estimated_units,
-    )
+def next_number(record: Record) -> int:
+    """Return which attempt (from 1) follows one that has ended.
+
+    Under a rejected id nothing exists: it is sent again under the same one, which a provider may know to be used.
+    """
+    return record.attempt + (record.status is not Status.REJECTED)
+
+
+def again_of(record: Record, wish: Generation) -> Record:
+    """Return the attempt that follows one that has ended, waiting to be sent."""
+    if record.status is not Status.REJECTED:
+        return attempt_of(wish, next_number(record), record.reason)
+    again = record.evolve(status=Status.PENDING, refusal=record.reason, request=wish.canonical)
+    return again.evolve(estimated_units=wish.estimated_units, gave_up_at=None, absent_looks=0)

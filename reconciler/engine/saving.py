@@ -9,11 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError
-from reconciler.core.identity import PREFIX, split_attempt
 from reconciler.core.motion_control import length_remark
 from reconciler.core.schedule import RETENTION, URGENT_AGE
-from reconciler.core.states import Record, Result, Role, Task, TaskState
+from reconciler.core.states import Record, Result, Role, Status, Task, TaskState
 from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen, step
+from reconciler.engine.answers import Answers
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.previewing import Previewer
@@ -38,6 +38,7 @@ class Saver:
         self._options = options
         self._journal = journal
         self._previewer = previewer
+        self._answers = Answers(ports)
         self._turn = asyncio.Semaphore(options.downloads)
         self._arrived_before: dict[
             str, str
@@ -56,12 +57,11 @@ class Saver:
             MediaError: what arrived is whole by its announced length, and still no video.
             CannotKeep: the bytes cannot be written here; the provider still has them.
         """
-        reply = await self._ports.client.query(record.task_id or record.external_task_id)
-        if reply.task is not None and _is_anothers(reply.task.external_task_id, record):
-            reply = await self._ports.client.query(
-                record.external_task_id
-            )  # a receipt may be mistaken
+        reply = await self._answers.about(record)
         if reply.task is not None and reply.task.state is not TaskState.SUCCEEDED:
+            record, again_at = self._decide(record, Seen(reply.task), reply.request_id)
+            if record.status is not Status.SUCCEEDED:
+                return record, again_at
             raise ResultInterrupted(
                 f"the provider says `{reply.task.said[:40]}` of a task that had succeeded"
             )
@@ -193,10 +193,3 @@ def _files(task: Task) -> list[tuple[Role, str]]:
         for role, url in ((Role.VIDEO, video.url), (Role.WATERMARK, video.watermark_url))
         if url
     ]
-
-
-def _is_anothers(named: str, record: Record) -> bool:
-    """Whether an answer names another generation of ours; a provider may still shorten the ids it was given."""
-    ours = record.external_task_id
-    whole = len(split_attempt(named)[0]) == len(record.base_id)
-    return named != ours and named.startswith(PREFIX) and ours.startswith(PREFIX) and whole

@@ -23,7 +23,7 @@ from reconciler.engine.saving import CannotKeep
 from reconciler.engine.work import Work
 from reconciler.kling import errors
 
-_GIVEN_UP = frozenset({Status.REJECTED, Status.EXPIRED})
+_GIVEN_UP = frozenset({Status.REJECTED, Status.EXPIRED, Status.FAILED})
 LOOK_AGAIN = 3600 * SECOND  # ms: between two looks, in a run that endures, at what was given up
 _FLYING = frozenset({Status.SUBMITTED, Status.PROCESSING})
 

@@ -17,7 +17,7 @@ _RANKS = {
     Action.RETRY: 2,
     Action.BLOCKED: 3,  # a wish that is blocked in one place may be free in another
 }
-_LOOKED_AT_AGAIN = frozenset({Status.EXPIRED, Status.REJECTED})
+_LOOKED_AT_AGAIN = frozenset({Status.EXPIRED, Status.REJECTED, Status.FAILED})
 _UNSENT = frozenset({None, Status.PENDING})
 
 

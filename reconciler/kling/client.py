@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,11 +16,13 @@ from urllib.parse import quote
 
 import httpx
 
+from reconciler.core.identity import may_name
 from reconciler.kling import wire
 from reconciler.kling.auth import KlingAuth
 from reconciler.kling.errors import (
     CLOCK_CODES,
     AccountTrouble,
+    IdInUse,
     NotSent,
     OutcomeUnknown,
     ProviderError,
@@ -46,8 +49,14 @@ if TYPE_CHECKING:
 TASKS: Final = "/v1/videos/motion-control"
 COSTS: Final = "/account/costs"
 SLOWEST_UPLINK: Final = 128 * 1024  # bytes/s: a create may hold 13 MB of Base64
-UNKNOWN_CODES: Final = frozenset({1201, 1203})
-"""What a query by an id that nobody used is answered, when it is not an empty success (U)."""
+_NO_TASK: Final = re.compile(
+    r"\b(task|id)\b.*\b(not found|not exist|unknown|invalid)|\b(no such|unknown) (task|id)\b",
+    re.IGNORECASE,
+)
+_TAKEN: Final = re.compile(
+    r"(?<!not )\b(already|exists?|duplicated?|repeated|unique|used|conflicts?)\b", re.IGNORECASE
+)
+_EXTERNAL_ID: Final = re.compile(r"external.?(task.?)?id", re.IGNORECASE)
 
 _NEVER_LEFT: Final = (
     httpx.ConnectError,
@@ -133,7 +142,13 @@ class KlingClient:
             content=json.dumps(body).encode(),
             headers={"Content-Type": "application/json; charset=utf-8"},
         )
-        envelope = await self._ask(request)
+        ours = str(body.get("external_task_id", ""))
+        try:
+            envelope = await self._ask(request)
+        except RequestRefused as refused:
+            if _is_taken(refused, ours):
+                raise IdInUse.like(refused) from None
+            raise
         try:
             task = wire.parse_task(envelope.data)
         except Unreadable as unnamed:
@@ -141,13 +156,18 @@ class KlingClient:
                 "The provider accepted the task but did not name it.",
                 request_id=envelope.request_id,
             ) from unnamed
-        # The task is ours whatever external id the answer names: the longest one is unknown (U), and to doubt
-        # a task that was accepted readably would mean to buy it again.
+        if not may_name(task.external_task_id, ours):
+            # A proxy can repeat the answer to another create; whether ours was accepted is then not known.
+            raise OutcomeUnknown(
+                f"The answer to the create is about another task, `{task.external_task_id}`.",
+                request_id=envelope.request_id,
+            )
         return Reply(task, envelope.request_id)
 
-    async def query(self, task_or_external_id: str) -> Reply:
+    async def query(self, task_or_external_id: str, *, ours: bool = False) -> Reply:
         """Ask for one task by either of its ids; the reply's task is None when the provider readably knows none.
 
+        `ours` says that the id is one that we gave a task; see `wire.find_task`.
         Raises TryLater (or its kind Unreadable, also for an answer about another task) when nothing was said.
         """
         if not task_or_external_id:
@@ -155,10 +175,11 @@ class KlingClient:
         try:
             envelope = await self._get(f"{TASKS}/{_segment(task_or_external_id)}")
         except RequestRefused as refused:
-            if refused.code in UNKNOWN_CODES:
+            if _is_unknown(refused, task_or_external_id):
                 return Reply(None, refused.request_id)
             raise
-        return Reply(wire.find_task(envelope.data, task_or_external_id), envelope.request_id)
+        task = wire.find_task(envelope.data, task_or_external_id, ours=ours)
+        return Reply(task, envelope.request_id)
 
     async def page(self, number: int, size: int) -> tuple[Task, ...]:
         """Return a page of the account's tasks, `number` from 1 to 1000, `size` from 1 to 500 (D); no order (U)."""
@@ -226,6 +247,22 @@ def _lost(failure: Exception, *, create: bool) -> ProviderError:
     if create:
         return OutcomeUnknown(f"The task was sent, but its answer was lost: {why}")
     return TryLater(f"The API gave no whole answer: {why}")
+
+
+def _is_unknown(refused: RequestRefused, asked: str) -> bool:
+    """Whether a refused query says that nobody used the id: 1203 (D), or a 1201 that is about the id (O).
+
+    Another 1201 ("pageSize invalid") is a question that was refused: it licenses nothing.
+    """
+    about_it = asked in refused.message or _NO_TASK.search(refused.message)
+    return refused.code == 1203 or (refused.code == 1201 and bool(about_it))
+
+
+def _is_taken(refused: RequestRefused, external_task_id: str) -> bool:
+    """Whether a refused create says that its id is in use: "External_task_id … already exists" (O, other kinds)."""
+    rest = refused.message.replace(external_task_id, "")
+    about_it = external_task_id in refused.message or _EXTERNAL_ID.search(rest)
+    return bool(external_task_id and about_it and _TAKEN.search(rest))
 
 
 def _refusal(

@@ -4,7 +4,8 @@
 
     ProviderError
     ├── RequestRefused        the request is wrong or against a policy: fix it (1200-1203, 1300, 1301)
-    │   └── UnlistedRefusal   a readable refusal whose code is in no table
+    │   ├── UnlistedRefusal   a readable refusal whose code is in no table
+    │   └── IdInUse           a task with the id of the create exists: look for it, for as long as it takes
     ├── SlotsExhausted        every slot of the account is taken: wait for one (1303)
     ├── SlowDown              too many requests (1302)
     ├── AccountTrouble        key, balance, rights, address: nothing works until somebody acts (1000-1004, 1100-1103, 1304)
@@ -21,7 +22,7 @@ Not here: what to do about them, which `core.transitions` decides.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from reconciler.core.errors import ReconcilerError
 
@@ -61,6 +62,22 @@ class UnlistedRefusal(RequestRefused):
     """The provider refuses this request with a code that is in no table."""
 
     advice = "The code is not documented; the provider's support can say what it means, given the request id."
+
+
+class IdInUse(RequestRefused):
+    """The provider has a task under the id of this create."""
+
+    advice = "The task is looked for by its id; nothing is sent again."
+
+    @classmethod
+    def like(cls, refused: RequestRefused) -> Self:
+        """Return a refusal as the one that it turned out to be."""
+        return cls(
+            refused.message,
+            code=refused.code,
+            http_status=refused.http_status,
+            request_id=refused.request_id,
+        )
 
 
 class SlotsExhausted(ProviderError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from reconciler.core.identity import may_name
 from reconciler.core.states import Task, TaskState, Video
 from reconciler.kling.errors import Unreadable
 
@@ -107,23 +108,21 @@ def parse_tasks(data: object) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
-def find_task(data: object, asked: str) -> Task | None:
+def find_task(data: object, asked: str, *, ours: bool = False) -> Task | None:
     """Return the task that was asked for by either id, None for an empty answer (O: `[]`, U: `null`, `{}`).
 
-    Raises Unreadable when the answer is about other tasks: somebody else's is never taken for ours.
+    `ours` says that it was asked for by the id that we gave it: then a task without such an id, or with a part of
+    ours, can only be that one. Raises Unreadable when the answer is about other tasks.
     """
     if data is None or data in ("", [], {}):
         return None
-    if not isinstance(data, list):
-        task = parse_task(data)
-        # Asked by our id (task ids are all digits, O), an answer that names none of ours can only mean that one.
-        unnamed = not task.external_task_id and not asked.isdigit()
-        if unnamed or asked in (task.task_id, task.external_task_id):
-            return task
-        raise Unreadable("The answer is about another task than the one asked for.")
-    for task in parse_tasks(data):
+    tasks = parse_tasks(data) if isinstance(data, list) else (parse_task(data),)
+    for task in tasks:
         if asked in (task.task_id, task.external_task_id):
             return task
+    is_alone = ours and not isinstance(data, list)
+    if is_alone and may_name(tasks[0].external_task_id, asked):
+        return tasks[0]
     raise Unreadable("The answer is about another task than the one asked for.")
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from reconciler.simulator.account import Account
 from reconciler.simulator.agenda import Agenda
-from reconciler.simulator.checks import Order, check_order, wrong
+from reconciler.simulator.checks import Order, check_order
 from reconciler.simulator.clock import VirtualClock
 from reconciler.simulator.config import SimulatorConfig
 from reconciler.simulator.errors import ApiError
@@ -117,7 +117,7 @@ class Provider:
         self._check_policy(order.prompt)
         known = self._tasks.by_external_id(order.external_task_id)
         if known is not None and self.config.duplicate_ids == "refuse":
-            sentence = "external_task_id: must be unique; it was used before"
+            sentence = f"External_task_id {order.external_task_id} already exists"
             raise ApiError(self.config.duplicate_code, sentence)
         if known is None or self.config.duplicate_ids == "bill_again":
             known = self._accept(order, self._affordable(order), failure)
@@ -131,7 +131,7 @@ class Provider:
         if self.config.unknown_ids == "404":
             raise ApiError(1203, f"task {name} not found")
         if self.config.unknown_ids == "400":
-            raise wrong("task_id", f"task {name} not found")
+            raise ApiError(1201, f"Task not found by id/external id: {name}")
         return UNKNOWN[self.config.unknown_ids]
 
     def list_page(self, page: int, size: int) -> list[dict[str, object]]:

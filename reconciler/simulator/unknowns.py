@@ -15,7 +15,8 @@ class Unknowns:
 
     # Creates
     duplicate_ids: Literal["refuse", "first", "bill_again"] = "refuse"
-    """What a second create with a used external id gets: an error, the first task, or a second, billed one."""
+    """What a second create with a used external id gets: an error (observed on other kinds), the first task, or a
+    second, billed one."""
     duplicate_code: int = 1201
     """The code of that error."""
     external_id_pattern: str = ""
@@ -26,8 +27,8 @@ class Unknowns:
     """Whether a failed task gives its units back (observed: it is not charged)."""
 
     # Queries
-    unknown_ids: Literal["404", "400", "empty", "null", "list"] = "404"
-    """What a query for an id that nobody used gets: 1203, 1201, or success with `{}`, `null`, `[]`."""
+    unknown_ids: Literal["404", "400", "empty", "null", "list"] = "400"
+    """What a query for an id that nobody used gets: 1201 (observed), 1203, or success with `{}`, `null`, `[]`."""
     query_lag_s: float = 0.0
     """REAL seconds during which a query by external id does not see a new task."""
     stale_every: int = 0

@@ -26,6 +26,7 @@ class Change:
     record: Record
     expected: Status | None  # None: there must be no record under this id yet
     history: tuple[HistoryEntry, ...] = ()
+    withdraws: tuple[Record, ...] = ()  # attempts that it takes the place of, and that do not exist
 
 
 @dataclass(frozen=True, slots=True)

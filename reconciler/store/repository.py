@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from reconciler.core.errors import StateError
-from reconciler.core.states import PREVIEWS, Record, Status
+from reconciler.core.states import PREVIEWS, Record, Status, foremost
 from reconciler.store import rows, schema
 from reconciler.store.changes import Caps, Change, HistoryEntry, Ledger, Publication, Spent
 from reconciler.store.database import (
@@ -90,7 +90,7 @@ class Repository:
             self._database.close()
 
     def records(self) -> dict[str, Record]:
-        """Return the latest attempt of every generation, by base id, with its results."""
+        """Return the foremost attempt of every generation, by base id, with its results."""
         with rows.collector_paused():
             tasks, results = self._read(select(*rows.RECORD_COLUMNS), select(*rows.RESULT_COLUMNS))
             found = rows.to_results(results)
@@ -98,9 +98,8 @@ class Repository:
             return {record.base_id: record for record in latest}
 
     def record(self, base_id: str) -> Record | None:
-        """Return the latest attempt at a generation, None when there was none."""
-        attempts = self.attempts(base_id)
-        return attempts[-1] if attempts else None
+        """Return the foremost attempt at a generation, None when there was none."""
+        return foremost(self.attempts(base_id))
 
     def attempts(self, base_id: str) -> tuple[Record, ...]:
         """Return every attempt at a generation, the first one first."""
@@ -114,10 +113,10 @@ class Repository:
             return Ledger(attempts, tuple(map(rows.to_forgotten, gone)))
 
     def find(self, any_id: str) -> Record | None:
-        """Return the attempt that a base id (the latest one), an attempt's id or a `task_id` names."""
+        """Return the attempt that a base id (the foremost one), an attempt's id or a `task_id` names."""
         for column in (TASK.c.base_id, TASK.c.external_task_id, TASK.c.task_id):
             if named := _to_records(*self._read(*_records_where(column == any_id))):
-                return named[-1]
+                return foremost(named)
         return None
 
     def record_intent(self, change: Change, *, caps: Caps, run_id: str, day_start: int) -> Spent:

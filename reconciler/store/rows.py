@@ -11,13 +11,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select
 
-from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
+from reconciler.core.states import ALIVE, PREVIEWS, Record, Result, Role, Status
 from reconciler.store.changes import Forgotten, HistoryEntry, Publication
 from reconciler.store.failures import garbled
 from reconciler.store.tables import EVENT, FORGOTTEN, PUBLICATION, RESULT, TASK
 
 _NAMES = tuple(field.name for field in fields(Record) if field.name not in {"results", "previews"})
-_ID, _BASE_ID, _ATTEMPT = map(_NAMES.index, ("external_task_id", "base_id", "attempt"))
+_ID, _BASE_ID, _ATTEMPT, _STATUS = map(
+    _NAMES.index, ("external_task_id", "base_id", "attempt", "status")
+)
 _PROSE = ("reason", "refusal", "spec", "label")
 _STATUSES = {status.value: status for status in Status}
 _ROLES = {role.value: role for role in Role}
@@ -86,13 +88,17 @@ def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
 
 
 def latest_attempts(found: Iterable[Row[*tuple[Any, ...]]]) -> Iterable[Row[*tuple[Any, ...]]]:
-    """Return the row of the highest attempt of every generation, from rows of RECORD_COLUMNS."""
+    """Return the row of every generation's foremost attempt, as `core.states.foremost`, from rows of RECORD_COLUMNS."""
     latest: dict[str, Row[*tuple[Any, ...]]] = {}
     for row in found:
         known = latest.get(row[_BASE_ID])
-        if known is None or known[_ATTEMPT] < row[_ATTEMPT]:
+        if known is None or _standing(known) < _standing(row):
             latest[row[_BASE_ID]] = row
     return latest.values()
+
+
+def _standing(row: Row[*tuple[Any, ...]]) -> tuple[bool, int]:
+    return row[_STATUS] in ALIVE, row[_ATTEMPT]
 
 
 def from_record(record: Record) -> dict[str, object]:

@@ -8,7 +8,7 @@ SQLite and PostgreSQL alike.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, MetaData, Table, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, MetaData, Table, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 LIVE_TASKS = text("status IN ('submitting', 'submitted', 'processing')")
@@ -31,6 +31,8 @@ class Task(_Row, table=True):
 
     __table_args__ = (
         UniqueConstraint("base_id", "attempt"),
+        # A task is one attempt's: an answer that was mixed up cannot give it to a second one.
+        Index("uq_task_task_id", "task_id", unique=True),
         # Money rule 1: the database itself refuses a second task of one generation that could be billed.
         Index(
             "one_live_task_per_generation",
@@ -48,7 +50,7 @@ class Task(_Row, table=True):
     request: str
     spec: str
     label: str
-    task_id: str | None = Field(index=True)
+    task_id: str | None
     reason: str
     estimated_units: str
     units: str | None
@@ -61,6 +63,7 @@ class Task(_Row, table=True):
     created_at: int | None = Field(sa_type=BigInteger)
     finished_at: int | None = Field(sa_type=BigInteger)
     run_id: str | None = Field(index=True)
+    in_use: bool = Field(sa_column_kwargs={"server_default": false()})
 
 
 class Result(_Row, table=True):

@@ -22,6 +22,7 @@ _UPDATE = (
     .where(TASK.c.external_task_id == bindparam("owner"))
     .where(TASK.c.status == bindparam("expected"))
 )
+_DELETE = delete(TASK).where(TASK.c.external_task_id == bindparam("owner"))
 _DELETE_RESULTS = delete(RESULT).where(RESULT.c.external_task_id == bindparam("owner"))
 
 
@@ -34,6 +35,8 @@ def write_changes(
     second live task of its generation.
     """
     for change in changes:
+        for withdrawn in change.withdraws:
+            _withdraw(connection, withdrawn)
         values = rows.from_record(change.record)
         if run_id is not None:
             values["run_id"] = run_id
@@ -68,12 +71,19 @@ def guard(connection: Connection, external_task_id: str, expected: Status | None
         )
 
 
+def _withdraw(connection: Connection, record: Record) -> None:
+    """Remove an attempt under which nothing exists at the provider; its lines of history stay."""
+    guard(connection, record.external_task_id, record.status)
+    connection.execute(_DELETE_RESULTS, {"owner": record.external_task_id})
+    connection.execute(_DELETE, {"owner": record.external_task_id})
+
+
 def _insert(connection: Connection, record: Record, values: Mapping[str, object]) -> None:
     guard(connection, record.external_task_id, None)
     try:
         connection.execute(insert(TASK), values)
     except IntegrityError as error:
-        raise _contradiction(record) from error
+        raise _contradiction(record, error) from error
 
 
 def _update(
@@ -83,12 +93,17 @@ def _update(
     try:
         changed = connection.execute(_UPDATE, guarded).rowcount
     except IntegrityError as error:
-        raise _contradiction(record) from error
+        raise _contradiction(record, error) from error
     if changed != 1:
         guard(connection, record.external_task_id, expected)
 
 
-def _contradiction(record: Record) -> StateError:
+def _contradiction(record: Record, error: IntegrityError) -> StateError:
+    if "task.task_id" in str(error.orig) or "uq_task_task_id" in str(error.orig):
+        return StaleRecord(
+            f"Task {record.task_id} is on record for another attempt than {record.external_task_id}; "
+            "nothing was written."
+        )
     if record.status in LIVE:
         return StateError(
             f"A live task of {record.base_id} exists already, so {record.external_task_id} was not recorded: "

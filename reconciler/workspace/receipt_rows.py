@@ -112,7 +112,9 @@ class _Row(_Checked):
     external_task_id: _Id
     task_id: Annotated[str, Field(pattern=_TASK_ID)]
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,255}$")]
-    status: Annotated[str, Field(pattern="^(complete|failed|expired)$")]
+    status: Annotated[
+        str, Field(pattern="^(complete|failed|expired|submitted|processing|succeeded)$")
+    ]
     request: dict[str, Any]
     outputs: list[_Output]
     previews: Annotated[list[_Preview], BeforeValidator(_sound_previews)] = []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.schedule import FEWEST_LOOKS, RETENTION, SECOND, Rules
+from reconciler.core.schedule import FEWEST_LOOKS, HOUR, RETENTION, SECOND, Rules
 from reconciler.core.states import LIVE, Record, Result, Role, Status, Task, TaskState, Video
 from reconciler.core.transitions import (
     Absent,
@@ -198,10 +198,10 @@ TABLE = [
         Status.FAILED,
     ),
     Row(
-        "a failure is not undone by an old answer",
+        "a failure is taken back when the provider shows the task at work",
         record(Status.FAILED),
         Seen(task(TaskState.PROCESSING)),
-        Status.FAILED,
+        Status.PROCESSING,
     ),
     Row(
         "a success is not undone by an old answer",
@@ -448,7 +448,8 @@ def test_an_event_that_comes_twice_changes_nothing_the_second_time(
         ("surely refused", record(Status.REJECTED), False),
         ("cleared by now", record(Status.EXPIRED, finished_at=NOW - RETENTION), False),
         ("so is what was lost", record(Status.REJECTED, doubtful=True, created_at=NOW - RETENTION), False),
-        ("it failed", record(Status.FAILED, doubtful=True), False),
+        ("it failed just now: once more", record(Status.FAILED, finished_at=NOW), True),
+        ("it failed long ago", record(Status.FAILED, finished_at=NOW - 3 * HOUR), False),
         ("from when nobody knows", record(Status.EXPIRED, created_at=None, intent_at=None), False),
     ],
 )  # fmt: skip

@@ -129,8 +129,11 @@ def test_a_create_is_refused_only_by_the_providers_own_word(
 
 def test_a_task_that_was_accepted_under_another_name_is_ours() -> None:
     """The longest external id is unknown (U): doubting an accepted task would mean to buy it again."""
-    renamed = enveloped(200, 0, {"task_id": "1", "task_info": {"external_task_id": "shorter"}})
-    reply, _ = ask(in_turn(renamed), create)
+    ours, kept = "mc1-qxb3rggtdhpty43aoj27wuanuz", "MC1-qxb3rggtdhpty43aoj27"
+    renamed = enveloped(200, 0, {"task_id": "1", "task_info": {"external_task_id": kept}})
+    reply, _ = ask(
+        in_turn(renamed), lambda client: client.create({**BODY, "external_task_id": ours})
+    )
     assert isinstance(reply, Reply)
     assert reply.task is not None
     assert reply.task.task_id == "1"
@@ -167,7 +170,8 @@ def test_a_query_that_says_nothing_proves_nothing(
 
 UNKNOWN = [
     (enveloped(404, 1203), "1203"),
-    (enveloped(400, 1201), "1201"),
+    (enveloped(400, 1201, message="Task not found by id/external id: mine"), "1201, as observed"),
+    (enveloped(400, 1201, message="task_id value 'mine' is invalid"), "1201 about the id"),
     (enveloped(200, 1203), "1203 with HTTP 200"),
     (enveloped(200, 0, None), "null"),
     (enveloped(200, 0, []), "an empty list"),

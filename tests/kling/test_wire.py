@@ -215,7 +215,6 @@ FOUND = [
     ({}, "mine", None, "an empty object is unknown"),
     ([], "mine", None, "an empty list is unknown"),
     ("", "mine", None, "an empty string is unknown"),
-    ({"task_id": "2"}, "mine", "2", "asked by our id, and the answer names none of ours"),
 ]
 NOT_FOUND = [
     (OTHER, "somebody else's task"),
@@ -235,6 +234,24 @@ def test_the_task_that_was_asked_for_is_found(
     """Either id finds it, alone or in a list; an empty answer is a readable unknown."""
     task = wire.find_task(data, asked)
     assert (task and task.task_id) == expected, reason
+
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [
+        ({"task_id": "2"}, "mine"),
+        ({"task_id": "2"}, "2024"),
+        (
+            {"task_id": "2", "task_info": {"external_task_id": "mc1-qxb3rggtdhpty43aoj27"}},
+            "mc1-qxb3rggtdhpty43aoj27wuanuz",
+        ),
+        ({"task_id": "2", "task_info": {"external_task_id": "DANCE"}}, "Dance"),
+    ],
+)
+def test_asked_by_our_id_a_task_that_names_no_other_is_ours(data: object, asked: str) -> None:
+    """Ids may be left out, cut, or kept in another case (U); asked by our own id, the answer can mean no other task."""
+    task = wire.find_task(data, asked, ours=True)
+    assert task is not None
 
 
 @pytest.mark.parametrize(("data", "reason"), NOT_FOUND)

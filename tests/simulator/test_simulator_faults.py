@@ -226,7 +226,7 @@ def test_a_dropped_create_may_have_acted(
     with pytest.raises(httpx.RemoteProtocolError):
         api.create(order("one"))
     assert sim.billed() == billed
-    assert api.query("one").status_code == (200 if billed else 404)
+    assert api.query("one").status_code == (200 if billed else 400)
     assert api.create(order("one")).status_code == (400 if billed else 200)
 
 

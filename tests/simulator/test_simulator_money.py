@@ -76,7 +76,7 @@ def test_slots_are_held_until_the_end() -> None:
         answer = api.create(order("c"))
         assert (answer.status_code, answer.json()["code"]) == (429, 1303)
         assert answer.json()["message"] == "parallel task over resource pack limit"
-        assert api.query("c").status_code == 404
+        assert api.query("c").status_code == 400
         sim.advance(200)
         assert api.create(order("c")).status_code == 200
         assert sim.billed() == {"a": 1, "b": 1, "c": 1}

@@ -85,9 +85,9 @@ def test_queries_by_external_id_can_lag() -> None:
     with simulator(query_lag_s=1.0) as sim, calling(sim) as api:
         began = time.monotonic()
         task_id = api.create(order("late")).json()["data"]["task_id"]
-        assert api.query("late").status_code == 404
+        assert api.query("late").status_code == 400
         assert api.query(task_id).status_code == 200
-        while api.query("late").status_code == 404:
+        while api.query("late").status_code == 400:
             assert time.monotonic() - began < 10
         assert time.monotonic() - began >= 0.95
 

@@ -93,7 +93,7 @@ def test_results_are_cleared_after_thirty_days() -> None:
         assert sim.control.get(url).status_code == 200
         sim.advance(0.2 * 86400)
         assert sim.control.get(url).status_code == 404
-        assert api.query("one").status_code == 404
+        assert api.query("one").status_code == 400
         assert api.http.get("/v1/videos/motion-control").json()["data"] == []
         assert api.create(order("one")).json()["code"] == 1201
 

@@ -124,6 +124,7 @@ records = st.builds(
     gave_up_at=times,
     absent_looks=st.integers(0, 1000),
     refusal=texts,
+    in_use=st.booleans(),
     created_at=times,
     finished_at=times,
     results=result_lists((Role.VIDEO, Role.WATERMARK)),

@@ -1,0 +1,103 @@
+"""What the provider says of an attempt: the one door through which an answer about a task comes in.
+
+Who asks for an attempt asks here, and what comes back is about that attempt: an answer that names another one, or
+whose task is on record for another one, counts as unreadable. Nothing is decided or written here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from reconciler.core.identity import attempt_id, has_room, is_computed, split_attempt
+from reconciler.core.states import Record, Status, Task
+from reconciler.engine.ports import Ports
+from reconciler.kling.client import Reply
+from reconciler.kling.errors import Unreadable
+
+_BEYOND = 3  # attempts that are asked for beyond the last one that is known, over gaps
+
+
+class Answers:
+    """Asks about attempts."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._client = ports.client
+        self._repository = ports.repository
+
+    async def about(self, record: Record) -> Reply:
+        """Ask for an attempt: by its task, and where that leads nowhere, by its own id.
+
+        A `task_id` may be mistaken (a receipt's, an older program's), and the provider may have given it another.
+
+        Raises:
+            ProviderError: the question was not answered readably.
+        """
+        if record.task_id is not None:
+            try:
+                reply = await self._client.query(record.task_id)
+                self.check(record, reply.task)
+            except Unreadable:
+                reply = Reply(None, "")
+            if reply.task is not None:
+                return reply
+        reply = await self._client.query(record.external_task_id, ours=True)
+        self.check(record, reply.task)
+        return reply
+
+    async def about_others(self, record: Record) -> list[tuple[Record, Reply]]:
+        """Ask for all other attempts at a generation; return those that the provider has, as they were known here.
+
+        What number an attempt has is known to whoever made it, here or on another machine, and is lost with its
+        state: so every number is asked for, up to some beyond the last one that is found.
+
+        Raises:
+            ProviderError: not all questions were answered readably.
+        """
+        known = {one.attempt: one for one in self._repository.attempts(record.base_id)}
+        found: dict[int, tuple[Record, Reply]] = {}
+        asked, last = {record.attempt}, max((record.attempt, *known))
+        while numbers := [n for n in range(1, last + _BEYOND + 1) if n not in asked]:
+            asked.update(numbers)
+            others = [
+                known.get(n) or _unsent(record, n) for n in numbers if has_room(record.base_id, n)
+            ]
+            replies = await asyncio.gather(*map(self.about, others))
+            there = zip(others, replies, strict=True)
+            found |= {one.attempt: (one, reply) for one, reply in there if reply.task is not None}
+            last = max((last, *found))
+        return list(found.values())
+
+    def check(self, record: Record, task: Task | None) -> None:
+        """Raise Unreadable for an answer that is about another attempt's task."""
+        if task is None:
+            return
+        named = task.external_task_id
+        if named not in {"", record.external_task_id} and self._is_anothers(named, record):
+            raise Unreadable(f"The answer is about another task, `{named}`.")
+        if task.task_id != record.task_id:
+            owner = self._repository.find(task.task_id)
+            if owner is not None and owner.external_task_id != record.external_task_id:
+                raise Unreadable(
+                    f"The answer is about task {task.task_id}, which belongs to {owner.external_task_id}."
+                )
+
+    def _is_anothers(self, named: str, record: Record) -> bool:
+        """Whether an id that is not this attempt's is known to be another generation's."""
+        base = split_attempt(named)[0]
+        if is_computed(named):
+            return base != record.base_id
+        return base != record.base_id and self._repository.record(base) is not None
+
+
+def _unsent(record: Record, attempt: int) -> Record:
+    """Return another attempt at the generation, of which nothing is known."""
+    return Record(
+        external_task_id=attempt_id(record.base_id, attempt),
+        base_id=record.base_id,
+        attempt=attempt,
+        status=Status.PENDING,
+        request=record.request,
+        spec=record.spec,
+        label=record.label,
+        estimated_units=record.estimated_units,
+    )
