@@ -72,7 +72,9 @@ class Answers:
         if task is None:
             return
         named = task.external_task_id
-        if named not in {"", record.external_task_id} and self._is_anothers(named, record):
+        if named == record.external_task_id:
+            return
+        if named and self._is_anothers(named, record):
             raise Unreadable(f"The answer is about another task, `{named}`.")
         if task.task_id != record.task_id:
             owner = self._repository.find(task.task_id)

@@ -27,7 +27,7 @@ class Unknowns:
     """Whether a failed task gives its units back (observed: it is not charged)."""
 
     # Queries
-    unknown_ids: Literal["404", "400", "empty", "null", "list"] = "400"
+    unknown_ids: Literal["400", "404", "empty", "null", "list"] = "400"
     """What a query for an id that nobody used gets: 1201 (observed), 1203, or success with `{}`, `null`, `[]`."""
     query_lag_s: float = 0.0
     """REAL seconds during which a query by external id does not see a new task."""

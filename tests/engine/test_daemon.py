@@ -51,7 +51,7 @@ def test_a_spec_that_is_there_and_one_that_is_added_are_bought_once_each(
     assert sorted(sim.billed().values()) == [1, 1]
 
 
-@pytest.mark.parametrize("at_the_end", ["expired", "rejected"])
+@pytest.mark.parametrize("at_the_end", ["expired", "rejected", "submitting"])
 def test_what_was_given_up_is_looked_at_again_while_it_may_turn_up(
     project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch, at_the_end: str
 ) -> None:
@@ -61,12 +61,19 @@ def test_what_was_given_up_is_looked_at_again_while_it_may_turn_up(
     ended = {"endpoint": "query", "when": later, "effect": {"refuse": 1203}}
     hidden = {"endpoint": "query", "effect": {"refuse": 1203}}
     lost = {"endpoint": "create", "when": {"calls": [1]}, "effect": {"drop": "after"}}
-    sim.faults([ended] if at_the_end == "expired" else [lost, hidden])
+    refused = {"endpoint": "create", "when": {"calls": [2]}, "effect": {"refuse": 1301}}
+    faults = {"expired": [ended], "rejected": [lost, refused, hidden], "submitting": [lost, hidden]}
+    sim.faults(faults[at_the_end])
     project.write("dance.yaml")
     with watching(project) as watch:
         (base,) = project.survey().desired.generations
         status = partial(watch.status, base.external_task_id)
         wait_until(lambda: status() == at_the_end, f"its end as {at_the_end}")
+        if at_the_end == "submitting":
+            wait_until(
+                lambda: any("already exists" in one.reason for one in project.told.changes),
+                "the word that its id is in use",
+            )
         sim.faults([])
         wait_until(is_idle(project, "dance"), "the video")
     assert list(sim.billed().values()) == [1]

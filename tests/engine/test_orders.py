@@ -262,7 +262,8 @@ def test_what_is_not_over_is_not_tried_again(project: World, sim: Simulator) -> 
 def test_a_create_in_doubt_is_not_tried_again(project: World, sim: Simulator) -> None:
     """A task may exist, and a second attempt beside it would be paid twice (rule 1)."""
     project.write("dance.yaml")
-    sim.faults([{"endpoint": "create", "effect": {"drop": "after"}}])
+    hidden = {"endpoint": "query", "effect": {"refuse": 1203}}
+    sim.faults([{"endpoint": "create", "effect": {"drop": "after"}}, hidden])
     project.apply(until=lambda w: any(r.doubtful for r in w.repository.records().values()))
     base = latest(project).base_id
     assert latest(project).status is Status.SUBMITTING

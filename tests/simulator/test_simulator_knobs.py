@@ -70,7 +70,7 @@ def test_a_wrong_knob_is_explained(setting: str, said: str) -> None:
 
 
 def test_every_unknown_is_a_knob_with_a_default() -> None:
-    """Whatever nobody can say can be decided by name, and is decided when nobody does."""
+    """Whatever nobody can say can be decided by name, and is decided when nobody does: as documented or observed."""
     for field in fields(Unknowns):
         assert field.name in KINDS
         assert field.default is not MISSING
