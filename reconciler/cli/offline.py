@@ -141,7 +141,7 @@ async def _refreshed(
     folder: Folder, records: Any, wishes: Sequence[Generation]
 ) -> dict[str, Record]:
     from reconciler.cli.provider import provider
-    from reconciler.engine.refresh import refreshed
+    from reconciler.engine.asking import refreshed
 
     async with provider(folder.settings) as client:
         return await refreshed(client, records, wishes)

@@ -61,15 +61,19 @@ class Outcome:
     trouble: errors.ProviderError | None = (
         None  # why nothing was created, where the cause is not the request
     )
+    full: bool = False  # ready to be created, and no slot was free
 
 
 class Purchases:
     """Looks and creates; the only caller of `KlingClient.create`."""
 
-    def __init__(self, ports: Ports, options: Options, journal: Journal) -> None:
+    def __init__(
+        self, ports: Ports, options: Options, journal: Journal, take_slot: Callable[[str], bool]
+    ) -> None:
         self._ports = ports
         self._options = options
         self._journal = journal
+        self._take_slot = take_slot
         self._inputs = LocalInputs(ports, host_images=options.host_images)
         self._closed = False
 
@@ -145,6 +149,8 @@ class Purchases:
             return Outcome(
                 before, self._ports.now() if before.status is Status.SUBMITTING else None
             )
+        if not self._take_slot(before.base_id):
+            return Outcome(before, full=True)
         intent = self._journal.intend(intent)
         trouble: errors.ProviderError | None = None
         try:
