@@ -93,8 +93,9 @@ class Patience:
         trouble = self._troubles.get(key, Trouble()).failed(now)
         wait = backoff(max(trouble.failures - 1, 1), key, most=most)
         if not self._options.enduring:
-            ends = (self._contact.ends_at(limits) - now, trouble.since + limits.one - now)
-            wait = min(wait, *(max(left, SECOND) for left in ends))
+            wait = min(wait, max(self._contact.ends_at(limits) - now, SECOND))
+            if (left := trouble.since + limits.one - now) > 0:
+                wait = min(wait, left)
         return now + wait
 
     def _limits(self, record: Record, *, patient: bool = False) -> Limits:
