@@ -24,9 +24,7 @@ _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
 _BRAKE_FIRST, _BRAKE_MOST = HOUR, 6 * HOUR
 _PAGE = 500  # the longest page of a list (documented)
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
-STANDS_FOR = (
-    5 * SECOND
-)  # how long a free slot is kept for who came forward: looks and uploads may hang
+STANDS_FOR = 5 * SECOND  # a free slot is kept for who came forward: looks and uploads may hang
 _BESIDE = 16  # who came forward and is slower than that, at most
 
 

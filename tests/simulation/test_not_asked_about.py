@@ -9,7 +9,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from tests.simulation.lives import Events, apply_all, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.project import picture
 
 SPEC = """\
 image_url: https://example.com/girl.png
@@ -417,11 +419,9 @@ class Slow:
         return f"https://example.com/{sha256}{suffix}"
 
 
-def test_a_long_upload_holds_no_slot(tmp_path: Path) -> None:
-    """With one slot, half an hour of preparing one generation delays the others by seconds; then it is bought as well."""
-    from dataclasses import replace
-
-    from tests.support.project import picture
+@pytest.mark.parametrize("upload_s", [30, 1800])
+def test_a_long_upload_holds_no_slot(tmp_path: Path, upload_s: int) -> None:
+    """With one slot, preparing one generation delays the others by seconds; then it is bought as well, in its turn."""
 
     async def story() -> None:
         async with scene(tmp_path, task_s=20) as it:
@@ -429,12 +429,14 @@ def test_a_long_upload_holds_no_slot(tmp_path: Path) -> None:
             picture(it.root / "specs" / "girl.png")
             slow = SPEC.format(name="a1").replace("https://example.com/girl.png", "girl.png")
             (it.root / "specs" / "a1.yaml").write_text(slow)
-            it.ports = replace(it.ports, hosting=Slow("", 1800))
+            it.ports = replace(it.ports, hosting=Slow("", upload_s))
             ended = asyncio.create_task(_with_hosted_images(it))
             await asyncio.sleep(300)
-            assert it.billed == list(WELL)
+            assert set(it.billed) >= set(WELL)
             assert await ended is Ended.SETTLED
             assert it.billed == ["a1", *WELL]
+            sent = [at for at, method, _ in it.wall.asked if method == "POST"]
+            assert all(later - one >= 20 for one, later in pairwise(sent)), "one at a time"
 
     run(story(), start=START)
 
@@ -455,6 +457,34 @@ def test_held_ones_do_not_come_before_those_that_wait(tmp_path: Path) -> None:
             async with it.watching(limit=1):
                 await asyncio.sleep(900)
                 assert it.billed == well
+
+    run(story(), start=START)
+
+
+def test_one_that_was_held_comes_after_those_that_waited_meanwhile(tmp_path: Path) -> None:
+    """One slot, tasks of a minute: who could not be asked about at first is sent after the four that could."""
+
+    async def story() -> None:
+        async with scene(tmp_path, task_s=60) as it:
+            it.write("a1", *WELL)
+            it.wall.rule = lambda _, name: PAGE if name == "a1" and running().time() < 20 else None
+            async with it.watching(limit=1):
+                await asyncio.sleep(900)
+            sent = sorted(it.repository.records().values(), key=lambda one: one.intent_at or 0)
+            assert [one.base_id for one in sent] == [*WELL, "a1"]
+
+    run(story(), start=START)
+
+
+def test_a_refused_slot_with_nothing_in_flight_is_waited_for(tmp_path: Path) -> None:
+    """Another machine has all slots (1303): `apply` does not settle before it could send its only wish."""
+
+    async def story() -> None:
+        full = {"endpoint": "create", "when": {"first": 3}, "effect": {"refuse": 1303}}
+        async with scene(tmp_path, faults=(full,)) as it:
+            it.write("a1")
+            assert await it.apply() is Ended.SETTLED
+            assert it.billed == ["a1"]
 
     run(story(), start=START)
 
