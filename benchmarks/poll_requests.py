@@ -138,7 +138,7 @@ async def _query_each(client: KlingClient, records: Mapping[str, Record]) -> Non
     await asyncio.gather(*(client.query(name) for name in names))
 
 
-async def _median(base_url: str, rounds: int, ask: Callable[[], Awaitable[None]]) -> Cost:
+async def _median(base_url: str, rounds: int, ask: Callable[[], Awaitable[object]]) -> Cost:
     """Return the cost of the median round; the requests are the same in each."""
     found: list[Cost] = []
     for _ in range(rounds):

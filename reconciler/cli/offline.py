@@ -141,10 +141,11 @@ async def _refreshed(
     folder: Folder, records: Any, wishes: Sequence[Generation]
 ) -> dict[str, Record]:
     from reconciler.cli.provider import provider
-    from reconciler.engine.refresh import refreshed
+    from reconciler.engine.answers import Answers
+    from reconciler.engine.asking import refreshed
 
     async with provider(folder.settings) as client:
-        return await refreshed(client, records, wishes)
+        return await refreshed(Answers(client, folder.repository), records, wishes)
 
 
 def status(

@@ -6,6 +6,7 @@ Times are integer milliseconds. Nothing here sleeps or reads a clock.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -24,6 +25,8 @@ _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
 _BRAKE_FIRST, _BRAKE_MOST = HOUR, 6 * HOUR
 _PAGE = 500  # the longest page of a list (documented)
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
+STANDS_FOR = 5 * SECOND  # a free slot is kept for who came forward: looks and uploads may hang
+_BESIDE = 16  # who came forward and is slower than that, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,17 @@ class Slots:
     def refused(self, in_flight: int, now: int) -> Self:
         """Return the slots after the provider refused one, with `in_flight` others held by us."""
         return replace(self, limit=max(1, in_flight), refusals=self.refusals + 1, refused_at=now)
+
+    def room_at(self, in_flight: int, kept: Collection[int]) -> int | None:
+        """Return from when (ms) one more may come forward to be sent; None: not before something ends.
+
+        `kept` has, for each who came forward and was not sent yet, until when (ms) a free slot is kept for it.
+        """
+        free = self.allowed - in_flight
+        if free <= 0 or len(kept) >= free + _BESIDE:
+            return None
+        opens = self.open_at("the account")
+        return opens if len(kept) < free else max(opens, sorted(kept)[-free])
 
     def open_at(self, key: str) -> int:
         """Return from when (ms) a task may be submitted again after a refusal."""

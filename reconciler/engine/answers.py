@@ -10,9 +10,10 @@ import asyncio
 
 from reconciler.core.identity import attempt_id, has_room, is_computed, split_attempt
 from reconciler.core.states import Record, Status, Task
-from reconciler.engine.ports import Ports
+from reconciler.engine.ports import Provider
 from reconciler.kling.client import Reply
 from reconciler.kling.errors import Unreadable
+from reconciler.store.repository import Repository
 
 _BEYOND = 3  # attempts that are asked for beyond the last one that is known, over gaps
 
@@ -20,9 +21,9 @@ _BEYOND = 3  # attempts that are asked for beyond the last one that is known, ov
 class Answers:
     """Asks about attempts."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._client = ports.client
-        self._repository = ports.repository
+    def __init__(self, client: Provider, repository: Repository) -> None:
+        self.client = client
+        self._repository = repository
 
     async def about(self, record: Record) -> Reply:
         """Ask for an attempt: by its task, and where that leads nowhere, by its own id.
@@ -34,13 +35,13 @@ class Answers:
         """
         if record.task_id is not None:
             try:
-                reply = await self._client.query(record.task_id)
+                reply = await self.client.query(record.task_id)
                 self.check(record, reply.task)
             except Unreadable:
                 reply = Reply(None, "")
             if reply.task is not None:
                 return reply
-        reply = await self._client.query(record.external_task_id, ours=True)
+        reply = await self.client.query(record.external_task_id, ours=True)
         self.check(record, reply.task)
         return reply
 
@@ -82,6 +83,14 @@ class Answers:
                 raise Unreadable(
                     f"The answer is about task {task.task_id}, which belongs to {owner.external_task_id}."
                 )
+
+    def accept(self, record: Record, task: Task) -> bool:
+        """Whether an entry of a list is about this attempt."""
+        try:
+            self.check(record, task)
+        except Unreadable:
+            return False
+        return True
 
     def _is_anothers(self, named: str, record: Record) -> bool:
         """Whether an id that is not this attempt's is known to be another generation's."""

@@ -1,4 +1,4 @@
-"""`refresh`: asking the provider about everything that is not settled. Buys nothing, fetches nothing.
+"""`refresh` and `plan --refresh`: asking the provider about what is not settled. Buys nothing, fetches nothing.
 
 It believes what it is shown. What it is not shown stays as it is: absence is judged over time, by a run.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from reconciler.core.diff import next_attempt
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX
-from reconciler.core.schedule import pages_to_read
+from reconciler.core.schedule import Rules, pages_to_read
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen, step
 from reconciler.engine.answers import Answers
@@ -20,7 +21,8 @@ from reconciler.engine.work import Work
 from reconciler.kling.errors import AccountTrouble, ProviderError
 
 _ASKED = LIVE | {Status.PENDING, Status.SUCCEEDED, Status.EXPIRED, Status.REJECTED}
-_AT_ONCE = 16  # questions, before it is looked whether they are answered at all
+_AT_ONCE = 8  # questions, before it is looked whether they are answered at all
+_MOST_UNLISTED = 100  # of those that a whole list did not show, asked for by `plan --refresh`: a plan promises nothing
 
 
 async def ask_again(ground: Ground, base_ids: Sequence[str]) -> Outcome:
@@ -33,7 +35,7 @@ async def ask_again(ground: Ground, base_ids: Sequence[str]) -> Outcome:
     }
     if not asked:
         return Outcome.left("everything is settled: there was nothing to ask about")
-    shown, trouble = await _ask(ground, asked)
+    shown, trouble = await _ask(Answers(ground.ports.client, ground.ports.repository), asked)
     changed = [_write(ground, works[base], asked[base], *shown[base]) for base in shown]
     outcome = Outcome.of(part for part in changed if part is not None)
     if not outcome.said and trouble is None:
@@ -42,6 +44,29 @@ async def ask_again(ground: Ground, base_ids: Sequence[str]) -> Outcome:
         return outcome
     told = Outcome.refused(f"not everything was answered: {in_a_line(trouble)}")
     return Outcome.of([outcome, told])
+
+
+async def refreshed(
+    answers: Answers, records: Mapping[str, Record], wishes: Sequence[Generation]
+) -> dict[str, Record]:
+    """Return the records as the provider's answers make them, for a plan; a task that is found counts as known.
+
+    Raises:
+        ProviderError: an answer could not be read.
+    """
+    attempts = {
+        wish.external_task_id: next_attempt(wish, records.get(wish.external_task_id))
+        for wish in wishes
+    }
+    asked = {base: one for base, one in attempts.items() if one.status in LIVE | {Status.PENDING}}
+    shown, trouble = await _ask(answers, asked, most_unlisted=_MOST_UNLISTED)
+    if trouble is not None:
+        raise trouble
+    found = {
+        base: step(asked[base], Seen(task), rules=Rules(), now=0).record
+        for base, (task, _) in shown.items()
+    }
+    return {**records, **found}
 
 
 def _works(ground: Ground, base_ids: Sequence[str]) -> dict[str, Work]:
@@ -54,26 +79,30 @@ def _works(ground: Ground, base_ids: Sequence[str]) -> dict[str, Work]:
 
 
 async def _ask(
-    ground: Ground, asked: Mapping[str, Record]
+    answers: Answers, asked: Mapping[str, Record], *, most_unlisted: int | None = None
 ) -> tuple[dict[str, tuple[Task, str]], ProviderError | None]:
-    """Return the tasks that were shown, with the request's id, by base id, and the last trouble."""
+    """Return the tasks that were shown, with the request's id, by base id, and the last trouble.
+
+    Of what the list did not show although it was read to its end, only so many are asked for one by one.
+    """
     shown: dict[str, tuple[Task, str]] = {}
     trouble: ProviderError | None = None
+    is_whole = False
     try:
-        await _read_pages(ground, asked, shown)
+        is_whole = await _read_pages(answers, asked, shown)
     except AccountTrouble as error:
         return shown, error
-    except ProviderError as error:
-        trouble = error  # a list that stumbles leaves the rest to single questions
-    rest = [base for base in asked if base not in shown]
+    except ProviderError:
+        pass  # a list that stumbles leaves the rest to single questions
+    rest = [base for base in asked if base not in shown][: most_unlisted if is_whole else None]
     for start in range(0, len(rest), _AT_ONCE):
         bases = rest[start : start + _AT_ONCE]
-        answers = await asyncio.gather(*(_query(ground, asked[base]) for base in bases))
-        failures = [answer for answer in answers if isinstance(answer, ProviderError)]
+        replies = await asyncio.gather(*(_query(answers, asked[base]) for base in bases))
+        failures = [reply for reply in replies if isinstance(reply, ProviderError)]
         shown |= {
-            base: answer
-            for base, answer in zip(bases, answers, strict=True)
-            if isinstance(answer, tuple)
+            base: reply
+            for base, reply in zip(bases, replies, strict=True)
+            if isinstance(reply, tuple)
         }
         if failures:
             trouble = failures[-1]
@@ -82,26 +111,31 @@ async def _ask(
     return shown, trouble
 
 
-async def _query(ground: Ground, record: Record) -> tuple[Task, str] | ProviderError | None:
+async def _query(answers: Answers, record: Record) -> tuple[Task, str] | ProviderError | None:
     try:
-        reply = await Answers(ground.ports).about(record)
+        reply = await answers.about(record)
     except ProviderError as error:
         return error
     return None if reply.task is None else (reply.task, reply.request_id)
 
 
 async def _read_pages(
-    ground: Ground, asked: Mapping[str, Record], shown: dict[str, tuple[Task, str]]
-) -> None:
-    """Read the list where many have a task: requests grow with their number divided by the length of a page."""
-    waiting = {record.task_id: base for base, record in asked.items() if record.task_id}
+    answers: Answers, asked: Mapping[str, Record], shown: dict[str, tuple[Task, str]]
+) -> bool:
+    """Read the list where many are asked about: requests grow with their number divided by the length of a page.
+
+    Returns whether the list was read to its end.
+    """
+    waiting = {record.task_id or record.external_task_id: base for base, record in asked.items()}
     for number in range(1, pages_to_read(len(waiting)) + 1):
-        tasks = await ground.ports.client.page(number, PAGE_SIZE)
+        tasks = await answers.client.page(number, PAGE_SIZE)
         for task in tasks:
-            if base := waiting.pop(task.task_id, None):
-                shown[base] = (task, "")
+            name = task.task_id if task.task_id in waiting else task.external_task_id
+            if name in waiting and answers.accept(asked[waiting[name]], task):
+                shown[waiting.pop(name)] = (task, "")
         if not waiting or len(tasks) < PAGE_SIZE:
-            return
+            return True
+    return False
 
 
 def _write(

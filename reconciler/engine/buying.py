@@ -5,7 +5,7 @@ What is sent is decided in `effects`; here is decided whether it is this generat
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import HOUR, Brake
@@ -13,6 +13,7 @@ from reconciler.core.states import Record, Status
 from reconciler.engine.desk import Desk, StillWanted
 from reconciler.engine.effects import Outcome, Purchases
 from reconciler.engine.holding import told
+from reconciler.engine.patience import not_asked
 from reconciler.engine.work import Work
 from reconciler.kling import errors
 
@@ -33,40 +34,41 @@ class Buyer:
         self._holds = desk.holds
         self._patience = desk.patience
         self._brakes: dict[str, Brake] = {}  # of this run, by base id
-        self._waiting: deque[str] = deque()  # for a slot
-        self._in_line: set[str] = set()  # the same, to ask quickly
+        self._line: OrderedDict[str, None] = OrderedDict()  # who waits to come forward
 
     def close(self) -> None:
         """Let what is under way come to an end, and begin nothing that costs."""
         self._purchases.close()
 
     def is_waiting(self, key: str) -> bool:
-        """Whether a generation waits for a slot."""
-        return key in self._in_line
+        """Whether a generation waits to come forward."""
+        return key in self._line
 
     def admit(self) -> list[str]:
         """Return the keys whose wait, for a slot or for the account, is over."""
         admitted = self._gate.readmitted()
-        while self._waiting and (self._gate.has_slot() or self._gate.closed):
-            admitted.append(self._waiting.popleft())
-            self._in_line.discard(admitted[-1])
-            self._gate.take_slot(admitted[-1])
+        while (at := self.next_at()) is not None and at <= self._desk.now():
+            key, _ = self._line.popitem(last=False)
+            self._gate.come_forward(key)
+            admitted.append(key)
         return admitted
+
+    def next_at(self) -> int | None:
+        """Return from when (ms) the next in line may come forward; None: not before something ends."""
+        if not self._line:
+            return None
+        return 0 if self._gate.closed else self._gate.room_at()
 
     async def submit(self, work: Work, record: Record) -> int | None:
         """Look for a generation that is not sent, and send it; return when it is due next (ms)."""
         gate, key = self._gate, work.base_id
         if not work.wishes:
             return None
-        if not gate.holds_slot(key):
-            if not gate.has_slot() and not gate.closed:
-                self._wait(key)
-                return None
-            gate.take_slot(key)
+        if not gate.is_forward(key) and not gate.closed:
+            self._line[key] = None  # at its end: who was held before does not come before others
+            return None
         if self._desk.options.enduring and (shut := gate.obstacle(key)):
             return self._holds.hold(key, record, shut, until=gate.again_at())
-        if (opens := gate.opens_at(key)) > self._desk.now() and not gate.closed:
-            return opens
         return await self.look(work, record)
 
     async def look(self, work: Work, record: Record) -> int | None:
@@ -77,20 +79,15 @@ class Buyer:
         except errors.AccountTrouble as error:
             return self._close(key, record, error, by_create=False)
         except errors.ProviderError as error:
-            self._patience.unanswered(error)
-            self._patience.failed(key)
-            return self._patience.pause(key)
+            if await self._patience.cannot_ask(key, record, error):
+                return self._holds.hold(key, record, not_asked(error))
+            return self._patience.pause(key, record)
         self._patience.heard()
         self._gate.answered()
         if outcome.trouble is not None:
-            return self._not_created(key, outcome, outcome.trouble)
+            return await self._not_created(key, outcome, outcome.trouble)
         self._patience.heard(key)
         return self._after(work, record, outcome)
-
-    def _wait(self, key: str) -> None:
-        if key not in self._in_line:
-            self._in_line.add(key)
-            self._waiting.append(key)
 
     def _wanted(self, key: str) -> Generation | None:
         """Return the wish to buy now, as things stand at this moment."""
@@ -108,6 +105,8 @@ class Buyer:
         key, record = work.base_id, outcome.record
         if record.task_id is not None:
             self._brakes.pop(key, None)
+        if outcome.full:
+            return self._is_late(key, record)
         if record.status is Status.PENDING:
             if not (obstacle := self._obstacle(work)):
                 return None
@@ -117,6 +116,7 @@ class Buyer:
             return self._holds.hold(key, record, _NOT_SHOWN)
         flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
         if flies and before.status is not record.status:
+            self._gate.count(key, in_flight=True)
             self._gate.accepted(self._desk.now())
             self._gate.answered(create=True)
             self._holds.capped = False
@@ -126,6 +126,14 @@ class Buyer:
         """Whether what is in use was looked for over two grace periods: a run that ends leaves it to the next one."""
         since = record.gave_up_at or self._desk.now()
         return self._desk.now() - since >= 2 * self._desk.options.rules.absence_grace
+
+    def _is_late(self, key: str, record: Record) -> int | None:
+        """Others took the slots while this one got ready: it is the next one, and then quick."""
+        if record.status is Status.SUBMITTING or self._gate.closed:
+            return self._desk.now() + self._desk.options.rules.poll_interval
+        self._line[key] = None
+        self._line.move_to_end(key, last=False)
+        return None
 
     def _brake(self, key: str) -> str:
         """Return why no further create is sent, in a run that endures for a while, in any other to its end."""
@@ -138,27 +146,29 @@ class Buyer:
         hours = (brake.ends_at() - brake.last_at) // HOUR
         return f"{told}; the next one is sent {hours} h after the last, unless the task shows up: ask the provider"
 
-    def _not_created(self, key: str, outcome: Outcome, trouble: errors.ProviderError) -> int | None:
+    async def _not_created(
+        self, key: str, outcome: Outcome, trouble: errors.ProviderError
+    ) -> int | None:
         """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
-        self._patience.failed(key)
         in_doubt = outcome.record.status is Status.SUBMITTING
+        if isinstance(trouble, errors.SlowDown | errors.TryLater):
+            if await self._patience.cannot_ask(key, outcome.record, trouble):
+                return self._holds.hold(key, outcome.record, told(trouble))
+            return self._patience.pause(key, outcome.record)
+        self._patience.heard(key)
         match trouble:
             case errors.SlotsExhausted():
                 self._gate.answered(create=True)
-                return self._gate.refused(key, self._desk.now())
+                self._gate.refused(self._desk.now())
+                self._line[key] = None
+                return None
             case errors.AccountTrouble():
                 return self._close(key, outcome.record, trouble, by_create=True)
             case errors.RequestRefused():
                 self._gate.answered(create=True)
-                return outcome.again_at if in_doubt else self._desk.now()
-            case errors.OutcomeUnknown():
-                self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
-                return outcome.again_at if in_doubt else self._desk.now()
             case _:
-                if isinstance(trouble, errors.TryLater):
-                    self._patience.unanswered(trouble)
-                pause = self._patience.pause(key)
-                return pause if outcome.record.status is Status.PENDING else outcome.again_at
+                self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
+        return outcome.again_at if in_doubt else self._desk.now()
 
     def _close(
         self, key: str, record: Record, error: errors.AccountTrouble, *, by_create: bool

@@ -43,7 +43,7 @@ def hire(
     saver = Saver(ports, options, journal, previewer)
     receipts = Receipts(ports.root, journal, declared)
     return Crew(
-        buyer=Buyer(desk, Purchases(ports, options, journal), is_wanted),
+        buyer=Buyer(desk, Purchases(ports, options, journal, desk.gate.take_slot), is_wanted),
         poller=Poller(ports, options, journal),
         lander=Lander(desk, saver, publisher, receipts, is_at_rest),
         publisher=publisher,

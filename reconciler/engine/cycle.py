@@ -108,7 +108,8 @@ class Cycle:
         return [*self._running.values(), *([self._poll] if self._poll else [])]
 
     def _idle(self) -> bool:
-        return not (self._running or self._poll or self._queue or self._turns.flying)
+        waits = self._turns.next_admission() is not None
+        return not (waits or self._running or self._poll or self._queue or self._turns.flying)
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -145,6 +146,8 @@ class Cycle:
             due.append(next_turn)
         if not self._still and self._turns.flying and self._poll is None:
             due.append(self._next_poll)
+        if not self._still and (admitted := self._turns.next_admission()) is not None:
+            due.append(admitted)
         seconds = min(max(0, min(due) - self._turns.now()) / SECOND, _NAP) if due else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -170,8 +173,8 @@ class Cycle:
 
     def _finish_poll(self, again_at: int) -> None:
         self._poll, self._next_poll = None, again_at
-        for key in self._turns.landed():
-            self._queue.add(key, 0)
+        for key, due in self._turns.landed().items():
+            self._queue.add(key, due)
 
     async def _leave(self) -> None:
         """End what is under way: answers that are nearly there are awaited, the rest is cut off, and resumable."""

@@ -65,6 +65,7 @@ class Outcome:
     trouble: errors.ProviderError | None = (
         None  # why nothing was created, where the cause is not the request
     )
+    full: bool = False  # ready to be created, and no slot was free
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,14 @@ class _Sight:
 class Purchases:
     """Looks and creates; the only caller of `KlingClient.create`."""
 
-    def __init__(self, ports: Ports, options: Options, journal: Journal) -> None:
+    def __init__(
+        self, ports: Ports, options: Options, journal: Journal, take_slot: Callable[[str], bool]
+    ) -> None:
         self._ports = ports
         self._options = options
         self._journal = journal
-        self._answers = Answers(ports)
+        self._answers = Answers(ports.client, ports.repository)
+        self._take_slot = take_slot
         self._inputs = LocalInputs(ports, host_images=options.host_images)
         self._closed = False
 
@@ -181,6 +185,8 @@ class Purchases:
             return Outcome(
                 before, self._ports.now() if before.status is Status.SUBMITTING else None
             )
+        if not self._take_slot(before.base_id):
+            return Outcome(before, full=True)
         return await self._send(self._journal.intend(intent), body)
 
     async def _send(self, intent: Record, body: dict[str, object]) -> Outcome:

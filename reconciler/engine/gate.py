@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.schedule import SECOND, Slots, account_pause
+from reconciler.core.schedule import SECOND, STANDS_FOR, Slots, account_pause
 from reconciler.engine.ports import Options, Ports, Topic
 
 _REMEMBERED = "slots"
@@ -11,7 +11,9 @@ _REMEMBERED = "slots"
 class Gate:
     """The account's slots, as far as they are known, and who holds one.
 
-    A slot is held from before the look that may lead to a create until the attempt is known to have ended.
+    A slot is held from right before the intent until the attempt is known to have ended, or nothing is seen of it
+    any more. Who comes forward to be sent holds none: its look may not be answered, its upload may take an hour. A
+    free one is kept for it for some seconds, so that not everybody comes at once.
     A gate that account-wide trouble closed stays closed for the run; for one that endures, a single generation
     tries from time to time whether the trouble is over.
     """
@@ -26,6 +28,9 @@ class Gate:
             Slots(limit=limit) if ceiling is None else Slots(limit=ceiling, ceiling=ceiling)
         )
         self._holders: set[str] = set()
+        self._forward: dict[
+            str, int
+        ] = {}  # who came forward -> until when a slot is kept for it (ms)
         self.closed = ""  # why nothing may be submitted for anybody
         self._by_create = False  # a create was refused: that a question is answered proves nothing
         self._pauses = 0
@@ -33,34 +38,40 @@ class Gate:
         self._prober = ""
         self._shut_out: set[str] = set()
 
-    def has_slot(self) -> bool:
-        """Whether one more may be in flight."""
-        return len(self._holders) < self._slots.allowed
+    def room_at(self) -> int | None:
+        """Return from when (ms) one more may come forward; None: not before something ends."""
+        return self._slots.room_at(len(self._holders), self._forward.values())
 
-    def holds_slot(self, key: str) -> bool:
-        """Whether this generation holds a slot."""
-        return key in self._holders
+    def come_forward(self, key: str) -> None:
+        """Let this generation look and prepare itself; its turn's end takes it back."""
+        self._forward[key] = self._ports.now() + STANDS_FOR
 
-    def take_slot(self, key: str) -> None:
-        """Give this generation a slot; what is in flight already takes one whatever the limit."""
-        self._holders.add(key)
+    def is_forward(self, key: str) -> bool:
+        """Whether this generation came forward."""
+        return key in self._forward
 
-    def release(self, key: str) -> None:
-        """Take the slot back."""
-        self._holders.discard(key)
+    def take_slot(self, key: str) -> bool:
+        """Give this generation a slot for a create that is about to be sent; return whether there was one."""
+        if key not in self._holders and len(self._holders) >= self._slots.allowed:
+            return False
+        self.count(key, in_flight=True)
+        return True
 
-    def opens_at(self, key: str) -> int:
-        """Return from when (ms) this generation may be submitted after a refusal."""
-        return self._slots.open_at(key)
+    def count(self, key: str, *, in_flight: bool) -> None:
+        """Count this generation as what it is; what is in flight holds a slot whatever the limit."""
+        if in_flight:
+            self._forward.pop(key, None)
+            self._holders.add(key)
+        else:
+            self._holders.discard(key)
 
     def accepted(self, now: int) -> None:
         """Learn from an accepted task."""
         self._learn(self._slots.accepted(len(self._holders), now))
 
-    def refused(self, key: str, now: int) -> int:
-        """Learn from a refused slot (1303); return when to try again (ms)."""
+    def refused(self, now: int) -> None:
+        """Learn from a refused slot (1303); for a while nobody comes forward."""
         self._learn(self._slots.refused(len(self._holders) - 1, now))
-        return self._slots.open_at(key)
 
     def close(self, reason: str, *, by_create: bool) -> None:
         """Stop submitting for everybody, and say so once."""
@@ -98,7 +109,8 @@ class Gate:
         self._ports.report.say("the account can be used again; submitting goes on", Topic.ACCOUNT)
 
     def turn_over(self, key: str) -> None:
-        """Let another generation try, where this one has not found out whether the trouble is over."""
+        """Let others come forward, and try where this one has not found out whether the account's trouble is over."""
+        self._forward.pop(key, None)
         if self._prober == key:
             self._prober = ""
             self._again_at = max(self._again_at, self._ports.now() + account_pause(1))

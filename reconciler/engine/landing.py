@@ -44,15 +44,14 @@ class Lander:
     async def save(self, work: Work, record: Record) -> int | None:
         """Fetch a result; return when the generation is due next (ms)."""
         key = work.base_id
-        self._gate.release(key)
         try:
             record, again_at = await self._saver.save(record, _reference(work))
         except errors.AccountTrouble as error:
             self._gate.close(told(error), by_create=False)
             return self._holds.hold(key, record, told(error), until=self._gate.again_at())
         except errors.TryLater as error:
-            self._patience.unanswered(error)
-            self._patience.failed(key)
+            if await self._patience.cannot_ask(key, record, error):
+                return self._give_up(work, record, error)
         except (errors.ProviderError, MediaError) as error:
             failures = self._patience.failed(key)
             if isinstance(error, errors.ResultUnsafe) or failures >= _MOST_SAVES:
@@ -63,7 +62,7 @@ class Lander:
             if record.status is Status.EXPIRED and record.results:
                 self._publish_everywhere(work, record)
             return again_at or self._desk.now()
-        return self._patience.pause(key, most=30 * SECOND)
+        return self._patience.pause(key, record, most=30 * SECOND)
 
     def publish(self, work: Work, record: Record) -> int | None:
         """Publish what is saved; return when the generation is due next (ms)."""

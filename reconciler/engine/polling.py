@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,18 +12,24 @@ from reconciler.core.transitions import Absent, Event, Seen, step
 from reconciler.engine.answers import Answers
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
-from reconciler.kling.errors import ProviderError, Unreadable
+from reconciler.kling.errors import AccountTrouble, ProviderError
 
 PAGE_SIZE = 500  # the longest page (documented)
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
 
 
 @dataclass(slots=True)
-class _Round:
+class Round:
     """What one round found out, by external task id."""
 
     events: dict[str, tuple[Event, str]] = field(default_factory=dict)  # event, request id
-    trouble: ProviderError | None = None  # the last question that was not answered
+    troubles: dict[str, ProviderError] = field(default_factory=dict)  # of questions about one task
+    answered: bool = False  # whether anything was, a page of the list included
+
+    def sees(self, record: Record) -> bool:
+        """Whether the provider showed the task."""
+        event, _ = self.events.get(record.external_task_id, (None, ""))
+        return isinstance(event, Seen)
 
 
 class Poller:
@@ -32,24 +39,27 @@ class Poller:
         self._ports = ports
         self._options = options
         self._journal = journal
-        self._answers = Answers(ports)
+        self._answers = Answers(ports.client, ports.repository)
         self._turn = 0  # which stragglers are asked for next
 
-    async def observe(self, flying: Mapping[str, Record]) -> None:
-        """Ask once for every record (by base id) and write down what changed, in one transaction.
+    async def observe(self, flying: Mapping[str, Record]) -> Round:
+        """Ask once for every record (by base id), write down what changed, in one transaction, and return it all.
 
         Raises:
-            ProviderError: not one answer could be read.
+            AccountTrouble: there was no answer but this.
         """
-        found = _Round()
+        found = Round()
         try:
             await self._ask(flying.values(), found)
         finally:
             self._write(flying, found)
-        if found.trouble is not None and not found.events:
-            raise found.trouble
+        if not found.answered:
+            for trouble in found.troubles.values():
+                if isinstance(trouble, AccountTrouble):
+                    raise trouble
+        return found
 
-    async def _ask(self, records: Iterable[Record], found: _Round) -> None:
+    async def _ask(self, records: Iterable[Record], found: Round) -> None:
         waiting = {record.external_task_id: record for record in records}
         if pages := pages_to_read(len(waiting)):
             await self._read_pages(pages, waiting, found)
@@ -57,40 +67,39 @@ class Poller:
         if pages and len(stragglers) > _STRAGGLERS:  # others' turn in the next round
             self._turn = (self._turn + _STRAGGLERS) % len(stragglers)
             stragglers = (stragglers[self._turn :] + stragglers[: self._turn])[:_STRAGGLERS]
-        for record in stragglers:
-            try:
-                reply = await self._answers.about(record)
-            except ProviderError as error:
-                found.trouble = error  # one bad answer must not starve the others
-                continue
-            event: Event = Absent() if reply.task is None else Seen(reply.task)
-            found.events[record.external_task_id] = (event, reply.request_id)
+        # Side by side: one that hangs must not keep the others waiting.
+        await asyncio.gather(*(self._query(record, found) for record in stragglers))
 
-    async def _read_pages(self, pages: int, waiting: dict[str, Record], found: _Round) -> None:
+    async def _query(self, record: Record, found: Round) -> None:
+        try:
+            reply = await self._answers.about(record)
+        except ProviderError as error:
+            found.troubles[record.external_task_id] = (
+                error  # one bad answer must not starve the others
+            )
+            return
+        event: Event = Absent() if reply.task is None else Seen(reply.task)
+        found.events[record.external_task_id] = (event, reply.request_id)
+        found.answered = True
+
+    async def _read_pages(self, pages: int, waiting: dict[str, Record], found: Round) -> None:
         """Take what the list shows out of `waiting`; a list that stumbles leaves the rest to single queries."""
         by_task = {record.task_id: name for name, record in waiting.items() if record.task_id}
         for number in range(1, pages + 1):
             try:
                 tasks = await self._ports.client.page(number, PAGE_SIZE)
-            except ProviderError as error:
-                found.trouble = error
+            except ProviderError:
                 return
+            found.answered = True
             for task in tasks:
                 name = by_task.get(task.task_id) or _named(task, waiting)
-                if name in waiting and self._is_of(waiting[name], task):
+                if name in waiting and self._answers.accept(waiting[name], task):
                     del waiting[name]
                     found.events[name] = (Seen(task), "")
             if not waiting or len(tasks) < PAGE_SIZE:
                 return
 
-    def _is_of(self, record: Record, task: Task) -> bool:
-        try:
-            self._answers.check(record, task)
-        except Unreadable:
-            return False
-        return True
-
-    def _write(self, flying: Mapping[str, Record], found: _Round) -> None:
+    def _write(self, flying: Mapping[str, Record], found: Round) -> None:
         now = self._ports.now()
         changes = []
         for record in flying.values():

@@ -64,7 +64,7 @@ async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Out
 
 async def _found_after_all(ground: Ground, record: Record) -> Outcome | None:
     """Ask for the last attempt once more: what the provider has need not be paid again."""
-    reply = await Answers(ground.ports).about(record)
+    reply = await Answers(ground.ports.client, ground.ports.repository).about(record)
     now = ground.journal.get(record.base_id)
     if reply.task is None or now != record:
         return None

@@ -38,7 +38,7 @@ class Saver:
         self._options = options
         self._journal = journal
         self._previewer = previewer
-        self._answers = Answers(ports)
+        self._answers = Answers(ports.client, ports.repository)
         self._turn = asyncio.Semaphore(options.downloads)
         self._arrived_before: dict[
             str, str

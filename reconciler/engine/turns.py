@@ -6,6 +6,8 @@ Trouble is sorted by whom it concerns: one generation (held, with a sentence), e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from reconciler.core.errors import (
     CapReached,
     HostingError,
@@ -19,6 +21,8 @@ from reconciler.core.transitions import Taken, may_turn_up, step
 from reconciler.engine.crew import Crew
 from reconciler.engine.desk import Desk
 from reconciler.engine.holding import mistake, told
+from reconciler.engine.patience import not_asked
+from reconciler.engine.polling import Round
 from reconciler.engine.saving import CannotKeep
 from reconciler.engine.work import Work
 from reconciler.kling import errors
@@ -40,6 +44,7 @@ class Turns:
         ] = {}  # attempt -> when it was given up, or looked at again (ms)
         self._unwritten = ""  # why what a poll saw could not be written, as it was said
         self.flying: set[str] = set()  # at the provider; the poll sees to them
+        self._held: dict[str, int] = {}  # who cannot be polled -> when to try that again (ms)
         # In doubt since an earlier process, by a clock that may have been set meanwhile: counted anew (rule 4).
         self._inherited = {
             record.external_task_id
@@ -64,15 +69,20 @@ class Turns:
         """Return the keys whose wait for a slot is over."""
         return self._crew.buyer.admit()
 
-    def landed(self) -> list[str]:
-        """Return, and forget as flying, the keys whose task ended or whose poll is of no use now."""
+    def next_admission(self) -> int | None:
+        """Return from when (ms) the next wait for a slot is over, where only time has to pass."""
+        return self._crew.buyer.next_at()
+
+    def landed(self) -> dict[str, int]:
+        """Return, and forget as flying, the keys whose task ended or that cannot be polled, and when they are due (ms)."""
         holds = self._desk.holds
         landed = [key for key in sorted(self.flying) if key in holds or not self._is_flying(key)]
         self.flying -= set(landed)
         for key in landed:
             if key in holds:
-                self._desk.gate.release(key)
-        return [key for key in landed if key not in holds]
+                self._desk.gate.count(key, in_flight=False)
+        due = {key: self._held.pop(key, None) if key in holds else 0 for key in landed}
+        return {key: at for key, at in due.items() if at is not None}
 
     async def take(self, key: str) -> int | None:
         """Take a generation's turn; return when the next one is due (ms), or None when something else wakes it."""
@@ -80,11 +90,12 @@ class Turns:
         record = work.attempt(self._desk.journal.get(key)) if work else None
         if work is None or record is None:
             # Not freed: what is complete may be held for its receipt, and whoever took the work away saw to that.
-            self._desk.gate.release(key)
+            self._desk.gate.count(key, in_flight=False)
             self._desk.gate.turn_over(key)
             return None
         holds = self._desk.holds
         holds.begin(key)
+        self._count(key, record)
         try:
             again_at = await self._advance(work, record)
         except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
@@ -99,13 +110,12 @@ class Turns:
             again_at = self._hold_mistake(key, record, error)
         finally:
             self._desk.gate.turn_over(key)  # also of a turn that is cut off
-        holds.end(key)
+        if key not in self.flying and not self._crew.buyer.is_waiting(key):
+            holds.end(key)  # otherwise nothing was found out yet
         now = self._desk.journal.get(key)
         if now is not None and now.status in _GIVEN_UP and record.status not in _GIVEN_UP:
             self._given_up[now.external_task_id] = self.now()
-        ended = again_at is None and (now is None or now.status not in LIVE)
-        if key in holds or (ended and not self._crew.buyer.is_waiting(key)):
-            self._desk.gate.release(key)
+        self._count(key, now)
         return self._next_look(now) if again_at is None and now else again_at
 
     async def poll(self) -> int:
@@ -115,7 +125,7 @@ class Turns:
         }
         desk, again_at = self._desk, 0
         try:
-            await self._crew.poller.observe(flying)
+            await self._follow(flying, await self._crew.poller.observe(flying))
         except errors.AccountTrouble as error:
             desk.gate.close(told(error), by_create=False)
             if self._endures:
@@ -123,8 +133,6 @@ class Turns:
             elif desk.patience.is_over(self._desk.options.first_patience):
                 for key, record in flying.items():
                     desk.holds.hold(key, record, told(error))
-        except errors.ProviderError as error:
-            desk.patience.unanswered(error)
         except StateError as error:
             if not self._endures:
                 raise
@@ -133,24 +141,48 @@ class Turns:
                 desk.ports.report.say(self._unwritten)
         else:
             self._unwritten = ""
-            desk.patience.heard()
-            desk.gate.answered()
         return max(again_at, self.now() + self.poll_interval)
 
+    async def _follow(self, flying: Mapping[str, Record], found: Round) -> None:
+        """Hold by itself what cannot be asked about while others can; what is not seen for long keeps no slot."""
+        desk = self._desk
+        if found.answered:
+            desk.patience.heard()
+            desk.gate.answered()
+        for key, record in flying.items():
+            if found.sees(record):
+                desk.patience.heard(key)
+                desk.holds.free(key)
+                self._count(key, record)
+            elif trouble := found.troubles.get(record.external_task_id):
+                if await desk.patience.cannot_ask(key, record, trouble):
+                    again_at = desk.holds.hold(key, record, not_asked(trouble))
+                    if again_at is not None:
+                        self._held[key] = again_at
+            elif record.external_task_id in found.events:
+                desk.patience.failed(key)
+                self._count(key, record)
+
+    def _count(self, key: str, record: Record | None) -> None:
+        """Count a generation as in flight or not: a task that may exist is, unless nothing is seen of it for long."""
+        live = record is not None and record.status in LIVE
+        unseen = key in self._desk.holds or (
+            record is not None and self._desk.patience.lasts(key, record)
+        )
+        self._desk.gate.count(key, in_flight=live and not unseen)
+
     async def _advance(self, work: Work, record: Record) -> int | None:
-        crew, desk = self._crew, self._desk
+        crew = self._crew
         match record.status:
             case Status.PENDING:
                 return await crew.buyer.submit(work, record)
             case Status.SUBMITTING:
-                desk.gate.take_slot(work.base_id)
                 if record.gave_up_at is None or record.external_task_id in self._inherited:
                     self._inherited.discard(record.external_task_id)
                     taken = step(record, Taken(), rules=self._desk.options.rules, now=self.now())
                     record = self._desk.journal.commit(taken.record, kind="taken")
                 return await crew.buyer.look(work, record)
             case Status.SUBMITTED | Status.PROCESSING:
-                desk.gate.take_slot(work.base_id)
                 self.flying.add(work.base_id)
                 return None
             case Status.SUCCEEDED:

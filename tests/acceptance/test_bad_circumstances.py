@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.money import assert_bought_once, assert_quiet
 from tests.support.project import Done, Project, picture
-from tests.support.simulator import Simulator
+from tests.support.simulator import Simulator, simulator
 
 LONGEST_SENTENCE = 700
 
@@ -411,3 +411,33 @@ def test_json_stays_json_when_nothing_works(project: Project) -> None:
     error = done.document["error"]
     assert set(error) == {"message", "hint"}
     assert re.search(r"\w", error["hint"])
+
+
+@pytest.mark.parametrize("limit", ["1", None])
+def test_ids_that_a_firewall_does_not_let_be_asked_about_are_held_and_the_others_bought(
+    tmp_path: Path, limit: str | None
+) -> None:
+    """Six specs, two whose query is answered by a firewall's page: four videos, two sentences, exit 3; when the
+    firewall is gone, the next run buys the two, once."""
+    with simulator() as sim:
+        project = Project(tmp_path / "p", sim.env())
+        for number in range(6):
+            project.spec(f"{number}.yaml", external_task_id=f"clip-{number}")
+        page = {"status": 502, "body": "<html>blocked</html>"}
+        deaf = ("clip-0", "clip-1")
+        sim.faults(
+            [
+                {"endpoint": "query", "match": {"external_task_id": name}, "effect": page}
+                for name in deaf
+            ]
+        )
+        done = project.apply(env={"RECONCILER_MAX_CONCURRENCY": limit})
+        assert done.code == 3, done
+        assert sim.billed() == {f"clip-{number}": 1 for number in range(2, 6)}
+        rows = {row["external_task_id"]: row for row in done.document["generations"]}
+        for name in deaf:
+            assert rows[name]["status"] == "blocked"
+            assert "cannot be asked about" in rows[name]["reason"]
+        assert "Check the network" not in done.err
+        sim.faults([])
+        assert_bought_once(project, sim, project.apply())

@@ -92,3 +92,34 @@ def test_refusals_in_a_row_wait_longer_and_an_acceptance_ends_the_wait() -> None
 def test_one_task_may_always_be_in_flight(in_flight: int, ceiling: int) -> None:
     """However often slots are refused, one generation at a time goes on trying."""
     assert 1 <= Slots(limit=50, ceiling=ceiling).refused(in_flight, NOW).allowed <= ceiling
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "kept", "at", "reason"),
+    [
+        (0, [], 0, "all is free"),
+        (2, [], None, "full: only an end makes room"),
+        (3, [], None, "more in flight than allowed, after a refusal"),
+        (1, [], 0, "one is free"),
+        (1, [NOW + 5], NOW + 5, "it is kept for somebody, for a moment"),
+        (0, [NOW + 5], 0, "two are free, one is kept"),
+        (0, [NOW + 5, NOW + 9], NOW + 5, "both are kept: the first that is not any more"),
+        (1, [NOW + 5, NOW + 9], NOW + 9, "one is free: for the last that it is kept for"),
+        (1, [NOW - 9] * 3, NOW - 9, "who is slow keeps nobody waiting"),
+        (1, [NOW - 9] * 17, None, "but not any number of them"),
+    ],
+)
+def test_who_gets_ready_does_not_hold_a_slot_for_long(
+    in_flight: int, kept: list[int], at: int | None, reason: str
+) -> None:
+    """From when one more may come forward, with a limit of two."""
+    assert Slots(limit=2).room_at(in_flight, kept) == at, reason
+
+
+def test_after_a_refused_slot_nobody_comes_forward_for_a_while() -> None:
+    """The back-off of 1303 is the account's, not one generation's."""
+    refused = Slots(limit=2).refused(1, NOW)
+    at = refused.room_at(0, [])
+    assert at is not None
+    assert at >= NOW + 0.75 * SECOND
+    assert refused.accepted(1, NOW).room_at(0, []) == 0

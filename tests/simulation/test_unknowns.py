@@ -229,7 +229,10 @@ def test_whatever_the_provider_does_each_wish_is_bought_once_and_saved(
     assert len(seen.ledger["tasks"]) == row.generations, row.reason
     counted = {name: one["billed"] for name, one in seen.ledger["bases"].items()}
     assert counted == {stored(name, row): 1 for name in records}, row.reason
-    assert (seen.requests["list"] > 0) is (row.generations == MANY)
+    pages = seen.requests[
+        "list"
+    ]  # with few, one of them at most tells whether anything is answered
+    assert pages > 0 if row.generations == MANY else pages <= 1
 
 
 def finished(repository: Repository, row: Row) -> bool:
