@@ -130,14 +130,12 @@ def _orders(draw: Draw, history: History) -> History:
 
 def _clean(draw: Draw, history: History) -> History:
     """`git clean -fdx`, or `rm -rf state`, under a process, and then a second process beside it."""
-    chapters = []
-    for chapter in history.chapters[:3]:
-        acts = [_later(draw, "add"), (draw.uniform(0.1, 30), _clean_act(draw))]
-        acts += [_later(draw, "add"), _later(draw, "add"), _later(draw, "edit")]
-        chapters.append(
-            replace(chapter, work="watch", death=None, seconds=600.0, meanwhile=tuple(acts))
-        )
-    return replace(history, chapters=tuple(chapters))
+    acts = [
+        (draw.uniform(0.1, 30), _clean_act(draw)),
+        *(_later(draw, what) for what in draw.choice((("add",), ("add", "edit"), ("edit", "add")))),
+    ]
+    watched = Chapter((), "watch", 300.0, None, draw.choice(("asked", "cut off")), tuple(acts))
+    return replace(history, chapters=(*history.chapters[:2], watched))
 
 
 def _clean_act(draw: Draw) -> Act:
