@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from tests.simulation.history import BETWEEN_LIVES, LOSES_STATE, Act, Chapter, History, Work
+from tests.simulation.history import LOSES_STATE, Act, Chapter, History, Work
 from tests.simulation.middlebox import NO_ANSWERS, Endpoint, Interference
 
 Draw = random.Random
 DAY_S = 86400.0
 HOUR_S = 3600.0
+_CHANGES = ("edit", "revert", "remove", "defaults", "picture")
+"""After these nobody asks for a generation: then it cannot be tried again, and nobody asks for its task once more."""
 _PLAIN = ("plain", "plain", "takes", "retries", "custom")
 
 
@@ -172,20 +174,21 @@ def _silence(draw: Draw, history: History) -> History:
 
 
 def _calendar(draw: Draw, history: History) -> History:
-    """A cap per day, and the wall clock set by hours and days, both ways."""
+    """A cap per day, and the wall clock set by hours and days, both ways, while there is more to buy than it allows."""
     chapters = []
-    for chapter in history.chapters:
-        kept = _without(chapter, *BETWEEN_LIVES, "jump")
-        steps = [(draw.uniform(5, 300), _step(draw)), (draw.uniform(5, 300), Act("nap", 1.0))]
-        added = [_later(draw, "add"), _later(draw, "add")]
-        before = (*kept.before, *([_step(draw)] if draw.random() < 0.3 else []))
-        chapters.append(
-            replace(
-                kept, before=before, meanwhile=(*kept.meanwhile, *added[:1], *steps, *added[1:])
-            )
-        )
-    crowd = _crowded(draw, history, 4)
-    return replace(crowd, chapters=tuple(chapters), cap=Decimal(draw.choice(("5", "7", "12.5"))))
+    for _ in range(draw.randint(2, 4)):
+        meanwhile = [(draw.uniform(5, 150), _step(draw)), _later(draw, "add"), _later(draw, "add")]
+        before = (_step(draw),) if draw.random() < 0.3 else ()
+        seconds = draw.choice((90.0, 400.0))
+        chapters.append(Chapter(before, _work(draw), seconds, None, "asked", tuple(meanwhile)))
+        if draw.random() < 0.3:
+            chapters.append(Chapter((_act(draw, "nap"),), "watch", 16 * HOUR_S, None, "asked", ()))
+    quick = {**history.provider, "task_s": 20.0, "concurrency": draw.randint(2, 5)}
+    crowd = _crowded(draw, replace(history, provider=quick), 8)
+    cap = Decimal(
+        draw.choice(("10", "12"))
+    )  # two purchases by their estimates, four by what they cost
+    return replace(crowd, chapters=tuple(chapters), faults=history.faults[:1], cap=cap)
 
 
 def _step(draw: Draw) -> Act:
@@ -203,23 +206,25 @@ def _lag(draw: Draw, history: History) -> History:
     rule = {"endpoint": "create", "when": _some(draw), "effect": {"drop": "after"}}
     acts = (Act("nap", 400.0), _act(draw, "retry"))
     retried = [Chapter(acts, _work(draw), 400.0, None, "asked", (_later(draw, "retry"),))]
+    kept = tuple(_without(chapter, *_CHANGES) for chapter in history.chapters[:2])
     return replace(
         history,
         provider={**history.provider, **provider},
         faults=(rule, *history.faults),
-        chapters=(*history.chapters[:2], *retried),
+        chapters=(*kept, *retried),
     )
 
 
 def _stray(draw: Draw, history: History) -> History:
     """A task is once said to have failed that has not; later everything that ended badly is tried again."""
     rule = Interference("failed", "any", share=draw.choice((0.1, 0.4)), most=draw.randint(1, 2))
+    kept = tuple(_without(chapter, *_CHANGES) for chapter in history.chapters[:3])
     retried = Chapter(
         (_act(draw, "retry"),), _work(draw), 300.0, None, "asked", (_later(draw, "retry"),)
     )
     return replace(
         history,
-        chapters=(*history.chapters[:3], retried),
+        chapters=(*kept, retried),
         interferences=(*history.interferences, rule),
         is_retried=True,
     )
