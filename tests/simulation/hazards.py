@@ -192,7 +192,7 @@ def _calendar(draw: Draw, history: History) -> History:
 
 
 def _step(draw: Draw) -> Act:
-    size = draw.choice((HOUR_S, 7 * HOUR_S, DAY_S, DAY_S, 3 * DAY_S)) * draw.uniform(0.9, 1.1)
+    size = draw.choice((9 * HOUR_S, 20 * HOUR_S, DAY_S, DAY_S, 3 * DAY_S)) * draw.uniform(0.9, 1.1)
     return Act("jump", size * draw.choice((-1, 1)))
 
 
