@@ -143,6 +143,24 @@ class Author:
         """Lose what was saved, but not what is known of it."""
         shutil.rmtree(self.root / "state" / "objects", ignore_errors=True)
 
+    def lose_everything(self, act: Act) -> None:
+        """Clone anew, where only specs are committed."""
+        self.lose_state_and_outputs(act)
+        self.lose_receipts(act)
+
+    def hide(self, spec: str) -> None:
+        """Move the videos and posters of a spec out of the folder."""
+        stem = (self.root / spec).with_suffix("")
+        self._lose([path for path in self.films() if path.name.startswith(f"{stem.name}.")])
+
+    def pull(self, name: str, data: bytes | None) -> None:
+        """Have a file as git brings it; None removes it."""
+        if data is not None:
+            self._write(name, data)
+        elif (self.root / name).exists():
+            (self.root / name).unlink()
+            self.mark([name])
+
     def _lose(self, paths: list[Path]) -> None:
         for path in paths:
             path.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.core.diff import Action, Plan
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.states import Record
+from reconciler.core.states import Record, Status
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.simulator.provider import Provider
 from reconciler.store.objects import ObjectStore
@@ -21,34 +21,42 @@ from reconciler.workspace.loader import load
 from tests.simulation.lives import POSTERS
 from tests.simulation.witness import Sent
 
+Silent = Callable[[str], bool]
+"""Whether a generation can never be asked about by its id: nothing of it has to settle."""
+
 _AT_REST = frozenset({Action.KEEP, Action.FAILED, Action.INVALID, Action.EXPIRED, Action.ORPHAN})
 
 
 @dataclass(frozen=True)
 class Job:
-    """One task as the provider's own books have it."""
+    """One task as the provider's own books have it; times are ms since the epoch, of its own clock."""
 
     name: str
     """The external id, or the task's where it has none."""
     task_id: str
     at: int
     units: Decimal
-    refunded: bool
+    ended_at: int
     failure: str
     film: bytes | None
 
 
 @dataclass
 class Scene:
-    """What there is to judge."""
+    """What there is to judge of one working copy, and of the account that all of them share."""
 
     root: Path
     provider: Provider
     requests: list[Sent]
     lost: list[float]
-    """When states or saved results were lost, virtual seconds."""
+    """When states or saved results were lost, or forgotten, virtual seconds."""
     started_ms: int
     """When virtual time began, ms since the epoch."""
+    retried: Mapping[str, int] = field(default_factory=dict)
+    """Base id -> further attempts that somebody asked for."""
+    is_silent_about: Silent = lambda _: False
+    has_odd_numbers: bool = False
+    """Whether answers told times and deductions that cannot be."""
     jobs: list[Job] = field(default_factory=list)
     records: Mapping[str, Record] = field(default_factory=dict)
 
@@ -59,6 +67,7 @@ class Scene:
         try:
             self.records = repository.records()
             self.plan, self.survey = _plan(self.root, repository)
+            self.ledger = repository.ledger()
             self.attempts = {
                 record.external_task_id: record
                 for base in self.records
@@ -71,14 +80,41 @@ class Scene:
         """Return the base ids that valid specs ask for."""
         return {wish.external_task_id for wish in self.survey.valid_wishes()}
 
+    def left_to_do(self) -> list[str]:
+        """Return what a plan would do, in sentences."""
+        return still_to_do(self.plan, bool(self.lost), self.is_silent_about)
 
-def unsettled(root: Path, was_lost: bool) -> list[str]:
+
+def survey_of(root: Path) -> Survey | None:
+    """Return what there is to see in a folder, None where it has no state yet."""
+    if not (root / "state" / "reconciler.db").exists():
+        return None
+    repository = _reading(root)
+    try:
+        return _plan(root, repository)[1]
+    finally:
+        repository.close()
+
+
+def is_in_doubt(root: Path) -> bool:
+    """Tell whether what became of some create is not known."""
+    path = root / "state" / "reconciler.db"
+    if not path.exists():
+        return False
+    repository = Repository.open(path)
+    try:
+        return any(one.status is Status.SUBMITTING for one in repository.records().values())
+    finally:
+        repository.close()
+
+
+def unsettled(root: Path, was_lost: bool, is_silent_about: Silent) -> list[str]:
     """Return what is left to do in a folder, in sentences; `was_lost`: its state was, at least once."""
-    if under_way := _under_way(root):
+    if under_way := _under_way(root, is_silent_about):
         return [f"{under_way} on record"]
     repository = _reading(root)
     try:
-        return still_to_do(_plan(root, repository)[0], was_lost)
+        return still_to_do(_plan(root, repository)[0], was_lost, is_silent_about)
     finally:
         repository.close()
 
@@ -93,12 +129,16 @@ def tree(root: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def still_to_do(plan: Plan, was_lost: bool) -> list[str]:
-    """Return what a plan would do, or cannot, in sentences."""
+def still_to_do(plan: Plan, was_lost: bool, is_silent_about: Silent) -> list[str]:
+    """Return what a plan would do, or cannot, in sentences; nothing of what can never be asked about."""
     return [
         f"{item.external_task_id} {item.action} ({item.reason})"
         for item in plan.assessments
-        if not (item.action in _AT_REST or (was_lost and NOT_OURS in item.reason))
+        if not (
+            item.action in _AT_REST
+            or (was_lost and NOT_OURS in item.reason)
+            or is_silent_about(item.generation.external_task_id)
+        )
     ]
 
 
@@ -108,7 +148,6 @@ NOT_OURS = "holds a file that is not ours"
 
 def _jobs(provider: Provider) -> Iterator[Job]:
     report: Any = provider.ledger.report()
-    refunded = {e["task_id"] for e in report["entries"] if e["kind"] == "refunded"}
     for entry in report["entries"]:
         if entry["kind"] != "billed":
             continue
@@ -120,21 +159,22 @@ def _jobs(provider: Provider) -> Iterator[Job]:
             task.task_id,
             entry["at"],
             Decimal(entry["units"]),
-            task.task_id in refunded,
+            task.ended_at,
             task.failure,
             film.read_bytes() if film.exists() else None,
         )
 
 
-def _under_way(root: Path) -> str:
+def _under_way(root: Path, is_silent_about: Silent) -> str:
     """Return some status that is not the end of anything, quickly: a look at everything costs more."""
     if not (path := root / "state" / "reconciler.db").exists():
         return ""
     ends = "('complete', 'failed', 'rejected', 'expired', 'pending')"
-    query = f"SELECT status FROM task WHERE status NOT IN {ends}"
+    query = f"SELECT base_id, status FROM task WHERE status NOT IN {ends}"
     with contextlib.closing(sqlite3.connect(path)) as reading, contextlib.suppress(sqlite3.Error):
-        found = reading.execute(query).fetchone()
-        return str(found[0]) if found else ""
+        for base_id, status in reading.execute(query):
+            if not is_silent_about(base_id):
+                return str(status)
     return ""
 
 

@@ -50,6 +50,7 @@ class Life:
     name: str
     folder: Path  # of the state: its database is put back as it was at death
     death: Death | None = None
+    state: int = 0  # which state it writes to; a number for the witness
     steps: int = 0
     effects: int = 0
     died_of: str = ""
@@ -101,6 +102,10 @@ class Life:
         if self._is_due("effect"):
             self.die(f"before {what} (effect {self.effects})")
             raise Crashed
+
+    def disown(self) -> None:
+        """Leave its state folder to others: it was removed while this process has it open."""
+        self.folder = self.folder.with_name("removed")
 
     def sends_create(self) -> None:
         """Tell that a create is on its way."""

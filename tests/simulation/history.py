@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from tests.simulation.crash import Death
+from tests.simulation.middlebox import Interference
 from tests.simulation.trouble import draw_faults
 
 Work = Literal["apply", "watch"]
@@ -19,8 +21,9 @@ End = Literal["itself", "asked", "cut off"]
 
 HIDDEN_S = (0.0, 0.0, 1.0, 5.0, 12.0, 20.0)
 """How long a new task may be hidden: clearly less than the grace period of 30 s, which is what is promised."""
-BETWEEN_LIVES = frozenset({"lose_state", "lose_state_and_outputs", "lose_objects"})
-"""What nobody does while a process works on the folder."""
+LOSES_STATE = frozenset({"lose_state", "lose_state_and_outputs", "lose_everything"})
+BETWEEN_LIVES = LOSES_STATE | {"lose_objects"}
+"""What nobody does while a process works on the folder; `clean` does it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Chapter:
     """How it ends when it is still there after its time."""
     meanwhile: tuple[tuple[float, Act], ...]
     """After how many seconds, counted from the one before."""
+    machine: int = 0
+    """Where it runs, and all of this happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,17 @@ class History:
     chapters: tuple[Chapter, ...]
     finale: Work
     """Who finishes the work once all trouble is over."""
+    hazards: tuple[str, ...] = ()
+    """What it is about beside the everyday: names of `hazards.HAZARDS`."""
+    machines: int = 1
+    """Working copies of the specs, each with a state of its own."""
+    carries_receipts: bool = True
+    """Whether receipts are committed, where there are several machines."""
+    cap: Decimal | None = None
+    """Provider units per day, until all trouble is over."""
+    interferences: tuple[Interference, ...] = ()
+    is_retried: bool = False
+    """Whether whoever finishes the work has everything tried again that ended badly."""
 
     @property
     def may_bill_again(self) -> bool:

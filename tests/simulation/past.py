@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.simulator.provider import Provider
-from tests.simulation.books import Scene, tree, unsettled
+from tests.simulation.books import Scene, tree
 from tests.simulation.crash import MortalLoop
+from tests.simulation.hazards import EVERY, Choice, with_hazards
 from tests.simulation.history import History, draw_history
-from tests.simulation.invariants import judge
+from tests.simulation.invariants import judge, over_cap, wrong_report
 from tests.simulation.loop import run, running
+from tests.simulation.machine import Machine
 from tests.simulation.player import Player
 from tests.simulation.wire import Wire
 from tests.simulation.witness import Sent
@@ -44,10 +46,10 @@ class Past:
         return hashlib.sha256("\n".join(self.requests).encode()).hexdigest()
 
 
-def past_of(seed: int) -> Past:
+def past_of(seed: int, chosen: Choice = EVERY) -> Past:
     """Play the history of a seed, in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="history-") as folder:
-        return play(draw_history(seed), Path(folder))
+        return play(with_hazards(draw_history(seed), chosen), Path(folder))
 
 
 def play(history: History, folder: Path) -> Past:
@@ -66,35 +68,65 @@ async def _story(history: History, folder: Path) -> Past:
             await player.calm()
             calm_at = running().time()
             player.counts["calm processes"] = await _finish(player)
+            if history.is_retried:
+                await player.orders.retry_all(player.machines[0])
+                player.counts["calm processes"] += await _finish(player)
             converged_s = running().time() - calm_at
-            scene = Scene(
-                player.root, provider, player.witness.requests, player.lost, int(START * 1000)
-            )
-            wrong = [*judge(scene), *await _further(player)]
-            wrong += player.wrong + player.ear.mistakes
+            wrong = _verdict(player, provider)
+            for machine in player.machines:
+                wrong += await _further(player, machine)
+            wrong += player.supervisor.wrong + player.supervisor.ear.mistakes
             wrong += [f"asyncio complains: {sentence}" for sentence in complaints]
             wrong += [f"the provider broke: {error!r}" for error in wire.crashes]
-    player.counts.update(_tally(player, provider, len(scene.jobs)))
+            billed = len(provider.ledger.report()["tasks"])  # type: ignore[arg-type]
+    player.counts.update(_tally(player, provider, billed))
     requests = tuple(_line(sent) for sent in player.witness.requests)
     return Past(history, tuple(wrong), tuple(player.log), requests, player.counts, converged_s)
 
 
+def _verdict(player: Player, provider: Provider) -> list[str]:
+    scenes = [
+        Scene(
+            machine.root,
+            provider,
+            player.witness.requests,
+            machine.lost,
+            int(START * 1000),
+            player.orders.retried,
+            player.middlebox.is_silent_about,
+            "numbers" in player.history.hazards,
+        )
+        for machine in player.machines
+    ]
+    cap = player.history.cap
+    return [
+        *judge(scenes),
+        *(over_cap(scenes[0], cap, player.calm_at) if cap else ()),
+        *(wrong_report(scenes[0]) if "numbers" in player.history.hazards else ()),
+        *(f"an order left behind was carried out: {one}" for one in player.orders.carried_out()),
+    ]
+
+
 async def _finish(player: Player) -> int:
-    """Let calm processes do what is left; return how many it took."""
+    """Let calm processes do what is left; return how many it took on the machine that took most."""
     processes = 0
     while processes < MOST_FINISHES:
         processes += 1
-        await player.finish(player.history.finale)
-        if not unsettled(player.root, bool(player.lost)):
+        for machine in player.machines:
+            player.sync(machine)
+            await player.finish(machine, player.history.finale)
+        left = [sentence for machine in player.machines for sentence in player.unsettled(machine)]
+        # What the last one bought is pulled by the first.
+        if not left and processes >= len(player.machines):
             break
     return processes
 
 
-async def _further(player: Player) -> Iterator[str]:
+async def _further(player: Player, machine: Machine) -> Iterator[str]:
     """(d): a further run changes no file and creates nothing."""
-    before, creates = tree(player.root), player.provider.requests["create_attempts"]
-    await player.finish("apply")
-    after = tree(player.root)
+    before, creates = tree(machine.root), player.provider.requests["create_attempts"]
+    await player.finish(machine, "apply")
+    after = tree(machine.root)
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     wrong = [f"a further run changed {name}" for name in sorted(changed)]
     if player.provider.requests["create_attempts"] != creates:
@@ -113,6 +145,10 @@ def _tally(player: Player, provider: Provider, billed: int) -> Counter[str]:
     )
     for kind, fired in player.fired.items():
         tally[f"fault: {kind}"] = fired
+    for rule, done in player.middlebox.done.items():
+        tally[f"between: {rule.what}"] += done
+    for hazard in player.history.hazards:
+        tally[f"hazard: {hazard}"] = 1
     return tally
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,28 +15,35 @@ from typing import Any
 
 import httpx
 
-from reconciler.core.errors import ReconcilerError
-from reconciler.core.states import Status
 from reconciler.simulator.plans import parse_plan
 from reconciler.simulator.provider import Provider
-from reconciler.store.repository import Repository
-from tests.simulation.author import Author
-from tests.simulation.books import unsettled
+from reconciler.store.changes import Caps
+from tests.simulation.books import is_in_doubt, unsettled
 from tests.simulation.clock import Clock
-from tests.simulation.crash import LIFE, Life
+from tests.simulation.crash import LIFE
 from tests.simulation.disk import Disk
-from tests.simulation.history import Act, Chapter, History, Work
-from tests.simulation.lives import Ear, Events
+from tests.simulation.history import (
+    BETWEEN_LIVES,
+    HIDDEN_S,
+    LOSES_STATE,
+    Act,
+    Chapter,
+    History,
+    Work,
+)
 from tests.simulation.loop import running
-from tests.simulation.process import Process
+from tests.simulation.machine import Machine, Origin
+from tests.simulation.middlebox import Middlebox
+from tests.simulation.orders import Orders
+from tests.simulation.supervisor import LONGEST_S, Supervisor, over
 from tests.simulation.trouble import ACCOUNT
 from tests.simulation.wire import Wire
 from tests.simulation.witness import Witness
 
 UNDER_WAY_S = 3.0
 """Longer than a request is under way on a wire that is not down."""
-LONGEST_S = 6 * 3600.0
-"""That a life may take to finish calmly."""
+QUIET_S = 600.0
+"""How long somebody waits at most for a moment in which nothing is in doubt."""
 
 
 @dataclass
@@ -50,25 +58,36 @@ class Player:
     fired: Counter[str] = field(default_factory=Counter)
     """Faults that happened, by endpoint and kind."""
     log: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    """What the lives themselves did wrong."""
-    ear: Ear = field(default_factory=Ear)
-    lost: list[float] = field(default_factory=list)
-    """When states or saved results were lost, virtual seconds."""
+    calm_at: float = float("inf")
+    """When all trouble was over, virtual seconds."""
 
     def __post_init__(self) -> None:
-        self.root = self.folder / "project"
+        history = self.history
         self.disk, self.clock = Disk(), Clock()
-        self.witness = Witness(self.wire)
-        self.events = Events(random.Random(self.history.seed))
-        self.author = Author(self.root, self.clock.wall_ns, self.events.mark)
-        self._process = Process(self.root, self.witness, self.clock.wall, self.ear, self.events)
-        self._lives = self._done = 0
+        self.middlebox = Middlebox(self.wire, f"{history.seed}", history.interferences, self.say)
+        self.witness = Witness(self.middlebox, self.clock.wall)
+        self.supervisor = Supervisor(
+            self.witness, self.clock, self.say, self.counts, Caps(per_day=history.cap)
+        )
+        names = ("",) if history.machines == 1 else ("a", "b", "c")
+        self.machines = [
+            Machine(
+                names[number],
+                self.folder / f"project{number or ''}",
+                self.clock.wall_ns,
+                random.Random(history.seed + number),
+                number,
+            )
+            for number in range(history.machines)
+        ]
+        self._states = history.machines
+        self.origin = Origin(history.carries_receipts)
+        self.orders = Orders(self.supervisor.order, self.say)
         self._is_calm = False
+        self._done = 0
         self._stranding = 0.0  # s: how long the next create is held up on its way, and all after it
         self._world = contextvars.copy_context()
         self.wire.on_its_way = self._on_its_way
-        (self.root / "specs").mkdir(parents=True)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -81,83 +100,115 @@ class Player:
     async def play(self) -> None:
         """Live through everything but the end."""
         for act in self.history.specs:
-            self._do(act)
+            await self._happen(self.machines[0], act)
+        self._sync_all()
         for chapter in self.history.chapters:
+            machine = self.machines[chapter.machine]
             for act in chapter.before:
-                await self._between(act)
-            await self._chapter(chapter)
+                await self._between(machine, act)
+            await self._chapter(machine, chapter)
 
     async def calm(self) -> None:
         """End all trouble."""
-        self._is_calm = True
+        self._is_calm = self.middlebox.is_calm = True
         self.wire.down, self.disk.full, self._stranding = "", "", 0.0
+        self.supervisor.caps = Caps()
         self._plan([])
         self.say("all trouble is over")
-        await asyncio.sleep(UNDER_WAY_S)
+        self.calm_at = running().time()
+        lag = float(self.history.provider.get("query_lag_s", 0))
+        await asyncio.sleep(UNDER_WAY_S if lag <= max(HIDDEN_S) else lag)
 
-    async def finish(self, work: Work) -> None:
-        """Let one more process do all that is left to do."""
-        life = self._begin(work)
+    async def finish(self, machine: Machine, work: Work) -> None:
+        """Let one more process do all that is left to do on a machine."""
+        one = self.supervisor.begin(machine, work)
         if work == "watch":
-            await self._until(life, self._is_settled)
-            self._process.stop.set()
-        await self._over(life, LONGEST_S)
-        self._end(life)
+            for _ in range(int(LONGEST_S / 30)):
+                await over(one.life, 30.0)
+                if one.life.over.is_set() or not self.unsettled(machine):
+                    break
+            one.process.stop.set()
+        await over(one.life, LONGEST_S)
+        self.supervisor.end(machine, one)
+
+    def unsettled(self, machine: Machine) -> list[str]:
+        """Return what is left to do on a machine and can be done, in sentences."""
+        return unsettled(machine.root, bool(machine.lost), self.middlebox.is_silent_about)
+
+    def sync(self, machine: Machine) -> None:
+        """Push and pull what is committed, where there is somebody to share it with."""
+        if len(self.machines) > 1:
+            pulled = self.origin.sync(machine)
+            self.say(f"{machine.name} pushes, and pulls {', '.join(pulled) or 'nothing'}")
 
     def say(self, line: str) -> None:
         """Write a line into the log."""
-        told = line.replace(str(self.root), "…")  # the folder is another one every time
-        self.log.append(f"{running().time():>9.2f}  {told}")
+        told = line.replace(str(self.folder), "…")  # the folder is another one every time
+        self.log.append(f"{running().time():>9.2f}  {told.replace('…/project', '…')}")
 
-    async def _chapter(self, chapter: Chapter) -> None:
-        life = self._begin(chapter.work, chapter)
-        acting = asyncio.create_task(self._meanwhile(chapter), name="meanwhile")
-        await self._over(life, chapter.seconds)
-        if not life.over.is_set():
-            self.counts[f"ended: {chapter.end}"] += 1
-            if chapter.end == "asked":
-                self._process.stop.set()
-            else:
-                await life.interrupt()
-            await self._over(life, 60.0)
-            if not life.over.is_set():
-                self.wrong.append(f"{life.name} did not end within a minute of being asked to")
-                life.die("patience")
-        self._end(life)
+    def _sync_all(self) -> None:
+        for machine in self.machines:
+            self.sync(machine)
+
+    async def _chapter(self, machine: Machine, chapter: Chapter) -> None:
+        one = self.supervisor.begin(machine, chapter.work, chapter.death, chapter.seconds)
+        acting = asyncio.create_task(self._meanwhile(machine, chapter), name="meanwhile")
+        await over(one.life, chapter.seconds)
+        await self.supervisor.leave(machine, one, chapter.end)
         acting.cancel()
         await asyncio.gather(acting, return_exceptions=True)
-        for _, act in chapter.meanwhile[self._done :]:
-            await self._between(act)
+        for other in self.machines:
+            for beside in list(other.running):
+                await self.supervisor.leave(other, beside, chapter.end)
+        for act in chapter.meanwhile[self._done :]:
+            await self._between(machine, act[1])
 
-    async def _meanwhile(self, chapter: Chapter) -> None:
+    async def _meanwhile(self, machine: Machine, chapter: Chapter) -> None:
         self._done = 0
         for after, act in chapter.meanwhile:
             await asyncio.sleep(after)
             self._done += 1
-            await self._happen(act)
+            await self._happen(machine, act)
 
-    async def _between(self, act: Act) -> None:
-        if act.what in {"lose_state", "lose_state_and_outputs", "lose_objects"}:
+    async def _between(self, machine: Machine, act: Act) -> None:
+        if act.what in BETWEEN_LIVES:
             if act.what != "lose_objects" and self.history.may_bill_again:
                 # docs/operations.md: `state/` is not to be deleted while an outcome is not known, and a task that
                 # is hidden yet cannot be found by a store that was born today.
-                if self.wire.down or self._stranding or self._in_doubt():
+                if self.wire.down or self._stranding or is_in_doubt(machine.root):
                     return
                 await asyncio.sleep(float(self.history.provider["query_lag_s"]) + UNDER_WAY_S)
-            self.lost.append(running().time())
-            self.witness.epoch += act.what != "lose_objects"
-        await self._happen(act)
+            self._loses(machine, state=act.what in LOSES_STATE)
+        await self._happen(machine, act)
 
-    async def _happen(self, act: Act) -> None:
-        if act.what == "nap":
-            await asyncio.sleep(float(act.value))
-        else:
-            self._do(act)
+    def _loses(self, machine: Machine, *, state: bool) -> None:
+        machine.lost.append(running().time())
+        if state:
+            machine.state, self._states = self._states, self._states + 1
 
-    def _do(self, act: Act) -> None:
-        self.counts[f"act: {act.what}"] += 1
+    async def _happen(self, machine: Machine, act: Act) -> None:
         lasts = f" for {act.lasts:.0f} s" if act.lasts else ""
-        self.say(f"{act.what} {act.value} ({act.which}){lasts}")
+        where = machine.name and f" on {machine.name}"
+        self.counts[f"act: {act.what}"] += 1
+        self.say(f"{act.what}{where} {act.value} ({act.which}){lasts}")
+        match act.what:
+            case "nap":
+                await asyncio.sleep(float(act.value))
+            case "clean":
+                await self._clean(machine, act)
+            case "retry" | "forget":
+                if await self.orders.give(machine, act) and act.what == "forget":
+                    self._loses(machine, state=False)
+            case "leave":
+                self.orders.leave(machine, act)
+            case "beside":
+                self._beside(machine, act)
+            case "sync":
+                self.sync(machine)
+            case _:
+                self._do(machine, act)
+
+    def _do(self, machine: Machine, act: Act) -> None:
         match act.what:
             case "jump":
                 self.clock.ahead += float(act.value)
@@ -172,7 +223,42 @@ class Player:
                 self._plan([*ACCOUNT[str(act.value)], *self.history.faults])
                 self._later(act.lasts, lambda: self._plan(self.history.faults))
             case _:
-                self.author.do(act)
+                machine.author.do(act)
+
+    async def _clean(self, machine: Machine, act: Act) -> None:
+        """Remove the state below whoever runs (`git clean -fdx`), and start a second process a little later."""
+        if not machine.running or (
+            self.history.may_bill_again and not await self._is_quiet(machine)
+        ):
+            return
+        for one in machine.running:
+            one.life.disown()
+        self._loses(machine, state=True)
+        shutil.rmtree(machine.state_folder, ignore_errors=True)
+        if act.which % 2:  # whose outputs are not committed
+            machine.author.lose_outputs(act)
+        await asyncio.sleep(act.lasts)
+        work: Work = "apply" if act.value == "apply" else "watch"
+        self.supervisor.begin(machine, work)
+
+    async def _is_quiet(self, machine: Machine) -> bool:
+        """Wait until no create was under way for as long as a task can be hidden, and nothing is in doubt."""
+        hidden = float(self.history.provider["query_lag_s"]) + UNDER_WAY_S
+        until = running().time() + QUIET_S
+        while running().time() < until:
+            since = running().time() - hidden
+            creates = [one for one in self.witness.requests if one.kind == "create"]
+            busy = any(one.ended_at is None or one.ended_at > since for one in creates)
+            if not (busy or self.wire.down or self._stranding or is_in_doubt(machine.root)):
+                return True
+            await asyncio.sleep(1.0)
+        return False
+
+    def _beside(self, machine: Machine, act: Act) -> None:
+        """Start a process on every other machine; it ends with the chapter."""
+        for other in self.machines:
+            if machine.running and not other.running:
+                self.supervisor.begin(other, "apply" if act.value == "apply" else "watch")
 
     def _on_its_way(self, request: httpx.Request) -> None:
         if request.method != "POST":
@@ -201,63 +287,3 @@ class Player:
         for rule in self.provider.plan.rules:
             self.fired[f"{rule.endpoint} {rule.effect.action or 'delay'}"] += rule.fired
         self.provider.plan = parse_plan(list(rules))
-
-    def _in_doubt(self) -> bool:
-        path = self.root / "state" / "reconciler.db"
-        if not path.exists():
-            return False
-        repository = Repository.open(path)
-        try:
-            records = repository.records().values()
-            return any(record.status is Status.SUBMITTING for record in records)
-        finally:
-            repository.close()
-
-    def _begin(self, work: Work, chapter: Chapter | None = None) -> Life:
-        self._lives += 1
-        self._process = process = Process(
-            self.root, self.witness, self.clock.wall, self.ear, self.events
-        )
-        death = chapter.death if chapter else None
-        life = Life(f"{work}-{self._lives}", self.root / "state", death)
-        self.counts["lives"] += 1
-        self.say(f"{life.name} begins" + (f", to die at {death}" if death else ""))
-        seconds = chapter.seconds if chapter else LONGEST_S
-        life.begin(process.run(life.name, work, seconds))
-        return life
-
-    def _end(self, life: Life) -> None:
-        self.events.wake = lambda: None
-        left = life.bury()
-        how = f"died: {life.died_of}" if life.died_of else "ended"
-        if life.died_of:
-            near = " near a create" if life.death and life.death.after_creates else ""
-            self.counts[f"died at {life.death.kind if life.death else 'nothing'}{near}"] += 1
-        elif left:
-            names = sorted(task.get_name() for task in left)
-            self.wrong.append(f"{life.name} left running: {', '.join(names)}")
-        main = life.main
-        if main is not None and main.done() and not main.cancelled() and not life.died_of:
-            error = main.exception()
-            if isinstance(error, ReconcilerError):
-                how = f"ended: {type(error).__name__}: {error.message}"
-                self.counts[f"error: {type(error).__name__}"] += 1
-            elif error is not None:
-                self.wrong.append(f"{life.name} broke: {error!r}")
-        self.say(f"{life.name} {how} (steps {life.steps}, effects {life.effects})")
-
-    async def _over(self, life: Life, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await life.over.wait()
-        except TimeoutError:
-            pass
-
-    async def _until(self, life: Life, reached: Callable[[], bool]) -> None:
-        for _ in range(int(LONGEST_S / 30)):
-            await self._over(life, 30.0)
-            if life.over.is_set() or reached():
-                return
-
-    def _is_settled(self) -> bool:
-        return not unsettled(self.root, bool(self.lost))

@@ -1,26 +1,36 @@
-"""One process of the product, from taking the lock to giving it back, as the commands `apply` and `watch` put it together."""
+"""One process of the product, from taking the lock to giving it back, as the commands put it together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
 from reconciler.cli.clock import SteadyClock
+from reconciler.cli.folder import Folder
+from reconciler.cli.order_desk import OrderDesk
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import Rules
 from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.ports import Options
+from reconciler.engine.journal import Journal
+from reconciler.engine.orders import Order, carry_out
+from reconciler.engine.outcome import Outcome
+from reconciler.engine.ports import Options, Ports
+from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
+from reconciler.store.changes import Caps
 from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from tests.simulation.history import Work
 from tests.simulation.lives import POSTERS, Ear, Events, apply_all, ports_on
+from tests.simulation.world import API
+
+SETTINGS = Settings(KLING_BASE_URL=API)
 
 
 @dataclass
@@ -32,26 +42,52 @@ class Process:
     wall: Callable[[], float]
     ear: Ear
     events: Events
+    caps: Caps = field(default_factory=Caps)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    outcome: Outcome | None = None
+    """What came of an order that it carried out by itself."""
 
     async def run(self, name: str, work: Work, seconds: float) -> None:
         """Do the work; an `apply` gives up after so many seconds."""
+        clock = SteadyClock()
+        async with self._opened(name, clock, enduring=work == "watch") as (folder, ports, options):
+            if work == "apply":
+                await apply_all(ports, options, self.stop, seconds=seconds, cache=folder.cache)
+                return
+            index = SpecIndex(self.root, "specs", prices=UNITS_PER_SECOND, cache=folder.cache)
+            desk = OrderDesk(folder, ports, options, index)
+            duties = Duties(
+                index,
+                self.events,
+                Pace(),
+                is_ordered=desk.is_ordered,
+                correct_clock=clock.correct,
+                carry_out=desk.carry_out,
+            )
+            daemon = Daemon(ports, options, duties)
+            self.events.wake = daemon.wake
+            await daemon.run(self.stop, begun=lambda: None)
+
+    async def order(self, name: str, order: Order) -> None:
+        """Carry out an order with the lock in hand, as its command does where nobody else has it."""
+        async with self._opened(name, SteadyClock(), enduring=False) as (folder, ports, options):
+            survey = folder.surveyor.survey(folder.load())
+            journal = Journal(ports, options, survey.stored)
+            journal.take_over(survey.records.values())
+            self.outcome = await carry_out(order, ports, options, journal, survey)
+
+    @asynccontextmanager
+    async def _opened(
+        self, name: str, clock: SteadyClock, *, enduring: bool
+    ) -> AsyncIterator[tuple[Folder, Ports, Options]]:
         state = self.root / "state"
         with StateLock(state), ExitStack() as stack:
             repository = Repository.open(state / "reconciler.db")
             stack.callback(repository.close)
             cache = FileCache(state / "cache.db")
             stack.callback(cache.close)
-            clock = SteadyClock()
-            options = Options(name, Rules(), enduring=work == "watch", previews=POSTERS)
+            options = Options(name, Rules(), self.caps, enduring=enduring, previews=POSTERS)
             async with ports_on(
                 self.wire, self.root, repository, self.ear, clock, self.wall
             ) as ports:
-                if work == "apply":
-                    await apply_all(ports, options, self.stop, seconds=seconds, cache=cache)
-                    return
-                index = SpecIndex(self.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
-                duties = Duties(index, self.events, Pace(), correct_clock=clock.correct)
-                daemon = Daemon(ports, options, duties)
-                self.events.wake = daemon.wake
-                await daemon.run(self.stop, begun=lambda: None)
+                yield Folder(self.root, SETTINGS, repository, ports.objects, cache), ports, options

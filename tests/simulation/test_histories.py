@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.crash import Death
+from tests.simulation.hazards import EVERY, HAZARDS, NONE, Choice, with_hazards
 from tests.simulation.history import Act, Chapter, History, draw_history
 from tests.simulation.past import past_of, play
 
@@ -24,30 +25,56 @@ WORST: Mapping[str, Any] = {
 
 
 CI = 240
-"""Histories that the suite plays, in groups; the command plays thousands."""
+"""Everyday histories that the suite plays, in groups; the command plays thousands."""
 GROUP = 20
+OF_EACH = 10
+"""Histories about each hazard."""
+HELD = ()
+"""The hazards that the product is up to: the others are drawn by the command alone."""
+
+
+def broken(seeds: range, chosen: Choice) -> dict[int, tuple[str, ...]]:
+    """Return what does not hold in which history."""
+    return {seed: past.wrong for seed in seeds if (past := past_of(seed, chosen)).wrong}
 
 
 @pytest.mark.parametrize("first", range(0, CI, GROUP))
 def test_in_random_histories_everything_holds_in_the_end(first: int) -> None:
     """Whatever breaks and whoever dies: nothing is paid twice, nothing paid for is lost, and a further run is quiet."""
-    broken = {
-        seed: past.wrong for seed in range(first, first + GROUP) if (past := past_of(seed)).wrong
-    }
-    assert broken == {}, "python -m tests.simulation.histories --replay SEED tells the story"
+    wrong = broken(range(first, first + GROUP), NONE)
+    assert wrong == {}, "python -m tests.simulation.histories --without all --replay SEED"
+
+
+@pytest.mark.parametrize("hazard", HELD)
+def test_in_histories_about_a_hazard_everything_holds_in_the_end(hazard: str) -> None:
+    """The same where orders, clones, clocks or what stands in between go wrong as well."""
+    wrong = broken(range(OF_EACH), Choice(only=(hazard,)))
+    assert wrong == {}, f"python -m tests.simulation.histories --only {hazard} --replay SEED"
 
 
 def test_the_same_seed_is_the_same_history() -> None:
-    """Twice the same requests with their answers and times, the same log, and the same counts."""
-    once, again, other = past_of(19), past_of(19), past_of(20)
+    """Twice the same requests with their answers and times, the same log, and the same counts; hazards or none."""
+    once, again, other = past_of(19, NONE), past_of(19, NONE), past_of(20, NONE)
     assert draw_history(19) == draw_history(19)
     assert once.digest == again.digest != other.digest
     assert (once.log, once.counts) == (again.log, again.counts)
+    hazards = Choice(only=tuple(HAZARDS))
+    assert past_of(1, hazards).digest == past_of(1, hazards).digest != past_of(1, NONE).digest
+
+
+def test_each_seed_draws_few_hazards_and_each_hazard_is_drawn() -> None:
+    """About half of the histories are the everyday's alone; `only` draws one of the named, `without` none of them."""
+    drawn = [with_hazards(draw_history(seed), EVERY).hazards for seed in range(400)]
+    assert {name for names in drawn for name in names} == set(HAZARDS)
+    assert 0.4 < sum(not names for names in drawn) / len(drawn) < 0.7
+    assert with_hazards(draw_history(3), NONE) == draw_history(3)
+    assert with_hazards(draw_history(3), Choice(only=("lag", "stray"))).hazards == ("stray",)
 
 
 def test_the_command_plays_histories_in_two_processes() -> None:
     """It ends with the table, and with 0 when nothing broke."""
     words = [sys.executable, "-m", "tests.simulation.histories", "--seeds", "0:2", "--jobs", "2"]
+    words += ["--without", "all"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("2 histories, 0 broken\n")

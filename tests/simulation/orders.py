@@ -1,0 +1,121 @@
+"""Somebody who gives orders: `retry` and `forget` with what the commands show, by the way that the commands take.
+
+With the lock in hand a process carries the order out; where another one writes, it is left in the inbox, and taken
+back when nobody takes it. Whoever is gone before that leaves it behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core.states import Record, Status
+from reconciler.engine.orders import Order, Verb
+from reconciler.engine.outcome import Outcome
+from reconciler.engine.retrying import RETRIABLE
+from reconciler.store.inbox import Inbox
+from tests.simulation.books import survey_of
+from tests.simulation.history import Act
+from tests.simulation.machine import Machine
+
+TAKEN_S, DONE_S = 10, 60
+"""How long a command waits for its order to be taken, and then for its answer."""
+
+Alone = Callable[[Machine, Order], Awaitable[Outcome | None]]
+"""Carries an order out in a process of its own; None where that one died."""
+
+
+@dataclass
+class Orders:
+    """Gives orders on any machine, and remembers what was asked for."""
+
+    alone: Alone
+    say: Callable[[str], None]
+    retried: Counter[str] = field(default_factory=Counter)
+    """Base id -> attempts that somebody asked for who waited for the answer, or has it all the same."""
+    left: dict[str, tuple[Machine, Order]] = field(default_factory=dict)
+    """Ticket -> an order whose author is gone."""
+
+    async def give(self, machine: Machine, act: Act) -> bool:
+        """Give an order about what there is to give one about; return whether it was, or may be, carried out."""
+        if (order := self._order(machine, act.what, act.which)) is None:
+            return False
+        if machine.running:
+            done = await self._hand_over(machine, order)
+        else:
+            outcome = await self.alone(machine, order)
+            done = outcome is None or bool(outcome.touched)
+            self.say(f"{_told(order)}: {outcome and '; '.join(outcome.said)}")
+        if done and order.verb is Verb.RETRY:
+            self.retried.update(name.partition("=")[0] for name in order.names)
+        return done
+
+    def leave(self, machine: Machine, act: Act) -> None:
+        """Leave an order in the inbox, and be gone."""
+        if order := self._order(machine, str(act.value), act.which):
+            ticket = Inbox(machine.state_folder).put(order.document())
+            self.left[ticket] = machine, order
+            self.say(f"{_told(order)} is left in the inbox, and its author is gone")
+
+    def carried_out(self) -> list[str]:
+        """Return the orders that were carried out though their authors were gone, in words."""
+        found = []
+        for ticket, (machine, order) in self.left.items():
+            answer = Inbox(machine.state_folder).answered(ticket)
+            if answer is not None and Outcome.read(answer).touched:
+                found.append(f"{_told(order)}: {'; '.join(Outcome.read(answer).said)}")
+        return found
+
+    async def retry_all(self, machine: Machine) -> None:
+        """Have everything tried again that ended badly."""
+        for base, record in self._known(machine).items():
+            if record.status in RETRIABLE:
+                order = Order(Verb.RETRY, (f"{base}={record.attempt + 1}",))
+                outcome = await self.alone(machine, order)
+                self.retried[base] += bool(outcome and outcome.touched)
+                self.say(f"{_told(order)}: {outcome and '; '.join(outcome.said)}")
+
+    async def _hand_over(self, machine: Machine, order: Order) -> bool:
+        """Leave an order to the process that writes; return whether it is, or may be, carried out."""
+        inbox = Inbox(machine.state_folder)
+        ticket = inbox.put(order.document())
+        for second in range(TAKEN_S + DONE_S):
+            try:
+                await asyncio.sleep(1.0)
+            except asyncio.CancelledError:  # as on Ctrl-C
+                inbox.withdraw(ticket)
+                raise
+            if answer := inbox.answered(ticket):
+                self.say(f"{_told(order)}: {'; '.join(Outcome.read(answer).said)}")
+                return bool(Outcome.read(answer).touched)
+            if second == TAKEN_S and inbox.withdraw(ticket):
+                self.say(f"{_told(order)} was taken back: nobody took it")
+                return False
+        return True
+
+    def _order(self, machine: Machine, verb: str, which: int) -> Order | None:
+        """Return an order about one generation, as the command shows it; a forgotten one's videos are moved away."""
+        known = self._known(machine)
+        fits = RETRIABLE if verb == "retry" else RETRIABLE | {Status.COMPLETE}
+        bases = sorted(base for base, record in known.items() if record.status in fits)
+        if not bases:
+            return None
+        base = bases[which % len(bases)]
+        if verb == "retry":
+            return Order(Verb.RETRY, (f"{base}={known[base].attempt + 1}",))
+        machine.author.hide(known[base].spec)
+        return Order(Verb.FORGET, (base,))
+
+    def _known(self, machine: Machine) -> Mapping[str, Record]:
+        """Return what is known of what is wanted, by the state and the receipts."""
+        survey = survey_of(machine.root)
+        if survey is None:
+            return {}
+        wanted = {wish.external_task_id for wish in survey.valid_wishes()}
+        return {base: one for base, one in survey.records.items() if base in wanted}
+
+
+def _told(order: Order) -> str:
+    return f"`{order.verb} {' '.join(order.names)}`"
