@@ -47,6 +47,7 @@ class Desired:
     specs: tuple[str, ...]  # every spec seen, valid or not, relative to the root
     receipts: Mapping[str, Signature]  # every receipt seen
     defaults: frozenset[str]  # every defaults file seen
+    folder: str = ""  # the specs folder, relative to the root
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -68,11 +69,14 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     invalid = {name: set(one.problems) for name, one in readings.items() if one.problems}
     for problem in collisions(wish for found in declared.values() for wish in found):
         invalid.setdefault(problem.place.file, set()).add(problem)
-    return assemble(tree, declared, invalid | broken(memory.defaults))
+    return assemble(folder, tree, declared, invalid | broken(memory.defaults))
 
 
 def assemble(
-    tree: Tree, declared: Mapping[str, Sequence[Generation]], invalid: dict[str, set[Problem]]
+    folder: str,
+    tree: Tree,
+    declared: Mapping[str, Sequence[Generation]],
+    invalid: dict[str, set[Problem]],
 ) -> Desired:
     """Return what is wanted, given what each spec declares (by path) and what is wrong with specs and defaults."""
     for problem in tree.problems.values():
@@ -85,6 +89,7 @@ def assemble(
         specs=tuple(sorted(tree.specs)),
         receipts=dict(tree.receipts),
         defaults=frozenset(tree.defaults),
+        folder=folder,
     )
 
 

@@ -714,3 +714,125 @@ def test_an_orphan_is_not_reached_through_a_linked_folder(project: World, sim: S
     assert project.plan().orphans == ("specs/sub/dance.mp4",)
     assert not give(project, Verb.PRUNE, "specs/sub/dance.mp4").ok
     assert (elsewhere / "dance.mp4").exists()
+
+
+READS = """\
+image_url: https://example.com/girl.png
+video_url: {video}
+character_orientation: image
+mode: std
+"""
+
+
+def read_as_its_motion(project: World) -> None:
+    project.write("chain.yaml", READS.format(video="dance.mp4"))
+
+
+def read_by_a_suspended_spec(project: World) -> None:
+    project.write("chain.yaml", READS.format(video="dance.mp4") + "suspend: true\n")
+
+
+def read_from_another_folder(project: World) -> None:
+    project.write("deep/er/chain.yaml", READS.format(video="../../dance.mp4"))
+
+
+def read_by_an_invalid_spec(project: World) -> None:
+    project.write("chain.yaml", READS.format(video="dance.mp4") + "nonsense: true\n")
+
+
+def read_in_a_matrix_that_is_wrong(project: World) -> None:
+    matrix = "matrix:\n  video_url: [dance.mp4, missing.mp4]\n"
+    project.write("chain.yaml", READS.replace("video_url: {video}\n", "") + matrix)
+
+
+def named_by_defaults(project: World) -> None:
+    project.write("_defaults.yaml", "video_url: dance.mp4\n")
+
+
+def named_by_broken_defaults(project: World) -> None:
+    project.write("_defaults.yaml", "video_url: dance.mp4\nnonsense: 1\n")
+
+
+def named_in_what_is_no_document(project: World) -> None:
+    project.write("chain.yaml", "<<<<<<< ours\nvideo_url: dance.mp4\n=======\n>>>>>>> theirs\n")
+
+
+def read_through_a_link(project: World) -> None:
+    (project.root / "specs/linked.mp4").symlink_to("dance.mp4")
+    project.write("chain.yaml", READS.format(video="linked.mp4"))
+
+
+def read_by_an_invalid_spec_through_a_link(project: World) -> None:
+    (project.root / "specs/linked.mp4").symlink_to("dance.mp4")
+    project.write("chain.yaml", READS.format(video="linked.mp4") + "nonsense: true\n")
+
+
+def read_through_a_linked_folder(project: World) -> None:
+    (project.root / "films").symlink_to("specs")
+    project.write("chain.yaml", READS.format(video="../films/dance.mp4"))
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        read_as_its_motion,
+        read_by_a_suspended_spec,
+        read_from_another_folder,
+        read_by_an_invalid_spec,
+        read_in_a_matrix_that_is_wrong,
+        named_by_defaults,
+        named_by_broken_defaults,
+        named_in_what_is_no_document,
+        read_through_a_link,
+        read_by_an_invalid_spec_through_a_link,
+        read_through_a_linked_folder,
+    ],
+)
+def test_what_a_spec_reads_is_no_orphan(
+    project: World, orphan: Path, reading: Callable[[World], None]
+) -> None:
+    """However it is named, by whatever spec or defaults: it is not listed, an order leaves it, and it is said why."""
+    reading(project)
+    survey = project.survey()
+    assert survey.orphans == ()
+    assert "specs/" in survey.needed["specs/dance.mp4"]
+    outcome = give(project, Verb.PRUNE, "specs/dance.mp4")
+    assert not outcome.ok
+    assert "`specs/dance.mp4` stays: " in outcome.said[0]
+    assert orphan.exists()
+
+
+def test_what_no_spec_reads_goes_whatever_else_is_wrong(project: World, orphan: Path) -> None:
+    """Another file's name, a hard link and a link to nothing keep nothing."""
+    project.write("bad.yaml", "video_url: other.mp4\n<<<<<<< ours\n")
+    (project.root / "specs/copy.mp4").hardlink_to(orphan)
+    (project.root / "specs/gone.yaml").symlink_to("nowhere.yaml")
+    project.write("chain.yaml", READS.format(video="copy.mp4"))
+    assert project.plan().orphans == ("specs/dance.mp4",)
+    assert give(project, Verb.PRUNE, "specs/dance.mp4").ok
+    assert not orphan.exists()
+    assert (project.root / "specs/copy.mp4").exists()
+
+
+def test_one_file_under_two_names_is_wanted_under_both(project: World, sim: Simulator) -> None:
+    """A folder was moved and a link left in its place: what a spec wants there is not removed by its old name."""
+    project.write("old/dance.yaml")
+    project.apply()
+    (project.root / "specs/old").rename(project.root / "specs/new")
+    (project.root / "specs/old").symlink_to("new")
+    project.apply()
+    assert project.plan().orphans == ()
+    assert not give(project, Verb.PRUNE, "specs/old/dance.mp4").ok
+    assert (project.root / "specs/new/dance.mp4").exists()
+
+
+def test_a_specs_folder_that_is_a_link_can_be_pruned(project: World, orphan: Path) -> None:
+    """Everything else follows that link, so this does too: the orphan goes, and nothing beside it."""
+    (project.root / "specs").rename(project.root / "data")
+    (project.root / "specs").symlink_to("data")
+    mine = project.root / "data/mine.mp4"
+    mine.write_bytes(orphan.read_bytes())
+    assert project.plan().orphans == ("specs/dance.mp4",)
+    assert give(project, Verb.PRUNE, "specs/dance.mp4").ok
+    assert not orphan.exists()
+    assert mine.exists()
