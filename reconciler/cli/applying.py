@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from reconciler.core.money import UnitPrice
+    from reconciler.engine.survey import Survey
     from reconciler.engine.work import Work
 
 
@@ -62,11 +63,12 @@ def apply(
         ended = run(folder, survey, plan, works, timeout)
         after = folder.surveyor.survey(folder.load())
         left = unsaved(after) if chosen.whole else []
+        _tell_unpublished(works, after)
     for record in left:
         err.print(
             f"[yellow]not saved yet[/] {record.external_task_id}: paid for, and no spec wants it any more"
         )
-    code = _report(chosen.plan(after), ended, idle=not works, as_json=as_json)
+    code = _report(chosen.again(after.desired).plan(after), ended, idle=not works, as_json=as_json)
     return ExitCode.NEEDS_SOMEBODY if left and code == ExitCode.DONE else code
 
 
@@ -82,8 +84,29 @@ def settle(folder: Folder, base_ids: Collection[str]) -> int:
     plan = chosen.plan(survey)
     works = works_of(plan, survey, whole=False)
     ended = run(folder, survey, plan, works, None)
-    after = chosen.plan(folder.surveyor.survey(folder.load()))
-    return _report(after, ended, idle=not works, as_json=False)
+    after = folder.surveyor.survey(folder.load())
+    _tell_unpublished(works, after)
+    ordered = (wish for wish in after.desired.generations if wish.external_task_id in base_ids)
+    chosen = Selection(tuple(ordered), (), whole=False)
+    return _report(chosen.plan(after), ended, idle=not works, as_json=False)
+
+
+def _tell_unpublished(works: Sequence[Work], after: Survey) -> None:
+    """Say which results are saved and stand nowhere: when they came, no spec asked for them any more."""
+    wanted = {wish.external_task_id for wish in after.desired.generations}
+    for work in works:
+        record = after.stored.get(work.base_id)
+        if (
+            work.wishes
+            and work.base_id not in wanted
+            and record
+            and record.status is Status.COMPLETE
+        ):
+            place = escape(work.wishes[0].spec)
+            err.print(
+                f"[yellow]not published[/] {record.external_task_id}: bought and saved, but "
+                f"`{place}` does not ask for it any more; it is published when it does, free"
+            )
 
 
 def _show(plan: Plan, works: Sequence[Work], price: UnitPrice | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Self
 from urllib.parse import urlsplit
 
 from reconciler import settings as configuration
@@ -77,6 +78,14 @@ class Selection:
     generations: tuple[Generation, ...]
     invalid: tuple[str, ...]
     whole: bool
+
+    def again(self, desired: Desired) -> Self:
+        """Return what the same selection comes to now: while a command worked, specs may have changed or gone."""
+        if self.whole:
+            return type(self)(desired.generations, tuple(desired.invalid), whole=True)
+        specs = {*self.invalid, *(wish.spec for wish in self.generations)}
+        wishes = tuple(wish for wish in desired.generations if wish.spec in specs)
+        return type(self)(wishes, tuple(one for one in desired.invalid if one in specs), False)
 
     def plan(self, survey: Survey) -> Plan:
         """Return the plan for this selection."""

@@ -6,10 +6,11 @@ With the lock in hand an order is carried out here; a running `watch` has it han
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from rich.markup import escape
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder, select
 from reconciler.cli.terminal import err, is_interactive, out, print_error
-from reconciler.core.errors import StateLocked, WorkspaceError
+from reconciler.core.errors import StateError, StateLocked, WorkspaceError
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
 from reconciler.engine.survey import Survey
 from reconciler.store.inbox import Inbox
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _TAKEN = 10.0  # s; a daemon looks into its inbox far more often
 _DONE = 60.0  # s from then on
+_LATE = 5.0  # s that an order may be late: longer than that nobody waits for it
 _LOOK_AGAIN = 0.05  # s
 
 
@@ -67,13 +70,17 @@ class Office:
             OrderError: a name is none.
             StateLocked: another process writes, and takes no orders.
         """
+        from reconciler.engine.fitting import sightings
         from reconciler.engine.orders import Order, Verb
 
-        order = Order(Verb(verb), tuple(names))
+        chosen = tuple(names)
+        order = Order(Verb(verb), chosen, sightings(verb, chosen, self.survey))
         if self.writer is None:
             return asyncio.run(carry_out_here(self.folder, order))
         inbox = Inbox(self.folder.root / self.folder.settings.state_dir)
-        return _hand_over(inbox, order, self.writer)
+        given = int(time.time() * SECOND)
+        until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
+        return _hand_over(inbox, replace(order, given=given, until=until), self.writer)
 
     def _bases(self, name: str) -> list[str]:
         if found := self.folder.repository.find(name):
@@ -157,26 +164,51 @@ async def carry_out_here(folder: Folder, order: Order) -> Outcome:
 
 
 def _hand_over(inbox: Inbox, order: Order, writer: StateLocked) -> Outcome:
-    """Put an order into the inbox and wait for what comes of it; taken back, it is not carried out."""
+    """Put an order into the inbox and wait for what comes of it; however that ends, nothing is left there to be done."""
     from reconciler.engine.orders import Outcome
 
-    ticket = inbox.put(order.document())
-    try:
-        answer = _answer(inbox, ticket, _TAKEN)
-        if answer is None and inbox.withdraw(ticket):
-            raise writer  # it is no daemon, or it is stuck
-        answer = answer or _answer(inbox, ticket, _DONE)
-    except KeyboardInterrupt:
-        inbox.withdraw(ticket)
-        raise
+    with _every_end_interrupts():
+        ticket = inbox.put(order.document())
+        try:
+            answer = _answer(inbox, ticket, _TAKEN)
+            withdrawn = answer is None and inbox.withdraw(ticket)
+            if not withdrawn:
+                answer = answer or _answer(inbox, ticket, _DONE)
+        except BaseException:
+            with suppress(StateError):
+                if not inbox.leave(ticket):
+                    err.print("The daemon has taken the order; it is carried out if it was begun.")
+            raise
+        inbox.leave(ticket)
+    if withdrawn:
+        raise writer  # it is no daemon, or it is stuck
     if answer is None:
-        return Outcome.left("the daemon works on it; `reconciler status` shows how it goes")
+        return Outcome.left(
+            "the daemon has taken the order and not answered: what it has not begun it leaves; "
+            "`reconciler status` shows how things stand"
+        )
     outcome = Outcome.read(answer)
-    return Outcome(
-        (*outcome.said, "The running daemon did this, and goes on with it."),
-        outcome.touched,
-        outcome.ok,
-    )
+    did = ("The running daemon did this, and goes on with it.",) if outcome.ok else ()
+    return Outcome((*outcome.said, *did), outcome.touched, outcome.ok)
+
+
+@contextmanager
+def _every_end_interrupts() -> Iterator[None]:
+    """Let a closed terminal and a plain `kill` interrupt as Ctrl-C does: what was left somewhere is taken back."""
+
+    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
+        raise KeyboardInterrupt
+
+    earlier = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL  # under nohup a closed terminal means nothing
+    }
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _answer(inbox: Inbox, ticket: str, seconds: float) -> dict[str, object] | None:

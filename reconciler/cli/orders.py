@@ -119,8 +119,12 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
     """Remove outputs that no spec asks for any more."""
     with open_office(context.obj) as office:
         orphans = sorted(office.survey.orphans)
+        for path, why in sorted(office.survey.needed.items()):
+            err.print(f"  [dim]keep[/] {escape(path)}  {escape(why)}")
         if not orphans:
-            out.print("Nothing to prune: every output of ours is asked for.")
+            left = "what no spec asks for" if office.survey.needed else "every output of ours"
+            said = "is needed" if office.survey.needed else "is asked for"
+            out.print(f"Nothing to prune: {left} {said}.")
             return ExitCode.DONE
         sizes = [_size(office.folder.root / path) for path in orphans]
         for path, size in zip(orphans, sizes, strict=True):

@@ -51,6 +51,11 @@ class Generation:
         return _WATERMARKED in self.canonical
 
     @property
+    def media(self) -> tuple[Source, Source]:
+        """The image and the video that it is made of."""
+        return self.image, self.video
+
+    @property
     def outputs(self) -> tuple[tuple[Role, str], ...]:
         """The (role, path) of every result that this generation publishes."""
         roles = (Role.VIDEO, Role.WATERMARK) if self.watermarked else (Role.VIDEO,)

@@ -16,6 +16,7 @@ from reconciler.engine.desk import Desk
 from reconciler.engine.ended import Ended
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.rereading import Rereading
 from reconciler.engine.survey import Survey
 from reconciler.engine.turns import Turns
 from reconciler.engine.work import Work, is_unsaved, work_for
@@ -37,18 +38,13 @@ class Run:
         journal = Journal(ports, self.options, self.survey.stored)
         journal.take_over(self.survey.records.values())
         desk = Desk.open(ports, self.options, journal, {work.base_id: work for work in works})
-        wishes = _by_spec(self.survey.valid_wishes())
-        crew = hire(
-            desk,
-            self.survey.whereabouts,
-            lambda spec: wishes.get(spec, ()),
-            _as_planned,
-            _as_planned,
-        )
+        now = Rereading(ports, self.survey, journal)
+        crew = hire(desk, self.survey.whereabouts, now.declared, now.is_at_rest, _as_planned)
         try:
             cycle = Cycle(Turns(desk, crew), [work.base_id for work in works])
             ended = await cycle.run(stop, deadline=deadline)
-            desk.holds.reasons.update(confirm(plan.assessments, crew))
+            standing = (item for item in plan.assessments if now.asks_for(item.generation))
+            desk.holds.reasons.update(confirm(standing, crew))
         finally:
             looked_at = {item.generation.external_task_id for item in plan.assessments} | {
                 work.base_id for work in works
@@ -106,15 +102,8 @@ def unsaved(survey: Survey) -> list[Record]:
 
 
 def _as_planned(_: object) -> bool:
-    """A plan that somebody agreed to is applied as it was shown, whatever is written meanwhile."""
+    """A plan that somebody agreed to is bought as it was shown, whatever is written meanwhile."""
     return True
-
-
-def _by_spec(wishes: Iterable[Generation]) -> dict[str, list[Generation]]:
-    by_spec: dict[str, list[Generation]] = {}
-    for wish in wishes:
-        by_spec.setdefault(wish.spec, []).append(wish)
-    return by_spec
 
 
 def _remaining_holds(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reconciler.core.generations import Generation
 from reconciler.engine.buying import Buyer
-from reconciler.engine.desk import AtRest, Desk, StillWanted
+from reconciler.engine.desk import AtRest, Declared, Desk, StillWanted
 from reconciler.engine.effects import Purchases
 from reconciler.engine.landing import Lander
 from reconciler.engine.polling import Poller
@@ -32,7 +30,7 @@ class Crew:
 def hire(
     desk: Desk,
     whereabouts: Whereabouts,
-    declared: Callable[[str], Sequence[Generation]],
+    declared: Declared,
     is_at_rest: AtRest,
     is_wanted: StillWanted,
 ) -> Crew:
@@ -45,7 +43,7 @@ def hire(
     return Crew(
         buyer=Buyer(desk, Purchases(ports, options, journal, desk.gate.take_slot), is_wanted),
         poller=Poller(ports, options, journal),
-        lander=Lander(desk, saver, publisher, receipts, is_at_rest),
+        lander=Lander(desk, saver, publisher, receipts, declared, is_at_rest),
         publisher=publisher,
         receipts=receipts,
     )

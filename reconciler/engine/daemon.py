@@ -229,10 +229,10 @@ class Daemon:
             return
         async with self._cycle.standstill():
             bases = await self._duties.carry_out(self.desk.journal, self._whereabouts)
-            await (
-                self._attention.read_receipts()
-            )  # which may have changed, and tell whose files are where
-        self._attention.consider(bases)
+            try:  # receipts may have changed, and tell whose files are where
+                await self._attention.read_receipts()
+            finally:  # what was done is done, whatever else goes wrong
+                self._attention.consider(bases)
 
     def _trim(self, now: int) -> None:
         """Keep the history from growing for ever: once a day, a piece in a second until nothing old is left.

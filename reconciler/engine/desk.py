@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.core.generations import Generation
@@ -16,6 +16,9 @@ from reconciler.engine.work import Work
 
 StillWanted = Callable[[Generation], bool]
 """Whether a spec still says just this, and is at rest: asked at the last moment before money is spent."""
+
+Declared = Callable[[str], Sequence[Generation]]
+"""What a spec, where it is valid in every respect, asks for as it was last read."""
 
 AtRest = Callable[[str], bool]
 """Whether a spec, with all that it is made of, stands as it was read. Asked at the last moment before money is spent,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 from reconciler.core.errors import ReconcilerError, WorkspaceError
+from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Lost, step
-from reconciler.engine.desk import AtRest, Desk
+from reconciler.engine.desk import AtRest, Declared, Desk
 from reconciler.engine.holding import told
 from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
@@ -30,12 +32,14 @@ class Lander:
         saver: Saver,
         publisher: Publisher,
         receipts: Receipts,
+        declared: Declared,
         is_at_rest: AtRest,
     ) -> None:
         self._desk = desk
         self._saver = saver
         self._publisher = publisher
         self._written = receipts
+        self._declared = declared
         self._is_at_rest = is_at_rest
         self._gate = desk.gate
         self._holds = desk.holds
@@ -93,6 +97,10 @@ class Lander:
                 self._desk.unwritten.add(work.base_id)
                 again_at = self._desk.now() + SECOND
                 continue
+            if work.wishes and not self._places(spec, work):
+                # Something else is asked for here since: `watch` is about to hear of it, and `apply` leaves it.
+                self._desk.unwritten.add(work.base_id)
+                continue
             try:
                 self._written.write(spec, newly=record)
             except ReconcilerError as error:
@@ -110,15 +118,22 @@ class Lander:
     def _publish_everywhere(self, work: Work, record: Record) -> list[WorkspaceError] | None:
         """Publish what was saved wherever it is wanted and can be; None when its bytes are nowhere."""
         trouble: list[WorkspaceError] = []
-        for wish in work.wishes:
-            if not self._is_at_rest(wish.spec):
-                continue
+        for wish in self._asked(work):
             try:
                 if not self._publisher.publish(wish, record):
                     return None
             except WorkspaceError as error:
                 trouble.append(error)  # the other places that want it get it all the same
         return trouble
+
+    def _asked(self, work: Work) -> Iterator[Generation]:
+        """Yield where the result is asked for at this moment, of the specs that are at rest: the last thing looked at."""
+        for spec in sorted({wish.spec for wish in work.wishes}):
+            if self._is_at_rest(spec):
+                yield from self._places(spec, work)
+
+    def _places(self, spec: str, work: Work) -> list[Generation]:
+        return [one for one in self._declared(spec) if one.external_task_id == work.base_id]
 
 
 def _reference(work: Work) -> Decimal | None:

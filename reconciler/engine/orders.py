@@ -1,8 +1,8 @@
 """Orders: what somebody asks for by a command that names it. Whoever may write the state carries them out.
 
 The command shows an order and has it confirmed; it travels as a document where a daemon holds the lock. Time
-passes in between, so everything is checked again here: what does not hold any more is said and skipped, never
-forced. No order creates a task: `effects` alone can spend money.
+passes in between, so an order says what its author saw and until when it is meant, and everything is checked again
+here: what does not hold any more is said and skipped, never forced. No order creates a task: `effects` alone can spend money.
 
 Whoever keeps other work going meanwhile sees to it that no turn of the same generation is under way.
 """
@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Self
+from typing import Self, TypeGuard
 
 from reconciler.core.errors import ReconcilerError
+from reconciler.core.schedule import SECOND
 from reconciler.engine.adopting import adopt
 from reconciler.engine.asking import ask_again
+from reconciler.engine.fitting import misfit
 from reconciler.engine.forgetting import forget
 from reconciler.engine.journal import Journal
 from reconciler.engine.outcome import Ground, Outcome, in_a_line
@@ -32,6 +34,7 @@ __all__ = ["Order", "OrderError", "Outcome", "Verb", "carry_out"]
 
 MOST_NAMES = 50_000  # in one order
 _LONGEST_PATH = 4096  # characters
+_CLOCKS_DIFFER = 5 * SECOND  # of two processes, or machines, that share a folder
 _ID = r"[A-Za-z0-9._-]{1,128}"
 
 
@@ -62,7 +65,8 @@ _NAMES = {
 class Order:
     """A verb and what it is about.
 
-    The names are base ids for `retry` (with `=N`: if that makes it attempt N, so that an order which is given
+    `seen` is what its author saw of each name (`fitting`), in the same order, or empty; `given` and `until` say
+    when it is meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it attempt N, so that an order which is given
     twice is carried out once), for `refresh` (none: everything) and for `forget` (with `!`: also while its task
     is in flight), `ID` or `ID=BASE` for `import`, and paths relative to the root for `prune`.
 
@@ -72,6 +76,9 @@ class Order:
 
     verb: Verb
     names: tuple[str, ...]
+    seen: tuple[str, ...] = ()
+    given: int | None = None
+    until: int | None = None
 
     def __post_init__(self) -> None:
         if not self.names and self.verb is not Verb.REFRESH:
@@ -84,10 +91,31 @@ class Order:
             climbs = self.verb is Verb.PRUNE and ".." in PurePosixPath(name).parts
             if climbs or not _NAMES[self.verb].fullmatch(name):
                 raise OrderError(f"{name[:100]!r} is nothing that can be told to `{self.verb}`")
+        if self.seen and len(self.seen) != len(self.names):
+            raise OrderError("an order says of each of its names what was seen, or of none")
+
+    def __str__(self) -> str:
+        more = f" and {len(self.names) - 3:,} more" if len(self.names) > 3 else ""
+        return f"`{' '.join([self.verb, *self.names[:3]])}`{more}"
+
+    def untimely(self, now: int) -> str:
+        """Return why the time of an order is over (or was never), as the end of a sentence; empty while it is not.
+
+        A clock that was set in between proves nothing: in doubt it is too late.
+        """
+        if self.given is None or self.until is None:
+            return "it does not say until when it is meant"
+        if now > self.until:
+            return f"it came {(now - self.until) / SECOND:,.0f} s too late"
+        if now < self.given - _CLOCKS_DIFFER:
+            return "the clock was set back since it was given"
+        return ""
 
     def document(self) -> dict[str, object]:
         """Return the order as it travels."""
-        return {"verb": self.verb.value, "names": list(self.names)}
+        document: dict[str, object] = {"verb": self.verb.value, "names": list(self.names)}
+        said = {"seen": list(self.seen) or None, "given": self.given, "until": self.until}
+        return document | {key: value for key, value in said.items() if value is not None}
 
     @classmethod
     def read(cls, document: Mapping[str, object]) -> Self:
@@ -99,9 +127,23 @@ class Order:
         verb, names = document.get("verb"), document.get("names")
         if not isinstance(verb, str) or verb not in set(Verb):
             raise OrderError(f"{str(verb)[:100]!r} is no verb of an order")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise OrderError("the names of an order are a list of texts")
-        return cls(Verb(verb), tuple(dict.fromkeys(names)))
+        seen = document.get("seen", [])
+        if not _are_texts(names) or not _are_texts(seen):
+            raise OrderError("the names of an order are a list of texts, and so is what was seen")
+        given, until = (_moment(document.get(key)) for key in ("given", "until"))
+        if not seen:
+            names = dict.fromkeys(names)
+        return cls(Verb(verb), tuple(names), tuple(seen), given, until)
+
+
+def _are_texts(found: object) -> TypeGuard[list[str]]:
+    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+
+
+def _moment(found: object) -> int | None:
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool)):
+        raise OrderError("the time of an order is a number of milliseconds")
+    return found
 
 
 async def carry_out(
@@ -118,7 +160,7 @@ async def carry_out(
     outcomes = []
     for number, name in enumerate(order.names, 1):
         try:
-            outcomes.append(await _one(ground, order.verb, name))
+            outcomes.append(await _if_it_fits(ground, order, number - 1))
         except (AccountTrouble, TryLater) as error:
             outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
             if left := len(order.names) - number:
@@ -127,6 +169,13 @@ async def carry_out(
         except ReconcilerError as error:
             outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
     return Outcome.of(outcomes)
+
+
+async def _if_it_fits(ground: Ground, order: Order, number: int) -> Outcome:
+    name = order.names[number]
+    if order.seen and (sentence := misfit(ground, order.verb, name, order.seen[number])):
+        return Outcome.refused(sentence)
+    return await _one(ground, order.verb, name)
 
 
 async def _one(ground: Ground, verb: Verb, name: str) -> Outcome:

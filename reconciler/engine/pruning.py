@@ -1,6 +1,7 @@
 """`prune`: outputs that no spec asks for any more leave the folder; their bytes stay in the object store (rule 8).
 
-A file goes only while it is, byte for byte, what was published there. It is never reached through a symbolic link.
+A file goes only while it is, byte for byte, what was published there, and no spec reads it. It is never reached
+through a symbolic link in the specs folder; that folder itself may be one.
 """
 
 from __future__ import annotations
@@ -21,11 +22,18 @@ def prune(ground: Ground, path: str) -> Outcome:
     """
     root, objects = ground.ports.root, ground.ports.objects
     target = root / path
+    if why := ground.survey.needed.get(path):
+        return Outcome.refused(f"`{path}` stays: {why}")
     if path not in ground.survey.orphans:
         return Outcome.left(f"`{path}` is no orphan (any more): it stays")
     found = signature(target)
-    if found is None or not found.is_file or is_behind_a_link(root, target):
+    if found is None or not found.is_file:
         return Outcome.refused(f"`{path}` is not where it was published: it stays")
+    specs = root / ground.survey.desired.folder
+    if is_behind_a_link(specs if specs in target.parents else root, target):
+        return Outcome.refused(
+            f"`{path}` stays: a folder of its path is a link, so it is somewhere else now"
+        )
     sha256 = file_sha256(target)
     if not _is_ours(ground, path, sha256):
         return Outcome.refused(f"`{path}` was changed: it stays")

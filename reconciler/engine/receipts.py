@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from reconciler.core.generations import Generation
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import LIVE, Record, Result, Status
+from reconciler.engine.desk import Declared
 from reconciler.engine.journal import Journal
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import read_receipt, render_receipt, write_receipt
@@ -21,9 +21,7 @@ _LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})  # the pro
 class Receipts:
     """Writes receipts out of the journal."""
 
-    def __init__(
-        self, root: Path, journal: Journal, declared: Callable[[str], Sequence[Generation]]
-    ) -> None:
+    def __init__(self, root: Path, journal: Journal, declared: Declared) -> None:
         self._root = root
         self._journal = journal
         self._declared = declared  # what a spec asks for now

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from reconciler.core.diff import Known, Plan, Standing, content_problem, diff
@@ -11,6 +11,7 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.states import Record, Role, Status
+from reconciler.engine.needed import needed
 from reconciler.engine.outlook import Outlook, Uncommitted, all_committed
 from reconciler.engine.recall import Recalled, better_known, recall, wanted_of
 from reconciler.engine.whereabouts import Whereabouts
@@ -30,6 +31,8 @@ class Survey:
     invalid: Mapping[str, tuple[Problem, ...]]  # spec -> why
     whereabouts: Whereabouts
     orphans: tuple[str, ...] = ()
+    needed: Mapping[str, str] = field(default_factory=dict)
+    """Files that would be orphans, and why they stay, as the end of a sentence."""
 
     def valid_wishes(self) -> list[Generation]:
         """Return what the specs want that are right in every respect."""
@@ -100,15 +103,11 @@ class Surveyor:
                 merged[found.record.base_id] = found.record
             known[wish.spec, wish.label] = found
         whereabouts = outlook.whereabouts
-        return Survey(
-            desired,
-            merged,
-            stored,
-            known,
-            invalid,
-            whereabouts,
-            _orphans(desired, merged, invalid, whereabouts, self._abandoned(desired)),
-        )
+        written = set(_written(desired, merged))
+        alone = _unasked(written, invalid, whereabouts, self._abandoned(desired))
+        stay = needed(self.root, desired, written, alone) if alone else {}
+        orphans = tuple(path for path in alone if path not in stay)
+        return Survey(desired, merged, stored, known, invalid, whereabouts, orphans, stay)
 
     def _abandoned(self, desired: Desired) -> Mapping[str, tuple[str, ...]]:
         """Return what the receipts of specs that are gone list: sha256 -> paths."""
@@ -116,23 +115,26 @@ class Surveyor:
         return recall(self.root, [name for name in desired.receipts if name not in owned]).paths
 
 
-def _orphans(
-    desired: Desired,
-    records: Mapping[str, Record],
+def _written(desired: Desired, records: Mapping[str, Record]) -> Iterator[str]:
+    """Yield the paths where valid specs want results, and where their previews may stand."""
+    for wish in desired.generations:
+        yield from (path for _, path in wish.outputs)
+        yield from _wanted_previews(wish, records.get(wish.external_task_id))
+
+
+def _unasked(
+    written: Collection[str],
     invalid: Mapping[str, object],
     whereabouts: Whereabouts,
     abandoned: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
-    """Published files that no spec asks for any more; an invalid spec may still want its own."""
-    wanted = {path for wish in desired.generations for _, path in wish.outputs}
-    for wish in desired.generations:
-        wanted.update(_wanted_previews(wish, records.get(wish.external_task_id)))
-    stems = {str(PurePosixPath(spec).with_suffix("")) for spec in invalid}
+    """Return the published files at whose names no spec wants anything; an invalid spec may still want its own."""
+    stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in invalid}
     ours = {path: sha256 for sha256, paths in abandoned.items() for path in paths}
     ours |= {path: row.sha256 for path, row in whereabouts.publications.items()}
 
     def of_invalid(path: str) -> bool:
-        folder, name = path.rpartition("/")[::2]
+        folder, name = path.casefold().rpartition("/")[::2]
         parts = name.split(".")
         return any(
             "/".join(filter(None, (folder, ".".join(parts[:n])))) in stems
@@ -142,7 +144,7 @@ def _orphans(
     return tuple(
         path
         for path, sha256 in ours.items()
-        if path not in wanted and not of_invalid(path) and whereabouts.holds(path, sha256)
+        if path not in written and not of_invalid(path) and whereabouts.holds(path, sha256)
     )
 
 

@@ -44,10 +44,11 @@ class Whereabouts:
 
     def relearn(self, repository: Repository) -> None:
         """Take over what the store knows now, and nothing else: what was forgotten is not ours any more."""
+        results, published = repository.known_results(), repository.publications()
         self.publications.clear()
         self.places.clear()
-        self.places.update(dict.fromkeys(repository.known_results(), ()))
-        self.note(repository.publications().values())
+        self.places.update(dict.fromkeys(results, ()))
+        self.note(published.values())
 
     def note(self, publications: Iterable[Publication]) -> None:
         """Remember outputs that are ours."""

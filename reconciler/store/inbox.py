@@ -2,7 +2,8 @@
 
 An order is a file whose name says how far it is: `.order` waits, `.taken` is in hand, `.answer` is what became
 of it. Every step is one rename or one unlink, so of an asker who withdraws and a daemon that takes exactly one
-wins. Whoever can write here can give orders: the folder is its user's alone, and is not used otherwise.
+wins. While an asker waits it keeps its order locked: the kernel tells a daemon, now or next week, whether anybody
+still does. Whoever can write here can give orders: the folder is its user's alone, and is not used otherwise.
 """
 
 from __future__ import annotations
@@ -34,9 +35,13 @@ class Inbox:
     def __init__(self, state: Path) -> None:
         self._folder = state / "inbox"
         self._last = 0  # ns
+        self._waiting: dict[str, int] = {}  # ticket -> the descriptor that keeps the order locked
 
     def put(self, document: Mapping[str, object]) -> str:
-        """Leave an order and return its ticket; it survives a power cut. Raises StateError beyond 1 MiB."""
+        """Leave an order and return its ticket; raises StateError beyond 1 MiB.
+
+        It counts as awaited until it was answered, withdrawn or left, or until this process ends.
+        """
         content = json.dumps(document, allow_nan=False).encode("ascii")
         if len(content) > LONGEST_ORDER:
             raise StateError(
@@ -45,7 +50,7 @@ class Inbox:
             )
         ticket = self._new_ticket()
         with self._made() as folder:
-            inbox_files.write(folder, f"{ticket}{ORDER}", content)
+            self._waiting[ticket] = inbox_files.write_locked(folder, f"{ticket}{ORDER}", content)
         return ticket
 
     def withdraw(self, ticket: str) -> bool:
@@ -59,7 +64,25 @@ class Inbox:
             except FileNotFoundError:
                 return False
             os.fsync(folder)
+        self._stop_waiting(ticket)
         return True
+
+    def leave(self, ticket: str) -> bool:
+        """Wait no longer: the order is withdrawn, and this returns True, or it was taken, and nobody awaits it now.
+
+        Of one that was taken nobody knows whether it was begun; where it was not, it is not carried out.
+        """
+        try:
+            return self.withdraw(ticket)
+        finally:
+            self._stop_waiting(ticket)
+
+    def is_awaited(self, ticket: str) -> bool:
+        """Whether whoever gave an order that was taken still waits for the answer."""
+        with self._opened() as folder:
+            return folder is not None and inbox_files.is_locked(
+                folder, f"{_checked(ticket)}{TAKEN}"
+            )
 
     def answered(self, ticket: str) -> dict[str, object] | None:
         """Return the answer to an order and remove it; None when there is none (yet)."""
@@ -73,6 +96,7 @@ class Inbox:
             except FileNotFoundError:
                 return None
             os.unlink(name, dir_fd=folder)
+        self._stop_waiting(ticket)
         return document
 
     def pending(self) -> list[tuple[str, dict[str, object]]]:
@@ -95,6 +119,11 @@ class Inbox:
             with suppress(FileNotFoundError):
                 os.unlink(f"{ticket}{TAKEN}", dir_fd=folder)
             os.fsync(folder)
+
+    def _stop_waiting(self, ticket: str) -> None:
+        descriptor = self._waiting.pop(ticket, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _new_ticket(self) -> str:
         """Tickets sort by age; those of one process strictly, those of several by the clock."""

@@ -6,6 +6,7 @@ What was not understood is set aside under another name; what nobody asks for an
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -85,20 +86,47 @@ def _take(folder: int, ticket: str, *, is_answered: bool) -> dict[str, object] |
 
 def write(folder: int, name: str, content: bytes) -> None:
     """Let a file appear whole or not at all, and survive a power cut."""
+    os.close(write_locked(folder, name, content))
+
+
+def write_locked(folder: int, name: str, content: bytes) -> int:
+    """Write a file as `write` does; return its descriptor, which keeps it locked until it is closed.
+
+    The kernel does that, too, for whoever dies: however that happened, the lock is gone.
+    """
     fresh = f"{name}{_FRESH}"
     with suppress(FileNotFoundError):
         os.unlink(fresh, dir_fd=folder)
+    descriptor = os.open(fresh, _CREATE, 0o600, dir_fd=folder)
     try:
-        with os.fdopen(os.open(fresh, _CREATE, 0o600, dir_fd=folder), "wb") as file:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
         os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
     except BaseException:
+        os.close(descriptor)
         with suppress(OSError):
             os.unlink(fresh, dir_fd=folder)
         raise
-    os.fsync(folder)
+    return descriptor
+
+
+def is_locked(folder: int, name: str) -> bool:
+    """Whether the one who wrote a file lives, and still keeps it locked."""
+    try:
+        descriptor = open_regular(name, folder=folder)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def read(folder: int, name: str, longest: int) -> dict[str, object] | None:

@@ -25,6 +25,7 @@ _STATUS = (
 )
 _UNBORN = "(initial)"
 _BRANCH = "ref: "  # before the branch that HEAD is on
+_GIT_DIR = "gitdir: "  # before the git folder, in a file that stands for it
 _FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
 
 
@@ -177,6 +178,19 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
         elif fields := _FIELDS.get(entry[:1]):
             changed.add(entry.split(" ", fields)[fields])
     return commit, changed
+
+
+def index_lock(root: Path) -> Path | None:
+    """Return the file that is there while git changes the files of a folder; None outside of any repository."""
+    for folder in (root, *root.parents):
+        place = folder / ".git"
+        if place.is_dir():
+            return place / "index.lock"
+        with contextlib.suppress(OSError, UnicodeError):
+            said = place.read_text(encoding="utf-8")  # of another worktree, or a submodule
+            if said.startswith(_GIT_DIR):
+                return folder / said.removeprefix(_GIT_DIR).strip() / "index.lock"
+    return None
 
 
 def _no_repository(root: Path, error: GitRefused) -> WorkspaceError:

@@ -89,7 +89,9 @@ class SpecIndex:
         specs = sorted(tree.specs)
         declared = {spec: self._collisions.declared(spec) for spec in specs}
         invalid = {spec: set(found) for spec in specs if (found := self.problems(spec))}
-        return assemble(tree, declared, invalid | broken(self._defaults))
+        media = {name: sight.file for name, sight in self._media.sights.items()}
+        invalid |= broken(self._defaults)
+        return assemble(self._seen.folder, tree, declared, invalid, media)
 
     def generations(self, spec: str) -> tuple[Generation, ...]:
         """Return what a valid spec asks for, in the order written; nothing when it is invalid or not there."""

@@ -146,6 +146,10 @@ class Inputs:
         """Return a file that `recall` took over. Raises LookupError when it did not."""
         return self._sources[path, key][1]
 
+    def signatures(self) -> dict[str, Signature | None]:
+        """Return every local file that was looked at, as it was found."""
+        return {name: sight.file for name, sight in self._sights.items()}
+
     def sight(self, name: str) -> Sight:
         """Return how a local file is found; it is looked at once."""
         if name not in self._sights:

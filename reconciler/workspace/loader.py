@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,9 @@ class Desired:
     specs: tuple[str, ...]  # every spec seen, valid or not, relative to the root
     receipts: Mapping[str, Signature]  # every receipt seen
     defaults: frozenset[str]  # every defaults file seen
+    folder: str = ""  # the specs folder, relative to the root
+    # Specs, defaults and local media as they were found; a missing one is None.
+    seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -68,13 +71,21 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     invalid = {name: set(one.problems) for name, one in readings.items() if one.problems}
     for problem in collisions(wish for found in declared.values() for wish in found):
         invalid.setdefault(problem.place.file, set()).add(problem)
-    return assemble(tree, declared, invalid | broken(memory.defaults))
+    invalid |= broken(memory.defaults)
+    return assemble(folder, tree, declared, invalid, reader.inputs.signatures())
 
 
 def assemble(
-    tree: Tree, declared: Mapping[str, Sequence[Generation]], invalid: dict[str, set[Problem]]
+    folder: str,
+    tree: Tree,
+    declared: Mapping[str, Sequence[Generation]],
+    invalid: dict[str, set[Problem]],
+    media: Mapping[str, Signature | None],
 ) -> Desired:
-    """Return what is wanted, given what each spec declares (by path) and what is wrong with specs and defaults."""
+    """Return what is wanted, given what each spec declares (by path) and what is wrong with specs and defaults.
+
+    `media` are the local files that specs name, as they were found.
+    """
     for problem in tree.problems.values():
         invalid.setdefault(problem.place.file, set()).add(problem)
     return Desired(
@@ -85,6 +96,8 @@ def assemble(
         specs=tuple(sorted(tree.specs)),
         receipts=dict(tree.receipts),
         defaults=frozenset(tree.defaults),
+        folder=folder,
+        seen={**media, **tree.specs, **tree.defaults},
     )
 
 

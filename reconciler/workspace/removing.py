@@ -8,9 +8,9 @@ from reconciler.workspace.files import describe_os_error, sync_folder
 from reconciler.workspace.outputs import Signature, signature
 
 
-def is_behind_a_link(root: Path, target: Path) -> bool:
-    """Whether a folder between the root and this path is a symbolic link, so that the path leads elsewhere."""
-    return target.parent.resolve() != root.resolve() / target.parent.relative_to(root)
+def is_behind_a_link(above: Path, target: Path) -> bool:
+    """Whether a folder between this folder and this path is a symbolic link, so that the path leads elsewhere."""
+    return target.parent.resolve() != above.resolve() / target.parent.relative_to(above)
 
 
 def remove(target: Path, found: Signature) -> bool:

@@ -50,6 +50,16 @@ def defaults_name(folder: str) -> str:
     return f"{folder}/{DEFAULTS_NAME}" if folder else DEFAULTS_NAME
 
 
+def defaults_above(folder: str, spec: str) -> list[str]:
+    """Return the names of the defaults files that count for a spec, there or not, from the specs folder down."""
+    here, inner = folder, spec.rpartition("/")[0][len(folder) :].strip("/")
+    names = [defaults_name(here)]
+    for part in filter(None, inner.split("/")):
+        here = f"{here}/{part}" if here else part
+        names.append(defaults_name(here))
+    return names
+
+
 def is_defaults(name: str) -> bool:
     """Whether a file of this name speaks, or means to speak, for all below its folder."""
     return name.rpartition("/")[2].lower() in _MISNAMED_DEFAULTS

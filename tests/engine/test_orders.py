@@ -19,6 +19,7 @@ from reconciler.core.diff import Action
 from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.engine.ended import Ended
+from reconciler.engine.fitting import sightings
 from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, OrderError, Outcome, Verb, carry_out
 from reconciler.engine.ports import Options, Ports
@@ -48,11 +49,15 @@ def give(project: World, verb: Verb, *names: str) -> Outcome:
 
 
 async def _carry_out(project: World, ports: Ports, verb: Verb, names: tuple[str, ...]) -> Outcome:
+    return await _obey(project, ports, Order(verb, names))
+
+
+async def _obey(project: World, ports: Ports, order: Order) -> Outcome:
     options = Options(run_id="order", rules=Rules(absence_grace=600, poll_interval=50))
     survey = project.survey()
     journal = Journal(ports, options, survey.stored)
     journal.take_over(survey.records.values())
-    return await carry_out(Order(verb, names), ports, options, journal, survey)
+    return await carry_out(order, ports, options, journal, survey)
 
 
 async def _with_client(project: World, use: Callable[[Ports], Awaitable[Any]]) -> Any:
@@ -170,6 +175,145 @@ def test_an_outcome_survives_its_journey() -> None:
     outcome = Outcome.of([Outcome.done("a", "x", "y"), Outcome.left("b"), Outcome.refused("c")])
     assert Outcome.read(json.loads(json.dumps(outcome.document()))) == outcome
     assert not Outcome.read({"said": 7, "ok": "yes"}).ok
+
+
+@pytest.mark.parametrize(
+    ("given", "until", "now", "word"),
+    [
+        (1000, 76_000, 1000, ""),
+        (1000, 76_000, 76_000, ""),
+        (1000, 76_000, 76_001, "too late"),
+        (1000, 76_000, 7 * 86_400_000, "too late"),
+        (86_400_000, 86_475_000, 1000, "set back"),
+        (86_400_000, 86_475_000, 86_399_000, ""),
+        (None, None, 1000, "until when"),
+    ],
+)
+def test_an_order_has_its_time(given: int | None, until: int | None, now: int, word: str) -> None:
+    """Before it was given and after nobody waits for it any more it is not carried out, whoever set a clock."""
+    said = Order(Verb.RETRY, ("x",), (), given, until).untimely(now)
+    assert (word in said, bool(said)) == (True, bool(word))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"verb": "retry", "names": ["x"], "seen": []},
+        {"verb": "retry", "names": ["x"], "seen": ["failed (attempt 1)"], "given": 1, "until": 2},
+    ],
+)
+def test_what_was_seen_travels_along(document: dict[str, object]) -> None:
+    """The daemon gets what the command showed, and until when it is meant."""
+    order = Order.read(document)
+    assert Order.read(json.loads(json.dumps(order.document()))) == order
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"seen": ["a", "b"]}, {"seen": "a"}, {"given": "now"}, {"until": True}, {"given": 1.5}],
+)
+def test_what_cannot_have_been_seen_is_refused(extra: dict[str, object]) -> None:
+    """Nonsense is no order."""
+    with pytest.raises(OrderError):
+        Order.read({"verb": "retry", "names": ["x"], **extra})
+
+
+def as_seen(project: World, verb: Verb, *names: str) -> Order:
+    """The order that a command gives which shows how things are now."""
+    return Order(verb, names, sightings(verb, names, project.survey()))
+
+
+def obey(project: World, order: Order) -> Outcome:
+    outcome: Outcome = asyncio.run(
+        _with_client(project, lambda ports: _obey(project, ports, order))
+    )
+    return outcome
+
+
+def test_a_forget_of_what_failed_does_not_strike_what_was_bought_since(
+    project: World, sim: Simulator
+) -> None:
+    """Somebody tried again meanwhile: the purchase stays, and is said to be one."""
+    project.write("dance.yaml")
+    fail_once(sim)
+    project.apply()
+    base = latest(project).base_id
+    order = as_seen(project, Verb.FORGET, base)
+    give(project, Verb.RETRY, base)
+    project.apply()
+    outcome = obey(project, order)
+    assert (outcome.ok, outcome.touched) == (False, frozenset())
+    assert "was failed (attempt 1) when this was ordered, and is complete" in outcome.said[0]
+    assert latest(project).status is Status.COMPLETE
+    assert "complete" in (project.root / "specs/dance.receipt.json").read_text()
+
+
+def test_a_forget_of_what_is_under_way_fits_until_it_is_paid(
+    project: World, sim: Simulator
+) -> None:
+    """From submitted to processing is no news; that its result is there is."""
+    project.write("dance.yaml")
+    sim.set_speed(0)
+    project.apply(until=in_flight)
+    base = latest(project).base_id
+    order = as_seen(project, Verb.FORGET, f"{base}!")
+    sim.set_speed(600)
+    project.apply()
+    assert not obey(project, order).ok
+    assert latest(project).status is Status.COMPLETE
+
+
+def test_a_retry_of_what_was_refused_is_not_one_of_what_expired(
+    project: World, sim: Simulator
+) -> None:
+    """The same attempt, and it has come to be something else: who agreed to try again did not agree to pay twice."""
+    project.write("dance.yaml")
+    expire(project, sim)
+    base = latest(project).base_id
+    order = Order(Verb.RETRY, (f"{base}=2",), ("rejected (attempt 1)",))
+    assert not obey(project, order).ok
+    assert len(project.repository.attempts(base)) == 1
+
+
+def test_an_order_carried_out_before_its_answer_is_no_misfit(
+    project: World, sim: Simulator
+) -> None:
+    """The daemon died in between: the next one finds it done, and says so."""
+    project.write("dance.yaml")
+    fail_once(sim)
+    project.apply()
+    base = latest(project).base_id
+    order = as_seen(project, Verb.RETRY, f"{base}=2")
+    assert obey(project, order).touched == {base}
+    again = obey(project, order)
+    assert (again.ok, again.touched) == (True, frozenset())
+    gone = as_seen(project, Verb.FORGET, base)
+    assert obey(project, gone).ok
+    assert obey(project, gone).ok
+    assert len(project.repository.attempts(base)) == 0
+
+
+def test_a_prune_of_one_video_does_not_remove_another(project: World, orphan: Path) -> None:
+    """What stands there when it is carried out has to be what was shown."""
+    order = as_seen(project, Verb.PRUNE, "specs/dance.mp4")
+    project.write("dance.yaml", prompt="jumps")
+    project.apply()
+    second = orphan.read_bytes()
+    (project.root / "specs/dance.yaml").unlink()
+    assert not obey(project, order).ok
+    assert orphan.read_bytes() == second
+    assert obey(project, as_seen(project, Verb.PRUNE, "specs/dance.mp4")).ok
+
+
+def test_an_import_for_what_was_bought_since_binds_nothing(project: World, sim: Simulator) -> None:
+    """`--for` was meant for a wish that nothing had been sent for."""
+    project.write("dance.yaml")
+    base = project.only().external_task_id
+    task = made_by_hand(project)
+    order = as_seen(project, Verb.IMPORT, f"{task}={base}")
+    project.apply()
+    assert not obey(project, order).ok
+    assert latest(project).task_id != task
 
 
 # retry
@@ -715,3 +859,125 @@ def test_an_orphan_is_not_reached_through_a_linked_folder(project: World, sim: S
     assert project.plan().orphans == ("specs/sub/dance.mp4",)
     assert not give(project, Verb.PRUNE, "specs/sub/dance.mp4").ok
     assert (elsewhere / "dance.mp4").exists()
+
+
+READS = """\
+image_url: https://example.com/girl.png
+video_url: {video}
+character_orientation: image
+mode: std
+"""
+
+
+def read_as_its_motion(project: World) -> None:
+    project.write("chain.yaml", READS.format(video="dance.mp4"))
+
+
+def read_by_a_suspended_spec(project: World) -> None:
+    project.write("chain.yaml", READS.format(video="dance.mp4") + "suspend: true\n")
+
+
+def read_from_another_folder(project: World) -> None:
+    project.write("deep/er/chain.yaml", READS.format(video="../../dance.mp4"))
+
+
+def read_by_an_invalid_spec(project: World) -> None:
+    project.write("chain.yaml", READS.format(video="dance.mp4") + "nonsense: true\n")
+
+
+def read_in_a_matrix_that_is_wrong(project: World) -> None:
+    matrix = "matrix:\n  video_url: [dance.mp4, missing.mp4]\n"
+    project.write("chain.yaml", READS.replace("video_url: {video}\n", "") + matrix)
+
+
+def named_by_defaults(project: World) -> None:
+    project.write("_defaults.yaml", "video_url: dance.mp4\n")
+
+
+def named_by_broken_defaults(project: World) -> None:
+    project.write("_defaults.yaml", "video_url: dance.mp4\nnonsense: 1\n")
+
+
+def named_in_what_is_no_document(project: World) -> None:
+    project.write("chain.yaml", "<<<<<<< ours\nvideo_url: dance.mp4\n=======\n>>>>>>> theirs\n")
+
+
+def read_through_a_link(project: World) -> None:
+    (project.root / "specs/linked.mp4").symlink_to("dance.mp4")
+    project.write("chain.yaml", READS.format(video="linked.mp4"))
+
+
+def read_by_an_invalid_spec_through_a_link(project: World) -> None:
+    (project.root / "specs/linked.mp4").symlink_to("dance.mp4")
+    project.write("chain.yaml", READS.format(video="linked.mp4") + "nonsense: true\n")
+
+
+def read_through_a_linked_folder(project: World) -> None:
+    (project.root / "films").symlink_to("specs")
+    project.write("chain.yaml", READS.format(video="../films/dance.mp4"))
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        read_as_its_motion,
+        read_by_a_suspended_spec,
+        read_from_another_folder,
+        read_by_an_invalid_spec,
+        read_in_a_matrix_that_is_wrong,
+        named_by_defaults,
+        named_by_broken_defaults,
+        named_in_what_is_no_document,
+        read_through_a_link,
+        read_by_an_invalid_spec_through_a_link,
+        read_through_a_linked_folder,
+    ],
+)
+def test_what_a_spec_reads_is_no_orphan(
+    project: World, orphan: Path, reading: Callable[[World], None]
+) -> None:
+    """However it is named, by whatever spec or defaults: it is not listed, an order leaves it, and it is said why."""
+    reading(project)
+    survey = project.survey()
+    assert survey.orphans == ()
+    assert "specs/" in survey.needed["specs/dance.mp4"]
+    outcome = give(project, Verb.PRUNE, "specs/dance.mp4")
+    assert not outcome.ok
+    assert "`specs/dance.mp4` stays: " in outcome.said[0]
+    assert orphan.exists()
+
+
+def test_what_no_spec_reads_goes_whatever_else_is_wrong(project: World, orphan: Path) -> None:
+    """Another file's name, a hard link and a link to nothing keep nothing."""
+    project.write("bad.yaml", "video_url: other.mp4\n<<<<<<< ours\n")
+    (project.root / "specs/copy.mp4").hardlink_to(orphan)
+    (project.root / "specs/gone.yaml").symlink_to("nowhere.yaml")
+    project.write("chain.yaml", READS.format(video="copy.mp4"))
+    assert project.plan().orphans == ("specs/dance.mp4",)
+    assert give(project, Verb.PRUNE, "specs/dance.mp4").ok
+    assert not orphan.exists()
+    assert (project.root / "specs/copy.mp4").exists()
+
+
+def test_one_file_under_two_names_is_wanted_under_both(project: World, sim: Simulator) -> None:
+    """A folder was moved and a link left in its place: what a spec wants there is not removed by its old name."""
+    project.write("old/dance.yaml")
+    project.apply()
+    (project.root / "specs/old").rename(project.root / "specs/new")
+    (project.root / "specs/old").symlink_to("new")
+    project.apply()
+    assert project.plan().orphans == ()
+    assert not give(project, Verb.PRUNE, "specs/old/dance.mp4").ok
+    assert (project.root / "specs/new/dance.mp4").exists()
+
+
+def test_a_specs_folder_that_is_a_link_can_be_pruned(project: World, orphan: Path) -> None:
+    """Everything else follows that link, so this does too: the orphan goes, and nothing beside it."""
+    (project.root / "specs").rename(project.root / "data")
+    (project.root / "specs").symlink_to("data")
+    mine = project.root / "data/mine.mp4"
+    mine.write_bytes(orphan.read_bytes())
+    assert project.plan().orphans == ("specs/dance.mp4",)
+    assert give(project, Verb.PRUNE, "specs/dance.mp4").ok
+    assert not orphan.exists()
+    assert mine.exists()

@@ -181,7 +181,7 @@ class Project:
 
         `wrap` makes of its command line the one that is started.
         """
-        out, err = self.root.parent / "running.out", self.root.parent / "running.err"
+        out, err = (self.root.parent / f"{arguments[0]}.{end}" for end in ("out", "err"))
         with out.open("w") as stdout, err.open("w") as stderr:
             command = wrap(self.command(*arguments))
             process = start(command, env=self.environment(env), stdout=stdout, stderr=stderr)
