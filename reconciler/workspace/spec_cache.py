@@ -37,6 +37,12 @@ Price = Callable[[str, str, str, Decimal | None], Decimal]  # model, mode, orien
 Local = Callable[[str, str], Source]  # path, spec's key
 
 
+def forget_file(cache: SpecCache, name: str) -> None:
+    """Forget what is remembered of a local file, so that whoever loads the specs next reads it."""
+    needle = json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")
+    cache.save({}, [row for row, (_, payload) in cache.load().items() if needle in payload])
+
+
 def cache_key(spec: Signature, defaults: str) -> str:
     """Return what must be the same for a payload to hold: the spec's signature and its defaults files'."""
     return f"{_VERSION};{_text(spec)}{defaults}"
