@@ -63,11 +63,18 @@ class Whereabouts:
             self.places[sha256] = (*known, *(path for path in found if path not in known))
 
     def outputs(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
-        """Return what stands where this generation's results belong."""
+        """Return what stands where the results belong that this generation asks for.
+
+        Of an attempt that is not complete, once something of it is saved, only that counts: the rest is on its way.
+        """
         results = {result.role: result for result in record.results} if record else {}
-        places = [(role, wish.output(role)) for role in results] or list(wish.outputs)
+        due = set(results)
+        if record is not None and record.status is Status.COMPLETE:
+            due.update(record.lacking)  # the state was damaged: it is fetched again
         return tuple(
-            Output(role, path, self.standing(path, results.get(role))) for role, path in places
+            Output(role, path, self.standing(path, results.get(role)))
+            for role, path in wish.outputs
+            if not results or role in due
         )
 
     def previews(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
@@ -157,11 +164,12 @@ class Whereabouts:
         if record is None or record.status not in _WAS_SAVED or not record.results:
             return False
         results = {result.role: result for result in record.results}
-        lacking = [
-            results[output.role] for output in outputs if output.standing is not Standing.OURS
-        ]
+        lacking = [output.role for output in outputs if output.standing is not Standing.OURS]
         careful = record.status is Status.EXPIRED
-        return all(self.find(result, verify=careful) is not None for result in lacking)
+        return all(
+            role in results and self.find(results[role], verify=careful) is not None
+            for role in lacking
+        )
 
 
 def _stood(published: Publication) -> Signature | None:
