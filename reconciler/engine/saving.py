@@ -26,7 +26,7 @@ from reconciler.store.repository import HistoryEntry
 from reconciler.workspace.media import MediaError, ResultFacts, examine_result
 
 _CLEARED = "the provider cleared the result before it was saved"
-_MOST_DOUBLINGS = 6  # half an hour
+_MOST_DOUBLINGS = 7  # then it is longer than any fetch may take
 _MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
 
 

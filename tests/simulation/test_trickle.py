@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,12 +19,10 @@ from reconciler.core.states import Status
 from reconciler.engine.daemon import Daemon, Duties, Pace
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling.downloads import Downloader
-from reconciler.kling.errors import ResultSlow
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from tests.engine.world import Told
-from tests.kling.test_downloads import Memory
 from tests.simulation.lives import Events
 from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC
@@ -39,6 +39,7 @@ class Trickle(httpx.AsyncBaseTransport):
 
     wire: Wire
     resumes: bool  # the host gives ETags, so that a download can be continued
+    drip: float  # s between two bytes
     is_well: bool = False
     slow: dict[str, int] = field(default_factory=dict)  # path -> bytes of it that were sent
 
@@ -67,7 +68,7 @@ class Drops(httpx.AsyncByteStream):
         async for part in self.body:
             for number in range(len(part)):
                 if not self.trickle.is_well:
-                    await asyncio.sleep(DRIP)
+                    await asyncio.sleep(self.trickle.drip)
                 self.trickle.slow[self.path] += 1
                 yield part[number : number + 1]
 
@@ -76,89 +77,83 @@ class Drops(httpx.AsyncByteStream):
         await self.body.aclose()
 
 
-@pytest.mark.parametrize("resumes", [True, False])
-def test_four_that_trickle_do_not_keep_a_fifth_waiting(tmp_path: Path, resumes: bool) -> None:
-    """The fifth is complete within two minutes; the four go on, and when their host is well all are saved, billed once."""
+@dataclass
+class Story:
+    """A daemon at a host that trickles, in virtual time."""
 
-    async def story() -> tuple[float, int, dict[str, int], list[Status]]:
-        wire, root = Wire(seed="trickle"), tmp_path / "project"
-        (root / "specs").mkdir(parents=True)
-        (root / "state").mkdir()
-        (root / "specs" / "dance.yaml").write_text(SPEC.format(prompt="waves", takes=FOUR + 1))
-        repository = Repository.open(root / "state" / "reconciler.db")
-        trickle = Trickle(wire, resumes)
-        client, downloader = client_of(wire), Downloader(transport=trickle)
-        objects = ObjectStore(root / "state" / "objects")
-        ports = Ports(root, client, downloader, repository, objects, Told(), running().wall_ms)
-        index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
-        duties = Duties(index, Events(random.Random(1)), Pace(settle=0, tick=30 * SECOND))
-        options = Options("run-1", Rules(), max_concurrency=FOUR + 1, enduring=True)
-        daemon, stop = Daemon(ports, options, duties), asyncio.Event()
+    root: Path
+    trickle: Trickle
+    repository: Repository
+    objects: ObjectStore
 
-        def complete() -> int:
-            records = repository.records().values()
-            return sum(record.status is Status.COMPLETE for record in records)
+    def count(self, *statuses: Status) -> int:
+        records = self.repository.records().values()
+        return sum(record.status in statuses for record in records)
 
-        def waiting() -> int:
-            records = repository.records().values()
-            return sum(record.status is Status.SUCCEEDED for record in records)
+    async def until(self, done: Callable[[], bool], seconds: float) -> float:
+        """Return how long something took, s; it is waited for no longer than that."""
+        began = running().time()
+        while not done() and running().time() - began < seconds:
+            await asyncio.sleep(10)
+        return running().time() - began
 
-        async with account(tmp_path / "account", wire) as provider:
-            life = asyncio.create_task(daemon.run(stop, begun=lambda: None))
-            while waiting() + complete() < FOUR + 1 or len(trickle.slow) < FOUR:
-                await asyncio.sleep(1)
-            began = running().time()
-            while not complete() and running().time() - began < 7200:
-                await asyncio.sleep(1)
-            took, first = running().time() - began, complete()
-            trickle.is_well = True
-            while complete() < FOUR + 1 and running().time() - began < 4 * 3600:
-                await asyncio.sleep(10)
+
+@asynccontextmanager
+async def telling(
+    folder: Path, *, takes: int, downloads: int, resumes: bool, drip: float
+) -> AsyncIterator[Story]:
+    """Run a daemon over one spec while the block lasts; in the end everything is saved, and each was billed once."""
+    wire, root = Wire(seed="trickle"), folder / "project"
+    (root / "specs").mkdir(parents=True)
+    (root / "state").mkdir()
+    (root / "specs" / "dance.yaml").write_text(SPEC.format(prompt="waves", takes=takes))
+    repository = Repository.open(root / "state" / "reconciler.db")
+    story = Story(
+        root, Trickle(wire, resumes, drip), repository, ObjectStore(root / "state/objects")
+    )
+    client, downloader = client_of(wire), Downloader(transport=story.trickle)
+    ports = Ports(root, client, downloader, repository, story.objects, Told(), running().wall_ms)
+    index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
+    duties = Duties(index, Events(random.Random(1)), Pace(settle=0, tick=30 * SECOND))
+    options = Options("run-1", Rules(), max_concurrency=takes, enduring=True, downloads=downloads)
+    daemon, stop = Daemon(ports, options, duties), asyncio.Event()
+    async with account(folder / "account", wire) as provider:
+        life = asyncio.create_task(daemon.run(stop, begun=lambda: None))
+        try:
+            yield story
+        finally:
             stop.set()
             await life
-            billed = dict(provider.ledger.report()["billed"])  # type: ignore[call-overload]
-            statuses = [record.status for record in repository.records().values()]
-            assert all(
-                objects.verify(result.sha256)
-                for record in repository.records().values()
-                for result in record.results
-            )
-        repository.close()
-        await client.aclose()
-        await downloader.aclose()
-        return took, first, billed, statuses
-
-    took, first, billed, statuses = run(story(), start=START)
-    assert first == 1
-    assert took < 120
-    assert statuses == [Status.COMPLETE] * (FOUR + 1)
-    assert list(billed.values()) == [1] * (FOUR + 1)
+        billed: Any = provider.ledger.report()["billed"]
+        assert list(billed.values()) == [1] * takes
+    records = repository.records().values()
+    assert [record.status for record in records] == [Status.COMPLETE] * takes
+    assert all(story.objects.verify(one.sha256) for record in records for one in record.results)
+    repository.close()
+    await client.aclose()
+    await downloader.aclose()
 
 
-def test_a_result_that_only_ever_trickles_arrives_though_others_wait() -> None:
-    """It gives way for longer and longer, so that also a host that can continue nothing gets it through in the end."""
-    data = bytes(1000)
+@pytest.mark.parametrize("resumes", [True, False])
+def test_four_that_trickle_do_not_keep_a_fifth_waiting(tmp_path: Path, resumes: bool) -> None:
+    """The fifth is complete within two minutes; when the host of the others is well, so are they."""
 
-    async def story() -> tuple[int, float]:
-        class Host(httpx.AsyncBaseTransport):
-            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                async def body() -> AsyncIterator[bytes]:
-                    for _ in data:
-                        await asyncio.sleep(1)
-                        yield b"\0"
+    async def story() -> float:
+        async with telling(tmp_path, takes=5, downloads=4, resumes=resumes, drip=DRIP) as told:
+            await told.until(lambda: told.count(Status.SUCCEEDED, Status.COMPLETE) == 5, 7200)
+            took = await told.until(lambda: told.count(Status.COMPLETE) == 1, 7200)
+            told.trickle.is_well = True
+            await told.until(lambda: told.count(Status.COMPLETE) == 5, 4 * 3600)
+        return took
 
-                return httpx.Response(200, content=body())
+    assert run(story(), start=START) < 120
 
-        downloader, tries, sink = Downloader(transport=Host()), 0, Memory()
-        while True:
-            try:
-                await downloader.fetch(
-                    "https://example.com/v.mp4", sink, window=30 * 2**tries, is_awaited=lambda: True
-                )
-            except ResultSlow:
-                tries += 1
-            else:
-                return tries, running().time()
 
-    tries, took = run(story(), start=START)
-    assert (tries, took < 3600) == (6, True)
+def test_two_that_only_ever_trickle_arrive_one_after_the_other(tmp_path: Path) -> None:
+    """Nothing can be continued, and each waits for the other's place: each stays for longer until it is through."""
+
+    async def story() -> None:
+        async with telling(tmp_path, takes=2, downloads=1, resumes=False, drip=1.0) as told:
+            await told.until(lambda: told.count(Status.COMPLETE) == 2, 12 * 3600)
+
+    run(story(), start=START)
