@@ -7,6 +7,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from reconciler.cli.clock import SteadyClock
 from reconciler.cli.folder import Folder
@@ -23,6 +24,7 @@ from reconciler.engine.work import Work
 from reconciler.kling.downloads import Downloader
 from reconciler.settings import Settings
 from reconciler.store.repository import Caps
+from reconciler.workspace.spec_cache import forget_file
 
 
 def run(
@@ -86,6 +88,7 @@ async def open_ports(
             report,
             clock,
             hosting,
+            partial(forget_file, folder.cache),
         )
 
 

@@ -6,6 +6,7 @@ own branches on this root, each in an `errors` module of its own::
     ReconcilerError
     ├── SpecError                 a spec, a defaults file or a receipt says something wrong (place known)
     ├── WorkspaceError            the folder: unreadable, read-only, full
+    │   └── InputChanged          a local file is not what is remembered of it; nothing was sent
     ├── SettingsError             a setting is missing or wrong
     ├── StateError                the state store: corrupt, unwritable, of a newer version
     │   ├── StateLocked           another process writes; names its pid
@@ -37,6 +38,10 @@ class SpecError(ReconcilerError):
 
 class WorkspaceError(ReconcilerError):
     """The folder cannot be used."""
+
+
+class InputChanged(WorkspaceError):
+    """A local file changed since it was read; nothing was sent."""
 
 
 class SettingsError(ReconcilerError):

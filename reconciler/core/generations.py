@@ -12,10 +12,8 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.identity import compute_external_task_id
 from reconciler.core.motion_control import Source
 from reconciler.core.naming import output_path, receipt_path
-from reconciler.core.states import PREVIEWS, Role
+from reconciler.core.states import PREVIEWS, Role, asked_roles
 
-# In canonical JSON no value can imitate this: quotes inside a text are escaped.
-_WATERMARKED = '"watermark_info":{"enabled":true}'
 _WRITTEN_SUFFIXES = (".mp4", ".webp")  # of every output and preview
 
 
@@ -46,11 +44,6 @@ class Generation:
         return output_path(self.spec, self.label, role)
 
     @property
-    def watermarked(self) -> bool:
-        """Whether a watermarked copy is wanted too."""
-        return _WATERMARKED in self.canonical
-
-    @property
     def media(self) -> tuple[Source, Source]:
         """The image and the video that it is made of."""
         return self.image, self.video
@@ -58,8 +51,7 @@ class Generation:
     @property
     def outputs(self) -> tuple[tuple[Role, str], ...]:
         """The (role, path) of every result that this generation publishes."""
-        roles = (Role.VIDEO, Role.WATERMARK) if self.watermarked else (Role.VIDEO,)
-        return tuple((role, self.output(role)) for role in roles)
+        return tuple((role, self.output(role)) for role in asked_roles(self.canonical))
 
     @property
     def previews(self) -> tuple[tuple[Role, str], ...]:

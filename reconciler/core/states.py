@@ -69,6 +69,18 @@ PREVIEWS = (Role.POSTER, Role.SHEET)
 """Pictures that are made here of a saved video: never bought, never fetched, and nothing waits for one."""
 
 
+def asked_roles(canonical: str) -> tuple[Role, ...]:
+    """Return the roles of the results that a generation (its canonical JSON) asks for.
+
+    Nothing else decides what is fetched, published and complete: an answer may list what nobody asked for.
+    """
+    if "true" not in canonical:  # the same answer, without reading thousands of documents
+        return (Role.VIDEO,)
+    info = json.loads(canonical).get("request", {}).get("watermark_info")
+    is_marked = isinstance(info, dict) and info.get("enabled") is True
+    return (Role.VIDEO, Role.WATERMARK) if is_marked else (Role.VIDEO,)
+
+
 @dataclass(frozen=True, slots=True)
 class Video:
     """One video of a finished task, as announced; URLs are signed and expire."""
@@ -144,13 +156,15 @@ class Record:
         return replace(self, **changes)  # type: ignore[arg-type]
 
     @property
+    def asked(self) -> tuple[Role, ...]:
+        """The roles that the request asked for."""
+        return asked_roles(self.request)
+
+    @property
     def lacking(self) -> tuple[Role, ...]:
         """The roles that the request asked for and that were not saved."""
-        request = json.loads(self.request).get("request", {})
-        watermark = request.get("watermark_info", {}).get("enabled", False)
-        wanted = (Role.VIDEO, Role.WATERMARK) if watermark else (Role.VIDEO,)
         saved = {result.role for result in self.results}
-        return tuple(role for role in wanted if role not in saved)
+        return tuple(role for role in self.asked if role not in saved)
 
 
 def foremost(attempts: Iterable[Record]) -> Record | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from reconciler.core.errors import StateError, WorkspaceError
@@ -92,7 +93,7 @@ class Daemon:
     """One folder, one account."""
 
     def __init__(self, ports: Ports, options: Options, duties: Duties) -> None:
-        self._ports = ports
+        self._ports = ports = replace(ports, distrust=partial(self._distrust, ports.distrust))
         self._duties = duties
         self._pace = duties.pace
         self._index = duties.index
@@ -271,6 +272,12 @@ class Daemon:
             self._ports.report.say(sentence)
         await asyncio.sleep(self._pace.tick / SECOND)
 
+    def _distrust(self, forget: Callable[[str], None], name: str) -> None:
+        """Have a file read again that was not what is remembered of it, though nothing told."""
+        forget(name)
+        self._settling.touch({name}, self._ports.now())
+        self.wake()
+
     def _is_at_rest(self, spec: str) -> bool:
         """Whether a spec stands as it was read: nothing that it is made of moves, or has moved."""
         if spec not in self._index.specs:
@@ -283,7 +290,13 @@ class Daemon:
         if young:  # written while nobody looked: at the start, or where no events come
             self._settling.touch(young, now)
             self.wake()
-        return not young and self._index.is_as_read(spec)
+        if young or self._index.is_as_read(spec):
+            return not young
+        self._settling.touch(
+            inputs, now
+        )  # a new link to a file changes it, and not every watch tells
+        self.wake()
+        return False
 
     def _is_wanted(self, wish: Generation) -> bool:
         """Whether a spec still asks for just this, and stands as it was read."""

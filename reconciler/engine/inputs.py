@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from reconciler.core.errors import WorkspaceError
+from reconciler.core.errors import InputChanged, WorkspaceError
 from reconciler.core.motion_control import Source
 from reconciler.engine.ports import Ports
 from reconciler.engine.preparing import SUFFIXES, Preparer
@@ -38,8 +38,7 @@ class LocalInputs:
         """Return an image's bytes, or a URL of them. Raises what `video` does."""
         if source.url:
             return source.url
-        file = await self._file("image_url", source)
-        data = await asyncio.to_thread(_read_unchanged, file)
+        file, data = await self._read("image_url", source)
         return await self._hosted(file) if self._host_images else data
 
     async def video(self, source: Source) -> str:
@@ -51,9 +50,17 @@ class LocalInputs:
         """
         if source.url:
             return source.url
-        file = await self._file("video_url", source)
-        await asyncio.to_thread(_read_unchanged, file)
+        file, _ = await self._read("video_url", source)
         return await self._hosted(file)
+
+    async def _read(self, key: str, source: Source) -> tuple[_File, bytes]:
+        """Return an input as it is sent, and its bytes; where it is not what it was, nobody believes that any more."""
+        try:
+            file = await self._file(key, source)
+            return file, await asyncio.to_thread(_read_unchanged, file)
+        except InputChanged:
+            self._ports.distrust(source.path)
+            raise
 
     async def _file(self, key: str, source: Source) -> _File:
         if source.preparation is None:
@@ -86,7 +93,7 @@ def _read_unchanged(file: _File) -> bytes:
     except OSError as error:
         raise _unreadable(file, error) from error
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise WorkspaceError(
+        raise InputChanged(
             f"`{file.named}` changed while it was being submitted; nothing was sent",
             hint="Run again.",
         )

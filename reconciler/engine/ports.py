@@ -105,6 +105,10 @@ class Options:
     enduring: bool = False  # a run that never gives up: what is held back is tried again later
 
 
+def _keep_trusting(_: str) -> None:
+    """Where nothing is remembered, nothing is to be forgotten."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The world, as the engine sees it."""
@@ -117,3 +121,5 @@ class Ports:
     report: Reporter
     now: Callable[[], int]  # ms since the epoch
     hosting: Hosting | None = None
+    distrust: Callable[[str], None] = _keep_trusting
+    """Called with the path of a local file (relative to the root) that is not what is remembered of it."""

@@ -13,11 +13,12 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-from reconciler.core.errors import StateError, WorkspaceError
+from reconciler.core.errors import InputChanged, StateError, WorkspaceError
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
 from reconciler.workspace.files import describe_os_error, digest, open_plain
+from reconciler.workspace.outputs import Signature
 from reconciler.workspace.preparing import LONGEST, command, environment, is_final, recipe, verdict
 
 SUFFIXES: Final = {"image_url": ".jpg", "video_url": ".mp4"}
@@ -47,18 +48,16 @@ class Preparer:
     async def _prepared(self, key: str, source: Source, preparation: Preparation) -> str:
         objects, name = self._ports.objects, recipe(key, source, preparation)
         async with self._turn:
-            known = objects.remembered(name)
-            if known:
-                is_whole = await asyncio.to_thread(objects.verify, known)
-                if is_whole:
-                    return known
-            if fault := self._faults.get(name):
-                raise WorkspaceError(f"`{source.path}` {fault}")
-            partial = objects.partial(f"prepared:{name}")
             with _opened(self._ports.root / source.path, source.path) as file:
                 before = _standing(file)
+                # Also where it was prepared before: what nobody has in the folder any more is not to be bought.
                 if await asyncio.to_thread(digest, file) != source.sha256:
                     raise _changed(source)
+                if await asyncio.to_thread(objects.verify, known := objects.remembered(name)):
+                    return known
+                if fault := self._faults.get(name):
+                    raise WorkspaceError(f"`{source.path}` {fault}")
+                partial = objects.partial(f"prepared:{name}")
                 self._ports.report.say(f"preparing `{source.path}`")
                 try:
                     await self._make(key, source, file, preparation, partial)
@@ -120,13 +119,11 @@ def _opened(path: Path, named: str) -> Iterator[BufferedReader]:
         yield file
 
 
-def _standing(file: BufferedReader) -> tuple[int, int, int]:
-    """Return what changes with a file's content, also where somebody sets its time back."""
-    status = os.fstat(file.fileno())
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _standing(file: BufferedReader) -> Signature:
+    return Signature.of(os.fstat(file.fileno()))
 
 
-def _changed(source: Source) -> WorkspaceError:
-    return WorkspaceError(
+def _changed(source: Source) -> InputChanged:
+    return InputChanged(
         f"`{source.path}` changed while it was being prepared; nothing was sent", hint="Run again."
     )

@@ -91,9 +91,7 @@ class Publisher:
 
     def _land(self, output: Output, result: Result) -> Signature | None:
         if output.standing is Standing.TAKEN:
-            raise OutputTaken(
-                f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
-            )
+            raise _taken(output.path)
         source = self._whereabouts.find(result, verify=True)
         if source is None:
             return None
@@ -103,8 +101,13 @@ class Publisher:
         return publish(source, target, replace=output.standing is Standing.OTHER)
 
     def _keep(self, path: str) -> None:
-        """Bring the bytes that are about to be replaced into the object store, if they are not there."""
-        sha256 = self._whereabouts.digest(path)
+        """Bring the bytes that are about to be replaced into the object store, if they are not there.
+
+        They are read for it, whatever is remembered of them. Raises OutputTaken when they are not ours.
+        """
+        sha256 = self._whereabouts.digest(path, anew=True)
+        if sha256 != _EMPTY and sha256 not in self._whereabouts.places:
+            raise _taken(path)
         if sha256 == _EMPTY or self._ports.objects.verify(sha256):
             return
         try:
@@ -115,8 +118,12 @@ class Publisher:
             ) from error
 
 
-def _publication(output: Output, result: Result, record: Record, found: Signature) -> Publication:
-    name = record.external_task_id
-    return Publication(
-        output.path, name, output.role, result.sha256, found.size, found.mtime_ns, found.inode
+def _taken(path: str) -> OutputTaken:
+    return OutputTaken(
+        f"`{path}` holds a file that is not ours, or was changed; move it away and run again"
     )
+
+
+def _publication(output: Output, result: Result, record: Record, found: Signature) -> Publication:
+    stood = found.size, found.mtime_ns, found.inode, found.ctime_ns
+    return Publication(output.path, record.external_task_id, output.role, result.sha256, *stood)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,10 +20,13 @@ from reconciler.engine.answers import Answers
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.previewing import Previewer
-from reconciler.kling.errors import ResultInterrupted, ResultRefused
+from reconciler.kling.downloads import WINDOW
+from reconciler.kling.errors import ProviderError, ResultInterrupted, ResultRefused, ResultSlow
+from reconciler.store.repository import HistoryEntry
 from reconciler.workspace.media import MediaError, ResultFacts, examine_result
 
 _CLEARED = "the provider cleared the result before it was saved"
+_MOST_DOUBLINGS = 7  # then it is longer than any fetch may take
 _MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
 
 
@@ -40,6 +46,9 @@ class Saver:
         self._previewer = previewer
         self._answers = Answers(ports.client, ports.repository)
         self._turn = asyncio.Semaphore(options.downloads)
+        self._in_line = 0  # results that wait for their turn
+        self._given_way: Counter[str] = Counter()  # attempt -> how often its download gave way
+        self._beside: set[str] = set()  # attempts whose further videos were seen to
         self._arrived_before: dict[
             str, str
         ] = {}  # partial file -> MD5 of what disagreed with its ETag
@@ -57,6 +66,14 @@ class Saver:
             MediaError: what arrived is whole by its announced length, and still no video.
             CannotKeep: the bytes cannot be written here; the provider still has them.
         """
+        while True:
+            try:
+                return await self._save(record, reference)
+            except ResultSlow:  # the next in line goes first; what arrived is continued afterwards
+                self._given_way[record.external_task_id] += 1
+                record = self._journal.get(record.base_id) or record
+
+    async def _save(self, record: Record, reference: Decimal | None) -> tuple[Record, int | None]:
         reply = await self._answers.about(record)
         if reply.task is not None and reply.task.state is not TaskState.SUCCEEDED:
             record, again_at = self._decide(record, Seen(reply.task), reply.request_id)
@@ -67,20 +84,22 @@ class Saver:
             )
         if reply.task is None:
             return self._decide(record, Absent(), reply.request_id)
-        if not _files(reply.task):
+        files = _files(reply.task, record.asked)
+        if not files:
             if self._overdue(record):
                 return self._decide(record, Gone(_CLEARED), reply.request_id)
             raise ResultInterrupted("the provider lists no video of it at the moment")
         record, _ = self._decide(record, Seen(reply.task), reply.request_id)
         self._warn_when_old(record)
-        async with self._turn:
-            for role, url in _files(reply.task):
+        async with self._slot():
+            for role, url in files:
                 try:
                     record = await self._keep(record, role, url)
                 except ResultRefused:
                     if self._overdue(record):
                         return self._decide(record, Gone(_CLEARED))
                     raise
+            await self._keep_beside(record, reply.task)
         if record.lacking:
             missing = ", ".join(record.lacking)
             if self._overdue(record):
@@ -101,6 +120,46 @@ class Saver:
             self._ports.report.say(f"{record.spec}: {remark}")
         return decided
 
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        self._in_line += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._in_line -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def _keep_beside(self, record: Record, task: Task) -> None:
+        """Bring what a task lists beyond its first video into the store: it was paid for, too, and is said once.
+
+        It is no result of the generation: nothing waits for it, and it is published nowhere.
+        """
+        further = task.videos[1:]
+        if not further or record.external_task_id in self._beside:
+            return
+        told = []
+        for number, video in enumerate(further, 2):
+            try:
+                kept, _ = await self._fetch(record, Role.VIDEO, video.url, f"video {number}")
+                told.append(f"video {number} is kept as the object {kept.sha256}")
+            except ResultSlow:
+                raise
+            except (ProviderError, MediaError, CannotKeep) as error:
+                told.append(f"video {number} could not be saved ({error.message})")
+        ids = f"task {task.task_id} of {record.external_task_id}"
+        sentence = (
+            f"the provider lists {len(task.videos)} videos for {ids}; the first is published, "
+        )
+        self._ports.report.say(sentence + "; ".join(told))
+        entry = HistoryEntry(
+            record.external_task_id, self._ports.now(), "kept beside", "; ".join(told)
+        )
+        self._ports.repository.note([entry])
+        self._beside.add(record.external_task_id)
+
     async def _keep(self, record: Record, role: Role, url: str) -> Record:
         """Bring one result into the store, unless it is there already."""
         kept = {result.role: result for result in record.results}.get(role)
@@ -116,11 +175,17 @@ class Saver:
         record, _ = self._decide(record, Kept(fetched), detail=f"{role}: {facts}")
         return record
 
-    async def _fetch(self, record: Record, role: Role, url: str) -> tuple[Result, ResultFacts]:
+    async def _fetch(
+        self, record: Record, role: Role, url: str, name: str = ""
+    ) -> tuple[Result, ResultFacts]:
         objects = self._ports.objects
-        partial = objects.partial(f"{record.external_task_id}.{role}")
+        partial = objects.partial(f"{record.external_task_id}.{name or role}")
+        # Each time it gives way it may stay for twice as long: where nothing can be continued, it comes to an end.
+        window = WINDOW * 2 ** min(self._given_way[record.external_task_id], _MOST_DOUBLINGS)
         try:
-            arrived = await self._ports.downloader.fetch(url, partial)
+            arrived = await self._ports.downloader.fetch(
+                url, partial, window=window, is_awaited=lambda: self._in_line > 0
+            )
             facts = await asyncio.to_thread(examine_result, partial.path)
             await asyncio.to_thread(self._check_etag, partial.path, arrived.validator)
             sha256, size = await asyncio.to_thread(objects.adopt, partial)
@@ -183,13 +248,10 @@ class Saver:
             )
 
 
-def _files(task: Task) -> list[tuple[Role, str]]:
-    """The files that can be fetched now: the video first, then its watermarked copy where there is one."""
+def _files(task: Task, asked: Sequence[Role]) -> list[tuple[Role, str]]:
+    """Return the files that were asked for and can be fetched now, the video first."""
     if not task.videos:
         return []
     video = task.videos[0]
-    return [
-        (role, url)
-        for role, url in ((Role.VIDEO, video.url), (Role.WATERMARK, video.watermark_url))
-        if url
-    ]
+    urls = {Role.VIDEO: video.url, Role.WATERMARK: video.watermark_url}
+    return [(role, urls[role]) for role in asked if urls[role]]

@@ -5,6 +5,7 @@ Reads only. It knows what was ours when it was made, and what it was told since.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,18 @@ class Whereabouts:
             self.places[sha256] = (*known, *(path for path in found if path not in known))
 
     def outputs(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
-        """Return what stands where this generation's results belong."""
+        """Return what stands where the results belong that this generation asks for.
+
+        Of an attempt that is not complete, once something of it is saved, only that counts: the rest is on its way.
+        """
         results = {result.role: result for result in record.results} if record else {}
-        places = [(role, wish.output(role)) for role in results] or list(wish.outputs)
+        due = set(results)
+        if record is not None and record.status is Status.COMPLETE:
+            due.update(record.lacking)  # the state was damaged: it is fetched again
         return tuple(
-            Output(role, path, self.standing(path, results.get(role))) for role, path in places
+            Output(role, path, self.standing(path, results.get(role)))
+            for role, path in wish.outputs
+            if not results or role in due
         )
 
     def previews(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
@@ -97,12 +105,12 @@ class Whereabouts:
             return Standing.OURS
         return Standing.OTHER if sha256 in self.places else Standing.TAKEN
 
-    def digest(self, path: str) -> str:
+    def digest(self, path: str, *, anew: bool = False) -> str:
         """Return the SHA-256 of a regular file; an empty string for anything else.
 
-        A file that still has the size, time and inode with which it was published is not read again.
+        A file that still has the signature with which it was published is not read again, but `anew`.
         """
-        return self._digest(path, signature(self.root / path))
+        return self._digest(path, signature(self.root / path), anew=anew)
 
     def holds(self, path: str, sha256: str) -> bool:
         """Whether a file with these bytes stands there; what cannot be read holds none of ours."""
@@ -111,26 +119,26 @@ class Whereabouts:
         except WorkspaceError:
             return False
 
-    def _digest(self, path: str, found: Signature | None) -> str:
+    def _digest(self, path: str, found: Signature | None, *, anew: bool = False) -> str:
         if found is None or not found.is_file:
             return ""
         published = self.publications.get(path)
-        if (
-            published
-            and published.inode == found.inode
-            and published.mtime_ns == found.mtime_ns
-            and published.size == found.size
-        ):
+        if published is not None and not anew and _stood(published) == found:
             return published.sha256
         known = self._digests.get(path)
-        if known is None or known[0] != found:
-            known = self._digests[path] = found, file_sha256(self.root / path)
-        return known[1]
+        if known is not None and not anew and known[0] == found:
+            return known[1]
+        sha256 = file_sha256(self.root / path)
+        if found.is_racy(time.time_ns()):
+            self._digests.pop(path, None)
+        else:
+            self._digests[path] = found, sha256
+        return sha256
 
     def find(self, result: Result, *, verify: bool = False) -> Path | None:
         """Return a file on this disk that holds these bytes: the object, or a published copy.
 
-        `verify` reads an object again before it is trusted: disks forget, and what is published is looked at.
+        `verify` reads a file again before it is trusted: disks forget, and what is published is looked at.
         """
         sound = self.objects.has(result.sha256, result.size)
         if sound and (not verify or self.objects.verify(result.sha256)):
@@ -138,7 +146,7 @@ class Whereabouts:
         places = (
             path
             for path in self.places.get(result.sha256, ())
-            if self.digest(path) == result.sha256
+            if self.digest(path, anew=verify) == result.sha256
         )
         return next((self.root / path for path in places), None)
 
@@ -157,8 +165,16 @@ class Whereabouts:
         if record is None or record.status not in _WAS_SAVED or not record.results:
             return False
         results = {result.role: result for result in record.results}
-        lacking = [
-            results[output.role] for output in outputs if output.standing is not Standing.OURS
-        ]
+        lacking = [output.role for output in outputs if output.standing is not Standing.OURS]
         careful = record.status is Status.EXPIRED
-        return all(self.find(result, verify=careful) is not None for result in lacking)
+        return all(
+            role in results and self.find(results[role], verify=careful) is not None
+            for role in lacking
+        )
+
+
+def _stood(published: Publication) -> Signature | None:
+    """Return how an output looked when it was written; None where an older program did not write down all of it."""
+    if published.ctime_ns is None:
+        return None
+    return Signature(published.size, published.mtime_ns, published.ctime_ns, published.inode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.errors import HostingError
 from reconciler.hosting.abandoning import apart
+from reconciler.hosting.media_store import Kept
 from reconciler.hosting.places import is_loopback
 from reconciler.hosting.refusals import refusal
 
@@ -29,6 +31,7 @@ _TYPES: Final = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
 }
+_MD5_ETAG: Final = re.compile(r'"?[0-9A-Fa-f]{32}"?')
 # The library rides out a hiccup; an outage is the engine's, which holds the generation and comes back.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
 _LONGEST: Final = timedelta(minutes=15)  # the time limits of the media store are shorter
@@ -43,15 +46,27 @@ class CloudShelf:
         self._valid = valid
         self._bucket = _open(place, variables)
 
-    async def size(self, key: str) -> int | None:
-        """Return how many bytes an object has, None where there is none."""
+    async def look(self, key: str) -> Kept | None:
+        """Return what the store says of an object, None where there is none."""
         import obstore
 
         with self._sentences():
             try:
-                return int((await apart(partial(obstore.head, self._bucket, key)))["size"])
+                said = await apart(partial(obstore.head, self._bucket, key))
             except FileNotFoundError:
                 return None
+        tag = said["e_tag"] or ""
+        # An ETag that looks like an MD5 is one with most stores, and something else with keys of one's own.
+        digest = tag.strip('"').lower() if _MD5_ETAG.fullmatch(tag) else ""
+        version = f"{tag} {said['version'] or ''} {said['last_modified']}" if tag else ""
+        return Kept(said["size"], version, digest)
+
+    async def read(self, key: str) -> bytes:
+        """Return an object's bytes."""
+        import obstore
+
+        with self._sentences():
+            return await apart(lambda: bytes(obstore.get(self._bucket, key).bytes()))
 
     async def put(self, key: str, data: bytes) -> None:
         """Upload an object in one request: it is there as a whole or not at all, and leaves no parts behind."""

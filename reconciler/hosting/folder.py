@@ -6,12 +6,15 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
 from reconciler.core.errors import HostingError
+from reconciler.hosting.media_store import Kept
 
 CHUNK: Final = 1024 * 1024  # bytes between two looks whether to stop
+_RACY_NS: Final = 2_000_000_000
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -21,9 +24,22 @@ class FolderShelf:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def size(self, key: str) -> int | None:
-        """Return how many bytes a file has, None where there is none."""
-        return await asyncio.to_thread(self._size, key)
+    async def look(self, key: str) -> Kept | None:
+        """Return what the file system says of a file, None where there is none."""
+        found = await asyncio.to_thread(self._stat, key)
+        if found is None:
+            return None
+        # Of a file that has just changed, the same times may mean other bytes a moment later.
+        is_racy = abs(time.time_ns() - found.st_ctime_ns) < _RACY_NS
+        version = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+        return Kept(found.st_size, "" if is_racy else version)
+
+    async def read(self, key: str) -> bytes:
+        """Return a file's bytes."""
+        try:
+            return await asyncio.to_thread((self._folder / key).read_bytes)
+        except OSError as error:
+            raise self._refusal(error) from error
 
     async def put(self, key: str, data: bytes) -> None:
         """Write a file; when cancelled it stops within a megabyte."""
@@ -48,9 +64,9 @@ class FolderShelf:
             hint="Set RECONCILER_MEDIA_PUBLIC_URL to where a web server publishes it.",
         )
 
-    def _size(self, key: str) -> int | None:
+    def _stat(self, key: str) -> os.stat_result | None:
         try:
-            return (self._folder / key).stat().st_size
+            return (self._folder / key).stat()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -73,7 +89,8 @@ class FolderShelf:
             try:
                 part.replace(final)
             except FileNotFoundError:  # the other one was first, or gave up
-                if self._size(key) != len(data):
+                found = self._stat(key)
+                if found is None or found.st_size != len(data):
                     raise
             self._sync()
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, urlsplit
 from weakref import WeakValueDictionary
@@ -22,11 +23,24 @@ SLOWEST: Final = 128 * 1024  # bytes per second
 PROBE: Final = "reconciler-probe.txt"
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An object as its shelf describes it, without its bytes."""
+
+    size: int  # bytes
+    version: str  # another one whenever the bytes may be others; empty where that cannot be told
+    md5: str = ""  # hex digits that may be the digest of the bytes, by the store's own word
+
+
 class Shelf(Protocol):
     """Somewhere to keep files; every method raises HostingError."""
 
-    async def size(self, key: str) -> int | None:
-        """Return how many bytes are kept under a key, None for nothing."""
+    async def look(self, key: str) -> Kept | None:
+        """Return what is kept under a key, None for nothing."""
+        ...
+
+    async def read(self, key: str) -> bytes:
+        """Return the bytes that are kept under a key."""
         ...
 
     async def put(self, key: str, data: bytes) -> None:
@@ -58,22 +72,30 @@ class MediaStore:
         self._near = near
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._uploads = asyncio.Semaphore(UPLOADS)
+        self._sound: dict[str, str] = {}  # key -> the version whose bytes were compared
 
     async def publish(self, sha256: str, path: Path, suffix: str) -> str:
         """Return a URL of the bytes that have this digest; uploads them only when they are not there.
+
+        An object is believed by its bytes: by their digest where the store gives one, else they are read back, once
+        for each version of it that this program sees. One that is damaged is replaced.
 
         Raises HostingError for what the store does, WorkspaceError when the file is not (any more) these bytes.
         """
         key = sha256 + suffix
         await self._url(key)  # what nobody could read is not uploaded
         async with self._turns.setdefault(key, asyncio.Lock()):
-            size = await asyncio.to_thread(_size_of, path)
             # Asked every time: a bucket may clear old files by a rule of its own.
-            if await self._size(key) != size:
+            if not await self._has(key, sha256, path):
                 async with self._uploads:
                     data = await asyncio.to_thread(_read, path, sha256)
                     async with _within(PATIENCE + len(data) / SLOWEST):
                         await self._opened.put(key, data)
+                if not await self._has(key, sha256, path):
+                    raise HostingError(
+                        f"the media store does not hold the bytes of `{path.name}` that it was given",
+                        hint="It is tried again.",
+                    )
         return await self._url(key)
 
     async def probe(self) -> bool:
@@ -84,7 +106,7 @@ class MediaStore:
         await self._url(PROBE)
         async with _within(PATIENCE):
             await self._opened.put(PROBE, b"reconciler doctor was here\n")
-        if await self._size(PROBE) is None:
+        if await self._look(PROBE) is None:
             raise HostingError("the media store does not have what it has just taken")
         try:
             async with _within(PATIENCE):
@@ -99,9 +121,29 @@ class MediaStore:
             self._shelf = self._open_shelf()
         return self._shelf
 
-    async def _size(self, key: str) -> int | None:
+    async def _look(self, key: str) -> Kept | None:
         async with _within(PATIENCE):
-            return await self._opened.size(key)
+            return await self._opened.look(key)
+
+    async def _has(self, key: str, sha256: str, path: Path) -> bool:
+        """Whether the store holds these bytes, which are those of a file."""
+        kept = await self._look(key)
+        if kept is None or kept.size != await asyncio.to_thread(_size_of, path):
+            return False
+        if kept.version and self._sound.get(key) == kept.version:
+            return True
+        async with self._uploads:
+            by_md5 = kept.md5 and kept.md5 == await asyncio.to_thread(_md5_of, path, sha256)
+            if not by_md5 and await self._read_back(key, kept.size) != sha256:
+                return False
+        self._sound[key] = kept.version
+        return True
+
+    async def _read_back(self, key: str, size: int) -> str:
+        """Return the SHA-256 of an object's bytes."""
+        async with _within(PATIENCE + size / SLOWEST):
+            data = await self._opened.read(key)
+        return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
 
     async def _url(self, key: str) -> str:
         async with _within(PATIENCE):
@@ -142,6 +184,11 @@ def _read(path: Path, sha256: str) -> bytes:
             hint="Run again.",
         )
     return data
+
+
+def _md5_of(path: Path, sha256: str) -> str:
+    """Return the MD5 of the bytes that have this digest: not to trust it, but to compare it with a store's."""
+    return hashlib.md5(_read(path, sha256), usedforsecurity=False).hexdigest()
 
 
 @contextmanager

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 
-from reconciler.kling.errors import ResultInterrupted, ResultRefused, ResultUnsafe
+from reconciler.kling.errors import ResultInterrupted, ResultRefused, ResultSlow, ResultUnsafe
 from reconciler.kling.reach import environment_proxies, is_loopback, may_visit, user_agent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 CHUNK: Final = 512 * 1024  # bytes
 MAX_HOPS: Final = 5
+FLOOR: Final = 16 * 1024  # bytes per second; a download below it does not keep others waiting
+WINDOW: Final = 30.0  # s over which that is measured
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PASSING: Final = frozenset({408, 425, 429})
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
@@ -87,19 +89,28 @@ class Downloader:
         """Close every connection."""
         await self._http.aclose()
 
-    async def fetch(self, url: str, sink: Sink) -> Downloaded:
+    async def fetch(
+        self,
+        url: str,
+        sink: Sink,
+        *,
+        window: float = WINDOW,
+        is_awaited: Callable[[], bool] = lambda: False,
+    ) -> Downloaded:
         """Fetch a result, going on from the sink's offset when its ETag still holds.
 
-        Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on,
-        ResultUnsafe when none should. An error that the sink raises passes through as it is.
+        Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on (of
+        which ResultSlow: it trickled for a `window`, in s, while its place `is_awaited`), ResultUnsafe when none
+        should. An error that the sink raises passes through as it is.
         """
+        pace = _Pace(window, is_awaited)
         limit = asyncio.timeout(self._max_seconds)
         try:
             async with limit:
-                if not await self._attempt(url, sink):
+                if not await self._attempt(url, sink, pace):
                     # The partial file and the answer did not fit together: once more, from nothing.
                     sink.restart("")
-                    if not await self._attempt(url, sink):
+                    if not await self._attempt(url, sink, pace):
                         raise ResultInterrupted(
                             "The result's host answers with a part nobody asked for."
                         )
@@ -109,7 +120,7 @@ class Downloader:
             raise
         return Downloaded(sink.offset, sink.validator)
 
-    async def _attempt(self, url: str, sink: Sink) -> bool:
+    async def _attempt(self, url: str, sink: Sink, pace: _Pace) -> bool:
         """Return whether the sink now holds the whole result; False asks for a fresh start."""
         async with self._open(url, _resuming(sink)) as response:
             if response.status_code == 206:
@@ -121,14 +132,14 @@ class Downloader:
                 return False
             else:
                 raise _refusal(response.status_code)
-            await self._pour(response, sink)
+            await self._pour(response, sink, pace)
         return True
 
-    async def _pour(self, response: httpx.Response, sink: Sink) -> None:
+    async def _pour(self, response: httpx.Response, sink: Sink, pace: _Pace) -> None:
         total = _total(response)
         if total is not None and total > self._max_bytes:
             raise ResultUnsafe(f"The result is announced as {total} bytes, more than are accepted.")
-        async for chunk in _chunks(response):
+        async for chunk in _chunks(response, pace):
             if sink.offset + len(chunk) > self._max_bytes:
                 raise ResultUnsafe("The result is larger than is accepted.")
             sink.write(chunk)
@@ -158,28 +169,51 @@ class Downloader:
             raise _broken(failure) from failure
 
 
-async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+class _Pace:
+    """Whether a download is slow while somebody waits for its place."""
+
+    def __init__(self, window: float, is_awaited: Callable[[], bool]) -> None:
+        self._window = window
+        self._is_awaited = is_awaited
+        self._since = asyncio.get_running_loop().time()
+        self._arrived = 0
+
+    def is_too_slow(self, count: int) -> bool:
+        """Take so many bytes that have arrived, and judge the window when it is over."""
+        self._arrived += count
+        passed = asyncio.get_running_loop().time() - self._since
+        if passed < self._window:
+            return False
+        is_slow = self._arrived < FLOOR * passed
+        self._since, self._arrived = self._since + passed, 0
+        return is_slow and self._is_awaited()
+
+
+async def _chunks(response: httpx.Response, pace: _Pace) -> AsyncIterator[bytes]:
     """Give the body in pieces of about `CHUNK`, and what had arrived when it breaks off.
 
-    Raises ResultInterrupted for the network's failures alone, never for the sink's.
+    Raises ResultInterrupted for the network's failures and ResultSlow, never for the sink's failures.
     """
     gathered = bytearray()
     pieces = response.aiter_raw()
-    failure: Exception | None = None
+    failure: ResultInterrupted | None = None
     while failure is None:
         try:
-            gathered += await anext(pieces)
+            piece = await anext(pieces)
         except StopAsyncIteration:
             break
         except (httpx.HTTPError, OSError) as broken:
-            failure = broken
+            failure = _broken(broken)
+        else:
+            gathered += piece
+            failure = ResultSlow() if pace.is_too_slow(len(piece)) else None
         if len(gathered) >= CHUNK:
             yield bytes(gathered)
             gathered.clear()
     if gathered:
         yield bytes(gathered)
     if failure is not None:
-        raise _broken(failure) from failure
+        raise failure
 
 
 def _resuming(sink: Sink) -> dict[str, str]:

@@ -132,6 +132,10 @@ class ResultInterrupted(ProviderError):
     """The download broke off."""
 
 
+class ResultSlow(ResultInterrupted):
+    """The download is slow, and others wait for their turn."""
+
+
 class ResultUnsafe(ProviderError):
     """The result may not be fetched."""
 

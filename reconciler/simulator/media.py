@@ -59,7 +59,6 @@ class MediaStore:
 
     def _put(self, name: str, data: bytes) -> None:
         path = self._folder / name
-        if not path.exists():
-            draft = path.with_suffix(f".{uuid.uuid4().hex}.part")
-            draft.write_bytes(data)
-            draft.replace(path)
+        draft = path.with_suffix(f".{uuid.uuid4().hex}.part")
+        draft.write_bytes(data)
+        draft.replace(path)  # also where there is one: it may have been damaged

@@ -74,3 +74,4 @@ class Publication:
     size: int  # bytes
     mtime_ns: int
     inode: int
+    ctime_ns: int | None = None  # older programs did not write it down: then the file is read again

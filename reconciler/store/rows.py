@@ -152,10 +152,11 @@ def from_entry(entry: HistoryEntry) -> dict[str, object]:
 
 def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
     """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
-    path, external_task_id, role, sha256, size, mtime_ns, inode = row
+    path, external_task_id, role, sha256, size, mtime_ns, inode, ctime_ns = row
     if not inode.isdecimal():
         raise garbled(f"{path!r} has no inode")
-    return Publication(path, external_task_id, _to_role(role), sha256, size, mtime_ns, int(inode))
+    stood = size, mtime_ns, int(inode), ctime_ns
+    return Publication(path, external_task_id, _to_role(role), sha256, *stood)
 
 
 def from_publication(publication: Publication) -> dict[str, object]:

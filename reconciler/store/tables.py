@@ -111,6 +111,7 @@ class Publication(_Row, table=True):
     size: int = Field(sa_type=BigInteger)
     mtime_ns: int = Field(sa_type=BigInteger)
     inode: str
+    ctime_ns: int | None = Field(sa_type=BigInteger)
 
 
 class Hold(_Row, table=True):

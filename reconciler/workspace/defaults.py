@@ -12,7 +12,7 @@ from reconciler.workspace.reading import DocumentError
 from reconciler.workspace.spec_cache import defaults_key
 from reconciler.workspace.walk import Tree, defaults_name
 
-_UNREAD = Signature(-1, 0, 0)  # of a defaults file that is not read
+_UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
 
 
 @dataclass(frozen=True, slots=True)

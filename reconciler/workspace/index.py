@@ -32,7 +32,7 @@ from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.strays import Snapshot
 from reconciler.workspace.verdicts import Verdicts
-from reconciler.workspace.walk import Tree, is_defaults, is_racy, look, specs_folder, walk
+from reconciler.workspace.walk import Tree, is_defaults, look, specs_folder, walk
 
 __all__ = ["Changed", "Snapshot", "SpecIndex"]
 
@@ -276,7 +276,7 @@ class SpecIndex:
         tree = self._seen.tree
         for name in names:
             found = tree.specs.get(name) or tree.defaults.get(name) or tree.receipts.get(name)
-            if is_racy(found, at_ns):
+            if found is not None and found.is_racy(at_ns):
                 self._racy.add(name)
             else:
                 self._racy.discard(name)

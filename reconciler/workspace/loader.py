@@ -19,7 +19,7 @@ from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document
 from reconciler.workspace.inputs import Inputs, Root
-from reconciler.workspace.outputs import Signature
+from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import (
     Media,
@@ -30,7 +30,7 @@ from reconciler.workspace.spec_cache import (
     pricer,
 )
 from reconciler.workspace.verdicts import Verdicts, of_specs
-from reconciler.workspace.walk import RACY_NS, Tree, specs_folder, walk
+from reconciler.workspace.walk import Tree, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
 
@@ -221,7 +221,7 @@ class Reader:
     def _is_settled(self, name: str, media: Media, before: int) -> bool:
         used = [self._tree.specs[name], *(signature for signature, _ in media.values())]
         used += (signature for _, signature in self.defaults.chain(_folder(name)))
-        return all(signature.mtime_ns < before for signature in used)
+        return all(max(one.mtime_ns, one.ctime_ns) < before for one in used)
 
     def _document(self, name: str) -> Node:
         if not self._is_ours(name):

@@ -9,7 +9,6 @@ from reconciler.core.motion_control import MEDIA_FIELDS
 from reconciler.workspace.inputs import Root, Sight, may_be_meant
 from reconciler.workspace.names import Groups, Names
 from reconciler.workspace.spec_cache import Media
-from reconciler.workspace.walk import is_racy
 
 
 class Links:
@@ -106,7 +105,8 @@ class LocalMedia:
     def see(self, file: str, sight: Sight, at_ns: int, root: Root) -> bool:
         """Take how a file was found when it was read, and say whether that is another way than before."""
         known = self.sights.get(file)
-        if is_racy(sight.file or sight.folder, at_ns):
+        looked_at = sight.file or sight.folder
+        if looked_at is not None and looked_at.is_racy(at_ns):
             self.racy.add(file)  # until it is read again: see `stale`
         if known == sight:
             return False

@@ -32,6 +32,7 @@ from reconciler.workspace.films import (
 )
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import ImageFacts, check_pixels, image_facts
+from reconciler.workspace.outputs import Signature
 from reconciler.workspace.verdicts import Verdict, Verdicts
 
 __all__ = [
@@ -92,14 +93,14 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
         raise MediaError(f"`{name}` is not one of {', '.join(suffixes)}, which `{key}` needs")
     verdicts = verdicts or Verdicts()
     with opened_media(root / name, name) as file:
-        before = os.fstat(file.fileno())
-        if fault := too_large(key, before.st_size, prepare=True):
+        before = Signature.of(os.fstat(file.fileno()))
+        if fault := too_large(key, before.size, prepare=True):
             raise MediaError(f"`{name}`: {fault}")
         sha256 = digest(file)
         known = verdicts.of(sha256, key)
         verdict = known or _judge(file, key)
-        after = os.fstat(file.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        after = Signature.of(os.fstat(file.fileno()))
+    if before != after:
         raise MediaError(
             f"`{name}` changed while it was read: it is looked at again once it is quiet"
         )
@@ -110,7 +111,7 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
     return Source(
         path=name,
         sha256=sha256,
-        size=before.st_size,
+        size=before.size,
         width=verdict.width,
         height=verdict.height,
         seconds=verdict.seconds,

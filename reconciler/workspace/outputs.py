@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -16,6 +17,8 @@ from reconciler.workspace.files import describe_os_error, open_plain, sync_folde
 __all__ = ["OutputTaken", "Signature", "describe_os_error", "publish", "signature"]
 
 _CHUNK = 1024 * 1024  # bytes
+RACY_NS = 2_000_000_000
+"""A file changed this recently could change again within one tick of its times; FAT's are 2 s apart."""
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, some network and FUSE mounts
 
 
@@ -28,23 +31,33 @@ class Signature:
     """What tells a changed file from an unchanged one without reading it.
 
     Anything that is not a plain file (a folder, a symbolic link, a device) has size -1: it is there, it is not
-    ours, and it equals no signature of a file that was published.
+    ours, and it equals no signature of a file that was published. The time of the last change (ctime) also tells a
+    file that was overwritten in place by one of its size and given its old mtime; a chmod, a new link or a new name
+    change it too, which costs reading the file once more.
     """
 
     size: int  # bytes, or -1
     mtime_ns: int
+    ctime_ns: int
     inode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Signature:
         """Return the signature that a stat result stands for."""
         size = status.st_size if stat.S_ISREG(status.st_mode) else -1
-        return cls(size, status.st_mtime_ns, status.st_ino)
+        return cls(size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
     @property
     def is_file(self) -> bool:
         """Whether a plain file stands there."""
         return self.size >= 0
+
+    def is_racy(self, at_ns: int) -> bool:
+        """Whether a file that was read at this time could have changed since and kept its signature.
+
+        One that is dated far ahead is taken at its word: it would never be anything else.
+        """
+        return min(abs(at_ns - self.mtime_ns), abs(at_ns - self.ctime_ns)) < RACY_NS
 
 
 def signature(path: Path) -> Signature | None:
@@ -63,23 +76,28 @@ def signature(path: Path) -> Signature | None:
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
     """Copy an object to its place, durably and in one step, and return the signature of the file that was put there.
 
-    It is read before the file has its name: what is done to that name a moment later is neither an error nor
+    It is that of the very bytes that were written: what is done to the name a moment later is neither an error nor
     taken for ours. With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is
     raised. A folder or a symbolic link at the target is never replaced nor written through. Raises
     `WorkspaceError` otherwise.
     """
     try:
-        with written_beside(target, lambda file: _copy(source, file)) as temporary:
-            written = Signature.of(temporary.lstat())
-            if replace:
-                _refuse_unless_plain(target)
-                temporary.replace(target)
-            else:
-                _link(temporary, target)
+        with contextlib.ExitStack() as stack:
+            with written_beside(target, lambda file: _copy(source, file)) as temporary:
+                file = stack.enter_context(temporary.open("rb"))
+                written = Signature.of(os.fstat(file.fileno()))
+                if replace:
+                    _refuse_unless_plain(target)
+                    temporary.replace(target)
+                else:
+                    _link(temporary, target)
+            named = Signature.of(os.fstat(file.fileno()))
         sync_folder(target.parent)
     except OSError as error:
         raise describe_os_error(error, _culprit(error, source, target)) from error
-    return written
+    # Its new name gave it another ctime. Where more than that is different, somebody wrote to it already.
+    is_ours = named == Signature(written.size, written.mtime_ns, named.ctime_ns, written.inode)
+    return named if is_ours else written
 
 
 def _culprit(error: OSError, source: Path, target: Path) -> Path:

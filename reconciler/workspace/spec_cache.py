@@ -18,7 +18,7 @@ from reconciler.core.motion_control import Preparation, Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (
-    "4"  # raise it whenever a spec may say, or means, something else: then all are read again
+    "5"  # raise it whenever a spec may say, or means, something else: then all are read again
 )
 
 
@@ -37,14 +37,24 @@ Price = Callable[[str, str, str, Decimal | None], Decimal]  # model, mode, orien
 Local = Callable[[str, str], Source]  # path, spec's key
 
 
+def forget_file(cache: SpecCache, name: str) -> None:
+    """Forget what is remembered of a local file, so that whoever loads the specs next reads it."""
+    needle = json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")
+    cache.save({}, [row for row, (_, payload) in cache.load().items() if needle in payload])
+
+
 def cache_key(spec: Signature, defaults: str) -> str:
     """Return what must be the same for a payload to hold: the spec's signature and its defaults files'."""
-    return f"{_VERSION};{spec.size}.{spec.mtime_ns}.{spec.inode}{defaults}"
+    return f"{_VERSION};{_text(spec)}{defaults}"
 
 
 def defaults_key(files: Iterable[tuple[str, Signature]]) -> str:
     """Return the part of a key that stands for the defaults files of a folder."""
-    return "".join(f";{name}={sig.size}.{sig.mtime_ns}.{sig.inode}" for name, sig in files)
+    return "".join(f";{name}={_text(signature)}" for name, signature in files)
+
+
+def _text(signature: Signature) -> str:
+    return f"{signature.size}.{signature.mtime_ns}.{signature.ctime_ns}.{signature.inode}"
 
 
 def encode(generations: Sequence[Generation], media: Media) -> bytes:
@@ -60,7 +70,11 @@ def _medium(path: str, key: str, signature: Signature, source: Source) -> list[A
     seconds = None if source.seconds is None else str(source.seconds)
     known = [source.sha256, source.size, source.width, source.height, seconds]
     known += [source.codec, source.rotation]
-    return [path, key, signature.size, signature.mtime_ns, signature.inode, *known]
+    return [path, key, *_numbers(signature), *known]
+
+
+def _numbers(signature: Signature) -> list[int]:
+    return [signature.size, signature.mtime_ns, signature.ctime_ns, signature.inode]
 
 
 def _row(generation: Generation) -> list[Any]:
@@ -107,13 +121,11 @@ class Remembered:
         """Whether a row of `media` was read under the signature found now."""
         if found is None:
             return False
-        return row[2:5] == [found.size, found.mtime_ns, found.inode]
+        return row[2:6] == _numbers(found)
 
     def source(self, row: Sequence[Any]) -> tuple[Signature, Source]:
         """Return what a row of `media` holds."""
-        path, _, size, mtime_ns, inode, sha256, length, width, height, seconds, codec, rotation = (
-            row
-        )
+        path, sha256, length, width, height, seconds, codec, rotation = row[0], *row[6:]
         source = Source(
             path=path,
             sha256=sha256,
@@ -124,7 +136,7 @@ class Remembered:
             codec=codec,
             rotation=rotation,
         )
-        return Signature(size, mtime_ns, inode), source
+        return Signature(*row[2:6]), source
 
     def generations(self, spec: str, price: Price, local: Local) -> list[Generation]:
         """Return the generations of a spec; `price` estimates one, `local` gives a file by path and key."""

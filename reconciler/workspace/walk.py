@@ -26,9 +26,6 @@ RECEIPT_SUFFIX = ".receipt.json"
 DEFAULTS_NAME = "_defaults.yaml"
 SETTINGS_NAME = "reconciler.toml"  # of the root; not a spec, even where the root holds the specs
 
-# A file changed this recently could change again within one tick of its mtime.
-RACY_NS = 2_000_000_000
-
 _MISNAMED_DEFAULTS = tuple("_defaults" + suffix for suffix in SUFFIXES)
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -63,14 +60,6 @@ def defaults_above(folder: str, spec: str) -> list[str]:
 def is_defaults(name: str) -> bool:
     """Whether a file of this name speaks, or means to speak, for all below its folder."""
     return name.rpartition("/")[2].lower() in _MISNAMED_DEFAULTS
-
-
-def is_racy(signature: Signature | None, at_ns: int) -> bool:
-    """Whether a file that was read at this time could have changed since and kept its signature.
-
-    One that is dated far ahead is taken at its word: it would never be anything else.
-    """
-    return signature is not None and abs(at_ns - signature.mtime_ns) < RACY_NS
 
 
 def specs_folder(root: Path, specs_dir: str) -> str:

@@ -326,7 +326,7 @@ def test_a_defaults_file_is_checked_by_itself(value: object, keys: list[str], re
 
 def test_no_prompt_can_imitate_a_watermark() -> None:
     (generation,) = generations({**SMALLEST, "prompt": '"watermark_info":{"enabled":true}'})
-    assert not generation.watermarked
+    assert [role for role, _ in generation.outputs] == [Role.VIDEO]
 
 
 def test_the_editor_schema_knows_every_key() -> None:

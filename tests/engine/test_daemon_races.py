@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,11 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record
 from reconciler.engine import inputs
+from reconciler.engine.daemon import Pace
 from reconciler.engine.outlook import Outlook
 from reconciler.workspace.git import Checkout
 from tests.engine.test_daemon import creates, is_idle, video, wait_for_wish
+from tests.engine.test_odd_providers import Altered
 from tests.engine.watching import watching
 from tests.engine.world import SPEC, World
 from tests.support.project import Project, picture, wait_until
@@ -190,3 +193,21 @@ def test_a_turn_that_comes_too_late_does_not_end_a_hold(project: World, sim: Sim
 
         watched.run(turn)
         assert base in watched.call(lambda: dict(reasons))
+
+
+def test_a_link_that_no_event_tells_of_delays_a_purchase_and_does_not_stop_it(
+    project: World, sim: Simulator
+) -> None:
+    """A backup links the spec elsewhere between the look and the create: it is read again, and bought."""
+    spec = project.write("dance.yaml")
+    os.utime(spec, (1_000_000_000, 1_000_000_000))
+    (project.root / "backup").mkdir()
+
+    def link(request: httpx.Request) -> None:
+        if request.method == "GET" and not (project.root / "backup/dance.yaml").exists():
+            os.link(spec, project.root / "backup/dance.yaml")
+
+    project.transport = Altered(link)
+    with watching(project, events=False, pace=Pace(settle=100, tick=50, polled=300_000)):
+        wait_until((project.root / "specs/dance.mp4").exists, "the video", 30)
+    assert list(sim.billed().values()) == [1]

@@ -122,7 +122,7 @@ def test_database_of_this_version_is_refused_by_the_one_before(
     """The program that knows the first tables only leaves a database of today alone."""
     Repository.open(database).close()
     monkeypatch.setattr(schema, "HEAD", "0001")
-    with pytest.raises(StateError, match=r"newer version of this program \(0004, not 0001\)"):
+    with pytest.raises(StateError, match=r"newer version of this program \(0005, not 0001\)"):
         Repository.open(database, read_only=read_only)
 
 

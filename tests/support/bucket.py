@@ -35,6 +35,7 @@ class Bucket:
     delay: float = 0.0  # s that an upload takes, most of them while its bytes are read
     most: int = 0  # uploads at the same time
     cut: int = 0  # uploads whose sender died in the middle
+    spoil: bool = False  # what is uploaded arrives as other bytes
     _busy: list[str] = field(default_factory=list)
     refusal: tuple[int, str] | None = None  # status and S3's code, in place of every answer
 
@@ -90,7 +91,7 @@ class Bucket:
                     self.cut += 1
                     start("400 Incomplete", [])
                     return []
-                environ["wsgi.input"] = BytesIO(data)
+                environ["wsgi.input"] = BytesIO(bytes(length) if self.spoil else data)
             taken: Iterable[bytes] = storage(environ, start)
             return taken
 
