@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from reconciler.cli.clock import SteadyClock
+from reconciler.cli.clock import SteadyClock, calendar
 from reconciler.cli.folder import Folder
 from reconciler.cli.media import media_store
 from reconciler.cli.progress import Progress
@@ -85,6 +85,7 @@ async def open_ports(
             folder.objects,
             report,
             clock,
+            calendar,
             hosting,
         )
 

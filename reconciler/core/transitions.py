@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reconciler.core.moments import bought_at
 from reconciler.core.schedule import RETENTION, Rules
 from reconciler.core.states import BOUGHT, PREVIEWS, Record, Result, Role, Status, Task, TaskState
 
@@ -108,7 +109,7 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
     """
     match event:
         case Seen(task):
-            return Step(_seen(record, task))
+            return Step(_seen(record, task, now))
         case Absent():
             return _absent(record, rules, now, wanted=wanted)
         case Taken() if record.status is Status.SUBMITTING and record.gave_up_at is not None:
@@ -168,7 +169,7 @@ def _doubt(record: Record, now: int, reason: str) -> Record:
     return record.evolve(reason=reason, doubtful=True, gave_up_at=now, absent_looks=0)
 
 
-def _seen(record: Record, task: Task) -> Record:
+def _seen(record: Record, task: Task, now: int) -> Record:
     """Adopt or update: what the provider shows is true, but never leads backward."""
     units = record.units if task.units is None else task.units
     back = record.status is Status.EXPIRED and _can_be_had(task)
@@ -176,7 +177,6 @@ def _seen(record: Record, task: Task) -> Record:
         return record.evolve(units=units, gave_up_at=None, absent_looks=0)
     facts = record.evolve(
         task_id=task.task_id,
-        intent_at=task.created_at if record.intent_at is None else record.intent_at,
         created_at=task.created_at if task.created_at is not None else record.created_at,
         units=units,
         gave_up_at=None,
@@ -184,6 +184,9 @@ def _seen(record: Record, task: Task) -> Record:
         refusal="",
         reason="",
     )
+    if facts.intent_at is None:  # not by us: it counts for the day when it was bought, or found
+        found = bought_at(task.created_at, now)
+        facts = facts.evolve(intent_at=found, calendar_at=found)
     match task.state:
         case TaskState.SUCCEEDED:
             return facts.evolve(status=Status.SUCCEEDED, finished_at=task.updated_at)

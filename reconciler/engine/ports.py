@@ -115,5 +115,8 @@ class Ports:
     repository: Repository
     objects: ObjectStore
     report: Reporter
-    now: Callable[[], int]  # ms since the epoch
+    now: Callable[
+        [], int
+    ]  # ms since the epoch; what is waited for is measured by it, so it never jumps
+    calendar: Callable[[], int]  # ms since the epoch, as the machine shows it; says which day it is
     hosting: Hosting | None = None

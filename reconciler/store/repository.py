@@ -120,13 +120,13 @@ class Repository:
                 return named[-1]
         return None
 
-    def record_intent(self, change: Change, *, caps: Caps, run_id: str, day_start: int) -> Spent:
+    def record_intent(self, change: Change, *, caps: Caps, run_id: str) -> Spent:
         """Record that a create request is about to be sent; after this, and not before, it may be.
 
         Returns what is spent with it.
 
-        `day_start` is in ms. The same attempt may be recorded again when its create is repeated, and then
-        counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
+        The record says when that is, and so on which days it counts. The same attempt may be recorded again when
+        its create is repeated, and then counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
         StaleRecord when the record is not in its expected status, and StateError when another task of the
         generation is live.
         """
@@ -134,7 +134,7 @@ class Repository:
             raise ValueError("an intent is recorded with the status submitting")
         with self._writable().write() as connection:
             guard(connection, change.record.external_task_id, change.expected)
-            spent = check_caps(connection, change.record, caps, run_id=run_id, day_start=day_start)
+            spent = check_caps(connection, change.record, caps, run_id=run_id)
             write_changes(connection, (change,), run_id=run_id)
         return spent
 

@@ -61,6 +61,7 @@ class Task(_Row, table=True):
     created_at: int | None = Field(sa_type=BigInteger)
     finished_at: int | None = Field(sa_type=BigInteger)
     run_id: str | None = Field(index=True)
+    calendar_at: int | None = Field(sa_type=BigInteger, index=True)
 
 
 class Result(_Row, table=True):
@@ -96,6 +97,7 @@ class Forgotten(_Row, table=True):
     units: str
     intent_at: int | None = Field(sa_type=BigInteger)
     run_id: str | None
+    calendar_at: int | None = Field(sa_type=BigInteger)
 
 
 class Publication(_Row, table=True):
