@@ -11,6 +11,7 @@ from reconciler.core.errors import (
     HostingError,
     StaleRecord,
     StateError,
+    StateReplaced,
     WorkspaceError,
 )
 from reconciler.core.schedule import SECOND
@@ -90,7 +91,7 @@ class Turns:
         except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
             again_at = holds.hold_for(key, record, error)
         except StateError as error:
-            if not self._endures:
+            if not self._endures or isinstance(error, StateReplaced):
                 raise
             again_at = self._hold_unwritten(key, record, error)
         except Exception as error:
@@ -126,7 +127,7 @@ class Turns:
         except errors.ProviderError as error:
             desk.patience.unanswered(error)
         except StateError as error:
-            if not self._endures:
+            if not self._endures or isinstance(error, StateReplaced):
                 raise
             if self._unwritten != told(error):
                 self._unwritten = told(error)
