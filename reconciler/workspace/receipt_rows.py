@@ -49,11 +49,9 @@ def _preview_name(name: str) -> str:
 
 def _milliseconds(text: object) -> object:
     """Read an ISO-8601 time in UTC, not known where it cannot be; anything else is left to be refused."""
-    if type(text) is int:
-        return milliseconds(text)
     if not isinstance(text, str) or not text.endswith("Z"):
         return text
-    return milliseconds((datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1))
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
 
 
 _Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
@@ -61,7 +59,15 @@ _TASK_ID = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$"  # empty where the provide
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 _Side = Annotated[int, Field(gt=0, lt=2**31)] | None
-_Time = Annotated[int | None, BeforeValidator(_milliseconds)]
+_Time = (
+    Annotated[
+        int,
+        BeforeValidator(_milliseconds),
+        Field(ge=0, le=_LATEST),
+        AfterValidator(milliseconds),  # what was written down of a time that cannot be
+    ]
+    | None
+)
 
 
 class _Checked(BaseModel):
