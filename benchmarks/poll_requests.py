@@ -78,6 +78,10 @@ async def _compare(base_url: str, folder: Path, count: int, rounds: int) -> None
     client = KlingClient(base_url=base_url, credentials=keys)
     repository = Repository.open(folder / "reconciler.db")
     downloader = Downloader(timeout=30.0)
+
+    def now() -> int:
+        return int(time.time() * 1000)
+
     ports = Ports(
         folder,
         client,
@@ -85,7 +89,8 @@ async def _compare(base_url: str, folder: Path, count: int, rounds: int) -> None
         repository,
         ObjectStore(folder / "objects"),
         Silent(),
-        lambda: int(time.time() * 1000),
+        now,
+        now,
     )
     started = time.perf_counter()
     records = await _create(client, count)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from rich.markup import escape
@@ -13,6 +12,7 @@ from reconciler.cli.provider import has_key, provider
 from reconciler.cli.terminal import err
 from reconciler.cli.views import units_and_money, units_text
 from reconciler.core.errors import ReconcilerError
+from reconciler.core.moments import day_of
 from reconciler.core.money import UnitPrice
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.engine.outcome import in_a_line
@@ -92,11 +92,6 @@ def expiry_warnings(balance: Balance, now: int) -> list[str]:
         for pack in balance.usable
         if pack.invalid_at is not None and pack.invalid_at - now < SOON
     ]
-
-
-def day_of(at: int) -> str:
-    """Return the day (UTC) of a time in ms."""
-    return f"{datetime.fromtimestamp(at / SECOND, UTC):%Y-%m-%d}"
 
 
 def _short(balance: Balance, units: Decimal, price: UnitPrice | None) -> str:

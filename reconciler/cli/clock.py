@@ -12,6 +12,11 @@ _SINCE_BOOT = getattr(
 _DRIFT = 60.0  # seconds that the system's clock must be ahead before it is taken over
 
 
+def calendar() -> int:
+    """Return the time as the machine shows it, in ms since the epoch: anybody may set it at any moment."""
+    return int(time.time() * SECOND)
+
+
 class SteadyClock:
     """Milliseconds since the epoch that start right and never jump.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from reconciler.cli.balance import day_of, expiry_warnings, packs_of
+from reconciler.cli.balance import expiry_warnings, packs_of
 from reconciler.cli.checks import Check
 from reconciler.cli.provider import has_key, provider
 from reconciler.cli.views import units_text
 from reconciler.core.errors import ReconcilerError
+from reconciler.core.moments import day_of
 from reconciler.core.schedule import SECOND
 from reconciler.engine.outcome import in_a_line
 from reconciler.kling.balance import balance_of

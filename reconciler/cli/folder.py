@@ -119,9 +119,9 @@ def open_folder(
     try:
         if write:
             with (
-                _locked(settings, state),
+                _locked(settings, state) as locks,
                 _repository(
-                    settings, state, read_only=False, busy_timeout=busy_timeout
+                    settings, state, read_only=False, busy_timeout=busy_timeout, locks=locks
                 ) as repository,
             ):
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
@@ -139,25 +139,31 @@ def _check_database_url(settings: Settings) -> None:
 
 
 @contextmanager
-def _locked(settings: Settings, state: Path) -> Iterator[None]:
+def _locked(settings: Settings, state: Path) -> Iterator[tuple[StateLock, ...]]:
     """Be the only writer: of the state folder, and of the database where a setting puts it elsewhere."""
     with ExitStack() as stack:
-        stack.enter_context(StateLock(state))
+        locks = [stack.enter_context(StateLock(state))]
         if settings.database_url:
             beside = database_path(settings.database_url).absolute().parent
             if beside.resolve() != state.resolve():
-                stack.enter_context(StateLock(beside))
-        yield
+                locks.append(stack.enter_context(StateLock(beside)))
+        yield tuple(locks)
 
 
 @contextmanager
 def _repository(
-    settings: Settings, state: Path, *, read_only: bool, busy_timeout: float | None = None
+    settings: Settings,
+    state: Path,
+    *,
+    read_only: bool,
+    busy_timeout: float | None = None,
+    locks: Sequence[StateLock] = (),
 ) -> Iterator[Repository]:
     repository = Repository.open(
         settings.database_url or state / "reconciler.db",
         read_only=read_only,
         busy_timeout=busy_timeout,
+        locks=locks,
     )
     try:
         yield repository

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +20,8 @@ from reconciler.core import spec_model
 from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation
+from reconciler.core.moments import shown
 from reconciler.core.money import UnitPrice
-from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
 from reconciler.settings import Settings
 
@@ -243,7 +242,7 @@ def _known(folder: Folder, records: Any, base: str) -> dict[str, Any]:
         ],
         "history": [
             {
-                "at": _time(item.at),
+                "at": shown(item.at),
                 "external_task_id": item.external_task_id,
                 "kind": item.kind,
                 "detail": item.detail,
@@ -278,14 +277,6 @@ def _show_people(document: dict[str, Any]) -> None:
         for item in generation["history"]:
             request = f"  (request_id {item['request_id']})" if item["request_id"] else ""
             out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'])}{request}")
-
-
-def _time(at: int) -> str:
-    return (
-        datetime.fromtimestamp(at / SECOND, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
 
 
 def schema() -> int:

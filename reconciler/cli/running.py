@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from reconciler.cli.clock import SteadyClock
+from reconciler.cli.clock import SteadyClock, calendar
 from reconciler.cli.folder import Folder
 from reconciler.cli.media import media_store
 from reconciler.cli.progress import Progress
@@ -87,6 +87,7 @@ async def open_ports(
             folder.objects,
             report,
             clock,
+            calendar,
             hosting,
             partial(forget_file, folder.cache),
         )

@@ -22,7 +22,15 @@ from reconciler.cli.terminal import err, out, print_json
 from reconciler.cli.views import bare_table, units_text
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.money import UnitPrice
-from reconciler.core.spending import By, Purchase, Sums, between, group, total_of
+from reconciler.core.spending import (
+    By,
+    Purchase,
+    Sums,
+    between,
+    disbelief,
+    group,
+    total_of,
+)
 
 _DAY = "%Y-%m-%d"
 _COLUMNS = (
@@ -80,6 +88,9 @@ def spend(
     chosen = between(chosen, _day(since), _day(until))
     for name, why in bought.unreadable.items():
         err.print(f"[yellow]not counted[/] {escape(name)}: {escape(why)}")
+    for purchase in chosen:
+        if purchase.disbelieved is not None:
+            err.print(f"[yellow]not believed[/] {escape(_disbelief(purchase))}")
     groups, whole = group(chosen, by), total_of(chosen)
     if table is not None:
         _write(table, by, groups, price)
@@ -88,7 +99,7 @@ def spend(
                 f"{len(groups):,} row{'s' * (len(groups) != 1)} written to {escape(str(table))}"
             )
     if as_json:
-        print_json(_document(by, groups, whole, price))
+        print_json(_document(by, groups, whole, price) | _not_believed(chosen))
     elif table is None and groups:
         out.print(_table(by, groups, whole, price))
         out.print(_said(whole, price))
@@ -135,6 +146,24 @@ def _document(
     money = {"currency": price.currency} if price else {}
     rows = [{by.value: name, **_row(sums, price)} for name, sums in groups.items()]
     return {"by": by.value, "rows": rows, "total": _row(whole, price), **money}
+
+
+def _disbelief(purchase: Purchase) -> str:
+    return disbelief(purchase.external_task_id, purchase.disbelieved or Decimal(0), purchase.spent)
+
+
+def _not_believed(purchases: Sequence[Purchase]) -> dict[str, Any]:
+    """Return what the provider says that it deducted and that cannot be; the rows count the estimate instead."""
+    found = [
+        {
+            "external_task_id": purchase.external_task_id,
+            "said_units": units_text(purchase.disbelieved),
+            "counted_units": units_text(purchase.spent),
+        }
+        for purchase in purchases
+        if purchase.disbelieved is not None
+    ]
+    return {"not_believed": found} if found else {}
 
 
 def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ own branches on this root, each in an `errors` module of its own::
     ├── SettingsError             a setting is missing or wrong
     ├── StateError                the state store: corrupt, unwritable, of a newer version
     │   ├── StateLocked           another process writes; names its pid
+    │   ├── StateReplaced         lock or database are not the ones on disk any more; the writer stops
     │   └── StaleRecord           a guarded change found another status than it expected
     ├── CapReached                a spending cap would be passed; nothing was sent
     ├── HostingError              the media store: unreachable, refusing, full
@@ -54,6 +55,10 @@ class StateError(ReconcilerError):
 
 class StateLocked(StateError):
     """Another process is writing to this state folder."""
+
+
+class StateReplaced(StateError):
+    """What this process writes to is not what lies on the disk any more."""
 
 
 class StaleRecord(StateError):

@@ -7,34 +7,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.money import EXACT
-from reconciler.core.schedule import SECOND
+from reconciler.core.motion_control import LONGEST_SECONDS, UNITS_PER_SECOND
 from reconciler.core.states import LIVE, Status
 
 FREE = (Status.PENDING, Status.REJECTED)
 """Nothing is billed for an attempt that was never sent, or that was refused."""
 
-UNKNOWN = "(not known)"
-"""Stands where a purchase does not tell its day, spec or model."""
+_DEAREST = max(LONGEST_SECONDS.values()) * max(
+    price for table in UNITS_PER_SECOND.values() for price in table.values()
+)
+_BEYOND = 10  # times what the dearest request costs: prices change, but not like that
+
+
+def believed(units: Decimal | None, estimated: Decimal) -> Decimal | None:
+    """Return a deduction that can be; None for none, and for one that is beyond every price or less than nothing."""
+    if units is None or not units.is_finite():
+        return None
+    return units if 0 <= units <= _BEYOND * max(estimated, _DEAREST) else None
 
 
 def charged(status: Status | str, estimated: Decimal, units: Decimal | None) -> Decimal:
     """Return how many provider units an attempt counts for.
 
     What is deducted from a task that has not ended can still grow: until then its estimate counts, if that is more.
+    A deduction that cannot be leaves the estimate in force.
     """
     if status in FREE:
         return Decimal(0)
-    known = None if units is None else max(units, Decimal(0))
+    known = believed(units, estimated)
+    if units is not None and known is None:
+        return estimated
     if status in LIVE:
         return estimated if known is None else max(estimated, known)
     if known is not None:
         return known
     return Decimal(0) if status == Status.FAILED else estimated
+
+
+def disbelief(external_task_id: str, said: Decimal, counted: Decimal) -> str:
+    """Return the sentence about a deduction that cannot be."""
+    return (
+        f"{external_task_id}: the provider says that it deducted {_plain(said)} units, which no such task costs; "
+        f"{_plain(counted)} count for it, as estimated. Look at the provider's bill"
+    )
+
+
+def _plain(units: Decimal) -> str:
+    return f"{units.normalize(EXACT):f}" if units.is_finite() else str(units)
 
 
 class By(StrEnum):
@@ -52,13 +76,14 @@ class Purchase:
     """One attempt that was billed, or may be."""
 
     external_task_id: str
-    at: int | None  # ms: when its intent was recorded, or else when the task was created
+    at: int | None  # ms: when it was bought, by the calendar
     spec: str  # relative to the root; empty where nobody knows it
     model: str
     status: Status | None  # None: it was forgotten
     estimated: Decimal
     deducted: Decimal | None  # None: not known (yet), so the estimate counts
     wanted: bool  # some spec asks for it today
+    disbelieved: Decimal | None = None  # what the provider says it deducted, where that cannot be
 
     @property
     def spent(self) -> Decimal:
@@ -78,9 +103,7 @@ class Purchase:
     @property
     def day(self) -> str:
         """The day (UTC) that it counts for."""
-        if self.at is None:
-            return UNKNOWN
-        return f"{datetime.fromtimestamp(self.at / SECOND, UTC):%Y-%m-%d}"
+        return day_of(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +174,7 @@ def between(
     if since is None and until is None:
         return tuple(purchases)
     first, last = since or "", until or "9999-12-31"
-    return tuple(p for p in purchases if p.at is not None and first <= p.day <= last)
+    return tuple(p for p in purchases if p.day != UNKNOWN and first <= p.day <= last)
 
 
 def _folder(purchase: Purchase) -> str:

@@ -133,8 +133,9 @@ class Record:
     reason: str = ""  # one sentence for people: why it waits or how it ended
     estimated_units: Decimal = Decimal(0)
     units: Decimal | None = None  # what the provider deducted, once it said so
-    intent_at: int | None = (
-        None  # ms, our clock: when the last create was recorded; the day that caps count it for
+    intent_at: int | None = None  # ms, our clock: when the last create was recorded
+    calendar_at: int | None = (
+        None  # ms, what the machine's calendar said then; caps count both days
     )
     creates: int = 0  # create requests recorded, answered or not
     doubtful: bool = False  # some create of this attempt had an unknown outcome

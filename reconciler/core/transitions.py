@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reconciler.core.moments import bought_at
 from reconciler.core.schedule import HOUR, RETENTION, Rules
 from reconciler.core.states import (
     ALIVE,
@@ -233,7 +234,6 @@ def _seen(record: Record, task: Task, now: int) -> Record:
         return record.evolve(units=units, gave_up_at=None, absent_looks=0)
     facts = record.evolve(
         task_id=task.task_id,
-        intent_at=task.created_at if record.intent_at is None else record.intent_at,
         created_at=task.created_at if task.created_at is not None else record.created_at,
         units=units,
         gave_up_at=None,
@@ -242,6 +242,9 @@ def _seen(record: Record, task: Task, now: int) -> Record:
         refusal="",
         reason="",
     )
+    if facts.intent_at is None:  # not by us: it counts for the day when it was bought, or found
+        found = bought_at(task.created_at, now)
+        facts = facts.evolve(intent_at=found, calendar_at=found)
     match task.state:
         case TaskState.SUCCEEDED:
             return facts.evolve(status=Status.SUCCEEDED, finished_at=task.updated_at)

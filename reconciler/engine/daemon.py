@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from reconciler.core.errors import StateError, WorkspaceError
+from reconciler.core.errors import StateError, StateReplaced, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.engine.attention import Attention
@@ -152,6 +152,7 @@ class Daemon:
 
         Raises:
             StateError, WorkspaceError: the state or the folder cannot be used at the start.
+            StateReplaced: later, too; what is in flight is found again by the next process.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -186,6 +187,7 @@ class Daemon:
 
     async def _look_once(self) -> None:
         now = self._ports.now()
+        self._ports.repository.require_in_place()
         self._settling.touch(self._duties.events.take(), now)
         if due := self._settling.due(now):
             await self._take_in(due)
@@ -259,6 +261,8 @@ class Daemon:
         """
         try:
             await work()
+        except StateReplaced:
+            raise  # from here on nothing that is done would last
         except (WorkspaceError, StateError) as error:
             await self._stumble(told(error))
         except Exception as error:  # noqa: BLE001 - see above; the next look at everything finds what was missed

@@ -6,10 +6,10 @@ The journal mirrors the store, which one process writes; what it holds in memory
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 
-from reconciler.core.schedule import SECOND
+from reconciler.core.moments import bought_at, day_of
+from reconciler.core.spending import believed, charged, disbelief
 from reconciler.core.states import Record, Status
 from reconciler.engine.ports import Options, Ports, Topic
 from reconciler.store.repository import Change, HistoryEntry, Spent
@@ -65,7 +65,8 @@ class Journal:
 
         Nothing happened to these generations, so nobody is told.
         """
-        known = [record for record in records if self._differs(record)]
+        now = self._ports.now()
+        known = [_dated(record, now) for record in records if self._differs(record)]
         if known:
             changes = [
                 self._change(record, "recalled", "by a receipt or a file", "") for record in known
@@ -96,27 +97,20 @@ class Journal:
         Raises:
             CapReached: a cap would be passed; nothing was written.
         """
-        now = self._ports.now()
-        record = record.evolve(intent_at=now)
+        record = record.evolve(intent_at=self._ports.now(), calendar_at=self._ports.calendar())
         change = self._change(record, "intent", f"create number {record.creates}", "")
-        today = datetime.fromtimestamp(now / SECOND, UTC).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
         spent = self._ports.repository.record_intent(
-            change,
-            caps=self._options.caps,
-            run_id=self._options.run_id,
-            day_start=int(today.timestamp()) * SECOND,
+            change, caps=self._options.caps, run_id=self._options.run_id
         )
         self._remember(record)
-        self._warn_of_caps(spent, today)
+        self._warn_of_caps(spent, day_of(record.calendar_at))
         return record
 
-    def _warn_of_caps(self, spent: Spent, today: datetime) -> None:
+    def _warn_of_caps(self, spent: Spent, today: str) -> None:
         """Say once for each day, and once for the run, that most of what may be spent is spent."""
         caps = self._options.caps
         for period, used, cap in (
-            (f"{today:%Y-%m-%d}", spent.day, caps.per_day),
+            (today, spent.day, caps.per_day),
             ("this run", spent.run, caps.per_run),
         ):
             if used is None or cap is None or used < cap * _NEAR or period in self._warned:
@@ -126,6 +120,12 @@ class Journal:
                 f"{used.normalize():f} of the {cap.normalize():f} units for {period} are spent"
             )
             self._ports.report.say(sentence, Topic.CAP)
+
+    def _question(self, record: Record, said: Decimal) -> None:
+        """Say that a deduction cannot be, and what counts for the caps instead."""
+        if believed(said, record.estimated_units) is None:
+            counted = charged(record.status, record.estimated_units, said)
+            self._ports.report.say(disbelief(record.external_task_id, said, counted), Topic.CAP)
 
     def _differs(self, record: Record) -> bool:
         return self._latest.get(record.base_id) != record
@@ -147,9 +147,21 @@ class Journal:
     def _remember(self, record: Record) -> None:
         before = self._latest.get(record.base_id)
         self._keep(record)
+        if record.units is not None and (before is None or before.units != record.units):
+            self._question(record, record.units)
         if before is None or (before.status, before.reason) != (record.status, record.reason):
             self._ports.report.changed(record)
 
     def _keep(self, record: Record) -> None:
         self._latest[record.base_id] = record
         self._by_spec.setdefault(record.spec, set()).add(record.base_id)
+
+
+def _dated(record: Record, now: int) -> Record:
+    """Give a purchase of somebody else's, or of a state that was lost, one day for the caps: its own, or this one."""
+    bought = bought_at(record.intent_at, now)
+    return (
+        record
+        if record.intent_at == bought
+        else record.evolve(intent_at=bought, calendar_at=bought)
+    )

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
+from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.motion_control import estimate_units
 from reconciler.core.naming import receipt_path
 from reconciler.core.receipts import ReceiptEntry
-from reconciler.core.spending import FREE, Purchase, charged
+from reconciler.core.spending import FREE, Purchase, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
 from reconciler.engine.recall import to_record
 from reconciler.store.changes import Forgotten, Ledger
@@ -47,7 +48,7 @@ def everything_bought(root: Path, ledger: Ledger, desired: Desired, prices: Pric
         if entry.external_task_id in found:
             continue
         record = to_record(entry, PurePosixPath(receipt))
-        if entry.units is None:
+        if believed(entry.units, Decimal(0)) is None:
             record = record.evolve(estimated_units=_estimated(entry, prices))
         if _may_be_billed(record):
             found[record.external_task_id] = _purchase(record, wishes, receipt=receipt)
@@ -98,18 +99,18 @@ def _purchase(record: Record, wishes: _Wishes, *, receipt: str = "") -> Purchase
     spec, wanted = wishes.of(record.base_id, record.spec, receipt)
     counts = charged(record.status, record.estimated_units, record.units)
     # What is deducted from a task that has not ended is known only where it is more than was expected.
-    is_known = record.units is not None and (
-        record.status not in LIVE or counts > record.estimated_units
-    )
+    paid = believed(record.units, record.estimated_units)
+    is_known = paid is not None and (record.status not in LIVE or counts > record.estimated_units)
     return Purchase(
         external_task_id=record.external_task_id,
-        at=record.created_at if record.intent_at is None else record.intent_at,
+        at=_first_sound(record.calendar_at, record.intent_at, record.created_at),
         spec=spec,
         model=_model(record),
         status=record.status,
         estimated=record.estimated_units,
         deducted=counts if is_known else None,
         wanted=wanted,
+        disbelieved=record.units if paid is None else None,
     )
 
 
@@ -117,7 +118,7 @@ def _forgotten(gone: Forgotten, wishes: _Wishes) -> Purchase:
     spec, wanted = wishes.of(gone.base_id, "")
     return Purchase(
         external_task_id=gone.external_task_id,
-        at=gone.intent_at,
+        at=_first_sound(gone.calendar_at, gone.intent_at),
         spec=spec,
         model="",
         status=None,
@@ -125,6 +126,11 @@ def _forgotten(gone: Forgotten, wishes: _Wishes) -> Purchase:
         deducted=None,  # what was known of it was forgotten; this is what it counted for
         wanted=wanted,
     )
+
+
+def _first_sound(*moments: int | None) -> int | None:
+    """Return the first of these times that a calendar has."""
+    return next((at for at in moments if at is not None and day_of(at) != UNKNOWN), None)
 
 
 def _model(record: Record) -> str:

@@ -119,7 +119,10 @@ class Ports:
     repository: Repository
     objects: ObjectStore
     report: Reporter
-    now: Callable[[], int]  # ms since the epoch
+    now: Callable[
+        [], int
+    ]  # ms since the epoch; what is waited for is measured by it, so it never jumps
+    calendar: Callable[[], int]  # ms since the epoch, as the machine shows it; says which day it is
     hosting: Hosting | None = None
     distrust: Callable[[str], None] = _keep_trusting
     """Called with the path of a local file (relative to the root) that is not what is remembered of it."""

@@ -12,6 +12,7 @@ from reconciler.core.identity import canonical_generation, compute_external_task
 from reconciler.core.motion_control import KIND
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.spec_model import MOST_TAKES
+from reconciler.core.spending import believed
 from reconciler.core.states import Record, Result, Status
 from reconciler.workspace.receipts import ReceiptError, read_receipt
 
@@ -63,6 +64,7 @@ def _rank(record: Record) -> tuple[bool, int]:
 def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
     """Return the record that a receipt's entry stands for."""
     base_id, attempt = split_attempt(entry.external_task_id)
+    bought = entry.finished_at if entry.created_at is None else entry.created_at
     return Record(
         external_task_id=entry.external_task_id,
         base_id=base_id,
@@ -73,9 +75,10 @@ def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
         label=entry.label,
         task_id=entry.task_id or None,
         reason="" if entry.outputs else f"{entry.status}, as its receipt says",
-        estimated_units=entry.units or Decimal(0),
+        estimated_units=believed(entry.units, Decimal(0)) or Decimal(0),
         units=entry.units,
-        intent_at=entry.created_at,  # so that today's purchases still count for today's cap
+        intent_at=bought,  # so that today's purchases still count for today's cap
+        calendar_at=bought,
         created_at=entry.created_at,
         finished_at=entry.finished_at,
         results=_results(entry.outputs),
@@ -128,7 +131,8 @@ def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Rec
         record = recalled.records.get(wish.external_task_id)
         if record is not None:
             # Caps count a purchase whose deduction its receipt does not tell by what it would cost now.
-            expected = wish.estimated_units if record.units is None else record.units
+            paid = believed(record.units, wish.estimated_units)
+            expected = wish.estimated_units if paid is None else paid
             named = record.evolve(spec=wish.spec, label=wish.label, estimated_units=expected)
             found.setdefault(record.base_id, named)
     return found

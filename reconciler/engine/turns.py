@@ -13,6 +13,7 @@ from reconciler.core.errors import (
     HostingError,
     StaleRecord,
     StateError,
+    StateReplaced,
     WorkspaceError,
 )
 from reconciler.core.schedule import SECOND
@@ -101,7 +102,7 @@ class Turns:
         except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
             again_at = holds.hold_for(key, record, error)
         except StateError as error:
-            if not self._endures:
+            if not self._endures or isinstance(error, StateReplaced):
                 raise
             again_at = self._hold_unwritten(key, record, error)
         except Exception as error:
@@ -134,7 +135,7 @@ class Turns:
                 for key, record in flying.items():
                     desk.holds.hold(key, record, told(error))
         except StateError as error:
-            if not self._endures:
+            if not self._endures or isinstance(error, StateReplaced):
                 raise
             if self._unwritten != told(error):
                 self._unwritten = told(error)

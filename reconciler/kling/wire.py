@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Final
 
 from reconciler.core.identity import may_name
+from reconciler.core.moments import milliseconds
 from reconciler.core.states import Task, TaskState, Video
 from reconciler.kling.errors import Unreadable
 
@@ -218,12 +219,13 @@ def _identifier(value: object) -> str:
 
 def _integer(value: object) -> int | None:
     digits = _identifier(value)
-    return int(digits) if re.fullmatch(r"-?[0-9]{1,18}", digits) else None
+    return int(digits) if re.fullmatch(r"-?[0-9]{1,19}", digits) else None
 
 
 def _milliseconds(value: object) -> int | None:
+    """Times are in ms (D); a time in other units is converted, one that cannot be was not said."""
     number = _integer(value)
-    return number if number is not None and number > 0 else None
+    return None if number is None else milliseconds(number)
 
 
 def _decimal(value: object) -> Decimal | None:

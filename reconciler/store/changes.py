@@ -52,7 +52,8 @@ class Forgotten:
     external_task_id: str
     base_id: str
     units: Decimal
-    intent_at: int | None  # ms
+    intent_at: int | None  # ms, our clock
+    calendar_at: int | None  # ms, the machine's calendar
 
 
 @dataclass(frozen=True, slots=True)

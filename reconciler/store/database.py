@@ -22,6 +22,7 @@ from reconciler.core.errors import StateError
 from reconciler.store import housekeeping
 from reconciler.store.durable import make_folder
 from reconciler.store.failures import translated
+from reconciler.store.fence import Fence
 
 BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
 _URL_HINT = "Use sqlite:///path/to/file.db, or leave the setting out; other databases come later."
@@ -29,10 +30,11 @@ _WRITES = "reconciler_writes"  # the execution option that marks a transaction t
 
 
 class Database:
-    """An open database."""
+    """An open database, whose `fence` is up once it is opened for writing."""
 
-    def __init__(self, engine: Engine, place: str) -> None:
-        self.place = place
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self.place = str(path)
+        self.fence = Fence(path)
         self._engine = engine
         self._writer = engine.execution_options(**{_WRITES: True})
 
@@ -44,9 +46,19 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection whose work is committed as one, or not at all. Raises StateError."""
+        """Give a connection whose work is committed as one, or not at all.
+
+        Raises StateError, and StateReplaced when the database or its lock is not on the disk by its name any more.
+        """
+        self.fence.require()
         with translated(self.place), self._writer.begin() as connection:
             yield connection
+            self.fence.require()  # it may have gone while another writer was waited for
+        self.fence.changed()  # a commit copies the log into the file from time to time
+
+    def raise_fence(self) -> None:
+        """From now on, require what is open to stay on the disk by its name. SQLite has opened it all by now."""
+        self.fence.pin(Path(f"{self.place}{suffix}") for suffix in ("", "-wal", "-shm"))
 
     def complaints(self) -> tuple[str, ...]:
         """Return what the database finds wrong with its own file; empty when it is sound. Raises StateError."""
@@ -56,10 +68,13 @@ class Database:
 
     def tidy(self) -> bool:
         """Do a short piece of housekeeping; whether another one is worth doing soon. Raises StateError."""
+        self.fence.require()
         with translated(self.place), closing(self._engine.raw_connection()) as pooled:
             connection = pooled.driver_connection
             assert isinstance(connection, sqlite3.Connection)
-            return housekeeping.tidy(connection)
+            is_more = housekeeping.tidy(connection)
+        self.fence.changed()
+        return is_more
 
     def close(self) -> None:
         """Close every connection."""
@@ -105,7 +120,7 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
         ) from error
     engine = _engine(path, "mode=rwc", busy_timeout)
     event.listen(engine, "connect", _prepare_writer)
-    return Database(engine, str(path))
+    return Database(engine, path)
 
 
 def open_for_reading(path: Path) -> Database | None:
@@ -118,7 +133,7 @@ def open_for_reading(path: Path) -> Database | None:
     wal = path.with_name(f"{path.name}-wal")
     pending = wal.exists() and wal.stat().st_size > 0
     sealed = not pending and not os.access(path.parent, os.W_OK, effective_ids=True)
-    return Database(_engine(path, "mode=ro&immutable=1" if sealed else "mode=ro"), str(path))
+    return Database(_engine(path, "mode=ro&immutable=1" if sealed else "mode=ro"), path)
 
 
 def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engine:

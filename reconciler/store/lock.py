@@ -18,6 +18,7 @@ from typing import Self
 
 from reconciler.core.errors import StateError, StateLocked
 from reconciler.store.durable import READ, make_folder
+from reconciler.store.fence import Fence, Identity, identity
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -54,21 +55,28 @@ class StateLock:
         Raises StateLocked, naming the holder's process id, when another process has it, and StateError when
         the folder cannot be written or something other than a regular file stands in the lock's place.
         """
-        descriptor = self._open()
-        try:
-            self._take(descriptor)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        except OSError as error:
-            os.close(descriptor)
-            raise StateError(
-                f"{self._path} cannot be locked: {error.strerror}.",
-                hint="Set RECONCILER_STATE_DIR to a folder on a local disk with free space.",
-            ) from error
-        except StateError:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
+        while self._descriptor is None:
+            descriptor = self._open()
+            try:
+                self._take(descriptor)
+                if identity(self._path) == _identity_of(descriptor):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+                    self._descriptor = descriptor
+                # Else it was deleted meanwhile, and another process may have locked what has the name now.
+            except OSError as error:
+                raise StateError(
+                    f"{self._path} cannot be locked: {error.strerror}.",
+                    hint="Set RECONCILER_STATE_DIR to a folder on a local disk with free space.",
+                ) from error
+            finally:
+                if self._descriptor is None:
+                    os.close(descriptor)
+
+    def hold(self, fence: Fence) -> None:
+        """Have a fence require that the lock's name leads to the file that is locked: only that one excludes."""
+        if self._descriptor is not None:
+            fence.hold(self._path, _identity_of(self._descriptor))
 
     def release(self) -> None:
         """Give the lock back; the file stays. Releasing twice is harmless."""
@@ -148,6 +156,11 @@ def _locked(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _identity_of(descriptor: int) -> Identity:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def _written_by(descriptor: int) -> Holder:

@@ -57,6 +57,7 @@ def _remember_spending(connection: Connection, base_id: str, attempts: Sequence[
             "base_id": base_id,
             "units": str(charged(each.status, each.estimated_units, each.units)),
             "intent_at": each.intent_at,
+            "calendar_at": each.calendar_at,
             "run_id": runs[each.external_task_id],
         }
         for each in attempts

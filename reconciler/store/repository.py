@@ -32,6 +32,7 @@ from reconciler.store.database import (
     open_for_writing,
 )
 from reconciler.store.holds import write_holds
+from reconciler.store.lock import StateLock
 from reconciler.store.removals import remove_generation, remove_history
 from reconciler.store.spending import check_caps
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
@@ -64,10 +65,12 @@ class Repository:
         *,
         read_only: bool = False,
         busy_timeout: float | None = None,
+        locks: Iterable[StateLock] = (),
     ) -> Self:
         """Open a database by its path or `sqlite:///` URL, creating or upgrading it unless `read_only`.
 
-        `busy_timeout` is how long a change waits for another program that writes, in seconds.
+        `busy_timeout` is how long a change waits for another program that writes, in seconds. Every change
+        raises StateReplaced once the database, or one of these locks, is not on the disk by its name any more.
         """
         path = database_path(url_or_path)
         database = open_for_reading(path) if read_only else open_for_writing(path, busy_timeout)
@@ -76,6 +79,9 @@ class Repository:
         try:
             if not read_only:
                 schema.upgrade(database)
+                database.raise_fence()
+                for lock in locks:
+                    lock.hold(database.fence)
             elif not schema.is_ready(database):
                 database.close()
                 return cls(None, read_only=True)
@@ -119,13 +125,13 @@ class Repository:
                 return foremost(named)
         return None
 
-    def record_intent(self, change: Change, *, caps: Caps, run_id: str, day_start: int) -> Spent:
+    def record_intent(self, change: Change, *, caps: Caps, run_id: str) -> Spent:
         """Record that a create request is about to be sent; after this, and not before, it may be.
 
         Returns what is spent with it.
 
-        `day_start` is in ms. The same attempt may be recorded again when its create is repeated, and then
-        counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
+        The record says when that is, and so on which days it counts. The same attempt may be recorded again when
+        its create is repeated, and then counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
         StaleRecord when the record is not in its expected status, and StateError when another task of the
         generation is live.
         """
@@ -133,9 +139,14 @@ class Repository:
             raise ValueError("an intent is recorded with the status submitting")
         with self._writable().write() as connection:
             guard(connection, change.record.external_task_id, change.expected)
-            spent = check_caps(connection, change.record, caps, run_id=run_id, day_start=day_start)
+            spent = check_caps(connection, change.record, caps, run_id=run_id)
             write_changes(connection, (change,), run_id=run_id)
+        self.require_in_place()  # the disk took its time, and the request has not left
         return spent
+
+    def require_in_place(self) -> None:
+        """Raise StateReplaced once what is written to is not on the disk by its name any more."""
+        self._writable().fence.require()
 
     def save(self, changes: Sequence[Change]) -> None:
         """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select
 
+from reconciler.core.moments import milliseconds
 from reconciler.core.states import ALIVE, PREVIEWS, Record, Result, Role, Status
 from reconciler.store.changes import Forgotten, HistoryEntry, Publication
 from reconciler.store.failures import garbled
@@ -20,6 +21,7 @@ _NAMES = tuple(field.name for field in fields(Record) if field.name not in {"res
 _ID, _BASE_ID, _ATTEMPT, _STATUS = map(
     _NAMES.index, ("external_task_id", "base_id", "attempt", "status")
 )
+_TOLD = ("created_at", "finished_at")  # by the provider; older programs kept whatever it said
 _PROSE = ("reason", "refusal", "spec", "label")
 _STATUSES = {status.value: status for status in Status}
 _ROLES = {role.value: role for role in Role}
@@ -70,6 +72,8 @@ def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]
         values["status"] = _STATUSES[values["status"]]
         values["estimated_units"] = _to_units(values["estimated_units"])
         values["units"] = None if units is None else _to_units(units)
+        for name in _TOLD:
+            values[name] = None if values[name] is None else milliseconds(values[name])
     except (KeyError, ArithmeticError) as error:
         raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
     found = results.get(row[_ID], ())
@@ -80,9 +84,9 @@ def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]
 
 def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
     """Return the attempt of a row of FORGOTTEN_COLUMNS. Raises StateError."""
-    external_task_id, base_id, units, intent_at = row
+    external_task_id, base_id, units, intent_at, calendar_at = row
     try:
-        return Forgotten(external_task_id, base_id, Decimal(units), intent_at)
+        return Forgotten(external_task_id, base_id, Decimal(units), intent_at, calendar_at)
     except ArithmeticError as error:
         raise garbled(f"what {external_task_id} cost makes no sense") from error
 

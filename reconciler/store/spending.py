@@ -9,28 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from reconciler.core.errors import CapReached
+from reconciler.core.moments import day_start
 from reconciler.core.money import EXACT, total
+from reconciler.core.schedule import DAY
 from reconciler.core.spending import FREE, charged
 from reconciler.core.states import Record
 from reconciler.store.changes import Caps, Spent
 from reconciler.store.tables import FORGOTTEN, TASK
 
+_AHEAD = 3 * DAY
 _Scope = Callable[[Table], ColumnElement[bool]]
 
 
-def check_caps(
-    connection: Connection, record: Record, caps: Caps, *, run_id: str, day_start: int
-) -> Spent:
-    """Return what is spent with the record's estimate; `day_start` is in ms.
+def check_caps(connection: Connection, record: Record, caps: Caps, *, run_id: str) -> Spent:
+    """Return what is spent with the record's estimate, in its run and on its days.
 
     Raises CapReached when the estimate does not fit under a cap.
     """
     day = run = None
     if caps.per_day is not None:
-        used = _used(connection, lambda table: table.c.intent_at >= day_start, besides=record)
+        used = _used(connection, _days_of(record), besides=record)
         _refuse_beyond(caps.per_day, "day", used, record.estimated_units)
         day = EXACT.add(used, record.estimated_units)
     if caps.per_run is not None:
@@ -38,6 +39,26 @@ def check_caps(
         _refuse_beyond(caps.per_run, "run", used, record.estimated_units)
         run = EXACT.add(used, record.estimated_units)
     return Spent(day, run)
+
+
+def _days_of(record: Record) -> _Scope:
+    """Return what counts on the same day as this intent: the day of our clock, or the day of the machine's calendar.
+
+    The calendar can be set while our clock goes on, and our clock begins anew with every process. A purchase counts
+    where either day is the same. One of the next two days counts, too: the clock was set back since.
+    """
+    days = {"intent_at": record.intent_at, "calendar_at": record.calendar_at}
+    starts = {name: day_start(at) for name, at in days.items() if at is not None}
+
+    def on_one_of_them(table: Table) -> ColumnElement[bool]:
+        return or_(
+            *(
+                and_(table.c[name] >= start, table.c[name] < start + _AHEAD)
+                for name, start in starts.items()
+            )
+        )
+
+    return on_one_of_them
 
 
 def _used(connection: Connection, scope: _Scope, *, besides: Record) -> Decimal:

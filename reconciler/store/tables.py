@@ -64,6 +64,7 @@ class Task(_Row, table=True):
     finished_at: int | None = Field(sa_type=BigInteger)
     run_id: str | None = Field(index=True)
     in_use: bool = Field(sa_column_kwargs={"server_default": false()})
+    calendar_at: int | None = Field(sa_type=BigInteger, index=True)
 
 
 class Result(_Row, table=True):
@@ -99,6 +100,7 @@ class Forgotten(_Row, table=True):
     units: str
     intent_at: int | None = Field(sa_type=BigInteger)
     run_id: str | None
+    calendar_at: int | None = Field(sa_type=BigInteger)
 
 
 class Publication(_Row, table=True):

@@ -23,6 +23,7 @@ from pydantic import (
     ValidationError,
 )
 
+from reconciler.core.moments import milliseconds
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.states import Role, Status
 
@@ -47,7 +48,7 @@ def _preview_name(name: str) -> str:
 
 
 def _milliseconds(text: object) -> object:
-    """Read an ISO-8601 time in UTC; anything else is left to be refused."""
+    """Read an ISO-8601 time in UTC, not known where it cannot be; anything else is left to be refused."""
     if not isinstance(text, str) or not text.endswith("Z"):
         return text
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
@@ -58,7 +59,15 @@ _TASK_ID = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$"  # empty where the provide
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 _Side = Annotated[int, Field(gt=0, lt=2**31)] | None
-_Time = Annotated[int, BeforeValidator(_milliseconds), Field(ge=0, le=_LATEST)] | None
+_Time = (
+    Annotated[
+        int,
+        BeforeValidator(_milliseconds),
+        Field(ge=0, le=_LATEST),
+        AfterValidator(milliseconds),  # what was written down of a time that cannot be
+    ]
+    | None
+)
 
 
 class _Checked(BaseModel):

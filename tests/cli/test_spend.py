@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -181,3 +184,60 @@ def test_a_receipt_that_cannot_be_read_is_named(shell: Shell, sim: Simulator) ->
     code, _, err = shell("spend")
     assert code == 0
     assert "not counted specs/dance.receipt.json" in err
+
+
+_NUMBERS = [0, -1, 1_700_000_000, 1_700_000_000_000_000, 2**62, -(2**62)]
+
+
+@pytest.mark.parametrize("number", _NUMBERS)
+def test_numbers_that_cannot_be_break_no_report(shell: Shell, sim: Simulator, number: int) -> None:
+    """Whatever an older program stored: spend in every form, status, show and plan say what they can."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    with closing(sqlite3.connect(shell.root / "state/reconciler.db")) as connection, connection:
+        connection.execute(
+            "UPDATE task SET created_at = :n, finished_at = :n, intent_at = :n, calendar_at = :n, "
+            "units = '999999999999'",
+            {"n": number},
+        )
+        connection.execute("UPDATE result SET duration = 1e300")
+    for arguments in (
+        ("spend",),
+        ("spend", "--csv", "-"),
+        ("spend", "--until", "2030-01-01"),
+        ("status",),
+        ("show", "specs/dance.yaml"),
+        ("plan",),
+        ("doctor", "--quick"),
+    ):
+        assert shell(*arguments)[0] == 0, arguments
+    code, document = shell.json("spend", "--by", "attempt")
+    assert code == 0
+    assert document["total"]["spent_units"] == "5"
+    assert [row["said_units"] for row in document["not_believed"]] == ["999999999999"]
+    assert "999999999999" in shell("spend")[2]
+    day = next(iter(rows(shell, "--by", "day")))
+    assert day == "(not known)" or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day)
+
+
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T23:59:59.999Z", "1970-01-01T00:00:00.000Z", "2019-01-01T00:00:00Z"]
+)
+def test_a_receipt_of_no_believable_time_is_counted_and_counts_on_one_day(
+    shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch, time: str
+) -> None:
+    """A receipt comes from anybody: taken over into a new state, it counts on the day when it was."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    place = shell.root / "specs/dance.receipt.json"
+    receipt = json.loads(place.read_text())
+    receipt["generations"][0] |= {"created_at": time, "finished_at": time}
+    place.write_text(json.dumps(receipt))
+    shutil.rmtree(shell.root / "state")
+    assert total(shell)["attempts"] == 1
+    shell.write("walk.yaml", LONG)
+    monkeypatch.setenv("RECONCILER_MAX_UNITS_PER_DAY", "9")  # 2.5 were deducted, 8 are wanted
+    assert shell("apply", "--yes")[0] == 3
+    assert len(sim.billed()) == 1
+    assert total(shell)["attempts"] == 1
+    assert "(not known)" not in rows(shell, "--by", "day")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.moments import UNKNOWN
 from reconciler.core.schedule import DAY
-from reconciler.core.spending import UNKNOWN, By, Purchase, Sums, between, charged, group, total_of
+from reconciler.core.spending import By, Purchase, Sums, between, charged, group, total_of
 from reconciler.core.states import Status
 
 _MIDNIGHT = 1_764_028_800_000  # ms: 2025-11-25 00:00 UTC
@@ -46,7 +47,11 @@ def bought(**changes: object) -> Purchase:
         (Status.SUCCEEDED, None, "8", "no deduction known: the estimate stands"),
         (Status.COMPLETE, "7.5", "7.5", "the deduction has the last word"),
         (Status.COMPLETE, "0", "0", "also when it is nothing"),
-        (Status.COMPLETE, "-3", "0", "nothing that is bought frees a cap"),
+        (Status.COMPLETE, "-3", "8", "nothing that is bought frees a cap"),
+        (Status.COMPLETE, "999999999999", "8", "no task costs that: the estimate stands"),
+        (Status.PROCESSING, "999999999999", "8", "nor while it runs"),
+        (Status.FAILED, "999999999999", "8", "something was said, and may be true in part"),
+        (Status.COMPLETE, "NaN", "8", "no number"),
         (Status.EXPIRED, None, "8", "paid, though lost"),
         (Status.FAILED, None, "0", "a failure is free"),
         (Status.FAILED, "1", "1", "unless the provider says otherwise"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+from reconciler.core.schedule import DAY
 from reconciler.store.repository import Caps
 from tests.support.simulator import Simulator
 
-from .world import World
+from .world import World, now_ms
 
 _TEN = Decimal(
     10
@@ -56,3 +57,18 @@ def test_purchase_whose_receipt_tells_no_deduction_counts_after_a_loss(
     _want(project, 2)
     project.apply(caps=Caps(per_day=Decimal(4)))
     assert list(sim.billed().values()) == [1]
+
+
+def test_a_calendar_that_was_set_back_passes_no_cap_of_its_day(
+    project: World, sim: Simulator
+) -> None:
+    """Our clock is a day on since the last purchase, and the calendar shows the same day again."""
+    _want(project, 2)
+    project.clock = project.calendar = lambda: now_ms() + DAY
+    project.apply(caps=Caps(per_day=Decimal(4)))
+    project.clock = lambda: now_ms() + 2 * DAY
+    project.apply(caps=Caps(per_day=Decimal(4)))
+    assert list(sim.billed().values()) == [1]
+    project.calendar = project.clock
+    project.apply(caps=Caps(per_day=Decimal(4)))
+    assert list(sim.billed().values()) == [1, 1]

@@ -46,6 +46,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         ObjectStore(tmp_path / "objects"),
         told,
         clock,
+        clock,
     )
     yield Scene(Gate(ports, Options("run", enduring=True)), clock, told)
     repository.close()

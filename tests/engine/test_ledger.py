@@ -15,7 +15,7 @@ from reconciler.core.states import Record, Status
 from reconciler.engine.ledger import everything_bought
 from reconciler.store.changes import Forgotten, Ledger
 from reconciler.workspace.loader import Desired
-from tests.store.builders import record, records
+from tests.store.builders import DAY, record, records
 from tests.support.simulator import Simulator
 
 from .world import World
@@ -33,7 +33,7 @@ def test_what_is_spent_is_what_caps_count(attempt: Record) -> None:
 
 def test_a_forgotten_attempt_that_was_found_again_is_one_purchase() -> None:
     """Its record tells it; a record that was never sent does not, and hides nothing."""
-    gone = Forgotten("mc1-a", "mc1-a", record().estimated_units, 1)
+    gone = Forgotten("mc1-a", "mc1-a", record().estimated_units, DAY, None)
     paid = record(status=Status.COMPLETE, units=Decimal(9))
     for again, spent in ((paid, Decimal(9)), (record(status=Status.PENDING), gone.units)):
         (purchase,) = everything_bought(Path(), Ledger((again,), (gone,)), _NOTHING, {}).purchases

@@ -78,6 +78,7 @@ async def _with_client(project: World, use: Callable[[Ports], Awaitable[Any]]) -
                 project.objects,
                 project.told,
                 now_ms,
+                now_ms,
             )
         )
 

@@ -135,7 +135,7 @@ async def _ports(stack: AsyncExitStack, world: World) -> Ports:
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(downloader.aclose)
     return Ports(
-        world.root, client, downloader, world.repository, world.objects, world.told, now_ms
+        world.root, client, downloader, world.repository, world.objects, world.told, now_ms, now_ms
     )
 
 

@@ -56,6 +56,10 @@ class Told:
         self.said.append(message)
 
 
+def now_ms() -> int:
+    return int(time.time() * SECOND)
+
+
 @dataclass
 class World:
     """One project; `apply` may be called as often as wanted."""
@@ -69,6 +73,8 @@ class World:
     runs: int = 0
     hosting: Hosting | None = None
     previews: frozenset[Role] = frozenset()
+    clock: Callable[[], int] = now_ms
+    calendar: Callable[[], int] = now_ms
     prices: Mapping[str, Mapping[str, Decimal]] = field(default_factory=lambda: UNITS_PER_SECOND)
 
     @property
@@ -154,7 +160,8 @@ class World:
                 self.repository,
                 self.objects,
                 self.told,
-                now_ms,
+                self.clock,
+                self.calendar,
                 self.hosting,
             )
             if until is not None:
@@ -162,16 +169,12 @@ class World:
                 stack.callback(watching.cancel)
             works = works_of(plan, survey, whole=True)
             run = Run(ports, options, survey)
-            return await run.apply(plan, works, stop, now_ms() + int(timeout * SECOND))
+            return await run.apply(plan, works, stop, self.clock() + int(timeout * SECOND))
 
     async def _stop_when(self, until: Callable[[World], bool], stop: asyncio.Event) -> None:
         while not until(self):
             await asyncio.sleep(0.005)
         stop.set()
-
-
-def now_ms() -> int:
-    return int(time.time() * SECOND)
 
 
 @contextmanager

@@ -117,6 +117,21 @@ TASKS = [
         {"created_at": None, "updated_at": None},
         "times that are none",
     ),
+    (
+        {"created_at": 1722769557, "updated_at": 1722769559999000},
+        {"created_at": 1722769557000, "updated_at": 1722769559999},
+        "seconds, and microseconds: no time could be both",
+    ),
+    (
+        {"created_at": 1722769557708000123, "updated_at": "17227695577"},
+        {"created_at": 1722769557708, "updated_at": None},
+        "nanoseconds; and what is no time in any unit",
+    ),
+    (
+        {"created_at": 0, "updated_at": -1722769557708},
+        {"created_at": None, "updated_at": None},
+        "before there was an API",
+    ),
     ({"surprise": {"deep": [1]}}, {"task_id": "867283741759111202"}, "unknown fields are nothing"),
 ]
 

@@ -22,6 +22,7 @@ from reconciler.store.cache import FileCache
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
+from tests.simulation.loop import running
 from tests.simulation.world import client_of, downloader_of
 
 
@@ -91,7 +92,10 @@ async def ports_on(
     client, downloader = client_of(wire, now=wall), downloader_of(wire)
     objects = ObjectStore(root / "state" / "objects")
     try:
-        yield Ports(root, client, downloader, repository, objects, report, now)
+        wall = wall or running().wall
+        yield Ports(
+            root, client, downloader, repository, objects, report, now, lambda: int(wall() * 1000)
+        )
     finally:
         await downloader.aclose()
         await client.aclose()

@@ -40,7 +40,8 @@ def test_a_generation_whose_creates_were_not_answered_is_tried_again_by_itself(
         repository = Repository.open(root / "state" / "reconciler.db")
         client, downloader = client_of(wire), downloader_of(wire)
         objects = ObjectStore(root / "state" / "objects")
-        ports = Ports(root, client, downloader, repository, objects, told, running().wall_ms)
+        wall = running().wall_ms
+        ports = Ports(root, client, downloader, repository, objects, told, wall, wall)
         index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
         events = Events(random.Random(1))
         duties = Duties(index, events, Pace(settle=0, tick=30 * SECOND))

@@ -28,7 +28,7 @@ _BOUGHT = (
     "INSERT INTO hold VALUES ('mc1-b', 'a cap', 1)",
 )
 NO_CAPS = Caps()
-DAY = 1_700_000_000_000  # ms: when the tests' day starts
+DAY = 1_699_920_000_000  # ms: when the tests' day starts
 
 
 def record(base_id: str = "mc1-a", attempt: int = 1, **changes: object) -> Record:
@@ -80,7 +80,7 @@ def plain_user(folder: Path) -> Iterator[None]:
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 ids = st.text("abcdefghijklmnop0123456789._-", min_size=1, max_size=64)
-times = st.none() | st.integers(0, 2**63 - 1)
+times = st.none() | st.integers(1_577_836_800_000, 4_102_444_799_999)
 units = st.decimals(0, 10**12, allow_nan=False, allow_infinity=False)
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 
@@ -119,6 +119,7 @@ records = st.builds(
     estimated_units=units,
     units=st.none() | units,
     intent_at=times,
+    calendar_at=times,
     creates=st.integers(0, 1000),
     doubtful=st.booleans(),
     gave_up_at=times,

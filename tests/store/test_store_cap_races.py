@@ -15,13 +15,13 @@ from reconciler.core.errors import CapReached
 from reconciler.core.states import Record
 from reconciler.store.repository import Caps, Repository
 
-from .builders import DAY, fresh, record
+from .builders import fresh, record
 
 _TEN = Decimal(10)
 
 
 def _intend(repository: Repository, wanted: Record, caps: Caps, *, run_id: str = "run") -> None:
-    repository.record_intent(fresh(wanted), caps=caps, run_id=run_id, day_start=DAY)
+    repository.record_intent(fresh(wanted), caps=caps, run_id=run_id)
 
 
 def test_racing_writers_never_pass_the_cap(database: Path) -> None:
@@ -108,7 +108,7 @@ with closing(Repository.open(sys.argv[1], busy_timeout=60)) as repository:
     for number in range(10):
         try:
             repository.record_intent(fresh(record(f"{sys.argv[2]}-{number}")), caps=Caps(per_day=Decimal(10)),
-                                     run_id=f"{sys.argv[2]}-{number}", day_start=DAY)
+                                     run_id=f"{sys.argv[2]}-{number}")
             bought += 1
         except CapReached:
             pass

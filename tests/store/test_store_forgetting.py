@@ -85,7 +85,7 @@ def test_forgetting_twice_is_possible(repository: Repository) -> None:
 
 
 def _intend(repository: Repository, new: Record, caps: Caps) -> None:
-    repository.record_intent(fresh(new), caps=caps, run_id="run", day_start=DAY)
+    repository.record_intent(fresh(new), caps=caps, run_id="run")
 
 
 @pytest.mark.parametrize("caps", [Caps(per_day=Decimal(5)), Caps(per_run=Decimal(5))])
@@ -218,6 +218,6 @@ def test_ledger_has_every_attempt_and_what_was_forgotten(repository: Repository)
     ledger = repository.ledger()
     assert {each.external_task_id for each in ledger.attempts} == {"mc1-a", "mc1-a-red"}
     assert set(ledger.forgotten) == {
-        Forgotten("mc1-a", "mc1-a", Decimal(0), DAY + 1),
-        Forgotten("mc1-a-r2", "mc1-a", Decimal("2.5"), DAY + 1),
+        Forgotten("mc1-a", "mc1-a", Decimal(0), DAY + 1, None),
+        Forgotten("mc1-a-r2", "mc1-a", Decimal("2.5"), DAY + 1, None),
     }

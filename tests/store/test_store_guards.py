@@ -43,7 +43,7 @@ def test_new_record_never_replaces_one(repository: Repository) -> None:
     with pytest.raises(StaleRecord, match=r"mc1-a is failed, but .* not recorded"):
         repository.save([fresh(record())])
     with pytest.raises(StaleRecord):
-        repository.record_intent(fresh(record()), caps=NO_CAPS, run_id="r", day_start=DAY)
+        repository.record_intent(fresh(record()), caps=NO_CAPS, run_id="r")
 
 
 @pytest.mark.parametrize("first", sorted(LIVE))
@@ -62,7 +62,7 @@ def test_intent_beside_a_live_attempt_is_refused(repository: Repository) -> None
     """The verb that comes before a purchase is refused in the same way, and leaves no line of history."""
     repository.save([fresh(record(status=Status.PROCESSING))])
     with pytest.raises(StateError, match="live task") as caught:
-        repository.record_intent(fresh(record(attempt=2)), caps=NO_CAPS, run_id="r", day_start=DAY)
+        repository.record_intent(fresh(record(attempt=2)), caps=NO_CAPS, run_id="r")
     assert not isinstance(caught.value, StaleRecord)
     assert len(repository.history("mc1-a")) == 1
 
@@ -94,9 +94,7 @@ def test_contradictory_results_are_refused_as_a_whole(repository: Repository) ->
 def test_intent_is_only_for_what_is_about_to_be_sent(repository: Repository) -> None:
     """Any other status is a mistake of the caller."""
     with pytest.raises(ValueError, match="submitting"):
-        repository.record_intent(
-            fresh(record(status=Status.SUBMITTED)), caps=NO_CAPS, run_id="r", day_start=DAY
-        )
+        repository.record_intent(fresh(record(status=Status.SUBMITTED)), caps=NO_CAPS, run_id="r")
 
 
 @settings(max_examples=40, deadline=None)

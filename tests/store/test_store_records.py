@@ -19,7 +19,7 @@ from reconciler.core.states import Record, Result, Role, Status
 from reconciler.store.repository import Change, HistoryEntry, Publication, Repository
 from reconciler.store.tables import TASK
 
-from .builders import DAY, NO_CAPS, fresh, record, records, texts
+from .builders import NO_CAPS, fresh, record, records, texts
 
 _SHARED = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -192,7 +192,7 @@ def test_reader_refuses_every_change(repository: Repository, database: Path) -> 
         with pytest.raises(StateError, match="reading only"):
             reader.save([fresh(record())])
         with pytest.raises(StateError, match="reading only"):
-            reader.record_intent(fresh(record()), caps=NO_CAPS, run_id="r", day_start=DAY)
+            reader.record_intent(fresh(record()), caps=NO_CAPS, run_id="r")
         repository.save([fresh(record())])
         assert reader.records() == {"mc1-a": record()}
 

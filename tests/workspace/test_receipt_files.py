@@ -101,7 +101,7 @@ PREVIEWS = st.builds(
     SIDES,
     SIDES,
 )
-TIMES = st.none() | st.integers(0, 253_402_300_799_999)
+TIMES = st.none() | st.integers(1_577_836_800_000, 4_102_444_799_999)  # ms
 ENTRIES = st.builds(
     ReceiptEntry,
     external_task_id=IDS,
