@@ -112,9 +112,8 @@ async def telling(
         root, Trickle(wire, resumes, drip), repository, ObjectStore(root / "state/objects")
     )
     client, downloader = client_of(wire), Downloader(transport=story.trickle)
-    ports = Ports(
-        root, client, downloader, repository, story.objects, Told(), *(2 * [running().wall_ms])
-    )
+    wall = running().wall_ms
+    ports = Ports(root, client, downloader, repository, story.objects, Told(), wall, wall)
     index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
     duties = Duties(index, Events(random.Random(1)), Pace(settle=0, tick=30 * SECOND))
     options = Options("run-1", Rules(), max_concurrency=takes, enduring=True, downloads=downloads)
