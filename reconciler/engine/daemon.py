@@ -296,9 +296,8 @@ class Daemon:
             self.wake()
         if young or self._index.is_as_read(spec):
             return not young
-        self._settling.touch(
-            inputs, now
-        )  # a new link to a file changes it, and not every watch tells
+        # A new link to a file changes it, and not every watch tells.
+        self._settling.touch(inputs, now)
         self.wake()
         return False
 
