@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project, Running, picture, sha256
+from tests.support.project import Project, Running, picture, sha256, wait_until
 from tests.support.simulator import SPEED, Simulator, simulator
 
 
@@ -156,6 +156,23 @@ def test_a_comment_changes_nothing(project: Project, slow: Simulator) -> None:
     assert running.ended().code == 0
     assert list(project.videos()) == ["specs/dance.mp4"]
     assert len(project.receipts()) == 1
+
+
+def test_a_spec_that_is_being_written_is_waited_for(project: Project, slow: Simulator) -> None:
+    """The result comes while half of the spec is there: when the other half is back, the same run publishes it."""
+    spec = project.specs / "dance.yaml"
+    whole = spec.read_text()
+
+    def is_complete() -> bool:
+        spec.write_text(whole[:40])
+        return " complete " in running.err.read_text()
+
+    with bought(project, slow) as running:
+        slow.set_speed(SPEED)
+        wait_until(is_complete, "the result")
+        spec.write_text(whole)
+    assert running.ended().code == 0
+    assert list(project.videos()) == ["specs/dance.mp4"]
 
 
 def test_what_stood_already_is_not_put_back_on_another_branch(
