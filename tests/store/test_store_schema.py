@@ -73,7 +73,7 @@ def test_recorded_head_is_the_scripts_head() -> None:
 
 def test_database_knows_every_live_status(repository: Repository, database: Path) -> None:
     """The index that refuses a second live task lists the statuses that the core calls live."""
-    (index,) = (s for s in map(",".join, _statements(database)) if "one_live_task" in s)
+    (index,) = (s for s in _statements(database) if "one_live_task" in s)
     assert {word for word in index.split("'") if word.isalpha()} >= {s.value for s in LIVE}
     assert index.count("'") == 2 * len(LIVE)
 
