@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.cli.folder import Folder
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, OrderError, carry_out
 from reconciler.engine.outcome import Outcome, in_a_line
@@ -53,7 +53,4 @@ class OrderDesk:
         except ReconcilerError as error:
             return Outcome.refused(in_a_line(error))
         except Exception as error:  # noqa: BLE001 - an order must not end the daemon, again and again
-            kind = type(error).__name__
-            return Outcome.refused(
-                f"this is a mistake in reconciler itself: {kind}; please report it"
-            )
+            return Outcome.refused(mistake(error))

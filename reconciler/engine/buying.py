@@ -141,6 +141,8 @@ class Buyer:
                 return outcome.again_at if in_doubt else self._desk.now()
             case errors.OutcomeUnknown():
                 self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
+                if isinstance(trouble, errors.SendingBroke):
+                    return self._holds.hold(key, outcome.record, told(trouble))
                 return outcome.again_at if in_doubt else self._desk.now()
             case _:
                 if isinstance(trouble, errors.TryLater):

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
+from reconciler.disk import sync
 from reconciler.store import inbox_files
 from reconciler.store.durable import make_folder
 from reconciler.store.inbox_files import ANSWER, LONGEST_ORDER, ORDER, TAKEN, TICKET
@@ -58,7 +59,7 @@ class Inbox:
                 os.unlink(name, dir_fd=folder)
             except FileNotFoundError:
                 return False
-            os.fsync(folder)
+            sync(folder)
         return True
 
     def answered(self, ticket: str) -> dict[str, object] | None:
@@ -94,7 +95,7 @@ class Inbox:
             inbox_files.write(folder, name, content)
             with suppress(FileNotFoundError):
                 os.unlink(f"{ticket}{TAKEN}", dir_fd=folder)
-            os.fsync(folder)
+            sync(folder)
 
     def _new_ticket(self) -> str:
         """Tickets sort by age; those of one process strictly, those of several by the clock."""

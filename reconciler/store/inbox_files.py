@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from reconciler.core.errors import StateError
+from reconciler.disk import sync
 from reconciler.store.durable import open_regular
 
 ORDER, TAKEN, ANSWER = ".order", ".taken", ".answer"
@@ -92,13 +93,13 @@ def write(folder: int, name: str, content: bytes) -> None:
         with os.fdopen(os.open(fresh, _CREATE, 0o600, dir_fd=folder), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):
             os.unlink(fresh, dir_fd=folder)
         raise
-    os.fsync(folder)
+    sync(folder)
 
 
 def read(folder: int, name: str, longest: int) -> dict[str, object] | None:
