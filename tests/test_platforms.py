@@ -138,7 +138,7 @@ def test_names_that_differ_in_case_alone_never_share_an_output(tmp_path: Path) -
 def test_a_name_is_used_as_the_file_system_spells_it(tmp_path: Path) -> None:
     """macOS may give `é` in two characters: the outputs are spelt as the spec is, so they stand beside it."""
     for form in ("NFC", "NFD"):
-        name = unicodedata.normalize(form, f"caf\u00e9-{form}")  # type: ignore[arg-type]
+        name = unicodedata.normalize(form, f"caf\u00e9-{form}")
         (tmp_path / "specs").mkdir(exist_ok=True)
         text = SPEC.format(image="girl", prompt=form)
         (tmp_path / "specs" / f"{name}.yaml").write_text(text)

@@ -13,14 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.disk import sync
+from reconciler.disk import sync, sync_folder
 from reconciler.store.durable import (
     READ,
     disk,
     make_folder,
     require_own,
     require_regular,
-    sync_folder,
 )
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
