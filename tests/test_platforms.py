@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
 import os
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
 import pytest
 
 from reconciler import disk
+from reconciler.cli import clock
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.store import partial as partial_module
 from reconciler.store.lock import StateLock
@@ -123,6 +126,17 @@ def test_the_lock_is_one_that_every_posix_system_has(
     with StateLock(tmp_path / "state"):
         pass
     assert kinds
+
+
+def test_the_clock_of_a_run_needs_nothing_of_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CLOCK_BOOTTIME it counts by CLOCK_MONOTONIC, which goes on while macOS sleeps, and never jumps."""
+    with monkeypatch.context() as patched:
+        patched.delattr(time, "CLOCK_BOOTTIME", raising=False)
+        steady = importlib.reload(clock).SteadyClock()
+        before = steady()
+        patched.setattr(time, "time", lambda: 0.0)
+        assert 0 <= steady() - before < 60_000
+    importlib.reload(clock)
 
 
 def test_names_that_differ_in_case_alone_never_share_an_output(tmp_path: Path) -> None:
