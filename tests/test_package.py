@@ -64,7 +64,11 @@ def test_the_oldest_versions_that_are_allowed_are_the_ones_that_are_tested() -> 
 
 def looked_for(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Ask for the interpreters of a home folder."""
-    env = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin"}
+    tools = home / "tools"  # without the machine's own Pythons
+    tools.mkdir(exist_ok=True)
+    (tools / "tr").unlink(missing_ok=True)
+    (tools / "tr").symlink_to(shutil.which("tr") or "tr")
+    env = {"HOME": str(home), "PATH": f"{home}/bin:{tools}"}
     return subprocess.run(
         [str(PYTHONS), *arguments], env=env, capture_output=True, text=True, check=False
     )
