@@ -1,10 +1,11 @@
 # Two commands: `make demo` sets up and runs the demonstration, `make test` sets up and runs the tests.
-PYTHON ?= python3
+# The newest supported Python that is found; PYTHON=/path/to/python takes another.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Two for each core: half of what tests of real processes do is to wait.
-WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+WORKERS := $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN || echo 1)")
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint audit check lock
@@ -13,8 +14,8 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@python="$$(.ci/pythons newest "$(PYTHON)")" && echo "$(VENV) is made with $$python" && "$$python" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -35,7 +36,11 @@ lint: $(READY) ## format, lint, strict types, import contract
 audit: $(READY) ## the pinned dependencies against the list of known vulnerabilities (needs the package index)
 	$(BIN)/python .ci/audit.py requirements.lock
 
-check: lint audit test ## all that CI runs
+check: ## all that CI runs
+	.ci/run
 
-lock: ## pin again what pyproject.toml asks for (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+PIN := uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url --no-header pyproject.toml
+
+lock: ## pin again what pyproject.toml asks for, and the oldest that it allows (needs uv)
+	$(PIN) -o requirements.lock
+	$(PIN) --resolution lowest-direct -o requirements.lowest.lock

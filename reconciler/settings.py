@@ -33,6 +33,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as SourceError
 
 from reconciler.core.errors import SettingsError
 from reconciler.core.money import UnitPrice
@@ -219,14 +220,11 @@ def load(root: Path) -> Settings:
         ) from None
     except RecursionError:
         raise SettingsError("RECONCILER_PRICES: it is nested too deeply") from None
-    except Exception as error:
-        if type(error).__name__ != "SettingsError":
-            raise
-        cause = (
-            error.args[0] if error.args else "not understood"
-        )  # pydantic-settings: a value that is no JSON
-        raise SettingsError(
-            f"a setting cannot be read: {cause}", hint="RECONCILER_PRICES must be a JSON object."
+    except SourceError as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise  # a reader that broke, and no value that is wrong
+        raise SettingsError(  # a value that is no JSON
+            f"a setting cannot be read: {error}", hint="RECONCILER_PRICES must be a JSON object."
         ) from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast
@@ -22,7 +21,7 @@ from reconciler.cli import (
 )
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import print_error, print_json
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, mistake
 
 UsageError = cast(
     "type[typer.BadParameter]", typer.BadParameter.__mro__[1]
@@ -96,14 +95,8 @@ def run(arguments: Sequence[str]) -> int:
             as_json=as_json,
         )
     except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, whatever happened
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        hint = "Nothing is lost: what was sent is on record. Please report this, with the command that you ran."
-        return _fail(
-            f"this is a mistake in reconciler itself: {type(error).__name__} at {place}",
-            hint,
-            as_json=as_json,
-        )
+        hint = "Nothing is lost: what was sent is on record. Name the command that you ran."
+        return _fail(mistake(error), hint, as_json=as_json)
     return int(code or 0)
 
 

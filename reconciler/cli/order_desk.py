@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from reconciler.cli.folder import Folder
-from reconciler.core.errors import ReconcilerError, StateError
+from reconciler.core.errors import ReconcilerError, StateError, mistake
 from reconciler.core.schedule import SECOND
 from reconciler.engine.holding import told
 from reconciler.engine.journal import Journal
@@ -73,10 +73,7 @@ class OrderDesk:
         except ReconcilerError as error:
             return Outcome.refused(in_a_line(error))
         except Exception as error:  # noqa: BLE001 - an order must not end the daemon, again and again
-            kind = type(error).__name__
-            return Outcome.refused(
-                f"this is a mistake in reconciler itself: {kind}; please report it"
-            )
+            return Outcome.refused(mistake(error))
 
     def _forsaken(self, ticket: str) -> str:
         """Return why nobody can mean an order any more; empty while its command waits for the answer."""

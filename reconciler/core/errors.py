@@ -22,6 +22,12 @@ A docstring is the default message.
 from __future__ import annotations
 
 import inspect
+import traceback
+from collections.abc import Mapping
+
+OURS = "this is a mistake in reconciler itself"
+MISTAKES = (TypeError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError)
+"""What a call of ours that cannot be right ends with. No file, answer or disk is ever blamed for one of these."""
 
 
 class ReconcilerError(Exception):
@@ -71,3 +77,18 @@ class CapReached(ReconcilerError):
 
 class HostingError(ReconcilerError):
     """The media store cannot be used."""
+
+
+def mistake(error: BaseException) -> str:
+    """Return a mistake of our own in a sentence, with its place: the innermost line of it that is ours."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    ours = [(frame, line) for frame, line in frames if _is_ours(frame.f_globals)]
+    at = ""
+    if frames:
+        frame, line = (ours or frames)[-1]
+        at = f" at {frame.f_code.co_filename.rpartition('/')[2]}:{line}"
+    return f"{OURS}: {type(error).__name__}{at}; please report it"
+
+
+def _is_ours(module: Mapping[str, object]) -> bool:
+    return str(module.get("__name__")).startswith("reconciler.")

@@ -166,6 +166,9 @@ class Buyer:
                 return self._close(key, outcome.record, trouble, by_create=True)
             case errors.RequestRefused():
                 self._gate.answered(create=True)
+            case errors.SendingBroke():
+                self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
+                return self._holds.hold(key, outcome.record, told(trouble))
             case _:
                 self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
         return outcome.again_at if in_doubt else self._desk.now()

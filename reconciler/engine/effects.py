@@ -195,6 +195,10 @@ class Purchases:
         try:
             reply = await self._ports.client.create(body)
             self._answers.check(intent, reply.task)
+        except errors.Unreadable as error:
+            # About another attempt's task; what became of this one is not known.
+            trouble = errors.OutcomeUnknown(error.message)
+            event, request_id = _event(trouble), ""
         except errors.ProviderError as error:
             trouble = error
             event, request_id = _event(error), error.request_id

@@ -5,9 +5,7 @@ A run that ends leaves them to the next one; a run that endures tries them again
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
-from pathlib import PurePath
 
 from reconciler.core.errors import CapReached, ReconcilerError
 from reconciler.core.schedule import SECOND, backoff
@@ -74,10 +72,3 @@ class Holds:
 def told(error: ReconcilerError) -> str:
     """Return what happened and what to do, in one line."""
     return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message
-
-
-def mistake(error: Exception) -> str:
-    """Return a mistake of our own in a sentence, with its place."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{PurePath(frame.filename).name}:{frame.lineno}"
-    return f"this is a mistake in reconciler itself: {type(error).__name__} at {place}"

@@ -144,9 +144,10 @@ def _model(record: Record) -> str:
 def _estimated(entry: ReceiptEntry, prices: Prices) -> Decimal:
     """Return what a purchase probably cost whose receipt does not say; 0 where its request makes no sense."""
     seconds = next(_lengths(entry), None)
+    words = {key: value for key, value in entry.request.items() if isinstance(value, str)}
     try:
-        return estimate_units(entry.request, seconds, prices)
-    except (KeyError, TypeError, ArithmeticError):
+        return estimate_units(words, seconds, prices)
+    except (KeyError, ArithmeticError):
         return Decimal(0)
 
 

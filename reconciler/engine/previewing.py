@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from reconciler.core.errors import StateError
+from reconciler.core.errors import StateError, mistake
 from reconciler.core.states import PREVIEWS, Record, Result, Role
 from reconciler.engine.ports import Ports
 from reconciler.engine.whereabouts import Whereabouts
@@ -57,6 +57,9 @@ class Previewer:
                 file.discard()
         except (MediaError, StateError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else error.message
-            self._ports.report.say(f"{record.spec}: the video is saved; no {role} of it: {reason}")
-            return None
-        return Result(role, sha256, size, width=preview.width, height=preview.height)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in a picture costs the picture, no more
+            reason = mistake(error)
+        else:
+            return Result(role, sha256, size, width=preview.width, height=preview.height)
+        self._ports.report.say(f"{record.spec}: the video is saved; no {role} of it: {reason}")
+        return None

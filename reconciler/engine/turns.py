@@ -15,14 +15,15 @@ from reconciler.core.errors import (
     StateError,
     StateReplaced,
     WorkspaceError,
+    mistake,
 )
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Taken, may_turn_up, step
 from reconciler.engine.crew import Crew
 from reconciler.engine.desk import Desk
-from reconciler.engine.holding import mistake, told
-from reconciler.engine.patience import not_asked
+from reconciler.engine.holding import told
+from reconciler.engine.patience import Unreachable, not_asked
 from reconciler.engine.polling import Round
 from reconciler.engine.saving import CannotKeep
 from reconciler.engine.work import Work
@@ -43,7 +44,7 @@ class Turns:
         self._given_up: dict[
             str, int
         ] = {}  # attempt -> when it was given up, or looked at again (ms)
-        self._unwritten = ""  # why what a poll saw could not be written, as it was said
+        self._poll_failed = ""  # why a poll came to nothing or could not be written, as it was said
         self.flying: set[str] = set()  # at the provider; the poll sees to them
         self._held: dict[str, int] = {}  # who cannot be polled -> when to try that again (ms)
         # In doubt since an earlier process, by a clock that may have been set meanwhile: counted anew (rule 4).
@@ -101,14 +102,15 @@ class Turns:
             again_at = await self._advance(work, record)
         except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
             again_at = holds.hold_for(key, record, error)
+        except (StateReplaced, Unreachable):  # nobody's own trouble: the run is over
+            raise
         except StateError as error:
-            if not self._endures or isinstance(error, StateReplaced):
-                raise
-            again_at = self._hold_unwritten(key, record, error)
-        except Exception as error:
             if not self._endures:
                 raise
-            again_at = self._hold_mistake(key, record, error)
+            again_at = self._hold_unwritten(key, record, error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: it must not end the work for all the others
+            self._desk.journal.read_again(key)
+            again_at = holds.hold(key, record, mistake(error))
         finally:
             self._desk.gate.turn_over(key)  # also of a turn that is cut off
         if key not in self.flying and not self._crew.buyer.is_waiting(key):
@@ -134,14 +136,15 @@ class Turns:
             elif desk.patience.is_over(self._desk.options.first_patience):
                 for key, record in flying.items():
                     desk.holds.hold(key, record, told(error))
-        except StateError as error:
+        except Exception as error:
             if not self._endures or isinstance(error, StateReplaced):
                 raise
-            if self._unwritten != told(error):
-                self._unwritten = told(error)
-                desk.ports.report.say(self._unwritten)
+            said = told(error) if isinstance(error, StateError) else mistake(error)
+            if self._poll_failed != said:
+                self._poll_failed = said
+                desk.ports.report.say(said)
         else:
-            self._unwritten = ""
+            self._poll_failed = ""
         return max(again_at, self.now() + self.poll_interval)
 
     async def _follow(self, flying: Mapping[str, Record], found: Round) -> None:
@@ -221,10 +224,6 @@ class Turns:
         if isinstance(error, StaleRecord):
             self._desk.journal.read_again(key)
         return self._desk.holds.hold_for(key, record, error)
-
-    def _hold_mistake(self, key: str, record: Record, error: Exception) -> int | None:
-        self._desk.journal.read_again(key)
-        return self._desk.holds.hold(key, record, f"{mistake(error)}; please report it")
 
     def _is_flying(self, key: str) -> bool:
         record = self._desk.journal.get(key)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.core.errors import HostingError
+from reconciler.disk import sync, sync_folder
 from reconciler.hosting.media_store import Kept
 
 CHUNK: Final = 1024 * 1024  # bytes between two looks whether to stop
@@ -85,25 +86,18 @@ class FolderShelf:
                     file.write(data[start : start + CHUNK])
                 file.truncate(len(data))
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
             try:
                 part.replace(final)
             except FileNotFoundError:  # the other one was first, or gave up
                 found = self._stat(key)
                 if found is None or found.st_size != len(data):
                     raise
-            self._sync()
+            sync_folder(self._folder)
         except OSError as error:
             if error.errno in _FULL:
                 part.unlink(missing_ok=True)
             raise self._refusal(error) from error
-
-    def _sync(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _refusal(self, error: OSError) -> HostingError:
         if error.errno in _FULL:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
+from reconciler.core.errors import MISTAKES, mistake
 from reconciler.core.identity import may_name
 from reconciler.kling import wire
 from reconciler.kling.auth import KlingAuth
@@ -27,6 +28,7 @@ from reconciler.kling.errors import (
     OutcomeUnknown,
     ProviderError,
     RequestRefused,
+    SendingBroke,
     TryLater,
     Unreadable,
     reaction,
@@ -229,7 +231,9 @@ class KlingClient:
                         await response.aclose()
             except ProviderError:
                 raise
-            except Exception as failure:  # noqa: BLE001 - whatever it was, a create may have been acted on
+            except Exception as failure:  # whatever it was, a create may have been acted on
+                if isinstance(failure, MISTAKES) and request.method != "POST":
+                    raise  # no word about the provider
                 # Without its cause: a frame that was writing headers holds the token in its variables.
                 raise _lost(failure, create=request.method == "POST") from None
         try:
@@ -240,6 +244,8 @@ class KlingClient:
 
 def _lost(failure: Exception, *, create: bool) -> ProviderError:
     """Return the reaction to a request that got no whole answer; what counts is whether the server could have acted."""
+    if create and isinstance(failure, MISTAKES):
+        return SendingBroke(f"Whether the task was sent is not known: {mistake(failure)}")
     late = isinstance(failure, TimeoutError | httpx.TimeoutException)
     why = "time ran out" if late else str(failure) or type(failure).__name__
     if isinstance(failure, _NEVER_LEFT):

@@ -120,6 +120,10 @@ class OutcomeUnknown(ProviderError):
     advice = "It is looked for by its id before anything is sent again."
 
 
+class SendingBroke(OutcomeUnknown):
+    """A mistake of the program ended the request; whether the task exists is not known."""
+
+
 class ResultRefused(ProviderError):
     """The result's URL is refused: it has expired, or the file is gone."""
 

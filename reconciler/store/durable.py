@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.core.errors import StateError
+from reconciler.disk import sync_folder
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """Flags to open for reading what must be a regular file; a FIFO does not block, a link fails."""
@@ -69,12 +70,3 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
             make_folder(folder.parent)
         folder.mkdir(mode, exist_ok=True)
         sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from reconciler.core.errors import StateError
 
@@ -36,18 +36,22 @@ _SENTENCES = {
     sqlite3.SQLITE_IOERR: ("The disk failed under {place}", "Check the disk, then run again."),
     sqlite3.SQLITE_CONSTRAINT: ("{place} refused a change that contradicts what it holds", ""),
 }
+_OURS = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.NotSupportedError)
 _PRIMARY = 0xFF  # SQLite's extended codes keep the primary one in their low byte
 
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Turn every database error inside into a StateError that names `place`."""
+    """Turn what the database says against us into a StateError that names `place`; a mistake of ours stays one."""
     try:
         yield
     except (UnicodeEncodeError, OverflowError) as error:
         raise StateError(f"{place} cannot hold a value that it was given ({error}).") from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise _state_error(place, error) from error
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, sqlite3.Error) or isinstance(cause, _OURS):
+            raise  # a statement that no database could carry out, or a connection of ours that is closed
+        raise _state_error(place, cause) from error
 
 
 def garbled(what: str) -> StateError:
@@ -55,14 +59,8 @@ def garbled(what: str) -> StateError:
     return StateError(f"The state database is damaged ({what}).", hint=_MOVE_AWAY)
 
 
-def _state_error(place: str, error: Exception) -> StateError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    sentence, hint = _SENTENCES.get(_code(cause), ("{place} cannot be used", ""))
-    reason = (
-        str(cause).splitlines()[0] if isinstance(cause, sqlite3.Error) else type(error).__name__
-    )
+def _state_error(place: str, cause: sqlite3.Error) -> StateError:
+    code = getattr(cause, "sqlite_errorcode", 0) & _PRIMARY
+    reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+    sentence, hint = _SENTENCES.get(code, ("{place} cannot be used", ""))
     return StateError(f"{sentence.format(place=place)} ({reason}).", hint=hint)
-
-
-def _code(error: BaseException | None) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY

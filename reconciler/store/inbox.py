@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
+from reconciler.disk import sync
 from reconciler.store import inbox_files
 from reconciler.store.durable import make_folder
 from reconciler.store.inbox_files import ANSWER, LONGEST_ORDER, ORDER, TAKEN, TICKET
@@ -63,7 +64,7 @@ class Inbox:
                 os.unlink(name, dir_fd=folder)
             except FileNotFoundError:
                 return False
-            os.fsync(folder)
+            sync(folder)
         self._stop_waiting(ticket)
         return True
 
@@ -118,7 +119,7 @@ class Inbox:
             inbox_files.write(folder, name, content)
             with suppress(FileNotFoundError):
                 os.unlink(f"{ticket}{TAKEN}", dir_fd=folder)
-            os.fsync(folder)
+            sync(folder)
 
     def _stop_waiting(self, ticket: str) -> None:
         descriptor = self._waiting.pop(ticket, None)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from reconciler.core.errors import StateError
+from reconciler.disk import sync
 from reconciler.store.durable import open_regular
 
 ORDER, TAKEN, ANSWER = ".order", ".taken", ".answer"
@@ -103,9 +104,9 @@ def write_locked(folder: int, name: str, content: bytes) -> int:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(content)
             file.flush()
-            os.fsync(descriptor)
+            sync(descriptor)
         os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
-        os.fsync(folder)
+        sync(folder)
     except BaseException:
         os.close(descriptor)
         with suppress(OSError):

@@ -16,7 +16,8 @@ from io import FileIO
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.store.durable import disk, make_folder, open_regular, sync_folder
+from reconciler.disk import sync, sync_folder
+from reconciler.store.durable import disk, make_folder, open_regular
 from reconciler.store.partial import Partial
 
 __all__ = ["ObjectStore", "Partial"]
@@ -122,7 +123,7 @@ class ObjectStore:
                 raise StateError(f"The bytes have the digest {sha256}, not {expected}.")
             target = self.path(sha256)
             make_folder(target.parent)
-            os.fsync(file.fileno())
+            sync(file.fileno())
             partial.path.replace(target)
             os.fchmod(file.fileno(), 0o444)
             sync_folder(target.parent)

@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
+from reconciler.disk import sync, sync_folder
 from reconciler.store.durable import (
     READ,
     disk,
     make_folder,
     require_own,
     require_regular,
-    sync_folder,
 )
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -64,7 +64,7 @@ class Partial:
             self._offset, self._is_begun = 0, False
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.fsync(descriptor)  # no byte of the old ETag may outlive the old note
+            sync(descriptor)  # no byte of the old ETag may outlive the old note
             self._validator = validator
             self._write_note()
             self._is_begun = True
@@ -116,7 +116,7 @@ class Partial:
         descriptor = os.open(fresh, _WRITE | os.O_EXCL, 0o644)
         try:
             os.write(descriptor, f"{_boot_id()}\n{self._validator}".encode("utf-8", "replace"))
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
         fresh.replace(self._note)
@@ -144,11 +144,12 @@ def _trusted_validator(note: Path) -> str:
         return ""
     finally:
         os.close(descriptor)
-    return validator if boot == _boot_id() else ""
+    return validator if boot and boot == _boot_id() else ""
 
 
 def _boot_id() -> str:
+    """Return what is another one after every start of the machine; empty where the system tells nothing like it."""
     try:
         return _BOOT_ID.read_bytes().decode("ascii", "replace").strip()
     except OSError:
-        return "unknown"
+        return ""

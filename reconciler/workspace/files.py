@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.disk import sync
 
 _REASONS = {
     errno.ENOENT: ("it does not exist", "Check the path."),
@@ -66,15 +67,6 @@ def digest(file: BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def temporary_beside(target: Path) -> Path:
     """Return the one temporary name that belongs to a target: hidden, short, and the same after a crash."""
     name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
@@ -93,7 +85,7 @@ def written_beside(target: Path, fill: Callable[[BinaryIO], object]) -> Iterator
         with temporary.open("xb") as file:
             fill(file)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)

@@ -29,7 +29,8 @@ _MOST_BOXES = 100_000
 _MOST_PACKETS = 120  # tried for one frame; the first follows at most 16 others
 _MILLISECOND = Decimal("0.001")
 _ENCRYPTED = b"encv"
-_TROUBLE = (ValueError, LookupError, ArithmeticError, AttributeError, TypeError)
+# What the binding raises for bad bytes beside the library's own errors. Another kind is a mistake, and no flaw.
+_UNREADABLE = (ValueError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,7 @@ def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise Evident(_unknown(file))
             films[0].codec_context.options = {"max_pixels": str(PREPARABLE_PIXELS)}
             yield container, films[0]
-    except _TROUBLE as error:  # what the binding itself trips over, beside the library's own errors
-        raise Flaw("is damaged: it cannot be opened as a video") from error
-    except av.FFmpegError as error:
+    except (av.FFmpegError, *_UNREADABLE) as error:
         raise Flaw("is damaged: it cannot be opened as a video") from error
 
 

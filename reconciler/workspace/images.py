@@ -5,6 +5,7 @@ Files are untrusted. The header decides before a pixel is decoded, and the decod
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -35,6 +36,18 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's colour type
 _LAST_FILTER = 4
 _BLOCK = 1024 * 1024  # bytes inflated at a time
 _START_OF_SCAN = b"\xff\xda"
+# What Pillow raises for bytes that it cannot read or write. An error of another kind is a mistake, and no flaw.
+_UNREADABLE = (
+    SyntaxError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,9 @@ def check_pixels(file: BufferedReader) -> None:
     is_jpeg = image.format == "JPEG"
     if is_jpeg:
         _check_scans(file)
-    try:
+    with flawed(
+        "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
+    ):
         if is_jpeg:
             # An eighth of the sides in grey: every byte is still read, and 1/64 of the memory is enough.
             image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
@@ -70,10 +85,6 @@ def check_pixels(file: BufferedReader) -> None:
         else:
             image.verify()  # the checksum of every part
             _check_rows(file)
-    except Exception as error:  # a decoder of untrusted bytes: any failure means the same
-        raise Flaw(
-            "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
-        ) from error
 
 
 def open_image(file: BufferedReader) -> JpegImageFile | PngImageFile:
@@ -91,10 +102,19 @@ def open_image(file: BufferedReader) -> JpegImageFile | PngImageFile:
         reader = JpegImageFile
     else:
         raise Evident("holds neither a JPEG nor a PNG image, whatever its name says")
-    try:
+    with flawed("is damaged: its image header cannot be read"):
         return reader(file)
-    except Exception as error:  # a parser of untrusted bytes: any failure means the same
-        raise Flaw("is damaged: its image header cannot be read") from error
+
+
+@contextlib.contextmanager
+def flawed(sentence: str) -> Iterator[None]:
+    """Tell what Pillow raises for bad bytes as a flaw; a disk that fails, or a mistake of ours, stays what it is."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise Flaw(sentence) from error
 
 
 def _check_scans(file: BufferedReader) -> None:

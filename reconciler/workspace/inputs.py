@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.documents import Node, nearest
+from reconciler.core.errors import MISTAKES, mistake
 from reconciler.core.motion_control import (
     IMAGE_SUFFIXES,
     MEDIA_FIELDS,
@@ -195,6 +196,8 @@ class Inputs:
                 source = read_source(self._root.path, name, key, self._verdicts)
             except MediaError as error:
                 self._faulty[name, key] = error.message
+            except MISTAKES as error:  # not the file's fault, and no other spec's either
+                self._faulty[name, key] = f"`{name}` cannot be looked at: {mistake(error)}"
             else:
                 self._sources[name, key] = (found, source)
                 return source

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.documents import Node, Place, Problem
+from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
@@ -160,7 +161,16 @@ class Reader:
         return readings
 
     def read(self, name: str) -> Reading:
-        """Return what a spec says."""
+        """Return what a spec says; a mistake of ours while it is read is told as one, and is that spec's alone."""
+        try:
+            return self._read(name)
+        except (ReconcilerError, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            problem = Problem(Place(name), "", mistake(error))
+            return Reading((), (problem,), self.inputs.take_looked_at())
+
+    def _read(self, name: str) -> Reading:
         wishes, problems = self.wishes(name)
         if problems:
             return Reading(problems=tuple(problems))

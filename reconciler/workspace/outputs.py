@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.workspace.files import describe_os_error, open_plain, sync_folder, written_beside
+from reconciler.disk import sync_folder
+from reconciler.workspace.files import describe_os_error, open_plain, written_beside
 
 __all__ = ["OutputTaken", "Signature", "describe_os_error", "publish", "signature"]
 

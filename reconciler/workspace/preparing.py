@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.core.errors import OURS, mistake
 from reconciler.core.motion_control import (
     LONGEST_SECONDS,
     Preparation,
@@ -41,6 +42,8 @@ _VERSION: Final = (
 # Exit codes.
 _UNUSABLE: Final = 3  # the file is at fault
 _HINDERED: Final = 4  # the machine is: a full disk, no memory
+_MISTAKEN: Final = 5  # we are
+_NO_START: Final = frozenset({1, 2})  # what the interpreter ends with where it cannot even begin
 _MODULE: Final = "reconciler.workspace.preparing"
 _PASSED: Final = frozenset({"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
 
@@ -67,8 +70,10 @@ def verdict(exit_code: int, said: str) -> str:
     """Return what is to be said of a file after the process has ended, to go on after its name; empty for success."""
     if exit_code == 0:
         return ""
-    if exit_code in {_UNUSABLE, _HINDERED} and said.strip():
+    if exit_code in {_UNUSABLE, _HINDERED, _MISTAKEN} and said.strip():
         return said.strip()
+    if exit_code in _NO_START:
+        return f"cannot be prepared: {OURS}: its process ended with {exit_code}; please report it"
     return f"cannot be prepared: the decoder ended with {exit_code}; export it again"
 
 
@@ -91,6 +96,8 @@ def main(arguments: list[str]) -> int:
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", "") or "there is not enough memory"
         said, code = f"cannot be prepared: {why}", _HINDERED
+    except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
+        said, code = f"cannot be prepared: {mistake(error)}", _MISTAKEN
     else:
         return 0
     sys.stdout.write(said)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from reconciler.core.states import Role
 from reconciler.workspace.films import film_of
 from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.images import flawed
 from reconciler.workspace.media import opened_media
 
 if TYPE_CHECKING:
@@ -45,21 +46,17 @@ class Preview:
 def make_preview(path: Path, role: Role) -> Preview:
     """Return a poster or a contact sheet of a video file: the same for the same bytes, on one machine.
 
-    Raises `MediaError` when no picture can be had, whatever the reason.
+    Raises `MediaError` when no picture can be had.
     """
     # The one format that is needed: `save` would import every other too, to find it.
     from PIL import WebPImagePlugin  # noqa: F401
 
     make = _MAKERS[role]
     with opened_media(path, "the video") as file:
-        try:
-            picture = make(file)
-            data = io.BytesIO()
+        picture = make(file)
+        data = io.BytesIO()
+        with flawed("gives no picture: what it shows cannot be encoded here"):
             picture.save(data, "WEBP", quality=_QUALITY)
-        except (Flaw, OSError):
-            raise
-        except Exception as error:  # decoders of untrusted bytes: any failure means the same
-            raise Flaw(f"gives no picture ({type(error).__name__})") from error
     return Preview(data.getvalue(), picture.width, picture.height)
 
 

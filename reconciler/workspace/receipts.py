@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from reconciler.core.documents import Node, Place, Problem, find, plain
 from reconciler.core.errors import SpecError
 from reconciler.core.receipts import ReceiptEntry
+from reconciler.disk import sync_folder
 from reconciler.workspace.documents import DocumentError, parse
-from reconciler.workspace.files import describe_os_error, open_plain, sync_folder, written_beside
+from reconciler.workspace.files import describe_os_error, open_plain, written_beside
 from reconciler.workspace.json_reader import read_json
 from reconciler.workspace.outputs import OutputTaken, signature
 from reconciler.workspace.reading import Limits
@@ -61,11 +62,13 @@ def _quickly(data: bytes) -> tuple[ReceiptEntry, ...] | None:
         content = json.loads(
             data.decode(), object_pairs_hook=_without_twins, parse_constant=_refused
         )
-        if content["schema"] != SCHEMA or type(content["schema"]) is not int:
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if schema != SCHEMA or type(schema) is not int:
             return None
-        entries = tuple(row.value() for row in Receipt.model_validate(content).generations)
-    except (ValueError, LookupError, TypeError, RecursionError):
+        rows = Receipt.model_validate(content).generations
+    except (ValueError, RecursionError):
         return None
+    entries = tuple(row.value() for row in rows)
     return entries if len({entry.sort_key for entry in entries}) == len(entries) else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler.core.motion_control import IMAGE_BYTES, IMAGE_SIDES
 from reconciler.core.preparation import fit
 from reconciler.workspace.flaws import Flaw
-from reconciler.workspace.images import check_pixels, open_image
+from reconciler.workspace.images import check_pixels, flawed, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +28,7 @@ def reencode(source: BufferedReader) -> bytes:
     from PIL import ImageOps
 
     check_pixels(source)
-    with open_image(source) as opened:
+    with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
         image = _on_white(ImageOps.exif_transpose(opened))
     sides = fit(*image.size, (IMAGE_SIDES[0], LARGEST))
     for _ in range(_TRIES):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.workspace.files import describe_os_error, sync_folder
+from reconciler.disk import sync_folder
+from reconciler.workspace.files import describe_os_error
 from reconciler.workspace.outputs import Signature, signature
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-_VERSION = "2"  # raise it whenever a file may be judged in another way: then all are decoded again
+_VERSION = "3"  # raise it whenever a file may be judged in another way: then all are decoded again
 _PREFIX = "//"  # no path relative to the root begins so
 _SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 

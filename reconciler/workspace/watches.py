@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from reconciler.core.errors import MISTAKES, mistake
 
 if TYPE_CHECKING:
     from watchdog.observers.inotify_c import (
@@ -110,14 +113,17 @@ class Watches:
         """Begin to read events, unless that goes on already; failing is trouble, and no error."""
         if self.is_open:
             return
+        if sys.platform != "linux":
+            self._trouble(f"this system has no inotify, so {POLLED}")
+            return
         try:
             from watchdog.observers.inotify_c import InotifyFD
 
             reader = InotifyFD()
         except OSError as error:
             self._failed("inotify", error)
-        except (ImportError, AttributeError):
-            self._trouble(f"this system has no inotify, so {POLLED}")
+        except MISTAKES as error:
+            self._trouble(f"{mistake(error)}; until then {POLLED}")
         else:
             reader.start()
             self._folders.clear()
