@@ -219,9 +219,9 @@ class Purchases:
 
 
 def _has_moved(before: Record, now: Record) -> bool:
-    """Whether somebody else brought a generation forward, or began another attempt."""
+    """Whether somebody else brought a generation forward, or went on with another attempt."""
     if now.external_task_id != before.external_task_id:
-        return now.attempt > before.attempt
+        return now.attempt > before.attempt or now.status in ALIVE
     return (now.status, now.task_id, now.creates) != (before.status, before.task_id, before.creates)
 
 
