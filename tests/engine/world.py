@@ -183,7 +183,8 @@ def world(root: Path, simulator: Simulator) -> Iterator[World]:
     (root / "specs").mkdir(exist_ok=True)
     (root / "state").mkdir(exist_ok=True)
     repository = Repository.open(root / "state" / "reconciler.db")
+    opened = World(root, simulator.base_url, simulator.env(), repository)
     try:
-        yield World(root, simulator.base_url, simulator.env(), repository)
+        yield opened
     finally:
-        repository.close()
+        opened.repository.close()  # which may be another one since the state was lost
