@@ -62,9 +62,12 @@ class Answers:
             others = [
                 known.get(n) or _unsent(record, n) for n in numbers if has_room(record.base_id, n)
             ]
-            replies = await asyncio.gather(*map(self.about, others))
-            there = zip(others, replies, strict=True)
-            found |= {one.attempt: (one, reply) for one, reply in there if reply.task is not None}
+            replies = await asyncio.gather(*map(self.about, others), return_exceptions=True)
+            for one, reply in zip(others, replies, strict=True):
+                if isinstance(reply, BaseException):
+                    raise reply
+                if reply.task is not None:
+                    found[one.attempt] = one, reply
             last = max((last, *found))
         return list(found.values())
 
