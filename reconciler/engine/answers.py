@@ -12,9 +12,10 @@ from reconciler.core.identity import attempt_id, has_room, is_computed, split_at
 from reconciler.core.states import Record, Status, Task
 from reconciler.engine.ports import Provider
 from reconciler.kling.client import Reply
-from reconciler.kling.errors import Unreadable
+from reconciler.kling.errors import TryLater, Unreadable
 from reconciler.store.repository import Repository
 
+_TRIES = 4  # at one of several questions, in a row
 _BEYOND = 3  # attempts that are asked for beyond the last one that is known, over gaps
 
 
@@ -62,7 +63,7 @@ class Answers:
             others = [
                 known.get(n) or _unsent(record, n) for n in numbers if has_room(record.base_id, n)
             ]
-            replies = await asyncio.gather(*map(self.about, others), return_exceptions=True)
+            replies = await asyncio.gather(*map(self._patiently, others), return_exceptions=True)
             for one, reply in zip(others, replies, strict=True):
                 if isinstance(reply, BaseException):
                     raise reply
@@ -70,6 +71,15 @@ class Answers:
                     found[one.attempt] = one, reply
             last = max((last, *found))
         return list(found.values())
+
+    async def _patiently(self, record: Record) -> Reply:
+        """Ask for one of several attempts: one question that stumbles must not be the end of them all."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self.about(record)
+            except TryLater:
+                continue
+        return await self.about(record)
 
     def check(self, record: Record, task: Task | None) -> None:
         """Raise Unreadable for an answer that is about another attempt's task."""
