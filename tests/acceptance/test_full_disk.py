@@ -51,7 +51,7 @@ def _at_start(call: Call, project: Project, sim: Simulator) -> bool:
 
 
 def _intent(call: Call, project: Project, sim: Simulator) -> bool:
-    return _writes_log(call) and sim.requests()["query"] == 1
+    return _writes_log(call) and sim.requests()["query"] == 4
 
 
 def _answer(call: Call, project: Project, sim: Simulator) -> bool:

@@ -229,8 +229,8 @@ def test_integrity_check_sees_what_reading_does_not(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute(
-            "UPDATE sqlite_master SET sql = replace(sql, 'task_id)', 'status)') "
-            "WHERE name = 'ix_task_task_id'"
+            "UPDATE sqlite_master SET sql = replace(sql, 'run_id)', 'status)') "
+            "WHERE name = 'ix_task_run_id'"
         )
     with closing(Repository.open(database, read_only=True)) as reader:
         assert len(reader.records()) == 400
