@@ -202,6 +202,13 @@ def intend(record: Record, now: int) -> Record:
     )
 
 
+def without_task(record: Record) -> Record:
+    """Return the record of an attempt whose task turned out to be another's: in flight, it is in doubt again."""
+    flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
+    status = Status.SUBMITTING if flies else record.status
+    return record.evolve(task_id=None, status=status, gave_up_at=None, absent_looks=0)
+
+
 def _kept(record: Record, result: Result) -> Record:
     """Put a result in the place of what was known of its role; previews of another video are none of this one."""
     others = tuple(one for one in record.results if one.role is not result.role)
