@@ -138,12 +138,12 @@ class Journal:
         owners: dict[str, str] = {}
         kept = []
         for record in records:
-            if record.task_id is not None:
-                owner = self._ports.repository.find(record.task_id)
-                name = record.external_task_id if owner is None else owner.external_task_id
-                if owners.setdefault(record.task_id, name) != record.external_task_id:
-                    record = without_task(record)
-            kept.append(record)
+            task_id, name = record.task_id, record.external_task_id
+            if task_id is not None and task_id not in owners:
+                owner = self._ports.repository.find(task_id)
+                owners[task_id] = name if owner is None else owner.external_task_id
+            is_anothers = task_id is not None and owners[task_id] != name
+            kept.append(without_task(record) if is_anothers else record)
         return kept
 
     def _differs(self, record: Record) -> bool:
