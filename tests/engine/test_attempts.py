@@ -139,6 +139,7 @@ def test_an_earlier_attempt_that_is_there_after_all_takes_the_place_of_one_that_
     sim.set_speed(0)
     project.apply(until=in_flight, timeout=5)
     assert latest(project).attempt == 1
+    assert [one.attempt for one in project.repository.attempts(base)] == [1]  # the other never was
     project.repository.close()
     assert f"{base}-r2" not in sim.billed()
 

@@ -245,6 +245,13 @@ def test_what_a_refused_create_says_of_its_id_is_read(said: str, kind: type[Prov
     assert type(error) is kind
 
 
+def test_a_create_that_is_answered_about_another_task_is_in_doubt() -> None:
+    """A proxy repeated the answer to somebody else's create: whether ours was accepted is not known."""
+    other = {"task_id": "9", "task_info": {"external_task_id": "somebody-elses"}}
+    error, _ = ask(always(enveloped(200, 0, other)), create)
+    assert type(error) is OutcomeUnknown
+
+
 def test_a_compressed_answer_is_read() -> None:
     """A page of tasks may come compressed."""
     packed = gzip.compress(json.dumps({"code": 0, "data": [TASK]}).encode())
