@@ -202,6 +202,13 @@ def intend(record: Record, now: int) -> Record:
     )
 
 
+def without_task(record: Record) -> Record:
+    """Return the record of an attempt whose task turned out to be another's: in flight, it is in doubt again."""
+    flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
+    status = Status.SUBMITTING if flies else record.status
+    return record.evolve(task_id=None, status=status, gave_up_at=None, absent_looks=0)
+
+
 def _kept(record: Record, result: Result) -> Record:
     """Put a result in the place of what was known of its role; previews of another video are none of this one."""
     others = tuple(one for one in record.results if one.role is not result.role)
@@ -272,7 +279,8 @@ def _is_back(record: Record, task: Task, now: int) -> bool:
         return False
     if task.state is not TaskState.SUCCEEDED:
         return task.state is not TaskState.UNLISTED or record.status is Status.FAILED
-    is_kept = task.updated_at is None or now - task.updated_at <= RETENTION
+    made = task.updated_at or record.finished_at or task.created_at or record.created_at
+    is_kept = made is None or now - made <= RETENTION
     return is_kept and (record.status is Status.FAILED or any(v.url for v in task.videos))
 
 
@@ -318,6 +326,9 @@ def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) ->
     # Each create that came to nothing makes the next one wait twice as long: the task may only be slow to show.
     rules = rules.stretched(record.creates)
     if record.in_use:
+        if now - (record.intent_at or now) > rules.retention:
+            told = "the provider says that its id is in use, and showed no task for as long as it keeps results"
+            return Step(_gone(looked, told))
         return Step(looked, again_at=now + rules.search_again(looked.absent_looks, record.base_id))
     if not rules.is_absent(looked.absent_looks, since, now):
         return Step(looked, again_at=rules.next_look(looked.absent_looks, since, now))

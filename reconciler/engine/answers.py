@@ -7,6 +7,7 @@ whose task is on record for another one, counts as unreadable. Nothing is decide
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from reconciler.core.identity import attempt_id, has_room, is_computed, split_attempt
 from reconciler.core.states import Record, Status, Task
@@ -15,7 +16,9 @@ from reconciler.kling.client import Reply
 from reconciler.kling.errors import TryLater, Unreadable
 from reconciler.store.repository import Repository
 
+_BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE})
 _TRIES = 4  # at one of several questions, in a row
+_BEFORE = 30  # attempts that are asked for before it, at most
 _BEYOND = 3  # attempts that are asked for beyond the last one that is known, over gaps
 
 
@@ -30,20 +33,25 @@ class Answers:
         """Ask for an attempt: by its task, and where that leads nowhere, by its own id.
 
         A `task_id` may be mistaken (a receipt's, an older program's), and the provider may have given it another.
+        A task that was bound, or whose id was cut, is known by its `task_id` alone: while the question about that
+        is not answered, it is not unknown.
 
         Raises:
             ProviderError: the question was not answered readably.
         """
+        unanswered: Unreadable | None = None
         if record.task_id is not None:
             try:
                 reply = await self.client.query(record.task_id)
-                self.check(record, reply.task)
-            except Unreadable:
-                reply = Reply(None, "")
-            if reply.task is not None:
-                return reply
+            except Unreadable as error:
+                unanswered = error
+            else:
+                if reply.task is not None and self.accept(record, reply.task):
+                    return reply
         reply = await self.client.query(record.external_task_id, ours=True)
         self.check(record, reply.task)
+        if reply.task is None and unanswered is not None:
+            raise unanswered
         return reply
 
     async def about_others(self, record: Record) -> list[tuple[Record, Reply]]:
@@ -58,7 +66,7 @@ class Answers:
         known = {one.attempt: one for one in self._repository.attempts(record.base_id)}
         found: dict[int, tuple[Record, Reply]] = {}
         asked, last = {record.attempt}, max((record.attempt, *known))
-        while numbers := [n for n in range(1, last + _BEYOND + 1) if n not in asked]:
+        while numbers := [n for n in _around(last) if n not in asked]:
             asked.update(numbers)
             others = [
                 known.get(n) or _unsent(record, n) for n in numbers if has_room(record.base_id, n)
@@ -69,6 +77,7 @@ class Answers:
                     raise reply
                 if reply.task is not None:
                     found[one.attempt] = one, reply
+            _require_distinct(found.values())
             last = max((last, *found))
         return list(found.values())
 
@@ -86,8 +95,8 @@ class Answers:
         if task is None:
             return
         named = task.external_task_id
-        if named == record.external_task_id:
-            return
+        if named == record.external_task_id and record.status in _BOUGHT:
+            return  # receipts may have mixed up the tasks; the name is right, and no `task_id` is changed any more
         if named and self._is_anothers(named, record):
             raise Unreadable(f"The answer is about another task, `{named}`.")
         if task.task_id != record.task_id:
@@ -111,6 +120,20 @@ class Answers:
         if is_computed(named):
             return base != record.base_id
         return base != record.base_id and self._repository.record(base) is not None
+
+
+def _around(last: int) -> range:
+    """Return the numbers that may have been given to attempts; what a receipt claims must not mean endless questions."""
+    return range(max(1, last - _BEFORE), last + _BEYOND + 1)
+
+
+def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:
+    """Raise Unreadable where one task is shown for two attempts: then it is not known whose it is, nor where to end."""
+    shown: dict[str, Record] = {}
+    for record, reply in found:
+        if reply.task is not None and shown.setdefault(reply.task.task_id, record) is not record:
+            names = f"{shown[reply.task.task_id].external_task_id} and {record.external_task_id}"
+            raise Unreadable(f"The answers for {names} are about one task, {reply.task.task_id}.")
 
 
 def _unsent(record: Record, attempt: int) -> Record:

@@ -112,8 +112,8 @@ class Buyer:
                 return None
             again_at = self._holds.hold(key, record, obstacle)
             return None if work.obstacle else again_at  # what is on this disk tells when it changes
-        if record.in_use and not self._desk.options.enduring and self._is_overdue(record):
-            return self._holds.hold(key, record, _NOT_SHOWN)
+        if record.in_use and self._is_overdue(record):  # what nobody sees keeps no slot from others
+            return self._holds.hold(key, record, _NOT_SHOWN, until=outcome.again_at)
         flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
         if flies and before.status is not record.status:
             self._gate.count(key, in_flight=True)
@@ -123,7 +123,7 @@ class Buyer:
         return outcome.again_at if record.status is Status.SUBMITTING else self._desk.now()
 
     def _is_overdue(self, record: Record) -> bool:
-        """Whether what is in use was looked for over two grace periods: a run that ends leaves it to the next one."""
+        """Whether what is in use was looked for over two grace periods: a run that ends leaves it to a later one."""
         since = record.gave_up_at or self._desk.now()
         return self._desk.now() - since >= 2 * self._desk.options.rules.absence_grace
 

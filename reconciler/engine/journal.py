@@ -11,6 +11,7 @@ from decimal import Decimal
 from reconciler.core.moments import bought_at, day_of
 from reconciler.core.spending import believed, charged, disbelief
 from reconciler.core.states import Record, Status
+from reconciler.core.transitions import without_task
 from reconciler.engine.ports import Options, Ports, Topic
 from reconciler.store.repository import Change, HistoryEntry, Spent
 
@@ -66,7 +67,9 @@ class Journal:
         Nothing happened to these generations, so nobody is told.
         """
         now = self._ports.now()
-        known = [_dated(record, now) for record in records if self._differs(record)]
+        known = self._each_its_own(
+            _dated(record, now) for record in records if self._differs(record)
+        )
         if known:
             changes = [
                 self._change(record, "recalled", "by a receipt or a file", "") for record in known
@@ -126,6 +129,22 @@ class Journal:
         if believed(said, record.estimated_units) is None:
             counted = charged(record.status, record.estimated_units, said)
             self._ports.report.say(disbelief(record.external_task_id, said, counted), Topic.CAP)
+
+    def _each_its_own(self, records: Iterable[Record]) -> list[Record]:
+        """Leave a task to the attempt that has it on record, or is named first: receipts may give it to two.
+
+        The other one is asked for by its own id, which may be all that was wrong.
+        """
+        owners: dict[str, str] = {}
+        kept = []
+        for record in records:
+            task_id, name = record.task_id, record.external_task_id
+            if task_id is not None and task_id not in owners:
+                owner = self._ports.repository.find(task_id)
+                owners[task_id] = name if owner is None else owner.external_task_id
+            is_anothers = task_id is not None and owners[task_id] != name
+            kept.append(without_task(record) if is_anothers else record)
+        return kept
 
     def _differs(self, record: Record) -> bool:
         return self._latest.get(record.base_id) != record

@@ -13,9 +13,10 @@ from reconciler.core.motion_control import KIND
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.spending import believed
-from reconciler.core.states import Record, Result, Status
+from reconciler.core.states import ALIVE, Record, Result, Status
 from reconciler.workspace.receipts import ReceiptError, read_receipt
 
+_NEVER_BEGAN = frozenset({Status.PENDING, Status.REJECTED})
 _OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})
 
 
@@ -120,6 +121,12 @@ def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -
             known.status in _OVERRULED
             and record.status is Status.COMPLETE
             and known.results != record.results
+        )
+        # What somebody else bound to it is under way, under an id that does not tell.
+        or (
+            known.status in _NEVER_BEGAN
+            and record.attempt == known.attempt
+            and record.status in ALIVE
         )
     }
 

@@ -52,11 +52,19 @@ TASKS: Final = "/v1/videos/motion-control"
 COSTS: Final = "/account/costs"
 SLOWEST_UPLINK: Final = 128 * 1024  # bytes/s: a create may hold 13 MB of Base64
 _NO_TASK: Final = re.compile(
-    r"\b(task|id)\b.*\b(not found|not exist|unknown|invalid)|\b(no such|unknown) (task|id)\b",
+    r"(?<![a-z])(task|id)\b[^.,:;]*\b(not found|not exist)"
+    r"|(?<![a-z])(task|id) (is |was )?(unknown|invalid)\b(?! \w)"
+    r"|\b(no such|unknown) (external.)?(task.)?(task|id)\b(?! \w)|\binvalid (external.)?(task.)?id\b",
+    re.IGNORECASE,
+)
+_NO_ANSWER: Final = re.compile(
+    r"\b(fail(ed|ure)?|errors?|busy|later|again|time[d -]?out|unavailable|not ready)\b",
     re.IGNORECASE,
 )
 _TAKEN: Final = re.compile(
-    r"(?<!not )\b(already|exists?|duplicated?|repeated|unique|used|conflicts?)\b", re.IGNORECASE
+    r"(?<!not )(?<!n't )\b(already|exists?|duplicated?|repeated|unique|conflicts?"
+    r"|(in|been|being) used?|used by)\b",
+    re.IGNORECASE,
 )
 _EXTERNAL_ID: Final = re.compile(r"external.?(task.?)?id", re.IGNORECASE)
 
@@ -258,9 +266,11 @@ def _lost(failure: Exception, *, create: bool) -> ProviderError:
 def _is_unknown(refused: RequestRefused, asked: str) -> bool:
     """Whether a refused query says that nobody used the id: 1203 (D), or a 1201 that is about the id (O).
 
-    Another 1201 ("pageSize invalid") is a question that was refused: it licenses nothing.
+    Another 1201 ("pageSize invalid", "task query failed: unknown error") is a question that was refused: it
+    licenses nothing.
     """
-    about_it = asked in refused.message or _NO_TASK.search(refused.message)
+    names_it = asked in refused.message and not _NO_ANSWER.search(refused.message)
+    about_it = names_it or _NO_TASK.search(refused.message)
     return refused.code == 1203 or (refused.code == 1201 and bool(about_it))
 
 

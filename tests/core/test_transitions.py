@@ -460,6 +460,33 @@ def test_what_was_given_up_may_turn_up(reason: str, given_up: Record, expected: 
     assert may_turn_up(given_up, NOW + 1) is expected, reason
 
 
+@pytest.mark.parametrize("said_when", ["updated_at", "created_at", "on record"])
+@pytest.mark.parametrize("given_up", [Status.EXPIRED, Status.FAILED])
+def test_what_is_listed_though_it_is_cleared_does_not_come_back(
+    given_up: Status, said_when: str
+) -> None:
+    """Else it would expire, come back and expire again, and no further attempt could ever begin."""
+    made = {"updated_at": None, "videos": (Video("https://example.com/x.mp4"),)}
+    if said_when != "on record":
+        made[said_when] = NOW  # type: ignore[assignment]
+    listed = task(TaskState.SUCCEEDED, **made)
+    later = NOW + RETENTION + 1
+    after = step(record(given_up), Seen(listed), rules=RULES, now=later).record
+    assert after.status is given_up
+    assert step(record(given_up), Seen(listed), rules=RULES, now=NOW + 1).record.status is (
+        Status.SUCCEEDED
+    )
+
+
+def test_an_id_in_use_whose_task_is_never_shown_ends_when_its_result_must_be_cleared() -> None:
+    """Nothing could be fetched any more: it is `expired`, counts as paid, and a further attempt may be ordered."""
+    used = LOOKED.evolve(in_use=True)
+    late = step(used, Absent(), rules=RULES, now=NOW + RETENTION)
+    assert late.record.status is Status.SUBMITTING
+    over = step(used, Absent(), rules=RULES, now=NOW + RETENTION + 1)
+    assert (over.record.status, over.create) == (Status.EXPIRED, False)
+
+
 POSTER, SHEET = (
     Result(role, digit * 64, 5) for role, digit in ((Role.POSTER, "c"), (Role.SHEET, "d"))
 )

@@ -139,6 +139,7 @@ def test_an_earlier_attempt_that_is_there_after_all_takes_the_place_of_one_that_
     sim.set_speed(0)
     project.apply(until=in_flight, timeout=5)
     assert latest(project).attempt == 1
+    assert [one.attempt for one in project.repository.attempts(base)] == [1]  # the other never was
     project.repository.close()
     assert f"{base}-r2" not in sim.billed()
 
@@ -358,3 +359,118 @@ def test_an_id_of_ones_own_that_is_too_long_for_another_attempt_says_so(
     assert "too long" in " ".join(told.said)
     assert not told.ok
     assert sim.requests()["create_attempts"] == 1
+
+
+def _two_receipts_of(project: World, task_id: str) -> None:
+    """Let every receipt name this task, as a program wrote that believed a replayed answer."""
+    for receipt in (project.root / "specs").glob("*.receipt.json"):
+        document = json.loads(receipt.read_text())
+        for entry in document["generations"]:
+            entry["task_id"] = task_id
+        receipt.write_text(json.dumps(document))
+
+
+def test_receipts_that_give_one_task_to_two_generations_stop_nobody(
+    project: World, sim: Simulator
+) -> None:
+    """An older program believed a replayed answer and wrote it down twice; the state is lost: nothing is bought, all stands."""
+    for name in ("a", "b"):
+        project.write(f"{name}.yaml", prompt=f"wish {name}")
+    project.apply()
+    first = min(str(r.task_id) for r in project.repository.records().values())
+    _two_receipts_of(project, first)
+    project.lose_state()
+    project.apply()
+    assert {item.status for item in project.plan().assessments} == {Status.COMPLETE}
+    assert list(sim.billed().values()) == [1, 1]
+
+
+def test_a_task_that_is_bound_is_not_also_taken_by_who_has_its_id(
+    project: World, sim: Simulator
+) -> None:
+    """A task made as `by-hand` is bound to one wish; a spec with that id for its own is held by itself, others go on."""
+    project.write("a.yaml")
+    base = project.only().generation.external_task_id
+    sim.set_speed(0)
+    task_id = made_by_hand(project, "by-hand-of-mine")
+    assert give(project, Verb.IMPORT, f"{task_id}={base}").ok
+    sim.set_speed(600)
+    for name, extra in (("b", "external_task_id: by-hand-of-mine\n"), ("c", "")):
+        path = project.write(f"{name}.yaml", prompt=f"wish {name}")
+        path.write_text(path.read_text() + extra)
+    project.apply()
+    statuses = {item.generation.spec: item.status for item in project.plan().assessments}
+    assert statuses == {
+        "specs/a.yaml": Status.COMPLETE,
+        "specs/b.yaml": Status.BLOCKED,
+        "specs/c.yaml": Status.COMPLETE,
+    }
+    assert sorted(sim.billed().values()) == [1, 1]
+
+
+def test_a_page_in_place_of_an_answer_about_a_task_is_no_absence(
+    project: World, sim: Simulator
+) -> None:
+    """A bound task is known by its `task_id` alone: what a proxy says instead of it makes nothing expire, nor bought."""
+    project.write("dance.yaml")
+    base = project.only().generation.external_task_id
+    task_id = made_by_hand(project, "by-hand")
+    sim.advance(3600)
+    assert give(project, Verb.IMPORT, f"{task_id}={base}").ok
+    page = httpx.Response(200, content=b"<html>Please log in</html>")
+    project.transport = Altered(lambda r: page if r.url.path.endswith(task_id) else None)
+    project.apply()
+    project.apply()
+    assert latest(project).status is Status.SUCCEEDED
+    project.transport = None
+    project.apply()
+    assert project.only().status is Status.COMPLETE
+    assert sim.billed() == {"by-hand": 1}
+
+
+def test_one_task_under_every_id_is_not_looked_for_without_end(
+    project: World, sim: Simulator
+) -> None:
+    """Whatever id is asked for, the answer is one failed task without a name: the run ends, and nothing is bought."""
+    project.write("dance.yaml")
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if not re.search(r"/mc1-[a-z2-7]{26}(-r\d+)?\Z", request.url.path):
+            return None
+        asked.append(request.url.path)
+        if len(asked) > 500:
+            return httpx.Response(500)  # or it would go on for ever
+        data = {"task_id": "77", "task_status": "failed", "task_status_msg": "no"}
+        return httpx.Response(200, json={"code": 0, "message": "", "request_id": "r", "data": data})
+
+    project.transport = Altered(answer)
+    project.apply(timeout=5)
+    assert len(asked) < 500
+    assert sim.requests()["create_attempts"] == 0
+    assert project.only().status in {Status.FAILED, Status.BLOCKED}
+
+
+def test_a_bound_task_that_arrives_by_git_is_seen_by_a_store_that_was_about_to_buy(
+    tmp_path: Path, sim: Simulator
+) -> None:
+    """Held back here; a colleague bound a running task: the pulled receipt says so, and nothing is bought beside it."""
+    roots = [tmp_path / "mine", tmp_path / "theirs"]
+    for root in roots:
+        root.mkdir()
+    with world(roots[0], sim) as mine, world(roots[1], sim) as theirs:
+        mine.write("dance.yaml")
+        theirs.write("dance.yaml")
+        sim.faults([{"endpoint": "create", "effect": {"refuse": 1102}}])
+        mine.apply()
+        assert latest(mine).status is Status.PENDING
+        sim.faults([])
+        base = mine.only().generation.external_task_id
+        sim.set_speed(0)
+        task_id = made_by_hand(theirs, "by-hand")
+        assert give(theirs, Verb.IMPORT, f"{task_id}={base}").ok
+        shutil.copy(theirs.root / "specs/dance.receipt.json", mine.root / "specs")
+        sim.set_speed(600)
+        mine.apply()
+        assert mine.only().status is Status.COMPLETE
+        assert sim.billed() == {"by-hand": 1}

@@ -12,12 +12,14 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from reconciler.core.states import Role, Status
 from reconciler.engine.daemon import Pace
 from reconciler.store.repository import Caps, HistoryEntry
 from reconciler.workspace.git import Checkout
+from tests.engine.test_odd_providers import Altered
 from tests.engine.watching import SETTLE, Watching, watching
 from tests.engine.world import World
 from tests.support.project import Project, picture, sha256, wait_until
@@ -77,6 +79,33 @@ def test_what_was_given_up_is_looked_at_again_while_it_may_turn_up(
         sim.faults([])
         wait_until(is_idle(project, "dance"), "the video")
     assert list(sim.billed().values()) == [1]
+
+
+def test_an_id_in_use_that_is_never_shown_keeps_no_slot_from_others(
+    project: World, sim: Simulator
+) -> None:
+    """One slot, one generation that "exists already" and is never shown: it says so, and the other is bought."""
+    project.write("a.yaml", prompt="one")
+    project.transport = Altered(_first_is_in_use())
+    with watching(project, concurrency=1):
+        wait_until(lambda: "exists" in str(project.told.holds), "its sentence")
+        project.write("b.yaml", prompt="two")
+        wait_until(is_idle(project, "b"), "the other's video")
+    assert list(sim.billed().values()) == [1]
+
+
+def _first_is_in_use() -> Callable[[httpx.Request], httpx.Response | None]:
+    """The first create, and no other, is refused because its id is in use."""
+    refused: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if request.method != "POST" or refused:
+            return None
+        refused.append(request)
+        said = {"code": 1201, "message": "External_task_id already exists", "request_id": "r"}
+        return httpx.Response(400, json=said)
+
+    return answer
 
 
 @pytest.mark.parametrize("when", ["before the watch begins", "under its eyes"])

@@ -20,6 +20,7 @@ from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient, Reply
 from reconciler.kling.errors import (
     AccountTrouble,
+    IdInUse,
     NotSent,
     OutcomeUnknown,
     ProviderError,
@@ -184,6 +185,71 @@ def test_a_readable_unknown_is_an_answer(answer: bytes, reason: str) -> None:
     """Each way in which the provider may say that it knows no such id is a reply without a task."""
     reply, _ = ask(always(answer), query)
     assert reply == Reply(None, "req-1"), reason
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "pageSize invalid",
+        "Task query failed due to an unknown error",
+        "The task type is invalid",
+        "Invalid task parameter",
+        "Task mine: query failed, try again later",
+        "Query of mine failed: internal error",
+    ],
+)
+def test_a_refused_question_is_no_unknown(said: str) -> None:
+    """A 1201 that is not about whether anybody used the id licenses no create."""
+    error, _ = ask(always(enveloped(400, 1201, message=said)), query)
+    assert type(error) is RequestRefused
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Task not found",
+        "external_task_id not found",
+        "Task id does not exist",
+        "No such task",
+        "unknown task_id",
+        "Invalid external task id",
+        "The task id is invalid.",
+        "Error: task not found",
+    ],
+)
+def test_a_1201_about_the_id_is_a_readable_unknown(said: str) -> None:
+    """However it is put: nobody used the id."""
+    reply, _ = ask(always(enveloped(400, 1201, message=said)), query)
+    assert reply == Reply(None, "req-1")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("External_task_id mine already exists", IdInUse),
+        ("external_task_id is duplicated", IdInUse),
+        ("External task id must be unique", IdInUse),
+        ("The external_task_id is in use", IdInUse),
+        ("external_task_id has been used", IdInUse),
+        ("external_task_id mine is used by another task", IdInUse),
+        ("external_task_id conflicts with an existing task", IdInUse),
+        ("external_task_id cannot be used with this model", RequestRefused),
+        ("Characters used in external_task_id are not allowed", RequestRefused),
+        ("The callback of external_task_id mine doesn't exist", RequestRefused),
+        ("The image already exists in another format", RequestRefused),
+    ],
+)
+def test_what_a_refused_create_says_of_its_id_is_read(said: str, kind: type[ProviderError]) -> None:
+    """Only that the id is in use means that a task exists; any other refusal stays one."""
+    error, _ = ask(always(enveloped(400, 1201, message=said)), create)
+    assert type(error) is kind
+
+
+def test_a_create_that_is_answered_about_another_task_is_in_doubt() -> None:
+    """A proxy repeated the answer to somebody else's create: whether ours was accepted is not known."""
+    other = {"task_id": "9", "task_info": {"external_task_id": "somebody-elses"}}
+    error, _ = ask(always(enveloped(200, 0, other)), create)
+    assert type(error) is OutcomeUnknown
 
 
 def test_a_compressed_answer_is_read() -> None:
