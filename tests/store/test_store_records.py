@@ -76,6 +76,36 @@ def test_latest_attempt_stands_for_the_generation(repository: Repository) -> Non
     assert repository.record("mc1-unknown") is None
 
 
+@pytest.mark.parametrize(
+    "status", [Status.SUBMITTING, Status.PROCESSING, Status.SUCCEEDED, Status.COMPLETE]
+)
+def test_an_attempt_that_is_alive_stands_before_a_later_one_that_has_ended(
+    repository: Repository, status: Status
+) -> None:
+    """What goes on, or was bought, is the generation's, though a later number failed; read one by one or all at once."""
+    alive = record(status=status)
+    repository.save([fresh(alive), fresh(record(attempt=2, status=Status.FAILED))])
+    assert repository.records() == {"mc1-a": alive}
+    assert repository.record("mc1-a") == repository.find("mc1-a") == alive
+
+
+def test_a_task_belongs_to_one_attempt(repository: Repository) -> None:
+    """An answer that was mixed up gives no task to a second generation: the database refuses it."""
+    repository.save([fresh(record(task_id="8001", status=Status.PROCESSING))])
+    with pytest.raises(StateError, match="another attempt"):
+        repository.save([fresh(record("mc1-b", task_id="8001", status=Status.PROCESSING))])
+    assert set(repository.records()) == {"mc1-a"}
+
+
+def test_an_attempt_that_never_began_gives_way(repository: Repository) -> None:
+    """The earlier attempt is there after all: it is taken and the one that waited is gone, in one transaction."""
+    failed, waiting = record(status=Status.FAILED), record(attempt=2, status=Status.PENDING)
+    repository.save([fresh(failed), fresh(waiting)])
+    back = failed.evolve(status=Status.PROCESSING, task_id="8001")
+    repository.save([Change(back, Status.FAILED, withdraws=(waiting,))])
+    assert repository.attempts("mc1-a") == (back,)
+
+
 def test_find_takes_any_id(repository: Repository) -> None:
     """A base id finds the latest attempt; an attempt's id or the provider's id finds that attempt."""
     old = record(status=Status.FAILED, task_id="8001")
