@@ -39,7 +39,7 @@ class Receipts:
         name = receipt_path(spec)
         path = self._root / name
         existing = read_receipt(path, name) if signature(path) is not None else ()
-        listed = {entry.external_task_id for entry in existing}
+        listed = {one.external_task_id for one in existing}
         wishes = self._declared(spec)
         wanted = {wish.external_task_id for wish in wishes}
         current = [
