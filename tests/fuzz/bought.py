@@ -66,7 +66,7 @@ def bought(folder: Path, *, settled: bool) -> Iterator[Bought]:
         ) as sim,
         mock.patch.dict(os.environ, {**QUICK, **sim.env()}),
     ):
-        done = said(pattern, "apply", "--yes", "--json", "--timeout", "20" if settled else "1")
+        done = said(pattern, "apply", "--yes", "--json", "--timeout", "20" if settled else "6")
         assert done.code == (0 if settled else 4), done
         with closing(sqlite3.connect(pattern / "state/reconciler.db")) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -13,7 +13,7 @@ from reconciler.simulator.provider import Provider
 from tests.simulation.books import Scene, tree
 from tests.simulation.crash import MortalLoop
 from tests.simulation.hazards import EVERY, Choice, with_hazards
-from tests.simulation.history import History, draw_history
+from tests.simulation.history import LOSES_STATE, History, draw_history
 from tests.simulation.invariants import judge, over_cap, wrong_report
 from tests.simulation.loop import run, running
 from tests.simulation.machine import Machine
@@ -84,6 +84,13 @@ async def _story(history: History, folder: Path) -> Past:
     return Past(history, tuple(wrong), tuple(player.log), requests, player.counts, converged_s)
 
 
+def _lost_its_state(player: Player) -> bool:
+    """Whether what was spent was lost: then only receipts of today's wishes count for the cap (docs/guarantees.md)."""
+    acts = {act.what for chapter in player.history.chapters for act in chapter.before}
+    acts |= {act.what for chapter in player.history.chapters for _, act in chapter.meanwhile}
+    return not LOSES_STATE.isdisjoint(acts)
+
+
 def _verdict(player: Player, provider: Provider) -> list[str]:
     scenes = [
         Scene(
@@ -101,7 +108,7 @@ def _verdict(player: Player, provider: Provider) -> list[str]:
     cap = player.history.cap
     return [
         *judge(scenes),
-        *(over_cap(scenes[0], cap, player.calm_at) if cap else ()),
+        *(over_cap(scenes[0], cap, player.calm_at) if cap and not _lost_its_state(player) else ()),
         *(wrong_report(scenes[0]) if "numbers" in player.history.hazards else ()),
         *(f"an order left behind was carried out: {one}" for one in player.orders.carried_out()),
     ]
