@@ -60,7 +60,10 @@ def sound(query: Select[*tuple[Any, ...]], found: _Rows) -> _Rows:
 
 
 def _kinds(column: ColumnElement[Any]) -> tuple[type, ...]:
-    kinds = _KINDS.get(column.type.python_type, (str,))  # sqlmodel's texts do not say that they are
+    try:
+        kinds = _KINDS.get(column.type.python_type, (str,))
+    except NotImplementedError:  # sqlmodel's texts do not say that they are
+        kinds = (str,)
     return (*kinds, type(None)) if getattr(column, "nullable", True) else kinds
 
 
