@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -236,7 +237,7 @@ def _leave_at_once() -> None:
     """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
 
     def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
-        raise SystemExit(ExitCode.DONE)
+        os._exit(ExitCode.DONE)  # an exception would be raised, and swallowed, wherever a library happens to be
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)

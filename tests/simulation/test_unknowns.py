@@ -65,9 +65,9 @@ CREATES = [
     Row(reason="as documented"),
     *knob("duplicate_ids", "first", "bill_again", reason="a used id is accepted"),
     *knob("duplicate_code", 1200, 1203, 1301, 5000, reason="a used id is refused otherwise"),
-    *knob("unknown_ids", "400", "empty", "null", "list", reason="an unknown id"),
+    *knob("unknown_ids", "404", "empty", "null", "list", reason="an unknown id"),
     *knob("query_lag_s", 8, 25, reason="a create is seen late, within the grace"),
-    *knob("query_lag_s", 140, reason="later than the grace, a used id is refused", at_first=Status.REJECTED),
+    *knob("query_lag_s", 140, reason="later than the grace, a used id is refused", at_first=Status.SUBMITTING),
     Row(
         reason="later than the grace, a used id gives the first task",
         knobs={"query_lag_s": 90, "duplicate_ids": "first"},
@@ -229,10 +229,9 @@ def test_whatever_the_provider_does_each_wish_is_bought_once_and_saved(
     assert len(seen.ledger["tasks"]) == row.generations, row.reason
     counted = {name: one["billed"] for name, one in seen.ledger["bases"].items()}
     assert counted == {stored(name, row): 1 for name in records}, row.reason
-    pages = seen.requests[
-        "list"
-    ]  # with few, one of them at most tells whether anything is answered
-    assert pages > 0 if row.generations == MANY else pages <= 1
+    pages = seen.requests["list"]
+    # With few, a page is only asked for while nothing is answered, and rarely: is it this task, or everybody?
+    assert pages > 0 if row.generations == MANY else pages <= 3, pages
 
 
 def finished(repository: Repository, row: Row) -> bool:
