@@ -7,11 +7,13 @@ The words are the program's: correct them where they stand, in `reconciler/cli/`
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = """\
@@ -39,14 +41,12 @@ def commands(overview: str) -> list[str]:
 
 def help_of(*command: str) -> str:
     """Return what `--help` says, at a fixed width and without colours."""
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "reconciler", *command, "--help"],
-        env={**os.environ, **_PLAIN},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+    from reconciler.cli.app import run
+
+    printed = io.StringIO()
+    with mock.patch.dict(os.environ, _PLAIN), contextlib.redirect_stdout(printed):
+        run([*command, "--help"])
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
 
 
 def _section(title: str, text: str) -> str:

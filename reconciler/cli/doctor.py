@@ -60,13 +60,13 @@ def _checks(root: Path, *, quick: bool) -> Iterator[Check]:
     except ReconcilerError as error:
         yield Check("settings", False, f"{in_a_line(error)} Nothing else was looked at.")
         return
-    known = origins(root, settings)
+    known = origins(settings)
     given = sum(item.source != DEFAULT for item in known)
     lines = "".join(f"\n  {item}" for item in known)
     yield Check("settings", True, f"{len(known)}, of which {given} are given:{lines}")
     yield _key(settings, known)
     yield from provider_checks(settings)
-    yield media_check(root, settings)
+    yield media_check(settings)
     yield from local_checks(root, settings, quick=quick)
 
 

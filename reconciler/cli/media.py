@@ -9,38 +9,39 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.checks import Check, checked
 from reconciler.hosting.media_store import MediaStore, Shelf
-from reconciler.hosting.places import is_loopback, place_of
-from reconciler.settings import Settings, media_variables
+from reconciler.hosting.places import VARIABLES, is_loopback, place_of
+from reconciler.settings import Settings
+from reconciler.settings.sources import Given
 
 if TYPE_CHECKING:
     from reconciler.engine.ports import Hosting
     from reconciler.kling.client import KlingClient
 
 
-def media_store(root: Path, settings: Settings, client: KlingClient) -> Hosting | None:
+def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
     """Return the media store that the settings name, the simulator's own where they name none, or None."""
     from reconciler.kling.hosting import LoopbackMedia
 
     if settings.media_store:
-        return _named(root, settings)
+        return _named(settings)
     return LoopbackMedia(client) if _is_here(settings) else None
 
 
-def media_check(root: Path, settings: Settings) -> Check:
+def media_check(settings: Settings) -> Check:
     """Write a few bytes into the media store and remove them again."""
 
     def look() -> tuple[bool, str]:
         if not settings.media_store:
             own = "the simulator brings its own" if _is_here(settings) else "local videos need one"
             return True, f"none is set: {own}"
-        removed = asyncio.run(_named(root, settings).probe())
+        removed = asyncio.run(_named(settings).probe())
         left = "" if removed else "; it does not let us delete, so a probe of a few bytes stays"
-        return True, f"{settings.media_store} can be written and read; {_how(root, settings)}{left}"
+        return True, f"{settings.media_store} can be written and read; {_how(settings)}{left}"
 
     return checked("media", look)
 
 
-def _named(root: Path, settings: Settings) -> MediaStore:
+def _named(settings: Settings) -> MediaStore:
     place = place_of(settings.media_store)
 
     def open_shelf() -> Shelf:
@@ -50,22 +51,26 @@ def _named(root: Path, settings: Settings) -> MediaStore:
             return FolderShelf(Path(place.prefix))
         from reconciler.hosting.cloud import CloudShelf
 
-        given = media_variables(root, settings.media_store)
-        plain = {name: value for name, (value, _) in given.items()}
+        plain = {one.name: one.value for one in _variables(settings)}
         return CloudShelf(place, plain, timedelta(seconds=settings.media_url_seconds))
 
     return MediaStore(open_shelf, public_url=settings.media_public_url, near=_is_here(settings))
 
 
-def _how(root: Path, settings: Settings) -> str:
+def _how(settings: Settings) -> str:
     """Tell how files are addressed, and which variables of the cloud count; no value is shown."""
     if settings.media_public_url:
         urls = f"its files are read at {settings.media_public_url}"
     else:
         urls = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
-    given = media_variables(root, settings.media_store)
-    used = ", ".join(f"{name} from {source}" for name, (_, source) in given.items())
+    used = ", ".join(f"{one.name} from {one.source}" for one in _variables(settings))
     return f"{urls}; {used}" if used else urls
+
+
+def _variables(settings: Settings) -> list[Given]:
+    """Return the variables of the media store's cloud that are given; their values are secrets."""
+    names = VARIABLES[place_of(settings.media_store).scheme]
+    return [one for name in names if (one := settings.source(name)) and one.value]
 
 
 def _is_here(settings: Settings) -> bool:

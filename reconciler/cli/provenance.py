@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Container
 from dataclasses import dataclass
-from pathlib import Path
 
-from pydantic import AliasChoices, SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
+from pydantic import SecretStr
 
-from reconciler.settings import CONFIG_FILE, Settings
+from reconciler.settings import Settings, names_of
 
-ENVIRONMENT, ENV_FILE, DEFAULT = "the environment", ".env", "default"
+DEFAULT = "default"
 _USERINFO = re.compile(r"//[^/@\s]*@")
 
 
@@ -30,31 +25,30 @@ class Origin:
         return f"{self.name} = {self.said} ({self.source})"
 
 
-def origins(root: Path, settings: Settings) -> list[Origin]:
-    """Return every setting that holds for a root folder, in the order of the sources that win."""
-    sources: list[tuple[str, Container[str]]] = [
-        (ENVIRONMENT, EnvSettingsSource(Settings).env_vars),
-        (ENV_FILE, DotEnvSettingsSource(Settings, env_file=root / ".env").env_vars),
-        (CONFIG_FILE, _configured(root / CONFIG_FILE)),
-    ]
+def origins(settings: Settings) -> list[Origin]:
+    """Return every setting, with where it came from."""
     return [
-        _origin(field, getattr(settings, attribute), sources)
+        _origin(names_of(field), getattr(settings, attribute), settings)
         for attribute, field in Settings.model_fields.items()
     ]
 
 
-def _origin(field: FieldInfo, value: object, sources: list[tuple[str, Container[str]]]) -> Origin:
-    names = _names(field)
-    for source, given in sources:
-        for name in names:
-            if name.lower() in given:  # the settings do not look at a name's case either
-                return Origin(name, _said(value), source)
-    return Origin(names[0], _said(value), DEFAULT)
+def changes(before: Settings, after: Settings) -> list[str]:
+    """Return what another reading of the settings changed, one line each."""
+    pairs = zip(origins(before), origins(after), strict=True)
+    values = ((getattr(before, name), getattr(after, name)) for name in Settings.model_fields)
+    return [
+        f"{new.name}: {old.said}, now {new.said} ({new.source})"
+        for (old, new), (was, now) in zip(pairs, values, strict=True)
+        if was != now
+    ]
 
 
-def _names(field: FieldInfo) -> list[str]:
-    alias = field.validation_alias
-    return [str(one) for one in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+def _origin(names: list[str], value: object, settings: Settings) -> Origin:
+    given = settings.source(*names)
+    if given is None or given.value == "":
+        return Origin(names[0], _said(value), DEFAULT)
+    return Origin(given.name, _said(value), given.source)
 
 
 def _said(value: object) -> str:
@@ -67,14 +61,3 @@ def _said(value: object) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key} {_said(inner)}" for key, inner in value.items())
     return _USERINFO.sub("//***@", str(value))
-
-
-def _configured(path: Path) -> set[str]:
-    """Return the names that `reconciler.toml` sets, in lower case as the environment would have them."""
-    try:
-        keys = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return set()
-    return {key for key in keys if key.startswith("kling")} | {
-        f"reconciler_{key}" for key in keys if not key.startswith("kling")
-    }

@@ -76,7 +76,7 @@ async def open_ports(
         hosting = None
         if has_key(folder.settings):
             real = await stack.enter_async_context(provider(folder.settings))
-            client, hosting = real, media_store(folder.root, folder.settings, real)
+            client, hosting = real, media_store(folder.settings, real)
         downloader = Downloader(timeout=folder.settings.request_timeout)
         stack.push_async_callback(downloader.aclose)
         yield Ports(

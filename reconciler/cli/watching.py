@@ -42,10 +42,9 @@ def watch(
 ) -> int:
     """Keep the folder true: follow its changes, buy what is missing, save the results; until it is stopped."""
     address = None if no_http else _address(http)
-    again = True
     chosen: Settings | None = None  # None: read them
     earlier: Settings | None = None
-    while again:
+    while True:
         _leave_at_once()
         life: _Watch | None = None
         try:
@@ -53,14 +52,14 @@ def watch(
                 context.obj, write=True, settings=chosen, busy_timeout=_BUSY_TIMEOUT
             ) as folder:
                 life = _Watch(folder, address)
-                again = asyncio.run(life.run())
-                chosen, earlier = None, folder.settings
+                chosen, earlier = asyncio.run(life.run()), folder.settings
+                if chosen is None:
+                    return ExitCode.DONE
         except ReconcilerError as error:
             if earlier is None or (life is not None and life.has_begun):
                 raise
             print_error(f"going on with the earlier settings: {error.message}", error.hint)
             chosen, earlier = earlier, None
-    return ExitCode.DONE
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -78,11 +77,11 @@ class _Watch:
     address: tuple[str, int] | None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     has_begun: bool = False  # from then on an error has nothing to do with the settings
-    _again: bool = False
+    _next: Settings | None = None
     _is_leaving: bool = False
 
-    async def run(self) -> bool:
-        """Keep the folder true until a signal; return whether to begin anew with other settings."""
+    async def run(self) -> Settings | None:
+        """Keep the folder true until a signal; return the settings to begin anew with, None to leave."""
         from reconciler.cli import systemd
         from reconciler.cli.announcing import announcer
         from reconciler.cli.clock import SteadyClock
@@ -115,15 +114,15 @@ class _Watch:
                 systemd.ready()
 
             await daemon.run(self._stop, begun=begun)
-            if not self.goes_on:
+            if self._follows is None:
                 systemd.stopping()
                 report.info("leaving; what is in flight is on record, and nothing is lost")
-        return self.goes_on
+        return self._follows
 
     @property
-    def goes_on(self) -> bool:
-        """Whether another life follows; a stop may come while the settings are being read, and counts for more."""
-        return self._again and not self._is_leaving
+    def _follows(self) -> Settings | None:
+        """The settings of the next life; a stop may come while they are being read, and counts for more."""
+        return None if self._is_leaving else self._next
 
     def _obey_signals(self, report: Announcer) -> None:
         """Stop, or read the settings again, when told to.
@@ -147,18 +146,21 @@ class _Watch:
         if self._is_leaving:
             return
         from reconciler.cli import systemd
+        from reconciler.cli.provenance import changes
         from reconciler.cli.provider import credentials
         from reconciler.engine.holding import told
 
         systemd.reloading()
         try:
-            credentials(configuration.load(self.folder.root))
+            settings = configuration.load(self.folder.root, again=self.folder.settings)
+            credentials(settings)
         except ReconcilerError as error:
-            report.say(f"the settings are not read again: {told(error)}")
+            report.say(f"the settings are not read again, what was in force stays: {told(error)}")
             systemd.ready()
             return
-        report.info("reading the settings again")
-        self._again = True
+        changed = "; ".join(changes(self.folder.settings, settings)) or "nothing changed in them"
+        report.info(f"reading the settings again: {changed}")
+        self._next = settings
         self._stop.set()
 
     @asynccontextmanager
@@ -237,7 +239,9 @@ def _leave_at_once() -> None:
     """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
 
     def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
-        os._exit(ExitCode.DONE)  # an exception would be raised, and swallowed, wherever a library happens to be
+        os._exit(
+            ExitCode.DONE
+        )  # an exception would be raised, and swallowed, wherever a library happens to be
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)

@@ -220,11 +220,11 @@ from reconciler.cli.app import run
 
 read, readings = settings.load, []
 
-def load(root):
+def load(root, **also):
     readings.append(root)
     if len(readings) == 2:
         os.kill(os.getpid(), signal.SIGTERM)
-    return read(root)
+    return read(root, **also)
 
 settings.load = load
 sys.exit(run(sys.argv[1:]))

@@ -195,21 +195,20 @@ def test_every_setting_says_where_it_came_from(
     """As the settings themselves are read: the environment, `.env`, `reconciler.toml`, the default."""
     (shell.root / "reconciler.toml").write_text("poll_interval = 1\nabsence_grace = 1\n")
     (shell.root / ".env").write_text(
-        "RECONCILER_ABSENCE_GRACE=2\nRECONCILER_LOG_FILE=\nKLINGAI_SECRET_KEY=hidden\n"
+        "RECONCILER_ABSENCE_GRACE=2\nRECONCILER_MEDIA_STORE=\nKLINGAI_SECRET_KEY=hidden\n"
     )
     monkeypatch.setenv("RECONCILER_REQUEST_TIMEOUT", "3")
     monkeypatch.setenv("reconciler_max_units_per_day", "7")
-    monkeypatch.setenv("RECONCILER_MAX_UNITS_PER_RUN", "")
     found = {
         origin.name: (origin.said, origin.source)
-        for origin in origins(shell.root, configuration.load(shell.root))
+        for origin in origins(configuration.load(shell.root))
     }
     assert found["RECONCILER_POLL_INTERVAL"] == ("1.0", "reconciler.toml")
     assert found["RECONCILER_ABSENCE_GRACE"] == ("2.0", ".env")
     assert found["RECONCILER_REQUEST_TIMEOUT"] == ("3.0", "the environment")
     assert found["RECONCILER_MAX_UNITS_PER_DAY"] == ("7", "the environment")
     assert found["RECONCILER_MAX_UNITS_PER_RUN"] == ("not set", "default")
-    assert found["RECONCILER_LOG_FILE"] == ("not set", "default")
+    assert found["RECONCILER_MEDIA_STORE"] == ("not set", "default")
     assert found["KLINGAI_SECRET_KEY"] == ("***", ".env")
     assert found["RECONCILER_SPECS_DIR"] == ("specs", "default")
     assert len(found) == len(configuration.names())

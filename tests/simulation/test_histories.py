@@ -24,10 +24,10 @@ WORST: Mapping[str, Any] = {
 """A provider that bills a repeated id and hides new tasks, but for less than the grace period."""
 
 
-CI = 240
+CI = 96
 """Everyday histories that the suite plays, in groups; the command plays thousands."""
-GROUP = 20
-OF_EACH = 4
+GROUP = 12
+OF_EACH = 2
 """Histories about each hazard."""
 
 

@@ -101,6 +101,17 @@ def discovered() -> list[Point]:
         return points([(name, occurrence) for name, occurrence in json.loads(place.read_text())])
 
 
+def sample(every: Sequence[Point]) -> list[Point]:
+    """Return each line once, whoever led to it, and every commit, request and answer."""
+    seen, found = set[str](), []
+    for point in every:
+        edge, step, line, *_ = point.name.rstrip("+").split()
+        if step in {"commit", "send", "recv"} or f"{edge} {step} {line}" not in seen:
+            found.append(point)
+        seen.add(f"{edge} {step} {line}")
+    return found
+
+
 def _intent(steps: Sequence[tuple[str, int]]) -> int:
     """Return the step that commits the intent: the last commit before the first create leaves."""
     sent = next(i for i, (name, _) in enumerate(steps) if name == "send POST create")

@@ -6,10 +6,8 @@ In `reconciler.toml` a setting has its environment name in lower case, without t
 
 from __future__ import annotations
 
-import difflib
-import os
+import json
 import re
-import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +18,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -28,23 +27,19 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from pydantic_settings import SettingsError as SourceError
 
 from reconciler.core.errors import SettingsError
 from reconciler.core.money import UnitPrice
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, is_loopback, place_of, public_base
-from reconciler.workspace.files import open_plain
+from reconciler.settings.sources import Given, existing, holds_another, read
 
-CONFIG_FILE = "reconciler.toml"
-LARGEST_FILE = 1024 * 1024  # bytes of `.env` and of `reconciler.toml`
 _LONGEST_PLACE = 4096  # characters of a path or a URL
+_CLOUDS = frozenset(name for variables in VARIABLES.values() for name in variables)
 
 
 def _sayable(units: Decimal) -> Decimal:
@@ -80,9 +75,9 @@ def _own(name: str, default: Any) -> Any:
 class Settings(BaseSettings):
     """Every setting; see docs/settings.md for what each is for."""
 
-    model_config = SettingsConfigDict(
-        extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+    _given: dict[str, Given] = PrivateAttr(default_factory=dict)
+    _files: frozenset[str] = PrivateAttr(default=frozenset())
 
     access_key: SecretStr | None = _key("ACCESS_KEY")
     secret_key: SecretStr | None = _key("SECRET_KEY")
@@ -119,7 +114,7 @@ class Settings(BaseSettings):
     media_images: bool = _own("MEDIA_IMAGES", False)
     callback_url: str = _own("CALLBACK_URL", "")
     notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
-    notify_on: Annotated[frozenset[Notice], NoDecode] = _own("NOTIFY_ON", frozenset(NOTICES))
+    notify_on: frozenset[Notice] = _own("NOTIFY_ON", frozenset(NOTICES))
 
     @field_validator("notify_on", mode="before")
     @classmethod
@@ -158,10 +153,28 @@ class Settings(BaseSettings):
             raise ValueError("images can be hosted only where RECONCILER_MEDIA_STORE is set")
         return given
 
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _object(cls, given: object) -> object:
+        """In the environment it is JSON, in `reconciler.toml` a table."""
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given)
+        except ValueError:
+            raise ValueError(
+                'it must be a JSON object, such as {"kling-v3": {"pro": 1.2}}'
+            ) from None
+
     @field_validator("prices")
     @classmethod
     def _complete(cls, given: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:
-        """A price that is not given stays the observed one."""
+        """A price that is not given stays the observed one; one for a mode that is none would be no price at all."""
+        modes = {mode for prices in UNITS_PER_SECOND.values() for mode in prices}
+        if unknown := {mode for prices in given.values() for mode in prices} - modes:
+            raise ValueError(
+                f"`{min(unknown)}` is no mode; the modes are {', '.join(sorted(modes))}"
+            )
         models = {*UNITS_PER_SECOND, *given}
         return {
             model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models
@@ -184,66 +197,30 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the environment first, then `.env`, then what `load` read from the configuration file."""
-        return env_settings, dotenv_settings, init_settings
+        """Take what `load` read, and nothing else: the library passes over what it cannot read, and we may not."""
+        return (init_settings,)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of the files that there were."""
+        return self._files
+
+    def source(self, *names: str) -> Given | None:
+        """Return what was written for a setting or a variable, by any of its names; None for a default."""
+        return next((self._given[name] for name in names if name in self._given), None)
 
 
 def names() -> list[str]:
     """Return the environment name of every setting (the first, where there are two)."""
-    return [_names(field)[0] for field in Settings.model_fields.values()]
+    return [names_of(field)[0] for field in Settings.model_fields.values()]
 
 
-def load(root: Path) -> Settings:
-    """Read the settings that hold for a root folder.
-
-    Raises:
-        SettingsError: a value or a file is wrong; names the setting, never a secret's value.
-    """
-    configured = _read_file(root / CONFIG_FILE)
-    _read_text(
-        root / ".env", "It must be a text file in UTF-8."
-    )  # before somebody waits for a FIFO
-    try:
-        return Settings(_env_file=root / ".env", _env_file_encoding="utf-8", **configured)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name, reason = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
-        if name in Settings.model_fields:  # a default that is wrong beside another setting
-            name = _names(Settings.model_fields[name])[0]
-        where = "in the environment, `.env` or `reconciler.toml`"
-        raise SettingsError(
-            f"{name}: {reason[:1].lower()}{reason[1:]}", hint=f"Correct {name} {where}."
-        ) from None
-    except RecursionError:
-        raise SettingsError("RECONCILER_PRICES: it is nested too deeply") from None
-    except SourceError as error:
-        if not isinstance(error.__cause__, ValueError):
-            raise  # a reader that broke, and no value that is wrong
-        raise SettingsError(  # a value that is no JSON
-            f"a setting cannot be read: {error}", hint="RECONCILER_PRICES must be a JSON object."
-        ) from None
-
-
-def media_variables(root: Path, media_store: str) -> dict[str, tuple[str, str]]:
-    """Return the variables of the media store's cloud, each with its value (a secret) and where that stands.
-
-    They are the cloud's own names: the environment wins over `.env`, and `reconciler.toml` holds none.
-    """
-    beside = DotEnvSettingsSource(Settings, env_file=root / ".env").env_vars
-    found = {}
-    for name in VARIABLES[place_of(media_store).scheme] if media_store else ():
-        if value := os.environ.get(name):
-            found[name] = (value, "the environment")
-        elif value := beside.get(name.lower()):
-            found[name] = (value, ".env")
-    return found
-
-
-def _names(field: FieldInfo) -> list[str]:
+def names_of(field: FieldInfo) -> list[str]:
+    """Return the names of a setting, the one that is shown first."""
     alias = field.validation_alias
     return (
         [str(choice) for choice in alias.choices]
@@ -252,39 +229,82 @@ def _names(field: FieldInfo) -> list[str]:
     )
 
 
-def _read_text(path: Path, hint: str) -> str:
-    """Return the text of a settings file, "" where there is none; never waits, and never reads without end."""
-    try:
-        with open_plain(path) as file:
-            data = file.read(LARGEST_FILE + 1)
-        text = data[:LARGEST_FILE].decode("utf-8")
-    except FileNotFoundError:
-        return ""
-    except (ValueError, OSError) as error:
-        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
-    if len(data) > LARGEST_FILE:
-        raise SettingsError(f"`{path.name}` is larger than 1 MiB", hint=hint)
-    return text
+def load(root: Path, *, again: Settings | None = None) -> Settings:
+    """Read the settings that hold for a root folder; `again`, where they are read a second time.
 
-
-def _read_file(path: Path) -> dict[str, Any]:
-    """Return `reconciler.toml` as the environment would name it."""
-    hint = "It must be a TOML file."
-    text = _read_text(path, hint)
+    Raises:
+        SettingsError: a value, a name or a file is wrong, or a file is gone that was there before; names the setting,
+            never a secret's value.
+    """
+    files = existing(root)
+    if again is not None and (gone := min(again.files - files, default=None)):
+        raise SettingsError(
+            f"`{gone}` is gone",
+            hint="Where nothing shall be set in it any more, leave an empty file.",
+        )
+    fields = Settings.model_fields.values()
+    given = read(root, [name for field in fields for name in names_of(field)], _CLOUDS)
+    _check_values(given)
+    wanted = {name: one.value for name, one in given.items() if one.value != ""}
     try:
-        table: Mapping[str, Any] = tomllib.loads(text)
+        settings = Settings(**wanted)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name, reason = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+        if name in Settings.model_fields:  # a default that is wrong beside another setting
+            name = names_of(Settings.model_fields[name])[0]
+        where = (
+            given[name].place if name in given else "the environment, `.env` or `reconciler.toml`"
+        )
+        raise SettingsError(
+            f"{name}: {reason[:1].lower()}{reason[1:]}", hint=f"Correct {name} in {where}."
+        ) from None
     except RecursionError:
-        raise SettingsError(f"`{path.name}` is nested too deeply", hint=hint) from None
-    except ValueError as error:  # also of a number that is longer than Python reads
-        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
-    allowed = {name.removeprefix("RECONCILER_").lower(): name for name in names()}
-    for key in table:
-        if key not in allowed:
-            meant = difflib.get_close_matches(key, allowed, n=1)
-            hint = (
-                f"Did you mean `{meant[0]}`?"
-                if meant
-                else f"The settings are: {', '.join(sorted(allowed))}."
+        raise SettingsError("RECONCILER_PRICES: it is nested too deeply") from None
+    settings._given, settings._files = given, files
+    return settings
+
+
+def _check_values(given: Mapping[str, Given]) -> None:
+    """Refuse what does not say what its writer wanted."""
+    for field in Settings.model_fields.values():
+        chosen = [
+            given[name] for name in names_of(field) if name in given and given[name].value != ""
+        ]
+        if len(chosen) > 1 and chosen[0].value != chosen[1].value:
+            first, second = chosen
+            raise SettingsError(
+                f"{first.name} ({first.place}) and {second.name} ({second.place}) are not the same",
+                hint="They are two names of one setting: leave one of them out.",
             )
-            raise SettingsError(f"`{path.name}`: `{key}` is not a setting", hint=hint)
-    return {allowed[key]: value for key, value in table.items()}
+        for name in names_of(field):
+            if name in given:
+                _check_value(given[name], may_be_empty=_is_text(field))
+
+
+def _check_value(one: Given, *, may_be_empty: bool) -> None:
+    if not isinstance(one.value, str):
+        return
+    if not one.value.strip() and not (may_be_empty and one.value == ""):
+        raise SettingsError(
+            f"{one.name} is empty in {one.place}", hint="Give it a value, or take it away."
+        )
+    if len(one.value) > 1 and one.value[0] == one.value[-1] and one.value[0] in "\"'`":
+        raise SettingsError(
+            f"{one.name} has quotes around its value, which belong to it in {one.place}",
+            hint="Take the quotes away; some tools hand them on (`docker run --env-file` is one).",
+        )
+    if holds_another(one.value):
+        raise SettingsError(
+            f"{one.name} holds another setting in {one.place}",
+            hint="Write each in a line of its own.",
+        )
+
+
+def _is_text(field: FieldInfo) -> bool:
+    """Whether nothing at all can be a value: of a number, a choice or yes and no it cannot."""
+    kinds = [field.annotation, *get_args(field.annotation)]
+    plain = {
+        kind for one in kinds for kind in (one, *get_args(one)[:1])
+    }  # of what is annotated, too
+    return not plain.isdisjoint({str, SecretStr, Path})

@@ -1,0 +1,218 @@
+"""What a user wrote, and where: the environment, `.env` and `reconciler.toml`, each read once.
+
+A cap that is misspelt is no cap. So what cannot be read, and a name that was probably meant as one of ours, is an
+error that says where it stands; it is never passed over, and never a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv.parser import parse_stream
+from dotenv.variables import Variable, parse_variables
+
+from reconciler.core.errors import SettingsError
+from reconciler.workspace.files import open_plain
+
+ENVIRONMENT, ENV_FILE, CONFIG_FILE = "the environment", ".env", "reconciler.toml"
+LARGEST_FILE = 1024 * 1024  # bytes of `.env` and of `reconciler.toml`
+
+_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_ANOTHER = re.compile(r"\b(RECONCILER|KLING|KLINGAI)_[A-Z_]+\s*[=:]", re.IGNORECASE)
+"""The beginning of a setting, where it stands inside of the value of another."""
+_ASSIGNMENT = re.compile(r"\s*(export\s+|set\s+)?[A-Za-z_][\w.-]*\s*=\s*[^\s=]", re.ASCII)
+"""A line that assigns; the last line of a key in base64 ends with `=`, and is none."""
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
+"""What ends a line in an editor and not here, or is not shown at all."""
+_SERVICE = re.compile(
+    r"RECONCILER_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes puts into each pod's environment where a service is called `reconciler`."""
+
+_PROTECTIVE = (
+    *("RECONCILER_MAX_UNITS_PER_DAY", "RECONCILER_MAX_UNITS_PER_RUN"),
+    *("RECONCILER_REQUIRE_COMMITTED", "RECONCILER_ABSENCE_GRACE", "RECONCILER_SETTLE_SECONDS"),
+)
+"""Settings that hold purchases back: meant by their names without the prefix, too, which no other program has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One setting as it was written."""
+
+    name: str  # as the settings call it, whatever its case there
+    value: Any  # text; of `reconciler.toml` what TOML makes of it
+    source: str  # ENVIRONMENT, ENV_FILE or CONFIG_FILE
+    line: int | None = None  # of `.env`
+
+    @property
+    def place(self) -> str:
+        """Return where it stands, for people."""
+        if self.source == ENVIRONMENT:
+            return self.source
+        return f"`{self.source}`" if self.line is None else f"`{self.source}:{self.line}`"
+
+
+def read(root: Path, ours: Collection[str], others: Collection[str] = ()) -> dict[str, Given]:
+    """Return what is given, by name: the environment wins over `.env`, and `.env` over `reconciler.toml`.
+
+    `ours` are the names of settings; `others` are read from `.env` too, and nothing is asked of their spelling.
+
+    Raises:
+        SettingsError: a file cannot be read, a line is no assignment, or a name is almost that of a setting.
+    """
+    known = {name.upper(): name for name in (*ours, *others)}
+    given: dict[str, Given] = {}
+    for one in (
+        *_configured(root / CONFIG_FILE, ours),
+        *_dotenv(root / ENV_FILE, ours, known),
+        *_environment(ours, known),
+    ):
+        if one.value != "" or one.name not in given:  # what is empty takes nothing away
+            given[one.name] = one
+    return given
+
+
+def holds_another(value: str) -> bool:
+    """Whether the value of a setting swallowed another setting."""
+    return bool(_ANOTHER.search(value))
+
+
+def existing(root: Path) -> frozenset[str]:
+    """Return which settings files there are."""
+    return frozenset(name for name in (ENV_FILE, CONFIG_FILE) if os.path.lexists(root / name))
+
+
+def _environment(ours: Collection[str], known: Mapping[str, str]) -> Iterator[Given]:
+    for name, value in os.environ.items():
+        if name.upper() in known:
+            yield Given(known[name.upper()], value, ENVIRONMENT)
+        elif (meant := _meant_in_environment(name, ours)) is not None:
+            raise _no_setting(f"{ENVIRONMENT} holds", name, meant, ours)
+
+
+def _dotenv(path: Path, ours: Collection[str], known: Mapping[str, str]) -> Collection[Given]:
+    found: dict[str, Given] = {}
+    variables: dict[str, str] = dict(os.environ)
+    for key, written, line in _assignments(_text(path, "It must be a text file in UTF-8.")):
+        name = known.get(key.upper())
+        if name is None and (meant := _meant(key, ours)) is not None:
+            raise _no_setting(f"`{ENV_FILE}:{line}` holds", key, meant, ours)
+        parts = list(parse_variables(written))
+        for part in parts if name in ours else ():
+            if isinstance(part, Variable) and part.default is None and part.name not in variables:
+                raise _unreadable(line, f"`${{{part.name}}}` is not set anywhere")
+        value = variables[key] = "".join(part.resolve(variables) for part in parts)
+        if name is None:
+            continue
+        if name in found and found[name].value != value:
+            raise _unreadable(line, f"{name} has another value in line {found[name].line}")
+        found.setdefault(name, Given(name, value, ENV_FILE, line))
+    return found.values()
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
+    """Yield name, value before variables are put in, and line (from 1) of each; raises SettingsError for what is none."""
+    for number, written in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+        if unseen := _UNSEEN.search(written):
+            raise _unreadable(number, f"an invisible character (U+{ord(unseen[0]):04X}) is in it")
+    for binding in parse_stream(io.StringIO(text)):
+        original = binding.original.string
+        blank = original[: len(original) - len(original.lstrip())]
+        line = binding.original.line + len(re.findall(r"\r\n|\n|\r", blank))
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise _unreadable(line, "it is no assignment, like `NAME=value`, and no comment")
+        if binding.key is None or binding.value is None:
+            continue
+        if not _NAME.fullmatch(binding.key):
+            raise _unreadable(line, "what stands before the `=` is no name")
+        if any(_ASSIGNMENT.match(below) for below in binding.value.splitlines()[1:]):
+            raise _unreadable(line, "its quote ends lines below, and swallows settings")
+        if holds_another(binding.value):
+            raise _unreadable(
+                line, "its value holds another setting, which belongs in a line of its own"
+            )
+        yield binding.key, binding.value, line
+
+
+def _configured(path: Path, ours: Collection[str]) -> Collection[Given]:
+    hint = "It must be a TOML file."
+    text = _text(path, hint)
+    try:
+        table: Mapping[str, Any] = tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError(f"`{path.name}` is nested too deeply", hint=hint) from None
+    except ValueError as error:  # also of a number that is longer than Python reads
+        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
+    allowed = {name.removeprefix("RECONCILER_").lower(): name for name in ours}
+    for key in table:
+        if key not in allowed:
+            meant = difflib.get_close_matches(key.lower().removeprefix("reconciler_"), allowed, n=1)
+            raise _no_setting(f"`{path.name}` holds", key, meant[0] if meant else "", allowed)
+    return [Given(allowed[key], value, CONFIG_FILE) for key, value in table.items()]
+
+
+def _text(path: Path, hint: str) -> str:
+    """Return the text of a settings file, "" where there is none; never waits, and never reads without end."""
+    try:
+        with open_plain(path) as file:
+            data = file.read(LARGEST_FILE + 1)
+        text = data[:LARGEST_FILE].decode("utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
+    if len(data) > LARGEST_FILE:
+        raise SettingsError(f"`{path.name}` is larger than 1 MiB", hint=hint)
+    return text
+
+
+def _meant(name: str, ours: Collection[str]) -> str | None:
+    """Return the setting that a name in `.env` probably means; "" where it is one of ours and like none of them."""
+    plain = re.sub(r"[.-]", "_", name.upper())
+    if plain.startswith("RECONCILER_"):
+        stem = plain.removeprefix("RECONCILER_")
+        within = (
+            one for one in ours if stem and f"_{stem}_" in f"{one}_".removeprefix("RECONCILER")
+        )
+        return next(within, "") or _likely(plain, ours, 0.75)
+    if plain.startswith("KLING"):
+        return _likely(plain, ours, 0.75)
+    likely = _likely(plain, ours, 0.85) or _likely(f"RECONCILER_{plain}", _PROTECTIVE, 0.93)
+    return likely or None
+
+
+def _meant_in_environment(name: str, ours: Collection[str]) -> str | None:
+    """Return the same of a name in the environment, where variables of other programs are as well."""
+    plain = re.sub(r"[.-]", "_", name.upper())
+    if _SERVICE.fullmatch(plain):
+        return None
+    if plain.startswith("RECONCILER_"):
+        return _meant(name, ours)
+    if not plain.startswith("RECON"):  # most of an environment; the comparison is slow
+        return None
+    return _likely(plain, [one for one in ours if one.startswith("RECONCILER_")], 0.9) or None
+
+
+def _likely(name: str, candidates: Collection[str], cutoff: float) -> str:
+    return next(iter(difflib.get_close_matches(name, candidates, 1, cutoff)), "")
+
+
+def _no_setting(where: str, name: str, meant: str, ours: Collection[str]) -> SettingsError:
+    hint = f"Did you mean `{meant}`?" if meant else f"The settings are: {', '.join(sorted(ours))}."
+    return SettingsError(f"{where} `{name}`, which is not a setting", hint=hint)
+
+
+def _unreadable(line: int, why: str) -> SettingsError:
+    return SettingsError(
+        f"`{ENV_FILE}:{line}` cannot be read: {why}",
+        hint="Correct the line, or begin it with `#`. Until then nothing is bought: it may be a cap.",
+    )
