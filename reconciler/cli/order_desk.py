@@ -6,9 +6,8 @@ import time
 from collections.abc import Mapping
 
 from reconciler.cli.folder import Folder
-from reconciler.core.errors import ReconcilerError, StateError, mistake
+from reconciler.core.errors import ReconcilerError, StateError, mistake, told
 from reconciler.core.schedule import SECOND
-from reconciler.engine.holding import told
 from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, carry_out
 from reconciler.engine.outcome import Outcome, in_a_line

@@ -148,7 +148,7 @@ class _Watch:
         from reconciler.cli import systemd
         from reconciler.cli.provenance import changes
         from reconciler.cli.provider import credentials
-        from reconciler.engine.holding import told
+        from reconciler.core.errors import told
 
         systemd.reloading()
         try:

@@ -61,6 +61,7 @@ class Output:
     role: Role
     path: str  # relative to the root
     standing: Standing
+    problem: str = ""  # why it cannot be told what stands there, as a sentence; it counts as taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,9 @@ def _standing(
 def _taken(known: Known) -> str:
     for output in known.outputs:
         if output.standing is Standing.TAKEN:
-            return f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
+            return output.problem or (
+                f"`{output.path}` holds a file that is not ours, or was changed; move it away and run again"
+            )
     return ""
 
 

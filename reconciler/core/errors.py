@@ -92,3 +92,8 @@ def mistake(error: BaseException) -> str:
 
 def _is_ours(module: Mapping[str, object]) -> bool:
     return str(module.get("__name__")).startswith("reconciler.")
+
+
+def told(error: ReconcilerError) -> str:
+    """Return what happened and what to do, in one line."""
+    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message

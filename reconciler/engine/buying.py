@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from reconciler.core.errors import told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import HOUR, Brake
 from reconciler.core.states import Record, Status
 from reconciler.engine.desk import Desk, StillWanted
 from reconciler.engine.effects import Outcome, Purchases
-from reconciler.engine.holding import told
 from reconciler.engine.patience import not_asked
 from reconciler.engine.work import Work
 from reconciler.kling import errors

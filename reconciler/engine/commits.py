@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.core.errors import WorkspaceError
+from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND, backoff
-from reconciler.engine.holding import told
 from reconciler.engine.outlook import waiting_for_commit
 from reconciler.engine.ports import Ports
 

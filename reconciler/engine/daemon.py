@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from reconciler.core.errors import StateError, StateReplaced, WorkspaceError, mistake
+from reconciler.core.errors import StateError, StateReplaced, WorkspaceError, mistake, told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.engine.attention import Attention
@@ -21,7 +21,6 @@ from reconciler.engine.commits import Checkout, Commits
 from reconciler.engine.crew import hire
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.desk import Desk
-from reconciler.engine.holding import told
 from reconciler.engine.journal import Journal
 from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.outlook import Outlook

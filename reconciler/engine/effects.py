@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import is_computed
@@ -37,6 +38,7 @@ from reconciler.engine.ports import Options, Ports
 from reconciler.kling import errors
 from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
+from reconciler.workspace.outputs import check_room
 
 _SURELY_OURS = frozenset(
     {1202, 1203}
@@ -103,7 +105,8 @@ class Purchases:
         Raises:
             ProviderError: the question was not answered readably; nothing changed.
             CapReached: a spending cap would be passed; nothing was sent.
-            WorkspaceError: an input changed, cannot be read or cannot be prepared; nothing was sent.
+            WorkspaceError: an input changed, cannot be read or cannot be prepared, or the result could not be put
+                beside the spec; nothing was sent.
             HostingError: the media store does not take an input; nothing was sent.
         """
         sight = await self._sight(record)
@@ -168,6 +171,8 @@ class Purchases:
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
     ) -> Outcome:
         looked_at = self._ports.now()
+        check_room(self._ports.root, str(PurePosixPath(wish.spec).parent))
+        self._ports.objects.check_room()
         body = await self._body(wish, intent.external_task_id)
         # While the inputs were prepared anything may have changed, and nothing is promised yet.
         late: _Sight | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from reconciler.core.errors import CapReached, ReconcilerError
+from reconciler.core.errors import CapReached, ReconcilerError, told
 from reconciler.core.schedule import SECOND, backoff
 from reconciler.core.states import Record
 from reconciler.engine.ports import Options, Ports, Topic
@@ -67,8 +67,3 @@ class Holds:
         """Forget that a generation was held."""
         self.reasons.pop(key, None)
         del self._times[key]
-
-
-def told(error: ReconcilerError) -> str:
-    """Return what happened and what to do, in one line."""
-    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from reconciler.core.errors import ReconcilerError, WorkspaceError
+from reconciler.core.errors import ReconcilerError, WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Lost, step
 from reconciler.engine.desk import AtRest, Declared, Desk
-from reconciler.engine.holding import told
 from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.engine.saving import Saver

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from reconciler.core.diff import Known, Output, Standing
+from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.schedule import Rules
-from reconciler.core.states import Record, Role, Status
+from reconciler.core.states import BOUGHT, Record, Role, Status
 from reconciler.core.transitions import Saved, step
 from reconciler.engine.whereabouts import Whereabouts
+from reconciler.workspace.outputs import check_room
 
 Uncommitted = Callable[[Generation], str]
 """Says why a wish does not count as committed; an empty string where it does."""
@@ -53,7 +56,7 @@ class Outlook:
             previews=previews,
             unshown=any(self._is_unshown(record, preview) for preview in previews),
             hold=self.holds.get(wish.external_task_id, ""),
-            obstacle=self._obstacle(wish),
+            obstacle="" if record and record.status in BOUGHT else self._obstacle(wish),
         )
 
     def _is_unshown(self, record: Record | None, preview: Output) -> bool:
@@ -75,7 +78,14 @@ class Outlook:
                 "set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `video_url` as an "
                 "http(s) URL"
             )
-        return self.uncommitted(wish)
+        return self.uncommitted(wish) or self._without_room(wish)
+
+    def _without_room(self, wish: Generation) -> str:
+        try:
+            check_room(self.whereabouts.root, str(PurePosixPath(wish.spec).parent))
+        except WorkspaceError as error:
+            return told(error)
+        return ""
 
 
 def _is_found_again(record: Record) -> bool:

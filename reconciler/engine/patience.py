@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from reconciler.core.contact import Contact, Limits, Move, Trouble, next_move
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, told
 from reconciler.core.schedule import SECOND, backoff
 from reconciler.core.states import LIVE, Record
-from reconciler.engine.holding import told
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling import errors
 

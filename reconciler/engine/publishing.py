@@ -91,7 +91,7 @@ class Publisher:
 
     def _land(self, output: Output, result: Result) -> Signature | None:
         if output.standing is Standing.TAKEN:
-            raise _taken(output.path)
+            raise OutputTaken(output.problem) if output.problem else _taken(output.path)
         source = self._whereabouts.find(result, verify=True)
         if source is None:
             return None

@@ -16,13 +16,13 @@ from reconciler.core.errors import (
     StateReplaced,
     WorkspaceError,
     mistake,
+    told,
 )
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import Taken, may_turn_up, step
 from reconciler.engine.crew import Crew
 from reconciler.engine.desk import Desk
-from reconciler.engine.holding import told
 from reconciler.engine.patience import Unreachable, not_asked
 from reconciler.engine.polling import Round
 from reconciler.engine.saving import CannotKeep

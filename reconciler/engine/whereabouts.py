@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.core.diff import Output, Standing
-from reconciler.core.errors import WorkspaceError
+from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
-from reconciler.core.states import Record, Result, Status
+from reconciler.core.states import Record, Result, Role, Status
 from reconciler.engine.recall import Recalled
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Publication, Repository
@@ -73,22 +73,22 @@ class Whereabouts:
         if record is not None and record.status is Status.COMPLETE:
             due.update(record.lacking)  # the state was damaged: it is fetched again
         return tuple(
-            Output(role, path, self.standing(path, results.get(role)))
+            self._output(role, path, results.get(role))
             for role, path in wish.outputs
             if not results or role in due
         )
 
     def previews(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
         """Return what stands where this generation's previews belong; what cannot be looked at is not ours."""
-        found = []
-        for preview in record.previews if record else ():
-            path = wish.output(preview.role)
-            try:
-                standing = self.standing(path, preview)
-            except WorkspaceError:
-                standing = Standing.TAKEN
-            found.append(Output(preview.role, path, standing))
-        return tuple(found)
+        made = record.previews if record else ()
+        return tuple(self._output(one.role, wish.output(one.role), one) for one in made)
+
+    def _output(self, role: Role, path: str, result: Result | None) -> Output:
+        """Return what stands at a path; what cannot be read is that generation's own trouble, and not ours to touch."""
+        try:
+            return Output(role, path, self.standing(path, result))
+        except WorkspaceError as error:
+            return Output(role, path, Standing.TAKEN, told(error))
 
     def standing(self, path: str, result: Result | None) -> Standing:
         """Return what stands at an output path where this result belongs."""
@@ -112,10 +112,10 @@ class Whereabouts:
         """
         return self._digest(path, signature(self.root / path), anew=anew)
 
-    def holds(self, path: str, sha256: str) -> bool:
+    def holds(self, path: str, sha256: str, *, anew: bool = False) -> bool:
         """Whether a file with these bytes stands there; what cannot be read holds none of ours."""
         try:
-            return self.digest(path) == sha256
+            return self.digest(path, anew=anew) == sha256
         except WorkspaceError:
             return False
 
@@ -146,7 +146,7 @@ class Whereabouts:
         places = (
             path
             for path in self.places.get(result.sha256, ())
-            if self.digest(path, anew=verify) == result.sha256
+            if self.holds(path, result.sha256, anew=verify)
         )
         return next((self.root / path for path in places), None)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from reconciler.core.errors import StateError
+from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.disk import sync, sync_folder
 from reconciler.store.durable import disk, make_folder, open_regular
 from reconciler.store.partial import Partial
@@ -68,6 +68,15 @@ class ObjectStore:
             for path in _listed(folder):
                 if _SHA256.match(name := folder.name + path.name):
                     yield name
+
+    def check_room(self) -> None:
+        """Look whether an object could be kept; raises WorkspaceError where it could not."""
+        folder = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise WorkspaceError(
+                f"`{folder}` cannot be written, so what is bought could not be kept",
+                hint="Give the user that runs the reconciler the right to write in it.",
+            )
 
     def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
         """Copy a file in and return its SHA-256 and size in bytes; an object that was damaged is mended.

@@ -74,6 +74,15 @@ def signature(path: Path) -> Signature | None:
         raise describe_os_error(error, path) from error
 
 
+def check_room(root: Path, folder: str) -> None:
+    """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
+    if not os.access(root / folder, os.W_OK | os.X_OK):
+        raise WorkspaceError(
+            f"`{folder}` cannot be written, so what is bought could not be put there",
+            hint="Give the user that runs the reconciler the right to write in it.",
+        )
+
+
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
     """Copy an object to its place, durably and in one step, and return the signature of the file that was put there.
 
