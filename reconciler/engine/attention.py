@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem
-from reconciler.core.errors import StateError, WorkspaceError
+from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.states import BOUGHT, Record
 from reconciler.engine.apply import confirm
@@ -206,10 +206,10 @@ class Attention:
                 more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
                 self._desk.ports.report.say(f"{problems[0]}{more}")
             elif spec in self._index.specs:
-                self._desk.ports.report.say(f"`{spec}` is right again")
+                self._desk.ports.report.say(f"`{spec}` is valid again")
         if len(news) > _MOST_TOLD:
             self._desk.ports.report.say(
-                f"{len(news) - _MOST_TOLD} more specs changed for the better or the worse; "
+                f"{counted(len(news) - _MOST_TOLD, 'more spec')} became valid or invalid; "
                 "`reconciler validate` lists what is wrong"
             )
         for spec in news:
