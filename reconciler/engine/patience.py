@@ -130,5 +130,5 @@ def _is_readable(error: errors.ProviderError) -> bool:
 def not_asked(error: ReconcilerError) -> str:
     """Return why a generation is held that cannot be asked about."""
     return (
-        f"the provider does not answer questions about it, though it answers others: {told(error)}"
+        f"it cannot be asked about, although the provider answers other questions: {told(error)}"
     )

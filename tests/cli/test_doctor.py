@@ -54,7 +54,7 @@ def test_a_healthy_project_has_nothing_to_say(shell: Shell, sim: Simulator) -> N
     assert (code, list(checks), wrong(checks)) == (0, CHECKS, [])
     assert "997.5 of 1000 units" in checks["balance"]["message"]
     assert "1 generation on record" in checks["database"]["message"]
-    assert "2, each as its name says" in checks["objects"]["message"]
+    assert "2, all of them intact" in checks["objects"]["message"]
     after = sorted((path, path.stat().st_mtime_ns) for path in (shell.root / "specs").iterdir())
     assert (after, sim.requests()["create_attempts"]) == (before, created)
 

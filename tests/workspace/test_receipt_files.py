@@ -169,14 +169,14 @@ def test_an_output_can_name_nothing_but_a_video_beside_the_receipt(name: str) ->
 @pytest.mark.parametrize(
     ("data", "words", "reason"),
     [
-        (b"", "r:1:1: this is no receipt", "empty"),
-        (b"[]", "this is no receipt", "a list"),
+        (b"", "r:1:1: this is not a receipt", "empty"),
+        (b"[]", "this is not a receipt", "a list"),
         (b"{", "not valid JSON", "broken off"),
         (b"[" * 100_000, "nested too deeply", "a bomb"),
         (b"\xff", "is not UTF-8", "no text"),
         (RENDERED.replace('  "schema": 1', "<<<<<<< HEAD").encode(), "r:30:1: an unresolved merge conflict", "a merge"),
         (changed(["schema"], 2), "upgrade", "a newer program's"),
-        (changed(["schema"], True), "this is no receipt", "no number"),
+        (changed(["schema"], True), "this is not a receipt", "no number"),
         (changed(["generations"], None), "`generations`", "no list"),
         (changed([*FIRST, "status"], "bought"), "`generations.0.status`", "a status in no list"),
         (changed([*FIRST, "task_id"], 867283741759111202), "`generations.0.task_id`", "an id as a number"),
