@@ -64,6 +64,10 @@ LONGEST_SIGNATURE = 7 * 86_400  # s; S3 and Google sign for no longer
 MINIMUM_HISTORY_DAYS = 31  # the history of a task is kept as long as the provider keeps the task
 
 
+def _letters(model: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", model.lower())
+
+
 def _key(name: str) -> Any:
     return Field(default=None, validation_alias=AliasChoices(f"KLING_{name}", f"KLINGAI_{name}"))
 
@@ -175,6 +179,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"`{min(unknown)}` is no mode; the modes are {', '.join(sorted(modes))}"
             )
+        for model in given.keys() - UNITS_PER_SECOND.keys():
+            meant = [known for known in UNITS_PER_SECOND if _letters(known) == _letters(model)]
+            if meant:
+                raise ValueError(f"`{model}` is no model; it is called `{meant[0]}`")
         models = {*UNITS_PER_SECOND, *given}
         return {
             model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models

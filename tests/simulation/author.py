@@ -166,10 +166,12 @@ class Author:
         """Edit a video or a poster, or put a folder in its place."""
         if films := self.films():
             film = films[act.which % len(films)]
+            if film.is_dir():
+                return
             if act.which % 5 == 0:
                 film.unlink()
                 film.mkdir()
-            elif film.is_file():
+            else:
                 film.write_bytes(film.read_bytes() + b"edited by hand")
             self.spoiled.add(film)
             self.mark([str(film.relative_to(self.root))])
