@@ -7,6 +7,7 @@ of formats. A defaults file and a spec merge without losing which of them said w
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -59,6 +60,19 @@ class Problem:
     def __str__(self) -> str:
         meant = f" (did you mean `{self.suggestion}`?)" if self.suggestion else ""
         return f"{self.place}: {self.message}{meant}"
+
+
+def waiting_for(wrong: Mapping[str, Iterable[Problem]]) -> Counter[Problem]:
+    """Return the problems of files (file -> what is wrong) that stand in another file, and how many wait for each."""
+    return Counter(
+        problem for file, found in wrong.items() for problem in found if problem.place.file != file
+    )
+
+
+def told_with_waiting(problem: Problem, specs: int) -> str:
+    """Return a problem in a sentence, with how many specs wait for it to be mended."""
+    waiting = f" ({specs:,} spec{'s wait' if specs != 1 else ' waits'} for it)" if specs else ""
+    return f"{problem}{waiting}"
 
 
 def plain(node: Node) -> object:
