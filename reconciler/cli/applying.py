@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -141,9 +140,8 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
             err.print(
                 f"[yellow]{item.status}[/] {escape(views.name_of(item))}: {escape(item.reason)}"
             )
-        for said, count in Counter(map(views.told, plan.invalid.values())).items():
-            several = f" ({count} files wait for it)" if count > 1 else ""
-            err.print(f"[red]invalid[/] {escape(said + several)}")
+        for line in views.invalid_lines(plan.invalid):
+            err.print(f"[red]invalid[/] {escape(line)}")
         out.print(_said(document["summary"], ended, idle=idle))
     match ended:
         case Ended.STOPPED:

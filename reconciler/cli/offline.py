@@ -18,7 +18,7 @@ from reconciler.cli.folder import Folder, open_folder, select
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
-from reconciler.core.documents import Problem, told_with_waiting, waiting_for
+from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.generations import Generation
 from reconciler.core.moments import shown
 from reconciler.core.money import UnitPrice
@@ -70,7 +70,7 @@ def validate(
     else:
         waiting = waiting_for(invalid)
         for problem in problems:
-            err.print(f"[red]error:[/] {escape(told_with_waiting(problem, waiting[problem]))}")
+            err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
         out.print(_validated(len(checked), len(good), problems))
     return ExitCode.ERROR if problems else ExitCode.DONE
 

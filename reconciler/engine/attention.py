@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
-from reconciler.core.documents import Place, Problem, told_with_waiting
+from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.states import BOUGHT, Record
@@ -234,7 +234,8 @@ class Attention:
         wrong = {problem.place.file for problem in shared}
         mended = {problem.place.file for problem in self._told_shared} - wrong
         said = [
-            told_with_waiting(one, shared[one]) for one in sorted(shared.keys() - self._told_shared)
+            f"{one}{waiting_words(shared[one])}"
+            for one in sorted(shared.keys() - self._told_shared)
         ]
         said += [f"`{file}` is right again" for file in sorted(mended) if self._is_there(file)]
         said += sorted(notes - self._noted)
