@@ -33,6 +33,10 @@ _DOUBTFUL = (
     ),
     re.compile(rf"(?P<of>.+?)-{_CONFLICT}", _I),
 )
+# What every name that one of these fits holds: nearly all names are told from copies by this look alone.
+_HINT = re.compile(
+    rf"[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac", _I
+)
 _SLIPS = re.compile(r"\.(?:ya?ml|json|toml)(?:\.txt|[_.,;])\Z", _I)
 _OTHER_FORMATS = frozenset({".jsonl"})  # one letter away, and meant
 
@@ -46,6 +50,8 @@ class Copy(NamedTuple):
 
 def copied_from(stem: str) -> Copy | None:
     """Return what a file of this name (without folder and suffix) would be a copy of; None for a name of its own."""
+    if not _HINT.search(stem):
+        return None
     originals: list[str] = []
     certain = False
     while (found := _original(stem)) is not None:
@@ -65,6 +71,8 @@ def _original(stem: str) -> tuple[str, bool] | None:
 
 def spec_meant(name: str) -> str:
     """Return the name of a spec that a file (without folder) was probably meant to have; empty where there is none."""
+    if name[name.rfind(".") + 1 :][:1].lower() not in "yjt":  # nearly every file: a film, an image
+        return ""
     if slip := _SLIPS.search(name):
         stem, suffix = name[: slip.start()], slip.group()
         return stem + next(end for end in SPEC_SUFFIXES if suffix.lower().startswith(end))

@@ -23,7 +23,7 @@ IGNORE_FILE = ".reconcilerignore"
 
 _LARGEST = 64 * 1024  # bytes
 _MOST_STARS = 8  # in one pattern: more can keep an expression busy for ever
-_EVERYTHING_INSIDE = re.compile(r"/\*\*\Z")
+_EVERYTHING_INSIDE = re.compile(r"/\*\*(/?)\Z")
 _SPECIAL = re.compile(r"([\\*?\[\]])")
 
 
@@ -212,7 +212,7 @@ def _pattern(line: str) -> _Pattern:
     if line.replace("**/", "").replace("/**", "").count("*") > _MOST_STARS:
         raise _NoPatternError(f"more than {_MOST_STARS} `*` are not supported")
     # To git, what is inside a folder is not the folder; the library's expression would fit both.
-    written = _EVERYTHING_INSIDE.sub("/**/*", line.rstrip())
+    written = _EVERYTHING_INSIDE.sub(r"/**/*\1", line.rstrip())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # about brackets within brackets

@@ -216,7 +216,7 @@ def test_schema_knows_every_key(shell: Shell) -> None:
     document = json.loads(out)
     assert (code, set(document["properties"]), document["additionalProperties"]) == (
         0,
-        set(KEYS),
+        {"$schema", *KEYS},
         False,
     )
 

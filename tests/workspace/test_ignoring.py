@@ -45,6 +45,7 @@ def test_it_leaves_out_what_git_would(tmp_path: Path) -> None:
     fixed = [
         ["*", "!*/", "!*.yaml"], ["/*", "!/specs/"], ["a/", "!x.yaml"], ["specs/a/**", "!specs/a/x.yaml"],
         ["*.yaml", "!a/"], ["**/a/", "!specs/a/b/"], ["x.yaml", "!/x.yaml"], ["specs/**/y.yaml"], ["*/", "!specs/"],
+        ["specs/a/", "!b"], ["specs/**/"], ["!*.yaml", "*/[ab]/**/"],
     ]  # fmt: skip
     draw = random.Random(16)
     drawn = [
