@@ -59,7 +59,8 @@ def local_checks(root: Path, settings: Settings, *, quick: bool) -> Iterator[Che
 
 def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
     tree = walk(root, specs_folder(root, settings.specs_dir))
-    wrong = f"; {len(tree.problems)} files cannot be used: see `validate`" if tree.problems else ""
+    count = len(tree.problems) + (tree.ignoring.problem is not None)
+    wrong = f"; {count} files cannot be used: see `validate`" if count else ""
     return True, f"{root / settings.specs_dir} holds {len(tree.specs):,} specs{wrong}"
 
 

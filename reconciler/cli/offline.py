@@ -18,12 +18,13 @@ from reconciler.cli.folder import Folder, open_folder, select
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
-from reconciler.core.documents import Problem
+from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.generations import Generation
 from reconciler.core.moments import shown
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Record
 from reconciler.settings import Settings
+from reconciler.workspace.loader import Desired
 
 Paths = Annotated[
     list[Path] | None,
@@ -63,11 +64,13 @@ def validate(
         problems = sorted({problem for found in invalid.values() for problem in found})
         checked = {wish.spec for wish in chosen.generations} | set(invalid)
         good = [wish for wish in chosen.generations if wish.spec not in invalid]
+    tell_notes(desired)
     if as_json:
         print_json(views.validate_document(problems, len(checked), len(good)))
     else:
+        waiting = waiting_for(invalid)
         for problem in problems:
-            err.print(f"[red]error:[/] {escape(str(problem))}")
+            err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
         out.print(_validated(len(checked), len(good), problems))
     return ExitCode.ERROR if problems else ExitCode.DONE
 
@@ -104,6 +107,7 @@ def plan(
                 desired, asyncio.run(_refreshed(folder, survey.records, desired.generations))
             )
         plan, price = chosen.plan(survey), folder.settings.unit_price
+    tell_notes(desired)
     if as_json:
         print_json(views.plan_document(plan, price))
     else:
@@ -111,6 +115,12 @@ def plan(
     if refresh:
         _show_balance(folder.settings, plan, price, err if as_json else out)
     return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
+
+
+def tell_notes(desired: Desired) -> None:
+    """Say on stderr which files may have been meant as specs; that changes no exit code."""
+    for note in desired.notes:
+        err.print(f"[yellow]note:[/] {escape(note)}")
 
 
 def show_plan(plan: Plan, price: UnitPrice | None) -> None:
@@ -168,6 +178,7 @@ def status(
     with open_folder(context.obj) as folder:
         desired = folder.load()
         plan = select(folder, desired, paths or []).plan(folder.surveyor.survey(desired))
+    tell_notes(desired)
     document = views.status_document(plan)
     if as_json:
         print_json(document)

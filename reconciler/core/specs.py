@@ -25,7 +25,7 @@ from reconciler.core.motion_control import (
     estimate_units,
 )
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
-from reconciler.core.spec_model import MOST_RESULTS, Spec
+from reconciler.core.spec_model import MOST_RESULTS, SCHEMA_KEY, Spec
 from reconciler.core.states import Role
 
 
@@ -55,6 +55,7 @@ def read_wishes(document: Node) -> tuple[list[Wish], list[Problem]]:
             Problem(document.place, "", f"a spec is a mapping of keys to values; this one {what}")
         ]
     entries = dict(document.value)
+    entries.pop(SCHEMA_KEY, None)
     matrix_entry = entries.pop("matrix", None)
     axes, problems = read_axes(matrix_entry)
     wishes: list[Wish] = []
@@ -91,18 +92,23 @@ def check_defaults(document: Node) -> list[Problem]:
             )
         ]
     problems = []
-    if "external_task_id" in document.value:
-        place = document.value["external_task_id"].key
+    entry = document.value.get("external_task_id")
+    if entry is not None and entry.node.value is not None:
         problems.append(
             Problem(
-                place,
+                entry.key,
                 "external_task_id",
                 "`external_task_id` names one generation: it cannot be a default",
             )
         )
     _, found = check(
         Node(
-            {key: entry for key, entry in document.value.items() if key != "matrix"}, document.place
+            {
+                key: entry
+                for key, entry in document.value.items()
+                if key not in ("matrix", SCHEMA_KEY)
+            },
+            document.place,
         ),
         complete=False,
     )

@@ -25,6 +25,11 @@ def all_committed(_: Generation) -> str:
     return ""
 
 
+def nothing_held_back(_: str) -> str:
+    """Where no name tells anything, nothing is held back."""
+    return ""
+
+
 def waiting_for_commit(name: str) -> str:
     """Return the sentence about the first file of a wish that is not committed; nothing where there is none."""
     return f"waiting for a commit: `{name}` is not committed as it is" if name else ""
@@ -40,6 +45,9 @@ class Outlook:
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Uncommitted = all_committed
     previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
+    held_back: Callable[[str], str] = (
+        nothing_held_back  # why nothing is bought for a spec, by its name
+    )
 
     def known(self, wish: Generation, record: Record | None) -> Known:
         """Return what is known of a generation, given the latest attempt at it."""
@@ -67,6 +75,8 @@ class Outlook:
         return self.whereabouts.find_preview(made[preview.role]) is not None
 
     def _obstacle(self, wish: Generation) -> str:
+        if sentence := self.held_back(wish.spec):
+            return sentence
         if self.unreadable:  # of whatever spec: it may have been copied, renamed or moved
             problem = self.unreadable.get(receipt_path(wish.spec)) or next(
                 iter(self.unreadable.values())

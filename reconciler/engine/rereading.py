@@ -17,6 +17,7 @@ from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Ports
 from reconciler.engine.survey import Survey
 from reconciler.workspace.git import index_lock
+from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.walk import defaults_above
@@ -101,7 +102,7 @@ class Rereading:
         return any(one is not None and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)
 
     def _names(self, spec: str) -> tuple[str, ...]:
-        return (spec, *defaults_above(self._desired.folder, spec))
+        return (spec, IGNORE_FILE, *defaults_above(self._desired.folder, spec))
 
     def _misfit(self, wish: Generation) -> str:
         record = self._journal.get(wish.external_task_id)

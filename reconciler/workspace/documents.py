@@ -14,10 +14,9 @@ from reconciler.core.documents import Node, Place
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.reading import DocumentError, Limits, fail
 
-__all__ = ["SUFFIXES", "DocumentError", "parse", "read_document"]
+__all__ = ["DocumentError", "parse", "read_document"]
 
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
-SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 
 Reader = Callable[[str, str, Limits], Node]
 
