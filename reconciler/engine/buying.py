@@ -171,6 +171,8 @@ class Buyer:
                 return self._holds.hold(key, outcome.record, told(trouble))
             case _:
                 self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
+                if isinstance(trouble, errors.Misdirected):  # in doubt; and no other goes there
+                    self._gate.close(told(trouble), by_create=True)
         return outcome.again_at if in_doubt else self._desk.now()
 
     def _close(

@@ -40,9 +40,7 @@ from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
 from reconciler.workspace.outputs import check_room
 
-_SURELY_OURS = frozenset(
-    {1202, 1203}
-)  # no such method or model; policy refusals are told by their class
+_SURELY_OURS = frozenset({1203})  # no such model; policy refusals are told by their class
 _LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an upload takes longer
 _KINDS = {
     Seen: "accepted",

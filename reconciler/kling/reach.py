@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import zlib
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +21,8 @@ MAX_BODY: Final = 16 * 1024**2
 """Bytes of an answer that are read, unpacked; a page of 500 tasks is about a megabyte."""
 ACCEPTED: Final = "gzip"
 """The one encoding of an answer that is asked for, and unpacked."""
+_PASTED: Final = re.compile(r"(?<![:/])(/+v1(/videos(/motion-control)?)?)?/*$")
+"""What stands at the end of a base that was copied with the path of an endpoint."""
 
 
 def is_loopback(host: str) -> bool:
@@ -40,9 +43,12 @@ def may_visit(url: httpx.URL) -> bool:
 
 
 def api_base(text: str) -> httpx.URL:
-    """Return the API's base without a final slash; raises SettingsError when a key may not be sent there."""
+    """Return the API's base without a final slash; raises SettingsError when a key may not be sent there.
+
+    What the API's own paths begin with is no part of it, though people paste it: `/v1`, or a whole endpoint.
+    """
     try:
-        url = httpx.URL(text.rstrip("/"))
+        url = httpx.URL(_PASTED.sub("", text.strip()))
     except (httpx.InvalidURL, ValueError):
         raise SettingsError(
             "KLING_BASE_URL is not a URL.",

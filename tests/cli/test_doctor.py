@@ -95,6 +95,31 @@ def test_a_key_that_is_refused_is_told_from_a_network_that_is_down(
     assert "100" in checks["provider"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "rules", "word"),
+    [
+        ("/wrong", [], "1202"),
+        ("", [{"endpoint": "list", "effect": {"status": 404, "body": "<html>"}}], "a web page"),
+        ("", [{"endpoint": "list", "effect": {"status": 200, "body": "<html>"}}], "a web page"),
+    ],
+)
+def test_a_wrong_address_is_told_from_a_network_that_is_down(
+    shell: Shell,
+    sim: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    rules: list[dict[str, Any]],
+    word: str,
+) -> None:
+    """What answers there is not the API, or not at that path: the setting is named."""
+    sim.faults(rules)
+    monkeypatch.setenv("KLING_BASE_URL", f"{sim.base_url}{path}")
+    _, checks = examined(shell)
+    assert "provider" in wrong(checks)
+    assert word in checks["provider"]["message"]
+    assert "KLING_BASE_URL" in checks["provider"]["message"]
+
+
 def test_a_clock_that_is_wrong_is_said(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
