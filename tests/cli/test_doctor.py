@@ -241,10 +241,11 @@ def test_every_setting_says_where_it_came_from(
 
 def test_no_secret_is_shown(shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither keys nor the addresses of notifications, nor what stands before an @; with and without --json."""
-    secrets = ["Kx81-secret", "Ny72-secret", "Hook93-secret", "Pw64-secret"]
+    secrets = ["Kx81-secret", "Ny72-secret", "Hook93-secret", "Pw64-secret", "c2lnbmVk"]
     monkeypatch.setenv("KLING_ACCESS_KEY", secrets[0])
     monkeypatch.setenv("KLING_SECRET_KEY", secrets[1])
     monkeypatch.setenv("RECONCILER_NOTIFY_URLS", f"json://user:{secrets[2]}@127.0.0.1/x")
+    monkeypatch.setenv("KLING_WEBHOOK_SECRET", f"whsec_{secrets[4]}")
     monkeypatch.setenv("RECONCILER_CALLBACK_URL", f"https://me:{secrets[3]}@example.com/callbacks")
     _, out, err = shell("doctor")
     said = out + err + json.dumps(shell.json("doctor")[1])
