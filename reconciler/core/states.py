@@ -101,6 +101,7 @@ class Task:
     message: str = ""  # the reason, when failed
     videos: tuple[Video, ...] = ()
     units: Decimal | None = None  # final_unit_deduction
+    paid: str = ""  # what the account's balance paid beside that, in words; for the history
     created_at: int | None = None  # ms since the epoch, by the provider's clock
     updated_at: int | None = None  # ms since the epoch, by the provider's clock
 

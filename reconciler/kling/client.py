@@ -36,10 +36,10 @@ from reconciler.kling.errors import (
     Unreadable,
     reaction,
 )
+from reconciler.kling.proxies import EnvironmentTransport
 from reconciler.kling.reach import (
     ACCEPTED,
     api_base,
-    environment_proxies,
     is_loopback,
     read_bounded,
     user_agent,
@@ -139,19 +139,21 @@ class KlingClient:
         self._timeout = timeout
         # httpcore's pool is quadratic in waiting requests: they wait here instead.
         self._turns = asyncio.Semaphore(connections)
-        with environment_proxies():
-            self._http = httpx.AsyncClient(
-                headers={
-                    "User-Agent": user_agent(),
-                    "Accept": "application/json",
-                    "Accept-Encoding": ACCEPTED,
-                },
-                auth=self._auth,
-                follow_redirects=False,
-                trust_env=not is_loopback(self._base.host),
-                limits=httpx.Limits(max_connections=connections, keepalive_expiry=5.0),
-                transport=transport,
-            )
+        limits = httpx.Limits(max_connections=connections, keepalive_expiry=5.0)
+        if transport is None and not is_loopback(self._base.host):
+            transport = EnvironmentTransport(limits)
+        self._http = httpx.AsyncClient(
+            headers={
+                "User-Agent": user_agent(),
+                "Accept": "application/json",
+                "Accept-Encoding": ACCEPTED,
+            },
+            auth=self._auth,
+            follow_redirects=False,
+            trust_env=False,
+            limits=limits,
+            transport=transport,
+        )
 
     @property
     def base_url(self) -> str:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import zlib
-from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 
 from reconciler.core.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_BODY: Final = 16 * 1024**2
 """Bytes of an answer that are read, unpacked; a page of 500 tasks is about a megabyte."""
@@ -67,18 +63,6 @@ def api_base(text: str) -> httpx.URL:
             hint="Use https; plain http is for localhost only.",
         )
     return url
-
-
-@contextmanager
-def environment_proxies() -> Iterator[None]:
-    """Open a client inside; raises SettingsError when a proxy that the environment names cannot be used."""
-    try:
-        yield
-    except (ImportError, ValueError, httpx.InvalidURL) as failure:
-        raise SettingsError(
-            "A proxy that is set in the environment cannot be used.",
-            hint="Look at HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
-        ) from failure
 
 
 @cache

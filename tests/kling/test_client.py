@@ -600,12 +600,3 @@ def test_an_unsafe_base_is_refused(url: str, reason: str) -> None:
 def test_a_base_is_kept_without_its_slash(url: str, base: str) -> None:
     """https anywhere, plain http on loopback, a path in front of the API's own; not what the API's paths begin with."""
     assert KlingClient(base_url=url, credentials=PAIR).base_url == base
-
-
-def test_a_proxy_that_cannot_be_used_is_an_error_of_the_settings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A proxy of a kind that is not supported is said, not a traceback."""
-    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:1")
-    with pytest.raises(SettingsError, match="proxy"):
-        KlingClient(base_url="https://api.example.com", credentials=PAIR)
