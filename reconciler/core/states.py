@@ -158,6 +158,15 @@ class Record:
         return replace(self, **changes)  # type: ignore[arg-type]
 
     @property
+    def model(self) -> str:
+        """The model version that it is for; empty where the request does not say."""
+        try:
+            name = json.loads(self.request)["request"]["model_name"]
+        except (ValueError, KeyError, TypeError, RecursionError):  # a request out of a receipt
+            return ""
+        return name if isinstance(name, str) else ""
+
+    @property
     def asked(self) -> tuple[Role, ...]:
         """The roles that the request asked for."""
         return asked_roles(self.request)

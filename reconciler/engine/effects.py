@@ -81,7 +81,7 @@ class Purchases:
     """Looks and creates; the only caller of `KlingClient.create`."""
 
     def __init__(
-        self, ports: Ports, options: Options, journal: Journal, take_slot: Callable[[str], bool]
+        self, ports: Ports, options: Options, journal: Journal, take_slot: Callable[[Record], bool]
     ) -> None:
         self._ports = ports
         self._options = options
@@ -188,7 +188,7 @@ class Purchases:
             return Outcome(
                 before, self._ports.now() if before.status is Status.SUBMITTING else None
             )
-        if not self._take_slot(before.base_id):
+        if not self._take_slot(before):
             return Outcome(before, full=True)
         return await self._send(self._journal.intend(intent), body)
 
