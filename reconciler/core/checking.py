@@ -5,20 +5,33 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from reconciler.core.documents import Node, Problem, find, kind_of, nearest, plain
 from reconciler.core.identity import PREFIX, split_attempt
-from reconciler.core.motion_control import Element, Trim, WatermarkInfo, conflicts
+from reconciler.core.motion_control import (
+    UNITS_PER_SECOND,
+    Element,
+    Trim,
+    WatermarkInfo,
+    conflicts,
+    model_fault,
+)
 from reconciler.core.spec_model import KEYS, Spec
 
+Prices = Mapping[str, Mapping[str, Decimal]]
+"""Units per second of result, by model and mode."""
 
-def check(document: Node, *, complete: bool = True) -> tuple[Spec | None, list[Problem]]:
+
+def check(
+    document: Node, prices: Prices = UNITS_PER_SECOND, *, complete: bool = True
+) -> tuple[Spec | None, list[Problem]]:
     """Validate one combination; problems stand where the offending key or value was written.
 
-    What need not be `complete` may lack required keys.
+    `prices` name the models that may be sent. What need not be `complete` may lack required keys.
     """
     try:
         spec = Spec.model_validate(plain(document))
@@ -33,6 +46,9 @@ def check(document: Node, *, complete: bool = True) -> tuple[Spec | None, list[P
         Problem(entries[key].node.place if key in entries else document.place, key, sentence)
         for key, sentence in conflicts(spec)
     ]
+    if fault := model_fault(spec, prices):
+        place = entries["model_name"].node.place if "model_name" in entries else document.place
+        problems.append(Problem(place, "model_name", fault, nearest(spec.model_name, prices)))
     custom = spec.external_task_id
     if custom and (
         split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")

@@ -16,7 +16,7 @@ from reconciler.simulator.errors import ApiError
 from reconciler.simulator.media import MediaStore
 from reconciler.simulator.probe import Clip, probe_clip, probe_picture
 
-MODELS = ("kling-v2-6", "kling-v3")
+DEFAULT_MODEL = "kling-v2-6"
 MODES = ("std", "pro")
 ORIENTATIONS = ("image", "video")
 SWITCH = ("yes", "no")
@@ -60,8 +60,9 @@ def check_order(body: Mapping[str, object], config: SimulatorConfig, media: Medi
     image = _image(body, media)
     video, clip = _video(body, config, media, orientation)
     _element_list(body, orientation)
+    models = sorted({model for model, _ in config.prices})
     return Order(
-        model_name=_choice(body, "model_name", MODELS, MODELS[0]),
+        model_name=_choice(body, "model_name", models, DEFAULT_MODEL),
         mode=_choice(body, "mode", MODES),
         prompt=_prompt(body),
         character_orientation=orientation,
