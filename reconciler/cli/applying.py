@@ -10,7 +10,7 @@ from rich.markup import escape
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, Selection, open_folder, select
-from reconciler.cli.offline import AsJson, Paths, tell_notes
+from reconciler.cli.offline import AsJson, Paths, note_newer_models, tell_notes
 from reconciler.cli.terminal import err, is_interactive, out, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
@@ -49,6 +49,7 @@ def apply(
         works = works_of(plan, survey, whole=chosen.whole)
         tell_notes(desired)
         _show(plan, works, price)
+        note_newer_models(folder, [wish for work in works for wish in work.wishes])
         if has_key(folder.settings):
             watch_host(folder.repository, folder.settings.base_url, survey.stored)
         elif not all(work.local or work.optional for work in works):

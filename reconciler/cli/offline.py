@@ -19,7 +19,7 @@ from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem, waiting_for, waiting_words
-from reconciler.core.generations import Generation
+from reconciler.core.generations import Generation, newer_models
 from reconciler.core.moments import shown
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Record
@@ -56,6 +56,7 @@ def validate(
             for spec, found in survey.invalid.items()
             if chosen.whole or _is_chosen(spec, chosen.invalid, chosen.generations)
         }
+        note_newer_models(folder, chosen.generations)
         if probe:
             from reconciler.cli.probing import probed
 
@@ -73,6 +74,15 @@ def validate(
             err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
         out.print(_validated(len(checked), len(good), problems))
     return ExitCode.ERROR if problems else ExitCode.DONE
+
+
+def note_newer_models(folder: Folder, generations: Sequence[Generation]) -> None:
+    """Say of each model that only its price is known here."""
+    for name in newer_models(generations, folder.settings.prices):
+        err.print(
+            f"[yellow]note:[/] `{escape(name)}` is newer than this program: its limits are not known here. "
+            "Its specs are checked against those of the models before it, and the API has the last word."
+        )
 
 
 def _is_chosen(spec: str, invalid: Sequence[str], generations: Sequence[Generation]) -> bool:
@@ -107,6 +117,7 @@ def plan(
                 desired, asyncio.run(_refreshed(folder, survey.records, desired.generations))
             )
         plan, price = chosen.plan(survey), folder.settings.unit_price
+        note_newer_models(folder, chosen.generations)
     tell_notes(desired)
     if as_json:
         print_json(views.plan_document(plan, price))

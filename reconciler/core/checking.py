@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,7 +22,14 @@ from reconciler.core.documents import (
     texts,
 )
 from reconciler.core.identity import PREFIX, split_attempt
-from reconciler.core.motion_control import Element, Trim, WatermarkInfo, conflicts
+from reconciler.core.motion_control import (
+    UNITS_PER_SECOND,
+    Element,
+    Trim,
+    WatermarkInfo,
+    conflicts,
+    model_fault,
+)
 from reconciler.core.spec_model import KEYS, Spec
 
 # Of shells, Compose files, CI, Jinja and Go templates: what somebody who writes this expects to be replaced.
@@ -29,11 +37,16 @@ _PLACEHOLDER = re.compile(
     r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\{\{.*?\}\}|\{%.*?%\}|\$[A-Z_][A-Z0-9_]{2,}\b"
 )
 
+Prices = Mapping[str, Mapping[str, Decimal]]
+"""Units per second of result, by model and mode."""
 
-def check(document: Node, *, complete: bool = True) -> tuple[Spec | None, list[Problem]]:
+
+def check(
+    document: Node, prices: Prices = UNITS_PER_SECOND, *, complete: bool = True
+) -> tuple[Spec | None, list[Problem]]:
     """Validate one combination; problems stand where the offending key or value was written.
 
-    What need not be `complete` may lack required keys.
+    `prices` name the models that may be sent. What need not be `complete` may lack required keys.
     """
     uncertain = list(_uncertain(document))
     try:
@@ -53,6 +66,9 @@ def check(document: Node, *, complete: bool = True) -> tuple[Spec | None, list[P
         Problem(entries[key].node.place if key in entries else document.place, key, sentence)
         for key, sentence in conflicts(spec)
     ]
+    if fault := model_fault(spec, prices):
+        place = entries["model_name"].node.place if "model_name" in entries else document.place
+        problems.append(Problem(place, "model_name", fault, nearest(spec.model_name, prices)))
     custom = spec.external_task_id
     if custom and (
         split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")

@@ -145,7 +145,10 @@ class MotionControl(_Closed):
         ),
     ]
     mode: Annotated[Literal["std", "pro"], Field(description="std is 720p, pro is 1080p.")]
-    model_name: Literal["kling-v2-6", "kling-v3"] = "kling-v2-6"
+    model_name: Annotated[
+        str,
+        WithJsonSchema({"anyOf": [{"enum": list(UNITS_PER_SECOND)}, {"type": "string"}]}),
+    ] = "kling-v2-6"
     keep_original_sound: Annotated[Literal["yes", "no"], BeforeValidator(_yes_or_no)] = "yes"
     element_list: Annotated[list[Element], Field(max_length=1)] = []
     watermark_info: WatermarkInfo = WatermarkInfo(enabled=False)
@@ -215,6 +218,24 @@ def canonical_request(wish: MotionControl, image: Source, video: Source) -> dict
             {"element_id": element.element_id} for element in wish.element_list
         ]
     return request
+
+
+def model_fault(wish: MotionControl, prices: Mapping[str, Mapping[str, Decimal]]) -> str:
+    """Return a sentence when nobody said what the model costs, or an empty string.
+
+    One that is newer than this program is sent where it has a price: without one no cap could count it.
+    """
+    name, known = wish.model_name, " or ".join(UNITS_PER_SECOND)
+    if wish.mode in prices.get(name, {}):
+        return ""
+    if name in prices:
+        return (
+            f'`model_name` is "{name}": RECONCILER_PRICES has no price for its mode `{wish.mode}`'
+        )
+    return (
+        f'`model_name` is "{name}": it can be {known}; a newer one is sent once RECONCILER_PRICES, '
+        "or `[prices.NAME]` in reconciler.toml, says what it costs"
+    )
 
 
 def conflicts(wish: MotionControl) -> list[tuple[str, str]]:

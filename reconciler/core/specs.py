@@ -10,9 +10,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
-from reconciler.core.checking import check
+from reconciler.core.checking import Prices, check
 from reconciler.core.documents import Entry, Node, Place, Problem, kind_of, plain
 from reconciler.core.generations import Generation
 from reconciler.core.identity import canonical_generation, compute_external_task_id
@@ -20,6 +19,7 @@ from reconciler.core.matrix import read_axes
 from reconciler.core.motion_control import (
     KIND,
     MEDIA_FIELDS,
+    UNITS_PER_SECOND,
     Source,
     canonical_request,
     estimate_units,
@@ -44,10 +44,12 @@ def take_label(wish: Wish, take: int) -> str:
     return ".".join(filter(None, (wish.label, str(take) if wish.spec.takes > 1 else "")))
 
 
-def read_wishes(document: Node) -> tuple[list[Wish], list[Problem]]:
+def read_wishes(
+    document: Node, prices: Prices = UNITS_PER_SECOND
+) -> tuple[list[Wish], list[Problem]]:
     """Check a merged document and return one wish for each combination of its matrix.
 
-    Where a key is wrong, the wishes are incomplete and must not be acted on.
+    `prices` name the models that may be sent. Where a key is wrong, the wishes are incomplete and must not be acted on.
     """
     if not isinstance(document.value, Mapping):
         what = "is empty" if document.value is None else f"is {kind_of(plain(document))}"
@@ -62,7 +64,7 @@ def read_wishes(document: Node) -> tuple[list[Wish], list[Problem]]:
     for combination in itertools.product(*axes.values()) if not problems else ():
         chosen = dict(zip(axes, combination, strict=True))
         merged = entries | {key: Entry(node.place, node) for key, node in chosen.items()}
-        spec, found = check(Node(merged, document.place))
+        spec, found = check(Node(merged, document.place), prices)
         problems += found
         if spec is not None:
             values = {key: plain(node) for key, node in chosen.items()}
@@ -115,9 +117,7 @@ def check_defaults(document: Node) -> list[Problem]:
     return problems + found
 
 
-def declare(
-    wish: Wish, image: Source, video: Source, prices: Mapping[str, Mapping[str, Decimal]]
-) -> list[Generation]:
+def declare(wish: Wish, image: Source, video: Source, prices: Prices) -> list[Generation]:
     """Return the generations of a wish whose media were found: one for each take."""
     request = canonical_request(wish.spec, image, video)
     generations = []

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from reconciler.core.diff import content_problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Ports
@@ -84,7 +83,7 @@ class Rereading:
             if self._is_as_planned(spec):
                 return not git_is_at_work
             root, folder = self._ports.root, self._desired.folder
-            self._index = SpecIndex(root, folder, prices=UNITS_PER_SECOND)
+            self._index = SpecIndex(root, folder, prices=self._desired.prices)
         elif not self._index.is_as_read(spec):
             self._index.refresh({*self._names(spec), *self._index.inputs(spec)})
         return not (git_is_at_work or self._is_young(spec))

@@ -37,6 +37,7 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, is_loopback, place_of, public_base
 from reconciler.settings.sources import Given, existing, holds_another, read
+from reconciler.web.signatures import signing_key
 
 _LONGEST_PLACE = 4096  # characters of a path or a URL
 _CLOUDS = frozenset(name for variables in VARIABLES.values() for name in variables)
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     access_key: SecretStr | None = _key("ACCESS_KEY")
     secret_key: SecretStr | None = _key("SECRET_KEY")
     api_key: SecretStr | None = _key("API_KEY")
+    webhook_secret: SecretStr | None = Field(default=None, validation_alias="KLING_WEBHOOK_SECRET")
     base_url: str = Field(
         default="https://api-singapore.klingai.com", validation_alias="KLING_BASE_URL"
     )
@@ -133,6 +135,13 @@ class Settings(BaseSettings):
     def _reachable(cls, given: str) -> str:
         if given and not re.match(r"https?://[^\s/]+", given):
             raise ValueError("it must be an http(s) URL that leads to this program's `/callbacks`")
+        return given
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, given: SecretStr | None) -> SecretStr | None:
+        if given:
+            signing_key(given.get_secret_value())
         return given
 
     @field_validator("media_store")

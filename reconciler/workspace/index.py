@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from reconciler.core.checking import Prices
 from reconciler.core.documents import Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
@@ -24,7 +25,6 @@ from reconciler.workspace.known_tree import Difference, KnownTree
 from reconciler.workspace.loader import (
     Desired,
     Memory,
-    Prices,
     Reader,
     Reading,
     SpecCache,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.core.checking import Prices
 from reconciler.core.documents import Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
+from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document
@@ -36,8 +37,6 @@ from reconciler.workspace.walk import Tree, misspelt_notes, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
 
-Prices = Mapping[str, Mapping[str, Decimal]]
-
 
 @dataclass(frozen=True, slots=True)
 class Desired:
@@ -56,6 +55,7 @@ class Desired:
     notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
     # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
+    prices: Prices = field(default_factory=lambda: UNITS_PER_SECOND, compare=False)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -78,7 +78,8 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     for problem in collisions(wish for found in declared.values() for wish in found):
         invalid.setdefault(problem.place.file, set()).add(problem)
     invalid |= broken(memory.defaults)
-    return assemble(folder, tree, declared, invalid, reader.inputs.signatures())
+    desired = assemble(folder, tree, declared, invalid, reader.inputs.signatures())
+    return replace(desired, prices=prices)
 
 
 def assemble(
@@ -202,7 +203,7 @@ class Reader:
         if defaults.problems:
             return [], list(defaults.problems)
         try:
-            wishes, problems = read_wishes(defaults.under(self._document(name)))
+            wishes, problems = read_wishes(defaults.under(self._document(name)), self._prices)
         except DocumentError as error:
             return [], [error.problem]
         return ([] if problems else list(wishes)), list(problems)

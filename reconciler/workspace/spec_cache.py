@@ -185,10 +185,14 @@ def _source(row: Sequence[Any], key: str, local: Local) -> Source:
 
 
 def pricer(prices: Mapping[str, Mapping[str, Decimal]]) -> Price:
-    """Return the estimate of a generation in units, by what it depends on; each is worked out once."""
+    """Return the estimate of a generation in units, by what it depends on; each is worked out once.
+
+    It raises LookupError for what has no price (any more): such a spec has to be read again.
+    """
 
     @functools.cache
     def price(model: str, mode: str, orientation: str, seconds: Decimal | None) -> Decimal:
+        _ = prices[model][mode]
         request = {"model_name": model, "mode": mode, "character_orientation": orientation}
         return estimate_units(request, seconds, prices)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation, collisions
-from reconciler.core.motion_control import Source
+from reconciler.core.motion_control import UNITS_PER_SECOND, Source
 from reconciler.core.naming import label_part, output_path, receipt_path
 from reconciler.core.spec_model import KEYS, schema
 from reconciler.core.specs import check_defaults, declare, read_wishes
@@ -381,3 +382,26 @@ def test_the_editor_schema_knows_every_key() -> None:
     assert "mode" in multiplied
     assert not {"takes", "retries", "suspend"} & multiplied.keys()
     assert document["properties"]["suspend"]["type"] == "boolean"
+
+
+NEWER = {**UNITS_PER_SECOND, "kling-v4": {"pro": Decimal(2)}}
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "said", "reason"),
+    [
+        ("kling-v4", "pro", "", "newer than this program, and priced"),
+        ("kling-v4", "std", "no price for its mode `std`", "nobody said what that costs"),
+        ("kling-v5", "pro", "it can be kling-v2-6 or kling-v3", "unknown"),
+        ("kling-v33", "pro", "`[prices.NAME]`", "a slip, perhaps"),
+        ("", "pro", "model_name", "nothing"),
+    ],
+)
+def test_a_model_is_sent_where_somebody_said_what_it_costs(
+    model: str, mode: str, said: str, reason: str
+) -> None:
+    """Without a price no cap could count it."""
+    value = {**SMALLEST, "model_name": model, "mode": mode}
+    wishes, problems = read_wishes(node(value, "specs/a.yaml"), NEWER)
+    assert bool(wishes) is not bool(said), reason
+    assert [said in problem.message for problem in problems] == [True] * bool(said), problems
