@@ -22,7 +22,8 @@ from reconciler.workspace.outputs import Signature
 IGNORE_FILE = ".reconcilerignore"
 
 _LARGEST = 64 * 1024  # bytes
-_MOST_STARS = 8  # in one pattern: more can keep an expression busy for ever
+_MOST_STARS = 4  # `*` or `**` in one pattern: each multiplies how long an expression may try
+_STARS = re.compile(r"\*+")
 _EVERYTHING_INSIDE = re.compile(r"/\*\*(/?)\Z")
 _SPECIAL = re.compile(r"([\\*?\[\]])")
 
@@ -209,7 +210,7 @@ def _pattern(line: str) -> _Pattern:
         raise _NoPatternError("it holds a control character")
     if "[:" in line:
         raise _NoPatternError("classes such as `[:alpha:]` are not supported")
-    if line.replace("**/", "").replace("/**", "").count("*") > _MOST_STARS:
+    if len(_STARS.findall(line)) > _MOST_STARS:
         raise _NoPatternError(f"more than {_MOST_STARS} `*` are not supported")
     # To git, what is inside a folder is not the folder; the library's expression would fit both.
     written = _EVERYTHING_INSIDE.sub(r"/**/*\1", line.rstrip())

@@ -160,14 +160,16 @@ def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
 
 
 def misspelt_notes(tree: Tree) -> Iterator[str]:
-    """Yield a sentence about each file that would be a spec but for its name, where no spec has that name."""
+    """Yield a sentence about each file that would be a spec, or defaults, but for its name, where none has that name."""
     for name, meant in sorted(tree.misspelt.items()):
         stem = meant.rpartition(".")[0]
-        if not any(stem + suffix in tree.specs for suffix in SPEC_SUFFIXES):
-            yield (
-                f"`{name}` is not read as a spec because of its name: "
-                f"if it is meant as one, rename it to `{meant.rpartition('/')[2]}`"
-            )
+        if not any(
+            stem + suffix in tree.specs or stem + suffix in tree.defaults
+            for suffix in SPEC_SUFFIXES
+        ):
+            what = "as defaults" if is_defaults(meant) else "as a spec"
+            goal = DEFAULTS_NAME if is_defaults(meant) else meant.rpartition("/")[2]
+            yield f"`{name}` is not read {what} because of its name: if it is meant so, rename it to `{goal}`"
 
 
 def _holds(folder: str, name: str) -> bool:

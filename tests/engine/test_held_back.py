@@ -7,10 +7,11 @@ import os
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
+from reconciler.workspace.git import Checkout
 from reconciler.workspace.ignoring import IGNORE_FILE
 from tests.engine.watching import watching
 from tests.engine.world import World
-from tests.support.project import wait_until
+from tests.support.project import Project, wait_until
 from tests.support.simulator import Simulator
 
 
@@ -79,6 +80,22 @@ def test_watch_follows_the_ignore_file(project: World, sim: Simulator) -> None:
         wait_until(lambda: "y.mp4" in films(project), "the last spec")
     assert sorted(sim.billed().values()) == [1, 1, 1]
     assert not is_told(project, "README")
+
+
+def test_where_commits_are_required_the_ignore_file_must_be_committed(
+    project: World, sim: Simulator
+) -> None:
+    """What a spec is by an edit that nobody committed is not bought, and the reason names the ignore file."""
+    git = Project(project.root)
+    (project.root / IGNORE_FILE).write_text("v.yaml\n")
+    project.write("v.yaml", prompt="one")
+    git.commit()
+    (project.root / IGNORE_FILE).write_text("\n")
+    with watching(project, checkout=Checkout.find(project.root)):
+        wait_until(lambda: is_told(project, f"`{IGNORE_FILE}` is not committed"), "the reason")
+        assert sim.billed() == {}
+        git.commit()
+        wait_until(lambda: "v.mp4" in films(project), "the film, once committed")
 
 
 def test_nothing_new_is_bought_while_the_ignore_file_cannot_be_understood_and_a_paid_task_goes_on(

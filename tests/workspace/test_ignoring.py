@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_what_is_ignored_is_no_spec_no_default_and_no_problem_but_a_receipt_is_r
         (b"a\x00b\n", 1, "control character"),
         (b"a\n\xff\n", 2, "not UTF-8"),
         (b"\xff\xfea\x00", 1, "not UTF-8"),
-        (b"*a" * 20, 1, "more than 8"),
+        (b"*a" * 5, 1, "more than 4"),
         (b"x\n" * 40_000, 1, "larger than"),
         (None, 1, "not a plain file"),
     ],
@@ -176,13 +177,45 @@ def test_a_copy_of_defaults_or_of_a_receipt_is_no_spec(project: Project, name: s
     assert "it is not read" in str(desired.problems[0])
 
 
+def test_whatever_its_bytes_are_it_has_patterns_or_a_sentence(project: Project) -> None:
+    """Hundreds of files of signs that mean something: none raises, and each is about every file in some way."""
+    draw = random.Random(31)
+    signs = [*b"*?[]!/\\#ab. \t\r\n-^:{}()|+$", 0xFF, 0xC3, 0xA9, 0x00]
+    for _ in range(400):
+        content = bytes(draw.choices(signs, k=draw.randint(1, 12)))
+        (project.root / IGNORE_FILE).write_bytes(content)
+        ignoring = Ignoring.read(project.root)
+        ignored = [ignoring.ignores(name) for name in ("specs/a.yaml", "a/b/[a].yaml")]
+        assert ignoring.problem is None or not any(ignored), content
+
+
+def test_no_pattern_keeps_the_program_busy(project: Project) -> None:
+    """The longest name and the pattern that tries most ways to fit it cost seconds at the very most."""
+    project.write(IGNORE_FILE, "*a*a*ab\n**/a/**/a/**/b\n")
+    before = time.process_time()
+    ignoring = Ignoring.read(project.root)
+    assert not ignoring.ignores("specs/" + "a" * 240 + ".yaml")
+    assert not ignoring.ignores("specs/" + "a/" * 100 + "x.yaml")
+    assert time.process_time() - before < 5
+
+
 def test_a_misspelt_name_is_noted_beside_no_spec_of_that_name(project: Project) -> None:
     """A spec that nobody reads is mentioned with the name it was meant to have; a copy beside the spec is not."""
-    for name in ("dance.yaml.txt", "wave.ymal", "turn.yml", "turn.yaml.txt", "clip.mp4"):
+    for name in (
+        "dance.yaml.txt",
+        "wave.ymal",
+        "turn.yml",
+        "turn.yaml.txt",
+        "clip.mp4",
+        "x/_defaults.ymal",
+    ):
         project.write(f"specs/{name}", URLS)
+    project.write("specs/_defaults.yaml", "mode: std\n")
+    project.write("specs/_defaults.yaml.txt", "mode: pro\n")
     notes = project.load().notes
-    assert [note.partition(" ")[0] for note in notes] == ["`specs/dance.yaml.txt`", "`specs/wave.ymal`"]  # fmt: skip
+    assert [note.partition(" ")[0] for note in notes] == ["`specs/dance.yaml.txt`", "`specs/wave.ymal`", "`specs/x/_defaults.ymal`"]  # fmt: skip
     assert "rename it to `dance.yaml`" in notes[0]
+    assert "not read as defaults" in notes[2]
 
 
 def test_an_index_follows_every_edit_of_the_ignore_file(project: Project) -> None:
