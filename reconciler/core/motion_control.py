@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -181,7 +181,8 @@ class Source:
     height: int = 0  # px
     seconds: Decimal | None = None  # a video's length, when known
     codec: str = ""  # of a local video, as the decoder library calls it
-    rotation: int = 0  # degrees that a player turns a local video by
+    rotation: int = 0  # degrees that a player turns a local video by, counter-clockwise
+    mirrored: bool = False  # whether a player mirrors it, left to right, before
     preparation: Preparation | None = None  # None: the file is sent as it is
 
     def canonical(self) -> dict[str, object] | str:
@@ -240,13 +241,9 @@ def _trim_faults(wish: MotionControl, trim: Trim) -> list[str]:
         return ["`trim` needs a local `video_url`: what lies at a URL is sent as it is"]
     if trim.end is None:
         return []
-    left, longest = trim.end - trim.start, LONGEST_SECONDS[wish.character_orientation]
-    if SHORTEST_SECONDS <= left <= longest:
-        return []
-    return [
-        f"`trim` leaves {spoken(max(left, Decimal(0)))} s: {SHORTEST_SECONDS} to {longest} s are allowed "
-        f"when `character_orientation` is `{wish.character_orientation}`"
-    ]
+    left = max(trim.end - trim.start, Decimal(0))
+    fault = length_fault(left, wish.character_orientation)
+    return [f"`trim` leaves {spoken(left)} s: {fault}"] if fault else []
 
 
 def url_fault(url: str) -> str:
@@ -297,25 +294,33 @@ def video_faults(video: Source, orientation: str) -> list[str]:
         faults.append(
             f"the video is {video.width} × {video.height} px: each side must be {VIDEO_SIDES[0]} to {VIDEO_SIDES[1]} px"
         )
-    longest = LONGEST_SECONDS[orientation]
-    if video.seconds is not None and not SHORTEST_SECONDS <= video.seconds <= longest:
-        faults.append(
-            f"the video lasts {spoken(video.seconds)} s: {SHORTEST_SECONDS} to {longest} s are allowed "
-            f"when `character_orientation` is `{orientation}`"
-        )
+    if video.seconds is not None and (fault := length_fault(video.seconds, orientation)):
+        faults.append(f"the video lasts {spoken(video.seconds)} s: {fault}")
     return faults
 
 
-def format_faults(codec: str, rotation: int) -> list[str]:
-    """Return what is wrong with how a video is coded, to go on after its name (observed; other codecs: unknown).
+def whole_seconds(seconds: Decimal) -> Decimal:
+    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented)."""
+    return seconds.to_integral_value(ROUND_HALF_UP)
 
-    `codec` is the decoder library's name, `rotation` the degrees that a player turns it by.
-    """
-    if codec == "hevc":
+
+def length_fault(seconds: Decimal, orientation: str) -> str:
+    """Return what lengths are allowed, to go on after one that is not, or an empty string; whole seconds decide."""
+    longest = LONGEST_SECONDS[orientation]
+    if SHORTEST_SECONDS <= whole_seconds(seconds) <= longest:
+        return ""
+    return f"{SHORTEST_SECONDS} to {longest} s are allowed when `character_orientation` is `{orientation}`"
+
+
+def format_faults(video: Source) -> list[str]:
+    """Return what is wrong with how a video is stored, to go on after its name (observed; other codecs: unknown)."""
+    if video.codec == "hevc":
         return ["is H.265 (HEVC), which the API refuses"]
-    if rotation % 360:
-        turned = f"is stored turned by {rotation % 360}°"
-        return [f"{turned}, which the API refuses or reads the wrong way round"]
+    ways = ["mirrored"] * video.mirrored
+    ways += [f"turned by {video.rotation}°"] if video.rotation else []
+    if ways:
+        stored = " and ".join(ways)
+        return [f"is stored {stored}, which the API refuses or reads the wrong way round"]
     return []
 
 
@@ -342,8 +347,12 @@ def estimate_units(
     seconds: Decimal | None,
     prices: Mapping[str, Mapping[str, Decimal]] = UNITS_PER_SECOND,
 ) -> Decimal:
-    """Return the units that a generation is expected to cost; the most it can, where the length is not known."""
-    length = LONGEST_SECONDS[request["character_orientation"]] if seconds is None else seconds
+    """Return the units that a generation is expected to cost; the most it can, where the length is not known.
+
+    Seconds are rounded to the nearest whole one before they are priced (documented, and observed).
+    """
+    longest = LONGEST_SECONDS[request["character_orientation"]]
+    length = longest if seconds is None else whole_seconds(seconds)
     by_mode = prices.get(request["model_name"], {})
     dearest = max(
         (price for table in prices.values() for price in table.values()), default=Decimal(0)

@@ -29,11 +29,15 @@ from reconciler.core.motion_control import (
     size_faults,
     spoken,
     video_faults,
+    whole_seconds,
 )
 
 PREPARABLE_BYTES: Final = {"image_url": 256 * 1024 * 1024, "video_url": 4 * 1024 * 1024 * 1024}
 """A file beyond these is not even read; a phone's minute of 4K has half a gigabyte."""
 SENT_CODEC: Final = "h264"
+_NEARLY: Final = Decimal(
+    "0.5"
+)  # s that a cut may end after its film: sound often goes on a little longer
 
 
 def as_sent(spec: MotionControl, image: Source, video: Source) -> tuple[Source, Source]:
@@ -60,7 +64,7 @@ def limits_broken(spec: MotionControl, image: Source, video: Source) -> Iterator
         if cut:
             yield "trim", cut
         sent = better_video if spec.prepare else video
-        faults = [f"`{video.path}` {fault}" for fault in format_faults(sent.codec, sent.rotation)]
+        faults = [f"`{video.path}` {fault}" for fault in format_faults(sent)]
         faults += video_faults(replace(sent, seconds=None) if cut else sent, orientation)
         help_ = _help(video, better_video, hopeless=bool(video_faults(better_video, orientation)))
         yield from (("video_url", fault + help_ * (not spec.prepare)) for fault in faults)
@@ -95,9 +99,9 @@ def _cut_fault(trim: Trim | None, video: Source) -> str:
     lasts = f"`{video.path}` lasts {spoken(video.seconds)} s"
     if trim.start >= video.seconds:
         return f"`trim` starts at {spoken(trim.start)} s, and {lasts}"
-    if trim.end is not None and trim.end > video.seconds:
+    if trim.end is not None and trim.end > video.seconds + _NEARLY:
         return f"`trim` ends at {spoken(trim.end)} s, and {lasts}"
-    if trim.start > 0 and video.seconds - trim.start < SHORTEST_SECONDS:
+    if trim.start > 0 and whole_seconds(video.seconds - trim.start) < SHORTEST_SECONDS:
         return f"`trim` starts at {spoken(trim.start)} s, and {lasts}: at least {SHORTEST_SECONDS} s have to be left"
     return ""
 
@@ -117,11 +121,16 @@ def _video(video: Source, orientation: str, trim: Trim | None) -> Source:
     area = video.width * video.height
     if not video.path or not 0 < area <= PREPARABLE_PIXELS:
         return video
+    longest = LONGEST_SECONDS[orientation]
     start = trim.start if trim else Decimal(0)
-    end = trim.end if trim and trim.end is not None else video.seconds
-    end = min(end or start + LONGEST_SECONDS[orientation], start + LONGEST_SECONDS[orientation])
+    end = video.seconds
+    if trim and trim.end is not None:
+        end = trim.end if end is None else min(trim.end, end)
+    if end is None or whole_seconds(end - start) > longest:
+        end = start + longest
     is_cut = start > 0 or video.seconds is None or end < video.seconds
-    is_fine = video.codec == SENT_CODEC and not video.rotation and video.size <= VIDEO_BYTES
+    is_upright = not video.rotation and not video.mirrored
+    is_fine = video.codec == SENT_CODEC and is_upright and video.size <= VIDEO_BYTES
     if is_fine and _lie_within(video, VIDEO_SIDES) and not is_cut:
         return video
     width, height = fit(video.width, video.height, VIDEO_SIDES)
@@ -133,6 +142,7 @@ def _video(video: Source, orientation: str, trim: Trim | None) -> Source:
         size=0,
         codec=SENT_CODEC,
         rotation=0,
+        mirrored=False,
         preparation=Preparation(start, end if is_cut else None),
     )
 
@@ -149,8 +159,11 @@ def _help(before: Source, after: Source, *, hopeless: bool) -> str:
     does = []
     if before.codec != after.codec:
         does.append("transcodes it to H.264")
-    if before.rotation:
-        does.append("turns the picture itself")
+    ways = [
+        way for way, is_due in (("mirrors", before.mirrored), ("turns", before.rotation)) if is_due
+    ]
+    if ways:
+        does.append(f"{' and '.join(ways)} the picture itself")
     if (before.width, before.height) != (after.width, after.height):
         does.append(f"scales it to {after.width} × {after.height} px")
     if after.preparation.end is not None:

@@ -117,6 +117,7 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
         seconds=verdict.seconds,
         codec=verdict.codec,
         rotation=verdict.rotation,
+        mirrored=verdict.mirrored,
     )
 
 
@@ -183,7 +184,8 @@ def _judge_video(file: BufferedReader) -> Verdict:
     facts = read_facts(file)
     if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
         check_frames(file)
-    return Verdict(facts.width, facts.height, facts.seconds, facts.codec, facts.rotation)
+    how = facts.codec, facts.rotation, facts.mirrored
+    return Verdict(facts.width, facts.height, facts.seconds, *how)
 
 
 def _whole_boxes(file: BufferedReader) -> Iterator[bytes]:

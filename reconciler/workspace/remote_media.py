@@ -119,9 +119,16 @@ def _image(file: BufferedReader) -> list[str]:
 def _video(file: BufferedReader, remote: Remote, *, size_is_known: bool) -> list[str]:
     check_container(file) if size_is_known else check_start(file)
     facts = read_facts(file)
-    source = Source(width=facts.width, height=facts.height, seconds=facts.seconds)
-    coded = format_faults(facts.codec, facts.rotation)
-    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in coded]
+    source = Source(
+        width=facts.width,
+        height=facts.height,
+        seconds=facts.seconds,
+        codec=facts.codec,
+        rotation=facts.rotation,
+        mirrored=facts.mirrored,
+    )
+    stored = format_faults(source)
+    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in stored]
     return [*advised, *_as_ends(video_faults(source, remote.orientation))]
 
 

@@ -18,7 +18,7 @@ from reconciler.core.motion_control import Preparation, Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (
-    "5"  # raise it whenever a spec may say, or means, something else: then all are read again
+    "6"  # raise it whenever a spec may say, or means, something else: then all are read again
 )
 
 
@@ -69,7 +69,7 @@ def encode(generations: Sequence[Generation], media: Media) -> bytes:
 def _medium(path: str, key: str, signature: Signature, source: Source) -> list[Any]:
     seconds = None if source.seconds is None else str(source.seconds)
     known = [source.sha256, source.size, source.width, source.height, seconds]
-    known += [source.codec, source.rotation]
+    known += [source.codec, source.rotation, source.mirrored]
     return [path, key, *_numbers(signature), *known]
 
 
@@ -125,7 +125,7 @@ class Remembered:
 
     def source(self, row: Sequence[Any]) -> tuple[Signature, Source]:
         """Return what a row of `media` holds."""
-        path, sha256, length, width, height, seconds, codec, rotation = row[0], *row[6:]
+        path, sha256, length, width, height, seconds, codec, rotation, mirrored = row[0], *row[6:]
         source = Source(
             path=path,
             sha256=sha256,
@@ -135,6 +135,7 @@ class Remembered:
             seconds=None if seconds is None else Decimal(seconds),
             codec=codec,
             rotation=rotation,
+            mirrored=mirrored,
         )
         return Signature(*row[2:6]), source
 
@@ -180,6 +181,7 @@ def _source(row: Sequence[Any], key: str, local: Local) -> Source:
         seconds=seconds,
         codec=mended[5],
         rotation=0,
+        mirrored=False,
         preparation=Preparation(start or Decimal(0), end),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.workspace.builders import make_image, make_video
+from tests.workspace.builders import make_clip, make_image, make_quartered, make_video, shifted
 from tests.workspace.spoiled import (
     ASTRONAUT,
     BUNNY,
@@ -47,6 +47,13 @@ def image(width: int, height: int) -> Make:
 
 def film(**options: Any) -> Make:
     return lambda path: make_video(path, **options)
+
+
+def late(path: Path) -> None:
+    """A film of 8 s whose picture begins after 7 s of sound."""
+    clip = make_clip(path.with_name("clip.mp4"), seconds=8, rate=5, sound=True)
+    shifted(clip, path, picture=7)
+    clip.unlink()
 
 
 def spec(shell: Shell, name: str, image: str, video: str, orientation: str = "image") -> None:
@@ -87,6 +94,8 @@ VIDEOS: list[tuple[str, str, Make, str]] = [
     ("phone", "mov", film(codec="libx265"), "`specs/phone.mov` is H.265 (HEVC), which the API refuses; `prepare: true` transcodes it to H.264"),
     ("turned", "mp4", film(rotation=90), "`specs/turned.mp4` is stored turned by 90°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),
     ("over", "mp4", film(rotation=180), "`specs/over.mp4` is stored turned by 180°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),
+    ("mirrored", "mp4", lambda path: make_quartered(path, (-1, 0, 0, 1)), "`specs/mirrored.mp4` is stored mirrored, which the API refuses or reads the wrong way round; `prepare: true` mirrors the picture itself"),
+    ("sound-goes-on", "mp4", lambda path: make_clip(path, seconds=2, heard=5), "the video lasts 2 s: 3 to 10 s are allowed when `character_orientation` is `image`"),
     ("cut", "mp4", holding(BUNNY[:500_000]), "`specs/cut.mp4` is broken off: it has 500,000 bytes and its `mdat` part goes on to byte 1,051,507; copy it again"),
     ("index", "mp4", holding(BUNNY[:1_051_515]), "`specs/index.mp4` is damaged: it cannot be opened as a video"),
     ("first", "mp4", holding(with_noise(BUNNY)), "`specs/first.mp4` is damaged: its first frame does not decode; export it again"),
@@ -142,6 +151,13 @@ def test_an_image_at_its_limits_is_well(shell: Shell, name: str, make: Make, rea
         ("a.mp4", film(size=(340, 3_850), seconds=3), "image", "the smallest and the largest side"),
         ("a.mp4", film(seconds=10), "image", "the longest"),
         ("a.mov", film(seconds=30), "video", "the longest of the other orientation"),
+        (
+            "a.mp4",
+            lambda path: make_clip(path, seconds=5, heard=12),
+            "image",
+            "only its sound is too long",
+        ),
+        ("a.mp4", late, "image", "from its first picture on it lasts 8 s, by its clock 15 s"),
         ("a.mp4", film(codec="mpeg4"), "image", "MPEG-4 part 2: nobody knows that it is refused"),
         ("a.mp4", film(codec="libvpx-vp9"), "image", "VP9: the same"),
         ("a.mp4", holding(BUNNY + b"\0junk of a camera"), "image", "players skip what follows"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 from array import array
@@ -14,9 +15,19 @@ import pytest
 from PIL import Image
 
 from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
+from reconciler.core.states import Role
 from reconciler.workspace.media import probe_image, probe_video
 from reconciler.workspace.preparing import command, environment, is_final, recipe, verdict
-from tests.workspace.builders import MEDIA, corners, first_picture, make_clip
+from reconciler.workspace.previews import make_preview
+from tests.workspace.builders import (
+    MEDIA,
+    SEEN,
+    first_picture,
+    make_clip,
+    make_quartered,
+    quarters,
+    shifted,
+)
 from tests.workspace.spoiled import BUNNY, with_noise
 
 ALL = Preparation()
@@ -43,19 +54,24 @@ def prepared(key: str, source: Path, preparation: Preparation = ALL) -> tuple[Pa
     return target, verdict(done.returncode, done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("rotation", "seen"),
-    [(0, "top left"), (-90, "top right"), (90, "bottom left"), (180, "bottom right")],
-)
-def test_a_turned_film_of_a_phone_stands_upright(tmp_path: Path, rotation: int, seen: str) -> None:
-    """The picture itself is turned, as a player would have shown it: clockwise for -90, as phones write portraits."""
-    source = make_clip(tmp_path / "a.mov", codec="libx265", rotation=rotation)
+@pytest.mark.parametrize(("matrix", "seen"), SEEN.items())
+def test_a_film_that_is_stored_turned_or_mirrored_is_made_as_a_player_shows_it(
+    tmp_path: Path, matrix: tuple[int, int, int, int], seen: str
+) -> None:
+    """All eight ways that a camera may store a picture: the picture itself is moved, and nothing is left to undo."""
+    source = make_quartered(tmp_path / "a.mov", matrix)
+    before = probe_video(source)
+    assert (before.rotation, before.mirrored) == (0, False) or seen != "RGBW"
     made, fault = prepared("video_url", source)
     assert fault == ""
     facts = probe_video(made)
-    assert (facts.codec, facts.rotation, facts.seconds) == ("h264", 0, Decimal(4))
-    assert (facts.width, facts.height) == ((360, 640) if rotation % 180 else (640, 360))
-    assert corners(made) == {seen}
+    assert (facts.codec, facts.rotation, facts.mirrored) == ("h264", 0, False)
+    assert (facts.width, facts.height) == (before.width, before.height)
+    with av.open(made) as container:
+        picture = next(container.decode(video=0)).to_image()  # type: ignore[no-untyped-call]
+    assert quarters(picture) == seen
+    poster = make_preview(source, Role.POSTER)
+    assert quarters(Image.open(io.BytesIO(poster.data))) == seen
 
 
 @pytest.mark.parametrize(
@@ -163,7 +179,7 @@ def test_an_image_is_turned_as_it_is_shown_and_scaled_up(tmp_path: Path) -> None
         (lambda path: path.write_bytes(b"text"), "is damaged", "something else"),
         (
             lambda path: make_clip(path, seconds=2),
-            "cannot be prepared: the video lasts 2 s",
+            "cannot be prepared: what is left of it lasts 2 s: at least 3 s are needed",
             "short",
         ),
         (lambda path: path.symlink_to(MEDIA / "bigbuckbunny.mp4"), "", "a link is followed"),
@@ -235,21 +251,6 @@ def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(10) == 1
-
-
-def shifted(source: Path, target: Path, *, picture: float = 0.0, sound: float = 0.0) -> Path:
-    """Copy a film whose tracks begin so many seconds later."""
-    later = {"video": picture, "audio": sound}
-    with av.open(source) as read, av.open(target, "w", format="mp4") as written:
-        tracks = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
-        for packet in read.demux():
-            if packet.dts is None or packet.pts is None or packet.time_base is None:
-                continue
-            shift = round(later[packet.stream.type] / packet.time_base)
-            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-            packet.stream = tracks[packet.stream.index]
-            written.mux(packet)
-    return target
 
 
 def begin_of_sound(path: Path) -> float:
