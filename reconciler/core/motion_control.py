@@ -37,8 +37,22 @@ NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before 
 TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
 _MILLISECOND = Decimal("0.001")
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-VIDEO_SUFFIXES = (".mp4", ".mov")
+SUFFIXES = {
+    "image_url": (".jpg", ".jpeg", ".png"),
+    "video_url": (".mp4", ".mov"),
+}  # of what the API takes (documented)
+PREPARABLE_SUFFIXES = {
+    "image_url": (".heic", ".heif", ".webp", ".gif", ".avif"),
+    "video_url": (".webm", ".mkv", ".m4v"),
+}  # of what `prepare` makes into that
+ANIMATED = "animated "  # before a format: of such an image the first frame is taken
+_STRANGE = {
+    "HEIC": "an HEIC image, as phones make it",
+    "WebP": "a WebP image",
+    "GIF": "a GIF image",
+    "AVIF": "an AVIF image",
+    "Matroska": "a WebM or Matroska film",
+}
 
 UNITS_PER_SECOND: Mapping[
     str, Mapping[str, Decimal]
@@ -167,6 +181,7 @@ class Preparation:
 
     start: Decimal = Decimal(0)
     end: Decimal | None = None  # None: all that follows
+    is_first_frame: bool = False  # of an image that moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +195,12 @@ class Source:
     width: int = 0  # px, as shown (rotation applied)
     height: int = 0  # px
     seconds: Decimal | None = None  # a video's length, when known
+    format: str = (
+        ""  # of a local file, by its content and as people call it, such as "JPEG" or "MP4"
+    )
     codec: str = ""  # of a local video, as the decoder library calls it
-    rotation: int = 0  # degrees that a player turns a local video by, counter-clockwise
-    mirrored: bool = False  # whether a player mirrors it, left to right, before
+    rotation: int = 0  # degrees that a viewer turns a local file by, counter-clockwise
+    mirrored: bool = False  # whether a viewer mirrors it, left to right, before
     preparation: Preparation | None = None  # None: the file is sent as it is
 
     def canonical(self) -> dict[str, object] | str:
@@ -312,8 +330,24 @@ def length_fault(seconds: Decimal, orientation: str) -> str:
     return f"{SHORTEST_SECONDS} to {longest} s are allowed when `character_orientation` is `{orientation}`"
 
 
-def format_faults(video: Source) -> list[str]:
-    """Return what is wrong with how a video is stored, to go on after its name (observed; other codecs: unknown)."""
+def format_faults(key: str, source: Source) -> list[str]:
+    """Return what is wrong with how a file is stored, to go on after its name (observed; other codecs: unknown).
+
+    Nothing is said of how a camera notes that an image is turned: whether the API reads that note is not known.
+    """
+    if source.preparation is not None:
+        return []
+    kind = source.format.removeprefix(ANIMATED)
+    if kind in _STRANGE:
+        what = f"an animated {kind}" if kind != source.format else _STRANGE[kind]
+        return [f"is {what}, which the API does not take"]
+    if source.path and kind and not source.path.lower().endswith(SUFFIXES[key]):
+        article = "an" if kind == "MP4" else "a"
+        return [f"is {article} {kind} under another name: the API takes {', '.join(SUFFIXES[key])}"]
+    return [] if key == "image_url" else _coding_faults(source)
+
+
+def _coding_faults(video: Source) -> list[str]:
     if video.codec == "hevc":
         return ["is H.265 (HEVC), which the API refuses"]
     ways = ["mirrored"] * video.mirrored

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _MOVIE_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _MOST_BOXES = 100_000
 _MOST_PACKETS = 120  # tried for one frame; the first follows at most 16 others
-_MATROSKA = "matroska,webm"  # as the library calls the one format
+_EBML = b"\x1a\x45\xdf\xa3"  # a WebM or Matroska film begins with this
+_DEMUXERS = {"MP4": "mov", "Matroska": "matroska"}  # the one format that a file may be opened as
 _MOST_COUNTED = (
     1_000_000  # packets of a film whose length is counted: four hours at 60 frames a second
 )
@@ -50,6 +51,7 @@ class VideoFacts:
     codec: str  # as the decoder library calls it, such as "h264"
     rotation: int = 0  # degrees that a player turns it by, counter-clockwise
     mirrored: bool = False  # whether a player mirrors it left to right before
+    format: str = "MP4"  # of the container: that, also for QuickTime, or "Matroska"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,12 @@ class Box:
 
 
 def check_container(file: BufferedReader) -> None:
-    """Check that a file is an MP4 or MOV by its first bytes, and that none of its parts goes on beyond its end.
+    """Check that a file is a film by its first bytes, and that no part of an MP4 or MOV goes on beyond its end.
 
     What follows the known parts is let be: cameras append things, and players skip them. Raises `Flaw`.
     """
-    check_start(file)
+    if film_format(file) != "MP4":
+        return
     size = os.fstat(file.fileno()).st_size
     for box in boxes(file):
         if box.kind in _MOVIE_BOXES and box.end > size:
@@ -76,11 +79,16 @@ def check_container(file: BufferedReader) -> None:
             )
 
 
-def check_start(file: BufferedReader) -> None:
-    """Check that a file begins as an MP4 or MOV does. Raises `Evident`."""
+def film_format(file: BinaryIO) -> str:
+    """Return the format of a film by its first bytes: "MP4", also for QuickTime, or "Matroska". Raises `Evident`."""
     file.seek(0)
-    if file.read(12)[4:8] not in _MOVIE_BOXES:
-        raise Evident("holds neither an MP4 nor a QuickTime video, whatever its name says")
+    start = file.read(12)
+    file.seek(0)
+    if start.startswith(_EBML):
+        return "Matroska"
+    if start[4:8] not in _MOVIE_BOXES:
+        raise Evident("holds no MP4, QuickTime, WebM or Matroska video, whatever its name says")
+    return "MP4"
 
 
 def read_facts(file: BinaryIO) -> VideoFacts:
@@ -97,7 +105,7 @@ def read_facts(file: BinaryIO) -> VideoFacts:
         with film_of(file) as (container, stream):
             seconds = _counted(container, stream)
     width, height = reversed(sides) if rotation % 180 else sides
-    return VideoFacts(width, height, seconds, codec, rotation, mirrored)
+    return VideoFacts(width, height, seconds, codec, rotation, mirrored, film_format(file))
 
 
 def shown_as(frame: VideoFrame) -> tuple[int, bool]:
@@ -169,9 +177,9 @@ def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
     from av.stream import Disposition
 
-    file.seek(0)
+    demuxer = _DEMUXERS[film_format(file)]
     try:
-        with av.open(file, "r", format="mov", metadata_errors="replace") as container:
+        with av.open(file, "r", format=demuxer, metadata_errors="replace") as container:
             films = [
                 stream
                 for stream in container.streams.video
@@ -201,7 +209,7 @@ def _announced(container: InputContainer, stream: VideoStream) -> Decimal | None
     """Return the picture's length (s) as the index has it; in an MP4 without one, the container's own."""
     if stream.duration and stream.time_base:
         return _in_milliseconds(stream.duration * stream.time_base)
-    if container.duration and container.format.name != _MATROSKA:
+    if container.duration and "matroska" not in container.format.name:
         return _in_milliseconds(Fraction(container.duration, 1_000_000))
     return None
 

@@ -22,9 +22,10 @@ class Verdict:
     width: int = 0  # px
     height: int = 0  # px
     seconds: Decimal | None = None
+    format: str = ""  # as people call it
     codec: str = ""  # of a video
-    rotation: int = 0  # degrees, counter-clockwise
-    mirrored: bool = False
+    rotation: int = 0  # degrees that a viewer turns it by, counter-clockwise
+    mirrored: bool = False  # before
     flaw: str = ""  # goes on after the file's name
 
 
@@ -45,10 +46,10 @@ class Verdicts:
         """Return a verdict, None when there is none (or a damaged one)."""
         try:
             facts = json.loads(self._packed[_row(sha256, key)])
-            width, height, seconds, codec, rotation, mirrored, flaw = facts
+            width, height, seconds, format_, codec, rotation, mirrored, flaw = facts
             length = None if seconds is None else Decimal(seconds)
-            turn = int(rotation), bool(mirrored)
-            return Verdict(int(width), int(height), length, str(codec), *turn, str(flaw))
+            coded = str(format_), str(codec), int(rotation), bool(mirrored)
+            return Verdict(int(width), int(height), length, *coded, str(flaw))
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             return None
 
@@ -56,7 +57,7 @@ class Verdicts:
         """Remember a verdict."""
         seconds = None if verdict.seconds is None else str(verdict.seconds)
         row = [verdict.width, verdict.height, seconds]
-        row += [verdict.codec, verdict.rotation, verdict.mirrored, verdict.flaw]
+        row += [verdict.format, verdict.codec, verdict.rotation, verdict.mirrored, verdict.flaw]
         packed = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
         self._packed[_row(sha256, key)] = packed
         self._new[_row(sha256, key)] = _VERSION, packed

@@ -154,5 +154,5 @@ def test_a_result_is_compared_with_its_reference(
 )
 def test_only_what_is_known_to_be_refused_is_refused(film: Source, words: str) -> None:
     """H.265, rotated and mirrored streams; of other codecs nobody knows."""
-    faults = format_faults(film)
+    faults = format_faults("video_url", film)
     assert [words in fault for fault in faults] == ([True] if words else [])

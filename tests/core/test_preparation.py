@@ -63,6 +63,7 @@ def test_files_that_the_api_takes_are_sent_as_they_are() -> None:
     ("changes", "part", "seconds", "sides", "reason"),
     [
         ({"codec": "hevc"}, (0, None), 5, (1280, 720), "a phone's codec"),
+        ({"format": "Matroska"}, (0, None), 5, (1280, 720), "in another container"),
         ({"codec": "vp9"}, (0, None), 5, (1280, 720), "a codec nobody knows to be taken"),
         ({"rotation": 270}, (0, None), 5, (1280, 720), "stored turned"),
         ({"mirrored": True}, (0, None), 5, (1280, 720), "stored mirrored"),
@@ -95,14 +96,33 @@ def test_a_video_is_mended_as_far_as_it_must(
 
 @pytest.mark.parametrize(
     ("changes", "sides"),
-    [({"size": 11 * MB}, (512, 512)), ({"width": 200, "height": 400}, (300, 600))],
+    [
+        ({"size": 11 * MB}, (512, 512)),
+        ({"width": 200, "height": 400}, (300, 600)),
+        ({"rotation": 270}, (512, 512)),
+        ({"mirrored": True}, (512, 512)),
+        ({"format": "HEIC"}, (512, 512)),
+        ({"format": "JPEG", "path": "a.heic"}, (512, 512)),
+    ],
 )
 def test_an_image_is_mended_as_far_as_it_must(changes: dict[str, Any], sides: Any) -> None:
-    """Too heavy, or too small."""
+    """Too heavy, too small, turned by a camera's note, or of another format or name."""
     sent, _ = as_sent(wish(), replace(IMAGE, **changes), VIDEO)
     assert sent.preparation == Preparation()
     assert (sent.width, sent.height) == sides
     assert not image_faults(sent)
+    assert not list(limits_broken(wish(), replace(IMAGE, **changes), VIDEO))
+
+
+def test_of_an_image_that_moves_the_first_frame_is_taken() -> None:
+    """It is said before, and known when it is made."""
+    gif = replace(IMAGE, format="animated GIF")
+    (said,) = limits_broken(wish(prepare=False), gif, VIDEO)
+    assert said == (
+        "image_url",
+        "`a.png` is an animated GIF, which the API does not take; `prepare: true` makes a JPEG of its first frame",
+    )
+    assert as_sent(wish(), gif, VIDEO)[0].preparation == Preparation(is_first_frame=True)
 
 
 @pytest.mark.parametrize(

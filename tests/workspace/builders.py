@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -105,6 +106,14 @@ def make_image(path: Path, size: tuple[int, int], kind: str = "PNG") -> Path:
     return path
 
 
+def make_moving(path: Path) -> Path:
+    """A GIF of a red and a blue frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    red, blue = (Image.new("RGB", (400, 400), colour) for colour in ("red", "blue"))
+    red.save(path, "GIF", save_all=True, append_images=[blue], duration=100)
+    return path
+
+
 def make_video(
     path: Path,
     *,
@@ -113,11 +122,12 @@ def make_video(
     seconds: int = 4,
     rotation: int = 0,
     gop: int = 250,
+    container: str = "mp4",
 ) -> Path:
     """A black film of one frame a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(path, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=1)
+    with av.open(path, "w", format=container) as made:
+        stream = made.add_stream(codec, rate=1)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
@@ -128,8 +138,8 @@ def make_video(
         if rotation:
             stream.set_display_rotation(rotation)
         for _ in range(seconds):
-            container.mux(stream.encode(_black(size)))
-        container.mux(stream.encode(None))
+            made.mux(stream.encode(_black(size)))
+        made.mux(stream.encode(None))
     return path
 
 
@@ -144,6 +154,7 @@ def make_clip(
     sound: bool = False,
     heard: float | None = None,
     noisy: bool = False,
+    container: str = "mp4",
 ) -> Path:
     """A film with a white square in the corner that is stored top left, seen elsewhere once it is turned.
 
@@ -151,21 +162,24 @@ def make_clip(
     the picture where there is `sound`, or as long as it is `heard` (s).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(path, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=rate)
+    with av.open(path, "w", format=container) as made:
+        stream = made.add_stream(codec, rate=rate)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+        if codec != "libvpx-vp9":
+            stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
         if rotation:
             stream.set_display_rotation(rotation)
         heard = seconds if sound else heard
-        track = container.add_stream("aac", rate=48_000, layout="stereo") if heard else None
+        coder = "aac" if container == "mp4" else "libopus"
+        track = made.add_stream(coder, rate=48_000, layout="stereo") if heard else None
+        assert track is None or isinstance(track, AudioStream)
         for number in range(round(seconds * rate)):
             frame = _marked(size, 20 + 10 * (number // rate), number if noisy else None)
             frame.pts, frame.time_base = number, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode(None))
         if track is not None and heard is not None:
             for number in range(int(heard * 48_000) // 1024):
                 silence = av.AudioFrame("fltp", "stereo", 1024)
@@ -173,8 +187,8 @@ def make_clip(
                     plane.update(bytes(plane.buffer_size))
                 silence.pts, silence.sample_rate = number * 1024, 48_000
                 silence.time_base = Fraction(1, 48_000)
-                container.mux(track.encode(silence))
-            container.mux(track.encode(None))
+                made.mux(track.encode(silence))
+            made.mux(track.encode(None))
     return path
 
 
@@ -212,12 +226,18 @@ SEEN = {
 """The colours that a viewer sees from top left to bottom right, by the display matrix (a, b, c, d)."""
 
 
-def make_quartered(path: Path, matrix: tuple[int, int, int, int], seconds: int = 3) -> Path:
-    """A film stored with a red, a green, a blue and a white quarter, that a player is to show through a matrix."""
+def quartered() -> Image.Image:
+    """A picture with a red, a green, a blue and a white quarter."""
     picture = Image.new("RGB", (640, 360))
     for number, colour in enumerate(CORNERS):
         x, y = number % 2 * 320, number // 2 * 180
         picture.paste(colour, (x, y, x + 320, y + 180))
+    return picture
+
+
+def make_quartered(path: Path, matrix: tuple[int, int, int, int], seconds: int = 3) -> Path:
+    """A film of four quarters that a player is to show through a matrix."""
+    picture = quartered()
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(path, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=5)

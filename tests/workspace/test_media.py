@@ -29,6 +29,7 @@ from reconciler.workspace.media import (
 )
 
 from .builders import MEDIA, make_image, make_video
+from .spoiled import jpeg_of_many_scans
 
 BUNNY = (MEDIA / "bigbuckbunny.mp4").read_bytes()
 
@@ -40,6 +41,7 @@ def test_a_real_image_and_a_real_video() -> None:
         size=791_555,
         width=512,
         height=512,
+        format="PNG",
     )
     video = read_source(MEDIA, "bigbuckbunny.mp4", "video_url")
     assert (video.width, video.height, video.seconds) == (1280, 720, Decimal("5.28"))
@@ -49,7 +51,7 @@ def test_a_real_image_and_a_real_video() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_an_image_is_what_its_content_says(tmp_path: Path, kind: str) -> None:
-    assert probe_image(make_image(tmp_path / "a", (30, 40), kind)) == ImageFacts(30, 40)
+    assert probe_image(make_image(tmp_path / "a", (30, 40), kind)) == ImageFacts(30, 40, kind)
 
 
 @pytest.mark.parametrize(
@@ -78,29 +80,29 @@ def png(width: int, height: int) -> bytes:
 
 def test_a_decompression_bomb_is_measured_and_not_decompressed(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(65_536, 65_536))
-    assert probe_image(tmp_path / "a.png") == ImageFacts(65_536, 65_536)
+    assert probe_image(tmp_path / "a.png") == ImageFacts(65_536, 65_536, "PNG")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words", "reason"),
     [
-        ("a.png", b"", "neither a JPEG nor a PNG", "empty"),
-        ("a.png", b"GIF89a" + b"\0" * 50, "neither a JPEG nor a PNG", "a GIF in disguise"),
-        ("a.png", BUNNY[:1000], "neither a JPEG nor a PNG", "a video in disguise"),
+        ("a.png", b"", "no image that is known here", "empty"),
+        ("a.png", b"GIF89a", "is damaged", "a GIF in disguise, and broken off"),
+        ("a.png", BUNNY[:1000], "no image that is known here", "a video in disguise"),
         ("a.png", png(1, 1)[:20], "is damaged", "broken off"),
         ("a.jpg", b"\xff\xd8\xff\xe0" + b"\0" * 50, "is damaged", "nothing behind the first bytes"),
-        ("a.gif", png(1, 1), "not one of .jpg, .jpeg, .png", "another name"),
-        ("a.mp4", b"", "neither an MP4 nor a QuickTime", "empty"),
-        ("a.mp4", b"#EXTM3U\nfile:///etc/passwd\n", "neither an MP4 nor a QuickTime", "a playlist opens other files"),
+        ("a.bmp", png(1, 1), "not one of .jpg, .jpeg, .png", "another name"),
+        ("a.mp4", b"", "no MP4, QuickTime, WebM or Matroska", "empty"),
+        ("a.mp4", b"#EXTM3U\nfile:///etc/passwd\n", "no MP4, QuickTime, WebM or Matroska", "a playlist opens other files"),
         ("a.mp4", BUNNY[:5000], "is broken off", "broken off"),
-        ("a.webm", BUNNY, "not one of .mp4, .mov", "another name"),
+        ("a.avi", BUNNY, "not one of .mp4, .mov", "another name"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_an_input_is_said_in_a_sentence(
     tmp_path: Path, name: str, content: bytes, words: str, reason: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    key = "image_url" if name[-3:] in ("png", "jpg", "gif") else "video_url"
+    key = "image_url" if name[-3:] in ("png", "jpg", "bmp") else "video_url"
     with pytest.raises(MediaError, match=words):
         read_source(tmp_path, name, key)
 
@@ -226,3 +228,14 @@ def test_damaged_media_raise_nothing_but_media_errors(
         except MediaError as error:
             said.append(error.message.encode())
     assert all(said)
+
+
+def test_a_photo_that_takes_for_ever_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many times a small JPEG asks to go over its pixels: the processor's time is limited, not the scans."""
+    (tmp_path / "a.jpg").write_bytes(jpeg_of_many_scans())
+    read_source(tmp_path, "a.jpg", "image_url")
+    monkeypatch.setattr("reconciler.workspace.images.LONGEST_DECODING", 0.001)
+    with pytest.raises(MediaError, match="takes longer to decode than a photo does"):
+        read_source(tmp_path, "a.jpg", "image_url")
