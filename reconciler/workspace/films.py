@@ -18,7 +18,7 @@ from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO
 
 from reconciler.core.motion_control import PREPARABLE_PIXELS
-from reconciler.workspace.flaws import Evident, Flaw
+from reconciler.workspace.flaws import Evident, Flaw, beginning
 
 if TYPE_CHECKING:
     from av.buffer import Buffer
@@ -81,9 +81,7 @@ def check_container(file: BufferedReader) -> None:
 
 def film_format(file: BinaryIO) -> str:
     """Return the format of a film by its first bytes: "MP4", also for QuickTime, or "Matroska". Raises `Evident`."""
-    file.seek(0)
-    start = file.read(12)
-    file.seek(0)
+    start = beginning(file)
     if start.startswith(_EBML):
         return "Matroska"
     if start[4:8] not in _MOVIE_BOXES:

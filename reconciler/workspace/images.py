@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from reconciler.core.motion_control import ANIMATED, IMAGE_PIXELS
-from reconciler.workspace.flaws import Evident, Flaw
+from reconciler.workspace.flaws import Evident, Flaw, beginning
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -98,9 +98,7 @@ def check_pixels(file: BinaryIO) -> None:
 
 def image_format(file: BinaryIO) -> str:
     """Return the format of an image by its first bytes, as people call it. Raises `Evident` for anything else."""
-    file.seek(0)
-    start = file.read(12)
-    file.seek(0)
+    start = beginning(file)
     if start.startswith(_PNG):
         return "PNG"
     if start.startswith(_JPEG):

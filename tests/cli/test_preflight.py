@@ -29,6 +29,7 @@ from tests.workspace.spoiled import (
     make_sound,
     png_of_missing_rows,
     png_of_wrong_checksum,
+    pointer,
     with_noise,
 )
 
@@ -85,6 +86,7 @@ IMAGES: list[tuple[str, str, Make, str]] = [
     ("moving", "gif", make_moving, "`specs/moving.gif` is an animated GIF, which the API does not take; `prepare: true` makes a JPEG of its first frame"),
     ("named", "heic", holding(jpeg()), "`specs/named.heic` is a JPEG under another name: the API takes .jpg, .jpeg, .png; `prepare: true` makes a JPEG of it"),
     ("text", "png", holding(b"a picture of a girl\n"), "`specs/text.png` holds no image that is known here (JPEG, PNG, HEIC, WebP, GIF or AVIF), whatever its name says"),
+    ("pointer", "png", holding(pointer(ASTRONAUT)), "`specs/pointer.png` is a Git LFS pointer: run `git lfs pull`"),
     ("nothing", "png", holding(b""), "`specs/nothing.png` holds no image that is known here (JPEG, PNG, HEIC, WebP, GIF or AVIF), whatever its name says"),
     ("header", "png", holding(ASTRONAUT[:20]), "`specs/header.png` is damaged: its image header cannot be read"),
     ("cut", "png", holding(ASTRONAUT[:-100]), f"`specs/cut.png` {NO_PIXELS}"),
@@ -107,6 +109,7 @@ VIDEOS: list[tuple[str, str, Make, str]] = [
     ("web", "webm", film(codec="libvpx-vp9", container="webm"), "`specs/web.webm` is a WebM or Matroska film, which the API does not take; `prepare: true` transcodes it to H.264"),
     ("recorded", "mkv", film(container="matroska"), "`specs/recorded.mkv` is a WebM or Matroska film, which the API does not take; `prepare: true` makes an MP4 of it"),
     ("playlist", "mp4", holding(b"#EXTM3U\nfile:///etc/passwd\n"), "`specs/playlist.mp4` holds no MP4, QuickTime, WebM or Matroska video, whatever its name says"),
+    ("pointer", "mp4", holding(pointer(BUNNY)), "`specs/pointer.mp4` is a Git LFS pointer: run `git lfs pull`"),
     ("phone", "mov", film(codec="libx265"), "`specs/phone.mov` is H.265 (HEVC), which the API refuses; `prepare: true` transcodes it to H.264"),
     ("turned", "mp4", film(rotation=90), "`specs/turned.mp4` is stored turned by 90°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),
     ("over", "mp4", film(rotation=180), "`specs/over.mp4` is stored turned by 180°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),

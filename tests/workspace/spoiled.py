@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import struct
@@ -112,3 +113,9 @@ def _key_frames(film: bytes) -> Iterator[tuple[int, int]]:
         for packet in container.demux(container.streams.video[0]):
             if packet.is_keyframe and packet.pos is not None:
                 yield packet.pos, packet.size
+
+
+def pointer(content: bytes) -> bytes:
+    """What git leaves in a checkout for a file in LFS that was not fetched."""
+    digest = hashlib.sha256(content).hexdigest()
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(content)}\n".encode()
