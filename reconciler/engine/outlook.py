@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from reconciler.core.diff import Known, Output, Standing
+from reconciler.core.diff import IN_PLACE, Known, Output, Standing
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
@@ -69,7 +69,8 @@ class Outlook:
 
     def _is_unshown(self, record: Record | None, preview: Output) -> bool:
         """Whether a preview that is wanted is missing, or another one stands in its place, and it can be put there."""
-        if preview.role not in self.previews or preview.standing in {Standing.OURS, Standing.TAKEN}:
+        is_settled = preview.standing in IN_PLACE or preview.standing is Standing.TAKEN
+        if preview.role not in self.previews or is_settled:
             return False
         made = {one.role: one for one in record.previews} if record else {}
         return self.whereabouts.find_preview(made[preview.role]) is not None

@@ -58,7 +58,8 @@ class Preparer:
                 if fault := self._faults.get(name):
                     raise WorkspaceError(f"`{source.path}` {fault}")
                 partial = objects.partial(f"prepared:{name}")
-                self._ports.report.say(f"preparing `{source.path}`")
+                part = ", its first frame" if preparation.is_first_frame else ""
+                self._ports.report.say(f"preparing `{source.path}`{part}")
                 try:
                     await self._make(key, source, file, preparation, partial)
                     if _standing(file) != before:

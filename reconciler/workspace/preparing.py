@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Final
 from reconciler.core.errors import OURS, mistake
 from reconciler.core.motion_control import (
     LONGEST_SECONDS,
+    SHORTEST_SECONDS,
     Preparation,
     Source,
     image_faults,
+    spoken,
     video_faults,
+    whole_seconds,
 )
 from reconciler.core.preparation import PREPARABLE_BYTES
 from reconciler.workspace.files import open_plain
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 1800  # s of the processor
 _VERSION: Final = (
-    2  # raise it when what is made of a file should be made anew; it is in no identity
+    3  # raise it when what is made of a file should be made anew; it is in no identity
 )
 # Exit codes.
 _UNUSABLE: Final = 3  # the file is at fault
@@ -110,7 +113,8 @@ def _prepare(key: str, source: Path, target: Path, start: str, end: str) -> None
         if key == "image_url":
             target.write_bytes(reencode(file))
         else:
-            last = Decimal(end) if end else Decimal(start) + max(LONGEST_SECONDS.values())
+            # Whole seconds decide, so that a film may be half a second longer than its limit.
+            last = Decimal(end) if end else Decimal(start) + max(LONGEST_SECONDS.values()) + 1
             transcode(file, target, Cut(float(start), float(last)))
     if faults := _faults(key, target):
         raise Flaw(f"cannot be prepared: {faults[0]}")
@@ -141,8 +145,11 @@ def _faults(key: str, made: Path) -> list[str]:
         image = probe_image(made)
         return image_faults(Source(size=size, width=image.width, height=image.height))
     film = probe_video(made)
-    source = Source(size=size, width=film.width, height=film.height, seconds=film.seconds)
-    return video_faults(source, "video")
+    faults = video_faults(Source(size=size, width=film.width, height=film.height), "video")
+    if film.seconds is None or whole_seconds(film.seconds) < SHORTEST_SECONDS:
+        lasts = f"what is left of it lasts {spoken(film.seconds or Decimal(0))} s"
+        faults.append(f"{lasts}: at least {SHORTEST_SECONDS} s are needed")
+    return faults
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from reconciler.core.motion_control import (
     size_faults,
     video_faults,
 )
-from reconciler.workspace.films import boxes, check_container, check_start, read_facts
+from reconciler.workspace.films import boxes, check_container, film_format, read_facts
 from reconciler.workspace.flaws import Evident, Flaw
-from reconciler.workspace.images import image_facts
+from reconciler.workspace.images import image_facts, image_format
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Memory, Reader
 from reconciler.workspace.verdicts import Verdicts
@@ -112,16 +112,28 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
 
 
 def _image(file: BufferedReader) -> list[str]:
+    if strange := format_faults("image_url", Source(format=image_format(file))):
+        return strange
     facts = image_facts(file)
     return _as_ends(image_faults(Source(width=facts.width, height=facts.height)))
 
 
 def _video(file: BufferedReader, remote: Remote, *, size_is_known: bool) -> list[str]:
-    check_container(file) if size_is_known else check_start(file)
+    if strange := format_faults("video_url", Source(format=film_format(file))):
+        return strange
+    if size_is_known:
+        check_container(file)
     facts = read_facts(file)
-    source = Source(width=facts.width, height=facts.height, seconds=facts.seconds)
-    coded = format_faults(facts.codec, facts.rotation)
-    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in coded]
+    source = Source(
+        width=facts.width,
+        height=facts.height,
+        seconds=facts.seconds,
+        codec=facts.codec,
+        rotation=facts.rotation,
+        mirrored=facts.mirrored,
+    )
+    stored = format_faults("video_url", source)
+    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in stored]
     return [*advised, *_as_ends(video_faults(source, remote.orientation))]
 
 

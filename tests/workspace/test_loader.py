@@ -25,8 +25,8 @@ def test_a_local_image_and_video_stand_in_the_identity_by_their_bytes(project: P
     assert generation.request["image_url"] == {
         "sha256": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
     }
-    assert generation.video.seconds == Decimal("5.312")
-    assert generation.estimated_units == Decimal("4.250")
+    assert generation.video.seconds == Decimal("5.28")
+    assert generation.estimated_units == Decimal(4)
 
 
 @pytest.mark.parametrize(
