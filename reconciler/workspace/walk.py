@@ -169,7 +169,7 @@ def misspelt_notes(tree: Tree) -> Iterator[str]:
         ):
             what = "as defaults" if is_defaults(meant) else "as a spec"
             goal = DEFAULTS_NAME if is_defaults(meant) else meant.rpartition("/")[2]
-            yield f"`{name}` is not read {what} because of its name: if it is meant so, rename it to `{goal}`"
+            yield f"`{name}` is not read {what} because of its name: if it should be, rename it to `{goal}`"
 
 
 def _holds(folder: str, name: str) -> bool:
