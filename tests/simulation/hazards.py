@@ -313,15 +313,16 @@ HAZARDS: Mapping[str, Hazard] = {
     "replays": Hazard(0.06, _replays),
     "silence": Hazard(0.06, _silence),
     "calendar": Hazard(0.06, _calendar),
-    "lag": Hazard(0.06, _lag),
-    "stray": Hazard(0.06, _stray),
-    "numbers": Hazard(0.06, _numbers),
     "commands": Hazard(0.06, _commands),
     "caps": Hazard(0.05, _caps),
     "suspend": Hazard(0.05, _suspend),
     "callbacks": Hazard(0.04, _callbacks),
     "spoiled": Hazard(0.06, _spoiled),
     "media": Hazard(0.06, _media),
+    # Last: in what comes of them no wish is changed any more.
+    "lag": Hazard(0.06, _lag),
+    "stray": Hazard(0.06, _stray),
+    "numbers": Hazard(0.06, _numbers),
 }
 EVERY = Choice()
 NONE = Choice(without=frozenset(HAZARDS))
