@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
+from reconciler.core.checking import Prices
 from reconciler.core.documents import Place, Problem
 from reconciler.core.motion_control import (
     MEDIA_FIELDS,
@@ -49,11 +50,13 @@ class Remote(NamedTuple):
         return Problem(self.place, self.key, f"`{_shown(self.url)}` {sentence}")
 
 
-def remote_media(root: Path, specs_dir: str, specs: Collection[str]) -> list[Remote]:
+def remote_media(
+    root: Path, specs_dir: str, specs: Collection[str], prices: Prices
+) -> list[Remote]:
     """Return every URL that valid specs name, each once for every place and orientation."""
     folder = specs_folder(root, specs_dir)
     memory = Memory({}, {}, Verdicts())
-    reader = Reader(Root(root), folder, walk(root, folder), {}, memory)
+    reader = Reader(Root(root), folder, walk(root, folder), prices, memory)
     found: dict[Remote, None] = {}
     for spec in sorted(specs):
         for wish in reader.wishes(spec)[0]:

@@ -85,7 +85,7 @@ def test_a_token_is_refused_and_counted(sim: Simulator, api: Caller, url: str) -
 
 def test_results_are_cleared_after_thirty_days() -> None:
     """The file is gone with its address; the task stays listed, and no query gives one that works (observed)."""
-    with simulator(speed=0) as sim, calling(sim) as api:
+    with simulator(speed=0, cleared="dead_url") as sim, calling(sim) as api:
         api.create(order("one"))
         sim.advance(200)
         url = api.film_url("one")
