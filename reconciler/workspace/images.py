@@ -15,9 +15,11 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from reconciler.core.motion_control import ANIMATED, IMAGE_PIXELS
+from reconciler.workspace.apart import sides_of
 from reconciler.workspace.flaws import Evident, Flaw, beginning
 
 if TYPE_CHECKING:
@@ -64,12 +66,14 @@ class ImageFacts:
     mirrored: bool = False  # whether a viewer mirrors it left to right before
 
 
-def image_facts(file: BinaryIO) -> ImageFacts:
+def image_facts(file: BufferedReader) -> ImageFacts:
     """Return what an image is by its header; no pixel is decoded, so no bomb can go off. Raises `Flaw`."""
+    kind = image_format(file)
+    if kind == "HEIC":  # its reader turns it, and can crash
+        return ImageFacts(*sides_of(file), kind)
     image = open_image(file)
     rotation, mirrored = shown_as(image)
     width, height = reversed(image.size) if rotation % 180 else image.size
-    kind = image_format(file)
     if kind in _MOVING and _moves(image):
         kind = f"{ANIMATED}{kind}"
     return ImageFacts(width, height, kind, rotation, mirrored)
@@ -90,9 +94,8 @@ def check_pixels(file: BinaryIO) -> None:
     check = {"JPEG": _check_jpeg, "PNG": _check_png}.get(image_format(file))
     if check is None:
         return  # it is decoded where it is made into a JPEG, in a process of its own
-    with flawed(
-        "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
-    ):
+    broken = "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
+    with flawed(broken), _quiet():
         check(file)
 
 
@@ -133,8 +136,17 @@ def open_image(file: BinaryIO) -> ImageFile:
 @contextlib.contextmanager
 def flawed(sentence: str) -> Iterator[None]:
     """Tell what Pillow raises for bad bytes as a flaw; a disk that fails, or a mistake of ours, stays what it is."""
+    from PIL.Image import DecompressionBombError
+
     try:
         yield
+    except (
+        DecompressionBombError
+    ) as error:  # Pillow's own limit is met before ours by some formats' headers
+        raise Flaw(
+            f"would decode to more than {IMAGE_PIXELS // 1_000_000} megapixels, "
+            "which is taken for a decompression bomb; scale it down"
+        ) from error
     except _UNREADABLE as error:
         if isinstance(error, OSError) and error.errno:
             raise

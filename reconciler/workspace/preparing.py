@@ -36,7 +36,7 @@ from reconciler.workspace.reencoding import reencode
 from reconciler.workspace.transcoding import Cut, transcode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
 
 LONGEST: Final = 1800  # s of the processor
 _VERSION: Final = (
@@ -48,7 +48,6 @@ _HINDERED: Final = 4  # the machine is: a full disk, no memory
 _MISTAKEN: Final = 5  # we are
 _NO_START: Final = frozenset({1, 2})  # what the interpreter ends with where it cannot even begin
 _MODULE: Final = "reconciler.workspace.preparing"
-_PASSED: Final = frozenset({"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
 
 
 def recipe(key: str, source: Source, preparation: Preparation) -> str:
@@ -62,11 +61,6 @@ def command(key: str, source: Path, target: Path, preparation: Preparation) -> l
     end = "" if preparation.end is None else str(preparation.end)
     words = [key, str(source), str(target), str(preparation.start), end]
     return [sys.executable, "-P", "-m", _MODULE, *words]
-
-
-def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return the little that the process gets of an environment: no key is in it."""
-    return {name: value for name, value in ours.items() if name in _PASSED}
 
 
 def verdict(exit_code: int, said: str) -> str:

@@ -30,6 +30,7 @@ from tests.workspace.spoiled import (
     png_of_missing_rows,
     png_of_wrong_checksum,
     pointer,
+    vast_webp,
     with_noise,
 )
 
@@ -82,6 +83,8 @@ IMAGES: list[tuple[str, str, Make, str]] = [
     ("suffix", "bmp", image(400, 400), "`specs/suffix.bmp` is not one of .jpg, .jpeg, .png, which `image_url` needs; `prepare: true` also takes .heic, .heif, .webp, .gif, .avif"),
     ("web", "webp", lambda path: make_image(path, (400, 400), "WEBP"), "`specs/web.webp` is a WebP image, which the API does not take; `prepare: true` makes a JPEG of it"),
     ("phone", "heic", holding(PHONE), "`specs/phone.heic` is an HEIC image, as phones make it, which the API does not take; `prepare: true` makes a JPEG of it"),
+    ("crash", "heic", holding(PHONE[:179] + b"\xff" + PHONE[180:]), "`specs/crash.heic` is damaged: its image header cannot be read"),
+    ("huge", "webp", holding(vast_webp()), "`specs/huge.webp` would decode to more than 100 megapixels, which is taken for a decompression bomb; scale it down"),
     ("disguise", "png", lambda path: make_image(path, (400, 400), "GIF"), "`specs/disguise.png` is a GIF image, which the API does not take; `prepare: true` makes a JPEG of it"),
     ("moving", "gif", make_moving, "`specs/moving.gif` is an animated GIF, which the API does not take; `prepare: true` makes a JPEG of its first frame"),
     ("named", "heic", holding(jpeg()), "`specs/named.heic` is a JPEG under another name: the API takes .jpg, .jpeg, .png; `prepare: true` makes a JPEG of it"),

@@ -78,6 +78,18 @@ def jpeg(*, progressive: bool = False) -> bytes:
     return file.getvalue()
 
 
+def vast_webp() -> bytes:
+    """A small WebP that announces a canvas of a hundred billion pixels."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"  # so that it has a header that can be extended
+    Image.new("RGB", (400, 400)).save(file, "WEBP", exif=exif)
+    data = bytearray(file.getvalue())
+    at = data.index(b"VP8X") + 12
+    data[at : at + 6] = b"\xff\xff\x04\xff\xff\x04"
+    return bytes(data)
+
+
 def jpeg_of_many_scans() -> bytes:
     """A progressive JPEG that goes over its pixels again and again."""
     whole = jpeg(progressive=True)

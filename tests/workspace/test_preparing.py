@@ -17,9 +17,10 @@ from PIL import Image
 
 from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
 from reconciler.core.states import Role
+from reconciler.workspace.apart import environment
 from reconciler.workspace.images import image_facts
 from reconciler.workspace.media import probe_image, probe_video
-from reconciler.workspace.preparing import command, environment, is_final, recipe, verdict
+from reconciler.workspace.preparing import command, is_final, recipe, verdict
 from reconciler.workspace.previews import make_preview
 from reconciler.workspace.reencoding import reencode
 from tests.workspace.builders import (
