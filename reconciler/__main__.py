@@ -6,9 +6,12 @@ import gc
 import signal
 import sys
 
+from reconciler.cli import streams
+
 
 def main() -> None:
     """Run the command line and leave with its exit code; a signal is an interruption from the first line on."""
+    streams.secure()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(
         100_000
@@ -20,7 +23,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         code = 130
-    sys.exit(code)
+    sys.exit(streams.end(code))
 
 
 if __name__ == "__main__":

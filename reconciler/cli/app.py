@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast
@@ -20,7 +19,7 @@ from reconciler.cli import (
     watching,
 )
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.terminal import print_error, print_json
+from reconciler.cli.terminal import out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
 
 UsageError = cast(
@@ -34,15 +33,38 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from reconciler.cli.version import version_lines
+
+        for line in version_lines():
+            out.print(line, markup=False)
+        raise typer.Exit
 
 
 @app.callback()
 def root_options(
     context: typer.Context,
     root: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder that holds specs/ and state/.")
-    ] = Path(),
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder that holds specs/ and state/; default: the nearest one, from the working folder upwards.",
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - seen to before
+        bool,
+        typer.Option(
+            "--version",
+            callback=_tell_version,
+            is_eager=True,
+            help="Show the versions of the program and of what it runs on, for bug reports, and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Keep a folder of specs true: the videos they ask for, bought exactly once."""
     context.obj = root
@@ -85,9 +107,6 @@ def run(arguments: Sequence[str]) -> int:
     except UsageError as error:
         _fail(error.format_message(), "See `reconciler --help`.", as_json=as_json)
         return ExitCode.USAGE
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left; there is nobody to complain to
-        return ExitCode.ERROR
     except OSError as error:
         return _fail(
             f"{error.filename or 'the system'}: {error.strerror or error}",

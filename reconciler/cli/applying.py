@@ -11,6 +11,7 @@ from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, Selection, open_folder, select
 from reconciler.cli.offline import AsJson, Paths, note_newer_models, tell_notes
+from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, is_interactive, out, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
@@ -41,7 +42,7 @@ def apply(
     from reconciler.cli.running import run
     from reconciler.engine.apply import unsaved, works_of
 
-    with open_folder(context.obj, write=True) as folder:
+    with open_folder(root_of(context), write=True) as folder:
         desired = folder.load()
         chosen = select(folder, desired, paths or [])
         survey = folder.surveyor.survey(desired)

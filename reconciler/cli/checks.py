@@ -58,7 +58,10 @@ def local_checks(root: Path, settings: Settings, *, quick: bool) -> Iterator[Che
 
 
 def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
-    tree = walk(root, specs_folder(root, settings.specs_dir))
+    specs = specs_folder(root, settings.specs_dir)
+    if not (root / specs).is_dir():
+        return False, f"there is no folder `{settings.specs_dir}` in `{root}`"
+    tree = walk(root, specs)
     count = len(tree.problems) + (tree.ignoring.problem is not None)
     wrong = f"; {count} files cannot be used: see `validate`" if count else ""
     return True, f"{root / settings.specs_dir} holds {len(tree.specs):,} specs{wrong}"

@@ -12,6 +12,7 @@ from rich.markup import escape
 from reconciler import settings as configuration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.offline import AsJson
+from reconciler.cli.root import root_of
 from reconciler.cli.terminal import out, print_json
 from reconciler.core.errors import ReconcilerError
 
@@ -37,7 +38,7 @@ def doctor(
     it can, it removes again), and shows no secret.
     """
     found = []
-    for check in _checks(context.obj.resolve(), quick=quick):
+    for check in _checks(root_of(context, or_here=True).resolve(), quick=quick):
         found.append(check)
         if not as_json:
             mark = "[green]✓[/]" if check.ok else "[red]✗[/]"

@@ -10,6 +10,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from reconciler import settings as configuration
+from reconciler.cli.root import named
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
@@ -113,7 +114,7 @@ def open_folder(
     settings = settings or configuration.load(root)
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
-        raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in {root}", hint=hint)
+        raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
     _check_database_url(settings)
     state = root / settings.state_dir
     cache = FileCache(state / "cache.db")
@@ -182,7 +183,7 @@ def _made_of(wish: Generation, desired: Desired) -> frozenset[str]:
 
 
 def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection:
-    """Return what lies at these paths (of the working folder): specs, or folders of specs.
+    """Return what lies at these paths: specs, or folders of specs.
 
     Raises:
         WorkspaceError: a path names no spec.
@@ -191,7 +192,7 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection
         return Selection(desired.generations, tuple(desired.invalid), whole=True)
     chosen: set[str] = set()
     for path in paths:
-        found = {spec for spec in desired.specs if covers(folder.root, path, spec)}
+        found = named(folder.root, path, desired.specs)
         if not found:
             hint = "Give the path of a spec file, or of a folder that holds some."
             if desired.seen.get(IGNORE_FILE) is not None:
@@ -202,13 +203,3 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection
     return Selection(
         generations, tuple(spec for spec in desired.invalid if spec in chosen), whole=False
     )
-
-
-def covers(root: Path, path: Path, spec: str) -> bool:
-    """Whether a path, relative to the working folder or to the root, is this spec or holds it."""
-    wanted = root / spec
-    for candidate in (path.absolute(), root / path):
-        named = candidate.parent.resolve() / candidate.name
-        if wanted == named or named in wanted.parents:
-            return True
-    return False

@@ -6,7 +6,6 @@ It polls: the database is another process's, and a table for people may be a sec
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import signal
 import sys
@@ -22,10 +21,10 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from reconciler.cli import views
+from reconciler.cli import streams, views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import open_folder, select
-from reconciler.cli.terminal import out
+from reconciler.cli.terminal import out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.states import Status
@@ -51,7 +50,7 @@ class View:
 
 
 def follow(root: Path, paths: Sequence[Path], *, as_json: bool) -> int:
-    """Show the status again and again, until Ctrl-C, which is how it is meant to end.
+    """Show the status again and again, until Ctrl-C or until its reader leaves: it is meant to end so.
 
     Raises:
         ReconcilerError: there is nothing to show from the beginning. Later troubles are shown, and may pass.
@@ -69,12 +68,14 @@ def follow(root: Path, paths: Sequence[Path], *, as_json: bool) -> int:
 
 
 def _changes(root: Path, paths: Sequence[Path], first: View) -> Iterator[View]:
-    """Give the first view, and a new one whenever it says something else."""
+    """Give the first view, and a new one whenever it says something else, as long as somebody looks."""
     view, seen = first, first.look()
     yield view
     took = 0.0
     for number in itertools.count(1):
         time.sleep(max(_EVERY, _IDLE * took))
+        if streams.is_cut_off():
+            return
         began = time.perf_counter()
         same = view.plan is not None and view.look() == seen
         took = time.perf_counter() - began
@@ -142,7 +143,7 @@ def _signatures(root: Path, files: Iterable[str]) -> dict[str, Signature | None]
 def _line_by_line(changes: Iterable[View], *, as_json: bool) -> None:
     for view in changes:
         if as_json:
-            sys.stdout.write(json.dumps(view.document, ensure_ascii=False, sort_keys=True) + "\n")
+            print_json(view.document, indent=None)
         else:
             out.print(f"\n{time.strftime('%H:%M:%S')}")
             out.print(_shown(view))

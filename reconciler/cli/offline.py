@@ -15,6 +15,7 @@ from rich.markup import escape
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder, select
+from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
@@ -47,7 +48,7 @@ def validate(
     ] = False,
 ) -> int:
     """Check specs and their media, offline unless --probe."""
-    with open_folder(context.obj) as folder:
+    with open_folder(root_of(context)) as folder:
         desired = folder.load()
         chosen = select(folder, desired, paths or [])
         survey = folder.surveyor.survey(desired)
@@ -108,7 +109,7 @@ def plan(
     ] = False,
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
-    with open_folder(context.obj) as folder:
+    with open_folder(root_of(context)) as folder:
         desired = folder.load()
         chosen = select(folder, desired, paths or [])
         survey = folder.surveyor.survey(desired)
@@ -185,8 +186,8 @@ def status(
     if watch:
         from reconciler.cli.live import follow
 
-        return follow(context.obj, paths or [], as_json=as_json)
-    with open_folder(context.obj) as folder:
+        return follow(root_of(context), paths or [], as_json=as_json)
+    with open_folder(root_of(context)) as folder:
         desired = folder.load()
         plan = select(folder, desired, paths or []).plan(folder.surveyor.survey(desired))
     tell_notes(desired)
@@ -210,7 +211,7 @@ def show(
     as_json: AsJson = False,
 ) -> int:
     """Show everything known of a spec's generations or of one generation, with its history."""
-    with open_folder(context.obj) as folder:
+    with open_folder(root_of(context)) as folder:
         desired = folder.load()
         survey = folder.surveyor.survey(desired)
         found = folder.repository.find(what)

@@ -17,6 +17,7 @@ from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.office import Office, agreed, open_office, say
 from reconciler.cli.offline import Paths
+from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, out, print_error
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.states import BOUGHT, Status
@@ -35,7 +36,7 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
     """Try failed, rejected or expired generations again."""
     from reconciler.engine.retrying import why_not
 
-    with open_office(context.obj) as office:
+    with open_office(root_of(context)) as office:
         chosen, holds = [], office.folder.repository.holds()
         for base in office.bases(what):
             if reason := why_not(office.known(base), holds.get(base, "")):
@@ -71,7 +72,7 @@ def import_(
     ] = None,
 ) -> int:
     """Take over tasks that the provider has; buys nothing."""
-    with open_office(context.obj) as office:
+    with open_office(root_of(context)) as office:
         _prepare(office)
         bound = "" if target is None else f"={_single(office, ids, target)}"
         outcome = office.carry_out("import", (f"{name}{bound}" for name in ids))
@@ -83,7 +84,7 @@ def import_(
 
 def refresh(context: typer.Context, paths: Paths = None) -> int:
     """Ask how everything stands that is not settled; buys nothing."""
-    with open_office(context.obj) as office:
+    with open_office(root_of(context)) as office:
         _prepare(office)
         bases = office.bases([str(path) for path in paths or []])
         return say(office.carry_out("refresh", bases))
@@ -93,7 +94,7 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
     """Remove generations from the state and receipts; files stay."""
     from reconciler.engine.forgetting import IN_FLIGHT
 
-    with open_office(context.obj) as office:
+    with open_office(root_of(context)) as office:
         bases = [_known(office, name) for name in ids]
         flying = {
             base
@@ -117,7 +118,7 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
 
 def prune(context: typer.Context, yes: Yes = False) -> int:
     """Remove outputs that no spec asks for any more."""
-    with open_office(context.obj) as office:
+    with open_office(root_of(context)) as office:
         orphans = sorted(office.survey.orphans)
         for path, why in sorted(office.survey.needed.items()):
             err.print(f"  [dim]keep[/] {escape(path)}  {escape(why)}")

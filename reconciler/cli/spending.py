@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import covers, open_folder
+from reconciler.cli.folder import open_folder
 from reconciler.cli.offline import AsJson
+from reconciler.cli.root import named, root_of
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.cli.views import bare_table, units_text
 from reconciler.core.errors import WorkspaceError
@@ -80,7 +81,7 @@ def spend(
         raise typer.BadParameter("--json and --csv - cannot both have stdout")
     from reconciler.engine.ledger import everything_bought
 
-    with open_folder(context.obj) as folder:
+    with open_folder(root_of(context)) as folder:
         desired, price = folder.load(), folder.settings.unit_price
         ledger = folder.repository.ledger()
         bought = everything_bought(folder.root, ledger, desired, folder.settings.prices)
@@ -118,10 +119,10 @@ def _chosen(
     """
     if not paths:
         return tuple(purchases)
-    known = {*specs, *(purchase.spec for purchase in purchases if purchase.spec)}
+    known = [*specs, *(purchase.spec for purchase in purchases if purchase.spec)]
     chosen: set[str] = set()
     for path in paths:
-        found = {spec for spec in known if covers(root, path, spec)}
+        found = named(root, path, known)
         if not found:
             hint = "Give the path of a spec, or of a folder that holds or held some."
             raise WorkspaceError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 
@@ -22,9 +23,20 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
-def print_json(document: object) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+def print_json(document: object, *, indent: int | None = 2) -> None:
+    """Print one JSON document on stdout, in UTF-8 or, where that is not how stdout is written, in ASCII."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False, sort_keys=True)
+    if not _is_utf8(sys.stdout.encoding, text):
+        text = json.dumps(document, indent=indent, sort_keys=True)
+    sys.stdout.write(f"{text}\n")
+
+
+def _is_utf8(encoding: str | None, text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a name that is no UTF-8 is in it
+        return False
+    return encoding is None or codecs.lookup(encoding).name == "utf-8"
 
 
 def print_error(message: str, hint: str = "") -> None:

@@ -16,6 +16,7 @@ import typer
 from reconciler import settings as configuration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder
+from reconciler.cli.root import root_of
 from reconciler.cli.terminal import print_error
 from reconciler.core.errors import ReconcilerError, SettingsError
 from reconciler.core.schedule import DAY, SECOND
@@ -44,12 +45,13 @@ def watch(
     address = None if no_http else _address(http)
     chosen: Settings | None = None  # None: read them
     earlier: Settings | None = None
+    root = root_of(context)
     while True:
         _leave_at_once()
         life: _Watch | None = None
         try:
             with open_folder(
-                context.obj, write=True, settings=chosen, busy_timeout=_BUSY_TIMEOUT
+                root, write=True, settings=chosen, busy_timeout=_BUSY_TIMEOUT
             ) as folder:
                 life = _Watch(folder, address)
                 chosen, earlier = asyncio.run(life.run()), folder.settings

@@ -1,0 +1,130 @@
+"""The standard streams, made fit for use before anything else is: no output is worth the work that it tells of.
+
+What cannot be written is lost and remembered, and the command does its work all the same; how it ends says so.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import locale
+import os
+import select
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_NAMES = ("stdin", "stdout", "stderr")
+_ERRORS = "reconciler.plain"
+_SIGNS = {"✓": "+", "✗": "x", "·": "-", "…": "..."}
+"""Our own signs, where an encoding has none of them; other letters become escapes."""
+
+_GONE = select.POLLERR | select.POLLHUP
+
+
+class _Descriptor(io.FileIO):
+    """A descriptor that takes everything: a reader that has left and a full disk raise nothing here."""
+
+    failure: OSError | None = None  # the first
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            while (written := super().write(data)) is None:  # another program made it non-blocking
+                select.select([], [self], [])
+        except OSError as error:
+            self.failure = self.failure or error
+            return memoryview(data).nbytes
+        return written
+
+
+def secure() -> None:
+    """Make the three streams usable; the process may begin anew for it. To be called first of all."""
+    codecs.register_error(_ERRORS, _plainly)
+    for name in _NAMES:
+        if getattr(sys, name) is None:
+            _open_nowhere(name)
+    _read_names_as_utf8()
+    for name in _NAMES[1:]:
+        stream = getattr(sys, name)
+        with suppress(OSError, ValueError):
+            stream.flush()
+        writer = io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False))
+        setattr(
+            sys,
+            name,
+            io.TextIOWrapper(
+                writer,
+                _usable(stream.encoding),
+                _ERRORS,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            ),
+        )
+
+
+def is_cut_off() -> bool:
+    """Whether stdout takes nothing any more, so that whoever only shows things may stop."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # it is no file
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    return _failure() is not None or any(what & _GONE for _, what in poll.poll(0))
+
+
+def end(code: int) -> int:
+    """Write what waits to be written; return the exit code, which is 1 where some of stdout is lost.
+
+    A reader that has left has seen what it wanted, as `head` does: that is no error.
+    """
+    sys.stdout.flush()
+    failure = _failure()
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        sys.stderr.write(
+            f"error: stdout could not be written: {failure.strerror}\n"
+            "       Only the output is lost; what was sent is on record.\n"
+        )
+        code = 1
+    sys.stderr.flush()
+    return code
+
+
+def _failure() -> OSError | None:
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.failure if isinstance(raw, _Descriptor) else None
+
+
+def _open_nowhere(name: str) -> None:
+    """Open a stream that was closed: else the next file, the database for one, would get its number and its text."""
+    descriptor = os.open(
+        os.devnull, os.O_RDWR
+    )  # gets the lowest number that is free, which is that one
+    os.set_inheritable(descriptor, True)
+    mode = "r" if name == "stdin" else "w"
+    setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115 - a descriptor, for as long as we live
+
+
+def _read_names_as_utf8() -> None:
+    """Begin anew where the locale would read file names otherwise: state and receipts name files, on every machine."""
+    if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8":
+        return
+    os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())  # text goes on as it was
+    with suppress(OSError):
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
+
+
+def _usable(encoding: str) -> str:
+    """Return an encoding in which JSON is JSON: UTF-16 and the like are not."""
+    return encoding if "{}".encode(encoding) == b"{}" else "utf-8"
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    plain = (_SIGNS.get(one) or one.encode("ascii", "backslashreplace").decode() for one in letters)
+    return "".join(plain), error.end
