@@ -109,7 +109,7 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     except OSError as error:
         return _fail(
-            f"{error.filename or 'the system'}: {error.strerror or error}",
+            (f"`{error.filename}`: " if error.filename else "") + (error.strerror or str(error)),
             "Nothing is lost; run again.",
             as_json=as_json,
         )

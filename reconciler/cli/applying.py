@@ -14,7 +14,7 @@ from reconciler.cli.offline import AsJson, Paths, note_newer_models, tell_notes
 from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, is_interactive, out, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, counted
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
 
@@ -32,7 +32,7 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Buy without asking.")] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0, help="Leave after this long; exit code 4."),
+        typer.Option(metavar="SECONDS", min=0, help="Stop after this long, with exit code 4."),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -69,7 +69,7 @@ def apply(
         _tell_unpublished(works, after)
     for record in left:
         err.print(
-            f"[yellow]not saved yet[/] {record.external_task_id}: paid for, and no spec wants it any more"
+            f"[yellow]not saved yet[/] {record.external_task_id}: paid for, but no spec wants it any more"
         )
     code = _report(chosen.again(after.desired).plan(after), ended, idle=not works, as_json=as_json)
     return ExitCode.NEEDS_SOMEBODY if left and code == ExitCode.DONE else code
@@ -108,7 +108,7 @@ def _tell_unpublished(works: Sequence[Work], after: Survey) -> None:
             place = escape(work.wishes[0].spec)
             err.print(
                 f"[yellow]not published[/] {record.external_task_id}: bought and saved, but "
-                f"`{place}` does not ask for it any more; it is published when it does, free"
+                f"`{place}` no longer asks for it; when it does, it is published at no cost"
             )
 
 
@@ -126,7 +126,7 @@ def _agreed(plan: Plan, price: UnitPrice | None) -> bool:
         raise ReconcilerError("there is nobody to ask, so nothing was bought", hint=hint)
     count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
     cost = views.units_and_money(plan.estimated_units, price)
-    if typer.confirm(f"Buy {count} generation{'s' * (count != 1)} for about {cost}?", err=True):
+    if typer.confirm(f"Buy {counted(count, 'generation')} for about {cost}?", err=True):
         return True
     err.print("Nothing was bought.")
     return False

@@ -11,7 +11,7 @@ from rich.markup import escape
 from reconciler.cli.provider import has_key, provider
 from reconciler.cli.terminal import err
 from reconciler.cli.views import units_and_money, units_text
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, counted
 from reconciler.core.moments import day_of
 from reconciler.core.money import UnitPrice
 from reconciler.core.schedule import DAY, SECOND
@@ -67,16 +67,18 @@ def balance_sentences(balance: Balance | str, units: Decimal, price: UnitPrice |
     if isinstance(balance, str):
         return [f"Balance: not known: {balance}"]
     if not balance.listed:
-        return ["Balance: the account lists no pack (a postpaid account has none)."]
+        return ["Balance: the account lists no packs (a postpaid account has none)."]
     if not balance.usable:
         said = ["Balance: no pack can be used."]
     else:
         told = (
-            "not told" if balance.remaining is None else units_and_money(balance.remaining, price)
+            "an unknown amount"
+            if balance.remaining is None
+            else units_and_money(balance.remaining, price)
         )
-        count = f"{len(balance.usable)} pack{'s' * (len(balance.usable) != 1)}"
+        count = counted(len(balance.usable), "pack")
         ends = balance.next_expiry
-        until = "" if ends is None else f"; the next one ends on {day_of(ends)}"
+        until = "" if ends is None else f"; the next one expires on {day_of(ends)}"
         said = [f"Balance: {told} in {count}{until}."]
     if balance.is_short_of(units):
         short = _short(balance, units, price)
@@ -87,8 +89,8 @@ def balance_sentences(balance: Balance | str, units: Decimal, price: UnitPrice |
 def expiry_warnings(balance: Balance, now: int) -> list[str]:
     """Return a sentence for every usable pack that ends within a week; `now` is in ms."""
     return [
-        f"{pack.name or 'A pack'} ends on {day_of(pack.invalid_at)}, and "
-        f"{_left(pack)} units in it are lost unless they are used before"
+        f"{pack.name or 'A pack'} expires on {day_of(pack.invalid_at)}, and "
+        f"{_left(pack)} units in it will be lost unless they are used before then"
         for pack in balance.usable
         if pack.invalid_at is not None and pack.invalid_at - now < SOON
     ]
@@ -98,7 +100,7 @@ def _short(balance: Balance, units: Decimal, price: UnitPrice | None) -> str:
     left = units_text(balance.remaining) if balance.remaining else "no"
     return (
         f"the account's packs hold {left} units, and this is expected to cost "
-        f"{units_and_money(units, price)}: they will not be enough, unless the account is billed afterwards too"
+        f"{units_and_money(units, price)}: they will not be enough, unless the account is also billed afterwards"
     )
 
 

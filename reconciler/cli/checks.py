@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.progress import track
 
 from reconciler.cli.terminal import err
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, counted
 from reconciler.engine.outcome import in_a_line
 from reconciler.settings import Settings
 from reconciler.store.lock import lock_holder
@@ -42,7 +42,11 @@ def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
     except ReconcilerError as error:
         return Check(name, False, in_a_line(error))
     except OSError as error:
-        return Check(name, False, f"{error.filename or 'the system'}: {error.strerror or error}")
+        return Check(
+            name,
+            False,
+            (f"`{error.filename}`: " if error.filename else "") + (error.strerror or str(error)),
+        )
 
 
 def local_checks(root: Path, settings: Settings, *, quick: bool) -> Iterator[Check]:
@@ -63,8 +67,8 @@ def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
         return False, f"there is no folder `{settings.specs_dir}` in `{root}`"
     tree = walk(root, specs)
     count = len(tree.problems) + (tree.ignoring.problem is not None)
-    wrong = f"; {count} files cannot be used: see `validate`" if count else ""
-    return True, f"{root / settings.specs_dir} holds {len(tree.specs):,} specs{wrong}"
+    wrong = f"; {counted(count, 'file')} cannot be used: see `validate`" if count else ""
+    return True, f"`{root / settings.specs_dir}` holds {counted(len(tree.specs), 'spec')}{wrong}"
 
 
 def _disk(root: Path, settings: Settings) -> tuple[bool, str]:
@@ -92,7 +96,7 @@ def _database(settings: Settings, state: Path) -> tuple[bool, str]:
                 "and run `plan`: the receipts remember what was bought"
             )
         count = len(repository.records())
-    return True, f"sound; {count:,} generations on record"
+    return True, f"sound; {counted(count, 'generation')} on record"
 
 
 def _objects(settings: Settings, state: Path, *, quick: bool) -> tuple[bool, str]:
@@ -100,7 +104,7 @@ def _objects(settings: Settings, state: Path, *, quick: bool) -> tuple[bool, str
     names = list(objects.names())
     with closing(_open(settings, state)) as repository:
         lacking = repository.known_results(previews=False).keys() - set(names)
-    elsewhere = f"; {len(lacking):,} results have none here" if lacking else ""
+    elsewhere = f"; {counted(len(lacking), 'result')} without an object here" if lacking else ""
     if quick:
         return True, f"{len(names):,}, not read (--quick){elsewhere}"
     shown = (
@@ -115,7 +119,7 @@ def _objects(settings: Settings, state: Path, *, quick: bool) -> tuple[bool, str
             f"{len(damaged):,} of {len(names):,} are damaged ({named}{'…' * (len(damaged) > _MOST_NAMED)}); "
             "where an output is missing `apply` fetches it again, while the provider has it"
         )
-    return True, f"{len(names):,}, each as its name says{elsewhere}"
+    return True, f"{len(names):,}, all of them intact{elsewhere}"
 
 
 def _lock(state: Path) -> tuple[bool, str]:
@@ -130,10 +134,10 @@ def _inotify(root: Path, settings: Settings) -> tuple[bool, str]:
         int((_INOTIFY / name).read_text()) for name in ("max_user_watches", "max_user_instances")
     )
     folders = sum(1 for _ in os.walk(root / settings.specs_dir))
-    said = f"{watches:,} watches and {instances:,} instances for {folders:,} folders"
+    said = f"{watches:,} watches and {instances:,} instances for {counted(folders, 'folder')}"
     if watches < 2 * folders or instances < 2:
         return False, (
-            f"{said}: too few, `watch` would have to look by itself. Raise fs.inotify.max_user_watches "
+            f"{said}: too few, so `watch` would have to poll. Raise fs.inotify.max_user_watches "
             "(and max_user_instances) with sysctl"
         )
     return True, said

@@ -48,10 +48,10 @@ async def _ask(settings: Settings) -> list[Check]:
                 Check("balance", False, unknown),
             ]
         except ProviderError as error:
-            told = f"{client.base_url} answers, and refuses: {in_a_line(error)}"
+            told = f"{client.base_url} answers, but refuses: {in_a_line(error)}"
             reached = Check("provider", False, told)
         else:
-            reached = Check("provider", True, f"{client.base_url} answers, and takes the key")
+            reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
         return [reached, _clock(client.clock_skew), await _balance(client)]
 
 
@@ -69,7 +69,7 @@ async def _balance(client: KlingClient) -> Check:
     except ProviderError as error:
         return Check("balance", False, in_a_line(error))
     if not packs:
-        return Check("balance", True, "the account lists no pack (a postpaid account has none)")
+        return Check("balance", True, "the account lists no packs (a postpaid account has none)")
     now = int(time.time() * SECOND)
     balance = balance_of(packs, now)
     told = "; ".join(_pack(pack) for pack in balance.usable or packs)

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import out
-from reconciler.core.errors import ReconcilerError, WorkspaceError
+from reconciler.core.errors import ReconcilerError, WorkspaceError, counted
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"
@@ -66,7 +66,7 @@ class Demo:
         if self._folder.exists() and any(self._folder.iterdir()):
             hint = "Name another folder with --dir, or move that one away."
             raise WorkspaceError(
-                f"{self._folder} is there already, and not from a demonstration", hint=hint
+                f"`{self._folder}` already exists, and is not from a demonstration", hint=hint
             )
         with as_file(files("reconciler.cli") / "samples") as samples:
             shutil.copytree(samples, self._specs, dirs_exist_ok=True)
@@ -100,7 +100,7 @@ class Demo:
                 line = process.stdout.readline()
                 if not line:
                     raise ReconcilerError(
-                        "the simulator did not start", hint="Its own message stands above."
+                        "the simulator did not start", hint="Its own message is above."
                     )
                 lines += line
             yield json.loads(lines)["settings"]
@@ -129,7 +129,10 @@ class Demo:
             out.print(f"  {video}  [dim]{video.stat().st_size:,} bytes[/]")
         sent = after["create"] - calls["create"]
         fetched = after["result"] - calls["result"]
-        out.print(f"\nThe second apply sent {sent} creates and fetched {fetched} results; ", end="")
+        out.print(
+            f"\nThe second apply sent {counted(sent, 'create')} and fetched {counted(fetched, 'result')}; ",
+            end="",
+        )
         out.print("no file changed." if self._mtimes() == before else "[red]files changed![/]")
         if self._has_git:
             changed = self._git("status", "--porcelain")

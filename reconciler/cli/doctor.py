@@ -59,12 +59,12 @@ def _checks(root: Path, *, quick: bool) -> Iterator[Check]:
     try:
         settings = configuration.load(root)
     except ReconcilerError as error:
-        yield Check("settings", False, f"{in_a_line(error)} Nothing else was looked at.")
+        yield Check("settings", False, f"{in_a_line(error)} Nothing else was checked.")
         return
     known = origins(settings)
     given = sum(item.source != DEFAULT for item in known)
     lines = "".join(f"\n  {item}" for item in known)
-    yield Check("settings", True, f"{len(known)}, of which {given} are given:{lines}")
+    yield Check("settings", True, f"{len(known)}, {given} of them given:{lines}")
     yield _key(settings, known)
     yield from provider_checks(settings)
     yield media_check(settings)

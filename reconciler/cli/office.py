@@ -95,7 +95,7 @@ class Office:
             raise WorkspaceError(f"`{name}` names no spec and no generation", hint=hint) from error
         if chosen.invalid and not chosen.generations:
             hint = "`reconciler validate` says what is wrong with it."
-            raise WorkspaceError(f"`{name}` is invalid, so it wants nothing", hint=hint)
+            raise WorkspaceError(f"`{name}` is invalid, so it asks for nothing", hint=hint)
         return [wish.external_task_id for wish in chosen.generations]
 
 
@@ -120,7 +120,9 @@ def agreed(question: str, *, yes: bool, otherwise: str) -> bool:
     if yes:
         return True
     if not is_interactive():
-        print_error(f"there is nobody to ask, so {otherwise}", "Say --yes to go on without asking.")
+        print_error(
+            f"there is nobody to ask, so {otherwise}", "Use `--yes` to go on without being asked."
+        )
         return False
     if typer.confirm(question, err=True):
         return True
@@ -177,14 +179,14 @@ def _hand_over(inbox: Inbox, order: Order, writer: StateLocked) -> Outcome:
         except BaseException:
             with suppress(StateError):
                 if not inbox.leave(ticket):
-                    err.print("The daemon has taken the order; it is carried out if it was begun.")
+                    err.print("The daemon has taken the order, and carries it out if it has begun.")
             raise
         inbox.leave(ticket)
     if withdrawn:
         raise writer  # it is no daemon, or it is stuck
     if answer is None:
         return Outcome.left(
-            "the daemon has taken the order and not answered: what it has not begun it leaves; "
+            "the daemon took the order but has not answered: what it has not begun, it will not do; "
             "`reconciler status` shows how things stand"
         )
     outcome = Outcome.read(answer)

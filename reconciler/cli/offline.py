@@ -20,6 +20,7 @@ from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem, waiting_for, waiting_words
+from reconciler.core.errors import counted
 from reconciler.core.generations import Generation, newer_models
 from reconciler.core.moments import shown
 from reconciler.core.money import UnitPrice
@@ -93,8 +94,8 @@ def _is_chosen(spec: str, invalid: Sequence[str], generations: Sequence[Generati
 def _validated(count: int, generations: int, problems: Sequence[Problem]) -> str:
     if not count:
         return "No specs yet: add a file to the specs folder."
-    found = f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "all well"
-    return f"{count} spec{'s' * (count != 1)}, {generations} generation{'s' * (generations != 1)}: {found}"
+    found = counted(len(problems), "problem") if problems else "all well"
+    return f"{counted(count, 'spec')}, {counted(generations, 'generation')}: {found}"
 
 
 def plan(
@@ -144,7 +145,10 @@ def show_plan(plan: Plan, price: UnitPrice | None) -> None:
     if not counts:
         out.print("No specs yet: add a file to the specs folder.")
     elif not plan.changes and set(counts) <= {"keep"}:
-        out.print(f"Nothing to do: {counts['keep']} generations are complete.")
+        kept = counts["keep"]
+        out.print(
+            f"Nothing to do: {counted(kept, 'generation')} {'is' if kept == 1 else 'are'} complete."
+        )
     else:
         out.print(views.plan_line(plan, price))
 

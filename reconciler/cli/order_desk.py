@@ -65,7 +65,9 @@ class OrderDesk:
             order = Order.read(document)
             if why := self._forsaken(ticket) or order.untimely(int(time.time() * SECOND)):
                 self._ports.report.say(f"the order {order} is dropped: {why}")
-                return Outcome.refused(f"nothing was done: {why}; look again, and order it again")
+                return Outcome.refused(
+                    f"nothing was done: {why}; look again, and repeat the command"
+                )
             survey = self._folder.surveyor.survey(self._index.desired(), journal.records())
             journal.take_over(survey.records.values())
             return await carry_out(order, self._ports, self._options, journal, survey)
@@ -88,7 +90,9 @@ class OrderDesk:
         except StateError as error:
             self._unanswered[ticket] = outcome
             if was is None:
-                self._ports.report.say(f"an order was seen to, but its answer waits: {told(error)}")
+                self._ports.report.say(
+                    f"an order was carried out, but its answer could not be written yet: {told(error)}"
+                )
 
     def _relearn(self, whereabouts: Whereabouts) -> None:
         try:

@@ -19,7 +19,7 @@ from reconciler.cli.office import Office, agreed, open_office, say
 from reconciler.cli.offline import Paths
 from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, out, print_error
-from reconciler.core.errors import WorkspaceError
+from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.states import BOUGHT, Status
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
@@ -67,7 +67,7 @@ def import_(
         typer.Option(
             "--for",
             metavar="SPEC|ID",
-            help="Bind the one task to this generation, though its id does not say so.",
+            help="Bind the one task to this generation, even though its id does not say so.",
         ),
     ] = None,
 ) -> int:
@@ -106,10 +106,10 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
         if flying and not yes:
             print_error(
                 f"{len(flying)} of these may still be billed, so nothing was forgotten",
-                "Say --yes to forget them all the same; the provider is not told.",
+                "Use `--yes` to forget them all the same; the provider is not told.",
             )
             return ExitCode.ERROR
-        question = f"Forget {_counted(len(bases), 'generation')}?"
+        question = f"Forget {counted(len(bases), 'generation')}?"
         if not agreed(question, yes=yes, otherwise="nothing was forgotten"):
             return ExitCode.ERROR
         names = (f"{base}!" if base in flying else base for base in bases)
@@ -123,15 +123,18 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
         for path, why in sorted(office.survey.needed.items()):
             err.print(f"  [dim]keep[/] {escape(path)}  {escape(why)}")
         if not orphans:
-            left = "what no spec asks for" if office.survey.needed else "every output of ours"
-            said = "is needed" if office.survey.needed else "is asked for"
-            out.print(f"Nothing to prune: {left} {said}.")
+            left = (
+                "what no spec asks for is needed"
+                if office.survey.needed
+                else "a spec asks for every output of ours"
+            )
+            out.print(f"Nothing to prune: {left}.")
             return ExitCode.DONE
         sizes = [_size(office.folder.root / path) for path in orphans]
         for path, size in zip(orphans, sizes, strict=True):
             err.print(f"  [yellow]remove[/] {escape(path)}  {size:,} bytes")
         err.print("Their bytes stay in the object store, and their receipts stay as they are.")
-        question = f"Remove {_counted(len(orphans), 'file')} ({sum(sizes):,} bytes)?"
+        question = f"Remove {counted(len(orphans), 'file')} ({sum(sizes):,} bytes)?"
         if not agreed(question, yes=yes, otherwise="nothing was removed"):
             return ExitCode.ERROR
         return say(office.carry_out("prune", orphans))
@@ -167,7 +170,7 @@ def _show_retries(office: Office, bases: Sequence[str]) -> str:
             f"  [green]retry[/] {escape(office.called(base))}  attempt {next_number(record)}, about "
             f"{views.units_and_money(wish.estimated_units, price)}; {record.status}: {escape(record.reason)}{paid}"
         )
-    count = _counted(len(bases), "generation")
+    count = counted(len(bases), "generation")
     return f"Try {count} again for about {views.units_and_money(total, price)}?"
 
 
@@ -185,7 +188,7 @@ def _single(office: Office, ids: Sequence[str], target: str) -> str:
     if len(ids) != 1 or len(bases) != 1:
         hint = "Name one task, and a spec with one generation or the generation's id."
         raise WorkspaceError(
-            f"`--for` binds one task to one generation, and here are {len(ids)} for {len(bases)}",
+            f"`--for` binds one task to one generation, not {counted(len(ids), 'task')} to {counted(len(bases), 'generation')}",
             hint=hint,
         )
     return bases[0]
@@ -209,7 +212,7 @@ def _known(office: Office, name: str) -> str:
         if known.entries or known.unreadable:
             return base
     hint = "`reconciler status --json` and `reconciler show SPEC` show the ids."
-    raise WorkspaceError(f"`{name}` is no id that the state or a receipt knows", hint=hint)
+    raise WorkspaceError(f"`{name}` is not an id that the state or a receipt knows", hint=hint)
 
 
 def _show_forgotten(office: Office, base: str, *, in_flight: bool) -> None:
@@ -221,13 +224,13 @@ def _show_forgotten(office: Office, base: str, *, in_flight: bool) -> None:
     status = f"  {record.status}" if record else ""
     err.print(f"  [yellow]forget[/] {escape(office.called(base))}  [dim]{base}[/]{status}")
     if attempts:
-        err.print(f"    {_counted(len(attempts), 'attempt')} in the state (the history stays)")
+        err.print(f"    {counted(len(attempts), 'attempt')} in the state (the history stays)")
     for receipt in listed(folder.root, office.survey.desired.receipts, base).entries:
         err.print(f"    its entry in {escape(receipt)}")
     ours = {attempt.external_task_id for attempt in attempts}
     for path, row in sorted(folder.repository.publications().items()):
         if row.external_task_id in ours:
-            err.print(f"    {escape(path)} stays, and counts as somebody else's file from then on")
+            err.print(f"    {escape(path)} stays, and counts as somebody else's from then on")
     if any(wish.external_task_id == base for wish in office.survey.desired.generations):
         err.print("    A spec still wants it: IT MAY BE BOUGHT AGAIN.")
     if in_flight and record and record.status is not Status.SUCCEEDED:
@@ -241,7 +244,3 @@ def _size(path: Path) -> int:
         return path.lstat().st_size
     except OSError:
         return 0
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'s' * (count != 1)}"

@@ -41,13 +41,15 @@ def simulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            "--fault", metavar="RULE", help="One rule in JSON, after those of the file; repeatable."
+            "--fault",
+            metavar="RULE",
+            help="One rule in JSON, after those of the file; may be repeated.",
         ),
     ] = None,
     knobs: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KNOB=VALUE", help="What is unknown, decided otherwise; repeatable."
+            "--set", metavar="KNOB=VALUE", help="Decide otherwise what is unknown; may be repeated."
         ),
     ] = None,
     as_json: Annotated[
@@ -78,7 +80,7 @@ def simulate(
             print_json({**where, "settings": settings})
         else:
             err.print(
-                f"The simulator listens on {running.base_url}; Ctrl-C ends it. In another terminal:"
+                f"The simulator is listening on {running.base_url}; Ctrl-C ends it. In another terminal:"
             )
             out.print("\n".join(f"export {name}={value}" for name, value in settings.items()))
             out.print("export RECONCILER_POLL_INTERVAL=1")

@@ -73,5 +73,5 @@ class Progress:
             counts = Counter(self._status.values())
             said = ", ".join(f"{count} {status}" for status, count in counts.items())
             self._spinner.update(
-                f"{said or 'starting'} of {self._total}; Ctrl-C stops, and nothing is lost"
+                f"{said or 'starting'} (of {self._total}); Ctrl-C stops, and nothing is lost"
             )

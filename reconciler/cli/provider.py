@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from reconciler.core.errors import SettingsError
+from reconciler.core.errors import SettingsError, counted
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
@@ -36,9 +36,9 @@ def watch_host(repository: Repository, base_url: str, records: Mapping[str, Reco
     )
     if known != host and waiting:
         back = "the simulator" if known == "loopback" else known
-        hint = f"Set KLING_BASE_URL back to {back} and run apply there until they are saved."
+        hint = f"Set KLING_BASE_URL back to {back} and run `apply` there until they are saved."
         raise SettingsError(
-            f"{waiting} tasks are under way at {known}, and KLING_BASE_URL now names {host}",
+            f"{counted(waiting, 'task')} {'is' if waiting == 1 else 'are'} under way at {known}, but KLING_BASE_URL now names {host}",
             hint=hint,
         )
     if repository.recall("host") != host:
@@ -65,7 +65,7 @@ def credentials(settings: Settings) -> Credentials:
         if secret
         else "no key for the Kling API is set"
     )
-    hint = "Set KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY) in the environment or in .env; `reconciler demo` needs none."
+    hint = "Set KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY) in the environment or in `.env`; `reconciler demo` needs none."
     raise SettingsError(missing, hint=hint)
 
 

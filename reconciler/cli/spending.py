@@ -21,7 +21,7 @@ from reconciler.cli.offline import AsJson
 from reconciler.cli.root import named, root_of
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.cli.views import bare_table, units_text
-from reconciler.core.errors import WorkspaceError
+from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.money import UnitPrice
 from reconciler.core.spending import (
     By,
@@ -55,10 +55,10 @@ def spend(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH", help="Specs, or folders of specs, gone ones too; default: all."
+            metavar="PATH", help="Specs, or folders of specs, including deleted ones; default: all."
         ),
     ] = None,
-    by: Annotated[By, typer.Option("--by", help="What is added up.")] = By.DAY,
+    by: Annotated[By, typer.Option("--by", help="What the sums are for.")] = By.DAY,
     since: Annotated[
         datetime | None,
         typer.Option(metavar="DATE", formats=[_DAY], help="From this day (UTC) on: 2026-11-25."),
@@ -96,9 +96,7 @@ def spend(
     if table is not None:
         _write(table, by, groups, price)
         if table != _STDOUT:
-            err.print(
-                f"{len(groups):,} row{'s' * (len(groups) != 1)} written to {escape(str(table))}"
-            )
+            err.print(f"{counted(len(groups), 'row')} written to {escape(str(table))}")
     if as_json:
         print_json(_document(by, groups, whole, price) | _not_believed(chosen))
     elif table is None and groups:
@@ -198,7 +196,7 @@ def _opened(place: Path) -> Iterator[IO[str]]:
         return
     if place.exists() and place.suffix.lower() != ".csv":
         hint = "Name a new file, or one that ends in .csv."
-        raise WorkspaceError(f"`{place}` is there, and is not overwritten", hint=hint)
+        raise WorkspaceError(f"`{place}` already exists, and is not overwritten", hint=hint)
     with place.open("w", encoding="utf-8", newline="") as stream:
         yield stream
 
@@ -231,14 +229,15 @@ def _cells(sums: Sums, price: UnitPrice | None) -> Iterator[str]:
 
 def _said(whole: Sums, price: UnitPrice | None) -> str:
     told = [
-        f"{units_text(whole.spent)} units spent" + (f", {price.told(whole.spent)}" if price else "")
+        f"{units_text(whole.spent)} unit{'s' * (whole.spent != 1)} spent"
+        + (f", {price.told(whole.spent)}" if price else "")
     ]
     if whole.undetermined:
         told.append(
             f"{units_text(whole.undetermined)} of them by estimate: no deduction is known yet"
         )
     if whole.wasted:
-        told.append(f"{units_text(whole.wasted)} wasted: paid for, and the result is not to be had")
+        told.append(f"{units_text(whole.wasted)} wasted: paid for, but the result cannot be had")
     if whole.unwanted:
         told.append(
             f"{units_text(whole.unwanted)} for what no spec asks for now: kept, and free when it comes back"

@@ -21,7 +21,10 @@ SCHEMA = "spec.schema.json"
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder to begin in; made if it is not there.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The folder to begin in; it is made if it does not exist."
+        ),
     ] = Path(),
 ) -> int:
     """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
@@ -40,11 +43,13 @@ def init(
         written += _add(folder, name, text)
     ignored = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").split()
     if lacking := [name for name in ("state/", ".env") if name not in ignored]:
-        out.print(f"  .gitignore is yours; add to it: {' '.join(lacking)}")
+        out.print(f"  `.gitignore` is yours; add to it: {' '.join(lacking)}")
     if not written:
-        out.print(f"Nothing to do: {escape(str(folder.resolve()))} has everything already.")
+        out.print(f"Nothing to do: {escape(str(folder.resolve()))} already has everything.")
         return ExitCode.DONE
-    out.print("Next: copy .env.example to .env, put your key into it, and run `reconciler plan`.")
+    out.print(
+        "Next: copy `.env.example` to `.env`, put your key into it, and run `reconciler plan`."
+    )
     return ExitCode.DONE
 
 
@@ -58,9 +63,9 @@ def _add(folder: Path, name: str, text: str) -> bool:
     except FileExistsError:
         if path.parent.is_dir():
             return False
-        raise WorkspaceError(f"{path.parent} is a file", hint="Name another folder.") from None
+        raise WorkspaceError(f"`{path.parent}` is a file", hint="Name another folder.") from None
     except OSError as error:
         hint = "Name a folder that you can write to."
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        raise WorkspaceError(f"`{path}` cannot be written: {error.strerror}", hint=hint) from error
     out.print(f"  wrote {escape(name)}")
     return True

@@ -41,7 +41,7 @@ def _is_utf8(encoding: str | None, text: str) -> bool:
 
 def print_error(message: str, hint: str = "") -> None:
     """Print one sentence on stderr, and what to do."""
-    err.print(f"[bold red]error:[/] {escape(message)}")
+    err.print(f"[bold red]error:[/] {escape(message.rstrip('.'))}")
     if hint:
         err.print(f"       {escape(hint)}")
 

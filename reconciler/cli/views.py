@@ -67,7 +67,9 @@ def cost_keys(price: UnitPrice | None, units: Decimal) -> dict[str, str | None]:
 
 def units_and_money(units: Decimal, price: UnitPrice | None) -> str:
     """Return units for people, with what they cost where there is a price: `24 units (3.36 USD)`."""
-    return f"{units_text(units)} units" + (f" ({price.told(units)})" if price else "")
+    return f"{units_text(units)} unit{'s' * (units != 1)}" + (
+        f" ({price.told(units)})" if price else ""
+    )
 
 
 def plan_document(plan: Plan, price: UnitPrice | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder
 from reconciler.cli.root import root_of
 from reconciler.cli.terminal import print_error
-from reconciler.core.errors import ReconcilerError, SettingsError
+from reconciler.core.errors import ReconcilerError, SettingsError, counted
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.settings import Settings
 
@@ -67,7 +67,7 @@ def watch(
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise typer.BadParameter(f"`{text}` is no HOST:PORT, such as 127.0.0.1:8787")
+        raise typer.BadParameter(f"`{text}` is not HOST:PORT, such as 127.0.0.1:8787")
     return host.strip("[]"), int(port)
 
 
@@ -111,7 +111,7 @@ class _Watch:
                 where = f"; status page {url}" if url else ""
                 self.has_begun = True
                 gc.freeze()  # what was read stays: looking through it again and again costs a save 50 ms
-                count = f"{len(index.specs)} spec{'s' * (len(index.specs) != 1)}"
+                count = counted(len(index.specs), "spec")
                 report.info(f"watching {count} in `{settings.specs_dir}`{where}")
                 systemd.ready()
 
@@ -157,7 +157,9 @@ class _Watch:
             settings = configuration.load(self.folder.root, again=self.folder.settings)
             credentials(settings)
         except ReconcilerError as error:
-            report.say(f"the settings are not read again, what was in force stays: {told(error)}")
+            report.say(
+                f"the settings were not read again, and the earlier ones stay in force: {told(error)}"
+            )
             systemd.ready()
             return
         changed = "; ".join(changes(self.folder.settings, settings)) or "nothing changed in them"

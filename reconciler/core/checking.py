@@ -73,7 +73,7 @@ def check(
     if custom and (
         split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")
     ):
-        sentence = f"`external_task_id` must not be all dots, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
+        sentence = f"`external_task_id` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
         problems.append(
             Problem(entries["external_task_id"].node.place, "external_task_id", sentence)
         )
@@ -132,7 +132,7 @@ def _problem(document: Node, details: Any) -> Problem:
             return Problem(
                 place,
                 key,
-                f"`{key}` has {context['actual_length']} items: at most {context['max_length']} is allowed",
+                f"`{key}` has {context['actual_length']} items: at most {context['max_length']} {'is' if context['max_length'] == 1 else 'are'} allowed",
             )
         case "greater_than_equal" | "less_than_equal":
             bound = context.get("ge", context.get("le"))

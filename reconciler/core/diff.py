@@ -41,7 +41,7 @@ NEEDS_SOMEBODY = frozenset(
     {Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.INVALID, Status.BLOCKED}
 )
 _SUSPENDED = (
-    "suspended by `suspend: true` (in the spec or in a `_defaults.yaml`); take it out to buy this"
+    "suspended by `suspend: true` (in the spec or in a `_defaults.yaml`); remove it to buy this"
 )
 
 
@@ -147,7 +147,10 @@ def assess(generation: Generation, known: Known) -> Assessment:
         case Status.PENDING:
             return _unbought(generation, known, attempt=record.attempt)
         case Status.SUBMITTING:
-            reason = record.reason or "the outcome of a create is not known; asking the provider"
+            reason = (
+                record.reason
+                or "it is not known whether the last request made a task; asking the provider"
+            )
             return _of(generation, known, Action.ADOPT, record.status, reason)
         case Status.SUBMITTED | Status.PROCESSING:
             return _of(generation, known, Action.WAIT, record.status, record.reason)
@@ -208,7 +211,7 @@ def content_problem(generation: Generation, record: Record) -> str:
     if record.request == generation.canonical or unsent:
         return ""
     return (
-        f"`external_task_id: {generation.external_task_id}` was bought with another content; "
+        f"`external_task_id: {generation.external_task_id}` was bought with different content; "
         "give the changed generation a new id, or restore the old content"
     )
 
@@ -264,9 +267,9 @@ def _unbought(generation: Generation, known: Known, attempt: int) -> Assessment:
     refused = known.record.refusal if known.record else ""
     action = Action.RETRY if attempt > 1 or refused else Action.SUBMIT
     status = Status.BLOCKED if known.hold else Status.PENDING
-    reason = known.hold or "wanted, and not bought yet"
+    reason = known.hold or "wanted, not bought yet"
     if not known.hold and refused:
-        reason = f"tried again; it was refused: {refused}"
+        reason = f"to be tried again; it was refused before: {refused}"
     elif not known.hold and attempt > 1:
         earlier = known.record.reason if known.record else ""
         reason = f"attempt {attempt}: the last one failed: {earlier}"
@@ -298,5 +301,5 @@ def _bought(generation: Generation, known: Known) -> Assessment:
         known,
         Action.DOWNLOAD,
         Status.SUCCEEDED,
-        "bought; the saved result is missing, and fetched again by id",
+        "bought; the saved result is missing and is fetched again by its id",
     )

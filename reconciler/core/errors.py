@@ -94,6 +94,11 @@ def _is_ours(module: Mapping[str, object]) -> bool:
     return str(module.get("__name__")).startswith("reconciler.")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things for people: `1 file`, `2,048 files`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def told(error: ReconcilerError) -> str:
     """Return what happened and what to do, in one line."""
     return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message

@@ -83,7 +83,7 @@ def clashes(generations: Iterable[Generation]) -> Iterator[Problem]:
         for path in (receipt_path(generation.spec), *(path for _, path in generation.outputs)):
             other = writers.setdefault(path.casefold(), generation)
             if other.spec != generation.spec:
-                yield from _both(other, generation, f"would write `{path}` too")
+                yield from _both(other, generation, f"would also write `{path}`")
         twin = contents.setdefault(generation.external_task_id, generation)
         if twin.canonical != generation.canonical:
             sentence = f"uses `external_task_id: {generation.external_task_id}` for something else"
@@ -114,7 +114,7 @@ def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
             reached |= new
             waiting += new
         if spec in reached:
-            sentence = "its result would overwrite its own input, and be bought again for ever: rename the input"
+            sentence = "its result would overwrite its own input, and be bought again and again: rename the input"
             yield Problem(Place(spec, reader.line), "", sentence)
 
 

@@ -17,7 +17,9 @@ def read_axes(entry: Entry | None) -> tuple[dict[str, tuple[Node, ...]], list[Pr
     if entry is None or entry.node.value is None:
         return {}, []
     if not isinstance(entry.node.value, Mapping):
-        sentence = f"`matrix` is a mapping of keys to lists; this is {kind_of(plain(entry.node))}"
+        sentence = (
+            f"`matrix` must be a mapping of keys to lists; this is {kind_of(plain(entry.node))}"
+        )
         return {}, [Problem(entry.node.place, "matrix", sentence)]
     axes = {
         key: axis.node.value

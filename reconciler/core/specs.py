@@ -156,9 +156,7 @@ def _naming_problems(wishes: Sequence[Wish], entries: Mapping[str, Entry]) -> li
         return [Problem(Place(spec), "", sentence)]
     labels = [wish.label for wish in wishes]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        sentence = (
-            f"two combinations of `matrix` have the same name, `{twice[0]}`: they ask for the same"
-        )
+        sentence = f"two combinations of `matrix` have the same name, `{twice[0]}`: they ask for the same thing"
         return [Problem(place, "matrix", sentence)]
     longest = max((take_label(wish, wish.spec.takes) for wish in wishes), key=len)
     names = (receipt_path(spec), output_path(spec, longest, Role.WATERMARK))

@@ -53,7 +53,7 @@ def disbelief(external_task_id: str, said: Decimal, counted: Decimal) -> str:
     """Return the sentence about a deduction that cannot be."""
     return (
         f"{external_task_id}: the provider says that it deducted {_plain(said)} units, which no such task costs; "
-        f"{_plain(counted)} count for it, as estimated. Look at the provider's bill"
+        f"the estimate, {_plain(counted)}, counts instead; check the provider's bill"
     )
 
 

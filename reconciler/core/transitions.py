@@ -168,7 +168,7 @@ def _create_over(
         case Ambiguous(reason):
             return Step(_doubt(record, now, reason), again_at=rules.next_look(0, now, now))
         case Exists(reason):
-            found = _doubt(record, now, f"{reason.rstrip('.')}; looking for it")
+            found = _doubt(record, now, f"{reason.rstrip('.')}; looking for the task")
             return Step(found.evolve(in_use=True), again_at=rules.next_look(0, now, now))
         case Refused():
             return _refused(record, event, rules, now)
@@ -230,7 +230,7 @@ def _shown(record: Record, task: Task, rules: Rules, now: int) -> Step:
 def _failed_after_success(record: Record, task: Task, rules: Rules, now: int) -> Step:
     """A task that had succeeded fails only when the provider says so over the grace period: its last word counts."""
     told = task.message or "no reason given"
-    reason = f"the provider reported success, and since then failure: {told}"
+    reason = f"the provider first reported success, and now failure: {told}"
     return _ended_for_good(record, rules, now, record.evolve(status=Status.FAILED, reason=reason))
 
 
@@ -262,7 +262,7 @@ def _seen(record: Record, task: Task, now: int) -> Record:
             kept = record.status if record.status is Status.PROCESSING else Status.SUBMITTED
             return facts.evolve(
                 status=kept,
-                reason=f"the provider says `{task.said[:40]}`, a status in no list; waiting",
+                reason=f"the provider reports the status `{task.said[:40]}`, which is not documented; waiting",
             )
         case TaskState.SUBMITTED if record.status is not Status.PROCESSING:
             return facts.evolve(status=Status.SUBMITTED)
@@ -327,7 +327,7 @@ def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) ->
     rules = rules.stretched(record.creates)
     if record.in_use:
         if now - (record.intent_at or now) > rules.retention:
-            told = "the provider says that its id is in use, and showed no task for as long as it keeps results"
+            told = "the provider says that the id is in use, but showed no task for as long as it keeps results"
             return Step(_gone(looked, told))
         return Step(looked, again_at=now + rules.search_again(looked.absent_looks, record.base_id))
     if not rules.is_absent(looked.absent_looks, since, now):

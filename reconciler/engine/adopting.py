@@ -50,12 +50,12 @@ def _take(ground: Ground, task: Task, wish: Generation, attempt: int, request_id
     if other := _owner(ground, task, base_id):
         return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
     record = _record(wish, attempt, known)
-    seen = _commit(ground, record, task, "found at the provider by order", request_id)
+    seen = _commit(ground, record, task, "taken over by `import`", request_id)
     if seen.status is Status.EXPIRED:
-        return Outcome.left(f"{name} is expired, and the provider has no result of it either")
+        return Outcome.left(f"{name} has expired, and the provider has no result for it either")
     if not base_id.startswith(PREFIX):
         name += "; an id of your own cannot prove what it was made from: look at the result"
-    return Outcome.done(f"task {task.task_id} ({seen.status}) is taken over for {name}", base_id)
+    return Outcome.done(f"task {task.task_id} ({seen.status}) was taken over for {name}", base_id)
 
 
 def _stands_against(task: Task, attempt: int, known: Record) -> str:
@@ -64,11 +64,11 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
         return f"is further on: attempt {known.attempt} is {known.status}"
     if known.attempt < attempt:
         ended = known.status in ENDED - {Status.SUCCEEDED, Status.COMPLETE}
-        return "" if ended or known.status is Status.PENDING else f"is {known.status} already"
+        return "" if ended or known.status is Status.PENDING else f"is already {known.status}"
     if known.task_id is not None and known.task_id != task.task_id:
-        return f"has another task already: {known.task_id}, not {task.task_id}"
+        return f"already has another task: {known.task_id}, not {task.task_id}"
     if known.status in _SETTLED or (known.status in LIVE and known.task_id is not None):
-        return f"is known already: it is {known.status}"
+        return f"is already known: it is {known.status}"
     return ""
 
 
@@ -86,14 +86,18 @@ async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outc
         )
     if own.task is not None:
         return Outcome.refused(
-            f"the provider has a task for {name} already; `import {base_id}` takes it over"
+            f"the provider already has a task for {name}; `import {base_id}` takes it over"
         )
     if other := _owner(ground, task, base_id):
         return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
     known = ground.journal.get(base_id)
     if known is not None and not _was_never_sent(known):
-        return Outcome.refused(f"{name} was sent already ({known.status}); nothing was changed")
-    made = f"made as `{external}`, by order" if external else "made without an id, by order"
+        return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
+    made = (
+        f"made as `{external}`, bound by `import --for`"
+        if external
+        else "made without an id, bound by `import --for`"
+    )
     seen = _commit(ground, _record(wish, 1, known), task, made, own.request_id)
     _put_on_receipts(ground, seen)
     return Outcome.done(

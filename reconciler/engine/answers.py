@@ -133,7 +133,9 @@ def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:
     for record, reply in found:
         if reply.task is not None and shown.setdefault(reply.task.task_id, record) is not record:
             names = f"{shown[reply.task.task_id].external_task_id} and {record.external_task_id}"
-            raise Unreadable(f"The answers for {names} are about one task, {reply.task.task_id}.")
+            raise Unreadable(
+                f"The answers for {names} are about the same task, {reply.task.task_id}."
+            )
 
 
 def _unsent(record: Record, attempt: int) -> Record:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.diff import next_attempt
+from reconciler.core.errors import counted
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX
 from reconciler.core.schedule import Rules, pages_to_read
@@ -39,7 +40,7 @@ async def ask_again(ground: Ground, base_ids: Sequence[str]) -> Outcome:
     changed = [_write(ground, works[base], asked[base], *shown[base]) for base in shown]
     outcome = Outcome.of(part for part in changed if part is not None)
     if not outcome.said and trouble is None:
-        outcome = Outcome.left(f"nothing changed ({len(asked)} asked about)")
+        outcome = Outcome.left(f"nothing changed; {counted(len(asked), 'generation')} asked about")
     if trouble is None:
         return outcome
     told = Outcome.refused(f"not everything was answered: {in_a_line(trouble)}")
@@ -149,7 +150,7 @@ def _write(
         return None
     ground.journal.commit(seen, kind="refreshed", request_id=request_id)
     if seen.status is record.status:
-        more = f": {seen.reason}" if seen.reason else "; more is known of it"
+        more = f": {seen.reason}" if seen.reason else "; more is known about it now"
         return Outcome.done(
             f"{ground.called(work.base_id)}: still {seen.status}{more}", work.base_id
         )

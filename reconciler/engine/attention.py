@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
-from reconciler.core.errors import StateError, WorkspaceError
+from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.states import BOUGHT, Record
 from reconciler.engine.apply import confirm
@@ -212,10 +212,10 @@ class Attention:
                 more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
                 say(f"{problems[0]}{more}")
             elif spec in self._index.specs and not self._problems(spec):
-                say(f"`{spec}` is right again")
+                say(f"`{spec}` is valid again")
         if len(news) > _MOST_TOLD:
             say(
-                f"{len(news) - _MOST_TOLD} more specs changed for the better or the worse; "
+                f"{counted(len(news) - _MOST_TOLD, 'more spec')} became valid or invalid; "
                 "`reconciler validate` lists what is wrong"
             )
         for spec in news:
@@ -237,13 +237,13 @@ class Attention:
             f"{one}{waiting_words(shared[one])}"
             for one in sorted(shared.keys() - self._told_shared)
         ]
-        said += [f"`{file}` is right again" for file in sorted(mended) if self._is_there(file)]
+        said += [f"`{file}` is valid again" for file in sorted(mended) if self._is_there(file)]
         said += sorted(notes - self._noted)
         for sentence in said[:_MOST_TOLD]:
             say(sentence)
         if len(said) > _MOST_TOLD:
             say(
-                f"so it is with {len(said) - _MOST_TOLD} more files; `reconciler validate` lists them"
+                f"{counted(len(said) - _MOST_TOLD, 'more file')} cannot be used; `reconciler validate` lists them"
             )
         self._told_shared, self._noted = frozenset(shared), notes
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.errors import told
+from reconciler.core.errors import counted, told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import HOUR, Brake
 from reconciler.core.states import Record, Status
@@ -18,10 +18,7 @@ from reconciler.engine.queue import Lines
 from reconciler.engine.work import Work
 from reconciler.kling import errors
 
-_NOT_SHOWN = (
-    "the provider says that a task with this id exists, and does not show it yet; it may be paid for, so nothing is "
-    "sent: `watch`, or the next run, goes on looking"
-)
+_NOT_SHOWN = "the provider says that a task with this id exists, but does not show it yet; it may have been paid for, so nothing is sent: `watch` or the next run goes on looking"
 
 
 class Buyer:
@@ -145,7 +142,7 @@ class Buyer:
         brake, endures = self._brakes.get(key, Brake()), self._desk.options.enduring
         if not brake.is_on() or (endures and self._desk.now() >= brake.ends_at()):
             return ""
-        told = f"{brake.creates} creates had no readable answer, and no task showed up"
+        told = f"{counted(brake.creates, 'request')} to create it had no readable answer, and no task showed up"
         if not endures:
             return f"{told}; ask the provider before you run again"
         hours = (brake.ends_at() - brake.last_at) // HOUR

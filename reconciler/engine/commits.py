@@ -68,7 +68,7 @@ class Commits:
     def obstacle(self, wish: Generation) -> str:
         """Return why a wish does not count as committed, or an empty string."""
         if wish.spec in self.owed:
-            return f"nobody knows whether this is committed: {self._trouble}"
+            return f"it is not known whether this is committed: {self._trouble}"
         return waiting_for_commit(self._lacking.get(wish.spec, ""))
 
     def is_due(self, now: int) -> bool:
@@ -99,13 +99,15 @@ class Commits:
         )
         if trouble != self._trouble:
             self._trouble = trouble
-            self._ports.report.say(f"{trouble} Asked again by and by; until then nothing is bought")
+            self._ports.report.say(
+                f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
+            )
 
     def _answered(self) -> None:
         self._failures = 0
         if self._trouble and not self.owed:
             self._trouble = ""
-            self._ports.report.say("git says again what is committed")
+            self._ports.report.say("git can tell again what is committed")
 
     def _signature(self) -> tuple[int, ...]:
         found = []

@@ -161,7 +161,7 @@ class Purchases:
     def _say_if_unproven(self, record: Record) -> None:
         if not is_computed(record.external_task_id):
             self._ports.report.say(
-                f"`{record.external_task_id}` exists at the provider already and was adopted; "
+                f"`{record.external_task_id}` already exists at the provider and was adopted; "
                 "an id of your own cannot prove what it was made from: look at the result"
             )
 

@@ -45,11 +45,11 @@ def misfit(ground: Ground, verb: str, name: str, seen: str) -> str:
     if not seen or now == seen or _is_over(ground, verb, name, records):
         return ""
     if verb == "prune":
-        return f"`{name}` is not the file any more that this was about: it stays"
+        return f"`{name}` is no longer the file that this was about: it stays"
     (base,) = _bases(verb, name)
     return (
-        f"{ground.called(base)} was {seen} when this was ordered, and is {now} now: nothing was done; "
-        "look again, and order it again if it is still meant"
+        f"{ground.called(base)} was {seen} when this was ordered and is now {now}: nothing was done; "
+        "look again, and repeat the command if you still want it"
     )
 
 

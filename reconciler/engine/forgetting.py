@@ -61,13 +61,13 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
         return Outcome.left(f"{name} is not known: there is nothing to forget")
     if record is not None and record.status in IN_FLIGHT and not in_flight:
         return Outcome.refused(
-            f"{name} is {record.status}: it is, or may be, paid for, and was not forgotten"
+            f"{name} is {record.status}: it has been paid for, or may have been, and was not forgotten"
         )
     for receipt, entries in known.entries.items():
         _strike(ground.ports.root / receipt, entries, base_id)
     if record is not None:
         ground.journal.forget(base_id)
-    where = f" and struck from {', '.join(known.entries)}" if known.entries else ""
+    where = f" and removed from {', '.join(known.entries)}" if known.entries else ""
     return Outcome.done(f"{name} is forgotten{where}", base_id)
 
 

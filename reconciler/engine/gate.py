@@ -129,7 +129,7 @@ class Gate:
         if not (self.closed and self._reopens) or (self._by_create and not create):
             return
         self.closed, self._prober, self._by_create = "", "", False
-        self._ports.report.say("the account can be used again; submitting goes on", Topic.ACCOUNT)
+        self._ports.report.say("the account can be used again; submitting resumes", Topic.ACCOUNT)
 
     def turn_over(self, key: str) -> None:
         """Let others come forward, and try where this one has not found out whether the account's trouble is over."""

@@ -107,7 +107,7 @@ class Lander:
         return again_at
 
     def _give_up(self, work: Work, record: Record, error: ReconcilerError) -> int | None:
-        reason = f"bought, and its result could not be saved yet: {error.message}"
+        reason = f"bought, but its result could not be saved yet: {error.message}"
         kept = self._desk.journal.get(work.base_id)
         again_at = self._holds.hold(work.base_id, kept or record, reason)
         if kept is not None and kept.results:

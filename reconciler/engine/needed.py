@@ -32,7 +32,7 @@ def needed(
     for name in sorted({*desired.invalid, *desired.defaults}):
         named = mentioned(root, name)
         if isinstance(named, Unclear):
-            why = f"`{name}` cannot be read, and may name it: mend or remove that first"
+            why = f"`{name}` cannot be read and may name it: correct or remove that file first"
             kept |= {path: kept.get(path, why) for path in candidates if names_file(named, path)}
             continue
         for path in named:

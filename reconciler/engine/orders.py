@@ -82,7 +82,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if not self.names and self.verb is not Verb.REFRESH:
-            raise OrderError(f"`{self.verb}` needs to be told what it is about")
+            raise OrderError(f"`{self.verb}` needs at least one name")
         if len(self.names) > MOST_NAMES:
             raise OrderError(
                 f"an order names at most {MOST_NAMES:,} things", hint="Name fewer at a time."
@@ -90,9 +90,9 @@ class Order:
         for name in self.names:
             climbs = self.verb is Verb.PRUNE and ".." in PurePosixPath(name).parts
             if climbs or not _NAMES[self.verb].fullmatch(name):
-                raise OrderError(f"{name[:100]!r} is nothing that can be told to `{self.verb}`")
+                raise OrderError(f"`{self.verb}` does not take {name[:100]!r}")
         if self.seen and len(self.seen) != len(self.names):
-            raise OrderError("an order says of each of its names what was seen, or of none")
+            raise OrderError("an order must say what was seen for each of its names, or for none")
 
     def __str__(self) -> str:
         more = f" and {len(self.names) - 3:,} more" if len(self.names) > 3 else ""
@@ -104,11 +104,11 @@ class Order:
         A clock that was set in between proves nothing: in doubt it is too late.
         """
         if self.given is None or self.until is None:
-            return "it does not say until when it is meant"
+            return "it does not say until when it is valid"
         if now > self.until:
             return f"it came {(now - self.until) / SECOND:,.0f} s too late"
         if now < self.given - _CLOCKS_DIFFER:
-            return "the clock was set back since it was given"
+            return "the clock has been set back since it was given"
         return ""
 
     def document(self) -> dict[str, object]:
@@ -126,10 +126,12 @@ class Order:
         """
         verb, names = document.get("verb"), document.get("names")
         if not isinstance(verb, str) or verb not in set(Verb):
-            raise OrderError(f"{str(verb)[:100]!r} is no verb of an order")
+            raise OrderError(f"there is no order {str(verb)[:100]!r}")
         seen = document.get("seen", [])
         if not _are_texts(names) or not _are_texts(seen):
-            raise OrderError("the names of an order are a list of texts, and so is what was seen")
+            raise OrderError(
+                "the names in an order must be a list of texts, and so must what was seen"
+            )
         given, until = (_moment(document.get(key)) for key in ("given", "until"))
         if not seen:
             names = dict.fromkeys(names)
@@ -142,7 +144,7 @@ def _are_texts(found: object) -> TypeGuard[list[str]]:
 
 def _moment(found: object) -> int | None:
     if found is not None and (not isinstance(found, int) or isinstance(found, bool)):
-        raise OrderError("the time of an order is a number of milliseconds")
+        raise OrderError("the time in an order must be a number of milliseconds")
     return found
 
 
@@ -164,7 +166,11 @@ async def carry_out(
         except (AccountTrouble, TryLater) as error:
             outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
             if left := len(order.names) - number:
-                outcomes.append(Outcome.refused(f"{left:,} more were not tried after that"))
+                outcomes.append(
+                    Outcome.refused(
+                        f"{left:,} more {'was' if left == 1 else 'were'} not tried after that"
+                    )
+                )
             break
         except ReconcilerError as error:
             outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))

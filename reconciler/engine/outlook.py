@@ -32,7 +32,7 @@ def nothing_held_back(_: str) -> str:
 
 def waiting_for_commit(name: str) -> str:
     """Return the sentence about the first file of a wish that is not committed; nothing where there is none."""
-    return f"waiting for a commit: `{name}` is not committed as it is" if name else ""
+    return f"waiting for a commit: `{name}` is not committed as it stands" if name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Outlook:
             problem = self.unreadable.get(receipt_path(wish.spec)) or next(
                 iter(self.unreadable.values())
             )
-            return f"a receipt cannot be read, so this may be bought already: {problem}"
+            return f"a receipt cannot be read, so this may already have been bought: {problem}"
         if wish.video.path and not self.can_host:
             return (
                 f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "

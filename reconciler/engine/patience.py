@@ -68,7 +68,7 @@ class Patience:
             and not self.silence
             and self._contact.is_noticed(self._ports.now())
         ):
-            self.silence = f"the provider gives no readable answer; asking on: {error.message}"
+            self.silence = f"the provider gives no readable answer; still asking: {error.message}"
             self._ports.report.say(self.silence)
         return move is Move.HOLD
 
@@ -129,4 +129,6 @@ def _is_readable(error: errors.ProviderError) -> bool:
 
 def not_asked(error: ReconcilerError) -> str:
     """Return why a generation is held that cannot be asked about."""
-    return f"it cannot be asked about, though the provider answers otherwise: {told(error)}"
+    return (
+        f"the provider does not answer questions about it, though it answers others: {told(error)}"
+    )

@@ -61,5 +61,7 @@ class Previewer:
             reason = mistake(error)
         else:
             return Result(role, sha256, size, width=preview.width, height=preview.height)
-        self._ports.report.say(f"{record.spec}: the video is saved; no {role} of it: {reason}")
+        self._ports.report.say(
+            f"{record.spec}: the video is saved, but there is no {role} of it: {reason}"
+        )
         return None

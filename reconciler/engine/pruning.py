@@ -25,10 +25,12 @@ def prune(ground: Ground, path: str) -> Outcome:
     if why := ground.survey.needed.get(path):
         return Outcome.refused(f"`{path}` stays: {why}")
     if path not in ground.survey.orphans:
-        return Outcome.left(f"`{path}` is no orphan (any more): it stays")
+        return Outcome.left(f"`{path}` is not an orphan, or not any more: it stays")
     found = signature(target)
     if found is None or not found.is_file:
-        return Outcome.refused(f"`{path}` is not where it was published: it stays")
+        return Outcome.refused(
+            f"`{path}` is no longer there as it was published: nothing is removed"
+        )
     specs = root / ground.survey.desired.folder
     if is_behind_a_link(specs if specs in target.parents else root, target):
         return Outcome.refused(

@@ -15,8 +15,7 @@ from reconciler.engine.outcome import Ground, Outcome
 
 RETRIABLE = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED})
 _WAITS = {
-    Status.SUBMITTING: "was sent, and what became of it is not known yet: it is asked for by its id, "
-    "and a second attempt now could be paid twice",
+    Status.SUBMITTING: "was sent, and it is not known yet what became of it: the provider is asked by its id, and a second attempt now could be paid for twice",
     Status.SUBMITTED: "is under way",
     Status.PROCESSING: "is under way",
     Status.SUCCEEDED: "is bought; its result is still to be saved",
@@ -29,7 +28,7 @@ def why_not(record: Record | None, hold: str = "") -> str:
     held = f"; it is held: {hold}" if hold else ""
     if record is None or record.status is Status.PENDING:
         again = record is not None and (record.attempt > 1 or record.refusal != "")
-        return f"{'waits to be sent again' if again else 'was not sent yet'}{held}"
+        return f"{'is waiting to be sent again' if again else 'has not been sent yet'}{held}"
     return f"{_WAITS[record.status]}{held}" if record.status in _WAITS else ""
 
 
@@ -56,7 +55,7 @@ async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Out
         )
     if attempt not in {None, again.attempt}:
         return Outcome.left(
-            f"{name}: attempt {record.attempt} has ended meanwhile: {record.reason}"
+            f"{name}: attempt {record.attempt} has ended in the meantime: {record.reason}"
         )
     ground.journal.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
     return Outcome.done(f"{name}: attempt {again.attempt} is wanted", base_id)
@@ -74,7 +73,7 @@ async def _found_after_all(ground: Ground, record: Record) -> Outcome | None:
         return None
     name = ground.called(record.base_id)
     return Outcome.done(
-        f"{name}: the provider has its task after all ({seen.status}); nothing is paid again",
+        f"{name}: the provider has its task after all ({seen.status}); nothing is paid for again",
         record.base_id,
     )
 

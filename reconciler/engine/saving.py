@@ -88,7 +88,7 @@ class Saver:
         if not files:
             if self._overdue(record):
                 return self._decide(record, Gone(_CLEARED), reply.request_id)
-            raise ResultInterrupted("the provider lists no video of it at the moment")
+            raise ResultInterrupted("the provider lists no video for it at the moment")
         record, _ = self._decide(record, Seen(reply.task), reply.request_id)
         self._warn_when_old(record)
         async with self._slot():
@@ -199,7 +199,7 @@ class Saver:
                 else (error.strerror or "the disk refuses it")
             )
             raise CannotKeep(
-                f"bought, and its result cannot be written to disk: {reason}"
+                f"bought, but its result cannot be written to disk: {reason}"
             ) from error
         finally:
             partial.close()
@@ -244,7 +244,7 @@ class Saver:
         made = record.finished_at or record.created_at
         if made is not None and self._ports.now() - made > URGENT_AGE:
             self._ports.report.say(
-                f"urgent: the result of {record.external_task_id} is cleared 30 days after it was made, which is soon"
+                f"urgent: the result of {record.external_task_id} will be cleared 30 days after it was made, which is soon"
             )
 
 

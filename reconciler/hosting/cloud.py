@@ -148,7 +148,7 @@ def _speaks_plainly(variables: Mapping[str, str]) -> bool:
         if parts.scheme == "http" and is_loopback(parts.hostname or ""):
             return True
         raise HostingError(
-            f"{name} would send your files unprotected, or is no URL",
+            f"{name} would send your files unprotected, or is not a URL",
             hint="Use https; plain http is for this machine only.",
         )
     return False

@@ -61,7 +61,7 @@ class FolderShelf:
     async def sign(self, key: str) -> str:  # noqa: ARG002 - a shelf's
         """Refuse: nothing but a web server makes a folder readable."""
         raise HostingError(
-            f"the folder {self._folder} has no URLs of its own",
+            f"the folder `{self._folder}` has no URLs of its own",
             hint="Set RECONCILER_MEDIA_PUBLIC_URL to where a web server publishes it.",
         )
 
@@ -101,10 +101,10 @@ class FolderShelf:
 
     def _refusal(self, error: OSError) -> HostingError:
         if error.errno in _FULL:
-            said, hint = "its disk is full", "Free space; it is tried again."
+            said, hint = "its disk is full", "Free some space; it will be tried again."
         elif not self._folder.is_dir():
             said, hint = "it is not there", "Make the folder that RECONCILER_MEDIA_STORE names."
         else:
             said = str(error.strerror or error)
             hint = "The user that runs this must be allowed to write there."
-        return HostingError(f"the media store {self._folder} cannot be used: {said}", hint=hint)
+        return HostingError(f"the media store `{self._folder}` cannot be used: {said}", hint=hint)

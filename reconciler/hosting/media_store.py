@@ -94,7 +94,7 @@ class MediaStore:
                 if not await self._has(key, sha256, path):
                     raise HostingError(
                         f"the media store does not hold the bytes of `{path.name}` that it was given",
-                        hint="It is tried again.",
+                        hint="It will be tried again.",
                     )
         return await self._url(key)
 
@@ -165,7 +165,7 @@ async def _within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise HostingError(
-            f"the media store did not do its work within {seconds:.0f} s", hint="It is tried again."
+            f"the media store did not finish within {seconds:.0f} s", hint="It will be tried again."
         ) from None
 
 

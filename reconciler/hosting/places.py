@@ -29,9 +29,7 @@ VARIABLES: Final[dict[Scheme, tuple[str, ...]]] = {
 """The clouds' own variables that also count when they stand in `.env`."""
 
 _HERE_BY_NAME = re.compile(r"(.*\.)?(localhost|local|internal|lan|home\.arpa)")
-_EXAMPLE = (
-    "it is like s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
-)
+_EXAMPLE = "it must look like s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
 
 
 @dataclass(frozen=True, slots=True)

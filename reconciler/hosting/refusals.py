@@ -24,7 +24,7 @@ _KEYS: Final = {
     "az": "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY in the environment or in .env.",
 }
 _RIGHTS: Final = "Check its keys; they must be allowed to list, to read and to write there."
-_LATER: Final = "It is tried again."
+_LATER: Final = "It will be tried again."
 
 
 def refusal(place: Place, error: Exception) -> HostingError:
@@ -43,7 +43,7 @@ def _told(place: Place, error: Exception, text: str, said: str) -> tuple[str, st
     if any(mark in text for mark in _NO_KEYS):
         return "has no credentials", _KEYS[place.scheme]
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
-        return f"refuses us{f' ({said})' if said else ''}", _RIGHTS
+        return f"refuses access{f' ({said})' if said else ''}", _RIGHTS
     if isinstance(error, FileNotFoundError):
         return f"is not there{f' ({said})' if said else ''}", (
             "Check the name in RECONCILER_MEDIA_STORE, and the region or endpoint; make the bucket if it is new."

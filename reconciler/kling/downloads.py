@@ -111,7 +111,7 @@ class Downloader:
                     sink.restart("")
                     if not await self._attempt(url, sink, pace):
                         raise ResultInterrupted(
-                            "The result's host answers with a part nobody asked for."
+                            "The result's host answered with a part that nobody asked for."
                         )
         except TimeoutError:
             if limit.expired():
@@ -158,7 +158,7 @@ class Downloader:
                 target = _next_hop(target, response)
             finally:
                 await response.aclose()
-        raise ResultUnsafe("The result's URL redirects without end.")
+        raise ResultUnsafe("The result's URL redirects endlessly.")
 
     async def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
         request = self._http.build_request("GET", url, headers=headers)
@@ -232,7 +232,9 @@ def _continues(response: httpx.Response, sink: Sink) -> bool:
 def _total(response: httpx.Response) -> int | None:
     """Return the size of the whole result as announced, None when it is not."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise ResultInterrupted("The result came encoded, although it was asked for as it is.")
+        raise ResultInterrupted(
+            "The result arrived compressed, although it was asked for as it is."
+        )
     if response.status_code == 206:
         announced = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         return int(announced[3]) if announced and announced[3] != "*" else None

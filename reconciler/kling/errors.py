@@ -179,12 +179,12 @@ REACTIONS: Final[dict[int, type[ProviderError]]] = {
 _REMEDIES: Final = {
     **dict.fromkeys((1000, 1001, 1002), "Check the access key and the secret key, or the API key."),
     **dict.fromkeys(
-        CLOCK_CODES, "Set this machine's clock; signing again by the server's did not help."
+        CLOCK_CODES, "Set this machine's clock; signing again with the server's time did not help."
     ),
     1101: "The account is in arrears: top it up.",
     1102: "The resource pack is used up or has expired: buy another.",
     1103: "The account has no right to this API or model: ask for it in the provider's console.",
-    1304: "This machine's address is not on the account's white list.",
+    1304: "This machine's address is not on the account's allow list.",
 }
 NO_ROUTE: Final = frozenset({404, 405})
 """How HTTP says that there is no such path, or no such method of it."""

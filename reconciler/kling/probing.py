@@ -138,7 +138,7 @@ class Prober:
     def _check(self, url: httpx.URL) -> None:
         """Every hop is checked anew: a redirect from outside is not followed into this machine."""
         if url.scheme not in ("http", "https") or not url.host:
-            raise ProbeFailed("redirects to what is no http or https URL")
+            raise ProbeFailed("redirects to something that is not an http or https URL")
         if not self._private and is_private(url.host):
             raise ProbeFailed(_PRIVATE)
 

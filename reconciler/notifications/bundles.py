@@ -14,14 +14,14 @@ class Kind(StrEnum):
     """What people can ask to be told of; the words are those of `RECONCILER_NOTIFY_ON`."""
 
     COMPLETE = "complete"  # results are saved
-    FAILED = "failed"  # generations need somebody
+    FAILED = "failed"  # generations need attention
     ACCOUNT = "account"  # trouble with the account, and its end
     CAP = "cap"  # a spending cap is near or reached
 
 
 _TITLES = {
     Kind.COMPLETE: ("1 result saved", "{count:,} results saved"),
-    Kind.FAILED: ("1 generation needs somebody", "{count:,} generations need somebody"),
+    Kind.FAILED: ("1 generation needs attention", "{count:,} generations need attention"),
     Kind.ACCOUNT: ("the account at the provider", "the account at the provider"),
     Kind.CAP: ("a spending cap", "spending caps"),
 }

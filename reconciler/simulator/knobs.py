@@ -54,11 +54,11 @@ def _knob(setting: str) -> tuple[str, Value]:
     name, equals, text = setting.partition("=")
     name = name.strip()
     if not equals:
-        raise KnobError(f"`{setting}` is no setting, such as query_lag_s=5")
+        raise KnobError(f"`{setting}` is not KNOB=VALUE, such as query_lag_s=5")
     if name not in KINDS:
         close = difflib.get_close_matches(name, KINDS, 1)
         guess = f"; did you mean `{close[0]}`?" if close else ""
-        raise KnobError(f"`{name}` is no knob of the simulator{guess}")
+        raise KnobError(f"`{name}` is not a knob of the simulator{guess}")
     return name, _value(name, text.strip())
 
 
@@ -88,7 +88,7 @@ def _pattern(name: str, text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise KnobError(f"{name} is no regular expression: {error}") from None
+        raise KnobError(f"{name} is not a regular expression: {error}") from None
     return text
 
 

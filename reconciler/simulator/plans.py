@@ -54,7 +54,7 @@ def read_plan(path: Path) -> list[Mapping[str, object]]:
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from None
     except ValueError as error:
-        raise PlanError(f"{path} is no JSON: {error}") from None
+        raise PlanError(f"{path} is not JSON: {error}") from None
     return list(rules)
 
 

@@ -115,7 +115,7 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
             make_folder(path.parent)
     except OSError as error:
         raise StateError(
-            f"The state folder {path.parent} cannot be created: {error.strerror}.",
+            f"The state folder `{path.parent}` cannot be created: {error.strerror}.",
             hint="Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is.",
         ) from error
     engine = _engine(path, "mode=rwc", busy_timeout)
@@ -178,9 +178,9 @@ def _refuse_what_is_no_file(path: Path) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise StateError(f"{place} cannot be used: {error.strerror}.") from error
+            raise StateError(f"`{place}` cannot be used: {error.strerror}.") from error
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             raise StateError(
-                f"{place} is not a regular file of its own, so it cannot hold the state.",
+                f"`{place}` is not a regular file of its own, so it cannot hold the state.",
                 hint="Move it away and run again; the program makes its own.",
             )

@@ -22,11 +22,11 @@ def disk(path: Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise StateError(
-            f"{path} is already being written.", hint="Wait until it is done."
+            f"`{path}` is already being written.", hint="Wait until it is done."
         ) from error
     except OSError as error:
         raise StateError(
-            f"{path} cannot be saved: {error.strerror}.",
+            f"`{path}` cannot be saved: {error.strerror}.",
             hint="Free some space or make the folder writable, and run again; a download goes on where it stopped.",
         ) from error
 
@@ -34,14 +34,14 @@ def disk(path: Path) -> Iterator[None]:
 def require_regular(descriptor: int, path: Path | str) -> None:
     """Raise StateError when something other than a regular file stands in the place of ours."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise StateError(f"{path} is not a regular file.", hint="Remove it and run again.")
+        raise StateError(f"`{path}` is not a regular file.", hint="Remove it and run again.")
 
 
 def require_own(descriptor: int, path: Path | str) -> None:
     """Raise StateError unless this is a regular file with this one name: what is written into it is written nowhere else."""
     require_regular(descriptor, path)
     if os.fstat(descriptor).st_nlink > 1:
-        raise StateError(f"{path} has a second name elsewhere.", hint="Remove it and run again.")
+        raise StateError(f"`{path}` has a second name elsewhere.", hint="Remove it and run again.")
 
 
 def open_regular(path: Path | str, *, folder: int | None = None) -> int:
@@ -64,7 +64,7 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
     `mode` is for the folder itself and narrowed by the umask; parents that are missing get the usual one.
     """
     if folder.is_symlink():
-        raise StateError(f"{folder} is a link, not a folder.", hint="Remove it and run again.")
+        raise StateError(f"`{folder}` is a link, not a folder.", hint="Remove it and run again.")
     if not folder.exists():
         if not folder.parent.exists():
             make_folder(folder.parent)

@@ -46,7 +46,7 @@ def translated(place: str) -> Iterator[None]:
     try:
         yield
     except (UnicodeEncodeError, OverflowError) as error:
-        raise StateError(f"{place} cannot hold a value that it was given ({error}).") from error
+        raise StateError(f"`{place}` cannot hold a value that it was given ({error}).") from error
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if not isinstance(cause, sqlite3.Error) or isinstance(cause, _OURS):
@@ -63,4 +63,4 @@ def _state_error(place: str, cause: sqlite3.Error) -> StateError:
     code = getattr(cause, "sqlite_errorcode", 0) & _PRIMARY
     reason = next(iter(str(cause).splitlines()), type(cause).__name__)
     sentence, hint = _SENTENCES.get(code, ("{place} cannot be used", ""))
-    return StateError(f"{sentence.format(place=place)} ({reason}).", hint=hint)
+    return StateError(f"{sentence.format(place=f'`{place}`')} ({reason}).", hint=hint)

@@ -58,13 +58,13 @@ class Fence:
         for path, held in self._pinned.items():
             if identity(path) != held:
                 raise StateReplaced(
-                    f"{path} was removed, moved or replaced while this process writes to it, so it buys nothing more "
+                    f"`{path}` was removed, moved or replaced while this process writes to it, so it buys nothing more "
                     "and stops.",
                     hint=_RUN_AGAIN,
                 )
         if self._pinned and self._stamp() != self._seen:
             raise StateReplaced(
-                f"Another program wrote over {self._contents} while this process uses it, so it buys nothing more "
+                f"Another program wrote over `{self._contents}` while this process uses it, so it buys nothing more "
                 "and stops.",
                 hint=_COPY_AGAIN,
             )
@@ -87,6 +87,6 @@ def _looked_at(path: Path) -> os.stat_result | None:
         if error.errno in _GONE:
             return None
         raise StateError(
-            f"{path} cannot be looked at: {error.strerror}.",
+            f"`{path}` cannot be accessed: {error.strerror}.",
             hint="Make the state folder readable and writable for the user that runs this.",
         ) from error

@@ -137,7 +137,9 @@ class Inbox:
             make_folder(self._folder, 0o700)
         with self._opened() as folder:
             if folder is None:
-                raise StateError(f"{self._folder} went away while it was used.", hint="Run again.")
+                raise StateError(
+                    f"`{self._folder}` went away while it was used.", hint="Run again."
+                )
             yield folder
 
     @contextmanager
@@ -160,7 +162,7 @@ class Inbox:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
             raise StateError(
-                f"Others than the user of this process may write to {self._folder}, so no order there counts.",
+                f"Users other than this one may write to `{self._folder}`, so no order in it counts.",
                 hint="Run every command as the user that runs `watch`; then remove that folder, and run again.",
             )
 
@@ -170,12 +172,12 @@ class Inbox:
             yield
         except OSError as error:
             raise StateError(
-                f"The inbox {self._folder} cannot be used: {error.strerror}.",
+                f"The inbox `{self._folder}` cannot be used: {error.strerror}.",
                 hint="Free some space, or make the state folder writable for the user that runs `watch`.",
             ) from error
 
 
 def _checked(ticket: str) -> str:
     if not TICKET.fullmatch(ticket):
-        raise StateError(f"{ticket!r} is no ticket of the inbox.")
+        raise StateError(f"{ticket!r} is not a ticket of the inbox.")
     return ticket

@@ -66,7 +66,7 @@ class StateLock:
                 # Else it was deleted meanwhile, and another process may have locked what has the name now.
             except OSError as error:
                 raise StateError(
-                    f"{self._path} cannot be locked: {error.strerror}.",
+                    f"`{self._path}` cannot be locked: {error.strerror}.",
                     hint="Set RECONCILER_STATE_DIR to a folder on a local disk with free space.",
                 ) from error
             finally:
@@ -109,7 +109,7 @@ class StateLock:
             if error.errno in (errno.ELOOP, errno.EISDIR):
                 raise _planted(self._path) from error
             raise StateError(
-                f"The state folder {self._path.parent} cannot be used: {error.strerror}.",
+                f"The state folder `{self._path.parent}` cannot be used: {error.strerror}.",
                 hint=_ROOM if error.errno in _FULL else _PERMISSION,
             ) from error
 
@@ -121,7 +121,7 @@ class StateLock:
             patience = _LONGEST_LOOK if _is_running(holder.pid) else _LONGEST_STALL
             if time.monotonic() - began > patience:
                 raise StateLocked(
-                    f"{holder} is already writing to {self._path.parent}.",
+                    f"{holder} is already writing to `{self._path.parent}`.",
                     hint="Wait until it is done, or stop it; `plan` and `status` work meanwhile.",
                 )
             time.sleep(_AGAIN)
@@ -189,13 +189,13 @@ def _require_lock_file(descriptor: int, path: Path) -> None:
 
 def _invisible(path: Path, error: OSError) -> StateError:
     return StateError(
-        f"{path} cannot be looked at: {error.strerror}.",
+        f"`{path}` cannot be accessed: {error.strerror}.",
         hint="Make it readable for the user that runs this.",
     )
 
 
 def _planted(path: Path) -> StateError:
     return StateError(
-        f"{path} is not a regular file of its own, so it cannot serve as the lock.",
+        f"`{path}` is not a regular file of its own, so it cannot serve as the lock.",
         hint="Remove it and run again; the program makes its own.",
     )

@@ -147,7 +147,7 @@ def _listed(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise StateError(
-            f"{folder} cannot be read: {error.strerror}.",
+            f"`{folder}` cannot be read: {error.strerror}.",
             hint="Make the folder of the objects readable for the user that runs this.",
         ) from error
 
@@ -166,4 +166,4 @@ def _copy(source: Path, copy: Partial) -> None:
             while chunk := file.read(_CHUNK):
                 copy.write(chunk)
     except OSError as error:
-        raise StateError(f"{source} cannot be read: {error.strerror}.") from error
+        raise StateError(f"`{source}` cannot be read: {error.strerror}.") from error

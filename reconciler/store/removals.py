@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, insert, or_, select
 
+from reconciler.core.errors import counted
 from reconciler.core.spending import charged
 from reconciler.core.states import Record
 from reconciler.store.changes import HistoryEntry
@@ -68,4 +69,4 @@ def _remember_spending(connection: Connection, base_id: str, attempts: Sequence[
 def _described(attempts: Sequence[Record]) -> str:
     last = attempts[-1]
     task = f", task {last.task_id}" if last.task_id else ""
-    return f"{len(attempts)} attempt(s); the last, {last.external_task_id}{task}, was {last.status}"
+    return f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"

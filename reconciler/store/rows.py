@@ -203,4 +203,4 @@ def _to_role(word: str) -> Role:
     try:
         return _ROLES[word]
     except KeyError as error:
-        raise garbled(f"{word!r} is no role of a result") from error
+        raise garbled(f"{word!r} is not a role of a result") from error

@@ -38,7 +38,7 @@ def is_ready(database: Database) -> bool:
     found = _found(database)
     if found is not None and found < HEAD:
         raise StateError(
-            f"{database.place} was made by an older version of this program.",
+            f"`{database.place}` was made by an older version of this program.",
             hint="Run `reconciler refresh` once: it brings the database up to date and buys nothing.",
         )
     return found is not None
@@ -49,7 +49,7 @@ def _found(database: Database) -> str | None:
         revision = _revision(connection)
     if revision is not None and revision > HEAD:
         raise StateError(
-            f"{database.place} was made by a newer version of this program ({revision}, not {HEAD}).",
+            f"`{database.place}` was made by a newer version of this program ({revision}, not {HEAD}).",
             hint="Upgrade the program; the database is left as it is.",
         )
     return revision

@@ -112,9 +112,8 @@ def _refuse_beyond(cap: Decimal, period: str, used: Decimal, wanted: Decimal) ->
     if cap > 0 and EXACT.add(used, wanted) <= cap:
         return
     raise CapReached(
-        f"The cap of {_plain(cap)} units per {period} is reached: {_plain(used)} are used and "
-        f"{_plain(wanted)} more are wanted, "
-        "so nothing was sent.",
+        f"The cap of {_plain(cap)} unit{'s' * (cap != 1)} per {period} is reached: {_plain(used)} are used and "
+        f"{_plain(wanted)} more are wanted, so nothing was sent.",
         hint=f"Raise RECONCILER_MAX_UNITS_PER_{period.upper()}, or wait for the next {period}.",
     )
 

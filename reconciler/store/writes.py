@@ -101,7 +101,7 @@ def _update(
 def _contradiction(record: Record, error: IntegrityError) -> StateError:
     if "task.task_id" in str(error.orig) or "uq_task_task_id" in str(error.orig):
         return StaleRecord(
-            f"Task {record.task_id} is on record for another attempt than {record.external_task_id}; "
+            f"Task {record.task_id} is on record for an attempt other than {record.external_task_id}; "
             "nothing was written."
         )
     if record.status in LIVE:

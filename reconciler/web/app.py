@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, told
 from reconciler.web.callbacks import Callbacks, Hint
 from reconciler.web.pages import status_page, trouble_page
 from reconciler.web.source import Recent, StatusSource
@@ -123,7 +123,7 @@ async def _page(page: Recent[str], _: Request) -> Response:
     try:
         return HTMLResponse(page.get())
     except ReconcilerError as error:
-        return HTMLResponse(trouble_page(f"{error.message}. {error.hint}".strip()), 503)
+        return HTMLResponse(trouble_page(told(error)), 503)
 
 
 async def _json(document: Recent[str], _: Request) -> Response:

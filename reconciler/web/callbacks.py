@@ -54,7 +54,7 @@ class Callbacks(HTTPEndpoint):
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            return PlainTextResponse("the body is no JSON object\n", 400)
+            return PlainTextResponse("the body is not a JSON object\n", 400)
         for name in _ids(message):
             hint(name)
         return Response(status_code=204)

@@ -30,8 +30,8 @@ _MOST_CONNECTIONS = 200
 _HIGHEST_PORT = 65_535
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
 _REASONS = {
-    errno.EADDRINUSE: "somebody listens there already",
-    errno.EADDRNOTAVAIL: "it is no address of this machine",
+    errno.EADDRINUSE: "something is already listening there",
+    errno.EADDRNOTAVAIL: "it is not an address of this machine",
     errno.EACCES: "this user may not listen there",
 }
 
@@ -135,7 +135,7 @@ async def _listener(host: str, port: int) -> socket.socket:
         number = error.errno or 0
         raise _cannot(host, port, _REASONS.get(number, os.strerror(number))) from None
     except UnicodeError:
-        raise _cannot(host, port, "it is no address") from None
+        raise _cannot(host, port, "it is not an address") from None
     return listener
 
 

@@ -158,7 +158,7 @@ def write_receipt(path: Path, data: bytes) -> bool:
 def _check_schema(document: Node, content: object) -> None:
     schema = content.get("schema") if isinstance(content, dict) else None
     if type(schema) is not int or schema < 1:
-        raise _fault(document.place, "this is no receipt: it has no `schema`")
+        raise _fault(document.place, "this is not a receipt: it has no `schema`")
     if schema > SCHEMA:
         sentence = f"the receipt has schema {schema}, this program knows {SCHEMA}: upgrade it"
         raise _fault(find(document, ("schema",)).place, sentence)

@@ -135,7 +135,7 @@ def test_forget_is_followed_by_a_question_and_no_purchase(folder: Project, sim: 
 def test_forget_of_what_the_provider_forgot_too_leaves_its_file_in_the_way(
     folder: Project, sim: Simulator
 ) -> None:
-    """Its video counts as somebody else's file from then on: blocked, not bought, until it is moved away."""
+    """Its video counts as somebody else's from then on: blocked, not bought, until it is moved away."""
     folder.spec()
     video = folder.specs / "dance.mp4"
     with folder.watching():

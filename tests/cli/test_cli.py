@@ -316,7 +316,7 @@ def test_tasks_at_one_host_are_not_looked_for_at_another(
     code, _, err = shell("apply", "--yes")
     assert code == 1
     assert "KLING_BASE_URL" in err
-    assert "1 tasks are under way at loopback" in err
+    assert "1 task is under way at loopback" in err
 
 
 def test_one_database_has_one_writer_though_two_folders_use_it(

@@ -53,7 +53,7 @@ def test_a_healthy_project_has_nothing_to_say(shell: Shell, sim: Simulator) -> N
     code, checks = examined(shell)
     assert (code, list(checks), wrong(checks)) == (0, CHECKS, [])
     assert "997.5 of 1000 units" in checks["balance"]["message"]
-    assert "1 generations on record" in checks["database"]["message"]
+    assert "1 generation on record" in checks["database"]["message"]
     assert "2, each as its name says" in checks["objects"]["message"]
     after = sorted((path, path.stat().st_mtime_ns) for path in (shell.root / "specs").iterdir())
     assert (after, sim.requests()["create_attempts"]) == (before, created)
@@ -91,7 +91,7 @@ def test_a_key_that_is_refused_is_told_from_a_network_that_is_down(
     monkeypatch.setenv("KLING_SECRET_KEY", "w" * 32)
     code, checks = examined(shell)
     assert code == 1
-    assert "answers, and refuses" in checks["provider"]["message"]
+    assert "answers, but refuses" in checks["provider"]["message"]
     assert "100" in checks["provider"]["message"]
 
 

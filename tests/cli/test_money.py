@@ -145,7 +145,7 @@ def test_refreshed_plan_says_the_balance_and_when_packs_end(
     shell.write("dance.yaml")
     code, out, _ = shell("plan", "--refresh")
     assert code == 0
-    assert "Balance: 1000 units (140.00 USD) in 1 pack; the next one ends on 20" in out
+    assert "Balance: 1000 units (140.00 USD) in 1 pack; the next one expires on 20" in out
     assert "estimated_units" in shell.json("plan", "--refresh")[1]
     assert "Balance" not in shell("plan")[1]
 
@@ -158,7 +158,7 @@ def test_refreshed_plan_says_that_the_balance_cannot_pay_for_it(
     for config, said in (
         ({"pack_units": 3}, "The account's packs hold 3 units, and this is expected to cost 5"),
         ({"pack_units": 0}, "The account's packs hold no units"),
-        ({"pack_days": -500.0}, "lists no pack (a postpaid account has none)"),
+        ({"pack_days": -500.0}, "lists no packs (a postpaid account has none)"),
     ):
         with simulator(tmp_path / said[-6:], **config) as poor:
             account(monkeypatch, poor)
@@ -180,6 +180,7 @@ def test_doctor_warns_of_a_pack_that_ends_within_a_week(
             }
         assert checks["balance"]["ok"]
         assert (
-            "1000 units in it are lost unless they are used before" in checks["balance"]["message"]
+            "1000 units in it will be lost unless they are used before then"
+            in checks["balance"]["message"]
         ) is warned
         assert "until 20" in checks["balance"]["message"]

@@ -87,7 +87,10 @@ def test_an_answer_that_cannot_be_written_hides_nothing_that_was_done(
         assert daemon.look() == set(failed)
         assert "attempt 2 is wanted" in str(inbox.answered(second))
         assert daemon.look() == frozenset()
-        assert len([one for one in daemon.told.said if "its answer waits" in one]) == 1
+        assert (
+            len([one for one in daemon.told.said if "its answer could not be written yet" in one])
+            == 1
+        )
         in_the_way.rmdir()
         assert daemon.look() == frozenset()
         assert "attempt 2 is wanted" in str(inbox.answered(first))

@@ -116,7 +116,7 @@ def test_retry_says_that_an_expired_result_is_paid_again(shell: Shell, sim: Simu
 def test_retry_of_what_needs_none_says_so(shell: Shell, sim: Simulator) -> None:
     """Not sent, under way, complete: exit 0, and nothing is asked, sent or changed."""
     shell.write("dance.yaml")
-    assert "was not sent yet" in shell("retry", "specs/dance.yaml")[1]
+    assert "has not been sent yet" in shell("retry", "specs/dance.yaml")[1]
     sim.set_speed(0)
     shell("apply", "--yes", "--timeout", "0.5")
     assert "is under way" in shell("retry", "specs/dance.yaml")[1]
@@ -236,7 +236,7 @@ def test_forget_knows_what_only_a_receipt_lists(shell: Shell, sim: Simulator) ->
     assert shell("forget", name, "--yes")[0] == 0
     assert not (shell.root / "specs/dance.receipt.json").exists()
     code, _, err = shell("forget", name, "--yes")
-    assert (code, "no id that the state or a receipt knows" in err) == (1, True)
+    assert (code, "not an id that the state or a receipt knows" in err) == (1, True)
 
 
 # prune
@@ -244,7 +244,7 @@ def test_forget_knows_what_only_a_receipt_lists(shell: Shell, sim: Simulator) ->
 
 def test_prune_lists_orphans_and_removes_them_with_a_yes(shell: Shell, sim: Simulator) -> None:
     """Path and size first; the bytes stay in the object store, so the spec's return costs nothing."""
-    assert shell("prune")[:2] == (0, "Nothing to prune: every output of ours is asked for.\n")
+    assert shell("prune")[:2] == (0, "Nothing to prune: a spec asks for every output of ours.\n")
     spec = shell.write("dance.yaml")
     shell("apply", "--yes")
     video = shell.root / "specs/dance.mp4"

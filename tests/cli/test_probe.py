@@ -200,7 +200,7 @@ def test_hosts_that_do_not_give_the_file_are_said(shell: Shell, host: Host) -> N
     for path, sentence in [
         ("/none.png", "answers HTTP 404: the provider could not read it either"),
         ("/round", "redirects more than 5 times"),
-        ("/out", "redirects to what is no http or https URL"),
+        ("/out", "redirects to something that is not an http or https URL"),
     ]:
         spec(shell, f"{host.url}{path}", f"{host.url}/dance.mp4")
         (error,) = shell.json("validate", "--probe")[1]["errors"]

@@ -267,7 +267,7 @@ def test_a_reload_that_cannot_be_read_keeps_the_cap_that_held(
         running.wait_for("cap of 0 units")
         path.unlink() if text is None else path.write_text(text)
         running.interrupt(signal.SIGHUP)
-        running.wait_for("what was in force stays")
+        running.wait_for("the earlier ones stay in force")
         running.interrupt(signal.SIGTERM)
         done = running.ended(within=30)
     assert word in done.err

@@ -78,7 +78,7 @@ def test_faults_come_from_a_file_and_from_the_command_line(tmp_path: Path) -> No
         (("--fault", "{"), "a rule is a JSON object"),
         (("--fault", '{"effect": {"explode": 1}}'), "does not know explode"),
         (("--faults", "missing.json"), "missing.json cannot be read"),
-        (("--faults", "broken.json"), "broken.json is no JSON"),
+        (("--faults", "broken.json"), "broken.json is not JSON"),
         (("--faults", "wrong.json"), "wrong.json: rule 1: endpoint must be one of"),
     ],
 )

@@ -82,7 +82,7 @@ def without(key: str) -> dict[str, object]:
         ({**SMALLEST, "external_task_id": "mc1-a"}, "external_task_id", "reserved", "", "it would pose as computed"),
         ({**SMALLEST, "external_task_id": ".."}, "external_task_id", "reserved", "", "it would change the URL"),
         ({**SMALLEST, "external_task_id": "a", "takes": 2}, "external_task_id", "declares 2", "", "one id, two results"),
-        ({**SMALLEST, "matrix": [1]}, "matrix", "is a mapping of keys to lists", "", "a list is no matrix"),
+        ({**SMALLEST, "matrix": [1]}, "matrix", "must be a mapping of keys to lists", "", "a list is no matrix"),
         ({**SMALLEST, "matrix": {"mod": ["pro"]}}, "matrix.mod", "cannot be multiplied", "mode", "a slip in an axis"),
         ({**SMALLEST, "matrix": {"takes": [1, 2]}}, "matrix.takes", "cannot be multiplied", "", "takes multiply already"),
         ({**SMALLEST, "matrix": {"mode": "pro"}}, "matrix.mode", "list of at least one", "", "an axis is a list"),

@@ -208,7 +208,7 @@ def test_a_failure_that_was_a_slip_is_not_paid_again_by_a_retry(
     project.apply()
     assert latest(project).status is Status.FAILED
     told = give(project, Verb.RETRY, latest(project).base_id)
-    assert "nothing is paid again" in " ".join(told.said)
+    assert "nothing is paid for again" in " ".join(told.said)
     project.apply()
     assert project.only().status is Status.COMPLETE
     assert list(sim.billed().values()) == [1]

@@ -297,7 +297,7 @@ def test_an_invalid_spec_is_said_once_and_stops_nobody(project: World, sim: Simu
         assert len([said for said in project.told.said if "bad.yaml" in said]) == 1
         project.write("bad.yaml", prompt="right now")
         wait_until(is_idle(project, "bad"), "the mended one")
-    assert any("bad.yaml` is right again" in said for said in project.told.said)
+    assert any("bad.yaml` is valid again" in said for said in project.told.said)
 
 
 def test_account_trouble_pauses_is_said_once_and_resumes_by_itself(
@@ -317,7 +317,7 @@ def test_account_trouble_pauses_is_said_once_and_resumes_by_itself(
         sim.faults([])
         wait_until(is_idle(project, *(f"s{n}" for n in range(5))), "all five")
     assert sorted(sim.billed().values()) == [1] * 5
-    assert len([said for said in project.told.said if "goes on" in said]) == 1
+    assert len([said for said in project.told.said if "resumes" in said]) == 1
 
 
 def test_an_outage_is_one_line_down_and_one_line_up(
@@ -539,7 +539,7 @@ def test_a_git_that_fails_for_a_while_holds_purchases_and_is_asked_again(
         wait_until(is_idle(project, "dance"), "the video")
     said = project.told.said
     assert len([one for one in said if "out of memory" in one]) == 1
-    assert len([one for one in said if "says again" in one]) == 1
+    assert len([one for one in said if "can tell again" in one]) == 1
     assert list(sim.billed().values()) == [1]
 
 

@@ -92,7 +92,9 @@ def test_a_deduction_that_no_request_costs_leaves_the_estimate_in_force(
     project.write("a.yaml")
     project.transport = Spoiled(final_unit_deduction=lambda _: said)
     project.apply(caps=Caps(per_day=Decimal(10)))
-    assert any(said in sentence and "5 count" in sentence for sentence in project.told.said)
+    assert any(
+        said in sentence and "the estimate, 5, counts" in sentence for sentence in project.told.said
+    )
     project.write("b.yaml", prompt="another")
     project.apply(caps=Caps(per_day=Decimal(10)))
     assert list(sim.billed().values()) == [1, 1]

@@ -244,7 +244,7 @@ def test_a_forget_of_what_failed_does_not_strike_what_was_bought_since(
     project.apply()
     outcome = obey(project, order)
     assert (outcome.ok, outcome.touched) == (False, frozenset())
-    assert "was failed (attempt 1) when this was ordered, and is complete" in outcome.said[0]
+    assert "was failed (attempt 1) when this was ordered and is now complete" in outcome.said[0]
     assert latest(project).status is Status.COMPLETE
     assert "complete" in (project.root / "specs/dance.receipt.json").read_text()
 
@@ -352,7 +352,7 @@ def test_a_second_retry_before_the_first_was_sent_adds_nothing(
     give(project, Verb.RETRY, base)
     outcome = give(project, Verb.RETRY, base)
     assert (outcome.ok, outcome.touched) == (True, frozenset())
-    assert "waits to be sent again" in outcome.said[0]
+    assert "is waiting to be sent again" in outcome.said[0]
     assert len(project.repository.attempts(base)) == 2
 
 
@@ -365,7 +365,7 @@ def test_an_order_that_is_given_twice_is_carried_out_once(project: World, sim: S
     project.apply()
     outcome = give(project, Verb.RETRY, f"{base}=2")
     assert (outcome.ok, outcome.touched) == (True, frozenset())
-    assert "attempt 2 has ended meanwhile" in outcome.said[0]
+    assert "attempt 2 has ended in the meantime" in outcome.said[0]
     assert len(project.repository.attempts(base)) == 2
 
 
@@ -391,7 +391,7 @@ def test_what_is_not_over_is_not_tried_again(project: World, sim: Simulator) -> 
     """Not sent, under way, bought, complete: each is said, and nothing is changed."""
     project.write("dance.yaml")
     base = project.only().external_task_id
-    assert "was not sent yet" in give(project, Verb.RETRY, base).said[0]
+    assert "has not been sent yet" in give(project, Verb.RETRY, base).said[0]
     sim.set_speed(0)
     project.apply(until=in_flight)
     assert "is under way" in give(project, Verb.RETRY, base).said[0]
@@ -413,7 +413,7 @@ def test_a_create_in_doubt_is_not_tried_again(project: World, sim: Simulator) ->
     base = latest(project).base_id
     assert latest(project).status is Status.SUBMITTING
     outcome = give(project, Verb.RETRY, base)
-    assert "could be paid twice" in outcome.said[0]
+    assert "could be paid for twice" in outcome.said[0]
     assert len(project.repository.attempts(base)) == 1
 
 
@@ -461,7 +461,7 @@ def test_an_expired_result_that_is_there_after_all_is_not_paid_again(
     sim.faults([])
     base = latest(project).base_id
     outcome = give(project, Verb.RETRY, base)
-    assert "nothing is paid again" in outcome.said[0]
+    assert "nothing is paid for again" in outcome.said[0]
     project.apply()
     assert latest(project).status is Status.COMPLETE
     assert sim.billed() == {base: 1}
@@ -494,7 +494,7 @@ def test_a_task_of_a_lost_state_is_taken_over_and_fetched_without_buying(
     outcome = give(project, Verb.IMPORT, task_id)
     assert (outcome.ok, outcome.touched) == (True, frozenset({base}))
     assert (latest(project).task_id, latest(project).external_task_id) == (task_id, base)
-    assert "is known already" in give(project, Verb.IMPORT, base).said[0]
+    assert "is already known" in give(project, Verb.IMPORT, base).said[0]
     sim.set_speed(600)
     project.apply()
     assert latest(project).status is Status.COMPLETE
@@ -526,7 +526,7 @@ def test_a_generation_with_another_task_keeps_it(project: World, sim: Simulator)
     impostor = record.evolve(task_id="111111111111111111")
     project.repository.save([Change(impostor, record.status)])
     outcome = give(project, Verb.IMPORT, record.base_id)
-    assert "has another task already" in outcome.said[0]
+    assert "already has another task" in outcome.said[0]
     assert latest(project) == impostor
 
 

@@ -173,9 +173,9 @@ def test_an_upload_that_is_cancelled_ends_at_once(tmp_path: Path, videos: Bucket
 
 
 REFUSALS = [
-    (403, "AccessDenied", r"refuses us", "no rights, or a wrong key"),
-    (403, "SignatureDoesNotMatch", r"refuses us", "a wrong secret"),
-    (401, "InvalidAccessKeyId", r"refuses us", "a key that nobody knows"),
+    (403, "AccessDenied", r"refuses access", "no rights, or a wrong key"),
+    (403, "SignatureDoesNotMatch", r"refuses access", "a wrong secret"),
+    (401, "InvalidAccessKeyId", r"refuses access", "a key that nobody knows"),
     (301, "PermanentRedirect", r"is in another region", "another region"),
     (400, "AuthorizationHeaderMalformed", r"answers", "another region, as some say it"),
     (503, "SlowDown", r"answers", "too much at once"),
@@ -209,7 +209,7 @@ def test_a_bucket_that_is_not_there_is_named(tmp_path: Path, videos: Bucket) -> 
 UNUSABLE = [
     ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached", "nobody listens"),
     ({"AWS_ENDPOINT_URL": "http://s3.example.com"}, "unprotected", "plain http on the internet"),
-    ({"AWS_ENDPOINT_URL": "ftp://127.0.0.1"}, "no URL", "not http at all"),
+    ({"AWS_ENDPOINT_URL": "ftp://127.0.0.1"}, "not a URL", "not http at all"),
     ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no credentials", "no key is set"),
 ]
 

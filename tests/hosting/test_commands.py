@@ -115,7 +115,7 @@ def test_watch_goes_on_when_the_store_is_well_again(project: Project, store: Buc
     """The bucket refuses, the generation is blocked; a touch of the spec after the refusal ends is enough."""
     store.refusal = (403, "AccessDenied")
     with project.watching(env={"RECONCILER_SETTLE_SECONDS": "0.1"}) as running:
-        running.wait_for("refuses us")
+        running.wait_for("refuses access")
         store.refusal = None
         spec = project.specs / "dance.yaml"
         spec.write_text(spec.read_text() + "# again\n")

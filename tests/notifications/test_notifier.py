@@ -38,7 +38,7 @@ def test_a_sentence_arrives_as_it_was_told() -> None:
         wait_until(lambda: hook.came, "the message")
         telling.close(5)
     [message] = hook.came
-    assert message["title"] == "reconciler: 1 generation needs somebody"
+    assert message["title"] == "reconciler: 1 generation needs attention"
     assert message["message"] == "specs/dance.yaml failed: <policy> & :smile: *more*"
     assert message["type"] == "failure"
     assert hook.paths == [f"/{SECRET}"]

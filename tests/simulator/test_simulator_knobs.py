@@ -47,9 +47,9 @@ def test_knobs_are_read_by_their_type() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("query_lag_s", "`query_lag_s` is no setting, such as query_lag_s=5"),
-        ("query_lag=5", "`query_lag` is no knob of the simulator; did you mean `query_lag_s`?"),
-        ("folder=/", "`folder` is no knob of the simulator"),
+        ("query_lag_s", "`query_lag_s` is not KNOB=VALUE, such as query_lag_s=5"),
+        ("query_lag=5", "`query_lag` is not a knob of the simulator; did you mean `query_lag_s`?"),
+        ("folder=/", "`folder` is not a knob of the simulator"),
         ("duplicate_ids=twice", "must be one of refuse, first, bill_again, and is `twice`"),
         ("query_lag_s=soon", "query_lag_s must be a number, and is `soon`"),
         ("query_lag_s=inf", "query_lag_s must be a number below"),
@@ -59,7 +59,7 @@ def test_knobs_are_read_by_their_type() -> None:
         ("hidden_s=-1", "hidden_s must not be negative, and is -1"),
         ("duplicate_code=0", "must be an error code of the provider's table, and is 0"),
         ("callback_lost=2", "callback_lost is a share from 0 to 1, and is 2"),
-        ("external_id_pattern=(", "external_id_pattern is no regular expression"),
+        ("external_id_pattern=(", "external_id_pattern is not a regular expression"),
     ],
 )
 def test_a_wrong_knob_is_explained(setting: str, said: str) -> None:

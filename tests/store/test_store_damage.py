@@ -72,7 +72,7 @@ def test_truncated_database(database: Path, read_only: bool) -> None:
     _filled(database)
     os.truncate(database, database.stat().st_size // 2)
     failure = _failure(database, read_only=read_only)
-    assert f"{database} is damaged" in failure.message
+    assert f"`{database}` is damaged" in failure.message
     assert "what either of them remembers is not bought twice" in failure.hint
 
 
@@ -130,7 +130,7 @@ def test_role_that_nobody_writes(database: Path) -> None:
     _filled(database)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("INSERT INTO result VALUES ('mc1-1', 'soundtrack', '', 0, 0, 0, 0)")
-    assert "'soundtrack' is no role" in _failure(database).message
+    assert "'soundtrack' is not a role" in _failure(database).message
 
 
 def test_folder_that_cannot_be_written(open_folder: Path) -> None:
@@ -152,7 +152,7 @@ def test_folder_that_cannot_be_created(open_folder: Path) -> None:
     open_folder.chmod(0o555)
     with plain_user(open_folder):
         failure = _failure(open_folder / "state" / "reconciler.db")
-    assert f"{open_folder / 'state'} cannot be created: Permission denied" in failure.message
+    assert f"`{open_folder / 'state'}` cannot be created: Permission denied" in failure.message
 
 
 def test_database_held_by_another_program(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,7 @@ def test_a_lock_that_cannot_be_looked_at_is_no_replacement_and_buys_nothing(
         state.chmod(0o000)
         with (
             plain_user(open_folder),
-            pytest.raises(StateError, match="cannot be looked at") as caught,
+            pytest.raises(StateError, match="cannot be accessed") as caught,
         ):
             _intend(writer, "mc1-after")
         state.chmod(0o755)

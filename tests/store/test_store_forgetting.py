@@ -59,7 +59,7 @@ def test_history_outlives_what_it_tells_of(repository: Repository) -> None:
     told = [(line.external_task_id, line.kind) for line in repository.history("mc1-a")]
     assert told == [("mc1-a", "recorded"), ("mc1-a-r2", "recorded"), ("mc1-a", "forgotten")]
     last = repository.history("mc1-a")[-1]
-    assert last.detail == "2 attempt(s); the last, mc1-a-r2, task 8002, was complete"
+    assert last.detail == "2 attempts; the last, mc1-a-r2, task 8002, was complete"
     assert last.at == NOW
     repository.save([fresh(record())])
     assert repository.records()["mc1-a"] == record()

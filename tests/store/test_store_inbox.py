@@ -318,7 +318,7 @@ def test_looking_creates_nothing(inbox: Inbox, tmp_path: Path) -> None:
 def test_only_a_ticket_names_an_order(inbox: Inbox, ticket: str) -> None:
     """What was not handed out leads nowhere."""
     for verb in (inbox.answered, inbox.withdraw, lambda each: inbox.answer(each, {})):
-        with pytest.raises(StateError, match="no ticket"):
+        with pytest.raises(StateError, match="not a ticket"):
             verb(ticket)
 
 
@@ -342,7 +342,7 @@ def test_folder_that_others_may_write_gives_no_orders(inbox: Inbox, tmp_path: Pa
     (tmp_path / _FOLDER).chmod(0o770)
     assert inbox.pending() == []
     for verb in (lambda: inbox.put({}), lambda: inbox.answered(ticket)):
-        with pytest.raises(StateError, match="Others than the user") as caught:
+        with pytest.raises(StateError, match="Users other than this one") as caught:
             verb()
         assert "remove that folder" in caught.value.hint
     (tmp_path / _FOLDER).chmod(0o700)

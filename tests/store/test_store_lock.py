@@ -205,7 +205,7 @@ def test_lock_that_cannot_be_looked_at_is_said(open_folder: Path) -> None:
     (open_folder / "lock").chmod(0o000)
     with (
         plain_user(open_folder),
-        pytest.raises(StateError, match="cannot be looked at: Permission denied") as caught,
+        pytest.raises(StateError, match="cannot be accessed: Permission denied") as caught,
     ):
         lock_holder(open_folder)
     assert caught.value.hint

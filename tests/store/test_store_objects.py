@@ -252,7 +252,7 @@ def test_objects_that_cannot_be_listed_are_said(open_folder: Path) -> None:
     """A folder that may not be read is a sentence, not an empty store."""
     (open_folder / "ab").mkdir()
     (open_folder / "ab").chmod(0o000)
-    with plain_user(open_folder), pytest.raises(StateError, match="ab cannot be read") as caught:
+    with plain_user(open_folder), pytest.raises(StateError, match="ab` cannot be read") as caught:
         list(ObjectStore(open_folder).names())
     assert caught.value.hint
 

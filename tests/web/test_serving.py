@@ -61,7 +61,9 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
         async with serving(APP, "127.0.0.1", 0) as url:
             port = httpx.URL(url).port
             assert port
-            with pytest.raises(SettingsError, match="somebody listens there already") as caught:
+            with pytest.raises(
+                SettingsError, match="something is already listening there"
+            ) as caught:
                 async with serving(APP, "127.0.0.1", port):
                     pass
             assert f"127.0.0.1:{port}" in caught.value.message
