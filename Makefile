@@ -4,8 +4,8 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Two for each core: half of what tests of real processes do is to wait.
-WORKERS := $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN || echo 1)")
+# Three for each core: most of what tests of real processes do is to wait.
+WORKERS := $(shell expr 3 '*' "$$(getconf _NPROCESSORS_ONLN || echo 1)")
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint audit check lock

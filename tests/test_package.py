@@ -57,7 +57,9 @@ def test_the_oldest_versions_that_are_allowed_are_the_ones_that_are_tested() -> 
         name: version.split(" ")[0] for name, (version,) in pins("requirements.lowest.lock").items()
     }
     for dependency in PROJECT["dependencies"]:
-        name, bound = re.fullmatch(r"([A-Za-z0-9-]+)>=([0-9.]+)(?:,<[0-9.]+)?", dependency).groups()  # type: ignore[union-attr]
+        name, bound = re.fullmatch(
+            r"([A-Za-z0-9-]+)(?:\[[a-z]+\])?>=([0-9.]+)(?:,<[0-9.]+)?", dependency
+        ).groups()  # type: ignore[union-attr]
         version = tested[name.lower()]
         assert f"{version}.0.0".startswith(f"{bound}."), (dependency, version)
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, Selection, open_folder, select
-from reconciler.cli.offline import AsJson, Paths
+from reconciler.cli.offline import AsJson, Paths, note_newer_models, tell_notes
 from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, is_interactive, out, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
@@ -48,7 +48,9 @@ def apply(
         survey = folder.surveyor.survey(desired)
         plan, price = chosen.plan(survey), folder.settings.unit_price
         works = works_of(plan, survey, whole=chosen.whole)
+        tell_notes(desired)
         _show(plan, works, price)
+        note_newer_models(folder, [wish for work in works for wish in work.wishes])
         if has_key(folder.settings):
             watch_host(folder.repository, folder.settings.base_url, survey.stored)
         elif not all(work.local or work.optional for work in works):
@@ -140,8 +142,8 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
             err.print(
                 f"[yellow]{item.status}[/] {escape(views.name_of(item))}: {escape(item.reason)}"
             )
-        for found in plan.invalid.values():
-            err.print(f"[red]invalid[/] {escape(views.told(found))}")
+        for line in views.invalid_lines(plan.invalid):
+            err.print(f"[red]invalid[/] {escape(line)}")
         out.print(_said(document["summary"], ended, idle=idle))
     match ended:
         case Ended.STOPPED:

@@ -66,11 +66,8 @@ def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
     if not (root / specs).is_dir():
         return False, f"there is no folder `{settings.specs_dir}` in `{root}`"
     tree = walk(root, specs)
-    wrong = (
-        f"; {counted(len(tree.problems), 'file')} cannot be used: see `validate`"
-        if tree.problems
-        else ""
-    )
+    count = len(tree.problems) + (tree.ignoring.problem is not None)
+    wrong = f"; {counted(count, 'file')} cannot be used: see `validate`" if count else ""
     return True, f"`{root / settings.specs_dir}` holds {counted(len(tree.specs), 'spec')}{wrong}"
 
 

@@ -23,6 +23,7 @@ from reconciler.store.database import database_path
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
+from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.loader import Desired, load
 from reconciler.workspace.walk import DEFAULTS_NAME
 
@@ -173,11 +174,12 @@ def _repository(
 
 
 def _made_of(wish: Generation, desired: Desired) -> frozenset[str]:
-    """Return the files that a wish was read from: its spec, the defaults that count for it, its local media."""
+    """Return the files that a wish was read from: its spec, `.reconcilerignore`, its defaults and its local media."""
     above = (f"{parent / DEFAULTS_NAME}" for parent in PurePosixPath(wish.spec).parents)
     defaults = (name for name in above if name in desired.defaults)
     media = (source.path for source in (wish.image, wish.video) if source.path)
-    return frozenset({wish.spec, *defaults, *media})
+    ignoring = () if desired.seen.get(IGNORE_FILE) is None else (IGNORE_FILE,)
+    return frozenset({wish.spec, *ignoring, *defaults, *media})
 
 
 def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection:
@@ -193,6 +195,8 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection
         found = named(folder.root, path, desired.specs)
         if not found:
             hint = "Give the path of a spec file, or of a folder that holds some."
+            if desired.seen.get(IGNORE_FILE) is not None:
+                hint += f" What `{IGNORE_FILE}` leaves out is no spec."
             raise WorkspaceError(f"`{path}` names no spec", hint=hint)
         chosen |= found
     generations = tuple(wish for wish in desired.generations if wish.spec in chosen)

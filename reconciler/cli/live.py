@@ -126,7 +126,9 @@ def _tree(root: Path, specs_dir: str, database: Path) -> _Seen:
     wal = database.with_name(f"{database.name}-wal")
     try:
         tree = walk(root, specs_folder(root, specs_dir))
-        return tree.specs, tree.defaults, tree.receipts, signature(database), signature(wal)
+        ignoring = tree.ignoring.signature
+        files = tree.specs, tree.defaults, tree.receipts, ignoring
+        return *files, signature(database), signature(wal)
     except ReconcilerError as error:
         return (error.message,)
 

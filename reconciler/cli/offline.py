@@ -19,13 +19,14 @@ from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
-from reconciler.core.documents import Problem
+from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.errors import counted
-from reconciler.core.generations import Generation
+from reconciler.core.generations import Generation, newer_models
 from reconciler.core.moments import shown
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Record
 from reconciler.settings import Settings
+from reconciler.workspace.loader import Desired
 
 Paths = Annotated[
     list[Path] | None,
@@ -57,6 +58,7 @@ def validate(
             for spec, found in survey.invalid.items()
             if chosen.whole or _is_chosen(spec, chosen.invalid, chosen.generations)
         }
+        note_newer_models(folder, chosen.generations)
         if probe:
             from reconciler.cli.probing import probed
 
@@ -65,13 +67,24 @@ def validate(
         problems = sorted({problem for found in invalid.values() for problem in found})
         checked = {wish.spec for wish in chosen.generations} | set(invalid)
         good = [wish for wish in chosen.generations if wish.spec not in invalid]
+    tell_notes(desired)
     if as_json:
         print_json(views.validate_document(problems, len(checked), len(good)))
     else:
+        waiting = waiting_for(invalid)
         for problem in problems:
-            err.print(f"[red]error:[/] {escape(str(problem))}")
+            err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
         out.print(_validated(len(checked), len(good), problems))
     return ExitCode.ERROR if problems else ExitCode.DONE
+
+
+def note_newer_models(folder: Folder, generations: Sequence[Generation]) -> None:
+    """Say of each model that only its price is known here."""
+    for name in newer_models(generations, folder.settings.prices):
+        err.print(
+            f"[yellow]note:[/] `{escape(name)}` is newer than this program: its limits are not known here. "
+            "Its specs are checked against those of the models before it, and the API has the last word."
+        )
 
 
 def _is_chosen(spec: str, invalid: Sequence[str], generations: Sequence[Generation]) -> bool:
@@ -106,6 +119,8 @@ def plan(
                 desired, asyncio.run(_refreshed(folder, survey.records, desired.generations))
             )
         plan, price = chosen.plan(survey), folder.settings.unit_price
+        note_newer_models(folder, chosen.generations)
+    tell_notes(desired)
     if as_json:
         print_json(views.plan_document(plan, price))
     else:
@@ -113,6 +128,12 @@ def plan(
     if refresh:
         _show_balance(folder.settings, plan, price, err if as_json else out)
     return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
+
+
+def tell_notes(desired: Desired) -> None:
+    """Say on stderr which files may have been meant as specs; that changes no exit code."""
+    for note in desired.notes:
+        err.print(f"[yellow]note:[/] {escape(note)}")
 
 
 def show_plan(plan: Plan, price: UnitPrice | None) -> None:
@@ -173,6 +194,7 @@ def status(
     with open_folder(root_of(context)) as folder:
         desired = folder.load()
         plan = select(folder, desired, paths or []).plan(folder.surveyor.survey(desired))
+    tell_notes(desired)
     document = views.status_document(plan)
     if as_json:
         print_json(document)

@@ -15,7 +15,7 @@ Asked = tuple[str, str]  # key of a spec, URL
 
 def probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
     """Return the problems of media at URLs, by spec."""
-    remotes = remote_media(folder.root, folder.settings.specs_dir, specs)
+    remotes = remote_media(folder.root, folder.settings.specs_dir, specs, folder.settings.prices)
     answers = asyncio.run(_ask(folder, list({(one.key, one.url): None for one in remotes})))
     found: dict[str, tuple[Problem, ...]] = {}
     for remote in remotes:

@@ -14,6 +14,7 @@ from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import out
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.spec_model import schema
+from reconciler.workspace.ignoring import IGNORE_FILE
 
 SCHEMA = "spec.schema.json"
 
@@ -26,11 +27,12 @@ def init(
         ),
     ] = Path(),
 ) -> int:
-    """Make a starting folder: a sample spec, .gitignore, .env.example and a schema for editors."""
+    """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
     templates = files("reconciler.cli") / "starter"
     contents = {
         "specs/dance.yaml": (templates / "dance.yaml").read_text(encoding="utf-8"),
         ".gitignore": (templates / "gitignore").read_text(encoding="utf-8"),
+        IGNORE_FILE: (templates / "reconcilerignore").read_text(encoding="utf-8"),
         ".env.example": (templates / "env.example").read_text(encoding="utf-8"),
         SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from reconciler.core.diff import Action, Assessment, Plan
-from reconciler.core.documents import Problem
+from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Result, Status
 
@@ -187,6 +187,13 @@ def told(problems: Iterable[Problem]) -> str:
     found = list(problems)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return f"{found[0]}{more}" if found else ""
+
+
+def invalid_lines(invalid: Mapping[str, tuple[Problem, ...]]) -> Iterator[str]:
+    """Yield what is wrong with each file, once where many wait for the same one, such as a defaults file."""
+    waiting = waiting_for({file: found[:1] for file, found in invalid.items()})
+    lines = {told(found): waiting[found[0]] for found in invalid.values()}
+    yield from (f"{line}{waiting_words(count)}" for line, count in lines.items())
 
 
 def name_of(item: Assessment) -> str:

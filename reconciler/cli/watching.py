@@ -231,10 +231,14 @@ class _Watch:
         from reconciler.cli.board import Board
         from reconciler.web.app import status_app
         from reconciler.web.serving import serving
+        from reconciler.web.signatures import signing_key
 
         hint = daemon.hint if settings.callback_url else None
+        secret = settings.webhook_secret
+        key = signing_key(secret.get_secret_value()) if secret else None
         host, port = self.address
-        app = status_app(Board(daemon, index, clock), hint, allowed_hosts=[host])
+        board = Board(daemon, index, clock)
+        app = status_app(board, hint, allowed_hosts=[host], signing_key=key)
         url: str = await stack.enter_async_context(serving(app, host, port))
         return url
 

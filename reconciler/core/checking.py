@@ -4,35 +4,71 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from reconciler.core.documents import Node, Problem, find, kind_of, nearest, plain
+from reconciler.core.documents import (
+    Node,
+    Problem,
+    find,
+    kind_of,
+    nearest,
+    nearest_key,
+    said,
+    texts,
+)
 from reconciler.core.identity import PREFIX, split_attempt
-from reconciler.core.motion_control import Element, Trim, WatermarkInfo, conflicts
+from reconciler.core.motion_control import (
+    UNITS_PER_SECOND,
+    Element,
+    Trim,
+    WatermarkInfo,
+    conflicts,
+    model_fault,
+)
 from reconciler.core.spec_model import KEYS, Spec
 
+# Of shells, Compose files, CI, Jinja and Go templates: what somebody who writes this expects to be replaced.
+_PLACEHOLDER = re.compile(
+    r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\{\{.*?\}\}|\{%.*?%\}|\$[A-Z_][A-Z0-9_]{2,}\b"
+)
 
-def check(document: Node, *, complete: bool = True) -> tuple[Spec | None, list[Problem]]:
+Prices = Mapping[str, Mapping[str, Decimal]]
+"""Units per second of result, by model and mode."""
+
+
+def check(
+    document: Node, prices: Prices = UNITS_PER_SECOND, *, complete: bool = True
+) -> tuple[Spec | None, list[Problem]]:
     """Validate one combination; problems stand where the offending key or value was written.
 
-    What need not be `complete` may lack required keys.
+    `prices` name the models that may be sent. What need not be `complete` may lack required keys.
     """
+    uncertain = list(_uncertain(document))
     try:
-        spec = Spec.model_validate(plain(document))
+        spec = Spec.model_validate(said(document))
     except ValidationError as error:
-        return None, [
+        found = [
             _problem(document, details)
             for details in error.errors(include_url=False, include_context=True)
             if complete or details["type"] != "missing" or len(details["loc"]) > 1
         ]
+        known = {problem.key for problem in uncertain}
+        return None, [*uncertain, *(one for one in found if one.key not in known)]
+    if uncertain:
+        return None, uncertain
     entries = document.value if isinstance(document.value, Mapping) else {}
     problems = [
         Problem(entries[key].node.place if key in entries else document.place, key, sentence)
         for key, sentence in conflicts(spec)
     ]
+    if fault := model_fault(spec, prices):
+        place = entries["model_name"].node.place if "model_name" in entries else document.place
+        problems.append(Problem(place, "model_name", fault, nearest(spec.model_name, prices)))
     custom = spec.external_task_id
     if custom and (
         split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")
@@ -42,6 +78,24 @@ def check(document: Node, *, complete: bool = True) -> tuple[Spec | None, list[P
             Problem(entries["external_task_id"].node.place, "external_task_id", sentence)
         )
     return (None if problems else spec), problems
+
+
+def _uncertain(document: Node) -> Iterator[Problem]:
+    """Yield a problem for every text that may not be what its writer wanted to be sent."""
+    if not isinstance(document.value, Mapping):
+        return
+    for key, entry in document.value.items():
+        if key == "prompt" and entry.node.cut:
+            sentence = (
+                "a comment begins here and ends the unquoted `prompt` before it: put the text in quotes "
+                "if the `#` belongs to it, or put the comment on a line of its own"
+            )
+            yield Problem(entry.node.cut, key, sentence)
+        for text in texts(entry.node):
+            if placeholder := _PLACEHOLDER.search(str(text.value)):
+                shown = placeholder.group()[:60]
+                sentence = f"`{shown}` would be sent as it is, since nothing is replaced in a spec: write the value itself"
+                yield Problem(text.place, key, sentence)
 
 
 def _problem(document: Node, details: Any) -> Problem:
@@ -54,11 +108,12 @@ def _problem(document: Node, details: Any) -> Problem:
     given, context = details["input"], details.get("ctx", {})
     match details["type"]:
         case "missing":
-            return Problem(place, key, f"`{key}` is required")
+            return Problem(entry.key if entry else place, key, f"`{key}` is required")
         case "extra_forbidden":
             allowed = KEYS if len(path) == 1 else _nested_keys(path)
             sentence = f"`{key}` is not a key of a spec; the keys are: {', '.join(allowed)}"
-            return Problem(entry.key if entry else place, key, sentence, nearest(path[-1], allowed))
+            meant = nearest_key(str(path[-1]), allowed)
+            return Problem(entry.key if entry else place, key, sentence, meant)
         case "literal_error":
             allowed = _literals(str(path[0]))
             sentence = f"`{key}` is {json.dumps(given, ensure_ascii=False)[:80]}: it can be {' or '.join(allowed)}"

@@ -50,8 +50,13 @@ class Standing(StrEnum):
 
     MISSING = "missing"
     OURS = "ours"  # byte for byte the result that belongs there
+    POINTER = "pointer"  # a Git LFS pointer to that result: ours, and git's to fetch
     OTHER = "other"  # byte for byte another result that was bought: may be replaced
     TAKEN = "taken"  # a file that is not ours, or was changed: never overwritten
+
+
+IN_PLACE = frozenset({Standing.OURS, Standing.POINTER})
+"""What needs nothing more: it is neither fetched, nor published, nor overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +244,7 @@ def _standing(
     return tuple(
         (output.path, by_role[output.role])
         for output in outputs
-        if output.standing is Standing.OURS and output.role in by_role
+        if output.standing in IN_PLACE and output.role in by_role
     )
 
 
@@ -278,7 +283,7 @@ def _bought(generation: Generation, known: Known) -> Assessment:
         return _of(
             generation, known, Action.BLOCKED, Status.BLOCKED, f"bought and saved, but {obstacle}"
         )
-    if all(output.standing is Standing.OURS for output in known.outputs):
+    if all(output.standing in IN_PLACE for output in known.outputs):
         if known.unshown:
             reason = "bought, saved and published; a preview is missing"
             return _of(generation, known, Action.PUBLISH, Status.COMPLETE, reason)

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.identity import compute_external_task_id
-from reconciler.core.motion_control import Source
+from reconciler.core.motion_control import UNITS_PER_SECOND, Source
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.states import PREVIEWS, Role, asked_roles
 
@@ -128,6 +128,15 @@ def fed_by(generation: Generation) -> list[str]:
     """Return the paths of local inputs that could be somebody's result or preview, without regard to case."""
     paths = (generation.image.path.casefold(), generation.video.path.casefold())
     return [path for path in paths if path.endswith(_WRITTEN_SUFFIXES)]
+
+
+def newer_models(generations: Iterable[Generation], priced: Iterable[str]) -> list[str]:
+    """Return the models among those `priced` that generations ask for and that this program does not know."""
+    newer = {name: f'"model_name":{json.dumps(name, ensure_ascii=False)}' for name in priced}
+    for name in UNITS_PER_SECOND:
+        newer.pop(name, None)
+    texts = [wish.canonical for wish in generations] if newer else []
+    return sorted(name for name, said in newer.items() if any(said in text for text in texts))
 
 
 def has_own_id(generation: Generation) -> bool:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 
-from reconciler.core.documents import Entry, Node, Problem, kind_of, nearest, plain
+from reconciler.core.documents import Entry, Node, Problem, kind_of, nearest_key, plain
 from reconciler.core.spec_model import KEYS, MOST_RESULTS, NOT_MULTIPLIED
 
 _MULTIPLIED = tuple(key for key in KEYS if key not in NOT_MULTIPLIED)
@@ -39,12 +39,14 @@ def _faults(key: str, axis: Entry) -> Iterator[Problem]:
     name, values = f"matrix.{key}", axis.node.value
     if key not in _MULTIPLIED:
         sentence = f"`{key}` cannot be multiplied by a matrix"
-        yield Problem(axis.key, name, sentence, nearest(key, _MULTIPLIED))
+        yield Problem(axis.key, name, sentence, nearest_key(key, _MULTIPLIED))
     elif not isinstance(values, tuple) or not values:
         yield Problem(axis.node.place, name, f"`{name}` must be a list of at least one value")
     else:
         seen: set[str] = set()
         for node in values:
+            if node.value is None and not node.cut:
+                yield Problem(node.place, name, f"`{name}` lists an empty value: write the value")
             text = json.dumps(plain(node), sort_keys=True)
             if text in seen:
                 yield Problem(node.place, name, f"`{name}` lists {text} twice")

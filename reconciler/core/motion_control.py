@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -37,8 +37,22 @@ NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before 
 TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
 _MILLISECOND = Decimal("0.001")
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-VIDEO_SUFFIXES = (".mp4", ".mov")
+SUFFIXES = {
+    "image_url": (".jpg", ".jpeg", ".png"),
+    "video_url": (".mp4", ".mov"),
+}  # of what the API takes (documented)
+PREPARABLE_SUFFIXES = {
+    "image_url": (".heic", ".heif", ".webp", ".gif", ".avif"),
+    "video_url": (".webm", ".mkv", ".m4v"),
+}  # of what `prepare` makes into that
+ANIMATED = "animated "  # before a format: of such an image the first frame is taken
+_STRANGE = {
+    "HEIC": "an HEIC image, as phones make it",
+    "WebP": "a WebP image",
+    "GIF": "a GIF image",
+    "AVIF": "an AVIF image",
+    "Matroska": "a WebM or Matroska film",
+}
 
 UNITS_PER_SECOND: Mapping[
     str, Mapping[str, Decimal]
@@ -145,7 +159,10 @@ class MotionControl(_Closed):
         ),
     ]
     mode: Annotated[Literal["std", "pro"], Field(description="std is 720p, pro is 1080p.")]
-    model_name: Literal["kling-v2-6", "kling-v3"] = "kling-v2-6"
+    model_name: Annotated[
+        str,
+        WithJsonSchema({"anyOf": [{"enum": list(UNITS_PER_SECOND)}, {"type": "string"}]}),
+    ] = "kling-v2-6"
     keep_original_sound: Annotated[Literal["yes", "no"], BeforeValidator(_yes_or_no)] = "yes"
     element_list: Annotated[list[Element], Field(max_length=1)] = []
     watermark_info: WatermarkInfo = WatermarkInfo(enabled=False)
@@ -167,6 +184,7 @@ class Preparation:
 
     start: Decimal = Decimal(0)
     end: Decimal | None = None  # None: all that follows
+    is_first_frame: bool = False  # of an image that moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +198,12 @@ class Source:
     width: int = 0  # px, as shown (rotation applied)
     height: int = 0  # px
     seconds: Decimal | None = None  # a video's length, when known
+    format: str = (
+        ""  # of a local file, by its content and as people call it, such as "JPEG" or "MP4"
+    )
     codec: str = ""  # of a local video, as the decoder library calls it
-    rotation: int = 0  # degrees that a player turns a local video by
+    rotation: int = 0  # degrees that a viewer turns a local file by, counter-clockwise
+    mirrored: bool = False  # whether a viewer mirrors it, left to right, before
     preparation: Preparation | None = None  # None: the file is sent as it is
 
     def canonical(self) -> dict[str, object] | str:
@@ -217,6 +239,24 @@ def canonical_request(wish: MotionControl, image: Source, video: Source) -> dict
     return request
 
 
+def model_fault(wish: MotionControl, prices: Mapping[str, Mapping[str, Decimal]]) -> str:
+    """Return a sentence when nobody said what the model costs, or an empty string.
+
+    One that is newer than this program is sent where it has a price: without one no cap could count it.
+    """
+    name, known = wish.model_name, " or ".join(UNITS_PER_SECOND)
+    if wish.mode in prices.get(name, {}):
+        return ""
+    if name in prices:
+        return (
+            f'`model_name` is "{name}": RECONCILER_PRICES has no price for its mode `{wish.mode}`'
+        )
+    return (
+        f'`model_name` is "{name}": it can be {known}; a newer one is sent once RECONCILER_PRICES, '
+        "or `[prices.NAME]` in reconciler.toml, says what it costs"
+    )
+
+
 def conflicts(wish: MotionControl) -> list[tuple[str, str]]:
     """Return (key, sentence) for every rule that no single field's type can say (documented)."""
     found = []
@@ -240,13 +280,9 @@ def _trim_faults(wish: MotionControl, trim: Trim) -> list[str]:
         return ["`trim` needs a local `video_url`: what lies at a URL is sent as it is"]
     if trim.end is None:
         return []
-    left, longest = trim.end - trim.start, LONGEST_SECONDS[wish.character_orientation]
-    if SHORTEST_SECONDS <= left <= longest:
-        return []
-    return [
-        f"`trim` leaves {spoken(max(left, Decimal(0)))} s: {SHORTEST_SECONDS} to {longest} s are allowed "
-        f"when `character_orientation` is `{wish.character_orientation}`"
-    ]
+    left = max(trim.end - trim.start, Decimal(0))
+    fault = length_fault(left, wish.character_orientation)
+    return [f"`trim` leaves {spoken(left)} s: {fault}"] if fault else []
 
 
 def url_fault(url: str) -> str:
@@ -297,25 +333,49 @@ def video_faults(video: Source, orientation: str) -> list[str]:
         faults.append(
             f"the video is {video.width} × {video.height} px: each side must be {VIDEO_SIDES[0]} to {VIDEO_SIDES[1]} px"
         )
-    longest = LONGEST_SECONDS[orientation]
-    if video.seconds is not None and not SHORTEST_SECONDS <= video.seconds <= longest:
-        faults.append(
-            f"the video lasts {spoken(video.seconds)} s: {SHORTEST_SECONDS} to {longest} s are allowed "
-            f"when `character_orientation` is `{orientation}`"
-        )
+    if video.seconds is not None and (fault := length_fault(video.seconds, orientation)):
+        faults.append(f"the video lasts {spoken(video.seconds)} s: {fault}")
     return faults
 
 
-def format_faults(codec: str, rotation: int) -> list[str]:
-    """Return what is wrong with how a video is coded, to go on after its name (observed; other codecs: unknown).
+def whole_seconds(seconds: Decimal) -> Decimal:
+    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented)."""
+    return seconds.to_integral_value(ROUND_HALF_UP)
 
-    `codec` is the decoder library's name, `rotation` the degrees that a player turns it by.
+
+def length_fault(seconds: Decimal, orientation: str) -> str:
+    """Return what lengths are allowed, to go on after one that is not, or an empty string; whole seconds decide."""
+    longest = LONGEST_SECONDS[orientation]
+    if SHORTEST_SECONDS <= whole_seconds(seconds) <= longest:
+        return ""
+    return f"{SHORTEST_SECONDS} to {longest} s are allowed when `character_orientation` is `{orientation}`"
+
+
+def format_faults(key: str, source: Source) -> list[str]:
+    """Return what is wrong with how a file is stored, to go on after its name (observed; other codecs: unknown).
+
+    Nothing is said of how a camera notes that an image is turned: whether the API reads that note is not known.
     """
-    if codec == "hevc":
+    if source.preparation is not None:
+        return []
+    kind = source.format.removeprefix(ANIMATED)
+    if kind in _STRANGE:
+        what = f"an animated {kind}" if kind != source.format else _STRANGE[kind]
+        return [f"is {what}, which the API does not take"]
+    if source.path and kind and not source.path.lower().endswith(SUFFIXES[key]):
+        article = "an" if kind == "MP4" else "a"
+        return [f"is {article} {kind} under another name: the API takes {', '.join(SUFFIXES[key])}"]
+    return [] if key == "image_url" else _coding_faults(source)
+
+
+def _coding_faults(video: Source) -> list[str]:
+    if video.codec == "hevc":
         return ["is H.265 (HEVC), which the API refuses"]
-    if rotation % 360:
-        turned = f"is stored turned by {rotation % 360}°"
-        return [f"{turned}, which the API refuses or reads the wrong way round"]
+    ways = ["mirrored"] * video.mirrored
+    ways += [f"turned by {video.rotation}°"] if video.rotation else []
+    if ways:
+        stored = " and ".join(ways)
+        return [f"is stored {stored}, which the API refuses or reads the wrong way round"]
     return []
 
 
@@ -342,8 +402,12 @@ def estimate_units(
     seconds: Decimal | None,
     prices: Mapping[str, Mapping[str, Decimal]] = UNITS_PER_SECOND,
 ) -> Decimal:
-    """Return the units that a generation is expected to cost; the most it can, where the length is not known."""
-    length = LONGEST_SECONDS[request["character_orientation"]] if seconds is None else seconds
+    """Return the units that a generation is expected to cost; the most it can, where the length is not known.
+
+    Seconds are rounded to the nearest whole one before they are priced (documented, and observed).
+    """
+    longest = LONGEST_SECONDS[request["character_orientation"]]
+    length = longest if seconds is None else whole_seconds(seconds)
     by_mode = prices.get(request["model_name"], {})
     dearest = max(
         (price for table in prices.values() for price in table.values()), default=Decimal(0)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from reconciler.core.motion_control import (
+    ANIMATED,
     IMAGE_BYTES,
     IMAGE_PIXELS,
     IMAGE_SIDES,
@@ -29,11 +30,17 @@ from reconciler.core.motion_control import (
     size_faults,
     spoken,
     video_faults,
+    whole_seconds,
 )
 
 PREPARABLE_BYTES: Final = {"image_url": 256 * 1024 * 1024, "video_url": 4 * 1024 * 1024 * 1024}
 """A file beyond these is not even read; a phone's minute of 4K has half a gigabyte."""
 SENT_CODEC: Final = "h264"
+_SENT_FILM: Final = "MP4"
+_SENT_IMAGE: Final = "JPEG"
+_NEARLY: Final = Decimal(
+    "0.5"
+)  # s that a cut may end after its film: sound often goes on a little longer
 
 
 def as_sent(spec: MotionControl, image: Source, video: Source) -> tuple[Source, Source]:
@@ -52,7 +59,8 @@ def limits_broken(spec: MotionControl, image: Source, video: Source) -> Iterator
     better_image, better_video = _image(image), _video(video, orientation, spec.trim)
     if image.path:
         sent = better_image if spec.prepare else image
-        faults = image_faults(sent)
+        faults = [f"`{image.path}` {fault}" for fault in format_faults("image_url", sent)]
+        faults += image_faults(sent)
         help_ = _help(image, better_image, hopeless=bool(image_faults(better_image)))
         yield from (("image_url", fault + help_ * (not spec.prepare)) for fault in faults)
     if video.path:
@@ -60,7 +68,7 @@ def limits_broken(spec: MotionControl, image: Source, video: Source) -> Iterator
         if cut:
             yield "trim", cut
         sent = better_video if spec.prepare else video
-        faults = [f"`{video.path}` {fault}" for fault in format_faults(sent.codec, sent.rotation)]
+        faults = [f"`{video.path}` {fault}" for fault in format_faults("video_url", sent)]
         faults += video_faults(replace(sent, seconds=None) if cut else sent, orientation)
         help_ = _help(video, better_video, hopeless=bool(video_faults(better_video, orientation)))
         yield from (("video_url", fault + help_ * (not spec.prepare)) for fault in faults)
@@ -95,9 +103,9 @@ def _cut_fault(trim: Trim | None, video: Source) -> str:
     lasts = f"`{video.path}` lasts {spoken(video.seconds)} s"
     if trim.start >= video.seconds:
         return f"`trim` starts at {spoken(trim.start)} s, and {lasts}"
-    if trim.end is not None and trim.end > video.seconds:
+    if trim.end is not None and trim.end > video.seconds + _NEARLY:
         return f"`trim` ends at {spoken(trim.end)} s, and {lasts}"
-    if trim.start > 0 and video.seconds - trim.start < SHORTEST_SECONDS:
+    if trim.start > 0 and whole_seconds(video.seconds - trim.start) < SHORTEST_SECONDS:
         return f"`trim` starts at {spoken(trim.start)} s, and {lasts}: at least {SHORTEST_SECONDS} s have to be left"
     return ""
 
@@ -106,22 +114,30 @@ def _image(image: Source) -> Source:
     if not image.path or not 0 < image.width * image.height <= IMAGE_PIXELS:
         return image
     is_in_range = _lie_within(image, IMAGE_SIDES)
-    if is_in_range and image.size <= IMAGE_BYTES:
+    is_fine = not format_faults("image_url", image) and _is_upright(image)
+    if is_fine and is_in_range and image.size <= IMAGE_BYTES:
         return image
+    made = Preparation(is_first_frame=image.format.startswith(ANIMATED))
     sides = (image.width, image.height)
     width, height = sides if is_in_range else fit(*sides, IMAGE_SIDES)
-    return replace(image, width=width, height=height, size=0, preparation=Preparation())
+    upright = replace(image, rotation=0, mirrored=False, format=_SENT_IMAGE)
+    return replace(upright, width=width, height=height, size=0, preparation=made)
 
 
 def _video(video: Source, orientation: str, trim: Trim | None) -> Source:
     area = video.width * video.height
     if not video.path or not 0 < area <= PREPARABLE_PIXELS:
         return video
+    longest = LONGEST_SECONDS[orientation]
     start = trim.start if trim else Decimal(0)
-    end = trim.end if trim and trim.end is not None else video.seconds
-    end = min(end or start + LONGEST_SECONDS[orientation], start + LONGEST_SECONDS[orientation])
+    end = video.seconds
+    if trim and trim.end is not None:
+        end = trim.end if end is None else min(trim.end, end)
+    if end is None or whole_seconds(end - start) > longest:
+        end = start + longest
     is_cut = start > 0 or video.seconds is None or end < video.seconds
-    is_fine = video.codec == SENT_CODEC and not video.rotation and video.size <= VIDEO_BYTES
+    is_fine = video.codec == SENT_CODEC and not format_faults("video_url", video)
+    is_fine = is_fine and video.size <= VIDEO_BYTES
     if is_fine and _lie_within(video, VIDEO_SIDES) and not is_cut:
         return video
     width, height = fit(video.width, video.height, VIDEO_SIDES)
@@ -131,10 +147,16 @@ def _video(video: Source, orientation: str, trim: Trim | None) -> Source:
         height=height,
         seconds=end - start,
         size=0,
+        format=_SENT_FILM,
         codec=SENT_CODEC,
         rotation=0,
+        mirrored=False,
         preparation=Preparation(start, end if is_cut else None),
     )
+
+
+def _is_upright(source: Source) -> bool:
+    return not source.rotation and not source.mirrored
 
 
 def _lie_within(source: Source, sides: tuple[int, int]) -> bool:
@@ -149,8 +171,18 @@ def _help(before: Source, after: Source, *, hopeless: bool) -> str:
     does = []
     if before.codec != after.codec:
         does.append("transcodes it to H.264")
-    if before.rotation:
-        does.append("turns the picture itself")
+    elif after.preparation.is_first_frame:
+        does.append("makes a JPEG of its first frame")
+    elif format_faults(
+        "video_url" if before.codec else "image_url",
+        replace(before, codec="", rotation=0, mirrored=False),
+    ):
+        does.append(f"makes {'an MP4' if before.codec else 'a JPEG'} of it")
+    ways = [
+        way for way, is_due in (("mirrors", before.mirrored), ("turns", before.rotation)) if is_due
+    ]
+    if ways:
+        does.append(f"{' and '.join(ways)} the picture itself")
     if (before.width, before.height) != (after.width, after.height):
         does.append(f"scales it to {after.width} × {after.height} px")
     if after.preparation.end is not None:

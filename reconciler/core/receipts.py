@@ -23,7 +23,8 @@ class ReceiptOutput:
     role: Role
     sha256: str  # 64 lower-case hex digits
     size: int  # bytes
-    duration: float | None  # seconds
+    # Not compared: what was measured here of the same bytes, perhaps by another program, rewrites no receipt.
+    duration: float | None = field(compare=False)  # seconds
     width: int | None = field(default=None, compare=False)  # px, as shown
     height: int | None = field(default=None, compare=False)  # px
 

@@ -50,6 +50,7 @@ class Spec(MotionControl):
 
 
 KEYS = tuple(Spec.model_fields)
+SCHEMA_KEY = "$schema"  # names the schema for editors, and means nothing
 
 
 def schema() -> dict[str, Any]:
@@ -64,6 +65,10 @@ def schema() -> dict[str, Any]:
     document["properties"]["keep_original_sound"] = {
         "enum": ["yes", "no", True, False],
         "default": "yes",
+    }
+    document["properties"] = {
+        SCHEMA_KEY: {"type": "string", "description": "For editors; it means nothing."},
+        **document["properties"],
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

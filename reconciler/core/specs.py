@@ -10,9 +10,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
-from reconciler.core.checking import check
+from reconciler.core.checking import Prices, check
 from reconciler.core.documents import Entry, Node, Place, Problem, kind_of, plain
 from reconciler.core.generations import Generation
 from reconciler.core.identity import canonical_generation, compute_external_task_id
@@ -20,12 +19,13 @@ from reconciler.core.matrix import read_axes
 from reconciler.core.motion_control import (
     KIND,
     MEDIA_FIELDS,
+    UNITS_PER_SECOND,
     Source,
     canonical_request,
     estimate_units,
 )
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
-from reconciler.core.spec_model import MOST_RESULTS, Spec
+from reconciler.core.spec_model import MOST_RESULTS, SCHEMA_KEY, Spec
 from reconciler.core.states import Role
 
 
@@ -44,10 +44,12 @@ def take_label(wish: Wish, take: int) -> str:
     return ".".join(filter(None, (wish.label, str(take) if wish.spec.takes > 1 else "")))
 
 
-def read_wishes(document: Node) -> tuple[list[Wish], list[Problem]]:
+def read_wishes(
+    document: Node, prices: Prices = UNITS_PER_SECOND
+) -> tuple[list[Wish], list[Problem]]:
     """Check a merged document and return one wish for each combination of its matrix.
 
-    Where a key is wrong, the wishes are incomplete and must not be acted on.
+    `prices` name the models that may be sent. Where a key is wrong, the wishes are incomplete and must not be acted on.
     """
     if not isinstance(document.value, Mapping):
         what = "is empty" if document.value is None else f"is {kind_of(plain(document))}"
@@ -55,13 +57,14 @@ def read_wishes(document: Node) -> tuple[list[Wish], list[Problem]]:
             Problem(document.place, "", f"a spec is a mapping of keys to values; this one {what}")
         ]
     entries = dict(document.value)
+    entries.pop(SCHEMA_KEY, None)
     matrix_entry = entries.pop("matrix", None)
     axes, problems = read_axes(matrix_entry)
     wishes: list[Wish] = []
     for combination in itertools.product(*axes.values()) if not problems else ():
         chosen = dict(zip(axes, combination, strict=True))
         merged = entries | {key: Entry(node.place, node) for key, node in chosen.items()}
-        spec, found = check(Node(merged, document.place))
+        spec, found = check(Node(merged, document.place), prices)
         problems += found
         if spec is not None:
             values = {key: plain(node) for key, node in chosen.items()}
@@ -91,27 +94,30 @@ def check_defaults(document: Node) -> list[Problem]:
             )
         ]
     problems = []
-    if "external_task_id" in document.value:
-        place = document.value["external_task_id"].key
+    entry = document.value.get("external_task_id")
+    if entry is not None and entry.node.value is not None:
         problems.append(
             Problem(
-                place,
+                entry.key,
                 "external_task_id",
                 "`external_task_id` names one generation: it cannot be a default",
             )
         )
     _, found = check(
         Node(
-            {key: entry for key, entry in document.value.items() if key != "matrix"}, document.place
+            {
+                key: entry
+                for key, entry in document.value.items()
+                if key not in ("matrix", SCHEMA_KEY)
+            },
+            document.place,
         ),
         complete=False,
     )
     return problems + found
 
 
-def declare(
-    wish: Wish, image: Source, video: Source, prices: Mapping[str, Mapping[str, Decimal]]
-) -> list[Generation]:
+def declare(wish: Wish, image: Source, video: Source, prices: Prices) -> list[Generation]:
     """Return the generations of a wish whose media were found: one for each take."""
     request = canonical_request(wish.spec, image, video)
     generations = []

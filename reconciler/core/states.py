@@ -101,6 +101,7 @@ class Task:
     message: str = ""  # the reason, when failed
     videos: tuple[Video, ...] = ()
     units: Decimal | None = None  # final_unit_deduction
+    paid: str = ""  # what the account's balance paid beside that, in words; for the history
     created_at: int | None = None  # ms since the epoch, by the provider's clock
     updated_at: int | None = None  # ms since the epoch, by the provider's clock
 
@@ -155,6 +156,15 @@ class Record:
     def evolve(self, **changes: object) -> Self:
         """Return a copy with these fields changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def model(self) -> str:
+        """The model version that it is for; empty where the request does not say."""
+        try:
+            name = json.loads(self.request)["request"]["model_name"]
+        except (ValueError, KeyError, TypeError, RecursionError):  # a request out of a receipt
+            return ""
+        return name if isinstance(name, str) else ""
 
     @property
     def asked(self) -> tuple[Role, ...]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
-from reconciler.core.documents import Place, Problem
+from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.states import BOUGHT, Record
@@ -49,7 +49,11 @@ class Attention:
         self._commits = commits
         self._is_at_rest = is_at_rest
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
-        self._told: dict[str, tuple[Problem, ...]] = {}  # spec -> problems that were said
+        self._told: dict[
+            str, tuple[Problem, ...]
+        ] = {}  # spec -> problems of its own that were said
+        self._told_shared: frozenset[Problem] = frozenset()  # of files that are no specs
+        self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
 
@@ -199,21 +203,49 @@ class Attention:
         return (*self._index.problems(spec), *misfits)
 
     def _tell(self, specs: Iterable[str]) -> None:
-        """Say what is wrong with specs, once, and when it is over; of many, only the first."""
-        news = [spec for spec in specs if self._problems(spec) != self._told.get(spec, ())]
+        """Say what is wrong, once, and when it is over; of many, only the first."""
+        self._tell_shared()
+        say = self._desk.ports.report.say
+        news = [spec for spec in specs if self._own_problems(spec) != self._told.get(spec, ())]
         for spec in news[:_MOST_TOLD]:
-            if problems := self._problems(spec):
+            if problems := self._own_problems(spec):
                 more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                self._desk.ports.report.say(f"{problems[0]}{more}")
-            elif spec in self._index.specs:
-                self._desk.ports.report.say(f"`{spec}` is valid again")
+                say(f"{problems[0]}{more}")
+            elif spec in self._index.specs and not self._problems(spec):
+                say(f"`{spec}` is valid again")
         if len(news) > _MOST_TOLD:
-            self._desk.ports.report.say(
+            say(
                 f"{counted(len(news) - _MOST_TOLD, 'more spec')} became valid or invalid; "
                 "`reconciler validate` lists what is wrong"
             )
         for spec in news:
-            if problems := self._problems(spec):
+            if problems := self._own_problems(spec):
                 self._told[spec] = problems
             else:
                 self._told.pop(spec, None)
+
+    def _own_problems(self, spec: str) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self._problems(spec) if problem.place.file == spec)
+
+    def _tell_shared(self) -> None:
+        """Say what is wrong with files that are no specs: of a defaults file once, however many specs wait for it."""
+        say = self._desk.ports.report.say
+        shared, notes = self._index.shared_problems(), frozenset(self._index.notes())
+        wrong = {problem.place.file for problem in shared}
+        mended = {problem.place.file for problem in self._told_shared} - wrong
+        said = [
+            f"{one}{waiting_words(shared[one])}"
+            for one in sorted(shared.keys() - self._told_shared)
+        ]
+        said += [f"`{file}` is valid again" for file in sorted(mended) if self._is_there(file)]
+        said += sorted(notes - self._noted)
+        for sentence in said[:_MOST_TOLD]:
+            say(sentence)
+        if len(said) > _MOST_TOLD:
+            say(
+                f"{counted(len(said) - _MOST_TOLD, 'more file')} cannot be used; `reconciler validate` lists them"
+            )
+        self._told_shared, self._noted = frozenset(shared), notes
+
+    def _is_there(self, file: str) -> bool:
+        return os.path.lexists(self._desk.ports.root / file)

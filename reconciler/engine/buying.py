@@ -5,7 +5,7 @@ What is sent is decided in `effects`; here is decided whether it is this generat
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Iterator
 
 from reconciler.core.errors import counted, told
 from reconciler.core.generations import Generation
@@ -14,6 +14,7 @@ from reconciler.core.states import Record, Status
 from reconciler.engine.desk import Desk, StillWanted
 from reconciler.engine.effects import Outcome, Purchases
 from reconciler.engine.patience import not_asked
+from reconciler.engine.queue import Lines
 from reconciler.engine.work import Work
 from reconciler.kling import errors
 
@@ -31,7 +32,7 @@ class Buyer:
         self._holds = desk.holds
         self._patience = desk.patience
         self._brakes: dict[str, Brake] = {}  # of this run, by base id
-        self._line: OrderedDict[str, None] = OrderedDict()  # who waits to come forward
+        self._lines = Lines()  # who waits to come forward, by model version
 
     def close(self) -> None:
         """Let what is under way come to an end, and begin nothing that costs."""
@@ -39,22 +40,27 @@ class Buyer:
 
     def is_waiting(self, key: str) -> bool:
         """Whether a generation waits to come forward."""
-        return key in self._line
+        return key in self._lines
 
     def admit(self) -> list[str]:
         """Return the keys whose wait, for a slot or for the account, is over."""
-        admitted = self._gate.readmitted()
-        while (at := self.next_at()) is not None and at <= self._desk.now():
-            key, _ = self._line.popitem(last=False)
-            self._gate.come_forward(key)
+        admitted, now = self._gate.readmitted(), self._desk.now()
+        while (model := next((one for one, at in self._openings() if at <= now), None)) is not None:
+            key = self._lines.pop(model)
+            self._gate.come_forward(key, model)
             admitted.append(key)
         return admitted
 
     def next_at(self) -> int | None:
         """Return from when (ms) the next in line may come forward; None: not before something ends."""
-        if not self._line:
-            return None
-        return 0 if self._gate.closed else self._gate.room_at()
+        return min((at for _, at in self._openings()), default=None)
+
+    def _openings(self) -> Iterator[tuple[str, int]]:
+        """Yield each model version for which somebody waits, first come first, and when one may come forward (ms)."""
+        for model in self._lines.kinds():
+            at = 0 if self._gate.closed else self._gate.room_at(model)
+            if at is not None:
+                yield model, at
 
     async def submit(self, work: Work, record: Record) -> int | None:
         """Look for a generation that is not sent, and send it; return when it is due next (ms)."""
@@ -62,7 +68,7 @@ class Buyer:
         if not work.wishes:
             return None
         if not gate.is_forward(key) and not gate.closed:
-            self._line[key] = None  # at its end: who was held before does not come before others
+            self._lines.join(key, record.model)  # who was held before does not come before others
             return None
         if self._desk.options.enduring and (shut := gate.obstacle(key)):
             return self._holds.hold(key, record, shut, until=gate.again_at())
@@ -113,8 +119,8 @@ class Buyer:
             return self._holds.hold(key, record, _NOT_SHOWN, until=outcome.again_at)
         flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
         if flies and before.status is not record.status:
-            self._gate.count(key, in_flight=True)
-            self._gate.accepted(self._desk.now())
+            self._gate.hold(record)
+            self._gate.accepted(record, self._desk.now())
             self._gate.answered(create=True)
             self._holds.capped = False
         return outcome.again_at if record.status is Status.SUBMITTING else self._desk.now()
@@ -128,8 +134,7 @@ class Buyer:
         """Others took the slots while this one got ready: it is the next one, and then quick."""
         if record.status is Status.SUBMITTING or self._gate.closed:
             return self._desk.now() + self._desk.options.rules.poll_interval
-        self._line[key] = None
-        self._line.move_to_end(key, last=False)
+        self._lines.join(key, record.model, first=True)
         return None
 
     def _brake(self, key: str) -> str:
@@ -156,8 +161,8 @@ class Buyer:
         match trouble:
             case errors.SlotsExhausted():
                 self._gate.answered(create=True)
-                self._gate.refused(self._desk.now())
-                self._line[key] = None
+                self._gate.refused(outcome.record, self._desk.now())
+                self._lines.join(key, outcome.record.model)
                 return None
             case errors.AccountTrouble():
                 return self._close(key, outcome.record, trouble, by_create=True)
@@ -168,6 +173,8 @@ class Buyer:
                 return self._holds.hold(key, outcome.record, told(trouble))
             case _:
                 self._brakes[key] = self._brakes.get(key, Brake()).pressed(self._desk.now())
+                if isinstance(trouble, errors.Misdirected):  # in doubt; and no other goes there
+                    self._gate.close(told(trouble), by_create=True)
         return outcome.again_at if in_doubt else self._desk.now()
 
     def _close(

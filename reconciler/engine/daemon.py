@@ -29,6 +29,7 @@ from reconciler.engine.recall import Recalled
 from reconciler.engine.turns import Turns
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.engine.work import Work
+from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.settling import Settling
@@ -113,6 +114,7 @@ class Daemon:
             duties.can_host,
             self._commits.obstacle,
             options.previews,
+            self._index.held_back,
         )
         self._attention = Attention(
             self.desk, works, self._index, outlook, memory, self._commits, self._is_at_rest
@@ -188,6 +190,8 @@ class Daemon:
         now = self._ports.now()
         self._ports.repository.require_in_place()
         self._settling.touch(self._duties.events.take(), now)
+        if self._index.ignoring_moved():
+            self._settling.touch({IGNORE_FILE}, now)
         if due := self._settling.due(now):
             await self._take_in(due)
         if self._duties.is_ordered():
@@ -284,7 +288,7 @@ class Daemon:
     def _is_at_rest(self, spec: str) -> bool:
         """Whether a spec stands as it was read: nothing that it is made of moves, or has moved."""
         if spec not in self._index.specs:
-            return not (self._ports.root / spec).exists()
+            return self._index.ignores(spec) or not (self._ports.root / spec).exists()
         inputs = self._index.inputs(spec)
         if any(name in self._settling for name in inputs):
             return False

@@ -40,9 +40,7 @@ from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
 from reconciler.workspace.outputs import check_room
 
-_SURELY_OURS = frozenset(
-    {1202, 1203}
-)  # no such method or model; policy refusals are told by their class
+_SURELY_OURS = frozenset({1203})  # no such model; policy refusals are told by their class
 _LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an upload takes longer
 _KINDS = {
     Seen: "accepted",
@@ -83,7 +81,7 @@ class Purchases:
     """Looks and creates; the only caller of `KlingClient.create`."""
 
     def __init__(
-        self, ports: Ports, options: Options, journal: Journal, take_slot: Callable[[str], bool]
+        self, ports: Ports, options: Options, journal: Journal, take_slot: Callable[[Record], bool]
     ) -> None:
         self._ports = ports
         self._options = options
@@ -190,7 +188,7 @@ class Purchases:
             return Outcome(
                 before, self._ports.now() if before.status is Status.SUBMITTING else None
             )
-        if not self._take_slot(before.base_id):
+        if not self._take_slot(before):
             return Outcome(before, full=True)
         return await self._send(self._journal.intend(intent), body)
 

@@ -5,7 +5,6 @@ The state's word counts first. A receipt adds what a lost state does not know, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -105,7 +104,7 @@ def _purchase(record: Record, wishes: _Wishes, *, receipt: str = "") -> Purchase
         external_task_id=record.external_task_id,
         at=_first_sound(record.calendar_at, record.intent_at, record.created_at),
         spec=spec,
-        model=_model(record),
+        model=record.model,
         status=record.status,
         estimated=record.estimated_units,
         deducted=counts if is_known else None,
@@ -131,14 +130,6 @@ def _forgotten(gone: Forgotten, wishes: _Wishes) -> Purchase:
 def _first_sound(*moments: int | None) -> int | None:
     """Return the first of these times that a calendar has."""
     return next((at for at in moments if at is not None and day_of(at) != UNKNOWN), None)
-
-
-def _model(record: Record) -> str:
-    try:
-        name = json.loads(record.request)["request"]["model_name"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return name if isinstance(name, str) else ""
 
 
 def _estimated(entry: ReceiptEntry, prices: Prices) -> Decimal:

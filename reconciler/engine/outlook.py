@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from reconciler.core.diff import Known, Output, Standing
+from reconciler.core.diff import IN_PLACE, Known, Output, Standing
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
@@ -25,6 +25,11 @@ def all_committed(_: Generation) -> str:
     return ""
 
 
+def nothing_held_back(_: str) -> str:
+    """Where no name tells anything, nothing is held back."""
+    return ""
+
+
 def waiting_for_commit(name: str) -> str:
     """Return the sentence about the first file of a wish that is not committed; nothing where there is none."""
     return f"waiting for a commit: `{name}` is not committed as it stands" if name else ""
@@ -40,6 +45,9 @@ class Outlook:
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Uncommitted = all_committed
     previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
+    held_back: Callable[[str], str] = (
+        nothing_held_back  # why nothing is bought for a spec, by its name
+    )
 
     def known(self, wish: Generation, record: Record | None) -> Known:
         """Return what is known of a generation, given the latest attempt at it."""
@@ -61,12 +69,15 @@ class Outlook:
 
     def _is_unshown(self, record: Record | None, preview: Output) -> bool:
         """Whether a preview that is wanted is missing, or another one stands in its place, and it can be put there."""
-        if preview.role not in self.previews or preview.standing in {Standing.OURS, Standing.TAKEN}:
+        is_settled = preview.standing in IN_PLACE or preview.standing is Standing.TAKEN
+        if preview.role not in self.previews or is_settled:
             return False
         made = {one.role: one for one in record.previews} if record else {}
         return self.whereabouts.find_preview(made[preview.role]) is not None
 
     def _obstacle(self, wish: Generation) -> str:
+        if sentence := self.held_back(wish.spec):
+            return sentence
         if self.unreadable:  # of whatever spec: it may have been copied, renamed or moved
             problem = self.unreadable.get(receipt_path(wish.spec)) or next(
                 iter(self.unreadable.values())

@@ -110,7 +110,10 @@ class Poller:
                     continue  # another attempt began meanwhile
                 decision = step(now_known, event, rules=self._options.rules, now=now)
                 if decision.record != now_known:
-                    changes.append((decision.record, "observed", "", request_id))
+                    # A reason is what people need first; what was paid is told where there is none.
+                    paid = event.task.paid if isinstance(event, Seen) else ""
+                    told = "" if decision.record.reason else paid
+                    changes.append((decision.record, "observed", told, request_id))
         self._journal.commit_all(changes)
 
 

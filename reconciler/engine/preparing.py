@@ -17,9 +17,10 @@ from reconciler.core.errors import InputChanged, StateError, WorkspaceError
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
+from reconciler.workspace.apart import environment
 from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.outputs import Signature
-from reconciler.workspace.preparing import LONGEST, command, environment, is_final, recipe, verdict
+from reconciler.workspace.preparing import LONGEST, command, is_final, recipe, verdict
 
 SUFFIXES: Final = {"image_url": ".jpg", "video_url": ".mp4"}
 """What is made of a file, by the key of the spec that names it."""
@@ -58,7 +59,8 @@ class Preparer:
                 if fault := self._faults.get(name):
                     raise WorkspaceError(f"`{source.path}` {fault}")
                 partial = objects.partial(f"prepared:{name}")
-                self._ports.report.say(f"preparing `{source.path}`")
+                part = ", its first frame" if preparation.is_first_frame else ""
+                self._ports.report.say(f"preparing `{source.path}`{part}")
                 try:
                     await self._make(key, source, file, preparation, partial)
                     if _standing(file) != before:

@@ -45,6 +45,8 @@ class Publisher:
         for output in self._whereabouts.outputs(wish, record):
             if output.role not in results:  # the state was damaged: what it lost is fetched again
                 return False
+            if output.standing is Standing.POINTER:
+                continue
             result = results[output.role]
             found = self._stand(output, result)
             if found is None:
@@ -64,7 +66,8 @@ class Publisher:
         for output in self._whereabouts.previews(wish, record):
             preview, is_wanted = made[output.role], output.role in self._previews
             try:
-                if output.standing is Standing.OURS or is_wanted:
+                is_due = is_wanted and output.standing is not Standing.POINTER
+                if output.standing is Standing.OURS or is_due:
                     found = self._stand(output, preview)
                     if found is not None:
                         shown.append(_publication(output, preview, record, found))

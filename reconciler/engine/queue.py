@@ -1,9 +1,10 @@
-"""A queue of keys that become due: a key stands in it once, and the earliest wish to look at it wins."""
+"""Who is next: keys that become due, and keys that wait in lines. A key stands in either once. Nothing waits here."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
+from collections import OrderedDict
 
 
 class DueQueue:
@@ -37,3 +38,32 @@ class DueQueue:
         _, _, key = heapq.heappop(self._heap)
         del self._due[key]
         return key
+
+
+class Lines:
+    """Keys that wait, each in the line of its kind; they leave in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, OrderedDict[str, int]] = {}
+        self._turns = itertools.count(1)
+
+    def __contains__(self, key: str) -> bool:
+        return any(key in line for line in self._lines.values())
+
+    def join(self, key: str, kind: str, *, first: bool = False) -> None:
+        """Have this key wait, at the end of its line or before all others; one that waits keeps its place."""
+        line = self._lines.setdefault(kind, OrderedDict())
+        if first:
+            line[key] = -next(self._turns)
+            line.move_to_end(key, last=False)
+        elif key not in self:
+            line[key] = next(self._turns)
+
+    def kinds(self) -> list[str]:
+        """Return the kinds for which somebody waits; the one whose first came first is first."""
+        heads = {kind: next(iter(line.values())) for kind, line in self._lines.items() if line}
+        return sorted(heads, key=heads.__getitem__)
+
+    def pop(self, kind: str) -> str:
+        """Take the first of a line."""
+        return self._lines[kind].popitem(last=False)[0]

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from reconciler.core.diff import content_problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND
 from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Ports
 from reconciler.engine.survey import Survey
 from reconciler.workspace.git import index_lock
+from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.walk import defaults_above
@@ -83,7 +83,7 @@ class Rereading:
             if self._is_as_planned(spec):
                 return not git_is_at_work
             root, folder = self._ports.root, self._desired.folder
-            self._index = SpecIndex(root, folder, prices=UNITS_PER_SECOND)
+            self._index = SpecIndex(root, folder, prices=self._desired.prices)
         elif not self._index.is_as_read(spec):
             self._index.refresh({*self._names(spec), *self._index.inputs(spec)})
         return not (git_is_at_work or self._is_young(spec))
@@ -101,7 +101,7 @@ class Rereading:
         return any(one is not None and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)
 
     def _names(self, spec: str) -> tuple[str, ...]:
-        return (spec, *defaults_above(self._desired.folder, spec))
+        return (spec, IGNORE_FILE, *defaults_above(self._desired.folder, spec))
 
     def _misfit(self, wish: Generation) -> str:
         record = self._journal.get(wish.external_task_id)

@@ -91,6 +91,7 @@ class Surveyor:
             self.can_host,
             self.uncommitted(desired),
             self.previews,
+            lambda spec: desired.held_back.get(spec, ""),
         )
         invalid, known = dict(desired.invalid), {}
         for wish in desired.generations:

@@ -82,7 +82,7 @@ class Turns:
         self.flying -= set(landed)
         for key in landed:
             if key in holds:
-                self._desk.gate.count(key, in_flight=False)
+                self._desk.gate.free(key)
         due = {key: self._held.pop(key, None) if key in holds else 0 for key in landed}
         return {key: at for key, at in due.items() if at is not None}
 
@@ -92,7 +92,7 @@ class Turns:
         record = work.attempt(self._desk.journal.get(key)) if work else None
         if work is None or record is None:
             # Not freed: what is complete may be held for its receipt, and whoever took the work away saw to that.
-            self._desk.gate.count(key, in_flight=False)
+            self._desk.gate.free(key)
             self._desk.gate.turn_over(key)
             return None
         holds = self._desk.holds
@@ -173,7 +173,10 @@ class Turns:
         unseen = key in self._desk.holds or (
             record is not None and self._desk.patience.lasts(key, record)
         )
-        self._desk.gate.count(key, in_flight=live and not unseen)
+        if record is not None and live and not unseen:
+            self._desk.gate.hold(record)
+        else:
+            self._desk.gate.free(key)
 
     async def _advance(self, work: Work, record: Record) -> int | None:
         crew = self._crew

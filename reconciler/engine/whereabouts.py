@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.core.diff import Output, Standing
+from reconciler.core.diff import IN_PLACE, Output, Standing
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role, Status
 from reconciler.engine.recall import Recalled
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Publication, Repository
+from reconciler.workspace.lfs import ADVICE, LARGEST_POINTER, pointed_to
 from reconciler.workspace.media import file_sha256
 from reconciler.workspace.outputs import Signature, signature
 
@@ -86,7 +87,10 @@ class Whereabouts:
     def _output(self, role: Role, path: str, result: Result | None) -> Output:
         """Return what stands at a path; what cannot be read is that generation's own trouble, and not ours to touch."""
         try:
-            return Output(role, path, self.standing(path, result))
+            standing = self.standing(path, result)
+            if standing is Standing.TAKEN and self._pointed_to(path):
+                return Output(role, path, standing, f"`{path}` {ADVICE}, or move it away")
+            return Output(role, path, standing)
         except WorkspaceError as error:
             return Output(role, path, Standing.TAKEN, told(error))
 
@@ -103,7 +107,15 @@ class Whereabouts:
         sha256 = self._digest(path, found)
         if result is not None and sha256 == result.sha256:
             return Standing.OURS
+        if result is not None and self._pointed_to(path) == result.sha256:
+            return Standing.POINTER
         return Standing.OTHER if sha256 in self.places else Standing.TAKEN
+
+    def _pointed_to(self, path: str) -> str:
+        """Return the SHA-256 of the file that the one at a path stands for in git; empty when it stands for none."""
+        found = signature(self.root / path)
+        is_small = found is not None and 0 < found.size <= LARGEST_POINTER
+        return pointed_to(self.root / path) if is_small else ""
 
     def digest(self, path: str, *, anew: bool = False) -> str:
         """Return the SHA-256 of a regular file; an empty string for anything else.
@@ -165,7 +177,7 @@ class Whereabouts:
         if record is None or record.status not in _WAS_SAVED or not record.results:
             return False
         results = {result.role: result for result in record.results}
-        lacking = [output.role for output in outputs if output.standing is not Standing.OURS]
+        lacking = [output.role for output in outputs if output.standing not in IN_PLACE]
         careful = record.status is Status.EXPIRED
         return all(
             role in results and self.find(results[role], verify=careful) is not None

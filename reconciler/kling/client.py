@@ -22,8 +22,11 @@ from reconciler.kling import wire
 from reconciler.kling.auth import KlingAuth
 from reconciler.kling.errors import (
     CLOCK_CODES,
+    LOOK_AT_ADDRESS,
+    NO_ROUTE,
     AccountTrouble,
     IdInUse,
+    Misdirected,
     NotSent,
     OutcomeUnknown,
     ProviderError,
@@ -33,10 +36,10 @@ from reconciler.kling.errors import (
     Unreadable,
     reaction,
 )
+from reconciler.kling.proxies import EnvironmentTransport
 from reconciler.kling.reach import (
     ACCEPTED,
     api_base,
-    environment_proxies,
     is_loopback,
     read_bounded,
     user_agent,
@@ -86,6 +89,30 @@ class Reply:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back over HTTP."""
+
+    status: int
+    envelope: wire.Envelope | None  # None: it has none that can be read
+    is_page: bool  # HTML or XML
+
+    @property
+    def code(self) -> int | None:
+        return self.envelope.code if self.envelope else None
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether it looks like that of another server: a page where nothing went wrong, or a route that is not there."""
+        if self.envelope is not None:
+            return False
+        return self.status in NO_ROUTE or (self.is_page and self.status < 400)
+
+    def reaction(self, *, create: bool) -> type[ProviderError] | None:
+        kind = reaction(self.status, self.code, create=create)
+        return Misdirected if kind is OutcomeUnknown and self.is_strange else kind
+
+
 class KlingClient:
     """Speaks to one account at one host.
 
@@ -112,19 +139,21 @@ class KlingClient:
         self._timeout = timeout
         # httpcore's pool is quadratic in waiting requests: they wait here instead.
         self._turns = asyncio.Semaphore(connections)
-        with environment_proxies():
-            self._http = httpx.AsyncClient(
-                headers={
-                    "User-Agent": user_agent(),
-                    "Accept": "application/json",
-                    "Accept-Encoding": ACCEPTED,
-                },
-                auth=self._auth,
-                follow_redirects=False,
-                trust_env=not is_loopback(self._base.host),
-                limits=httpx.Limits(max_connections=connections, keepalive_expiry=5.0),
-                transport=transport,
-            )
+        limits = httpx.Limits(max_connections=connections, keepalive_expiry=5.0)
+        if transport is None and not is_loopback(self._base.host):
+            transport = EnvironmentTransport(limits)
+        self._http = httpx.AsyncClient(
+            headers={
+                "User-Agent": user_agent(),
+                "Accept": "application/json",
+                "Accept-Encoding": ACCEPTED,
+            },
+            auth=self._auth,
+            follow_redirects=False,
+            trust_env=False,
+            limits=limits,
+            transport=transport,
+        )
 
     @property
     def base_url(self) -> str:
@@ -213,20 +242,32 @@ class KlingClient:
 
     async def _ask(self, request: httpx.Request) -> wire.Envelope:
         """Return the envelope of a success; raises the reaction to anything else."""
-        status, envelope = await self._exchange(request)
-        code = envelope.code if envelope else None
+        answer = await self._exchange(request)
         create = request.method == "POST"
-        kind = reaction(status, code, create=create)
-        if kind is AccountTrouble and code in CLOCK_CODES and self._auth.renew():
+        kind = answer.reaction(create=create)
+        if kind is AccountTrouble and answer.code in CLOCK_CODES and self._auth.renew():
             # Safe for a create too: the server refused the token before it read the request.
-            status, envelope = await self._exchange(request)
-            kind = reaction(status, envelope.code if envelope else None, create=create)
-        if kind is None and envelope is not None:
-            return envelope
-        raise _refusal(kind or Unreadable, status, envelope)
+            answer = await self._exchange(request)
+            kind = answer.reaction(create=create)
+        if kind is None and answer.envelope is not None:
+            return answer.envelope
+        if answer.envelope is None:
+            raise self._unread(kind or Unreadable, answer)
+        raise _refusal(kind or Unreadable, answer.status, answer.envelope)
 
-    async def _exchange(self, request: httpx.Request) -> tuple[int, wire.Envelope | None]:
-        """Return the answer's HTTP status and its envelope, None when it has none that can be read."""
+    def _unread(self, kind: type[ProviderError], answer: _Answer) -> ProviderError:
+        """Return the reaction to an answer that is none of the provider's."""
+        what = "a web page" if answer.is_page else "nothing that can be read"
+        said = f"{self.base_url} gave HTTP {answer.status} and {what}"
+        if answer.is_strange:
+            return kind(
+                f"{said}: it does not seem to be the API",
+                hint=LOOK_AT_ADDRESS,
+                http_status=answer.status,
+            )
+        return kind(f"{said}.", http_status=answer.status)
+
+    async def _exchange(self, request: httpx.Request) -> _Answer:
         seconds = self._timeout + len(request.content) / SLOWEST_UPLINK
         request.extensions["timeout"] = httpx.Timeout(seconds, connect=self._timeout / 3).as_dict()
         async with self._turns:
@@ -245,9 +286,10 @@ class KlingClient:
                 # Without its cause: a frame that was writing headers holds the token in its variables.
                 raise _lost(failure, create=request.method == "POST") from None
         try:
-            return response.status_code, wire.parse_envelope(body)
+            envelope = wire.parse_envelope(body)
         except Unreadable:
-            return response.status_code, None
+            envelope = None
+        return _Answer(response.status_code, envelope, is_page=body[:512].lstrip()[:1] == b"<")
 
 
 def _lost(failure: Exception, *, create: bool) -> ProviderError:
@@ -281,11 +323,7 @@ def _is_taken(refused: RequestRefused, external_task_id: str) -> bool:
     return bool(external_task_id and about_it and _TAKEN.search(rest))
 
 
-def _refusal(
-    kind: type[ProviderError], status: int, envelope: wire.Envelope | None
-) -> ProviderError:
-    if envelope is None:
-        return kind(f"The API gave HTTP {status} and nothing that can be read.", http_status=status)
+def _refusal(kind: type[ProviderError], status: int, envelope: wire.Envelope) -> ProviderError:
     return kind(
         f"The provider answered {envelope.code}: {envelope.message or 'no reason given'}",
         code=envelope.code,

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import httpx
 
 from reconciler.kling.errors import ResultInterrupted, ResultRefused, ResultSlow, ResultUnsafe
-from reconciler.kling.reach import environment_proxies, is_loopback, may_visit, user_agent
+from reconciler.kling.proxies import EnvironmentTransport
+from reconciler.kling.reach import is_loopback, may_visit, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -71,19 +72,17 @@ class Downloader:
     ) -> None:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        with environment_proxies():
-            self._http = httpx.AsyncClient(
-                headers={
-                    "User-Agent": user_agent(),
-                    "Accept": "*/*",
-                    "Accept-Encoding": "identity",
-                },
-                follow_redirects=False,
-                timeout=timeout,
-                # Plain http is for loopback alone, which no proxy of the environment can reach.
-                mounts={"http://": None},
-                transport=transport,
-            )
+        self._http = httpx.AsyncClient(
+            headers={
+                "User-Agent": user_agent(),
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+            },
+            follow_redirects=False,
+            timeout=timeout,
+            trust_env=False,
+            transport=transport or EnvironmentTransport(),
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -3,16 +3,18 @@
 ::
 
     ProviderError
-    ├── RequestRefused        the request is wrong or against a policy: fix it (1200-1203, 1300, 1301)
+    ├── RequestRefused        the request is wrong or against a policy: fix it (1200, 1201, 1203, 1300, 1301)
     │   ├── UnlistedRefusal   a readable refusal whose code is in no table
     │   └── IdInUse           a task with the id of the create exists: look for it, for as long as it takes
     ├── SlotsExhausted        every slot of the account is taken: wait for one (1303)
     ├── SlowDown              too many requests (1302)
     ├── AccountTrouble        key, balance, rights, address: nothing works until somebody acts (1000-1004, 1100-1103, 1304)
+    │   └── NoSuchRoute       what answers at KLING_BASE_URL has no such method (1202)
     ├── TryLater              the provider is unwell and nothing was decided (5xx on a read)
     │   ├── NotSent           surely no byte of the request reached the server
     │   └── Unreadable        an answer to a read that is not in the provider's format
     ├── OutcomeUnknown        a create that the provider may or may not have acted on: ask before anything else
+    │   └── Misdirected       the same, answered by what does not seem to be the API: no other is sent there either
     ├── ResultRefused         the result's URL is refused: refresh it by a query, or the file is gone
     ├── ResultInterrupted     the download broke off: go on from where it stopped
     └── ResultUnsafe          the result lies where it may not be fetched from, or is too large
@@ -25,6 +27,10 @@ from __future__ import annotations
 from typing import ClassVar, Final, Self
 
 from reconciler.core.errors import ReconcilerError
+
+LOOK_AT_ADDRESS: Final = (
+    "Check KLING_BASE_URL: it is the API's own address, like https://api-singapore.klingai.com."
+)
 
 
 class ProviderError(ReconcilerError):
@@ -98,6 +104,12 @@ class AccountTrouble(ProviderError):
     advice = "Look at the account in the provider's console."
 
 
+class NoSuchRoute(AccountTrouble):
+    """What answers at KLING_BASE_URL knows no such method; that says nothing about any spec."""
+
+    advice = LOOK_AT_ADDRESS
+
+
 class TryLater(ProviderError):
     """The provider cannot answer at the moment."""
 
@@ -118,6 +130,12 @@ class OutcomeUnknown(ProviderError):
     """Whether the provider accepted the task is not known."""
 
     advice = "It is looked for by its id before anything is sent again."
+
+
+class Misdirected(OutcomeUnknown):
+    """What answered the create does not seem to be the API; whether it passed the request on is not known."""
+
+    advice = LOOK_AT_ADDRESS
 
 
 class SendingBroke(OutcomeUnknown):
@@ -150,7 +168,8 @@ CLOCK_CODES: Final = frozenset({1003, 1004})
 REACTIONS: Final[dict[int, type[ProviderError]]] = {
     **dict.fromkeys((1000, 1001, 1002, *CLOCK_CODES), AccountTrouble),
     **dict.fromkeys((1100, 1101, 1102, 1103, 1304), AccountTrouble),
-    **dict.fromkeys((1200, 1201, 1202, 1203, 1300, 1301), RequestRefused),
+    **dict.fromkeys((1200, 1201, 1203, 1300, 1301), RequestRefused),
+    1202: NoSuchRoute,
     1302: SlowDown,
     1303: SlotsExhausted,
     **dict.fromkeys((5000, 5001, 5002), TryLater),
@@ -167,7 +186,14 @@ _REMEDIES: Final = {
     1103: "The account has no right to this API or model: ask for it in the provider's console.",
     1304: "This machine's address is not on the account's allow list.",
 }
-_BY_STATUS: Final[dict[int, type[ProviderError]]] = {401: AccountTrouble, 429: SlowDown}
+NO_ROUTE: Final = frozenset({404, 405})
+"""How HTTP says that there is no such path, or no such method of it."""
+
+_BY_STATUS: Final[dict[int, type[ProviderError]]] = {
+    401: AccountTrouble,
+    429: SlowDown,
+    **dict.fromkeys(NO_ROUTE, NoSuchRoute),
+}
 
 
 def reaction(http_status: int, code: int | None, *, create: bool) -> type[ProviderError] | None:
@@ -175,14 +201,16 @@ def reaction(http_status: int, code: int | None, *, create: bool) -> type[Provid
 
     A create is refused only by an envelope of the provider's own with a status below 500. A bare 429 is no
     exception: what stands in front of the API may have passed the request on before it lost patience, so the
-    task may exist. An unlisted code means what its HTTP status says where that is plain (401, 429).
+    task may exist. An unlisted code means what its HTTP status says where that is plain (401, 404, 405, 429): a 404
+    or 405 that is not the API's own comes from what has no such route.
     """
+    no_route = http_status in NO_ROUTE and code not in REACTIONS
     if http_status >= 500 or http_status == 408 or _is_internal(code):
         return OutcomeUnknown if create else TryLater
     contradictory = 300 <= http_status < 400 or (code == 0 and not 200 <= http_status < 300)
-    if code is None or contradictory:
+    if code is None or contradictory or (create and no_route):
         if create:
-            return OutcomeUnknown
+            return Misdirected if no_route else OutcomeUnknown
         return SlowDown if http_status == 429 else Unreadable
     if code == 0:
         return None

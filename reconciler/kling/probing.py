@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from typing import Final
 import httpx
 
 from reconciler.core.errors import SpecError
-from reconciler.kling.reach import environment_proxies, user_agent
+from reconciler.kling.proxies import EnvironmentTransport
+from reconciler.kling.reach import user_agent
 
 PART: Final = 512 * 1024  # bytes read at a time
 MOST_PARTS: Final = 4  # for a URL
@@ -61,15 +61,15 @@ class Prober:
         self, *, timeout: float, private: bool, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._private = private
-        self._proxied = bool(urllib.request.getproxies())
         self._turn = asyncio.Semaphore(AT_A_TIME)
-        with environment_proxies():
-            self._http = httpx.AsyncClient(
-                headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
-                follow_redirects=False,
-                timeout=timeout,
-                transport=transport,
-            )
+        self._way = EnvironmentTransport(schemes=("http", "https")) if transport is None else None
+        self._http = httpx.AsyncClient(
+            headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
+            follow_redirects=False,
+            timeout=timeout,
+            trust_env=False,
+            transport=transport or self._way,
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -145,7 +145,8 @@ class Prober:
     def _check_peer(self, response: httpx.Response) -> None:
         """A public name may still stand for a private address; behind a proxy that cannot be told."""
         stream = response.extensions.get("network_stream")
-        if self._private or self._proxied or stream is None:
+        proxied = self._way is not None and self._way.takes_proxy(response.request.url)
+        if self._private or proxied or stream is None:
             return
         address = stream.get_extra_info("server_addr")
         if address and is_private(str(address[0])):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import zlib
-from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 
 from reconciler.core.errors import SettingsError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MAX_BODY: Final = 16 * 1024**2
 """Bytes of an answer that are read, unpacked; a page of 500 tasks is about a megabyte."""
 ACCEPTED: Final = "gzip"
 """The one encoding of an answer that is asked for, and unpacked."""
+_PASTED: Final = re.compile(r"(?<![:/])(/+v1(/videos(/motion-control)?)?)?/*$")
+"""What stands at the end of a base that was copied with the path of an endpoint."""
 
 
 def is_loopback(host: str) -> bool:
@@ -40,9 +39,12 @@ def may_visit(url: httpx.URL) -> bool:
 
 
 def api_base(text: str) -> httpx.URL:
-    """Return the API's base without a final slash; raises SettingsError when a key may not be sent there."""
+    """Return the API's base without a final slash; raises SettingsError when a key may not be sent there.
+
+    What the API's own paths begin with is no part of it, though people paste it: `/v1`, or a whole endpoint.
+    """
     try:
-        url = httpx.URL(text.rstrip("/"))
+        url = httpx.URL(_PASTED.sub("", text.strip()))
     except (httpx.InvalidURL, ValueError):
         raise SettingsError(
             "KLING_BASE_URL is not a URL.",
@@ -61,18 +63,6 @@ def api_base(text: str) -> httpx.URL:
             hint="Use https; plain http is for localhost only.",
         )
     return url
-
-
-@contextmanager
-def environment_proxies() -> Iterator[None]:
-    """Open a client inside; raises SettingsError when a proxy that the environment names cannot be used."""
-    try:
-        yield
-    except (ImportError, ValueError, httpx.InvalidURL) as failure:
-        raise SettingsError(
-            "A proxy that is set in the environment cannot be used.",
-            hint="Look at HTTPS_PROXY and ALL_PROXY; only http and https proxies are supported.",
-        ) from failure
 
 
 @cache

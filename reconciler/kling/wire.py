@@ -89,6 +89,7 @@ def parse_task(data: object) -> Task:
         message=sentence(fields.get("task_status_msg")),
         videos=_videos(_mapping(fields.get("task_result")).get("videos")),
         units=_decimal(fields.get("final_unit_deduction")),
+        paid=_paid(_mapping(fields.get("final_balance_deduction"))),
         created_at=_milliseconds(fields.get("created_at")),
         updated_at=_milliseconds(fields.get("updated_at")),
     )
@@ -206,6 +207,15 @@ def _videos(entries: object) -> tuple[Video, ...]:
                 Video(url, watermark_url=text(fields.get("watermark_url")), duration=shown)
             )
     return tuple(videos)
+
+
+def _paid(deduction: Mapping[str, object]) -> str:
+    """Return what an account that pays cash paid (D, 2026-11), in words: the documents do not say in what currency."""
+    quota, listed = _decimal(deduction.get("quota")), _decimal(deduction.get("list_price"))
+    if quota is None:
+        return ""
+    price = "" if listed is None else f" (list price {listed})"
+    return f"{quota} was deducted from the account's balance{price}"
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -37,6 +37,7 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, is_loopback, place_of, public_base
 from reconciler.settings.sources import Given, existing, holds_another, read
+from reconciler.web.signatures import signing_key
 
 _LONGEST_PLACE = 4096  # characters of a path or a URL
 _CLOUDS = frozenset(name for variables in VARIABLES.values() for name in variables)
@@ -64,6 +65,10 @@ LONGEST_SIGNATURE = 7 * 86_400  # s; S3 and Google sign for no longer
 MINIMUM_HISTORY_DAYS = 31  # the history of a task is kept as long as the provider keeps the task
 
 
+def _letters(model: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", model.lower())
+
+
 def _key(name: str) -> Any:
     return Field(default=None, validation_alias=AliasChoices(f"KLING_{name}", f"KLINGAI_{name}"))
 
@@ -82,6 +87,7 @@ class Settings(BaseSettings):
     access_key: SecretStr | None = _key("ACCESS_KEY")
     secret_key: SecretStr | None = _key("SECRET_KEY")
     api_key: SecretStr | None = _key("API_KEY")
+    webhook_secret: SecretStr | None = Field(default=None, validation_alias="KLING_WEBHOOK_SECRET")
     base_url: str = Field(
         default="https://api-singapore.klingai.com", validation_alias="KLING_BASE_URL"
     )
@@ -131,6 +137,13 @@ class Settings(BaseSettings):
             raise ValueError("it must be an http(s) URL that leads to this program's `/callbacks`")
         return given
 
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, given: SecretStr | None) -> SecretStr | None:
+        if given:
+            signing_key(given.get_secret_value())
+        return given
+
     @field_validator("media_store")
     @classmethod
     def _place(cls, given: str) -> str:
@@ -175,6 +188,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"`{min(unknown)}` is no mode; the modes are {', '.join(sorted(modes))}"
             )
+        for model in given.keys() - UNITS_PER_SECOND.keys():
+            meant = [known for known in UNITS_PER_SECOND if _letters(known) == _letters(model)]
+            if meant:
+                raise ValueError(f"`{model}` is no model; it is called `{meant[0]}`")
         models = {*UNITS_PER_SECOND, *given}
         return {
             model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models

@@ -37,6 +37,8 @@ _SERVICE = re.compile(
 )
 """What Kubernetes puts into each pod's environment where a service is called `reconciler`."""
 
+_LIKE = 0.9  # how much a name is like `reconciler.toml`: `reconciler.tml` and `reconcilier.toml`, not `reconciler.yaml`
+
 _PROTECTIVE = (
     *("RECONCILER_MAX_UNITS_PER_DAY", "RECONCILER_MAX_UNITS_PER_RUN"),
     *("RECONCILER_REQUIRE_COMMITTED", "RECONCILER_ABSENCE_GRACE", "RECONCILER_SETTLE_SECONDS"),
@@ -69,6 +71,7 @@ def read(root: Path, ours: Collection[str], others: Collection[str] = ()) -> dic
     Raises:
         SettingsError: a file cannot be read, a line is no assignment, or a name is almost that of a setting.
     """
+    _refuse_misnamed(root)
     known = {name.upper(): name for name in (*ours, *others)}
     given: dict[str, Given] = {}
     for one in (
@@ -91,10 +94,34 @@ def existing(root: Path) -> frozenset[str]:
     return frozenset(name for name in (ENV_FILE, CONFIG_FILE) if os.path.lexists(root / name))
 
 
+def _refuse_misnamed(root: Path) -> None:
+    """Raise SettingsError for a file that was meant to be one of the two, and that nobody would read."""
+    names = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    for name in sorted(names - {ENV_FILE, CONFIG_FILE}):
+        plain = name.casefold().removesuffix(".txt").strip()
+        for meant in (ENV_FILE, CONFIG_FILE):
+            is_like = plain == meant or (
+                meant == CONFIG_FILE
+                and plain.startswith("reconc")
+                and difflib.SequenceMatcher(None, plain, meant).ratio() >= _LIKE
+            )
+            if is_like and not (root / meant).exists():
+                raise SettingsError(
+                    f"`{name}` is not read: settings stand in `{meant}`",
+                    hint=f"Rename it to `{meant}`, or give it a name that is less like it.",
+                )
+
+
 def _environment(ours: Collection[str], known: Mapping[str, str]) -> Iterator[Given]:
+    found: dict[str, str] = {}
     for name, value in os.environ.items():
-        if name.upper() in known:
-            yield Given(known[name.upper()], value, ENVIRONMENT)
+        if plain := known.get(name.upper()):
+            if found.setdefault(plain, value) != value:
+                raise SettingsError(
+                    f"{ENVIRONMENT} holds {plain} twice, with other values and other cases of letters",
+                    hint="Leave one of them out.",
+                )
+            yield Given(plain, value, ENVIRONMENT)
         elif (meant := _meant_in_environment(name, ours)) is not None:
             raise _no_setting(f"{ENVIRONMENT} holds", name, meant, ours)
 
@@ -167,6 +194,11 @@ def _text(path: Path, hint: str) -> str:
             data = file.read(LARGEST_FILE + 1)
         text = data[:LARGEST_FILE].decode("utf-8-sig")
     except FileNotFoundError:
+        if path.is_symlink():
+            raise SettingsError(
+                f"`{path.name}` is a link to a file that does not exist",
+                hint="Correct the link, or remove it.",
+            ) from None
         return ""
     except (ValueError, OSError) as error:
         raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None

@@ -31,10 +31,18 @@ class Account:
         self._asked = float("-inf")
 
     def remaining(self) -> Decimal:
-        """Return the units that can still be spent; none once the pack has expired."""
+        """Return the units that are not spent or bound; none once the pack has expired."""
         if self._clock.now() >= self._invalid_time():
             return Decimal(0)
         return self._config.pack_units - self._ledger.spent()
+
+    def shown(self) -> Decimal:
+        """Return the units that the balance shows as left: they are taken at the end of a task (observed), or later."""
+        now = self._clock.now()
+        if now >= self._invalid_time():
+            return Decimal(0)
+        lag = round(self._config.balance_lag_s * 1000)
+        return self._config.pack_units - self._ledger.taken(now - lag)
 
     def limit_questions(self) -> None:
         """Raise `ApiError` 1302 when the balance was asked for less than the interval ago (documented: 1 s)."""
@@ -52,7 +60,7 @@ class Account:
         listed = valid and pack_name in {"", PACK_NAME}
         return {
             "code": 0,
-            "msg": "SUCCEED",
+            "msg": "success",  # observed
             "resource_pack_subscribe_infos": [self._pack()] if listed else [],
         }
 
@@ -60,7 +68,7 @@ class Account:
         return self._clock.genesis + round(self._config.pack_days * 24 * 3600 * 1000)
 
     def _pack(self) -> dict[str, object]:
-        remaining = self.remaining()
+        remaining = self.shown()
         in_time = "online" if remaining > 0 else "runOut"
         return {
             "resource_pack_name": PACK_NAME,

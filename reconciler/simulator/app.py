@@ -63,6 +63,8 @@ async def costs(request: Request) -> Response:
     """`GET /account/costs?start_time&end_time[&resource_pack_name]`, times in ms (documented)."""
     account = _authenticated(request).account
     account.limit_questions()
+    if "start_time" not in request.query_params:
+        raise ApiError(1200, "Missing Request Parameter")  # observed
     start = _whole(request, "start_time", 0, LATEST_MS)
     end = _whole(request, "end_time", start, LATEST_MS)
     return _success(
@@ -81,8 +83,8 @@ def _object(content_type: str | None, data: bytes) -> Mapping[str, object]:
         raise ApiError(1200, "Content-Type: must be application/json")
     try:
         value = json.loads(data)
-    except ValueError:
-        raise wrong("body", "must be JSON") from None
+    except (ValueError, RecursionError):
+        raise ApiError(1200, "body: must be JSON") from None
     if not isinstance(value, dict):
         raise wrong("body", "must be a JSON object")
     return value

@@ -16,7 +16,7 @@ from reconciler.simulator.errors import ApiError
 from reconciler.simulator.media import MediaStore
 from reconciler.simulator.probe import Clip, probe_clip, probe_picture
 
-MODELS = ("kling-v2-6", "kling-v3")
+DEFAULT_MODEL = "kling-v2-6"
 MODES = ("std", "pro")
 ORIENTATIONS = ("image", "video")
 SWITCH = ("yes", "no")
@@ -59,9 +59,10 @@ def check_order(body: Mapping[str, object], config: SimulatorConfig, media: Medi
     orientation = _choice(body, "character_orientation", ORIENTATIONS)
     image = _image(body, media)
     video, clip = _video(body, config, media, orientation)
-    _element_list(body, orientation)
+    _element_list(body, orientation, config.element_ids)
+    models = sorted({model for model, _ in config.prices})
     return Order(
-        model_name=_choice(body, "model_name", MODELS, MODELS[0]),
+        model_name=_choice(body, "model_name", models, DEFAULT_MODEL),
         mode=_choice(body, "mode", MODES),
         prompt=_prompt(body),
         character_orientation=orientation,
@@ -159,7 +160,7 @@ def _check_clip(path: Path, orientation: str) -> Clip:
     if path.stat().st_size > VIDEO_BYTES:
         raise wrong("video_url", "the video must not exceed 100 MB")
     clip = probe_clip(path)
-    if clip is None or clip.codec == "hevc":
+    if clip is None or clip.codec == "hevc" or clip.turned:  # both observed
         raise wrong("video_url", "Video format is invalid")
     low, high = sorted((clip.width, clip.height))
     if low < VIDEO_SIDE[0] or high > VIDEO_SIDE[1]:
@@ -171,13 +172,15 @@ def _check_clip(path: Path, orientation: str) -> Clip:
     return clip
 
 
-def _element_list(body: Mapping[str, object], orientation: str) -> None:
+def _element_list(body: Mapping[str, object], orientation: str, allowed: str) -> None:
     value = body.get("element_list")
     if value is None or value == []:
         return
     if not isinstance(value, list) or len(value) > 1:
         raise wrong("element_list", "must be a list of one element at most")
     element_id = value[0].get("element_id") if isinstance(value[0], dict) else None
+    if allowed == "any" and isinstance(element_id, str) and re.fullmatch("[0-9]{1,19}", element_id):
+        element_id = int(element_id)
     if isinstance(element_id, bool) or not isinstance(element_id, int):
         raise wrong("element_list", "element_id must be an integer")
     if not -LONG <= element_id < LONG:

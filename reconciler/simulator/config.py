@@ -76,8 +76,9 @@ class SimulatorConfig(Unknowns):
     """Films made at the same time."""
     result_share: float = 1.0
     """The length of a film as a share of its reference's (documented: it may be shorter, and nothing is refunded)."""
-    url_lifetime_s: float = 24 * 3600.0
-    """How long a result's URL works; every query signs a fresh one."""
+    url_lifetime_s: float = 30 * 24 * 3600.0
+    """How long a result's URL works after the query that signed it; none works longer than its file is there (observed:
+    30 days after the task's end)."""
     cleared_after_s: float = 30 * 24 * 3600.0
     """When the file of a result is cleared, counted from the task's end (documented: 30 days)."""
 
@@ -87,6 +88,8 @@ class SimulatorConfig(Unknowns):
     """`[[policy]]` in a prompt makes the create fail with 1301."""
     short_marker: str = "short"
     """`[[short: 3.1]]` in a prompt makes the result last 3.1 s; it is billed by the reference all the same (documented)."""
+    callback_secret: str = ""
+    """The account's webhook secret, `whsec_` and Base64: calls are signed with it (documented); empty for none."""
     faults: tuple[Mapping[str, object], ...] = ()
     """The fault plan to start with, as `POST /simulator/faults` takes it."""
     seed: str = ""

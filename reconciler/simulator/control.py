@@ -94,7 +94,7 @@ async def faults(request: Request) -> Response:
 async def replace_faults(request: Request) -> Response:
     """Replace the plan; its counts and its time begin anew."""
     try:
-        plan = parse_plan(json.loads(await request.body()))
+        plan = parse_plan(_json(await request.body()))
     except ValueError as error:
         return _refused(error)
     _provider(request).plan = plan
@@ -129,8 +129,16 @@ def _provider(request: Request) -> Provider:
     return provider
 
 
+def _json(data: bytes) -> object:
+    """Return the value; raises ValueError for what is no JSON, or nested without end."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _object(data: bytes) -> dict[str, float]:
-    value = json.loads(data)
+    value = _json(data)
     if not isinstance(value, dict) or value.keys() - {"advance_s", "speed"}:
         raise ValueError("the clock takes advance_s and speed")
     if any(isinstance(part, bool) or not isinstance(part, int | float) for part in value.values()):

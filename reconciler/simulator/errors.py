@@ -8,13 +8,13 @@ TABLE = MappingProxyType(
     {
         0: (200, "SUCCEED"),
         1000: (401, "authentication failed"),
-        1001: (401, "authorization is missing"),
+        1001: (401, "Authorization is empty"),
         1002: (401, "authorization is invalid"),
         1003: (401, "authorization is not valid yet"),
         1004: (401, "authorization has expired"),
         1100: (429, "account exception"),
         1101: (429, "account in arrears"),
-        1102: (429, "resource pack used up or expired"),
+        1102: (429, "Account balance not enough"),
         1103: (403, "no right to this API or model"),
         1200: (400, "invalid request parameters"),
         1201: (400, "invalid parameter"),
@@ -30,7 +30,7 @@ TABLE = MappingProxyType(
         5002: (504, "internal time-out"),
     }
 )
-"""Code to HTTP status and default message. Statuses and codes are documented; the wording is ours, but 1303's."""
+"""Code to HTTP status and default message. Statuses and codes are documented, the wordings of 1001, 1102 and 1303 observed; the others are ours."""
 
 
 class ApiError(Exception):

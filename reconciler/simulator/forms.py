@@ -17,7 +17,10 @@ def formed(task: Fields, unknowns: Unknowns) -> Fields:
     if unknowns.number_form == "number" and "final_unit_deduction" in task:
         task["final_unit_deduction"] = float(str(task["final_unit_deduction"]))
     if isinstance(result := task.get("task_result"), Mapping):
-        task["task_result"] = {"videos": [_video(video, unknowns) for video in result["videos"]]}
+        task["task_result"] = {
+            **result,
+            "videos": [_video(video, unknowns) for video in result["videos"]],
+        }
     if unknowns.id_form == "number":
         task["task_id"] = int(str(task["task_id"]))
     if unknowns.id_form == "renamed":

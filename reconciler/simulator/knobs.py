@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from reconciler.simulator.config import SimulatorConfig
 from reconciler.simulator.errors import TABLE
+from reconciler.simulator.signing import webhook_key
 
 NO_KNOBS = frozenset(
     {
@@ -66,7 +67,7 @@ def _value(name: str, text: str) -> Value:
     if get_origin(kind) is Literal:
         return _choice(name, text, get_args(kind))
     if kind is str:
-        return _pattern(name, text) if name.endswith("_pattern") else text
+        return _TEXTS.get(name, _plain)(name, text)
     number = _number(name, text, float if kind is float else Decimal if kind is Decimal else int)
     if number < 0 and name not in SIGNED:
         raise KnobError(f"{name} must not be negative, and is {text}")
@@ -89,6 +90,24 @@ def _pattern(name: str, text: str) -> str:
     except re.error as error:
         raise KnobError(f"{name} is not a regular expression: {error}") from None
     return text
+
+
+def _secret(name: str, text: str) -> str:
+    try:
+        webhook_key(text)
+    except ValueError:
+        raise KnobError(f"{name} must be `whsec_` and Base64, and is `{text}`") from None
+    return text
+
+
+def _plain(_: str, text: str) -> str:
+    return text
+
+
+_TEXTS: Mapping[str, Callable[[str, str], str]] = {
+    "external_id_pattern": _pattern,
+    "callback_secret": _secret,
+}
 
 
 def _number(name: str, text: str, kind: type[int] | type[float] | type[Decimal]) -> Number:

@@ -31,6 +31,8 @@ class Entry:
     task_id: str
     units: str
     """A decimal number."""
+    taken_at: int = 0
+    """Virtual ms: when they are taken from the account, or given back."""
 
     @property
     def name(self) -> str:
@@ -66,19 +68,28 @@ class Ledger:
         task_id: str,
         units: Decimal,
         refunded_at: int | None = None,
+        *,
+        taken_at: int = 0,
     ) -> None:
-        """Take units for a task that is being accepted; they come back at `refunded_at` when it is going to fail."""
-        amount = format(units, "f")
-        entries = [Entry(at, "billed", external_task_id, task_id, amount)]
+        """Bill a task that is being accepted; its units come back at `refunded_at` when it is going to fail.
+
+        The account shows at `taken_at` that they are gone.
+        """
+        name, amount = external_task_id, format(units, "f")
+        entries = [Entry(at, "billed", name, task_id, amount, taken_at)]
         if refunded_at is not None:
-            entries.append(Entry(refunded_at, "refunded", external_task_id, task_id, amount))
+            entries.append(Entry(refunded_at, "refunded", name, task_id, amount, refunded_at))
         with self._path.open("a") as file:
             file.write("".join(json.dumps(asdict(entry)) + "\n" for entry in entries))
         self._entries += entries
 
     def spent(self) -> Decimal:
-        """Return the units that are gone: billed and not refunded."""
+        """Return the units that are gone, or bound by a task under way: billed and not refunded."""
         return _sum(self._due())
+
+    def taken(self, until: int) -> Decimal:
+        """Return the units that were taken from the account by a virtual time, ms, and not given back."""
+        return _sum(entry for entry in self._entries if entry.taken_at <= until)
 
     def report(self) -> dict[str, object]:
         """Return all entries until now, and what they come to.

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
 import av
+from av.buffer import Buffer
+from av.container import InputContainer
+from av.sidedata.sidedata import Type
+from av.video.stream import VideoStream
 from PIL import JpegImagePlugin, PngImagePlugin
+
+UPRIGHT = (65536, 0, 0, 0, 65536)
+"""The first five of the nine numbers of a matrix that changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Clip:
     duration_ms: int
     rate: Fraction
     """Frames per second."""
+    turned: bool = False
+    """Whether a player turns or mirrors it."""
 
 
 def probe_picture(data: bytes) -> Picture | None:
@@ -61,8 +72,23 @@ def probe_clip(path: Path) -> Clip | None:
             if "mov" not in container.format.name.split(",") or not container.streams.video:
                 return None
             stream = container.streams.video[0]
-            duration_ms = round((container.duration or 0) / 1000)
             rate = stream.average_rate or Fraction(25)
-            return Clip(stream.codec_context.name, stream.width, stream.height, duration_ms, rate)
+            length_s = (stream.duration or 0) * (stream.time_base or 0)
+            duration_ms = round(length_s * 1000) or round((container.duration or 0) / 1000)
+            codec, sides = stream.codec_context.name, (stream.width, stream.height)
+            return Clip(codec, *sides, duration_ms, rate, _is_turned(container, stream))
     except (av.FFmpegError, OSError, ValueError):
         return None
+
+
+def _is_turned(container: InputContainer, stream: VideoStream) -> bool:
+    """Tell whether the first frame comes with a matrix that is not the plain one."""
+    try:
+        frame = next(container.decode(stream), None)
+    except av.FFmpegError:
+        return False
+    if frame is None:
+        return False
+    known: Mapping[Type, Buffer] = frame.side_data  # type: ignore[assignment]  # its annotation names one type of many
+    matrix = known.get(Type.DISPLAYMATRIX)
+    return matrix is not None and struct.unpack_from("=5i", bytes(matrix)) != UPRIGHT

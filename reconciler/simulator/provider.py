@@ -116,6 +116,8 @@ class Provider:
         order = self._stored(check_order(body, self.config, self.media))
         self._check_policy(order.prompt)
         known = self._tasks.by_external_id(order.external_task_id)
+        if known is not None and self._is_free_again(known):
+            known = None
         if known is not None and self.config.duplicate_ids == "refuse":
             sentence = f"External_task_id {order.external_task_id} already exists"
             raise ApiError(self.config.duplicate_code, sentence)
@@ -161,7 +163,9 @@ class Provider:
 
     def _affordable(self, order: Order) -> Decimal:
         """Return the units of an order; raises `ApiError` when no slot is free or the pack does not cover it."""
-        if self._tasks.under_way(self.clock.now()) >= self.config.concurrency:
+        shared = self.config.slots == "by_account"
+        under_way = self._tasks.under_way(self.clock.now(), "" if shared else order.model_name)
+        if under_way >= self.config.concurrency:
             raise ApiError(1303)
         units = self._price(order)
         if units > self.account.remaining():
@@ -176,7 +180,14 @@ class Provider:
         task = self._tasks.draw(order, units, failure, times)
         refunded_at = task.ended_at if task.failure and self.config.failed_tasks == "free" else None
         # The ledger goes first: a kill in between leaves a bill without a task, never a task without a bill.
-        self.ledger.bill(times.now, task.external_task_id, task.task_id, units, refunded_at)
+        self.ledger.bill(
+            times.now,
+            task.external_task_id,
+            task.task_id,
+            units,
+            refunded_at,
+            taken_at=task.ended_at,
+        )
         self._tasks.keep(task)
         self.requests["create"] += 1
         self.agenda.expect(task, self._views.changes(task), after=times.now - 1)
@@ -184,15 +195,27 @@ class Provider:
             self.studio.ready(task)
         return task
 
+    def _is_free_again(self, task: Task) -> bool:
+        """Tell whether the external id of a task counts as used no more."""
+        match self.config.used_ids:
+            case "until_failed":
+                return bool(task.failure) and self._views.over(task)
+            case "until_cleared":
+                return task.ended_at <= self._views.cleared_until()
+            case _:
+                return False
+
     def _stored(self, order: Order) -> Order:
         """Return an order as the provider remembers it."""
         cut = self.config.external_id_cut or None
         return replace(order, external_task_id=order.external_task_id[:cut])
 
     def _price(self, order: Order) -> Decimal:
-        """Return the units of an order: the price of a second times the reference's seconds, unrounded."""
+        """Return the units of an order: the price of a second times the seconds, to the nearest whole one (documented)."""
         price = self.config.prices[order.model_name, order.mode]
-        return (price * order.duration_ms / 1000).normalize()
+        by_result = self.config.billed_by == "result"
+        length_ms = self._made_ms(order) if by_result else order.duration_ms
+        return (price * ((length_ms + 500) // 1000)).normalize()
 
     def _check_policy(self, prompt: str) -> None:
         if f"[[{self.config.policy_marker}]]" in prompt:

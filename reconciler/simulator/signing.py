@@ -1,7 +1,8 @@
-"""Addresses of results that carry their own permission: signed, and good until a virtual time."""
+"""What is signed: addresses of results, good until a virtual time, and callbacks."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 
@@ -29,3 +30,19 @@ class Signer:
 
     def _signature(self, path: str, expires: int) -> str:
         return hmac.new(self._secret, f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest()
+
+
+def webhook_key(secret: str) -> bytes:
+    """Return the key in a webhook secret; raises ValueError for what is not Base64."""
+    return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+
+
+def webhook_headers(secret: str, name: str, sent_at: int, body: bytes) -> dict[str, str]:
+    """Return the headers of a signed callback (documented: Standard Webhooks); `sent_at` is in seconds."""
+    signed = f"{name}.{sent_at}.".encode() + body
+    signature = base64.b64encode(hmac.digest(webhook_key(secret), signed, hashlib.sha256)).decode()
+    return {
+        "webhook-id": name,
+        "webhook-timestamp": str(sent_at),
+        "webhook-signature": f"v1,{signature}",
+    }

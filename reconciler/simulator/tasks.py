@@ -31,17 +31,18 @@ CREATE TABLE IF NOT EXISTS task (
     created_real INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
     ended_at INTEGER NOT NULL,
-    callback_url TEXT NOT NULL DEFAULT ''
+    callback_url TEXT NOT NULL DEFAULT '',
+    model_name TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS task_external ON task (external_task_id);
 CREATE INDEX IF NOT EXISTS task_ended ON task (ended_at);
 """
 COLUMNS = (
     "task_id, external_task_id, mode, image, video, duration_ms, rate, keep_sound, watermark, failure, units, "
-    "created_at, created_real, started_at, ended_at, callback_url"
+    "created_at, created_real, started_at, ended_at, callback_url, model_name"
 )
-ADDED = "ALTER TABLE task ADD COLUMN callback_url TEXT NOT NULL DEFAULT ''"
-"""For a folder that is older than callbacks."""
+ADDED = ("callback_url", "model_name")
+"""Columns that a folder of an older simulator lacks."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Task:
     ended_at: int
     callback_url: str
     """Who is told of changes; empty for nobody."""
+    model_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,11 @@ class Selection:
     order: Literal["newest", "oldest", "shuffled"]
 
 
-ORDERS = {"newest": "number DESC", "oldest": "number", "shuffled": "substr(task_id, 4, 6)"}
+ORDERS = {
+    "newest": "number DESC",
+    "oldest": "number",
+    "shuffled": "number * 2654435761 % 4294967291",
+}
 
 
 class TaskTable:
@@ -104,23 +110,30 @@ class TaskTable:
     def __init__(self, path: Path, seed: str) -> None:
         """`seed` makes ids that no other simulator gives."""
         self._seed = seed
+        begin = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) % 10**6
+        self._first_id = 8 * 10**17 + begin * 10**11
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # A killed process loses nothing that was written; only a power cut could, and nobody pays here.
         self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + SCHEMA)
-        if "callback_url" not in {row[1] for row in self._db.execute("PRAGMA table_info(task)")}:
-            self._db.execute(ADDED)
+        known = {row[1] for row in self._db.execute("PRAGMA table_info(task)")}
+        for column in ADDED:
+            if column not in known:
+                self._db.execute(f"ALTER TABLE task ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
     def draw(self, order: Order, units: Decimal, failure: str, times: Times) -> Task:
-        """Return the next task, which is not kept yet: it ends a tenth earlier or later than the usual."""
+        """Return the next task, which is not kept yet: it ends a tenth earlier or later than the usual.
+
+        Ids rise with time (observed).
+        """
         (number,) = self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM task").fetchone()
         digest = hashlib.sha256(f"{self._seed}/{number}".encode()).digest()
         spread = int.from_bytes(digest[8:10]) / 0xFFFF * 0.2 - 0.1
         return Task(
-            task_id=f"8{int.from_bytes(digest[:8]) % 10**11:011d}{number % 10**6:06d}",
+            task_id=str(self._first_id + number * 10_000 + int.from_bytes(digest[:8]) % 9_000),
             external_task_id=order.external_task_id,
             mode=order.mode,
             image=order.image,
@@ -136,6 +149,7 @@ class TaskTable:
             started_at=times.now + min(times.queue_ms, times.task_ms),
             ended_at=times.now + round(times.task_ms * (1 + spread)),
             callback_url=order.callback_url,
+            model_name=order.model_name,
         )
 
     def keep(self, task: Task) -> None:
@@ -165,10 +179,11 @@ class TaskTable:
         )
         return [_task(row) for row in rows]
 
-    def under_way(self, now: int) -> int:
-        """Return how many tasks hold a slot."""
+    def under_way(self, now: int, model_name: str = "") -> int:
+        """Return how many tasks hold a slot, all of them or those of one model."""
         (count,) = self._db.execute(
-            "SELECT count(*) FROM task WHERE ended_at > ?", (now,)
+            "SELECT count(*) FROM task WHERE ended_at > ? AND (? = '' OR model_name = ?)",
+            (now, model_name, model_name),
         ).fetchone()
         return int(count)
 

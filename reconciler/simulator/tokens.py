@@ -71,7 +71,7 @@ def _seconds(claims: dict[str, object], name: str) -> float:
 def _json(part: str) -> dict[str, object]:
     try:
         value = json.loads(_decoded(part))
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ApiError(1002, "Authorization: the token is not a JWT")

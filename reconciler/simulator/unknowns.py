@@ -19,12 +19,21 @@ class Unknowns:
     second, billed one."""
     duplicate_code: int = 1201
     """The code of that error."""
+    used_ids: Literal["for_ever", "until_failed", "until_cleared"] = "for_ever"
+    """Until when an external id counts as used: also after its task has failed, or its file was cleared, or not."""
     external_id_pattern: str = ""
     """A regular expression that external ids must match in full (length and alphabet are unknown); empty for none."""
     external_id_cut: int = 0
     """External ids are cut to so many characters when they are stored; 0 for never."""
     failed_tasks: Literal["free", "charged"] = "free"
     """Whether a failed task gives its units back (observed: it is not charged)."""
+    billed_by: Literal["reference", "result"] = "reference"
+    """Whose length is billed: the reference's (documented), or the result's (documented on newer pages). In either case
+    the seconds are rounded to the nearest whole one (documented)."""
+    element_ids: Literal["numbers", "any"] = "numbers"
+    """Whether an element's id must be a number (documented), or may be a string, too (what real clients send)."""
+    slots: Literal["by_model", "by_account"] = "by_model"
+    """Whether each model version has all slots of the account (documented), or all models share them."""
 
     # Queries
     unknown_ids: Literal["400", "404", "empty", "null", "list"] = "400"
@@ -54,12 +63,18 @@ class Unknowns:
     # Results
     videos_late_s: float = 0.0
     """Virtual seconds after the end during which a succeeded task lists no video."""
-    cleared: Literal["unknown", "no_url"] = "unknown"
-    """What becomes of a task whose file was cleared: forgotten, or there with an empty URL."""
+    cleared: Literal["dead_url", "no_url", "unknown"] = "dead_url"
+    """What becomes of a task whose file was cleared: listed with a URL that is dead (observed), there with an empty URL,
+    or forgotten."""
     deduction: Literal["shown", "missing", "late", "changed"] = "shown"
     """`final_unit_deduction` of an ended task: there, never, after `deduction_s`, or another one before that."""
     deduction_s: float = 60.0
     """Virtual seconds after a task's end until its deduction is there, or final."""
+    balance_deduction: Literal["missing", "shown"] = "missing"
+    """`final_balance_deduction` beside it, as accounts have it that pay cash (documented)."""
+    balance_lag_s: float = 0.0
+    """Virtual seconds after a task's end until the balance shows its units (observed: they are taken at the end;
+    documented: up to 12 hours later)."""
 
     # The form of answers
     data_form: Literal["object", "list"] = "object"

@@ -11,6 +11,9 @@ from reconciler.simulator.signing import Signer
 from reconciler.simulator.studio import Studio
 from reconciler.simulator.tasks import Task
 
+UNIT_PRICE = Decimal("0.14")
+"""USD for a unit, about (observed)."""
+
 
 class Views:
     """Reads a task at the present virtual time."""
@@ -76,6 +79,9 @@ class Views:
         view = self._full(task, *(_end(task) if ended else self._status_at(task, moment)))
         del view["watermark_info"]
         view = {"task_result": {"videos": []}, "final_unit_deduction": "0"} | view
+        result = view["task_result"]
+        assert isinstance(result, dict)
+        view["task_result"] = {"images": [], **result, "audios": []}  # observed
         return formed(view, self._config)
 
     def over(self, task: Task) -> bool:
@@ -102,7 +108,11 @@ class Views:
             return {}
         units = Decimal(0) if task.failure and free else task.units
         shown = units + 1 if how == "changed" and early else units
-        return {"final_unit_deduction": format(shown, "f")}
+        deduction: dict[str, object] = {"final_unit_deduction": format(shown, "f")}
+        if self._config.balance_deduction == "shown":
+            price = format((shown * UNIT_PRICE).normalize(), "f")
+            deduction["final_balance_deduction"] = {"quota": price, "list_price": price}
+        return deduction
 
     def _status(self, task: Task) -> tuple[str, int]:
         """Return the status, and since when, virtual ms."""
@@ -118,16 +128,23 @@ class Views:
         return "processing", task.started_at
 
     def _video(self, task: Task) -> dict[str, object]:
-        video: dict[str, object] = {"id": f"9{task.task_id[1:]}", "url": self._url(task, "")}
+        video: dict[str, object] = {"id": video_id(task), "url": self._url(task, "")}
         if task.watermark:
             video["watermark_url"] = self._url(task, ".watermark")
         return video | {"duration": self._studio.duration(task)}
 
     def _url(self, task: Task, suffix: str) -> str:
-        if task.ended_at <= self.cleared_until():
+        cleared_at = task.ended_at + round(self._config.cleared_after_s * 1000)
+        if cleared_at <= self._clock.now() and self._config.cleared != "dead_url":
             return ""
         expires = self._clock.now() + round(self._config.url_lifetime_s * 1000)
+        expires = min(expires, cleared_at)
         return self._signer.url(f"/results/{task.task_id}{suffix}.mp4", expires)
+
+
+def video_id(task: Task) -> str:
+    """Return what the video of a task is called: as long as the task's own id, and a little above it (observed)."""
+    return str(int(task.task_id) + 1 + int(task.task_id[-4:]) % 97)
 
 
 def _end(task: Task) -> tuple[str, int]:
@@ -138,7 +155,7 @@ def _summary(task: Task, status: str, since: int) -> dict[str, object]:
     return {
         "task_id": task.task_id,
         "task_status": status,
-        "task_info": {"external_task_id": task.external_task_id},
+        "task_info": {"external_task_id": task.external_task_id} if task.external_task_id else {},
         "created_at": task.created_at,
         "updated_at": since,
     }

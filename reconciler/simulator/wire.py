@@ -134,7 +134,7 @@ def _name_in(endpoint: str, path: str) -> str:
 def _external_id_in(body: bytes) -> str:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     name = value.get("external_task_id") if isinstance(value, dict) else None
     return name if isinstance(name, str) else ""

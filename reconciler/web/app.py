@@ -43,12 +43,17 @@ _HEADERS = {
 
 
 def status_app(
-    source: StatusSource, hint: Hint | None, *, allowed_hosts: Collection[str]
+    source: StatusSource,
+    hint: Hint | None,
+    *,
+    allowed_hosts: Collection[str],
+    signing_key: bytes | None = None,
 ) -> ASGIApp:
     """Return the application: `/`, `/status.json`, `/healthz`, and `/callbacks` where there is somebody to `hint`.
 
     `allowed_hosts` are the names and addresses, without a port, under which the pages may be asked for beside those
     of loopback. One that means every address (`0.0.0.0`, `::`) lets in every address, and still no other name.
+    With a `signing_key`, callbacks that were not signed with it are refused.
     """
     app = Starlette(
         routes=[
@@ -62,7 +67,7 @@ def status_app(
         exception_handlers={Exception: _broken},
     )
     app.router.redirect_slashes = False
-    app.state.hint = hint
+    app.state.hint, app.state.signing_key = hint, signing_key
     return Guard(app, allowed_hosts)
 
 

@@ -1,4 +1,4 @@
-"""The receiver of the provider's callbacks. They are not signed and anybody can send one: a hint, and never a fact.
+"""The receiver of the provider's callbacks. Without a webhook secret anybody can send one: a hint, and never a fact.
 
 What comes is bounded, read once and forgotten: nothing is stored, nothing is logged, and every answer is the same
 whether an id exists or not.
@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+
+from reconciler.web.signatures import is_signed
 
 Hint = Callable[[str], None]
 
@@ -27,7 +30,10 @@ class Callbacks(HTTPEndpoint):
     """`POST /callbacks`."""
 
     async def post(self, request: Request) -> Response:
-        """Answer 204 for whatever parses; 413, 408 and 400 for what is too large, too slow, or no JSON object."""
+        """Answer 204 for whatever parses; 413, 408 and 400 for what is too large, too slow, or no JSON object.
+
+        With a key, 401 for what was not signed with it, or longer than five minutes ago.
+        """
         hint: Hint | None = request.app.state.hint
         if hint is None:
             return PlainTextResponse("no callbacks are expected here\n", 404, _CLOSE)
@@ -40,6 +46,9 @@ class Callbacks(HTTPEndpoint):
             return Response(status_code=400)
         if body is None:
             return PlainTextResponse("the body is too large\n", 413, _CLOSE)
+        key: bytes | None = request.app.state.signing_key
+        if key is not None and not is_signed(key, request.headers, body, time.time()):
+            return PlainTextResponse("this was not signed with the webhook secret\n", 401)
         try:
             message = json.loads(body)
         except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.core.documents import Entry, Node, Problem
+from reconciler.core.documents import Entry, Node, Problem, merged
 from reconciler.core.specs import check_defaults
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.reading import DocumentError
@@ -26,7 +26,7 @@ class Defaults:
         """Return a spec's document with these defaults for what it does not say."""
         if not isinstance(spec.value, Mapping):
             return spec
-        return Node({**self.entries, **spec.value}, spec.place)
+        return Node(merged(self.entries, spec.value), spec.place)
 
 
 def broken(known: Mapping[str, Defaults]) -> dict[str, set[Problem]]:
@@ -90,7 +90,7 @@ class DefaultsFiles:
         if name not in self._known:
             self._known[name] = self._read_one(name)
         own = self._known[name]
-        return Defaults({**above.entries, **own.entries}, (*problems, *own.problems))
+        return Defaults(merged(above.entries, own.entries), (*problems, *own.problems))
 
     def _read_one(self, name: str) -> Defaults:
         try:

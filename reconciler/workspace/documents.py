@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from reconciler.core.documents import Node, Place
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
+from reconciler.workspace.lfs import ADVICE, points_to
 from reconciler.workspace.reading import DocumentError, Limits, fail
 
-__all__ = ["SUFFIXES", "DocumentError", "parse", "read_document"]
+__all__ = ["DocumentError", "parse", "read_document"]
 
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
-SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 
 Reader = Callable[[str, str, Limits], Node]
 
@@ -53,8 +53,10 @@ def parse(data: bytes, name: str, reader: Reader, limits: Limits) -> Node:
 def _decode(data: bytes, name: str) -> str:
     """Return the text of a file, without a byte order mark; refuse what no format allows.
 
-    Raises `DocumentError` for bytes that are not UTF-8 and for a whole merge conflict.
+    Raises `DocumentError` for bytes that are not UTF-8, for a pointer to the file, and for a whole merge conflict.
     """
+    if points_to(data):
+        raise fail(Place(name), f"the file {ADVICE}")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise fail(Place(name), "the file is in UTF-16: save it as UTF-8")
     try:

@@ -1,4 +1,4 @@
-"""Videos as facts: container by content, codec, sides, length, rotation, and whether frames decode.
+"""Videos as facts: container by content, codec, sides, length, how it is shown, and whether frames decode.
 
 Files are untrusted. The container is opened as the one format it may be, so that a playlist in disguise opens nothing
 else; two frames are decoded, of bounded size, out of a bounded number of packets.
@@ -7,18 +7,21 @@ else; two frames are decoded, of bounded size, out of a bounded number of packet
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO
 
 from reconciler.core.motion_control import PREPARABLE_PIXELS
-from reconciler.workspace.flaws import Evident, Flaw
+from reconciler.workspace.flaws import Evident, Flaw, beginning
 
 if TYPE_CHECKING:
+    from av.buffer import Buffer
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
 _MOVIE_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _MOST_BOXES = 100_000
 _MOST_PACKETS = 120  # tried for one frame; the first follows at most 16 others
+_EBML = b"\x1a\x45\xdf\xa3"  # a WebM or Matroska film begins with this
+_DEMUXERS = {"MP4": "mov", "Matroska": "matroska"}  # the one format that a file may be opened as
+_MOST_COUNTED = (
+    1_000_000  # packets of a film whose length is counted: four hours at 60 frames a second
+)
 _MILLISECOND = Decimal("0.001")
 _ENCRYPTED = b"encv"
 # What the binding raises for bad bytes beside the library's own errors. Another kind is a mistake, and no flaw.
@@ -35,13 +43,15 @@ _UNREADABLE = (ValueError, LookupError, ArithmeticError)
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """A video as its container announces it."""
+    """A video as its container holds it."""
 
     width: int  # px, as shown (rotation applied)
     height: int  # px
-    seconds: Decimal | None  # to the millisecond; None when the container does not say
+    seconds: Decimal | None  # of the picture, to the millisecond; None when it cannot be told
     codec: str  # as the decoder library calls it, such as "h264"
-    rotation: int = 0  # degrees that a player turns it by
+    rotation: int = 0  # degrees that a player turns it by, counter-clockwise
+    mirrored: bool = False  # whether a player mirrors it left to right before
+    format: str = "MP4"  # of the container: that, also for QuickTime, or "Matroska"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +64,12 @@ class Box:
 
 
 def check_container(file: BufferedReader) -> None:
-    """Check that a file is an MP4 or MOV by its first bytes, and that none of its parts goes on beyond its end.
+    """Check that a file is a film by its first bytes, and that no part of an MP4 or MOV goes on beyond its end.
 
     What follows the known parts is let be: cameras append things, and players skip them. Raises `Flaw`.
     """
-    check_start(file)
+    if film_format(file) != "MP4":
+        return
     size = os.fstat(file.fileno()).st_size
     for box in boxes(file):
         if box.kind in _MOVIE_BOXES and box.end > size:
@@ -68,17 +79,49 @@ def check_container(file: BufferedReader) -> None:
             )
 
 
-def check_start(file: BufferedReader) -> None:
-    """Check that a file begins as an MP4 or MOV does. Raises `Evident`."""
-    file.seek(0)
-    if file.read(12)[4:8] not in _MOVIE_BOXES:
-        raise Evident("holds neither an MP4 nor a QuickTime video, whatever its name says")
+def film_format(file: BinaryIO) -> str:
+    """Return the format of a film by its first bytes: "MP4", also for QuickTime, or "Matroska". Raises `Evident`."""
+    start = beginning(file)
+    if start.startswith(_EBML):
+        return "Matroska"
+    if start[4:8] not in _MOVIE_BOXES:
+        raise Evident("holds no MP4, QuickTime, WebM or Matroska video, whatever its name says")
+    return "MP4"
 
 
 def read_facts(file: BinaryIO) -> VideoFacts:
-    """Return what the container says of its first video, the first frame's rotation applied. Raises `Flaw`."""
+    """Return what a container holds as its first video, with the sides that are shown. Raises `Flaw`.
+
+    The length is that of the picture, from its first frame on: neither sound that goes on, nor what comes before the
+    picture, is motion.
+    """
     with film_of(file) as (container, stream):
-        return _facts(container, stream, _rotation(container, stream))
+        rotation, mirrored = _shown_first(container, stream)
+        sides = stream.width, stream.height
+        codec, seconds = stream.codec_context.name, _announced(container, stream)
+    if seconds is None:
+        with film_of(file) as (container, stream):
+            seconds = _counted(container, stream)
+    width, height = reversed(sides) if rotation % 180 else sides
+    return VideoFacts(width, height, seconds, codec, rotation, mirrored, film_format(file))
+
+
+def shown_as(frame: VideoFrame) -> tuple[int, bool]:
+    """Return how a player turns a frame: degrees counter-clockwise (0 to 359), and whether it mirrors it before.
+
+    Every display matrix that moves no corner elsewhere is one of eight: a mirror, left to right, or none, then a turn.
+    """
+    from av.sidedata.sidedata import Type
+
+    found: Mapping[Type, Buffer] = frame.side_data  # type: ignore[assignment]  # its annotation names one type of many
+    matrix = found.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return 0, False
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    mirrored = a * d < b * c
+    if mirrored:
+        a, b = -a, -b
+    return round(-math.degrees(math.atan2(b, a))) % 360, mirrored
 
 
 def check_frames(file: BufferedReader) -> None:
@@ -132,9 +175,9 @@ def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
     from av.stream import Disposition
 
-    file.seek(0)
+    demuxer = _DEMUXERS[film_format(file)]
     try:
-        with av.open(file, "r", format="mov", metadata_errors="replace") as container:
+        with av.open(file, "r", format=demuxer, metadata_errors="replace") as container:
             films = [
                 stream
                 for stream in container.streams.video
@@ -160,25 +203,52 @@ def _unknown(file: BinaryIO) -> str:
     return "holds a video in a format that is not known here: transcode it to H.264"
 
 
-def _facts(container: InputContainer, stream: VideoStream, rotation: int) -> VideoFacts:
-    width, height = stream.width, stream.height
-    length = container.duration  # µs
-    seconds = None if length is None else (Decimal(length) / 1_000_000).quantize(_MILLISECOND)
-    sides = (height, width) if rotation % 180 else (width, height)
-    return VideoFacts(*sides, seconds, stream.codec_context.name, rotation)
+def _announced(container: InputContainer, stream: VideoStream) -> Decimal | None:
+    """Return the picture's length (s) as the index has it; in an MP4 without one, the container's own."""
+    if stream.duration and stream.time_base:
+        return _in_milliseconds(stream.duration * stream.time_base)
+    if container.duration and "matroska" not in container.format.name:
+        return _in_milliseconds(Fraction(container.duration, 1_000_000))
+    return None
 
 
-def _rotation(container: InputContainer, stream: VideoStream) -> int:
-    """Return by how many degrees the video is shown turned; the first frame tells, where one decodes."""
+def _counted(container: InputContainer, stream: VideoStream) -> Decimal | None:
+    """Return how long the frames are shown (s), from the first to the end of the last; None where nothing tells."""
+    import av
+
+    last = 1 / stream.average_rate if stream.average_rate else Fraction(0)
+    begin: Fraction | None = None
+    end = Fraction(0)
+    try:
+        for count, packet in enumerate(container.demux(stream)):
+            if count >= _MOST_COUNTED:
+                return None
+            if packet.pts is None or packet.is_discard:
+                continue
+            at = packet.pts * packet.time_base
+            lasts = packet.duration * packet.time_base if packet.duration else last
+            begin = at if begin is None else min(begin, at)
+            end = max(end, at + lasts)
+    except av.FFmpegError:
+        return None  # damaged on the way: whoever decodes it says so
+    return None if begin is None else _in_milliseconds(end - begin)
+
+
+def _in_milliseconds(seconds: Fraction) -> Decimal:
+    return (Decimal(seconds.numerator) / seconds.denominator).quantize(_MILLISECOND)
+
+
+def _shown_first(container: InputContainer, stream: VideoStream) -> tuple[int, bool]:
+    """Return how the video is shown; the first frame tells, where one decodes."""
     import av
 
     if stream.width * stream.height > PREPARABLE_PIXELS:
-        return 0  # refused anyway
+        return 0, False  # refused anyway
     try:
         frame = _next_frame(container, stream)
     except av.FFmpegError:
-        return 0
-    return 0 if frame is None else round(frame.rotation) % 360
+        return 0, False
+    return (0, False) if frame is None else shown_as(frame)
 
 
 def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:

@@ -7,22 +7,24 @@ watches nothing itself, and it is one thread's: only a `snapshot` may be handed 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from reconciler.core.documents import Problem
+from reconciler.core.checking import Prices
+from reconciler.core.documents import Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.defaults import Defaults, broken
+from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree
 from reconciler.workspace.loader import (
     Desired,
     Memory,
-    Prices,
     Reader,
     Reading,
     SpecCache,
@@ -32,7 +34,7 @@ from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.strays import Snapshot
 from reconciler.workspace.verdicts import Verdicts
-from reconciler.workspace.walk import Tree, is_defaults, look, specs_folder, walk
+from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
 
 __all__ = ["Changed", "Snapshot", "SpecIndex"]
 
@@ -55,7 +57,9 @@ class SpecIndex:
         self._root = root
         self._prices = prices
         folder = specs_folder(root, specs_dir)
+        at_ns = time.time_ns()
         self._seen = KnownTree(folder, walk(root, folder))
+        self._ignore_file = self._seen.tree.ignoring.signature  # as `ignoring_moved` saw it last
         self._media = LocalMedia()
         self._defaults: dict[str, Defaults] = {}
         self._verdicts = Verdicts()
@@ -64,6 +68,7 @@ class SpecIndex:
         self._racy: set[str] = set()
         tree = self._seen.tree
         reader = self._reader()
+        self._note_racy((IGNORE_FILE,), at_ns)
         at_ns = time.time_ns()
         readings = reader.read_all(cache)
         reader.defaults.read(tree.defaults)
@@ -101,6 +106,35 @@ class SpecIndex:
         """Return why a spec is invalid, by place; nothing when it is valid or not there."""
         return self._faults.get(spec) or self._collisions.problems(spec)
 
+    def held_back(self, spec: str) -> str:
+        """Return why nothing is bought for a spec, as far as its name and `.reconcilerignore` tell, or nothing."""
+        tree = self._seen.tree
+        return tree.ignoring.held_back(spec, tree.specs)
+
+    def ignores(self, spec: str) -> bool:
+        """Whether a file is none of ours by `.reconcilerignore`."""
+        return self._seen.tree.ignoring.ignores(spec)
+
+    def shared_problems(self) -> Counter[Problem]:
+        """Return what is wrong with files that are no specs, such as defaults, and how many specs wait for it."""
+        tree = self._seen.tree
+        found = Counter(dict.fromkeys(tree.problems.values(), 0))
+        if tree.ignoring.problem:
+            found[tree.ignoring.problem] = len(tree.specs)
+        for defaults in self._defaults.values():
+            found.update(dict.fromkeys(defaults.problems, 0))
+        found.update(waiting_for(self._faults))
+        return found
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence about each file that may have been meant as a spec."""
+        return misspelt_notes(self._seen.tree)
+
+    def ignoring_moved(self) -> bool:
+        """Whether `.reconcilerignore` is not as it was when this was asked last. Looks at that file only."""
+        before, self._ignore_file = self._ignore_file, signature_of(self._root)
+        return before != self._ignore_file
+
     def wishes(self, base_id: str) -> tuple[Generation, ...]:
         """Return every place that wants a generation, by spec, then in the order written."""
         return tuple(
@@ -111,14 +145,15 @@ class SpecIndex:
         )
 
     def inputs(self, spec: str) -> frozenset[str]:
-        """Return the files that a spec is made of: itself, the defaults that count for it, its local media."""
+        """Return the files that a spec is made of: itself, `.reconcilerignore`, its defaults and its local media."""
         if spec not in self.specs:
             return frozenset()
         defaults = (
             name for name in self._seen.defaults_of(spec) if name in self._seen.tree.defaults
         )
         media = (file for file in self._media.of(spec) if self._media.sights[file].file)
-        return frozenset({spec, *defaults, *media})
+        ignoring = () if self._seen.tree.ignoring.signature is None else (IGNORE_FILE,)
+        return frozenset({spec, *ignoring, *defaults, *media})
 
     def media_folders(self) -> frozenset[str]:
         """Return the folders outside the specs folder where local media are, or are missing."""
@@ -131,7 +166,11 @@ class SpecIndex:
         """Return the specs that depend on files at or below these names, by what is known, without looking."""
         found: set[str] = set()
         for name in self._with_links(names):
-            found.update(self._seen.specs_below(name), self._collisions.writers(name))
+            found.update(
+                self._seen.copies_of(name),
+                self._seen.specs_below(name),
+                self._collisions.writers(name),
+            )
             for file in self._media.below(name):
                 found.update(self._media.users(file))
         return frozenset(found)
@@ -143,7 +182,10 @@ class SpecIndex:
         Raises `WorkspaceError` when that cannot be told; the index is then as it was.
         """
         named = self._with_links(names)
-        found = look(self._root, self._seen.folder, named)
+        ignoring, began_ns = self._seen.tree.ignoring, time.time_ns()
+        if IGNORE_FILE in named:
+            ignoring = Ignoring.read(self._root)
+        found = look(self._root, self._seen.folder, named, ignoring)
         at_ns = time.time_ns()
         difference = self._seen.replace(found, lambda name: name in named or name in self._racy)
         reader = self._reader()
@@ -151,6 +193,8 @@ class SpecIndex:
             self._media.links.put(name, "")
         self._put_links((name for tree in found.values() for name in tree.links), reader.root)
         self._note_racy((*difference.gone, *difference.defaults, *difference.receipts), at_ns)
+        if IGNORE_FILE in named:
+            self._note_racy((IGNORE_FILE,), began_ns)
         changed = difference.gone | self._touched(named)
         changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
@@ -162,11 +206,12 @@ class SpecIndex:
             self._root,
             self._seen.folder,
             {**tree.specs, **tree.defaults, **tree.receipts},
-            frozenset(tree.problems),
+            frozenset(tree.problems.keys() | tree.misspelt.keys()),
             frozenset(tree.links),
             dict(self._media.links.targets()),
             dict(self._media.sights),
             frozenset(self._racy | self._media.racy),
+            tree.ignoring,
         )
 
     def strays(self) -> frozenset[str]:
@@ -178,6 +223,8 @@ class SpecIndex:
         if spec not in self.specs:
             return False
         root = Root(self._root)
+        if signature_of(self._root) != self._seen.tree.ignoring.signature:
+            return False
         try:
             if not self._is_as_seen((spec, *self._seen.defaults_of(spec)), root):
                 return False
@@ -188,7 +235,7 @@ class SpecIndex:
 
     def _is_as_seen(self, names: Collection[str], root: Root) -> bool:
         tree, targets = self._seen.tree, self._media.links.targets()
-        found = look(self._root, self._seen.folder, names)
+        found = look(self._root, self._seen.folder, names, tree.ignoring)
         for name in names:
             now = found.get(name, Tree())
             known = tree.specs.get(name) or tree.defaults.get(name)
@@ -213,7 +260,10 @@ class SpecIndex:
             self._media.links.put(name, root.target(name))
 
     def _with_links(self, names: Iterable[str]) -> set[str]:
+        """Return these names and those of links to them; of `.reconcilerignore`, all that it may leave out."""
         named = set(names)
+        if IGNORE_FILE in named:
+            named.add(self._seen.folder)
         return named | self._media.links.leading_to(named)
 
     def _touched(self, names: Iterable[str]) -> set[str]:
@@ -276,6 +326,8 @@ class SpecIndex:
         tree = self._seen.tree
         for name in names:
             found = tree.specs.get(name) or tree.defaults.get(name) or tree.receipts.get(name)
+            if name == IGNORE_FILE:
+                found = tree.ignoring.signature
             if found is not None and found.is_racy(at_ns):
                 self._racy.add(name)
             else:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 from reconciler.core.documents import Node, nearest
 from reconciler.core.errors import MISTAKES, mistake
 from reconciler.core.motion_control import (
-    IMAGE_SUFFIXES,
     MEDIA_FIELDS,
-    VIDEO_SUFFIXES,
+    PREPARABLE_SUFFIXES,
+    SUFFIXES,
     Source,
     url_fault,
 )
@@ -32,8 +32,10 @@ from reconciler.workspace.spec_cache import Media, Remembered
 from reconciler.workspace.verdicts import Verdicts
 
 _KINDS = {
-    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
-    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    suffix: key
+    for table in (SUFFIXES, PREPARABLE_SUFFIXES)
+    for key in table
+    for suffix in table[key]
 }
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 

@@ -81,7 +81,7 @@ class _Reader:
         except JSONDecodeError as error:
             fault = next(
                 (words for start, words in _STRING_FAULTS.items() if error.msg.startswith(start)),
-                error.msg,
+                "a text that cannot be read: check its quotes and backslashes",
             )
             raise fail(self._place(error.pos), f"not valid JSON: {fault}") from error
         return checked_text(text, place)

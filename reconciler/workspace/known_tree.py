@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.workspace.names import Names
+from reconciler.core.file_names import copied_from
+from reconciler.workspace.names import Groups, Names
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.walk import Tree, defaults_name, is_defaults
 
@@ -27,9 +28,12 @@ class KnownTree:
         self.folder = folder
         self.tree = tree
         self._names = Names()
-        for files in (tree.specs, tree.defaults, tree.receipts, tree.problems):
+        self._copies = Groups()  # the stem of an original -> specs that are copies by their names
+        for files in (tree.specs, tree.defaults, tree.receipts, tree.problems, tree.misspelt):
             for name in files:
                 self._names.add(name)
+        for spec in tree.specs:
+            self._note_copy(spec)
 
     def defaults_of(self, spec: str) -> list[str]:
         """Return the names of the defaults files that count for a spec where they are there, the nearest first."""
@@ -44,11 +48,20 @@ class KnownTree:
         where = name.rpartition("/")[0] if is_defaults(name) else name
         return (below for below in self._names.below(where) if below in self.tree.specs)
 
+    def copies_of(self, spec: str) -> Collection[str]:
+        """Return the specs that are copies of this one by their names; it need not be there."""
+        return self._copies[spec.rpartition(".")[0]]
+
+    def _note_copy(self, spec: str) -> None:
+        for stem in _originals(spec):
+            self._copies.add(stem, spec)
+
     def replace(self, found: Mapping[str, Tree], again: Callable[[str], bool]) -> Difference:
         """Take what stands at and below some names now; `again` tells what counts as changed whatever it looks like."""
         difference = Difference()
         for place, tree in found.items():
-            standing = {*tree.specs, *tree.defaults, *tree.receipts, *tree.problems}
+            self.tree.ignoring = tree.ignoring
+            standing = {*tree.specs, *tree.defaults, *tree.receipts, *tree.problems, *tree.misspelt}
             for name in [name for name in self._names.below(place) if name not in standing]:
                 self._remove(name, difference)
             self._put_in(tree, again, difference)
@@ -68,7 +81,10 @@ class KnownTree:
         for folder, names in new.misnamed.items():
             old.misnamed.setdefault(folder, set()).update(names)
         old.problems |= new.problems
-        for name in (*new.specs, *new.defaults, *new.receipts, *new.problems):
+        old.misspelt |= new.misspelt
+        for spec in new.specs:
+            self._note_copy(spec)
+        for name in (*new.specs, *new.defaults, *new.receipts, *new.problems, *new.misspelt):
             self._names.add(name)
             old.links.discard(name)
         old.links |= new.links
@@ -78,8 +94,11 @@ class KnownTree:
         self._names.discard(name)
         tree.links.discard(name)
         tree.problems.pop(name, None)
+        tree.misspelt.pop(name, None)
         if tree.specs.pop(name, None):
             difference.gone.add(name)
+            for stem in _originals(name):
+                self._copies.discard(stem, name)
         elif tree.receipts.pop(name, None):
             difference.receipts.add(name)
         elif is_defaults(name):
@@ -90,6 +109,12 @@ class KnownTree:
             misnamed.discard(name)
             if not misnamed:
                 tree.misnamed.pop(folder, None)
+
+
+def _originals(spec: str) -> list[str]:
+    folder, slash, name = spec.rpartition("/")
+    copy = copied_from(name.rpartition(".")[0])
+    return [f"{folder}{slash}{original}" for original in copy.originals] if copy else []
 
 
 def _changed(

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.core.checking import Prices
 from reconciler.core.documents import Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
+from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document
+from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.inputs import Inputs, Root
 from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.reading import fail
@@ -31,11 +33,9 @@ from reconciler.workspace.spec_cache import (
     pricer,
 )
 from reconciler.workspace.verdicts import Verdicts, of_specs
-from reconciler.workspace.walk import Tree, specs_folder, walk
+from reconciler.workspace.walk import Tree, misspelt_notes, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
-
-Prices = Mapping[str, Mapping[str, Decimal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,13 @@ class Desired:
     receipts: Mapping[str, Signature]  # every receipt seen
     defaults: frozenset[str]  # every defaults file seen
     folder: str = ""  # the specs folder, relative to the root
-    # Specs, defaults and local media as they were found; a missing one is None.
+    held_back: Mapping[str, str] = field(
+        default_factory=dict
+    )  # spec -> why nothing is bought for it
+    notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
+    # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
+    prices: Prices = field(default_factory=lambda: UNITS_PER_SECOND, compare=False)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -73,7 +78,8 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     for problem in collisions(wish for found in declared.values() for wish in found):
         invalid.setdefault(problem.place.file, set()).add(problem)
     invalid |= broken(memory.defaults)
-    return assemble(folder, tree, declared, invalid, reader.inputs.signatures())
+    desired = assemble(folder, tree, declared, invalid, reader.inputs.signatures())
+    return replace(desired, prices=prices)
 
 
 def assemble(
@@ -87,8 +93,10 @@ def assemble(
 
     `media` are the local files that specs name, as they were found.
     """
-    for problem in tree.problems.values():
+    wrong = [tree.ignoring.problem] if tree.ignoring.problem else []
+    for problem in (*tree.problems.values(), *wrong):
         invalid.setdefault(problem.place.file, set()).add(problem)
+    held_back = {name: tree.ignoring.held_back(name, tree.specs) for name in tree.specs}
     return Desired(
         generations=tuple(
             wish for name, found in declared.items() if name not in invalid for wish in found
@@ -98,7 +106,9 @@ def assemble(
         receipts=dict(tree.receipts),
         defaults=frozenset(tree.defaults),
         folder=folder,
-        seen={**media, **tree.specs, **tree.defaults},
+        held_back={name: sentence for name, sentence in held_back.items() if sentence},
+        notes=tuple(misspelt_notes(tree)),
+        seen={**media, **tree.specs, **tree.defaults, IGNORE_FILE: tree.ignoring.signature},
     )
 
 
@@ -193,7 +203,7 @@ class Reader:
         if defaults.problems:
             return [], list(defaults.problems)
         try:
-            wishes, problems = read_wishes(defaults.under(self._document(name)))
+            wishes, problems = read_wishes(defaults.under(self._document(name)), self._prices)
         except DocumentError as error:
             return [], [error.problem]
         return ([] if problems else list(wishes)), list(problems)

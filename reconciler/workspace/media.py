@@ -11,14 +11,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from reconciler.core.errors import SpecError
 from reconciler.core.motion_control import (
-    IMAGE_SUFFIXES,
     PREPARABLE_PIXELS,
-    VIDEO_SUFFIXES,
+    PREPARABLE_SUFFIXES,
+    SUFFIXES,
     Source,
+    format_faults,
     image_faults,
 )
 from reconciler.core.preparation import too_large
@@ -88,9 +89,10 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
     Raises `MediaError` with a sentence when it is missing, of another kind than its name or key says, far too
     large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
     """
-    suffixes = IMAGE_SUFFIXES if key == "image_url" else VIDEO_SUFFIXES
-    if PurePosixPath(name).suffix.lower() not in suffixes:
-        raise MediaError(f"`{name}` is not one of {', '.join(suffixes)}, which `{key}` needs")
+    taken, preparable = SUFFIXES[key], PREPARABLE_SUFFIXES[key]
+    if not name.lower().endswith((*taken, *preparable)):
+        sentence = f"`{name}` is not one of {', '.join(taken)}, which `{key}` needs"
+        raise MediaError(f"{sentence}; `prepare: true` also takes {', '.join(preparable)}")
     verdicts = verdicts or Verdicts()
     with opened_media(root / name, name) as file:
         before = Signature.of(os.fstat(file.fileno()))
@@ -115,8 +117,10 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
         width=verdict.width,
         height=verdict.height,
         seconds=verdict.seconds,
+        format=verdict.format,
         codec=verdict.codec,
         rotation=verdict.rotation,
+        mirrored=verdict.mirrored,
     )
 
 
@@ -173,9 +177,12 @@ def _judge(file: BufferedReader, key: str) -> Verdict:
 
 def _judge_image(file: BufferedReader) -> Verdict:
     facts = image_facts(file)
-    if not image_faults(Source(width=facts.width, height=facts.height)):
+    source = Source(width=facts.width, height=facts.height, format=facts.format)
+    # Another format is decoded where it is made into a JPEG, in a process of its own.
+    if not image_faults(source) and not format_faults("image_url", source):
         check_pixels(file)
-    return Verdict(facts.width, facts.height)
+    coded = facts.format, "", facts.rotation, facts.mirrored
+    return Verdict(facts.width, facts.height, None, *coded)
 
 
 def _judge_video(file: BufferedReader) -> Verdict:
@@ -183,7 +190,8 @@ def _judge_video(file: BufferedReader) -> Verdict:
     facts = read_facts(file)
     if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
         check_frames(file)
-    return Verdict(facts.width, facts.height, facts.seconds, facts.codec, facts.rotation)
+    coded = facts.format, facts.codec, facts.rotation, facts.mirrored
+    return Verdict(facts.width, facts.height, facts.seconds, *coded)
 
 
 def _whole_boxes(file: BufferedReader) -> Iterator[bytes]:

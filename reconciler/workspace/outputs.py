@@ -76,11 +76,18 @@ def signature(path: Path) -> Signature | None:
 
 def check_room(root: Path, folder: str) -> None:
     """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
-    if not os.access(root / folder, os.W_OK | os.X_OK):
-        raise WorkspaceError(
-            f"`{folder}` cannot be written, so what is bought could not be put there",
-            hint="Give the user that runs the reconciler the right to write in it.",
-        )
+    if os.access(root / folder, os.W_OK | os.X_OK):
+        return
+    cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
+    try:
+        is_read_only = bool(os.statvfs(root / folder).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        raise describe_os_error(error, folder) from error
+    if is_read_only:
+        raise WorkspaceError(f"{cannot}: its file system is read-only", hint="Mount it writable.")
+    raise WorkspaceError(
+        cannot, hint="Give the user that runs the reconciler permission to write in it."
+    )
 
 
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:

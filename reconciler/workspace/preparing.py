@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Final
 from reconciler.core.errors import OURS, mistake
 from reconciler.core.motion_control import (
     LONGEST_SECONDS,
+    SHORTEST_SECONDS,
     Preparation,
     Source,
     image_faults,
+    spoken,
     video_faults,
+    whole_seconds,
 )
 from reconciler.core.preparation import PREPARABLE_BYTES
 from reconciler.workspace.files import open_plain
@@ -33,11 +36,11 @@ from reconciler.workspace.reencoding import reencode
 from reconciler.workspace.transcoding import Cut, transcode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
 
 LONGEST: Final = 1800  # s of the processor
 _VERSION: Final = (
-    2  # raise it when what is made of a file should be made anew; it is in no identity
+    3  # raise it when what is made of a file should be made anew; it is in no identity
 )
 # Exit codes.
 _UNUSABLE: Final = 3  # the file is at fault
@@ -45,7 +48,6 @@ _HINDERED: Final = 4  # the machine is: a full disk, no memory
 _MISTAKEN: Final = 5  # we are
 _NO_START: Final = frozenset({1, 2})  # what the interpreter ends with where it cannot even begin
 _MODULE: Final = "reconciler.workspace.preparing"
-_PASSED: Final = frozenset({"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
 
 
 def recipe(key: str, source: Source, preparation: Preparation) -> str:
@@ -59,11 +61,6 @@ def command(key: str, source: Path, target: Path, preparation: Preparation) -> l
     end = "" if preparation.end is None else str(preparation.end)
     words = [key, str(source), str(target), str(preparation.start), end]
     return [sys.executable, "-P", "-m", _MODULE, *words]
-
-
-def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return the little that the process gets of an environment: no key is in it."""
-    return {name: value for name, value in ours.items() if name in _PASSED}
 
 
 def verdict(exit_code: int, said: str) -> str:
@@ -110,7 +107,8 @@ def _prepare(key: str, source: Path, target: Path, start: str, end: str) -> None
         if key == "image_url":
             target.write_bytes(reencode(file))
         else:
-            last = Decimal(end) if end else Decimal(start) + max(LONGEST_SECONDS.values())
+            # Whole seconds decide, so that a film may be half a second longer than its limit.
+            last = Decimal(end) if end else Decimal(start) + max(LONGEST_SECONDS.values()) + 1
             transcode(file, target, Cut(float(start), float(last)))
     if faults := _faults(key, target):
         raise Flaw(f"cannot be prepared: {faults[0]}")
@@ -141,8 +139,11 @@ def _faults(key: str, made: Path) -> list[str]:
         image = probe_image(made)
         return image_faults(Source(size=size, width=image.width, height=image.height))
     film = probe_video(made)
-    source = Source(size=size, width=film.width, height=film.height, seconds=film.seconds)
-    return video_faults(source, "video")
+    faults = video_faults(Source(size=size, width=film.width, height=film.height), "video")
+    if film.seconds is None or whole_seconds(film.seconds) < SHORTEST_SECONDS:
+        lasts = f"what is left of it lasts {spoken(film.seconds or Decimal(0))} s"
+        faults.append(f"{lasts}: at least {SHORTEST_SECONDS} s are needed")
+    return faults
 
 
 if __name__ == "__main__":

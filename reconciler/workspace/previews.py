@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from reconciler.core.states import Role
-from reconciler.workspace.films import film_of
+from reconciler.workspace.films import film_of, shown_as
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import flawed
 from reconciler.workspace.media import opened_media
@@ -131,10 +131,13 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
 
 def _picture(frame: VideoFrame, longest: int) -> Image:
     """Return a frame as it is shown, upright, its longer side at most so many pixels."""
+    from PIL import ImageOps
+
     scale = min(1.0, longest / max(frame.width, frame.height))
     width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
     picture: Image = frame.to_image(  # type: ignore[no-untyped-call]
         width=width, height=height, interpolation="AREA"
     )
-    turn = round(frame.rotation) % 360  # degrees, counter-clockwise, as Pillow turns
+    turn, mirrored = shown_as(frame)  # degrees, counter-clockwise, as Pillow turns
+    picture = ImageOps.mirror(picture) if mirrored else picture
     return picture.rotate(turn, expand=True) if turn else picture

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from reconciler.core.motion_control import IMAGE_BYTES, IMAGE_SIDES
 from reconciler.core.preparation import fit
 from reconciler.workspace.flaws import Flaw
-from reconciler.workspace.images import check_pixels, flawed, open_image
+from reconciler.workspace.images import check_pixels, flawed, open_image, shown_as
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 LARGEST: Final = 4096  # px: a longer side is of no use to a video of 1080 lines
 _QUALITY: Final = 92
@@ -25,11 +26,9 @@ def reencode(source: BufferedReader) -> bytes:
 
     Raises `Flaw` when it cannot be decoded, or does not get small enough.
     """
-    from PIL import ImageOps
-
     check_pixels(source)
     with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
-        image = _on_white(ImageOps.exif_transpose(opened))
+        image = _on_white(_upright(opened))
     sides = fit(*image.size, (IMAGE_SIDES[0], LARGEST))
     for _ in range(_TRIES):
         data = _jpeg(image, sides)
@@ -37,6 +36,16 @@ def reencode(source: BufferedReader) -> bytes:
             return data
         sides = fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), IMAGE_SIDES)
     raise Flaw("cannot be compressed to what the API takes")
+
+
+def _upright(opened: ImageFile) -> Image:
+    """Return an image, of a moving one the first frame, as its camera says that it is shown."""
+    from PIL.Image import Transpose
+
+    opened.load()  # in a PNG, the camera's note may follow the pixels
+    rotation, mirrored = shown_as(opened)
+    image: Image = opened.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else opened
+    return image.rotate(rotation, expand=True) if rotation else image
 
 
 def _on_white(image: Image) -> Image:

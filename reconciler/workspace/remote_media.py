@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
+from reconciler.core.checking import Prices
 from reconciler.core.documents import Place, Problem
 from reconciler.core.motion_control import (
     MEDIA_FIELDS,
@@ -23,9 +24,9 @@ from reconciler.core.motion_control import (
     size_faults,
     video_faults,
 )
-from reconciler.workspace.films import boxes, check_container, check_start, read_facts
+from reconciler.workspace.films import boxes, check_container, film_format, read_facts
 from reconciler.workspace.flaws import Evident, Flaw
-from reconciler.workspace.images import image_facts
+from reconciler.workspace.images import image_facts, image_format
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Memory, Reader
 from reconciler.workspace.verdicts import Verdicts
@@ -49,11 +50,13 @@ class Remote(NamedTuple):
         return Problem(self.place, self.key, f"`{_shown(self.url)}` {sentence}")
 
 
-def remote_media(root: Path, specs_dir: str, specs: Collection[str]) -> list[Remote]:
+def remote_media(
+    root: Path, specs_dir: str, specs: Collection[str], prices: Prices
+) -> list[Remote]:
     """Return every URL that valid specs name, each once for every place and orientation."""
     folder = specs_folder(root, specs_dir)
     memory = Memory({}, {}, Verdicts())
-    reader = Reader(Root(root), folder, walk(root, folder), {}, memory)
+    reader = Reader(Root(root), folder, walk(root, folder), prices, memory)
     found: dict[Remote, None] = {}
     for spec in sorted(specs):
         for wish in reader.wishes(spec)[0]:
@@ -112,16 +115,28 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
 
 
 def _image(file: BufferedReader) -> list[str]:
+    if strange := format_faults("image_url", Source(format=image_format(file))):
+        return strange
     facts = image_facts(file)
     return _as_ends(image_faults(Source(width=facts.width, height=facts.height)))
 
 
 def _video(file: BufferedReader, remote: Remote, *, size_is_known: bool) -> list[str]:
-    check_container(file) if size_is_known else check_start(file)
+    if strange := format_faults("video_url", Source(format=film_format(file))):
+        return strange
+    if size_is_known:
+        check_container(file)
     facts = read_facts(file)
-    source = Source(width=facts.width, height=facts.height, seconds=facts.seconds)
-    coded = format_faults(facts.codec, facts.rotation)
-    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in coded]
+    source = Source(
+        width=facts.width,
+        height=facts.height,
+        seconds=facts.seconds,
+        codec=facts.codec,
+        rotation=facts.rotation,
+        mirrored=facts.mirrored,
+    )
+    stored = format_faults("video_url", source)
+    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in stored]
     return [*advised, *_as_ends(video_faults(source, remote.orientation))]
 
 

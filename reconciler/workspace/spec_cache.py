@@ -18,7 +18,7 @@ from reconciler.core.motion_control import Preparation, Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (
-    "5"  # raise it whenever a spec may say, or means, something else: then all are read again
+    "6"  # raise it whenever a spec may say, or means, something else: then all are read again
 )
 
 
@@ -69,7 +69,7 @@ def encode(generations: Sequence[Generation], media: Media) -> bytes:
 def _medium(path: str, key: str, signature: Signature, source: Source) -> list[Any]:
     seconds = None if source.seconds is None else str(source.seconds)
     known = [source.sha256, source.size, source.width, source.height, seconds]
-    known += [source.codec, source.rotation]
+    known += [source.format, source.codec, source.rotation, source.mirrored]
     return [path, key, *_numbers(signature), *known]
 
 
@@ -103,7 +103,8 @@ def _input(source: Source) -> list[Any]:
     texts = [
         None if one is None else str(one) for one in (mended.start, mended.end, source.seconds)
     ]
-    return [source.url, source.path, [*texts, source.width, source.height, source.codec]]
+    made = [source.width, source.height, source.format, source.codec, mended.is_first_frame]
+    return [source.url, source.path, [*texts, *made]]
 
 
 class Remembered:
@@ -125,7 +126,8 @@ class Remembered:
 
     def source(self, row: Sequence[Any]) -> tuple[Signature, Source]:
         """Return what a row of `media` holds."""
-        path, sha256, length, width, height, seconds, codec, rotation = row[0], *row[6:]
+        path, sha256, length, width, height, seconds = row[0], *row[6:11]
+        format_, codec, rotation, mirrored = row[11:]
         source = Source(
             path=path,
             sha256=sha256,
@@ -133,8 +135,10 @@ class Remembered:
             width=width,
             height=height,
             seconds=None if seconds is None else Decimal(seconds),
+            format=format_,
             codec=codec,
             rotation=rotation,
+            mirrored=mirrored,
         )
         return Signature(*row[2:6]), source
 
@@ -172,23 +176,30 @@ def _source(row: Sequence[Any], key: str, local: Local) -> Source:
     if mended is None:
         return found
     start, end, seconds = (None if text is None else Decimal(text) for text in mended[:3])
+    width, height, format_, codec, is_first_frame = mended[3:]
     return replace(
         found,
         size=0,
-        width=mended[3],
-        height=mended[4],
+        width=width,
+        height=height,
         seconds=seconds,
-        codec=mended[5],
+        format=format_,
+        codec=codec,
         rotation=0,
-        preparation=Preparation(start or Decimal(0), end),
+        mirrored=False,
+        preparation=Preparation(start or Decimal(0), end, is_first_frame),
     )
 
 
 def pricer(prices: Mapping[str, Mapping[str, Decimal]]) -> Price:
-    """Return the estimate of a generation in units, by what it depends on; each is worked out once."""
+    """Return the estimate of a generation in units, by what it depends on; each is worked out once.
+
+    It raises LookupError for what has no price (any more): such a spec has to be read again.
+    """
 
     @functools.cache
     def price(model: str, mode: str, orientation: str, seconds: Decimal | None) -> Decimal:
+        _ = prices[model][mode]
         request = {"model_name": model, "mode": mode, "character_orientation": orientation}
         return estimate_units(request, seconds, prices)
 

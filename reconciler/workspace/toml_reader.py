@@ -20,11 +20,32 @@ _HEADER = re.compile(rf"[ \t]*\[\[?[ \t]*({_DOTTED})[ \t]*\]")
 _ASSIGNMENT = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=[ \t]*")
 _TOKEN = re.compile(r'"""|\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]|\\.')
 _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
+_NOT_CLOSED = "a text was not closed: its quote is missing"
+# What the standard library's messages begin with.
 _WORDS = {
     "Cannot overwrite a value": "a key is written twice",
+    "Duplicate inline table key": "a key is written twice",
+    "Cannot declare": "a table is written twice",
+    "Cannot mutate": "this adds to a table or a list that is complete already",
+    "Cannot redefine": "this adds to a table or a list that is complete already",
     "Invalid value": "a value was expected here; text stands in quotes",
+    "Invalid date": "this is not a date; text stands in quotes",
+    "Invalid hex value": "`\\u` needs four and `\\U` eight hexadecimal digits; write `\\\\` for a backslash",
+    "Invalid initial character": "a key was expected here; one with other characters than letters, digits, `_` and `-` stands in quotes",
+    "Invalid statement": "a key was expected here; one with other characters than letters, digits, `_` and `-` stands in quotes",
     "Expected '=' after a key in a key/value pair": "a `=` was expected after the key",
-}
+    "Expected ']'": "a `]` is missing after the name of the table",
+    "Expected newline": "something follows the value: a line holds one key and one value, and text stands in quotes",
+    "Expected": _NOT_CLOSED,
+    "Unterminated": _NOT_CLOSED,
+    "Unclosed array": "a list was not closed: a `,` or `]` is missing",
+    "Unclosed inline table": "a mapping was not closed: a `,` or `}` is missing",
+    "Unescaped": "a backslash that begins no escape; write `\\\\`, or put the text in single quotes",
+    "Escaped character": "this escape names no character",
+    "Found invalid character": "a line break or a control character that cannot stand here: close the quote before it",
+    "Illegal character": "a line break or a control character inside a text: close the quote before it",
+}  # fmt: skip
+_NOT_TOML = "text stands in quotes, and every bracket is closed: check both here and above"
 
 LARGEST_TOML = 65_536  # characters
 # The standard library takes quadratic time, and more, over a key of many parts.
@@ -141,6 +162,5 @@ def _place_of(error: Exception, text: str, name: str) -> Place:
 
 
 def _sentence(error: Exception) -> str:
-    sentence = _WHERE.sub("", str(error))
-    sentence = _WORDS.get(sentence, sentence)
-    return sentence[:1].lower() + sentence[1:]
+    told = str(error)
+    return next((words for start, words in _WORDS.items() if told.startswith(start)), _NOT_TOML)

@@ -1,4 +1,4 @@
-"""A film made fit for the API: H.264 and AAC in an MP4, the picture itself turned, cut and scaled, ready to stream.
+"""A film made fit for the API: H.264 and AAC in an MP4, the picture itself turned, mirrored, cut and scaled, ready to stream.
 
 The same bytes come out for the same bytes in, as long as the encoder is the same. Files are untrusted: this runs in a
 process of its own (see `preparing`), on frames of bounded size.
@@ -22,7 +22,7 @@ from reconciler.core.motion_control import (
     VIDEO_SIDES,
 )
 from reconciler.core.preparation import fit
-from reconciler.workspace.films import film_of, is_whole
+from reconciler.workspace.films import film_of, is_whole, shown_as
 from reconciler.workspace.flaws import Flaw
 
 if TYPE_CHECKING:
@@ -209,10 +209,11 @@ def _sides(frame: VideoFrame, film: VideoStream) -> tuple[int, int]:
     """Return the sides (px) of what is made of a frame: turned, its pixels square."""
     if frame.width * frame.height > PREPARABLE_PIXELS:
         raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
-    if frame.rotation % 90:
-        raise Flaw(f"is stored turned by {frame.rotation}°, which cannot be undone here")
+    rotation, _ = shown_as(frame)
+    if rotation % 90:
+        raise Flaw(f"is stored turned by {rotation}°, which cannot be undone here")
     wide = float(frame.width * _squareness(film))
-    if frame.rotation % 180:
+    if rotation % 180:
         return fit(frame.height, wide, VIDEO_SIDES)
     return fit(wide, frame.height, VIDEO_SIDES)
 
@@ -236,7 +237,9 @@ def _graph(frame: VideoFrame, film: VideoStream, width: int, height: int) -> Gra
             time_base=film.time_base,
         )
     ]
-    nodes += [graph.add("transpose", way) for way in _TURNS.get(round(frame.rotation) % 360, ())]
+    rotation, mirrored = shown_as(frame)
+    nodes += [graph.add(name) for name in ["hflip"] if mirrored]
+    nodes += [graph.add("transpose", way) for way in _TURNS.get(rotation, ())]
     nodes += [
         graph.add("scale", f"{width}:{height}:flags=lanczos"),
         graph.add("setsar", "1"),

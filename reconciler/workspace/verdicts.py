@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-_VERSION = "3"  # raise it whenever a file may be judged in another way: then all are decoded again
+_VERSION = "4"  # raise it whenever a file may be judged in another way: then all are decoded again
 _PREFIX = "//"  # no path relative to the root begins so
 _SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 
@@ -22,8 +22,10 @@ class Verdict:
     width: int = 0  # px
     height: int = 0  # px
     seconds: Decimal | None = None
+    format: str = ""  # as people call it
     codec: str = ""  # of a video
-    rotation: int = 0  # degrees
+    rotation: int = 0  # degrees that a viewer turns it by, counter-clockwise
+    mirrored: bool = False  # before
     flaw: str = ""  # goes on after the file's name
 
 
@@ -43,11 +45,11 @@ class Verdicts:
     def of(self, sha256: str, key: str) -> Verdict | None:
         """Return a verdict, None when there is none (or a damaged one)."""
         try:
-            width, height, seconds, codec, rotation, flaw = json.loads(
-                self._packed[_row(sha256, key)]
-            )
+            facts = json.loads(self._packed[_row(sha256, key)])
+            width, height, seconds, format_, codec, rotation, mirrored, flaw = facts
             length = None if seconds is None else Decimal(seconds)
-            return Verdict(int(width), int(height), length, str(codec), int(rotation), str(flaw))
+            coded = str(format_), str(codec), int(rotation), bool(mirrored)
+            return Verdict(int(width), int(height), length, *coded, str(flaw))
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             return None
 
@@ -55,7 +57,7 @@ class Verdicts:
         """Remember a verdict."""
         seconds = None if verdict.seconds is None else str(verdict.seconds)
         row = [verdict.width, verdict.height, seconds]
-        row += [verdict.codec, verdict.rotation, verdict.flaw]
+        row += [verdict.format, verdict.codec, verdict.rotation, verdict.mirrored, verdict.flaw]
         packed = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
         self._packed[_row(sha256, key)] = packed
         self._new[_row(sha256, key)] = _VERSION, packed

@@ -1,7 +1,8 @@
 """Finding the files of the specs folder by name and signature: all of them, or some names. No file is opened here.
 
 Hidden files and folders are passed over, symbolic links to folders are not followed, and anything that cannot be
-listed stops the walk: specs that were merely not seen must not look as if they had been removed.
+listed stops the walk: specs that were merely not seen must not look as if they had been removed. What
+`.reconcilerignore` ignores is passed over too, but for receipts: they remember what was bought.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from typing import Protocol
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
-from reconciler.workspace.documents import SUFFIXES
+from reconciler.core.file_names import SPEC_SUFFIXES, spec_meant
 from reconciler.workspace.files import describe_os_error
+from reconciler.workspace.ignoring import Ignoring, foreign_copy
 from reconciler.workspace.outputs import Signature
 
 RECEIPT_SUFFIX = ".receipt.json"
 DEFAULTS_NAME = "_defaults.yaml"
 SETTINGS_NAME = "reconciler.toml"  # of the root; not a spec, even where the root holds the specs
 
-_MISNAMED_DEFAULTS = tuple("_defaults" + suffix for suffix in SUFFIXES)
+_MISNAMED_DEFAULTS = tuple("_defaults" + suffix for suffix in SPEC_SUFFIXES)
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -40,6 +42,8 @@ class Tree:
     misnamed: dict[str, set[str]] = field(default_factory=dict)  # folder -> defaults not read
     links: set[str] = field(default_factory=set)  # those of them that are symbolic links
     problems: dict[str, Problem] = field(default_factory=dict)  # name -> why it cannot be used
+    misspelt: dict[str, str] = field(default_factory=dict)  # no spec by its name -> the name meant
+    ignoring: Ignoring = field(default_factory=Ignoring)
 
 
 def defaults_name(folder: str) -> str:
@@ -78,12 +82,12 @@ def specs_folder(root: Path, specs_dir: str) -> str:
     return "" if named == "." else named
 
 
-def walk(root: Path, folder: str) -> Tree:
-    """Return what lies in a folder of the root and below, sorted by name.
+def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
+    """Return what lies in a folder of the root and below, sorted by name; `ignoring` is read where it is not given.
 
     Raises `WorkspaceError` naming the folder that does not exist or cannot be listed.
     """
-    tree = Tree()
+    tree = Tree(ignoring=Ignoring.read(root) if ignoring is None else ignoring)
     try:
         below = _list(root, folder, tree)
     except FileNotFoundError as error:
@@ -94,7 +98,9 @@ def walk(root: Path, folder: str) -> Tree:
     return tree
 
 
-def look(root: Path, folder: str, names: Iterable[str]) -> dict[str, Tree]:
+def look(
+    root: Path, folder: str, names: Iterable[str], ignoring: Ignoring | None = None
+) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
 
     Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over.
@@ -102,14 +108,15 @@ def look(root: Path, folder: str, names: Iterable[str]) -> dict[str, Tree]:
     """
     found: dict[str, Tree] = {}
     folders: dict[str, bool] = {}
+    ignoring = Ignoring.read(root) if ignoring is None else ignoring
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):
-            return {folder: walk(root, folder)}
+            return {folder: walk(root, folder, ignoring)}
         if not _holds(folder, name):
             continue
         place = _place_to_look_at(root, folder, name, found, folders)
         if place:
-            found[place] = _look_at(root, place)
+            found[place] = _look_at(root, place, ignoring)
     if found and not _is_folder(root, folder, follow_symlinks=True):
         raise _no_folder(root, folder)
     return found
@@ -124,7 +131,11 @@ def _place_to_look_at(
         here = f"{here}/{part}" if here else part
         if part.startswith(".") or here in found:
             return ""
-        if here == name or part[part.rfind(".") :].lower() in SUFFIXES or _UNSPEAKABLE.search(part):
+        if (
+            here == name
+            or part[part.rfind(".") :].lower() in SPEC_SUFFIXES
+            or _UNSPEAKABLE.search(part)
+        ):
             break
         if here not in folders:
             folders[here] = _is_folder(root, here)
@@ -133,8 +144,8 @@ def _place_to_look_at(
     return here
 
 
-def _look_at(root: Path, name: str) -> Tree:
-    tree = Tree()
+def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
+    tree = Tree(ignoring=ignoring)
     prefix = f"{above}/" if (above := name.rpartition("/")[0]) else ""
     try:
         entry = _Single(root / name)
@@ -146,6 +157,19 @@ def _look_at(root: Path, name: str) -> Tree:
         raise describe_os_error(error, name) from error
     _walk(root, below, tree)
     return tree
+
+
+def misspelt_notes(tree: Tree) -> Iterator[str]:
+    """Yield a sentence about each file that would be a spec, or defaults, but for its name, where none has that name."""
+    for name, meant in sorted(tree.misspelt.items()):
+        stem = meant.rpartition(".")[0]
+        if not any(
+            stem + suffix in tree.specs or stem + suffix in tree.defaults
+            for suffix in SPEC_SUFFIXES
+        ):
+            what = "as defaults" if is_defaults(meant) else "as a spec"
+            goal = DEFAULTS_NAME if is_defaults(meant) else meant.rpartition("/")[2]
+            yield f"`{name}` is not read {what} because of its name: if it should be, rename it to `{goal}`"
 
 
 def _holds(folder: str, name: str) -> bool:
@@ -219,10 +243,14 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
         name = entry.name
         if name.startswith("."):
             continue
-        is_spec = name[name.rfind(".") :].lower() in SUFFIXES
+        is_spec = name[name.rfind(".") :].lower() in SPEC_SUFFIXES
         if not is_spec and not entry.is_dir(follow_symlinks=False):
+            _note_misspelt(name, prefix, tree)
+        elif is_spec and not name.endswith(RECEIPT_SUFFIX) and tree.ignoring.ignores(prefix + name):
             continue
-        if _UNSPEAKABLE.search(name):
+        elif _UNSPEAKABLE.search(name):
+            if tree.ignoring.ignores_folder(prefix + name):
+                continue
             shown = prefix + os.fsencode(name).decode("utf-8", "backslashreplace")
             shown = _UNSPEAKABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", shown)
             sentence = "the name holds control characters or is not UTF-8: rename it"
@@ -231,6 +259,12 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
             yield prefix + name
         elif prefix or name != SETTINGS_NAME:
             _sort_in(entry, prefix, tree)
+
+
+def _note_misspelt(name: str, prefix: str, tree: Tree) -> None:
+    meant = spec_meant(name)
+    if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
+        tree.misspelt[prefix + name] = prefix + meant
 
 
 def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
@@ -248,6 +282,8 @@ def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
         tree.misnamed.setdefault(prefix.rstrip("/"), set()).add(name)
     elif entry.name.endswith(RECEIPT_SUFFIX):
         tree.receipts[name] = signature
+    elif sentence := foreign_copy(name):
+        tree.problems[name] = Problem(Place(name), "", sentence)
     else:
         tree.specs[name] = signature
 

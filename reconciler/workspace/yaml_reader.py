@@ -33,6 +33,8 @@ _OTHER_BASE = re.compile(r"([-+]?)0([xb])([0-9a-fA-F_]*[0-9a-fA-F][0-9a-fA-F_]*)
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z")
 _SPECIAL_FLOAT = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
+_COMMENT = re.compile(r"[ \t]+#|[ \t]*\r?\n(?P<below>[ \t]+)#")
+
 _CHARACTERS_OF_A_VALUE = (
     256  # a long text counts as several, so that aliases cannot repeat it for ever
 )
@@ -41,7 +43,54 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (float, int), "null": (type(None),)
 }  # fmt: skip
 
+# Every message of libyaml's scanner and parser that a text can bring about. Where one has several causes, what was
+# being read ("while scanning …") tells which: its last word stands before the message.
+_DIRECTIVE = "a line that begins with `%` is a directive to YAML: put the text in quotes"
+_TAG_SIGN = "a value that begins with `!` is a tag to YAML: put the text in quotes"
+_ANCHOR_SIGN = "a value that begins with `&` or `*` is a reference to YAML: put the text in quotes"
+_TAB = "a tab where spaces must indent: replace it by spaces"
+_NO_ESCAPE = "not valid YAML: a backslash that begins no escape; write `\\\\`, or put the text in single quotes"
+_NOT_YAML = (
+    "not valid YAML: put texts in quotes, and check the brackets and the indentation here and above"
+)
 _WORDS = {
+    "anchor: did not find expected alphabetic or numeric character": _ANCHOR_SIGN,
+    "alias: did not find expected alphabetic or numeric character": _ANCHOR_SIGN,
+    "did not find expected alphabetic or numeric character": _DIRECTIVE,
+    "could not find expected directive name": _DIRECTIVE,
+    "found unexpected non-alphabetical character": _DIRECTIVE,
+    "found unknown directive name": _DIRECTIVE,
+    "did not find expected version number": _DIRECTIVE,
+    "did not find expected digit or '.' character": _DIRECTIVE,
+    "found extremely long version number": _DIRECTIVE,
+    "found incompatible YAML document": _DIRECTIVE,
+    "found duplicate %YAML directive": _DIRECTIVE,
+    "found duplicate %TAG directive": _DIRECTIVE,
+    "did not find expected whitespace": _DIRECTIVE,
+    "directive: did not find expected whitespace or line break": _DIRECTIVE,
+    "directive: did not find expected comment or line break": _DIRECTIVE,
+    "directive: did not find expected '!'": _DIRECTIVE,
+    "directive: did not find expected tag URI": _DIRECTIVE,
+    "directive: did not find URI escaped octet": _DIRECTIVE,
+    "did not find expected whitespace or line break": _TAG_SIGN,
+    "did not find expected '!'": _TAG_SIGN,
+    "did not find the expected '>'": _TAG_SIGN,
+    "did not find expected tag URI": _TAG_SIGN,
+    "did not find URI escaped octet": _TAG_SIGN,
+    "found an incorrect leading UTF-8 octet": _TAG_SIGN,
+    "found an incorrect trailing UTF-8 octet": _TAG_SIGN,
+    "found a tab character where an indentation space is expected": _TAB,
+    "found a tab character that violates indentation": _TAB,
+    "did not find expected comment or line break": "nothing can follow `|` or `>` in its line: begin the text in the next line, or put it in quotes",
+    "found an indentation indicator equal to 0": "`|` and `>` may be followed by 1 to 9, not by 0",
+    "did not find expected <document start>": "something follows that belongs to nothing above it: check the indentation, and put texts in quotes",
+    "block sequence entries are not allowed in this context": "a `-` where no list can begin: put the text in quotes, or begin the list in a line of its own",
+    "mapping keys are not allowed in this context": "a `?` where no key can stand: put the text in quotes",
+    "found unexpected ':'": "a `:` inside brackets: put the text in quotes",
+    "found unexpected document indicator": "a line that begins with `---` or `...` inside a quoted text: indent it",
+    "found unknown escape character": _NO_ESCAPE,
+    "did not find expected hexdecimal number": "not valid YAML: `\\x` needs two, `\\u` four and `\\U` eight hexadecimal digits; write `\\\\` for a backslash",
+    "found invalid Unicode character escape code": "not valid YAML: this escape names no character",
     "found character that cannot start any token": "a value cannot begin with this character: put the text in quotes, and indent with spaces",
     "mapping values are not allowed in this context": "a `:` where no key can stand: put the text in quotes, or check the indentation",
     "did not find expected key": "a key was expected here: check the indentation and the quotes above",
@@ -78,7 +127,7 @@ class _Anchored:
 
 def read_yaml(text: str, name: str, limits: Limits) -> Node:
     """Return the one document in a YAML text; an empty text is nothing. Raises `DocumentError`."""
-    composer = _Composer(name, limits)
+    composer = _Composer(text, name, limits)
     try:
         for event in _events(text):
             composer.take(event)
@@ -86,11 +135,15 @@ def read_yaml(text: str, name: str, limits: Limits) -> Node:
         mark = error.problem_mark
         if error.context_mark and (mark is None or mark.index >= len(text.rstrip())):
             mark = error.context_mark  # what was not closed, rather than the end of the file
-        problem = error.problem or error.context or "it cannot be read"
-        raise fail(_place(name, mark), _WORDS.get(problem, f"not valid YAML: {problem}")) from error
+        raise fail(_place(name, mark), _sentence(error)) from error
     except yaml.reader.ReaderError as error:
         raise fail(_place_of_character(text, error, name), _unprintable(error)) from error
     return composer.root or Node(None, Place(name))
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    problem, within = error.problem or "", (error.context or "").rpartition(" ")[2]
+    return _WORDS.get(f"{within}: {problem}", _WORDS.get(problem, _NOT_YAML))
 
 
 def _events(text: str) -> Iterator[Any]:
@@ -107,7 +160,8 @@ def _events(text: str) -> Iterator[Any]:
 class _Composer:
     """Builds nodes from events with a stack of its own; never recursive."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, text: str, name: str, limits: Limits) -> None:
+        self.text = text
         self.name = name
         self.limits = limits
         self.root: Node | None = None
@@ -140,6 +194,10 @@ class _Composer:
         self.limits.spend(place)
         self.limits.descend(place, len(self._open) + 1)
         if self._open and self._open[-1].is_mapping and self._open[-1].key is None:
+            index = event.start_mark.index
+            if is_mapping and self.text[max(index - 1, 0) : index + 1] == "{{":
+                sentence = "nothing is replaced in a spec, and `{{` cannot begin a text: write the value itself"
+                raise fail(self._open[-1].place, sentence)
             raise fail(place, f"a key must be text, not {'a mapping' if is_mapping else 'a list'}")
         if event.anchor:
             self._anchors[event.anchor] = None
@@ -158,7 +216,8 @@ class _Composer:
             raise fail(place, f"`*{anchor}` refers to itself")
         self.limits.spend(place, anchored.weight)
         self.limits.descend(place, len(self._open) + anchored.height)
-        self._add(Node(anchored.node.value, place), None, anchored.weight, anchored.height)
+        node = Node(anchored.node.value, place, anchored.node.cut)
+        self._add(node, None, anchored.weight, anchored.height)
 
     def _add(self, node: Node, anchor: str | None, weight: int = 1, height: int = 0) -> None:
         """Put a finished node where it belongs: under the key that waits, into the list, or at the root."""
@@ -182,10 +241,11 @@ class _Composer:
     def _scalar(self, event: Any, place: Place) -> Node:
         tag = event.tag
         text = checked_text(event.value, place)
+        cut = None if event.style else self._comment_after(event)
         if tag is None:
-            return Node(resolve(text, place) if event.implicit[0] else text, place)
+            return Node(resolve(text, place) if event.implicit[0] else text, place, cut)
         if tag in ("!", _TAG + "str"):
-            return Node(text, place)
+            return Node(text, place, cut)
         wanted = _TYPES.get(tag.removeprefix(_TAG)) if tag.startswith(_TAG) else None
         if wanted is None:
             raise _tagged(event, place)
@@ -193,6 +253,19 @@ class _Composer:
         if type(value) not in wanted:
             raise fail(place, f"`{text[:40]}` is {kind_of(value)}, which is not what its tag says")
         return Node(value, place)
+
+    def _comment_after(self, event: Any) -> Place | None:
+        """Return where a comment ends an unquoted text: in its line, or indented below it like more of the text."""
+        found = _COMMENT.match(self.text, event.end_mark.index)
+        if found is None:
+            return None
+        line, end = event.end_mark.line + 1, event.end_mark
+        column = end.column + found.end() - end.index
+        if found["below"] is not None:
+            line, column = line + 1, len(found["below"]) + 1
+            if not self._open or len(found["below"]) < self._open[-1].place.column:
+                return None
+        return Place(self.name, line, column)
 
 
 def _key(node: Node, mapping: _Open) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.money import assert_bought_once, assert_quiet
-from tests.support.project import Done, Project, picture
+from tests.support.project import Done, Project, picture, wait_until
 from tests.support.simulator import Simulator, simulator
 
 LONGEST_SENTENCE = 700
@@ -185,13 +185,29 @@ def test_a_read_only_state_is_said(project: Project, sim: Simulator) -> None:
         assert project.run("status").code == 0
 
 
-def test_a_read_only_specs_folder_keeps_what_was_bought(project: Project, sim: Simulator) -> None:
-    """The specs folder is read-only: bought, saved, held with a sentence, exit 3; writable again, it is published."""
+def test_into_a_read_only_specs_folder_nothing_is_bought(project: Project, sim: Simulator) -> None:
+    """It is read-only before anything is sent: a sentence, exit 3; writable again, the wish is bought."""
     with mounted(project.specs):
         project.spec()
         remount_read_only(project.specs)
-        done = project.apply()
-        assert_sentence(done, "read-only", code=3)
+        assert_sentence(project.apply(), "read-only", code=3)
+        assert sim.billed() == {}
+        subprocess.run(["mount", "-o", "remount,rw", str(project.specs)], check=True)
+        assert_bought_once(project, sim, project.apply())
+
+
+def test_a_specs_folder_that_becomes_read_only_keeps_what_was_bought(
+    project: Project, sim: Simulator
+) -> None:
+    """It becomes read-only while the task runs: saved, held with a sentence, exit 3; writable again, it is published."""
+    with mounted(project.specs):
+        project.spec()
+        sim.set_speed(0)
+        with project.running("apply", "--yes", "--json") as running:
+            wait_until(sim.billed, "the create")
+            remount_read_only(project.specs)
+            sim.set_speed(100)
+            assert_sentence(running.ended(within=30), "read-only", code=3)
         subprocess.run(["mount", "-o", "remount,rw", str(project.specs)], check=True)
         assert_bought_once(project, sim, project.apply())
         assert sim.requests()["result"] == 1

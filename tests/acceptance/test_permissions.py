@@ -80,7 +80,7 @@ def test_a_watch_goes_on_with_what_is_paid_while_an_output_cannot_be_read(
         project.spec("b.yaml", prompt="b")
         running.wait_for("permission is denied")
         sim.set_speed(100)
-        wait_until(lambda: (project.specs / "a.mp4").exists(), "the video")
+        wait_until((project.specs / "a.mp4").exists, "the video")
         running.interrupt(signal.SIGTERM)
         assert "Traceback" not in running.ended(within=30).err
     assert len(sim.billed()) == 1
@@ -116,7 +116,7 @@ def test_a_watch_waits_for_a_folder_that_can_be_written(project: Project, sim: S
         running.wait_for("cannot be written")
         assert sim.billed() == {}
         (project.specs / "far").chmod(0o755)
-        wait_until(lambda: (project.specs / "far/one.mp4").exists(), "the video")
+        wait_until((project.specs / "far/one.mp4").exists, "the video")
         running.interrupt(signal.SIGTERM)
         running.ended(within=30)
     assert list(sim.billed().values()) == [1]

@@ -19,7 +19,7 @@ from tests.simulator.caller import calling, order
 from tests.support.money import assert_bought_once, assert_quiet
 from tests.support.project import Project, picture, sha256, wait_until
 from tests.support.simulator import Simulator
-from tests.workspace.builders import corners, make_clip
+from tests.workspace.builders import corners, make_clip, make_moving
 from tests.workspace.spoiled import BUNNY, with_noise
 
 ADVICE = "`prepare: true` transcodes it to H.264 and turns the picture itself"
@@ -80,6 +80,25 @@ def test_a_portrait_of_a_phone_goes_from_1201_to_an_upright_result(
     facts = probe_video(sent)
     assert (facts.codec, facts.rotation, facts.width, facts.height) == ("h264", 0, 360, 640)
     assert corners(sent) == {"top right"}
+    assert_quiet(project, sim)
+
+
+def test_what_the_web_has_is_bought_with_leave_and_said_without(
+    project: Project, sim: Simulator
+) -> None:
+    """A GIF and a WebM: neither is sent without `prepare`, whose help is told; with it a JPEG and an MP4 are, once."""
+    make_moving(project.specs / "girl.gif")
+    make_clip(project.specs / "dance.webm", codec="libvpx-vp9", container="webm", seconds=3)
+    project.spec(image_url="girl.gif", video_url="dance.webm")
+    (error,) = project.run("validate", "--json").document["errors"]
+    assert "`prepare: true` makes a JPEG of its first frame" in error["message"]
+    assert project.apply().code == 3
+    project.spec(image_url="girl.gif", video_url="dance.webm", prepare=True)
+    done = project.apply()
+    assert_bought_once(project, sim, done)
+    assert "preparing `specs/girl.gif`, its first frame" in done.err
+    (sent,) = hosted(sim)
+    assert (probe_video(sent).format, probe_video(sent).codec) == ("MP4", "h264")
     assert_quiet(project, sim)
 
 

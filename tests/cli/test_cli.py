@@ -216,7 +216,7 @@ def test_schema_knows_every_key(shell: Shell) -> None:
     document = json.loads(out)
     assert (code, set(document["properties"]), document["additionalProperties"]) == (
         0,
-        set(KEYS),
+        {"$schema", *KEYS},
         False,
     )
 
@@ -387,3 +387,46 @@ def test_what_is_paid_for_and_not_saved_is_said_though_no_spec_wants_it(
     assert "not saved yet" in err
     sim.faults([])
     assert shell("apply", "--yes")[0] == 0
+
+
+def test_a_wrong_defaults_file_is_one_line_and_a_misspelt_name_a_note(
+    shell: Shell, sim: Simulator
+) -> None:
+    """`validate` and `apply` name the defaults file once, with how many wait for it; a note changes no exit code."""
+    shell.write("dance.yaml.txt")
+    for command in ("validate", "plan", "status", "apply"):
+        code, _, err = shell(command)
+        assert code == 0, command
+        assert "`specs/dance.yaml.txt` is not read as a spec" in err, command
+        assert "`dance.yaml`" in err
+    for number in range(5):
+        shell.write(f"s{number}.yaml", SPEC + f"prompt: take {number}\n")
+    shell.write("_defaults.yaml", "model: kling-v3\n")
+    _, _, err = shell("validate")
+    (line,) = [line for line in err.replace("\n", " ").split("error: ") if "_defaults.yaml" in line]
+    assert line.startswith("specs/_defaults.yaml:1:1: ")
+    assert "did you mean `model_name`?" in line
+    assert "(5 specs wait for it)" in line
+    code, _, err = shell("apply", "--yes")
+    assert code == 3
+    assert "(5 specs wait for it)" in err.replace("\n", " ")
+    assert err.count("invalid specs/_defaults.yaml:1:1: ") == 1
+    assert {row["reason"][:23] for row in shell.json("status")[1]["generations"]} == {
+        "specs/_defaults.yaml:1:"
+    }
+    assert sim.billed() == {}
+
+
+def test_an_ignore_file_that_cannot_be_understood_is_an_error_and_buys_nothing(
+    shell: Shell, sim: Simulator
+) -> None:
+    """Its line is named by `validate`, `plan` blocks everything, and `apply --yes` exits 3 without a create."""
+    shell.write("dance.yaml")
+    (shell.root / ".reconcilerignore").write_text("README.*\n!\n")
+    code, document = shell.json("validate")
+    (error,) = document["errors"]
+    assert (code, error["file"], error["line"]) == (1, ".reconcilerignore", 2)
+    actions = {row["spec"]: row["action"] for row in shell.json("plan")[1]["actions"]}
+    assert actions == {"specs/dance.yaml": "blocked", ".reconcilerignore": "invalid"}
+    assert shell.json("apply", "--yes")[0] == 3
+    assert sim.requests().get("create", 0) == 0

@@ -95,6 +95,31 @@ def test_a_key_that_is_refused_is_told_from_a_network_that_is_down(
     assert "100" in checks["provider"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "rules", "word"),
+    [
+        ("/wrong", [], "1202"),
+        ("", [{"endpoint": "list", "effect": {"status": 404, "body": "<html>"}}], "a web page"),
+        ("", [{"endpoint": "list", "effect": {"status": 200, "body": "<html>"}}], "a web page"),
+    ],
+)
+def test_a_wrong_address_is_told_from_a_network_that_is_down(
+    shell: Shell,
+    sim: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    rules: list[dict[str, Any]],
+    word: str,
+) -> None:
+    """What answers there is not the API, or not at that path: the setting is named."""
+    sim.faults(rules)
+    monkeypatch.setenv("KLING_BASE_URL", f"{sim.base_url}{path}")
+    _, checks = examined(shell)
+    assert "provider" in wrong(checks)
+    assert word in checks["provider"]["message"]
+    assert "KLING_BASE_URL" in checks["provider"]["message"]
+
+
 def test_a_clock_that_is_wrong_is_said(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -216,10 +241,11 @@ def test_every_setting_says_where_it_came_from(
 
 def test_no_secret_is_shown(shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither keys nor the addresses of notifications, nor what stands before an @; with and without --json."""
-    secrets = ["Kx81-secret", "Ny72-secret", "Hook93-secret", "Pw64-secret"]
+    secrets = ["Kx81-secret", "Ny72-secret", "Hook93-secret", "Pw64-secret", "c2lnbmVk"]
     monkeypatch.setenv("KLING_ACCESS_KEY", secrets[0])
     monkeypatch.setenv("KLING_SECRET_KEY", secrets[1])
     monkeypatch.setenv("RECONCILER_NOTIFY_URLS", f"json://user:{secrets[2]}@127.0.0.1/x")
+    monkeypatch.setenv("KLING_WEBHOOK_SECRET", f"whsec_{secrets[4]}")
     monkeypatch.setenv("RECONCILER_CALLBACK_URL", f"https://me:{secrets[3]}@example.com/callbacks")
     _, out, err = shell("doctor")
     said = out + err + json.dumps(shell.json("doctor")[1])

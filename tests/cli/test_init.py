@@ -22,7 +22,14 @@ def test_a_new_folder_has_a_valid_spec_and_no_key(
     assert json.loads(said[said.index("{") :]) == {"specs": 1, "generations": 1, "errors": []}
     assert "KLING_ACCESS_KEY=\n" in (root / ".env.example").read_text()
     assert {"state/", ".env"} <= set((root / ".gitignore").read_text().splitlines())
-    assert set(json.loads((root / "spec.schema.json").read_text())["properties"]) == set(KEYS)
+    assert set(json.loads((root / "spec.schema.json").read_text())["properties"]) == {
+        "$schema",
+        *KEYS,
+    }
+    for name in ("README.yaml", "clip.info.json", "deep/package.json"):
+        (root / "specs" / name).parent.mkdir(exist_ok=True)
+        (root / "specs" / name).write_text("{}")
+    assert run(["--root", str(root), "validate", "--json"]) == 0
 
 
 def test_what_is_there_is_never_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

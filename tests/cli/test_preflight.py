@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.workspace.builders import make_image, make_video
+from tests.workspace.builders import (
+    MEDIA,
+    make_clip,
+    make_image,
+    make_moving,
+    make_quartered,
+    make_video,
+    shifted,
+)
 from tests.workspace.spoiled import (
     ASTRONAUT,
     BUNNY,
@@ -21,11 +29,14 @@ from tests.workspace.spoiled import (
     make_sound,
     png_of_missing_rows,
     png_of_wrong_checksum,
+    pointer,
+    vast_webp,
     with_noise,
 )
 
 from .shell import Shell
 
+PHONE = (MEDIA / "phone.heic").read_bytes()
 NO_PIXELS = "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
 Make = Callable[[Path], object]
 
@@ -49,6 +60,13 @@ def film(**options: Any) -> Make:
     return lambda path: make_video(path, **options)
 
 
+def late(path: Path) -> None:
+    """A film of 8 s whose picture begins after 7 s of sound."""
+    clip = make_clip(path.with_name("clip.mp4"), seconds=8, rate=5, sound=True)
+    shifted(clip, path, picture=7)
+    clip.unlink()
+
+
 def spec(shell: Shell, name: str, image: str, video: str, orientation: str = "image") -> None:
     shell.write(
         f"{name}.yaml",
@@ -62,17 +80,24 @@ IMAGES: list[tuple[str, str, Make, str]] = [
     ("large", "png", holding(flat_png(65_537, 27_000)), "the image is 65537 × 27000 px: each side must be 300 to 65536 px"),
     ("wide", "png", image(751, 300), "the image is 751 × 300 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
     ("tall", "jpg", lambda path: make_image(path, (300, 751), "JPEG"), "the image is 300 × 751 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
-    ("suffix", "webp", lambda path: make_image(path, (400, 400), "WEBP"), "`specs/suffix.webp` is not one of .jpg, .jpeg, .png, which `image_url` needs"),
-    ("disguise", "png", lambda path: make_image(path, (400, 400), "GIF"), "`specs/disguise.png` holds neither a JPEG nor a PNG image, whatever its name says"),
-    ("text", "png", holding(b"a picture of a girl\n"), "`specs/text.png` holds neither a JPEG nor a PNG image, whatever its name says"),
-    ("nothing", "png", holding(b""), "`specs/nothing.png` holds neither a JPEG nor a PNG image, whatever its name says"),
+    ("suffix", "bmp", image(400, 400), "`specs/suffix.bmp` is not one of .jpg, .jpeg, .png, which `image_url` needs; `prepare: true` also takes .heic, .heif, .webp, .gif, .avif"),
+    ("web", "webp", lambda path: make_image(path, (400, 400), "WEBP"), "`specs/web.webp` is a WebP image, which the API does not take; `prepare: true` makes a JPEG of it"),
+    ("phone", "heic", holding(PHONE), "`specs/phone.heic` is an HEIC image, as phones make it, which the API does not take; `prepare: true` makes a JPEG of it"),
+    ("crash", "heic", holding(PHONE[:179] + b"\xff" + PHONE[180:]), "`specs/crash.heic` is damaged: its image header cannot be read"),
+    ("huge", "webp", holding(vast_webp()), "`specs/huge.webp` would decode to more than 100 megapixels, which is taken for a decompression bomb; scale it down"),
+    ("disguise", "png", lambda path: make_image(path, (400, 400), "GIF"), "`specs/disguise.png` is a GIF image, which the API does not take; `prepare: true` makes a JPEG of it"),
+    ("moving", "gif", make_moving, "`specs/moving.gif` is an animated GIF, which the API does not take; `prepare: true` makes a JPEG of its first frame"),
+    ("named", "heic", holding(jpeg()), "`specs/named.heic` is a JPEG under another name: the API takes .jpg, .jpeg, .png; `prepare: true` makes a JPEG of it"),
+    ("text", "png", holding(b"a picture of a girl\n"), "`specs/text.png` holds no image that is known here (JPEG, PNG, HEIC, WebP, GIF or AVIF), whatever its name says"),
+    ("pointer", "png", holding(pointer(ASTRONAUT)), "`specs/pointer.png` is a Git LFS pointer: run `git lfs pull`"),
+    ("nothing", "png", holding(b""), "`specs/nothing.png` holds no image that is known here (JPEG, PNG, HEIC, WebP, GIF or AVIF), whatever its name says"),
     ("header", "png", holding(ASTRONAUT[:20]), "`specs/header.png` is damaged: its image header cannot be read"),
     ("cut", "png", holding(ASTRONAUT[:-100]), f"`specs/cut.png` {NO_PIXELS}"),
     ("half", "png", holding(png_of_missing_rows()), f"`specs/half.png` {NO_PIXELS}"),
+    ("interlaced", "png", holding(interlaced_png(333, 517)[:-60_000]), f"`specs/interlaced.png` {NO_PIXELS}"),
     ("bit", "png", holding(png_of_wrong_checksum()), f"`specs/bit.png` {NO_PIXELS}"),
     ("halved", "jpg", holding(jpeg()[:20_000]), f"`specs/halved.jpg` {NO_PIXELS}"),
     ("bomb", "png", holding(flat_png(20_000, 20_000)), "`specs/bomb.png` would decode to 400 megapixels: more than 100 are taken for a decompression bomb; scale it down"),
-    ("scans", "jpg", holding(jpeg_of_many_scans()), "`specs/scans.jpg` is a JPEG of 210 scans: more than 100 are not decoded; export it again"),
 ]  # fmt: skip
 
 VIDEOS: list[tuple[str, str, Make, str]] = [
@@ -82,11 +107,17 @@ VIDEOS: list[tuple[str, str, Make, str]] = [
     ("short", "mp4", film(seconds=2), "the video lasts 2 s: 3 to 10 s are allowed when `character_orientation` is `image`"),
     ("long", "mp4", film(seconds=11), "the video lasts 11 s: 3 to 10 s are allowed when `character_orientation` is `image`; `prepare: true` keeps its first 10 s (`trim: {start: …, end: …}` chooses another part)"),
     ("longer", "mp4", film(seconds=31), "the video lasts 31 s: 3 to 30 s are allowed when `character_orientation` is `video`; `prepare: true` keeps its first 30 s (`trim: {start: …, end: …}` chooses another part)"),
-    ("suffix", "webm", holding(BUNNY), "`specs/suffix.webm` is not one of .mp4, .mov, which `video_url` needs"),
-    ("playlist", "mp4", holding(b"#EXTM3U\nfile:///etc/passwd\n"), "`specs/playlist.mp4` holds neither an MP4 nor a QuickTime video, whatever its name says"),
+    ("suffix", "webm", holding(BUNNY), "`specs/suffix.webm` is an MP4 under another name: the API takes .mp4, .mov; `prepare: true` makes an MP4 of it"),
+    ("other", "avi", holding(BUNNY), "`specs/other.avi` is not one of .mp4, .mov, which `video_url` needs; `prepare: true` also takes .webm, .mkv, .m4v"),
+    ("web", "webm", film(codec="libvpx-vp9", container="webm"), "`specs/web.webm` is a WebM or Matroska film, which the API does not take; `prepare: true` transcodes it to H.264"),
+    ("recorded", "mkv", film(container="matroska"), "`specs/recorded.mkv` is a WebM or Matroska film, which the API does not take; `prepare: true` makes an MP4 of it"),
+    ("playlist", "mp4", holding(b"#EXTM3U\nfile:///etc/passwd\n"), "`specs/playlist.mp4` holds no MP4, QuickTime, WebM or Matroska video, whatever its name says"),
+    ("pointer", "mp4", holding(pointer(BUNNY)), "`specs/pointer.mp4` is a Git LFS pointer: run `git lfs pull`"),
     ("phone", "mov", film(codec="libx265"), "`specs/phone.mov` is H.265 (HEVC), which the API refuses; `prepare: true` transcodes it to H.264"),
     ("turned", "mp4", film(rotation=90), "`specs/turned.mp4` is stored turned by 90°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),
     ("over", "mp4", film(rotation=180), "`specs/over.mp4` is stored turned by 180°, which the API refuses or reads the wrong way round; `prepare: true` turns the picture itself"),
+    ("mirrored", "mp4", lambda path: make_quartered(path, (-1, 0, 0, 1)), "`specs/mirrored.mp4` is stored mirrored, which the API refuses or reads the wrong way round; `prepare: true` mirrors the picture itself"),
+    ("sound-goes-on", "mp4", lambda path: make_clip(path, seconds=2, heard=5), "the video lasts 2 s: 3 to 10 s are allowed when `character_orientation` is `image`"),
     ("cut", "mp4", holding(BUNNY[:500_000]), "`specs/cut.mp4` is broken off: it has 500,000 bytes and its `mdat` part goes on to byte 1,051,507; copy it again"),
     ("index", "mp4", holding(BUNNY[:1_051_515]), "`specs/index.mp4` is damaged: it cannot be opened as a video"),
     ("first", "mp4", holding(with_noise(BUNNY)), "`specs/first.mp4` is damaged: its first frame does not decode; export it again"),
@@ -127,6 +158,14 @@ def test_every_limit_has_a_file_that_breaks_it_and_a_sentence_with_its_place(she
         ("a.png", holding(jpeg(progressive=True)), "a progressive JPEG under another name"),
         ("a.png", holding(interlaced_png(333, 517)), "stored in seven passes"),
         ("a.png", holding(flat_png(10_000, 10_000)), "a hundred megapixels"),
+        ("a.jpg", holding(jpeg()[:-2]), "without the mark of its end"),
+        ("a.jpg", holding(jpeg(progressive=True)[:-2]), "the same in many scans"),
+        ("a.jpg", holding(jpeg() + BUNNY * 8), "a phone's photo with a film behind it"),
+        ("a.jpg", holding(jpeg_of_many_scans()), "210 scans are decoded in no time"),
+        ("a.png", holding(png_of_wrong_checksum(b"tEXt")), "a comment is damaged"),
+        ("a.png", holding(png_of_wrong_checksum(b"gAMA", behind=True)), "behind the pixels too"),
+        ("a.png", holding(ASTRONAUT[:-12]), "without the mark of its end"),
+        ("a.png", holding(flat_png(400, 400, white=True)), "its rows are all alike"),
     ],
 )
 def test_an_image_at_its_limits_is_well(shell: Shell, name: str, make: Make, reason: str) -> None:
@@ -142,6 +181,13 @@ def test_an_image_at_its_limits_is_well(shell: Shell, name: str, make: Make, rea
         ("a.mp4", film(size=(340, 3_850), seconds=3), "image", "the smallest and the largest side"),
         ("a.mp4", film(seconds=10), "image", "the longest"),
         ("a.mov", film(seconds=30), "video", "the longest of the other orientation"),
+        (
+            "a.mp4",
+            lambda path: make_clip(path, seconds=5, heard=12),
+            "image",
+            "only its sound is too long",
+        ),
+        ("a.mp4", late, "image", "from its first picture on it lasts 8 s, by its clock 15 s"),
         ("a.mp4", film(codec="mpeg4"), "image", "MPEG-4 part 2: nobody knows that it is refused"),
         ("a.mp4", film(codec="libvpx-vp9"), "image", "VP9: the same"),
         ("a.mp4", holding(BUNNY + b"\0junk of a camera"), "image", "players skip what follows"),

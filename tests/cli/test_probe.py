@@ -155,7 +155,7 @@ def test_what_the_beginning_shows_is_said_at_its_place(
     """Type, sides, codec and length are read from the beginning, with or without ranges."""
     host.ranges = ranges
     cases = [
-        ("image_url", "/a.png", b"<html>", "holds neither a JPEG nor a PNG image, whatever its name says (it is announced as `text/html`)"),
+        ("image_url", "/a.png", b"<html>", "holds no image that is known here (JPEG, PNG, HEIC, WebP, GIF or AVIF), whatever its name says (it is announced as `text/html`)"),
         ("image_url", "/a.png", b"", "leads to an empty file"),
         ("image_url", "/a.png", made(lambda path: make_image(path, (200, 400)), tmp_path / "a.png"), "breaks a limit: the image is 200 × 400 px: each side must be 300 to 65536 px"),
         ("video_url", "/a.mp4", made(lambda path: make_video(path, seconds=11), tmp_path / "a.mp4"), "breaks a limit: the video lasts 11 s: 3 to 10 s are allowed when `character_orientation` is `image`"),

@@ -154,6 +154,9 @@ def test_other_programs_and_kubernetes_may_have_their_variables(
         ("[reconciler]\nmax_units_per_day = 1\n", "`reconciler`"),
         ("require_committed = 'perhaps'\n", "RECONCILER_REQUIRE_COMMITTED"),
         ("[prices.kling-v3]\nprro = 100\n", "prro"),
+        ("[prices.kling-v3]\npro = 1\nmax_units_per_day = 1\n", "max_units_per_day"),
+        ('[prices."kling-v2.6"]\npro = 100\n', "`kling-v2-6`"),
+        ("[prices.KLING-V3]\npro = 100\n", "`kling-v3`"),
     ],
 )
 def test_the_configuration_file_is_read_as_strictly(tmp_path: Path, text: str, word: str) -> None:
@@ -162,6 +165,55 @@ def test_the_configuration_file_is_read_as_strictly(tmp_path: Path, text: str, w
     with pytest.raises(SettingsError) as raised:
         configuration.load(tmp_path)
     assert word in f"{raised.value.message} {raised.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        (".env.txt", "`.env`"),
+        (".ENV", "`.env`"),
+        ("reconciler.tml", "`reconciler.toml`"),
+        ("reconciler.toml.txt", "`reconciler.toml`"),
+        ("Reconciler.toml", "`reconciler.toml`"),
+        ("reconcilier.toml", "`reconciler.toml`"),
+    ],
+)
+def test_a_file_that_nobody_would_read_is_named(tmp_path: Path, name: str, meant: str) -> None:
+    """A cap in a file of almost the right name holds nothing; beside the right one it may be a note."""
+    (tmp_path / name).write_text("")
+    with pytest.raises(SettingsError) as raised:
+        configuration.load(tmp_path)
+    assert name in raised.value.message
+    assert meant in raised.value.message
+    (tmp_path / meant.strip("`")).write_text("")
+    configuration.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [".env.example", "reconciler.yaml", "reconciler.log", "env", ".envrc"]
+)
+def test_other_files_are_nobodys_settings(tmp_path: Path, name: str) -> None:
+    """What other tools call their own is left alone."""
+    (tmp_path / name).write_text("RECONCILER_MAX_UNITS_PER_DAY: 1\n")
+    assert configuration.load(tmp_path).max_units_per_day is None
+
+
+@pytest.mark.parametrize("name", [".env", "reconciler.toml"])
+def test_a_link_to_nothing_is_no_missing_file(tmp_path: Path, name: str) -> None:
+    """What it should lead to may hold a cap: a disk that is not mounted, a secret that is not there yet."""
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="does not exist"):
+        configuration.load(tmp_path)
+
+
+def test_two_spellings_with_two_values_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of them would win is nothing that anybody could know."""
+    monkeypatch.setenv("RECONCILER_MAX_UNITS_PER_DAY", "1")
+    monkeypatch.setenv("reconciler_max_units_per_day", "100")
+    with pytest.raises(SettingsError, match="twice"):
+        configuration.load(tmp_path)
 
 
 def test_an_empty_variable_takes_nothing_away(

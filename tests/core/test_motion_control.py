@@ -51,9 +51,16 @@ def video(seconds: str | None, width: int = 1280, height: int = 720, size: int =
         (video("10"), "image", "", "the longest for an image's orientation"),
         (video("30"), "video", "", "the longest for a video's orientation"),
         (video(None), "image", "", "an unknown length is the provider's to judge"),
-        (video("2.999"), "video", "3 to 30 s", "a millisecond too short"),
-        (video("10.001"), "image", "3 to 10 s", "a millisecond too long"),
-        (video("30.001"), "video", "3 to 30 s", "a millisecond too long here too"),
+        (
+            video("2.5"),
+            "video",
+            "",
+            "nearest to the shortest: whole seconds decide, as in the bill",
+        ),
+        (video("10.01"), "image", "", "300 frames at 29.97 a second"),
+        (video("2.499"), "image", "3 to 10 s", "a millisecond too short"),
+        (video("10.5"), "image", "3 to 10 s", "a millisecond too long"),
+        (video("30.5"), "video", "3 to 30 s", "a millisecond too long here too"),
         (video("5", 339, 720), "image", "340 to 3850", "a pixel too narrow"),
         (video("5", 3851, 720), "image", "340 to 3850", "a pixel too wide"),
         (video("5", size=100 * MB + 1), "image", "100 MB", "a byte too heavy"),
@@ -92,8 +99,10 @@ REQUEST = {"character_orientation": "image", "mode": "pro", "model_name": "kling
 @pytest.mark.parametrize(
     ("change", "seconds", "units", "reason"),
     [
-        ({}, "5.312", "4.250", "0.8 a second"),
-        ({"mode": "std"}, "5.312", "2.656", "0.5 a second"),
+        ({}, "5.312", "4.000", "0.8 a second"),
+        ({"mode": "std"}, "9.066", "4.5", "0.5 for each of the nearest whole seconds, as observed"),
+        ({"mode": "std"}, "9.5", "5", "ten are nearest"),
+        ({}, "10.01", "8", "never dearer for a few frames"),
         ({"model_name": "kling-v3"}, "5", "6.000", "1.2 a second"),
         ({}, None, "8.000", "an unknown length costs at most 10 s"),
         ({"character_orientation": "video"}, None, "24.000", "or at most 30 s"),
@@ -133,10 +142,17 @@ def test_a_result_is_compared_with_its_reference(
 
 
 @pytest.mark.parametrize(
-    ("codec", "rotation", "words"),
-    [("h264", 0, ""), ("h264", 360, ""), ("av1", 0, ""), ("hevc", 0, "H.265"), ("h264", -90, "turned by 270°"), ("h264", 180, "turned by 180°")],
-)  # fmt: skip
-def test_only_what_is_known_to_be_refused_is_refused(codec: str, rotation: int, words: str) -> None:
-    """H.265 and rotated streams; of other codecs nobody knows."""
-    faults = format_faults(codec, rotation)
+    ("film", "words"),
+    [
+        (Source(codec="h264"), ""),
+        (Source(codec="av1"), ""),
+        (Source(codec="hevc"), "H.265"),
+        (Source(codec="h264", rotation=270), "stored turned by 270°"),
+        (Source(codec="h264", mirrored=True), "stored mirrored, which"),
+        (Source(codec="h264", rotation=180, mirrored=True), "stored mirrored and turned by 180°"),
+    ],
+)
+def test_only_what_is_known_to_be_refused_is_refused(film: Source, words: str) -> None:
+    """H.265, rotated and mirrored streams; of other codecs nobody knows."""
+    faults = format_faults("video_url", film)
     assert [words in fault for fault in faults] == ([True] if words else [])

@@ -63,8 +63,17 @@ def test_files_that_the_api_takes_are_sent_as_they_are() -> None:
     ("changes", "part", "seconds", "sides", "reason"),
     [
         ({"codec": "hevc"}, (0, None), 5, (1280, 720), "a phone's codec"),
+        ({"format": "Matroska"}, (0, None), 5, (1280, 720), "in another container"),
         ({"codec": "vp9"}, (0, None), 5, (1280, 720), "a codec nobody knows to be taken"),
         ({"rotation": 270}, (0, None), 5, (1280, 720), "stored turned"),
+        ({"mirrored": True}, (0, None), 5, (1280, 720), "stored mirrored"),
+        (
+            {"codec": "hevc", "seconds": Decimal("10.01")},
+            (0, None),
+            "10.01",
+            (1280, 720),
+            "300 frames",
+        ),
         ({"size": 101 * MB}, (0, None), 5, (1280, 720), "too heavy"),
         ({"seconds": Decimal(12)}, (0, 10), 10, (1280, 720), "too long for the orientation"),
         ({"seconds": None}, (0, 10), 10, (1280, 720), "of unknown length"),
@@ -73,7 +82,7 @@ def test_files_that_the_api_takes_are_sent_as_they_are() -> None:
     ],
 )
 def test_a_video_is_mended_as_far_as_it_must(
-    changes: dict[str, Any], part: tuple[int, int | None], seconds: int, sides: Any, reason: str
+    changes: dict[str, Any], part: tuple[int, int | None], seconds: Any, sides: Any, reason: str
 ) -> None:
     """Each limit by itself: what is sent keeps them all, and its length is known before anything is made."""
     _, sent = as_sent(wish(), IMAGE, replace(VIDEO, **changes))
@@ -87,20 +96,39 @@ def test_a_video_is_mended_as_far_as_it_must(
 
 @pytest.mark.parametrize(
     ("changes", "sides"),
-    [({"size": 11 * MB}, (512, 512)), ({"width": 200, "height": 400}, (300, 600))],
+    [
+        ({"size": 11 * MB}, (512, 512)),
+        ({"width": 200, "height": 400}, (300, 600)),
+        ({"rotation": 270}, (512, 512)),
+        ({"mirrored": True}, (512, 512)),
+        ({"format": "HEIC"}, (512, 512)),
+        ({"format": "JPEG", "path": "a.heic"}, (512, 512)),
+    ],
 )
 def test_an_image_is_mended_as_far_as_it_must(changes: dict[str, Any], sides: Any) -> None:
-    """Too heavy, or too small."""
+    """Too heavy, too small, turned by a camera's note, or of another format or name."""
     sent, _ = as_sent(wish(), replace(IMAGE, **changes), VIDEO)
     assert sent.preparation == Preparation()
     assert (sent.width, sent.height) == sides
     assert not image_faults(sent)
+    assert not list(limits_broken(wish(), replace(IMAGE, **changes), VIDEO))
+
+
+def test_of_an_image_that_moves_the_first_frame_is_taken() -> None:
+    """It is said before, and known when it is made."""
+    gif = replace(IMAGE, format="animated GIF")
+    (said,) = limits_broken(wish(prepare=False), gif, VIDEO)
+    assert said == (
+        "image_url",
+        "`a.png` is an animated GIF, which the API does not take; `prepare: true` makes a JPEG of its first frame",
+    )
+    assert as_sent(wish(), gif, VIDEO)[0].preparation == Preparation(is_first_frame=True)
 
 
 @pytest.mark.parametrize(
     ("image", "video", "key", "words", "reason"),
     [
-        ({}, {"seconds": Decimal("2.9")}, "video_url", "lasts 2.9 s", "nothing makes it longer"),
+        ({}, {"seconds": Decimal("2.4")}, "video_url", "lasts 2.4 s", "nothing makes it longer"),
         ({"width": 400, "height": 1100}, {}, "image_url", "aspect", "nor of another shape"),
         ({}, {"width": 4000, "height": 100}, "video_url", "each side", "too narrow at any size"),
         ({}, {"width": 9000, "height": 9000}, "video_url", "each side", "too large to decode"),
@@ -145,7 +173,13 @@ def test_a_cut_is_part_of_what_is_wanted(
 
 def test_leave_to_mend_changes_no_identity() -> None:
     """A library that was bought is not bought again because somebody writes `prepare: true` into its defaults."""
-    for film in (VIDEO, replace(VIDEO, codec="hevc", rotation=90, seconds=Decimal(12))):
+    mended: dict[str, Any] = {
+        "codec": "hevc",
+        "rotation": 90,
+        "mirrored": True,
+        "seconds": Decimal(12),
+    }
+    for film in (VIDEO, replace(VIDEO, **mended)):
         requests = [
             canonical_request(spec, *as_sent(spec, IMAGE, film))
             for spec in (wish(prepare=True), wish(prepare=False))
@@ -158,7 +192,12 @@ def test_leave_to_mend_changes_no_identity() -> None:
     [
         ({"prepare": False, "trim": {"end": 5}}, "needs `prepare: true`", "no leave"),
         ({"video_url": "HTTPS://e.com/v", "trim": {"end": 5}}, "local", "a URL is not touched"),
-        ({"trim": {"start": 1, "end": 3.5}}, "leaves 2.5 s", "too short"),
+        ({"trim": {"start": 1, "end": 3.4}}, "leaves 2.4 s: 3 to 10 s", "too short"),
+        (
+            {"trim": {"end": 2}, "character_orientation": "video"},
+            "leaves 2 s: 3 to 30 s",
+            "told with the limit of its own orientation",
+        ),
         ({"trim": {"start": 5, "end": 1}}, "leaves 0 s", "it ends before it begins"),
         ({"trim": {"end": 11}}, "3 to 10 s", "longer than the orientation allows"),
         ({"trim": {"start": 1, "end": 4}}, "", "the shortest"),
@@ -185,7 +224,9 @@ def test_a_cut_that_cannot_be_is_an_error_whatever_the_film_is(
             "`trim` starts at 3 s, and `a.mp4` lasts 5 s: at least 3 s have to be left",
         ),
         ({"start": 2}, ""),
+        ({"start": 2.4}, ""),
         ({"start": 0, "end": 5}, ""),
+        ({"start": 0, "end": 5.4}, ""),
     ],
 )
 def test_a_cut_that_the_film_does_not_hold_is_an_error(trim: dict[str, Any], sentence: str) -> None:

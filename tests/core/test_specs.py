@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation, collisions
-from reconciler.core.motion_control import Source
+from reconciler.core.motion_control import UNITS_PER_SECOND, Source
 from reconciler.core.naming import label_part, output_path, receipt_path
 from reconciler.core.spec_model import KEYS, schema
 from reconciler.core.specs import check_defaults, declare, read_wishes
@@ -38,7 +39,22 @@ def without(key: str) -> dict[str, object]:
         ({**SMALLEST, "promt": "x"}, "promt", "not a key of a spec", "prompt", "a slip"),
         ({**SMALLEST, "Mode": "x"}, "Mode", "not a key of a spec", "mode", "keys are lower-case"),
         ({**SMALLEST, "mode": "prp"}, "mode", "std or pro", "pro", "a slip in a value"),
-        ({**SMALLEST, "mode": None}, "mode", "std or pro", "", "a value was forgotten"),
+        ({**SMALLEST, "mode": None}, "mode", "`mode` is required", "", "a value was forgotten"),
+        ({**SMALLEST, "matrix": {"prompt": [None, "x"]}}, "matrix.prompt", "lists an empty value", "", "of a list nothing is left out"),
+        ({**SMALLEST, "watermark_info": {"enabled": None}}, "watermark_info.enabled", "is required", "", "also inside"),
+        ({**SMALLEST, "model": "kling-v3"}, "model", "not a key", "model_name", "the API's name, not one that looks like it"),
+        ({**SMALLEST, "sound": "no"}, "sound", "not a key", "keep_original_sound", "the end of the API's name"),
+        ({**SMALLEST, "watermark": True}, "watermark", "not a key", "watermark_info", "the beginning of it"),
+        ({**SMALLEST, "elements": []}, "elements", "not a key", "element_list", "more than one"),
+        ({**SMALLEST, "characterOrientation": "x"}, "characterOrientation", "not a key", "character_orientation", "as JavaScript writes it"),
+        ({**SMALLEST, "name": "x"}, "name", "not a key", "", "a word that says nothing"),
+        ({**SMALLEST, "prompt": "${HERO} waves"}, "prompt", "`${HERO}` would be sent as it is", "", "nothing is replaced"),
+        ({**SMALLEST, "prompt": "{{ hero }} waves"}, "prompt", "`{{ hero }}`", "", "nor this"),
+        ({**SMALLEST, "prompt": "$(cat prompt.txt)"}, "prompt", "`$(cat prompt.txt)`", "", "nor is anything run"),
+        ({**SMALLEST, "prompt": "{% if x %}waves"}, "prompt", "`{% if x %}`", "", "nor decided"),
+        ({**SMALLEST, "image_url": "$MEDIA/girl.png"}, "image_url", "`$MEDIA`", "", "in a path"),
+        ({**SMALLEST, "mode": "${MODE:-pro}"}, "mode", "`${MODE:-pro}`", "", "said once, and not as a wrong value too"),
+        ({**SMALLEST, "matrix": {"prompt": ["a", "${B}"]}}, "prompt", "`${B}`", "", "in one combination"),
         ({**SMALLEST, "prompt": 12}, "prompt", "must be text", "", "a number is no prompt"),
         ({**SMALLEST, "prompt": "x" * 2501}, "prompt", "2,501", "", "the API's limit"),
         ({**SMALLEST, "takes": 0}, "takes", "at least 1", "", "nothing is asked for by no spec"),
@@ -318,10 +334,39 @@ def test_a_circle_of_results_would_be_bought_for_ever_and_is_refused(
         ({"suspend": True}, [], "a whole folder may be suspended"),
         ({"suspend": "on"}, ["suspend"], "but not by a text"),
         ([1], [""], "it is a mapping"),
+        (
+            {"$schema": "x", "mode": None, "external_task_id": None},
+            [],
+            "what is left out is not said",
+        ),
+        ({"prompt": "${HERO}"}, ["prompt"], "nothing is replaced here either"),
     ],
 )
 def test_a_defaults_file_is_checked_by_itself(value: object, keys: list[str], reason: str) -> None:
     assert [problem.key for problem in check_defaults(node(value))] == keys, reason
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"$schema": "../spec.schema.json"},
+        {"$schema": {"any": "thing"}},
+        dict.fromkeys(key for key in KEYS if key not in SMALLEST),
+        {"prompt": None, "matrix": {}},
+    ],
+)
+def test_what_is_left_out_or_for_editors_changes_nothing(more: dict[str, object]) -> None:
+    """A key without a value, and the name of a schema, ask for the same as the spec without them."""
+    (plain,), (same,) = generations(SMALLEST), generations({**SMALLEST, **more})
+    assert same.external_task_id == plain.external_task_id
+
+
+@pytest.mark.parametrize(
+    "text", ["costs $5", "100 %", "{smiles}", "a { b } c", "US$ 20", "$ 3", "(x) $a", "a}} b"]
+)
+def test_a_prompt_may_hold_signs_that_ask_for_nothing(text: str) -> None:
+    """Money, brackets and percent signs are words like others."""
+    assert generations({**SMALLEST, "prompt": text})
 
 
 def test_no_prompt_can_imitate_a_watermark() -> None:
@@ -331,9 +376,32 @@ def test_no_prompt_can_imitate_a_watermark() -> None:
 
 def test_the_editor_schema_knows_every_key() -> None:
     document = schema()
-    assert tuple(document["properties"]) == KEYS
+    assert tuple(document["properties"]) == ("$schema", *KEYS)
     assert document["additionalProperties"] is False
     multiplied = document["properties"]["matrix"]["properties"]
     assert "mode" in multiplied
     assert not {"takes", "retries", "suspend"} & multiplied.keys()
     assert document["properties"]["suspend"]["type"] == "boolean"
+
+
+NEWER = {**UNITS_PER_SECOND, "kling-v4": {"pro": Decimal(2)}}
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "said", "reason"),
+    [
+        ("kling-v4", "pro", "", "newer than this program, and priced"),
+        ("kling-v4", "std", "no price for its mode `std`", "nobody said what that costs"),
+        ("kling-v5", "pro", "it can be kling-v2-6 or kling-v3", "unknown"),
+        ("kling-v33", "pro", "`[prices.NAME]`", "a slip, perhaps"),
+        ("", "pro", "model_name", "nothing"),
+    ],
+)
+def test_a_model_is_sent_where_somebody_said_what_it_costs(
+    model: str, mode: str, said: str, reason: str
+) -> None:
+    """Without a price no cap could count it."""
+    value = {**SMALLEST, "model_name": model, "mode": mode}
+    wishes, problems = read_wishes(node(value, "specs/a.yaml"), NEWER)
+    assert bool(wishes) is not bool(said), reason
+    assert [said in problem.message for problem in problems] == [True] * bool(said), problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.schedule import SECOND
+from reconciler.core.states import Record, Status
 from reconciler.engine.gate import Gate
 from reconciler.engine.ports import Options, Ports, Unconfigured
 from reconciler.kling.downloads import Downloader
@@ -32,6 +34,20 @@ class Scene:
     gate: Gate
     clock: Clock
     told: Told
+    ports: Ports
+
+
+def flying(name: str, model: str) -> Record:
+    request = json.dumps({"request": {"model_name": model}})
+    return Record(external_task_id=name, base_id=name, status=Status.SUBMITTED, request=request)
+
+
+def fill(gate: Gate, model: str, count: int) -> None:
+    """Have so many of a model accepted, each while all slots are used."""
+    for number in range(count):
+        record = flying(f"{model}-{number}", model)
+        assert gate.take_slot(record), number
+        gate.accepted(record, 1_000_000)
 
 
 @pytest.fixture
@@ -48,7 +64,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         clock,
         clock,
     )
-    yield Scene(Gate(ports, Options("run", enduring=True)), clock, told)
+    yield Scene(Gate(ports, Options("run", enduring=True)), clock, told, ports)
     repository.close()
 
 
@@ -104,3 +120,46 @@ def test_an_answered_question_ends_a_trouble_of_questions(scene: Scene) -> None:
     scene.gate.close("wrong key", by_create=False)
     scene.gate.answered()
     assert not scene.gate.closed
+
+
+OLD, NEW = "kling-v2-6", "kling-v3"
+
+
+def test_a_refused_slot_of_one_model_throttles_no_other(scene: Scene) -> None:
+    """What is learnt belongs to a model version, and is remembered for it."""
+    gate = scene.gate
+    fill(gate, OLD, 5)
+    fill(gate, NEW, 1)
+    last = flying("last", NEW)
+    assert gate.take_slot(last)
+    gate.refused(last, scene.clock.at)
+    gate.free("last")
+    assert gate.room_at(NEW) is None  # one is in flight, and no more are allowed
+    assert gate.room_at(OLD) == 0
+    later = Gate(scene.ports, Options("run"))
+    fill(later, OLD, 6)
+    assert later.take_slot(flying("a", NEW))
+    assert not later.take_slot(flying("b", NEW))
+
+
+def test_what_the_user_allows_bounds_all_models_together(scene: Scene) -> None:
+    """Three in flight at most, whatever they are of; one that ends makes room for either."""
+    gate = Gate(scene.ports, Options("run", max_concurrency=3))
+    fill(gate, OLD, 2)
+    fill(gate, NEW, 1)
+    assert not gate.take_slot(flying("b", OLD))
+    assert not gate.take_slot(flying("b", NEW))
+    assert (gate.room_at(OLD), gate.room_at(NEW)) == (None, None)
+    gate.free(f"{OLD}-0")
+    assert (gate.room_at(OLD), gate.room_at(NEW)) == (0, 0)
+    assert gate.take_slot(flying("b", NEW))
+
+
+def test_what_an_older_program_learnt_of_all_models_is_where_each_begins(scene: Scene) -> None:
+    """One number was remembered for the account."""
+    scene.ports.repository.remember("slots", "7")
+    gate = Gate(scene.ports, Options("run"))
+    for model in (OLD, NEW):
+        for number in range(7):
+            assert gate.take_slot(flying(f"{model}-{number}", model))
+        assert not gate.take_slot(flying("one more", model))

@@ -163,5 +163,5 @@ def test_a_mistake_names_the_line_of_ours_that_led_to_it() -> None:
     """A line deep in a library says little; without a line of ours, the innermost one is named."""
     with pytest.raises(AttributeError) as caught:
         open_image(None)  # type: ignore[arg-type]
-    assert f"{OURS}: AttributeError at images.py:" in mistake(caught.value)
+    assert f"{OURS}: AttributeError at flaws.py:" in mistake(caught.value)
     assert mistake(NameError()) == f"{OURS}: NameError; please report it"

@@ -75,3 +75,18 @@ def test_a_poll_that_is_not_answered_fails_nothing(
         sim.faults([{"endpoint": "list", "when": {"first": 4}, "effect": effect}])
         assert project.apply(concurrency=MANY) is Ended.SETTLED
         assert {item.status for item in project.plan().assessments} == {Status.COMPLETE}
+
+
+def test_what_a_cash_account_paid_is_in_the_history(tmp_path: Path) -> None:
+    """Beside the units, in the line of the moment when it was seen."""
+    root = tmp_path / "project"
+    root.mkdir()
+    with (
+        simulator(tmp_path / "simulator", balance_deduction="shown") as sim,
+        world(root, sim) as project,
+    ):
+        project.write("dance.yaml")
+        assert project.apply() is Ended.SETTLED
+        (record,) = project.repository.records().values()
+        lines = [entry.detail for entry in project.repository.history(record.base_id)]
+        assert sum("0.35 was deducted from the account's balance" in line for line in lines) == 1

@@ -21,6 +21,8 @@ from reconciler.kling.client import KlingClient, Reply
 from reconciler.kling.errors import (
     AccountTrouble,
     IdInUse,
+    Misdirected,
+    NoSuchRoute,
     NotSent,
     OutcomeUnknown,
     ProviderError,
@@ -103,8 +105,13 @@ REFUSALS = [
     (enveloped(200, 1301), RequestRefused, "a refusal with HTTP 200"),
     (enveloped(500, 5000), OutcomeUnknown, "a readable internal error"),
     (http(502, HTML), OutcomeUnknown, "a proxy's 502"),
-    (http(404, HTML), OutcomeUnknown, "a proxy's 404"),
-    (http(200, HTML), OutcomeUnknown, "a page with HTTP 200"),
+    (http(404, HTML), Misdirected, "a web server's 404"),
+    (http(405), Misdirected, "a web server's 405"),
+    (http(404, b'{"detail":"Not Found"}'), Misdirected, "another program's 404"),
+    (enveloped(404, 404), Misdirected, "another program's 404, with a code"),
+    (http(200, HTML), Misdirected, "a page with HTTP 200"),
+    (http(403, HTML), OutcomeUnknown, "a firewall's page"),
+    (enveloped(404, 1202), NoSuchRoute, "no such method, in the API's own words"),
     (http(307, b"", location="http://127.0.0.1:1/"), OutcomeUnknown, "a redirect"),
     (enveloped(408, 1201), OutcomeUnknown, "408"),
     (enveloped(200, 0, None), OutcomeUnknown, "accepted, but nothing named"),
@@ -147,7 +154,7 @@ READS = [
     (http(200, HTML), Unreadable, "a page with HTTP 200"),
     (http(302, b"", location="/elsewhere"), Unreadable, "a redirect"),
     (http(429, HTML), SlowDown, "a bare 429 decides nothing"),
-    (enveloped(404, 1202), RequestRefused, "no such method is not an unknown id"),
+    (enveloped(404, 1202), NoSuchRoute, "no such method is not an unknown id"),
     (enveloped(401, 1000), AccountTrouble, "a bad key"),
     (enveloped(500, 1203), TryLater, "a 5xx proves no absence"),
     (
@@ -583,17 +590,13 @@ def test_an_unsafe_base_is_refused(url: str, reason: str) -> None:
         ("http://localhost:9000/", "http://localhost:9000"),
         ("http://[::1]:9000", "http://[::1]:9000"),
         ("https://gate.example.com/kling/", "https://gate.example.com/kling"),
+        ("https://api.example.com/v1", "https://api.example.com"),
+        ("https://gate.example.com/kling//v1/", "https://gate.example.com/kling"),
+        ("https://api.example.com/v1/videos/motion-control", "https://api.example.com"),
+        ("https://v1", "https://v1"),
+        ("https://api.example.com/xv1", "https://api.example.com/xv1"),
     ],
 )
 def test_a_base_is_kept_without_its_slash(url: str, base: str) -> None:
-    """https anywhere, plain http on loopback, a path in front of the API's own."""
+    """https anywhere, plain http on loopback, a path in front of the API's own; not what the API's paths begin with."""
     assert KlingClient(base_url=url, credentials=PAIR).base_url == base
-
-
-def test_a_proxy_that_cannot_be_used_is_an_error_of_the_settings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A proxy of a kind that is not supported is said, not a traceback."""
-    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:1")
-    with pytest.raises(SettingsError, match="proxy"):
-        KlingClient(base_url="https://api.example.com", credentials=PAIR)

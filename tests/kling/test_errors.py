@@ -9,6 +9,8 @@ import pytest
 from reconciler.kling import errors
 from reconciler.kling.errors import (
     AccountTrouble,
+    Misdirected,
+    NoSuchRoute,
     OutcomeUnknown,
     ProviderError,
     RequestRefused,
@@ -36,7 +38,7 @@ DOCUMENTED: list[Row] = [
     (403, 1103, AccountTrouble, AccountTrouble, "no right to the API or model"),
     (400, 1200, RequestRefused, RequestRefused, "invalid parameters"),
     (400, 1201, RequestRefused, RequestRefused, "an illegal key or value"),
-    (404, 1202, RequestRefused, RequestRefused, "no such method"),
+    (404, 1202, NoSuchRoute, NoSuchRoute, "no such method: the address is wrong, not the request"),
     (404, 1203, RequestRefused, RequestRefused, "no such resource"),
     (400, 1300, RequestRefused, RequestRefused, "platform policy"),
     (400, 1301, RequestRefused, RequestRefused, "content policy"),
@@ -58,13 +60,25 @@ UNDOCUMENTED: list[Row] = [
     (503, 1303, OutcomeUnknown, TryLater, "5xx outweighs a readable refusal"),
     (408, 1201, OutcomeUnknown, TryLater, "408 outweighs a readable refusal"),
     (500, 0, OutcomeUnknown, TryLater, "success and failure at once"),
-    (404, 0, OutcomeUnknown, Unreadable, "success and refusal at once"),
+    (200, 1202, NoSuchRoute, NoSuchRoute, "no such method, with HTTP 200"),
+    (
+        404,
+        404,
+        Misdirected,
+        NoSuchRoute,
+        "another server's JSON, which says nothing of what it did",
+    ),
+    (405, 1, Misdirected, NoSuchRoute, "another server's JSON"),
+    (404, 1201, RequestRefused, RequestRefused, "a code of the API's own outweighs a 404"),
+    (404, 0, Misdirected, Unreadable, "success and refusal at once"),
     (302, 0, OutcomeUnknown, Unreadable, "a redirect that claims success"),
     (302, 1201, OutcomeUnknown, Unreadable, "a redirect that claims a refusal"),
     (200, None, OutcomeUnknown, Unreadable, "a success that nobody can read"),
     (302, None, OutcomeUnknown, Unreadable, "a redirect"),
     (400, None, OutcomeUnknown, Unreadable, "a proxy's refusal"),
     (403, None, OutcomeUnknown, Unreadable, "a firewall's page"),
+    (404, None, Misdirected, Unreadable, "no such page"),
+    (405, None, Misdirected, Unreadable, "no such method of it"),
     (408, None, OutcomeUnknown, TryLater, "a proxy that lost patience"),
     (429, None, OutcomeUnknown, SlowDown, "a bare 429 may come after the request was passed on"),
     (502, None, OutcomeUnknown, TryLater, "a proxy's 5xx"),
@@ -95,9 +109,11 @@ def test_the_map_is_total_and_never_calls_a_doubtful_create_refused() -> None:
     for status, code in product(range(100, 600), codes):
         for create in (True, False):
             kind = reaction(status, code, create=create)
-            assert kind is not OutcomeUnknown or create
+            in_doubt = kind is not None and issubclass(kind, OutcomeUnknown)
+            assert create or not in_doubt
             assert kind is not None or (code == 0 and 200 <= status < 300)
-        definite = reaction(status, code, create=True) is not OutcomeUnknown
+        created = reaction(status, code, create=True)
+        definite = created is None or not issubclass(created, OutcomeUnknown)
         assert not definite or (code is not None and status < 500 and status != 408)
 
 

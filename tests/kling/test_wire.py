@@ -111,6 +111,18 @@ TASKS = [
     ({"final_unit_deduction": "-1"}, {"units": None}, "nor is a gift"),
     ({"final_unit_deduction": ""}, {"units": None}, "not yet known"),
     ({"final_unit_deduction": 3}, {"units": Decimal(3)}, "a number instead of a string"),
+    (
+        {"final_balance_deduction": {"quota": "0.63", "list_price": Decimal("0.70")}},
+        {"paid": "0.63 was deducted from the account's balance (list price 0.70)"},
+        "what a cash account paid",
+    ),
+    (
+        {"final_balance_deduction": {"quota": 1}},
+        {"paid": "1 was deducted from the account's balance"},
+        "no list price",
+    ),
+    ({"final_balance_deduction": {"list_price": "1", "quota": "?"}}, {"paid": ""}, "not said"),
+    ({"final_balance_deduction": "0.63"}, {"paid": ""}, "of another type"),
     ({"created_at": "1722769557708"}, {"created_at": 1722769557708}, "a time in a string"),
     (
         {"created_at": 10**30, "updated_at": True},

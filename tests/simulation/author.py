@@ -16,7 +16,7 @@ from tests.simulation.history import Act
 
 _BASE = """\
 image_url: {image}
-video_url: https://example.com/dance.mp4
+video_url: {video}
 prompt: {prompt}
 character_orientation: image
 mode: std
@@ -27,7 +27,10 @@ _MORE = {
     "retries": "retries: 2\n",
     "unlucky": "retries: 1\n",
     "watermark": "watermark_info: {enabled: true}\n",
+    "prepared": "prepare: true\n",
 }
+FILM = Path(__file__).parent.parent / "media" / "bigbuckbunny.mp4"
+_SUSPENDED = "suspend: true\n"
 RETRIES = 2
 """The most attempts beside the first that any spec here allows."""
 
@@ -42,6 +45,8 @@ class Author:
     """Is told which names were touched."""
     past: dict[str, list[str]] = field(default_factory=dict)
     """Spec -> the texts that it had."""
+    spoiled: set[Path] = field(default_factory=set)
+    """Outputs that somebody edited, or put something else in the place of."""
     _ticks: Iterator[int] = field(default_factory=itertools.count)
 
     def do(self, act: Act) -> None:
@@ -67,13 +72,17 @@ class Author:
         """Write a new spec."""
         kind, _, number = str(act.value).partition(":")
         folder = ("", "", "deep/")[act.which % 3]
-        image = "https://example.com/girl.png"
-        if kind == "local":
+        image, video = "https://example.com/girl.png", "https://example.com/dance.mp4"
+        if kind in {"local", "prepared"}:
             image = "girl.png"
             if not (self.root / f"specs/{folder}girl.png").exists():
                 self._write(f"specs/{folder}girl.png", picture(0.5))
+        if kind == "hosted":
+            video = "dance-of-ours.mp4"
+            if not (self.root / f"specs/{folder}{video}").exists():
+                self._write(f"specs/{folder}{video}", FILM.read_bytes())
         prompt = f"wish {number}" + (" [[fail: bad luck]]" if kind == "unlucky" else "")
-        text = _BASE.format(image=image, prompt=prompt) + _MORE.get(kind, "")
+        text = _BASE.format(image=image, video=video, prompt=prompt) + _MORE.get(kind, "")
         if kind == "custom":
             text += f"external_task_id: own-{number}\n"
         self._write(f"specs/{folder}wish{number}.yaml", text.encode())
@@ -148,6 +157,34 @@ class Author:
         self.lose_state_and_outputs(act)
         self.lose_receipts(act)
 
+    def suspend(self, act: Act) -> None:
+        """Suspend a spec, or have one go on that is suspended."""
+        if name := self._some(act):
+            self._suspend(name, _SUSPENDED not in (self.root / name).read_text())
+
+    def spoil(self, act: Act) -> None:
+        """Edit a video or a poster, or put a folder in its place."""
+        if films := self.films():
+            film = films[act.which % len(films)]
+            if film.is_dir():
+                return
+            if act.which % 5 == 0:
+                film.unlink()
+                film.mkdir()
+            else:
+                film.write_bytes(film.read_bytes() + b"edited by hand")
+            self.spoiled.add(film)
+            self.mark([str(film.relative_to(self.root))])
+
+    def mend(self) -> None:
+        """Move away what was put in the place of outputs, and have every spec go on."""
+        for film in self.spoiled:
+            film.rmdir() if film.is_dir() else film.unlink(missing_ok=True)
+        self.mark(str(film.relative_to(self.root)) for film in self.spoiled)
+        for name in self.specs():
+            if _SUSPENDED in (self.root / name).read_text():
+                self._suspend(name, False)
+
     def hide(self, spec: str) -> None:
         """Move the videos and posters of a spec out of the folder."""
         stem = (self.root / spec).with_suffix("")
@@ -163,8 +200,12 @@ class Author:
 
     def _lose(self, paths: list[Path]) -> None:
         for path in paths:
-            path.unlink()
+            path.rmdir() if path.is_dir() else path.unlink()
         self.mark(str(path.relative_to(self.root)) for path in paths)
+
+    def _suspend(self, name: str, is_suspended: bool) -> None:
+        text = (self.root / name).read_text().replace(_SUSPENDED, "")
+        self._write(name, (text + _SUSPENDED * is_suspended).encode())
 
     def _some(self, act: Act) -> str:
         specs = self.specs()

@@ -47,7 +47,8 @@ class Disk:
     """One disk, of all lives."""
 
     full: Full = ""
-    refused: int = 0  # times that it was too full
+    locked: str = ""  # a file or folder whose owner lets no life read or change what is in it
+    refused: int = 0  # times that it was too full, or not allowed
 
     def changes(self, what: str) -> None:
         """Let a life change a file; raises OSError where the disk is full, Crashed where the life is over."""
@@ -57,6 +58,19 @@ class Disk:
         if self.full in {"files", "all"} and what in _GROW:
             self.refused += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def reaches(self, path: Any) -> None:
+        """Let a life open or change what has a name; raises OSError where its owner does not."""
+        if not self.locked or LIFE.get() is None or not isinstance(path, str | bytes | os.PathLike):
+            return
+        name = os.fsdecode(path)
+        if name == self.locked or name.startswith(f"{self.locked}/"):
+            self.refused += 1
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    def lets_write(self, path: Any) -> bool:
+        """Whether a life may put something into a folder."""
+        return not self.locked or LIFE.get() is None or os.fsdecode(path) != self.locked
 
     def commits(self) -> None:
         """Let a life commit; raises as SQLite does where the disk is full."""
@@ -73,13 +87,14 @@ class Disk:
     def attached(self) -> Iterator[None]:
         """Stand below every module of this process while the block lasts."""
         kept: list[tuple[Any, str, Any]] = [(os, name, getattr(os, name)) for name in _CHANGES]
-        kept += [(os, "close", os.close)]
+        kept += [(os, "close", os.close), (os, "access", os.access)]
         kept += [(io, "open", io.open), (builtins, "open", builtins.open)]
         kept += [(sqlite3, "connect", sqlite3.connect)]
         try:
             for name in _CHANGES:
                 setattr(os, name, self._told(name, getattr(os, name)))
             setattr(os, "close", _closed(os.close))  # noqa: B010 - the stub's parameter has a name
+            setattr(os, "access", self._asked(os.access))  # noqa: B010 - the same
             io.open = builtins.open = self._opened(io.open)
             sqlite3.connect = self._connected(sqlite3.connect)
             yield
@@ -89,6 +104,8 @@ class Disk:
 
     def _told(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def told(*args: Any, **options: Any) -> Any:
+            for path in args[:2]:
+                self.reaches(path)
             if name != "open" or args[1] & _WRITES:
                 self.changes(name)
             done = real(*args, **options)
@@ -98,8 +115,15 @@ class Disk:
 
         return told
 
+    def _asked(self, real: Callable[..., bool]) -> Callable[..., bool]:
+        def asked(path: Any, *args: Any, **options: Any) -> bool:
+            return self.lets_write(path) and real(path, *args, **options)
+
+        return asked
+
     def _opened(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def opened(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+            self.reaches(file)
             if _MODES & set(mode) and not isinstance(file, int):
                 self.changes("open")
             if isinstance(file, int):  # the file object closes it

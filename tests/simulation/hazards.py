@@ -245,6 +245,66 @@ def _numbers(draw: Draw, history: History) -> History:
     return replace(changed, chapters=tuple(chapters), interferences=(*history.interferences, rule))
 
 
+def _commands(draw: Draw, history: History) -> History:
+    """Every command that somebody gives beside a running `watch`, while tasks fail and are refused."""
+    effect = draw.choice(({"fail": "bad luck"}, {"refuse": 1301}, {"drop": "after"}))
+    rule = {"endpoint": "create", "when": _some(draw), "effect": effect}
+    orders = ("retry", "import", "forget", "prune", "refresh", "remove", "edit", "rename")
+    chapters = []
+    for chapter in history.chapters[:3]:
+        given = tuple(_later(draw, draw.choice(orders)) for _ in range(draw.randint(2, 6)))
+        chapters.append(replace(chapter, work="watch", meanwhile=(*given, *chapter.meanwhile[:2])))
+    return replace(history, faults=(rule, *history.faults), chapters=tuple(chapters))
+
+
+def _caps(draw: Draw, history: History) -> History:
+    """A cap per day that is met again and again: by takes, retries, edits and reverts, in runs that end and begin."""
+    chapters = []
+    for chapter in (*history.chapters, *history.chapters)[:4]:
+        more = tuple(_later(draw, draw.choice(("add", "edit", "revert"))) for _ in range(3))
+        kept = _without(chapter, "jump", "nap", *LOSES_STATE)
+        chapters.append(replace(kept, meanwhile=(*kept.meanwhile, *more)))
+    crowd = _crowded(draw, history, 6)
+    return replace(crowd, chapters=tuple(chapters), cap=Decimal(draw.choice(("5", "10", "12"))))
+
+
+def _suspend(draw: Draw, history: History) -> History:
+    """Specs are suspended and go on, before, between and after everything that can happen to a create."""
+    return _with_acts(draw, history, ("suspend",), 5)
+
+
+def _callbacks(draw: Draw, history: History) -> History:
+    """Hints about tasks, true and forged, often and at any moment; nothing is known by them."""
+    return _with_acts(draw, history, ("hint",), 12)
+
+
+def _spoiled(draw: Draw, history: History) -> History:
+    """Outputs are edited, replaced, and locked away, and folders of specs with them."""
+    return _with_acts(draw, history, ("spoil", "spoil", "lock", "lose_output"), 5)
+
+
+def _media(draw: Draw, history: History) -> History:
+    """Films that have to be hosted and pictures that have to be prepared, which change and break meanwhile."""
+    kinds = ("hosted", "prepared")
+    more = tuple(
+        Act("add", f"{draw.choice(kinds)}:{4000 + number}", draw.randrange(100))
+        for number in range(draw.randint(1, 3))
+    )
+    return _with_acts(
+        draw, replace(history, specs=(*history.specs[:3], *more)), ("picture", "edit", "revert"), 2
+    )
+
+
+def _with_acts(draw: Draw, history: History, acts: tuple[str, ...], most: int) -> History:
+    """Have such acts happen while processes are at work, up to so many in each chapter."""
+    chapters = []
+    for chapter in history.chapters:
+        more = tuple(_later(draw, draw.choice(acts)) for _ in range(draw.randint(1, most)))
+        together = sorted((*chapter.meanwhile, *more), key=lambda _: draw.random())
+        chapters.append(replace(chapter, meanwhile=tuple(together)))
+    return replace(history, chapters=tuple(chapters))
+
+
 HAZARDS: Mapping[str, Hazard] = {
     "retries": Hazard(0.08, _retries),
     "clones": Hazard(0.08, _clones),
@@ -253,6 +313,13 @@ HAZARDS: Mapping[str, Hazard] = {
     "replays": Hazard(0.06, _replays),
     "silence": Hazard(0.06, _silence),
     "calendar": Hazard(0.06, _calendar),
+    "commands": Hazard(0.06, _commands),
+    "caps": Hazard(0.05, _caps),
+    "suspend": Hazard(0.05, _suspend),
+    "callbacks": Hazard(0.04, _callbacks),
+    "spoiled": Hazard(0.06, _spoiled),
+    "media": Hazard(0.06, _media),
+    # Last: in what comes of them no wish is changed any more.
     "lag": Hazard(0.06, _lag),
     "stray": Hazard(0.06, _stray),
     "numbers": Hazard(0.06, _numbers),
@@ -294,8 +361,12 @@ def _work(draw: Draw) -> Work:
 def _act(draw: Draw, what: str) -> Act:
     if what == "nap":
         return Act("nap", draw.uniform(10, 900))
-    if what == "edit":
-        return Act("edit", draw.random(), draw.randrange(100))
+    if what in {"edit", "picture"}:
+        return Act(what, draw.random(), draw.randrange(100))
+    if what == "lock":  # a file, or the folder that it is in
+        return Act(
+            "lock", draw.choice((0, 1)), draw.randrange(100), draw.choice((3.0, 60.0, 400.0))
+        )
     return Act(what, which=draw.randrange(100))
 
 

@@ -175,7 +175,9 @@ def _entry_faults(
     )
     if not told_oddly and (entry["units"] is None or Decimal(entry["units"]) != charged):
         yield f"{name} cost {charged} units, and {entry['units']} are listed"
-    if (entry["status"] == "failed") != bool(job.failure):
+    # What a task was said to have come to when its spec went away stays written.
+    is_kept = path.with_name(path.name.replace(".receipt.json", ".yaml")).exists()
+    if is_kept and (entry["status"] == "failed") != bool(job.failure):
         yield f"{name} is listed as {entry['status']}; the provider says {job.failure or 'succeed'}"
     if entry["status"] == "complete" and not entry["outputs"]:
         yield f"{name} is listed as complete without an output"

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 
 import httpx
+from PIL import Image
 
-from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.errors import HostingError, WorkspaceError
+from reconciler.core.motion_control import UNITS_PER_SECOND, Source
 from reconciler.core.states import Record, Role
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Options, Ports, Reporter, Topic
+from reconciler.engine.preparing import Preparer
 from reconciler.engine.survey import Surveyor
 from reconciler.store.cache import FileCache
-from reconciler.store.objects import ObjectStore
+from reconciler.store.objects import ObjectStore, Partial
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
 from tests.simulation.loop import running
@@ -75,6 +81,37 @@ class Events:
         pass
 
 
+@dataclass
+class Shelf:
+    """A media store that anybody can read, and that now and then takes nothing."""
+
+    draw: random.Random
+    is_calm: bool = False
+    kept: set[str] = field(default_factory=set)
+
+    async def publish(self, sha256: str, path: Path, suffix: str) -> str:
+        """Keep a file under its digest; raises HostingError, WorkspaceError as the stores do."""
+        await asyncio.sleep(self.draw.choice((0.0, 0.5, 20.0)))
+        if not self.is_calm and self.draw.random() < 0.2:
+            raise HostingError("the media store takes nothing at the moment")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise WorkspaceError(f"`{path.name}` is not what it was")
+        self.kept.add(sha256)
+        return f"https://media.example.com/{sha256}{suffix}"
+
+
+async def make(
+    self: Preparer, key: str, source: Source, file: BufferedReader, _: object, partial: Partial
+) -> None:
+    """Encode as a process would, in virtual time: each time it comes to other bytes."""
+    partial.restart("")
+    await asyncio.sleep(running().time() % 7)
+    with Image.open(file) as picture:
+        made = io.BytesIO()
+        picture.convert("RGB").save(made, "JPEG", comment=f"{running().time()}".encode())
+    partial.write(made.getvalue())
+
+
 POSTERS = frozenset({Role.POSTER})
 """What every life makes of a video, as the program does where nothing else is set."""
 
@@ -87,14 +124,16 @@ async def ports_on(
     report: Reporter,
     now: Callable[[], int],
     wall: Callable[[], float] | None = None,
+    shelf: Shelf | None = None,
 ) -> AsyncIterator[Ports]:
     """Give the engine's ports on a wire; `now` is the run's clock (ms), `wall` the machine's (s; default: the loop's)."""
     client, downloader = client_of(wire, now=wall), downloader_of(wire)
     objects = ObjectStore(root / "state" / "objects")
     try:
         wall = wall or running().wall
+        calendar = lambda: int(wall() * 1000)  # noqa: E731
         yield Ports(
-            root, client, downloader, repository, objects, report, now, lambda: int(wall() * 1000)
+            root, client, downloader, repository, objects, report, now, calendar, hosting=shelf
         )
     finally:
         await downloader.aclose()

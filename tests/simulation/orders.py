@@ -1,4 +1,4 @@
-"""Somebody who gives orders: `retry` and `forget` with what the commands show, by the way that the commands take.
+"""Somebody who gives orders with what the commands show, by the way that the commands take.
 
 With the lock in hand a process carries the order out; where another one writes, it is left in the inbox, and taken
 back when nobody takes it. Whoever is gone before that leaves it behind.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.core.states import Record, Status
@@ -33,6 +33,8 @@ class Orders:
 
     alone: Alone
     say: Callable[[str], None]
+    billed: Callable[[], Sequence[str]] = tuple
+    """Ids of all that the provider billed."""
     retried: Counter[str] = field(default_factory=Counter)
     """Base id -> attempts that somebody asked for who waited for the answer, or has it all the same."""
     left: dict[str, tuple[Machine, Order]] = field(default_factory=dict)
@@ -97,6 +99,15 @@ class Orders:
 
     def _order(self, machine: Machine, verb: str, which: int) -> Order | None:
         """Return an order about one generation, as the command shows it; a forgotten one's videos are moved away."""
+        if verb == "refresh":
+            return Order(Verb.REFRESH, ())
+        if verb == "import":
+            ids = self.billed()
+            return Order(Verb.IMPORT, (ids[which % len(ids)],)) if ids else None
+        if verb == "prune":
+            survey = survey_of(machine.root)
+            orphans = survey.orphans if survey else ()
+            return Order(Verb.PRUNE, (orphans[which % len(orphans)],)) if orphans else None
         known = self._known(machine)
         fits = RETRIABLE if verb == "retry" else RETRIABLE | {Status.COMPLETE}
         bases = sorted(base for base, record in known.items() if record.status in fits)

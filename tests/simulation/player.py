@@ -12,9 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 
+from reconciler.engine.preparing import Preparer
 from reconciler.simulator.plans import parse_plan
 from reconciler.simulator.provider import Provider
 from reconciler.store.changes import Caps
@@ -31,6 +33,7 @@ from tests.simulation.history import (
     History,
     Work,
 )
+from tests.simulation.lives import Shelf, make
 from tests.simulation.loop import running
 from tests.simulation.machine import Machine, Origin
 from tests.simulation.middlebox import Middlebox
@@ -69,6 +72,7 @@ class Player:
         self.supervisor = Supervisor(
             self.witness, self.clock, self.say, self.counts, Caps(per_day=history.cap)
         )
+        self.supervisor.shelf = self._shelf = Shelf(random.Random(f"{history.seed} shelf"))
         names = ("",) if history.machines == 1 else ("a", "b", "c")
         self.machines = [
             Machine(
@@ -82,7 +86,7 @@ class Player:
         ]
         self._states = history.machines
         self.origin = Origin(history.carries_receipts)
-        self.orders = Orders(self.supervisor.order, self.say)
+        self.orders = Orders(self.supervisor.order, self.say, self._billed)
         self._is_calm = False
         self._done = 0
         self._stranding = 0.0  # s: how long the next create is held up on its way, and all after it
@@ -95,6 +99,7 @@ class Player:
         with ExitStack() as stack:
             stack.enter_context(self.disk.attached())
             stack.enter_context(self.clock.attached())
+            stack.enter_context(mock.patch.object(Preparer, "_make", make))
             yield
 
     async def play(self) -> None:
@@ -111,7 +116,10 @@ class Player:
     async def calm(self) -> None:
         """End all trouble."""
         self._is_calm = self.middlebox.is_calm = True
-        self.wire.down, self.disk.full, self._stranding = "", "", 0.0
+        self.wire.down, self.disk.full, self.disk.locked, self._stranding = "", "", "", 0.0
+        self._shelf.is_calm = True
+        for machine in self.machines:
+            machine.author.mend()
         self.supervisor.caps = Caps()
         self._plan([])
         self.say("all trouble is over")
@@ -196,7 +204,7 @@ class Player:
                 await asyncio.sleep(float(act.value))
             case "clean":
                 await self._clean(machine, act)
-            case "retry" | "forget":
+            case "retry" | "forget" | "import" | "refresh" | "prune":
                 if await self.orders.give(machine, act) and act.what == "forget":
                     self._loses(machine, state=False)
             case "leave":
@@ -219,6 +227,16 @@ class Player:
             case "disk":
                 self.disk.full = act.value  # type: ignore[assignment]
                 self._later(act.lasts, lambda: setattr(self.disk, "full", ""))
+            case "lock":
+                films = machine.author.films()
+                if films:
+                    film = films[act.which % len(films)]
+                    self.disk.locked = str(film.parent if act.value else film)
+                    self._later(act.lasts, lambda: setattr(self.disk, "locked", ""))
+            case "hint":
+                names = [*self._billed(), "mc1-nobody", "1"]
+                for one in machine.running:
+                    one.process.hint(names[act.which % len(names)])
             case "account":
                 self._plan([*ACCOUNT[str(act.value)], *self.history.faults])
                 self._later(act.lasts, lambda: self._plan(self.history.faults))
@@ -259,6 +277,12 @@ class Player:
         for other in self.machines:
             if machine.running and not other.running:
                 self.supervisor.begin(other, "apply" if act.value == "apply" else "watch")
+
+    def _billed(self) -> list[str]:
+        entries: Any = self.provider.ledger.report()["entries"]
+        return [
+            one["external_task_id"] or one["task_id"] for one in entries if one["kind"] == "billed"
+        ]
 
     def _on_its_way(self, request: httpx.Request) -> None:
         if request.method != "POST":

@@ -27,7 +27,7 @@ from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from tests.simulation.history import Work
-from tests.simulation.lives import POSTERS, Ear, Events, apply_all, ports_on
+from tests.simulation.lives import POSTERS, Ear, Events, Shelf, apply_all, ports_on
 from tests.simulation.world import API
 
 SETTINGS = Settings(KLING_BASE_URL=API)
@@ -44,6 +44,9 @@ class Process:
     events: Events
     caps: Caps = field(default_factory=Caps)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    shelf: Shelf | None = None
+    hint: Callable[[str], None] = lambda _: None
+    """Takes what a callback says."""
     outcome: Outcome | None = None
     """What came of an order that it carried out by itself."""
 
@@ -60,12 +63,13 @@ class Process:
                 index,
                 self.events,
                 Pace(),
+                can_host=True,
                 is_ordered=desk.is_ordered,
                 correct_clock=clock.correct,
                 carry_out=desk.carry_out,
             )
             daemon = Daemon(ports, options, duties)
-            self.events.wake = daemon.wake
+            self.events.wake, self.hint = daemon.wake, daemon.hint
             await daemon.run(self.stop, begun=lambda: None)
 
     async def order(self, name: str, order: Order) -> None:
@@ -88,6 +92,6 @@ class Process:
             stack.callback(cache.close)
             options = Options(name, Rules(), self.caps, enduring=enduring, previews=POSTERS)
             async with ports_on(
-                self.wire, self.root, repository, self.ear, clock, self.wall
+                self.wire, self.root, repository, self.ear, clock, self.wall, self.shelf
             ) as ports:
                 yield Folder(self.root, SETTINGS, repository, ports.objects, cache), ports, options

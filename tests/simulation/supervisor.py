@@ -14,7 +14,7 @@ from reconciler.store.changes import Caps
 from tests.simulation.clock import Clock
 from tests.simulation.crash import Death, Life
 from tests.simulation.history import End, Work
-from tests.simulation.lives import Ear
+from tests.simulation.lives import Ear, Shelf
 from tests.simulation.machine import Machine, Running
 from tests.simulation.process import Process
 from tests.simulation.witness import Witness
@@ -35,6 +35,7 @@ class Supervisor:
     counts: Counter[str]
     caps: Caps = field(default_factory=Caps)
     """Of the processes that begin from now on."""
+    shelf: Shelf | None = None
     wrong: list[str] = field(default_factory=list)
     """What the lives themselves did wrong."""
     ear: Ear = field(default_factory=Ear)
@@ -97,7 +98,15 @@ class Supervisor:
         self._lives += 1
         self.counts["lives"] += 1
         events = machine.more_events() if machine.running else machine.events
-        process = Process(machine.root, self.witness, self.clock.wall, self.ear, events, self.caps)
+        process = Process(
+            machine.root,
+            self.witness,
+            self.clock.wall,
+            self.ear,
+            events,
+            self.caps,
+            shelf=self.shelf,
+        )
         name = f"{work}-{self._lives}{machine.name and f' on {machine.name}'}"
         life = Life(name, machine.state_folder, death, machine.state)
         self.say(f"{name} begins" + (f", to die at {death}" if death else ""))

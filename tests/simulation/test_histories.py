@@ -24,10 +24,10 @@ WORST: Mapping[str, Any] = {
 """A provider that bills a repeated id and hides new tasks, but for less than the grace period."""
 
 
-CI = 96
+CI = 64
 """Everyday histories that the suite plays, in groups; the command plays thousands."""
-GROUP = 12
-OF_EACH = 2
+GROUP = 8
+OF_EACH = 1
 """Histories about each hazard."""
 
 

@@ -1,20 +1,17 @@
-"""A sample of the long soak: two virtual days of a daemon with edits, outages and restarts."""
+"""A sample of the long soak: half a virtual day of a daemon with edits, outages and restarts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.simulation.soak import Soak
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_days_of_edits_outages_and_restarts_buy_nothing_twice_and_lose_nothing(
-    tmp_path: Path, seed: int
+    tmp_path: Path,
 ) -> None:
     """Whatever is billed is billed once and saved with its own bytes, and in the end there is nothing to do."""
-    soak = Soak(tmp_path, days=0.5, generations=60, seed=seed)
+    soak = Soak(tmp_path, days=0.5, generations=60, seed=1)
     assert soak.run() == []
     assert soak.generations - soak._user.left >= 60 or sum(soak._billed().values()) >= 30
     assert sum(soak.restarts.values()) >= 1

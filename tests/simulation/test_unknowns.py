@@ -76,6 +76,10 @@ CREATES = [
         reason="late within the grace at a provider that bills again",
         knobs={"query_lag_s": 25, "duplicate_ids": "bill_again"},
     ),
+    *knob("used_ids", "until_failed", "until_cleared", reason="until when an id is used"),
+    *knob("billed_by", "result", reason="the result's length is billed"),
+    *knob("element_ids", "any", reason="ids of elements as strings"),
+    *knob("slots", "by_account", reason="models share the slots"),
     *knob("external_id_cut", 24, reason="ids are cut, no answer is lost", faults=()),
     *knob("external_id_pattern", r"[a-z0-9-]{1,40}", reason="ids of few letters"),
     *knob(
@@ -121,7 +125,9 @@ RESULTS = [
     *knob(
         "url_lifetime_s", 0, reason="addresses are dead at once", at_first=Status.SUCCEEDED, cured=True
     ),
-    *knob("cleared", "no_url", reason="what becomes of a cleared task, once it is saved"),
+    *knob("balance_deduction", "shown", reason="what a cash account paid"),
+    *knob("balance_lag_s", 12 * 3600, reason="the balance lags"),
+    *knob("cleared", "no_url", "unknown", reason="what becomes of a cleared task, once it is saved"),
 ]  # fmt: skip
 WHILE = {"from_s": 5, "until_s": 45}
 FAULTS = [

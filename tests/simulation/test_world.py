@@ -33,7 +33,7 @@ def test_a_task_takes_virtual_time(tmp_path: Path) -> None:
 
     async def story() -> tuple[Task, list[TaskState | None]]:
         wire = Wire()
-        async with account(tmp_path, wire):
+        async with account(tmp_path, wire, cleared="unknown"):
             client, states = client_of(wire), []
             reply = await client.create(order("one"))
             for wait in (10.0, 200.0, 29 * DAY, DAY):

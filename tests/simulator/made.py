@@ -30,20 +30,25 @@ def clip(
     codec: str = "libx264",
     *,
     sound: bool = False,
+    sound_seconds: float | None = None,
+    matrix: tuple[int, int, int, int] | None = None,
 ) -> Path:
-    """Write a film of grey frames, ten a second, and return its path."""
+    """Write a film of grey frames, ten a second, and return its path; a player shows it through the matrix."""
     with av.open(str(path), "w") as out:
         video = out.add_stream(codec, rate=10)
         assert isinstance(video, av.VideoStream)
         video.width, video.height = size
         video.pix_fmt = "yuv420p"
+        if matrix is not None:
+            a, b, c, d = (number << 16 for number in matrix)
+            video.set_display_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
         track = out.add_stream("aac", rate=44100) if sound else None
         for _ in range(round(seconds * 10)):
             out.mux(video.encode(av.VideoFrame(*size, "yuv420p")))
         out.mux(video.encode(None))
         if track is not None:
             assert isinstance(track, av.AudioStream)
-            _add_silence(out, track, seconds)
+            _add_silence(out, track, seconds if sound_seconds is None else sound_seconds)
     return path
 
 

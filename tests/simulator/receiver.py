@@ -18,6 +18,7 @@ class Receiver:
 
     url: str = ""
     told: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -52,6 +53,7 @@ def receiving(*, status: int = 204) -> Iterator[Receiver]:
             if self.path.startswith("/slow"):
                 receiver.release.wait(10)
             receiver.headers.append({name.lower(): text for name, text in self.headers.items()})
+            receiver.bodies.append(body)
             receiver.told.append(json.loads(body))
             self.send_response(status)
             self.end_headers()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import socket
 import sqlite3
+import time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -95,7 +98,30 @@ def test_a_call_is_what_the_documents_say() -> None:
         assert last[name] == seen[name]
     assert (film.status_code, film.content[4:8]) == (200, b"ftyp")
     assert all("authorization" not in headers for headers in receiver.headers)
-    assert {headers["content-type"] for headers in receiver.headers} == {"application/json"}
+    assert {headers["content-type"] for headers in receiver.headers} == {
+        "application/json; charset=utf-8"
+    }
+    assert last["task_result"].keys() == {"images", "videos", "audios"}
+    assert not any("webhook-signature" in headers for headers in receiver.headers)
+
+
+def test_calls_are_signed_where_the_account_has_a_secret() -> None:
+    """The Standard Webhooks scheme, checked by hand; a repeat carries the same id."""
+    key = b"testsecrettestsecrettestsecret12"
+    secret = f"whsec_{base64.b64encode(key).decode()}"
+    with (
+        receiving() as receiver,
+        simulator(callback_secret=secret, callback_repeats=1) as sim,
+        calling(sim) as api,
+    ):
+        api.create(order("one", callback_url=receiver.url))
+        receiver.until(6)
+    for headers, body in zip(receiver.headers, receiver.bodies, strict=True):
+        name, sent_at = headers["webhook-id"], headers["webhook-timestamp"]
+        assert abs(int(sent_at) - time.time()) < 30
+        signed = hmac.digest(key, f"{name}.{sent_at}.".encode() + body, "sha256")
+        assert headers["webhook-signature"] == f"v1,{base64.b64encode(signed).decode()}"
+    assert len({headers["webhook-id"] for headers in receiver.headers}) == 3
 
 
 def test_a_failure_is_told_with_its_reason() -> None:
@@ -105,7 +131,7 @@ def test_a_failure_is_told_with_its_reason() -> None:
         receiver.until(3)
     last = next(body for body in receiver.told if body["task_status"] == "failed")
     assert (last["task_status_msg"], last["final_unit_deduction"]) == ("nothing moves", "0")
-    assert last["task_result"] == {"videos": []}
+    assert last["task_result"] == {"images": [], "videos": [], "audios": []}
 
 
 def test_a_status_in_no_list_is_told_too() -> None:

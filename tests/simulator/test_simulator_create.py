@@ -183,12 +183,41 @@ def test_a_hosted_file_that_is_no_media_is_refused(
 
 
 def test_the_content_type_must_be_json(caller: Caller) -> None:
-    """Another content type is 1200, JSON that cannot be read or is no object 1201."""
+    """Another content type, and what cannot be read as JSON, is 1200; JSON that is no object 1201."""
     form = caller.http.post(TASKS, data={"mode": "std"})
     assert (form.status_code, form.json()["code"]) == (400, 1200)
-    for body in (b"{", b"[]", b"\xff"):
+    for body in (b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5_000):
         answer = caller.http.post(TASKS, content=body)
-        assert (answer.status_code, answer.json()["code"]) == (400, 1201)
+        assert (answer.status_code, answer.json()["code"]) == (400, 1200)
+    answer = caller.http.post(TASKS, content=b"[]")
+    assert (answer.status_code, answer.json()["code"]) == (400, 1201)
+
+
+MATRICES = {
+    "turned": (0, 1, -1, 0),
+    "upside down": (-1, 0, 0, -1),
+    "mirrored": (-1, 0, 0, 1),
+    "mirrored top to bottom": (1, 0, 0, -1),
+}
+
+
+@pytest.mark.parametrize("how", MATRICES)
+def test_a_film_that_a_player_turns_is_refused(
+    still: Simulator, caller: Caller, tmp_path: Path, how: str
+) -> None:
+    """People transcode it with the rotation applied (observed)."""
+    url = still.upload(clip(tmp_path / "turned.mp4", matrix=MATRICES[how]))
+    answer = caller.create(order(video_url=url))
+    assert (answer.json()["code"], "Video format is invalid" in answer.json()["message"]) == (
+        1201,
+        True,
+    )
+
+
+def test_a_film_is_as_long_as_its_picture(still: Simulator, caller: Caller, tmp_path: Path) -> None:
+    """Sound that goes on is no motion."""
+    url = still.upload(clip(tmp_path / "short.mp4", 2, sound=True, sound_seconds=5))
+    assert "must last" in caller.create(order(video_url=url)).json()["message"]
 
 
 def test_unknown_routes_are_1202(caller: Caller) -> None:

@@ -87,7 +87,7 @@ def test_every_unknown_is_a_knob_with_a_default() -> None:
 
 def test_the_defaults_are_what_an_account_gets_without_knobs() -> None:
     """No knob is turned by a simulator that nobody told to misbehave."""
-    with simulator() as sim:
+    with simulator(cleared=SimulatorConfig.cleared) as sim:  # the tests' own choice is another
         for field in fields(Unknowns):
             assert getattr(sim.config, field.name) == getattr(SimulatorConfig, field.name)
 

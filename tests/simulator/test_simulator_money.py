@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,8 @@ def test_an_empty_pack_is_1102() -> None:
         assert sim.billed() == {"a": 1}
         sim.advance(200)
         assert api.create(order("b")).status_code == 200
+        assert api.create(order("c")).json()["code"] == 1102, "what is under way is bound"
+        sim.advance(200)
         pack = api.http.get(ALWAYS).json()["data"]["resource_pack_subscribe_infos"][0]
         assert (pack["total_quantity"], pack["remaining_quantity"], pack["status"]) == (
             3.0,
@@ -119,7 +122,9 @@ def test_the_balance_is_asked_once_a_second(api: Caller) -> None:
 def test_the_balance_is_asked_for_a_time_and_a_name() -> None:
     """Both times are required, in order; a pack of another name or time is not listed."""
     with simulator(costs_interval_s=0) as sim, calling(sim) as api:
-        for query in ("", "start_time=1", "start_time=2&end_time=1", "start_time=a&end_time=b"):
+        answer = api.http.get("/account/costs").json()
+        assert (answer["code"], answer["message"]) == (1200, "Missing Request Parameter")
+        for query in ("start_time=1", "start_time=2&end_time=1", "start_time=a&end_time=b"):
             assert api.http.get(f"/account/costs?{query}").json()["code"] == 1201
         for query in (
             "start_time=0&end_time=1",
@@ -155,3 +160,70 @@ def test_no_two_simulators_give_the_same_ids(tmp_path: Path) -> None:
 
     assert first_id("a") != first_id("b")
     assert first_id("c", seed="s") == first_id("d", seed="s")
+
+
+def remaining(api: Caller) -> float:
+    """Return what the balance shows as left."""
+    pack = api.http.get(ALWAYS).json()["data"]["resource_pack_subscribe_infos"][0]
+    return float(pack["remaining_quantity"])
+
+
+def test_units_are_taken_at_the_end_of_a_task_or_later() -> None:
+    """The balance shows them when the task has ended (observed), and up to 12 hours late (documented)."""
+    with (
+        simulator(speed=0, costs_interval_s=0, balance_lag_s=12 * 3600) as sim,
+        calling(sim) as api,
+    ):
+        api.create(order("a"))
+        assert remaining(api) == 1000.0
+        sim.advance(200)
+        assert remaining(api) == 1000.0
+        sim.advance(12 * 3600)
+        assert remaining(api) == 997.5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "units"), [(3.0, "1.5"), (3.4, "1.5"), (3.5, "2.0"), (9.1, "4.5"), (9.9, "5.0")]
+)
+def test_whole_seconds_are_billed(
+    sim: Simulator, api: Caller, tmp_path: Path, seconds: float, units: str
+) -> None:
+    """The seconds are rounded to the nearest whole one before they are priced (documented)."""
+    url = sim.upload(clip(tmp_path / "film.mp4", seconds))
+    api.create(order("a", video_url=url))
+    assert Decimal(sim.ledger()["spent"]) == Decimal(units)
+
+
+@pytest.mark.parametrize(("billed_by", "units"), [("reference", "2.5"), ("result", "1.5")])
+def test_the_length_of_the_reference_or_of_the_result_is_billed(billed_by: str, units: str) -> None:
+    """Newer pages bill the result's."""
+    with simulator(speed=0, billed_by=billed_by) as sim, calling(sim) as api:
+        api.create(order("a", prompt="[[short: 3.2]]"))
+        assert sim.ledger()["spent"] == units
+
+
+@pytest.mark.parametrize(("slots", "status"), [("by_model", 200), ("by_account", 429)])
+def test_each_model_has_slots_of_its_own_or_all_share_them(slots: str, status: int) -> None:
+    """Documented: per model version."""
+    with simulator(speed=0, concurrency=1, slots=slots) as sim, calling(sim) as api:
+        assert api.create(order("a")).status_code == 200
+        assert api.create(order("b")).status_code == 429
+        assert api.create(order("c", model_name="kling-v3")).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("until", "failed", "cleared"),
+    [("for_ever", 400, 400), ("until_failed", 200, 400), ("until_cleared", 400, 200)],
+)
+def test_an_external_id_is_used_for_ever_or_as_long_as_there_is_something_under_it(
+    until: str, failed: int, cleared: int
+) -> None:
+    """What another create with the id of a task that failed, or was cleared, gets is not known."""
+    with simulator(speed=0, used_ids=until) as sim, calling(sim) as api:
+        api.create(order("failed", prompt="[[fail: nothing moves]]"))
+        api.create(order("cleared"))
+        sim.advance(200)
+        assert api.create(order("cleared")).status_code == 400
+        assert api.create(order("failed")).status_code == failed
+        sim.advance(31 * 86400)
+        assert api.create(order("cleared")).status_code == cleared

@@ -125,3 +125,32 @@ def test_the_list_can_be_oldest_first() -> None:
             api.create(order(name))
         data = api.http.get(TASKS).json()["data"]
         assert [task["task_info"]["external_task_id"] for task in data] == ["a", "b"]
+
+
+def test_ids_rise_with_time_and_a_video_lies_a_little_above_its_task() -> None:
+    """Decimal strings of 18 digits (observed)."""
+    with simulator(speed=0, concurrency=100) as sim, calling(sim) as api:
+        tasks = [api.create(order(f"n{number}")).json()["data"]["task_id"] for number in range(40)]
+        assert tasks == sorted(set(tasks))
+        assert {len(task) for task in tasks} == {18}
+        sim.advance(200)
+        for task in tasks:
+            (video,) = api.until_over(task)["task_result"]["videos"]
+            assert 0 < int(video["id"]) - int(task) < 1000
+            assert video["id"] not in tasks
+
+
+def test_without_an_id_of_the_callers_there_is_no_word_about_it() -> None:
+    """`task_info` is `{}` in every answer (observed)."""
+    with simulator(speed=0) as sim, calling(sim) as api:
+        created = api.create(order()).json()["data"]
+        assert created["task_info"] == {}
+        assert api.query(created["task_id"]).json()["data"]["task_info"] == {}
+
+
+def test_what_a_cash_account_paid_can_stand_beside_the_units() -> None:
+    """`final_balance_deduction` holds `quota` and `list_price` (documented)."""
+    with simulator(balance_deduction="shown") as sim, calling(sim) as api:
+        api.create(order("a"))
+        paid = api.until_over("a")["final_balance_deduction"]
+        assert paid == {"quota": "0.35", "list_price": "0.35"}

@@ -84,15 +84,27 @@ def test_a_token_is_refused_and_counted(sim: Simulator, api: Caller, url: str) -
 
 
 def test_results_are_cleared_after_thirty_days() -> None:
-    """The file is gone, even for an address that still holds, and the task is forgotten."""
-    with simulator(speed=0, url_lifetime_s=40 * 86400) as sim, calling(sim) as api:
+    """The file is gone with its address; the task stays listed, and no query gives one that works (observed)."""
+    with simulator(speed=0, cleared="dead_url") as sim, calling(sim) as api:
         api.create(order("one"))
         sim.advance(200)
         url = api.film_url("one")
         sim.advance(29.9 * 86400)
         assert sim.control.get(url).status_code == 200
         sim.advance(0.2 * 86400)
-        assert sim.control.get(url).status_code == 404
+        assert sim.control.get(url).status_code == 403
+        (listed,) = api.http.get("/v1/videos/motion-control").json()["data"]
+        assert listed == api.query("one").json()["data"]
+        (video,) = listed["task_result"]["videos"]
+        assert sim.control.get(video["url"]).status_code == 403
+        assert api.create(order("one")).json()["code"] == 1201
+
+
+def test_a_cleared_task_can_be_forgotten() -> None:
+    """Another way in which clearing may turn out: nobody knows it, and its id is used all the same."""
+    with simulator(speed=0, cleared="unknown") as sim, calling(sim) as api:
+        api.create(order("one"))
+        sim.advance(31 * 86400)
         assert api.query("one").status_code == 400
         assert api.http.get("/v1/videos/motion-control").json()["data"] == []
         assert api.create(order("one")).json()["code"] == 1201

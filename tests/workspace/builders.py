@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -105,6 +106,14 @@ def make_image(path: Path, size: tuple[int, int], kind: str = "PNG") -> Path:
     return path
 
 
+def make_moving(path: Path) -> Path:
+    """A GIF of a red and a blue frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    red, blue = (Image.new("RGB", (400, 400), colour) for colour in ("red", "blue"))
+    red.save(path, "GIF", save_all=True, append_images=[blue], duration=100)
+    return path
+
+
 def make_video(
     path: Path,
     *,
@@ -113,11 +122,12 @@ def make_video(
     seconds: int = 4,
     rotation: int = 0,
     gop: int = 250,
+    container: str = "mp4",
 ) -> Path:
     """A black film of one frame a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(path, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=1)
+    with av.open(path, "w", format=container) as made:
+        stream = made.add_stream(codec, rate=1)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
@@ -128,8 +138,8 @@ def make_video(
         if rotation:
             stream.set_display_rotation(rotation)
         for _ in range(seconds):
-            container.mux(stream.encode(_black(size)))
-        container.mux(stream.encode(None))
+            made.mux(stream.encode(_black(size)))
+        made.mux(stream.encode(None))
     return path
 
 
@@ -142,40 +152,116 @@ def make_clip(
     rate: int = 25,
     rotation: int = 0,
     sound: bool = False,
+    heard: float | None = None,
     noisy: bool = False,
+    container: str = "mp4",
 ) -> Path:
     """A film with a white square in the corner that is stored top left, seen elsewhere once it is turned.
 
-    Each second is a little lighter than the one before. `noisy` films cost an encoder time.
+    Each second is a little lighter than the one before. `noisy` films cost an encoder time. Silence lasts as long as
+    the picture where there is `sound`, or as long as it is `heard` (s).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(path, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=rate)
+    with av.open(path, "w", format=container) as made:
+        stream = made.add_stream(codec, rate=rate)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+        if codec != "libvpx-vp9":
+            stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
         if rotation:
             stream.set_display_rotation(rotation)
-        track = container.add_stream("aac", rate=48_000, layout="stereo") if sound else None
+        heard = seconds if sound else heard
+        coder = "aac" if container == "mp4" else "libopus"
+        track = made.add_stream(coder, rate=48_000, layout="stereo") if heard else None
+        assert track is None or isinstance(track, AudioStream)
         for number in range(round(seconds * rate)):
             frame = _marked(size, 20 + 10 * (number // rate), number if noisy else None)
             frame.pts, frame.time_base = number, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-        if track is not None:
-            for number in range(int(seconds * 48_000) // 1024):
-                heard = av.AudioFrame("fltp", "stereo", 1024)
-                for plane in heard.planes:
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode(None))
+        if track is not None and heard is not None:
+            for number in range(int(heard * 48_000) // 1024):
+                silence = av.AudioFrame("fltp", "stereo", 1024)
+                for plane in silence.planes:
                     plane.update(bytes(plane.buffer_size))
-                heard.pts, heard.sample_rate, heard.time_base = (
-                    number * 1024,
-                    48_000,
-                    Fraction(1, 48_000),
-                )
-                container.mux(track.encode(heard))
-            container.mux(track.encode(None))
+                silence.pts, silence.sample_rate = number * 1024, 48_000
+                silence.time_base = Fraction(1, 48_000)
+                made.mux(track.encode(silence))
+            made.mux(track.encode(None))
     return path
+
+
+def shifted(source: Path, target: Path, *, picture: float = 0.0, sound: float = 0.0) -> Path:
+    """Copy a film whose tracks begin so many seconds later."""
+    later = {"video": picture, "audio": sound}
+    with av.open(source) as read, av.open(target, "w", format="mp4") as written:
+        tracks = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
+        for packet in read.demux():
+            if packet.dts is None or packet.pts is None or packet.time_base is None:
+                continue
+            shift = round(later[packet.stream.type] / packet.time_base)
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = tracks[packet.stream.index]
+            written.mux(packet)
+    return target
+
+
+CORNERS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
+SEEN = {
+    (1, 0, 0, 1): "RGBW",
+    (
+        -1,
+        0,
+        0,
+        1,
+    ): "GRWB",  # flipped left to right, as some phones store what their front camera sees
+    (1, 0, 0, -1): "BWRG",  # flipped upside down
+    (-1, 0, 0, -1): "WBGR",
+    (0, 1, -1, 0): "BRWG",  # clockwise
+    (0, -1, 1, 0): "GWRB",
+    (0, 1, 1, 0): "RBGW",
+    (0, -1, -1, 0): "WGBR",
+}
+"""The colours that a viewer sees from top left to bottom right, by the display matrix (a, b, c, d)."""
+
+
+def quartered() -> Image.Image:
+    """A picture with a red, a green, a blue and a white quarter."""
+    picture = Image.new("RGB", (640, 360))
+    for number, colour in enumerate(CORNERS):
+        x, y = number % 2 * 320, number // 2 * 180
+        picture.paste(colour, (x, y, x + 320, y + 180))
+    return picture
+
+
+def make_quartered(path: Path, matrix: tuple[int, int, int, int], seconds: int = 3) -> Path:
+    """A film of four quarters that a player is to show through a matrix."""
+    picture = quartered()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=5)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        one, (a, b, c, d) = 1 << 16, matrix
+        stream.set_display_matrix((a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30))
+        for _ in range(5 * seconds):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode(None))
+    return path
+
+
+def quarters(picture: Image.Image) -> str:
+    """Return the colours of a picture's quarters from top left to bottom right, as letters."""
+    width, height = picture.size
+    found = ""
+    for y in (height // 4, 3 * height // 4):
+        for x in (width // 4, 3 * width // 4):
+            pixel = picture.convert("RGB").getpixel((x, y))
+            assert isinstance(pixel, tuple)
+            bright = "".join("RGB"[at] for at in range(3) if pixel[at] > 128)
+            found += "W" if bright == "RGB" else bright
+    return found
 
 
 def _marked(size: tuple[int, int], grey: int, seed: int | None) -> av.VideoFrame:

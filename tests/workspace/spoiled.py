@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import struct
@@ -26,10 +27,10 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-def flat_png(width: int, height: int) -> bytes:
-    """A whole, black PNG of any sides: a bit for each pixel, so that a large one is a small file."""
+def flat_png(width: int, height: int, *, white: bool = False) -> bytes:
+    """A whole, black or white PNG of any sides: a bit for each pixel, so that a large one is a small file."""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    packer, row = zlib.compressobj(1), bytes(1 + (width + 7) // 8)
+    packer, row = zlib.compressobj(1), b"\0" + (b"\xff" if white else b"\0") * ((width + 7) // 8)
     rows = b"".join(packer.compress(row * 1000) for _ in range(height // 1000))
     rows += packer.compress(row * (height % 1000)) + packer.flush()
     return (
@@ -60,8 +61,12 @@ def interlaced_png(width: int, height: int) -> bytes:
     return b"".join(bytes(packet) for packet in [*packets, *encoder.encode(None)])
 
 
-def png_of_wrong_checksum() -> bytes:
-    """A PNG with one bit turned over in its first pixels."""
+def png_of_wrong_checksum(kind: bytes = b"", *, behind: bool = False) -> bytes:
+    """A PNG with one bit turned over in its first pixels, or with a damaged part of another kind."""
+    if kind:
+        at = len(ASTRONAUT) - 12 if behind else 33
+        part = chunk(kind, b"\0\0\xb1\x8f")[:-1] + b"?"
+        return ASTRONAUT[:at] + part + ASTRONAUT[at:]
     at = ASTRONAUT.index(b"IDAT") + 1000
     return ASTRONAUT[:at] + bytes([ASTRONAUT[at] ^ 1]) + ASTRONAUT[at + 1 :]
 
@@ -71,6 +76,18 @@ def jpeg(*, progressive: bool = False) -> bytes:
     file = io.BytesIO()
     Image.open(io.BytesIO(ASTRONAUT)).save(file, "JPEG", progressive=progressive)
     return file.getvalue()
+
+
+def vast_webp() -> bytes:
+    """A small WebP that announces a canvas of a hundred billion pixels."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"  # so that it has a header that can be extended
+    Image.new("RGB", (400, 400)).save(file, "WEBP", exif=exif)
+    data = bytearray(file.getvalue())
+    at = data.index(b"VP8X") + 12
+    data[at : at + 6] = b"\xff\xff\x04\xff\xff\x04"
+    return bytes(data)
 
 
 def jpeg_of_many_scans() -> bytes:
@@ -108,3 +125,9 @@ def _key_frames(film: bytes) -> Iterator[tuple[int, int]]:
         for packet in container.demux(container.streams.video[0]):
             if packet.is_keyframe and packet.pos is not None:
                 yield packet.pos, packet.size
+
+
+def pointer(content: bytes) -> bytes:
+    """What git leaves in a checkout for a file in LFS that was not fetched."""
+    digest = hashlib.sha256(content).hexdigest()
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(content)}\n".encode()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.loader import Desired, load
 
@@ -25,10 +26,19 @@ from .builders import make_video
 
 FOLDERS = ("specs", "specs/x", "specs/x/y", "specs/z", "shared")
 OTHER_FOLDERS = ("assets", "real", "specs/.hidden", "specs/w.yaml")
-SPEC_FILES = ("a.yaml", "A.yml", "b.yaml", "b.json", "a.std.yaml", "line\nbreak.yaml")
+SPEC_FILES = (
+    "a.yaml",
+    "A.yml",
+    "b.yaml",
+    "b.json",
+    "a.std.yaml",
+    "a 2.yaml",
+    "b (conflicted copy).yaml",
+    "line\nbreak.yaml",
+)
 OTHER_FILES = (
     "_defaults.yaml", "_defaults.yml", "_Defaults.yaml", "a.receipt.json", "girl.png", "girls.png",
-    "a.mp4", "b.mp4", "notes.txt", ".a.yaml",
+    "a.mp4", "b.mp4", "notes.txt", ".a.yaml", "_defaults 2.yaml", "a.ymal",
 )  # fmt: skip
 VIDEO = "https://e.com/dance.mp4"
 COMPLETE = {"video_url": VIDEO, "character_orientation": "image", "mode": "std"}
@@ -63,10 +73,20 @@ WISHES = st.builds(
 DEFAULTS = st.sampled_from(
     ["", '{"mode": "pro"}', '{"prompt": "far"}', '{"image_url": "girl.png"}', '{"takes": 2}', "{"]
 )
+IGNORED = st.sampled_from(
+    ["", "x/\n", "*.yml\n*.ymal\n", "a*\n!a.yaml\n", "!a 2.yaml\n", "_defaults*\n", "specs/*/\n", "[z-a]\n"]
+)  # fmt: skip
 Edit = tuple[Callable[..., None], tuple[object, ...]]
 EXAMPLES = 100
 # A few names are used again and again, so that edits meet; the many others come up now and then.
-CLOSE = ("specs/a.yaml", "specs/A.yml", "specs/b.yaml", "specs/a.std.yaml", "specs/x/a.yaml")
+CLOSE = (
+    "specs/a.yaml",
+    "specs/A.yml",
+    "specs/b.yaml",
+    "specs/a.std.yaml",
+    "specs/x/a.yaml",
+    "specs/a 2.yaml",
+)
 SPOKEN_FOR = ("specs/_defaults.yaml", "specs/x/_defaults.yaml")
 PICTURES = ("assets/girl.png", "specs/girl.png", "specs/gril.png")
 FAR = st.builds(
@@ -172,6 +192,8 @@ class Folder:
         self.check_views(now)
         assert differing(self.told, now) <= changed.specs
         assert changed.specs <= foreseen | differing(self.told, now)
+        held = {*self.told.held_back.items()} ^ {*now.held_back.items()}
+        assert {spec for spec, _ in held} <= foreseen | changed.specs
         receipts = {
             name
             for name in {*self.told.receipts, *now.receipts}
@@ -191,10 +213,12 @@ class Folder:
             wishes[generation.external_task_id].append(generation)
         assert set(self.index.specs) == set(now.specs)
         assert self.index.receipts == now.receipts
+        assert tuple(self.index.notes()) == now.notes
         for spec in now.specs:
             assert self.index.generations(spec) == views[spec]
             assert self.index.problems(spec) == now.invalid.get(spec, ())
             assert self.index.is_as_read(spec)
+            assert self.index.held_back(spec) == now.held_back.get(spec, "")
         for base_id, places in wishes.items():
             assert self.index.wishes(base_id) == tuple(places)
         snapshot = dataclasses.replace(self.index.snapshot(), racy=frozenset())
@@ -231,6 +255,8 @@ PLAIN = st.one_of(
     *[edits(SPECS, WISHES, of=Folder.write_a_spec)] * 4,
     *[edits(FILES, DEFAULTS, st.integers(0, 2), of=Folder.write_a_file)] * 3,
     *[edits(PLACES, of=Folder.remove)] * 2,
+    edits(st.just(IGNORE_FILE), IGNORED, st.just(0), of=Folder.write_a_file),
+    edits(st.just(IGNORE_FILE), of=Folder.remove),
     edits(PLACES, PLACES, of=Folder.rename),
 )
 LINKING = st.one_of(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 from array import array
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +16,23 @@ import pytest
 from PIL import Image
 
 from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
+from reconciler.core.states import Role
+from reconciler.workspace.apart import environment
+from reconciler.workspace.images import image_facts
 from reconciler.workspace.media import probe_image, probe_video
-from reconciler.workspace.preparing import command, environment, is_final, recipe, verdict
-from tests.workspace.builders import MEDIA, corners, first_picture, make_clip
+from reconciler.workspace.preparing import command, is_final, recipe, verdict
+from reconciler.workspace.previews import make_preview
+from reconciler.workspace.reencoding import reencode
+from tests.workspace.builders import (
+    MEDIA,
+    SEEN,
+    first_picture,
+    make_clip,
+    make_quartered,
+    quartered,
+    quarters,
+    shifted,
+)
 from tests.workspace.spoiled import BUNNY, with_noise
 
 ALL = Preparation()
@@ -43,19 +59,100 @@ def prepared(key: str, source: Path, preparation: Preparation = ALL) -> tuple[Pa
     return target, verdict(done.returncode, done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("rotation", "seen"),
-    [(0, "top left"), (-90, "top right"), (90, "bottom left"), (180, "bottom right")],
-)
-def test_a_turned_film_of_a_phone_stands_upright(tmp_path: Path, rotation: int, seen: str) -> None:
-    """The picture itself is turned, as a player would have shown it: clockwise for -90, as phones write portraits."""
-    source = make_clip(tmp_path / "a.mov", codec="libx265", rotation=rotation)
+@pytest.mark.parametrize(("matrix", "seen"), SEEN.items())
+def test_a_film_that_is_stored_turned_or_mirrored_is_made_as_a_player_shows_it(
+    tmp_path: Path, matrix: tuple[int, int, int, int], seen: str
+) -> None:
+    """All eight ways that a camera may store a picture: the picture itself is moved, and nothing is left to undo."""
+    source = make_quartered(tmp_path / "a.mov", matrix)
+    before = probe_video(source)
+    assert (before.rotation, before.mirrored) == (0, False) or seen != "RGBW"
     made, fault = prepared("video_url", source)
     assert fault == ""
     facts = probe_video(made)
-    assert (facts.codec, facts.rotation, facts.seconds) == ("h264", 0, Decimal(4))
-    assert (facts.width, facts.height) == ((360, 640) if rotation % 180 else (640, 360))
-    assert corners(made) == {seen}
+    assert (facts.codec, facts.rotation, facts.mirrored) == ("h264", 0, False)
+    assert (facts.width, facts.height) == (before.width, before.height)
+    with av.open(made) as container:
+        picture = next(container.decode(video=0)).to_image()  # type: ignore[no-untyped-call]
+    assert quarters(picture) == seen
+    poster = make_preview(source, Role.POSTER)
+    assert quarters(Image.open(io.BytesIO(poster.data))) == seen
+
+
+@pytest.mark.parametrize(("note", "seen"), [*enumerate(("RGBW", "GRWB", "WBGR", "BWRG", "RBGW", "BRWG", "WGBR", "GWRB"), 1)])  # fmt: skip
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_is_made_as_a_viewer_shows_it(
+    tmp_path: Path, kind: str, note: int, seen: str
+) -> None:
+    """All eight notes that a camera may leave of how it was held."""
+    picture, exif = quartered(), Image.Exif()
+    exif[0x0112] = note
+    picture.save(tmp_path / "a", kind, exif=exif)
+    with (tmp_path / "a").open("rb") as file:
+        facts = image_facts(file)
+        made = Image.open(io.BytesIO(reencode(file)))
+    assert quarters(made) == seen
+    assert made.size == (facts.width, facts.height)
+    assert (facts.rotation, facts.mirrored) == (0, False) or seen != "RGBW"
+
+
+@pytest.mark.parametrize(
+    ("make", "seen"),
+    [
+        (lambda path: path.write_bytes((MEDIA / "phone.heic").read_bytes()), "BRWG"),
+        (lambda path: quartered().save(path, "WEBP", lossless=True), "RGBW"),
+        (lambda path: quartered().save(path, "AVIF"), "RGBW"),
+        (
+            lambda path: quartered().save(
+                path, "GIF", save_all=True, append_images=[Image.new("RGB", (640, 360))]
+            ),
+            "RGBW",
+        ),
+    ],
+    ids=["HEIC of a phone held upright", "WebP", "AVIF", "GIF that moves"],
+)
+def test_a_picture_that_the_api_does_not_take_becomes_a_jpeg(
+    tmp_path: Path, make: Callable[[Path], object], seen: str
+) -> None:
+    """What phones and the web have; of one that moves, the first frame."""
+    make(tmp_path / "a")
+    assert probe_image(tmp_path / "a").format.removeprefix("animated ") in {
+        "HEIC",
+        "WebP",
+        "AVIF",
+        "GIF",
+    }
+    made, fault = prepared("image_url", tmp_path / "a")
+    assert fault == ""
+    assert quarters(Image.open(made)) == seen
+    assert probe_image(made).format == "JPEG"
+
+
+def test_a_picture_that_is_broken_off_is_never_made_into_half_of_one(tmp_path: Path) -> None:
+    """Of other formats only the header is read in the program itself: the rest is found wrong where it is decoded."""
+    noise = Image.frombytes("RGB", (640, 480), os.urandom(640 * 480 * 3))
+    for kind in ("WEBP", "AVIF", "GIF"):
+        noise.save(tmp_path / "whole", kind)
+        (tmp_path / "a").write_bytes((tmp_path / "whole").read_bytes()[:-5_000])
+        _, fault = prepared("image_url", tmp_path / "a")
+        assert fault.startswith(("is damaged", "cannot be converted")), kind
+    (tmp_path / "a").write_bytes((MEDIA / "phone.heic").read_bytes()[:-500])
+    _, fault = prepared("image_url", tmp_path / "a")
+    assert fault.startswith(("is damaged", "cannot be converted"))
+
+
+@pytest.mark.parametrize(("container", "codec"), [("webm", "libvpx-vp9"), ("matroska", "libx264")])
+def test_a_film_of_the_web_becomes_an_mp4(tmp_path: Path, container: str, codec: str) -> None:
+    """Its picture and its sound, and its picture's length, though its header may have none."""
+    source = make_clip(
+        tmp_path / "a", codec=codec, container=container, seconds=3, heard=5, rate=10
+    )
+    assert (probe_video(source).format, probe_video(source).seconds) == ("Matroska", Decimal(3))
+    made, fault = prepared("video_url", source)
+    facts = probe_video(made)
+    assert (fault, facts.format, facts.codec, facts.seconds) == ("", "MP4", "h264", Decimal(3))
+    with av.open(made) as film:
+        assert [stream.codec_context.name for stream in film.streams] == ["h264", "aac"]
 
 
 @pytest.mark.parametrize(
@@ -160,10 +257,10 @@ def test_an_image_is_turned_as_it_is_shown_and_scaled_up(tmp_path: Path) -> None
             "is damaged, or cannot be transcoded",
             "damaged",
         ),
-        (lambda path: path.write_bytes(b"text"), "is damaged", "something else"),
+        (lambda path: path.write_bytes(b"text"), "holds no MP4", "something else"),
         (
             lambda path: make_clip(path, seconds=2),
-            "cannot be prepared: the video lasts 2 s",
+            "cannot be prepared: what is left of it lasts 2 s: at least 3 s are needed",
             "short",
         ),
         (lambda path: path.symlink_to(MEDIA / "bigbuckbunny.mp4"), "", "a link is followed"),
@@ -235,21 +332,6 @@ def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(10) == 1
-
-
-def shifted(source: Path, target: Path, *, picture: float = 0.0, sound: float = 0.0) -> Path:
-    """Copy a film whose tracks begin so many seconds later."""
-    later = {"video": picture, "audio": sound}
-    with av.open(source) as read, av.open(target, "w", format="mp4") as written:
-        tracks = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
-        for packet in read.demux():
-            if packet.dts is None or packet.pts is None or packet.time_base is None:
-                continue
-            shift = round(later[packet.stream.type] / packet.time_base)
-            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-            packet.stream = tracks[packet.stream.index]
-            written.mux(packet)
-    return target
 
 
 def begin_of_sound(path: Path) -> float:

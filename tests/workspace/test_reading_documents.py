@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.documents import Entry, Node, Place, plain
-from reconciler.workspace.documents import DocumentError, read_document
+from reconciler.workspace.documents import DocumentError, parse, read_document
+from reconciler.workspace.documents import _reader as reader_of
+from reconciler.workspace.reading import Limits
+from reconciler.workspace.yaml_reader import _sentence as yaml_sentence
 
 
 def read(tmp_path: Path, content: str | bytes, suffix: str = ".yaml") -> Node:
@@ -126,6 +132,23 @@ def test_an_alias_stands_where_it_is_used(tmp_path: Path) -> None:
         (".yaml", "a: [1, 2\n", "1:4: a list was not closed", "where it was opened"),
         (".yaml", "a: b: c\n", "1:5: a `:` where no key can stand", "a text with a colon"),
         (".yaml", "\ta: 1\n", "1:1: a value cannot begin with this character", "a tab"),
+        (".yaml", "a:\n  b: 1\n\tc: 2\n", "3:1: a tab where spaces must indent", "a tab"),
+        (".yaml", "a: {{ hero }} waves\n", "1:4: nothing is replaced in a spec", "a template"),
+        (".yaml", "a: **bold** text\n", "1:5: a value that begins with `&` or `*`", "Markdown"),
+        (".yaml", "a: & more\n", "1:5: a value that begins with `&` or `*`", "an ampersand"),
+        (".yaml", "a: !<x\n", "1:4: a value that begins with `!`", "an exclamation mark"),
+        (".yaml", "%a\n", "1:1: a line that begins with `%`", "a percent sign"),
+        (".yaml", "a: > text\n", "1:6: nothing can follow `|` or `>`", "a quotation mark of mails"),
+        (".yaml", "a: - b\n", "1:4: a `-` where no list can begin", "a dash"),
+        (".yaml", 'a: "C:\\Users"\n', "1:9: not valid YAML: `\\x` needs two, `\\u` four", "a path of Windows"),
+        (".yaml", 'a: "\\q"\n', "1:5: not valid YAML: a backslash that begins no escape", "a backslash"),
+        (".yaml", "a: 1\n} b\n", "2:1: a key was expected here", "a bracket too many"),
+        (".yaml", "a: 'x\n---\n'\n", "a line that begins with `---`", "a rule in a text"),
+        (".toml", "a = [1", "a list was not closed", "broken off"),
+        (".toml", "a = b c", "a value was expected here", "a bare word"),
+        (".toml", 'a = "b" c', "something follows the value", "two values"),
+        (".toml", 'a = "C:\\Users"', "hexadecimal", "a path of Windows"),
+        (".toml", "[a\n", "a `]` is missing", "half a table"),
         (".yaml", "a: @x\n", "1:4: a value cannot begin with this character", "a reserved character"),
         (".yaml", "a: 1\n---\nb: 1\n", "2:1: a second document", "a spec is one"),
         (".yaml", "1: x\n", "1:1: a key must be text, not a whole number", "a number as a key"),
@@ -298,3 +321,116 @@ def test_any_bytes_give_a_document_or_a_document_error(
     if problem is not None:
         assert min(problem.place.line, problem.place.column) >= 1
         str(problem).encode()
+
+
+# How the libraries speak: libyaml, Python's json and tomllib.
+LIBRARY = re.compile(
+    r"did not find|could not find|\bfound\b|while (?:scanning|parsing)|allowed in this context|expected <"
+    r"|[Cc]annot (?:declare|mutate|overwrite|redefine)|[Uu]nclosed|[Ii]llegal|[Uu]nterminated|Expecting|[Ii]nvalid \w"
+    r"|octet|indicator|token|namespace|statement|hexdecimal"
+)
+WHOLE = {
+    ".yaml": "# x\nprompt: 'a: \"b\"' # c\nmatrix:\n  mode: [std, pro]\nelement_list:\n  - {element_id: 12}\ntext: |\n  one\n  two\n'q': \"\\u00e9\"\n",
+    ".json": '{"prompt": "a\\n\\u00e9", "matrix": {"mode": ["std", "pro"]}, "takes": 2, "x": null}\n',
+    ".toml": 'prompt = \'a\' # c\ntext = """\none\n"""\nx = 2026-11-02\n[matrix]\nmode = ["std", \'pro\']\n[[element_list]]\nelement_id = 12\ny = {a = 1}\n',
+}
+BREAKS = ["'", '"', "\t", "\n", "[", "]", "{", "}", ": ", "- ", "? ", "& ", "*", "!", "!<", "%", "%YAML 1.x\n", "%TAG\n", "@", "`", "|", "|0", ">x", "\\", "\\q", "\\x0", "\\ud800", "---\n", "...\n", "#", ",", "=", ".", "1", "\n\t", "\n  ", "\x01", "<<: ", "!!x ", "!a%zz "]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", WHOLE)
+def test_no_message_of_a_library_reaches_a_person(suffix: str) -> None:
+    """However a text is damaged, the sentence is ours: several hundred texts for each format."""
+    draw, whole, said = random.Random(16), WHOLE[suffix], set()
+    for number in range(700):
+        at = draw.randrange(len(whole))
+        text = whole[:at] + draw.choice(BREAKS) + whole[at + draw.choice([0, 0, 1, 3]) :]
+        if number % 3 == 0:
+            text = text[: draw.randrange(len(text))]
+        try:
+            parse(text.encode(), f"x{suffix}", reader_of(suffix), Limits())
+        except DocumentError as error:
+            said.add(error.problem.message)
+    assert [message for message in said if LIBRARY.search(message)] == []
+    assert len(said) > 10
+
+
+LIBYAML = [  # context, problem: what its scanner and parser can say, from its sources
+    *(("while scanning a directive", words) for words in (
+        "could not find expected directive name", "found unexpected non-alphabetical character", "found unknown directive name",
+        "did not find expected comment or line break",
+    )),
+    *(("while scanning a %YAML directive", words) for words in (
+        "did not find expected whitespace", "did not find expected version number",
+        "did not find expected digit or '.' character", "found extremely long version number",
+    )),
+    *(("while scanning a %TAG directive", words) for words in (
+        "did not find expected whitespace", "did not find expected whitespace or line break",
+    )),
+    *(("while parsing a tag", words) for words in (
+        "did not find expected '!'", "did not find URI escaped octet", "did not find expected tag URI",
+        "found an incorrect leading UTF-8 octet", "found an incorrect trailing UTF-8 octet",
+    )),
+    *(("while scanning a tag", words) for words in ("did not find the expected '>'", "did not find expected whitespace or line break")),
+    ("while scanning an anchor", "did not find expected alphabetic or numeric character"),
+    ("while scanning an alias", "did not find expected alphabetic or numeric character"),
+    *(("while scanning a block scalar", words) for words in (
+        "found an indentation indicator equal to 0", "did not find expected comment or line break",
+        "found a tab character where an indentation space is expected",
+    )),
+    *(("while scanning a quoted scalar", words) for words in (
+        "found unexpected document indicator", "found unexpected end of stream", "found unknown escape character",
+    )),
+    *(("while parsing a quoted scalar", words) for words in ("did not find expected hexdecimal number", "found invalid Unicode character escape code")),
+    *(("while scanning a plain scalar", words) for words in ("found a tab character that violates indentation", "found unexpected ':'")),
+    ("while scanning a simple key", "could not find expected ':'"),
+    ("while scanning for the next token", "found character that cannot start any token"),
+    *((None, words) for words in (
+        "block sequence entries are not allowed in this context", "mapping keys are not allowed in this context",
+        "mapping values are not allowed in this context", "did not find expected <document start>",
+        "found duplicate %YAML directive", "found incompatible YAML document", "found duplicate %TAG directive",
+    )),
+    ("while parsing a node", "found undefined tag handle"),
+    *((f"while parsing a {kind} node", "did not find expected node content") for kind in ("block", "flow")),
+    ("while parsing a block collection", "did not find expected '-' indicator"),
+    ("while parsing a block mapping", "did not find expected key"),
+    ("while parsing a flow sequence", "did not find expected ',' or ']'"),
+    ("while parsing a flow mapping", "did not find expected ',' or '}'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("context", "problem"), LIBYAML)
+def test_every_message_of_the_yaml_library_has_a_sentence_of_its_own(
+    context: str | None, problem: str
+) -> None:
+    """None falls through to the general one."""
+    sentence = yaml_sentence(yaml.MarkedYAMLError(context, None, problem, None))
+    assert sentence != yaml_sentence(yaml.MarkedYAMLError(None, None, "something new", None))
+    assert not LIBRARY.search(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("prompt: slow turn, hair moves #2 take, keep the face\n", "1:31"),
+        ("prompt: slow turn # a remark\n", "1:19"),
+        ("prompt: #2 take\n", "1:9"),
+        ("prompt:\n  slow\n  turn #2\n", "3:8"),
+        ("prompt: slow turn,\n  #2 take\nmode: std\n", "2:3"),
+        ("prompt: é😀 #2\r\n", "1:12"),
+        ("prompt: &a slow #2\n", "1:17"),
+        ("prompt: !!str slow #2\n", "1:20"),
+        ("prompt: 'slow #2' # a remark\n", ""),
+        ('prompt: "slow" # a remark\n', ""),
+        ("prompt: |  # a remark\n  slow #2\n", ""),
+        ("prompt: slow#2\n", ""),
+        ("prompt: slow\n# a remark\nmode: std\n", ""),
+        ("prompt: slow\n\n  # a remark\nmode: std\n", ""),
+        ("prompt: # a remark\n  slow\n", ""),
+    ],
+)
+def test_a_comment_that_ends_an_unquoted_text_is_known(
+    tmp_path: Path, text: str, place: str
+) -> None:
+    """Where the `#` may have been meant as text, the value says where it stands; where it cannot, it says nothing."""
+    cut = entry(read(tmp_path, text), "prompt").node.cut
+    assert str(cut or "").removeprefix("specs/spec.yaml:") == place
