@@ -129,6 +129,4 @@ def _is_readable(error: errors.ProviderError) -> bool:
 
 def not_asked(error: ReconcilerError) -> str:
     """Return why a generation is held that cannot be asked about."""
-    return (
-        f"it cannot be asked about, although the provider answers other questions: {told(error)}"
-    )
+    return f"it cannot be asked about, although the provider answers other questions: {told(error)}"
