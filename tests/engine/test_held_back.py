@@ -136,6 +136,6 @@ def test_one_wrong_defaults_file_is_one_line_and_odd_names_are_said_once(
         assert len([said for said in project.told.said if "d\\xe9j\\xe0.yaml" in said]) == 1
         assert len([said for said in project.told.said if "dance.yaml.txt" in said]) == 1
         project.write("deep/_defaults.yaml", "suspend: true\n")
-        wait_until(lambda: is_told(project, "_defaults.yaml` is right again"), "the end of it")
+        wait_until(lambda: is_told(project, "_defaults.yaml` is valid again"), "the end of it")
         assert not is_told(project, "deep/s1")
     assert len(sim.billed()) == 1

@@ -306,23 +306,23 @@ def _with_acts(draw: Draw, history: History, acts: tuple[str, ...], most: int) -
 
 
 HAZARDS: Mapping[str, Hazard] = {
-    "retries": Hazard(0.08, _retries),
-    "clones": Hazard(0.08, _clones),
-    "orders": Hazard(0.06, _orders),
-    "clean": Hazard(0.06, _clean),
-    "replays": Hazard(0.06, _replays),
-    "silence": Hazard(0.06, _silence),
-    "calendar": Hazard(0.06, _calendar),
-    "commands": Hazard(0.06, _commands),
-    "caps": Hazard(0.05, _caps),
-    "suspend": Hazard(0.05, _suspend),
+    "retries": Hazard(0.05, _retries),
+    "clones": Hazard(0.05, _clones),
+    "orders": Hazard(0.04, _orders),
+    "clean": Hazard(0.04, _clean),
+    "replays": Hazard(0.04, _replays),
+    "silence": Hazard(0.04, _silence),
+    "calendar": Hazard(0.04, _calendar),
+    "commands": Hazard(0.04, _commands),
+    "caps": Hazard(0.04, _caps),
+    "suspend": Hazard(0.04, _suspend),
     "callbacks": Hazard(0.04, _callbacks),
-    "spoiled": Hazard(0.06, _spoiled),
-    "media": Hazard(0.06, _media),
+    "spoiled": Hazard(0.04, _spoiled),
+    "media": Hazard(0.04, _media),
     # Last: in what comes of them no wish is changed any more.
-    "lag": Hazard(0.06, _lag),
-    "stray": Hazard(0.06, _stray),
-    "numbers": Hazard(0.06, _numbers),
+    "lag": Hazard(0.04, _lag),
+    "stray": Hazard(0.04, _stray),
+    "numbers": Hazard(0.04, _numbers),
 }
 EVERY = Choice()
 NONE = Choice(without=frozenset(HAZARDS))
