@@ -180,7 +180,9 @@ class Cycle:
         """End what is under way: answers that are nearly there are awaited, the rest is cut off, and resumable."""
         self._turns.stop_buying()
         if tasks := self._under_way():
-            await asyncio.wait(tasks, timeout=_PARTING)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                await asyncio.wait(tasks, timeout=_PARTING)
+            finally:  # also when somebody interrupts a second time: nothing is left running
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,59 @@
+"""The loop that drives turns: however it ends, nothing of it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from reconciler.engine.cycle import Cycle
+
+
+class Slow:
+    """Turns of which one never ends by itself."""
+
+    def __init__(self) -> None:
+        self.flying: set[str] = set()
+        self.begun, self.ended = asyncio.Event(), False
+
+    def now(self) -> int:
+        return 0
+
+    def admit(self) -> list[str]:
+        return []
+
+    def next_admission(self) -> int | None:
+        return None
+
+    def stop_buying(self) -> None:
+        pass
+
+    async def take(self, key: str) -> int | None:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+        return None
+
+
+def test_who_interrupts_a_second_time_leaves_nothing_running() -> None:
+    """The first time answers that are nearly there are awaited; the second time what is left is cut off before it returns.
+
+    Otherwise a turn would find its state closed, and say so in a traceback.
+    """
+
+    async def story() -> None:
+        turns = Slow()
+        running = asyncio.create_task(Cycle(cast(Any, turns), ["one"]).run(asyncio.Event()))
+        await turns.begun.wait()
+        running.cancel()
+        await asyncio.sleep(0)
+        assert not turns.ended
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert turns.ended
+
+    asyncio.run(story())
