@@ -196,7 +196,7 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection
         if not found:
             hint = "Give the path of a spec file, or of a folder that holds some."
             if desired.seen.get(IGNORE_FILE) is not None:
-                hint += f" What `{IGNORE_FILE}` leaves out is no spec."
+                hint += f" What `{IGNORE_FILE}` leaves out is not a spec."
             raise WorkspaceError(f"`{path}` names no spec", hint=hint)
         chosen |= found
     generations = tuple(wish for wish in desired.generations if wish.spec in chosen)

@@ -114,7 +114,7 @@ class _Exceptions:
             except ValueError:
                 if "/" in plain:
                     raise SettingsError(
-                        f"{_variable('no_proxy')} holds `{entry[:80]}`, which is no network",
+                        f"{_variable('no_proxy')} holds `{entry[:80]}`, which is not a network",
                         hint="Networks are like 10.0.0.0/8 or fd00::/8; names stand without a path.",
                     ) from None
                 names.append(plain.lower() if plain == "*" else plain.lower().lstrip("*."))

@@ -186,12 +186,12 @@ class Settings(BaseSettings):
         modes = {mode for prices in UNITS_PER_SECOND.values() for mode in prices}
         if unknown := {mode for prices in given.values() for mode in prices} - modes:
             raise ValueError(
-                f"`{min(unknown)}` is no mode; the modes are {', '.join(sorted(modes))}"
+                f"`{min(unknown)}` is not a mode; the modes are {', '.join(sorted(modes))}"
             )
         for model in given.keys() - UNITS_PER_SECOND.keys():
             meant = [known for known in UNITS_PER_SECOND if _letters(known) == _letters(model)]
             if meant:
-                raise ValueError(f"`{model}` is no model; it is called `{meant[0]}`")
+                raise ValueError(f"`{model}` is not a model; it is called `{meant[0]}`")
         models = {*UNITS_PER_SECOND, *given}
         return {
             model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models
@@ -308,13 +308,13 @@ def _check_value(one: Given, *, may_be_empty: bool) -> None:
         )
     if len(one.value) > 1 and one.value[0] == one.value[-1] and one.value[0] in "\"'`":
         raise SettingsError(
-            f"{one.name} has quotes around its value, which belong to it in {one.place}",
+            f"{one.name} has quotes around its value that are part of it, in {one.place}",
             hint="Take the quotes away; some tools hand them on (`docker run --env-file` is one).",
         )
     if holds_another(one.value):
         raise SettingsError(
             f"{one.name} holds another setting in {one.place}",
-            hint="Write each in a line of its own.",
+            hint="Put each on a line of its own.",
         )
 
 

@@ -107,7 +107,7 @@ def _refuse_misnamed(root: Path) -> None:
             )
             if is_like and not (root / meant).exists():
                 raise SettingsError(
-                    f"`{name}` is not read: settings stand in `{meant}`",
+                    f"`{name}` is not read: settings belong in `{meant}`",
                     hint=f"Rename it to `{meant}`, or give it a name that is less like it.",
                 )
 
@@ -118,7 +118,7 @@ def _environment(ours: Collection[str], known: Mapping[str, str]) -> Iterator[Gi
         if plain := known.get(name.upper()):
             if found.setdefault(plain, value) != value:
                 raise SettingsError(
-                    f"{ENVIRONMENT} holds {plain} twice, with other values and other cases of letters",
+                    f"{ENVIRONMENT} holds {plain} twice, in different spellings and with different values",
                     hint="Leave one of them out.",
                 )
             yield Given(plain, value, ENVIRONMENT)
@@ -156,16 +156,18 @@ def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
         blank = original[: len(original) - len(original.lstrip())]
         line = binding.original.line + len(re.findall(r"\r\n|\n|\r", blank))
         if binding.error or (binding.key is not None and binding.value is None):
-            raise _unreadable(line, "it is no assignment, like `NAME=value`, and no comment")
+            raise _unreadable(line, "it is neither an assignment (`NAME=value`) nor a comment")
         if binding.key is None or binding.value is None:
             continue
         if not _NAME.fullmatch(binding.key):
-            raise _unreadable(line, "what stands before the `=` is no name")
+            raise _unreadable(line, "what stands before the `=` is not a name")
         if any(_ASSIGNMENT.match(below) for below in binding.value.splitlines()[1:]):
-            raise _unreadable(line, "its quote ends lines below, and swallows settings")
+            raise _unreadable(
+                line, "its quote is closed only lines below, and swallows the settings in between"
+            )
         if holds_another(binding.value):
             raise _unreadable(
-                line, "its value holds another setting, which belongs in a line of its own"
+                line, "its value holds another setting, which belongs on a line of its own"
             )
         yield binding.key, binding.value, line
 

@@ -166,7 +166,7 @@ def boxes(file: BufferedReader) -> Iterator[Box]:
             return
         yield Box(kind, at, at + size)
         at += size
-    raise Flaw("is no whole MP4: it has too many parts")
+    raise Flaw("is not a whole MP4: it has too many parts")
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ class _Reader:
         if not what:
             return "not valid JSON: the file ends where a value was expected"
         if what in {"NaN", "Infinity", "-Infinity"}:
-            return f"`{what}` is no JSON number"
+            return f"`{what}` is not a JSON number"
         if what in {"/", "#"}:
             return "JSON has no comments: remove it, or write the spec in YAML"
         if what in {"]", "}"}:

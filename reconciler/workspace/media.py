@@ -140,7 +140,7 @@ def examine_result(path: Path) -> ResultFacts:
         missing = {b"ftyp", b"moov", b"mdat"} - set(_whole_boxes(file))
         if missing:
             names = ", ".join(sorted(box.decode() for box in missing))
-            raise Flaw(f"is no whole MP4: it has no `{names}` part")
+            raise Flaw(f"is not a whole MP4: it has no `{names}` part")
         facts = read_facts(file)
         if facts.seconds is None or facts.seconds <= 0:
             raise Flaw("holds a video of no length")
@@ -204,4 +204,4 @@ def _whole_boxes(file: BufferedReader) -> Iterator[bytes]:
         yield box.kind
         at = box.end
     if at != size:
-        raise Flaw(f"is no whole MP4: it is broken off or damaged at byte {at} of {size}")
+        raise Flaw(f"is not a whole MP4: it is broken off or damaged at byte {at} of {size}")

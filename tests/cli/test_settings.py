@@ -26,10 +26,10 @@ LINES = [
     ("[reconciler]\nmax_units_per_day=1", ".env:1", "assignment"),
     ("\n\n  # note\n\nRECONCILER_MAX_UNITS_PER_DAY: 1", ".env:5", "assignment"),
     ("; a note\nRECONCILER_MAX_UNITS_PER_DAY=1", ".env:1", "assignment"),
-    ('$env:RECONCILER_MAX_UNITS_PER_DAY = "1"', ".env:1", "no name"),
-    ("RECONCILER_MAX_UNITS_PER_DAY+=1", ".env:1", "no name"),
-    ("RECONCILER_MAX_UNITS_PER_DAY:=1", ".env:1", "no name"),
-    ("RECONСILER_MAX_UNITS_PER_DAY=1", ".env:1", "no name"),  # one letter is Cyrillic
+    ('$env:RECONCILER_MAX_UNITS_PER_DAY = "1"', ".env:1", "not a name"),
+    ("RECONCILER_MAX_UNITS_PER_DAY+=1", ".env:1", "not a name"),
+    ("RECONCILER_MAX_UNITS_PER_DAY:=1", ".env:1", "not a name"),
+    ("RECONСILER_MAX_UNITS_PER_DAY=1", ".env:1", "not a name"),  # one letter is Cyrillic
     ("RECONCILER_MAX_UNIT_PER_DAY=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_DAY`"),
     ("RECONCILER_MAX_UNITS_PER_WEEK=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_"),
     ("RECONCILER-MAX-UNITS-PER-DAY=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_DAY`"),
