@@ -1,7 +1,7 @@
 """Killed at every step between the intent and the receipt, and started again: each id is billed once.
 
-Each line that changes something, from the first intent on, is an item of its own, and every commit and request of a
-clean run. The full campaign over every single step is a command: see `tests/acceptance/campaign.py`.
+Every commit, request and answer of a clean run from the first intent on is an item of its own, and each second line that
+changes anything else. The full campaign over every single step is a command: see `tests/acceptance/campaign.py`.
 """
 
 from __future__ import annotations

@@ -191,14 +191,14 @@ def test_a_heavy_image_is_made_light_enough(project: Project, sim: Simulator) ->
 
 def slowly(project: Project) -> None:
     """Ask for a film that takes an encoder a while."""
-    make_clip(project.specs / "motion.mp4", size=(848, 480), seconds=12, noisy=True)
+    make_clip(project.specs / "motion.mp4", size=(640, 360), seconds=12, noisy=True)
     project.spec(video_url="motion.mp4", prepare=True)
 
 
 def test_a_kill_while_a_file_is_prepared_costs_nothing(project: Project, sim: Simulator) -> None:
-    """SIGKILL three times, each time the encoder ends too: then one purchase, and no rubbish."""
+    """SIGKILL twice, each time the encoder ends too: then one purchase, and no rubbish."""
     slowly(project)
-    for _ in range(3):
+    for _ in range(2):
         with project.running("apply", "--yes", "--json") as running:
             wait_until(lambda: preparing(project), "the encoder")
             running.process.kill()
@@ -343,7 +343,7 @@ def test_the_watch_prepares_and_goes_on_meanwhile(project: Project, sim: Simulat
 def test_what_a_link_leads_to_may_be_replaced_meanwhile(project: Project, sim: Simulator) -> None:
     """The encoder reads the very file whose digest is the identity: another film is never sent in its name."""
     films = project.root / "films"
-    wanted = make_clip(films / "wanted.mov", codec="libx265", seconds=8, noisy=True)
+    wanted = make_clip(films / "wanted.mov", codec="libx265", seconds=4, noisy=True)
     other = make_clip(films / "other.mov", codec="libx265", size=(360, 640))
     shutil.copy(wanted, films / "current.mov")
     (project.specs / "dance.mov").symlink_to("../films/current.mov")
