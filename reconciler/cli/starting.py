@@ -20,6 +20,7 @@ SCHEMA = "spec.schema.json"
 
 
 def init(
+    context: typer.Context,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -28,6 +29,8 @@ def init(
     ] = Path(),
 ) -> int:
     """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
+    if context.obj is not None:  # `--root DIR`, as `git -C DIR`
+        folder = context.obj / folder
     templates = files("reconciler.cli") / "starter"
     contents = {
         "specs/dance.yaml": (templates / "dance.yaml").read_text(encoding="utf-8"),

@@ -32,10 +32,18 @@ _DOUBTFUL = (
         r"(?P<of>.+?)-(?:(?:DESKTOP|LAPTOP|WIN)-[A-Z0-9]{4,}|\S*(?:MacBook|iMac|Mac-mini)\S*)(?:-\d+)?"
     ),
     re.compile(rf"(?P<of>.+?)-{_CONFLICT}", _I),
+    re.compile(rf"(?P<of>.+?)[-_](?:copy|kopie|copie|copia){_NUMBER}", _I),
+    re.compile(
+        r"(?P<of>.+?)(?: ?[-_]? ?|的)副本(?: ?\(?\d{1,3}\)?)?"
+    ),  # Windows and macOS in Chinese
+    re.compile(r"(?P<of>.+?)(?:[ ._-](?:bak|backup|orig|tmp)|~)", _I),
+    re.compile(r"~\$(?P<of>.+)"),
 )
 # What every name that one of these fits holds: nearly all names are told from copies by this look alone.
 _HINT = re.compile(
-    rf"[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac", _I
+    rf"[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac"
+    r"|[-_]cop|[-_]kop|副本|~|[._-](?:bak|orig|tmp)",
+    _I,
 )
 _SLIPS = re.compile(r"\.(?:ya?ml|json|toml)(?:\.txt|[_.,;])\Z", _I)
 _OTHER_FORMATS = frozenset({".jsonl"})  # one letter away, and meant

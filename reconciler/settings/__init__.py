@@ -65,6 +65,14 @@ LONGEST_SIGNATURE = 7 * 86_400  # s; S3 and Google sign for no longer
 MINIMUM_HISTORY_DAYS = 31  # the history of a task is kept as long as the provider keeps the task
 
 
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object whose names are given once each; raises ValueError otherwise."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found
+
+
 def _letters(model: str) -> str:
     return re.sub(r"[^a-z0-9]", "", model.lower())
 
@@ -158,6 +166,12 @@ class Settings(BaseSettings):
             raise ValueError("a folder needs the URL under which a web server publishes it")
         return public_base(given) if given else given
 
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, given: str) -> str:
+        urlsplit(given).port  # noqa: B018 - raises ValueError with the reason
+        return given
+
     @field_validator("media_images")
     @classmethod
     def _hostable(cls, given: bool, info: ValidationInfo) -> bool:
@@ -173,7 +187,7 @@ class Settings(BaseSettings):
         if not isinstance(given, str):
             return given
         try:
-            return json.loads(given)
+            return json.loads(given, object_pairs_hook=_once)
         except ValueError:
             raise ValueError(
                 'it must be a JSON object, such as {"kling-v3": {"pro": 1.2}}'

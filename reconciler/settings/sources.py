@@ -39,6 +39,10 @@ _SERVICE = re.compile(
 
 _LIKE = 0.9  # how much a name is like `reconciler.toml`: `reconciler.tml` and `reconcilier.toml`, not `reconciler.yaml`
 
+_LIKE_ENV = re.compile(r"[._]?env(?!rc$)(?!.*(example|sample|template))([ .(_-].*)?", re.IGNORECASE)
+"""A file that a person may take for `.env`, where it holds settings of ours; direnv's is read by the shell."""
+_OF_A_CAP = frozenset({"MAX", "DAY", "DAILY", "RUN", "CAP", "LIMIT"})
+
 _PROTECTIVE = (
     *("RECONCILER_MAX_UNITS_PER_DAY", "RECONCILER_MAX_UNITS_PER_RUN"),
     *("RECONCILER_REQUIRE_COMMITTED", "RECONCILER_ABSENCE_GRACE", "RECONCILER_SETTLE_SECONDS"),
@@ -86,7 +90,8 @@ def read(root: Path, ours: Collection[str], others: Collection[str] = ()) -> dic
 
 def holds_another(value: str) -> bool:
     """Whether the value of a setting swallowed another setting."""
-    return bool(_ANOTHER.search(value))
+    below = value.splitlines()[1:]
+    return bool(_ANOTHER.search(value)) or any(_ASSIGNMENT.match(line) for line in below)
 
 
 def existing(root: Path) -> frozenset[str]:
@@ -99,17 +104,27 @@ def _refuse_misnamed(root: Path) -> None:
     names = {path.name for path in root.iterdir()} if root.is_dir() else set()
     for name in sorted(names - {ENV_FILE, CONFIG_FILE}):
         plain = name.casefold().removesuffix(".txt").strip()
-        for meant in (ENV_FILE, CONFIG_FILE):
-            is_like = plain == meant or (
-                meant == CONFIG_FILE
-                and plain.startswith("reconc")
-                and difflib.SequenceMatcher(None, plain, meant).ratio() >= _LIKE
+        is_toml = plain.lstrip("._ ").startswith(CONFIG_FILE) and plain.endswith(".toml")
+        likeness = difflib.SequenceMatcher(None, plain, CONFIG_FILE).ratio()
+        if is_toml or (plain.startswith("reconc") and likeness >= _LIKE):
+            meant = CONFIG_FILE
+        elif plain == ENV_FILE or (_LIKE_ENV.fullmatch(name) and _holds_ours(root / name)):
+            meant = ENV_FILE
+        else:
+            continue
+        if not (root / meant).exists():
+            raise SettingsError(
+                f"`{name}` is not read: settings belong in `{meant}`",
+                hint=f"Rename it to `{meant}`, or give it a name that is less like it.",
             )
-            if is_like and not (root / meant).exists():
-                raise SettingsError(
-                    f"`{name}` is not read: settings belong in `{meant}`",
-                    hint=f"Rename it to `{meant}`, or give it a name that is less like it.",
-                )
+
+
+def _holds_ours(path: Path) -> bool:
+    try:
+        with open_plain(path) as file:
+            return b"RECONCILER_" in file.read(LARGEST_FILE)
+    except OSError:
+        return False
 
 
 def _environment(ours: Collection[str], known: Mapping[str, str]) -> Iterator[Given]:
@@ -220,6 +235,9 @@ def _meant(name: str, ours: Collection[str]) -> str | None:
         return next(within, "") or _likely(plain, ours, 0.75)
     if plain.startswith("KLING"):
         return _likely(plain, ours, 0.75)
+    words = set(plain.split("_"))
+    if "UNITS" in words and words & _OF_A_CAP:
+        return _PROTECTIVE[0]
     likely = _likely(plain, ours, 0.85) or _likely(f"RECONCILER_{plain}", _PROTECTIVE, 0.93)
     return likely or None
 

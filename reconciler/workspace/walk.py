@@ -28,7 +28,9 @@ RECEIPT_SUFFIX = ".receipt.json"
 DEFAULTS_NAME = "_defaults.yaml"
 SETTINGS_NAME = "reconciler.toml"  # of the root; not a spec, even where the root holds the specs
 
-_MISNAMED_DEFAULTS = tuple("_defaults" + suffix for suffix in SPEC_SUFFIXES)
+_MISNAMED_DEFAULTS = tuple(
+    stem + suffix for stem in ("_defaults", "_default", "defaults") for suffix in SPEC_SUFFIXES
+)
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -63,7 +65,8 @@ def defaults_above(folder: str, spec: str) -> list[str]:
 
 def is_defaults(name: str) -> bool:
     """Whether a file of this name speaks, or means to speak, for all below its folder."""
-    return name.rpartition("/")[2].lower() in _MISNAMED_DEFAULTS
+    last = name.rpartition("/")[2]
+    return last.lower() in _MISNAMED_DEFAULTS or spec_meant(last).lower() == DEFAULTS_NAME
 
 
 def specs_folder(root: Path, specs_dir: str) -> str:
@@ -160,16 +163,12 @@ def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
 
 
 def misspelt_notes(tree: Tree) -> Iterator[str]:
-    """Yield a sentence about each file that would be a spec, or defaults, but for its name, where none has that name."""
+    """Yield a sentence about each file that would be a spec but for its name, where no spec has that name."""
     for name, meant in sorted(tree.misspelt.items()):
         stem = meant.rpartition(".")[0]
-        if not any(
-            stem + suffix in tree.specs or stem + suffix in tree.defaults
-            for suffix in SPEC_SUFFIXES
-        ):
-            what = "as defaults" if is_defaults(meant) else "as a spec"
-            goal = DEFAULTS_NAME if is_defaults(meant) else meant.rpartition("/")[2]
-            yield f"`{name}` is not read {what} because of its name: if it should be, rename it to `{goal}`"
+        if not any(stem + suffix in tree.specs for suffix in SPEC_SUFFIXES):
+            goal = meant.rpartition("/")[2]
+            yield f"`{name}` is not read as a spec because of its name: if it should be, rename it to `{goal}`"
 
 
 def _holds(folder: str, name: str) -> bool:
@@ -263,8 +262,19 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
 
 def _note_misspelt(name: str, prefix: str, tree: Tree) -> None:
     meant = spec_meant(name)
-    if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
+    if not meant or _UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name):
+        return
+    if meant.lower() == DEFAULTS_NAME:
+        _note_misnamed(prefix + name, prefix, tree)
+    else:
         tree.misspelt[prefix + name] = prefix + meant
+
+
+def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:
+    """Note defaults that nobody would read: they may hold back what is below, by `suspend` say."""
+    sentence = f"defaults are read from `{DEFAULTS_NAME}` only: rename the file"
+    tree.problems[name] = Problem(Place(name), "", sentence)
+    tree.misnamed.setdefault(prefix.rstrip("/"), set()).add(name)
 
 
 def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
@@ -277,9 +287,7 @@ def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
     if entry.name == DEFAULTS_NAME:
         tree.defaults[name] = signature
     elif entry.name.lower() in _MISNAMED_DEFAULTS:
-        sentence = f"defaults are read from `{DEFAULTS_NAME}` only: rename the file"
-        tree.problems[name] = Problem(Place(name), "", sentence)
-        tree.misnamed.setdefault(prefix.rstrip("/"), set()).add(name)
+        _note_misnamed(name, prefix, tree)
     elif entry.name.endswith(RECEIPT_SUFFIX):
         tree.receipts[name] = signature
     elif sentence := foreign_copy(name):

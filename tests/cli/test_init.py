@@ -55,3 +55,17 @@ def test_a_file_in_the_way_is_a_sentence(
     assert run(["init", str(tmp_path / "videos")]) == 1
     assert "Traceback" not in capsys.readouterr().err
     assert (tmp_path / "videos").read_text() == "mine"
+
+
+def test_a_root_that_is_named_is_where_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--root DIR init` writes nothing into the working folder; a folder that is named as well lies below the root."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert run(["--root", str(tmp_path / "there"), "init"]) == 0
+    assert run(["--root", str(tmp_path / "there"), "init", "deeper"]) == 0
+    assert list(here.iterdir()) == []
+    assert (tmp_path / "there/specs/dance.yaml").exists()
+    assert (tmp_path / "there/deeper/specs/dance.yaml").exists()

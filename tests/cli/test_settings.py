@@ -35,6 +35,10 @@ LINES = [
     ("RECONCILER-MAX-UNITS-PER-DAY=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_DAY`"),
     ("RECONCILR_MAX_UNITS_PER_DAY=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_DAY`"),
     ("MAX_UNITS_PER_DAY=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_DAY`"),
+    ("MAX_UNITS=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_DAY`"),
+    ("DAILY_MAX_UNITS=1", ".env:1", "`RECONCILER_MAX_UNITS_PER_DAY`"),
+    ("KLING_BASE_URL=http://[::1", ".env:1", "KLING_BASE_URL"),
+    ('RECONCILER_PRICES={"kling-v3":{"pro":1},"kling-v3":{"pro":0}}', ".env:1", "RECONCILER_PRICES"),
     ("REQUIRE_COMMITED=true", ".env:1", "`RECONCILER_REQUIRE_COMMITTED`"),
     ("RECONCILER_GRACE=90", ".env:1", "`RECONCILER_ABSENCE_GRACE`"),
     ("RECONCILER_WHATEVER=1", ".env:1", "`RECONCILER_WHATEVER`, which is not a setting"),
@@ -149,6 +153,7 @@ def test_other_programs_and_kubernetes_may_have_their_variables(
     [
         ("max_units_per_day = true\n", "RECONCILER_MAX_UNITS_PER_DAY"),
         ("max_units_per_day = ''\n", "empty"),
+        ("log_file = '''log\nmax_units_per_day = 1\n'''\n", "another setting"),
         ("MAX_UNITS_PER_DAY = 1\n", "`max_units_per_day`"),
         ("RECONCILER_MAX_UNITS_PER_DAY = 1\n", "`max_units_per_day`"),
         ("[reconciler]\nmax_units_per_day = 1\n", "`reconciler`"),
@@ -176,11 +181,17 @@ def test_the_configuration_file_is_read_as_strictly(tmp_path: Path, text: str, w
         ("reconciler.toml.txt", "`reconciler.toml`"),
         ("Reconciler.toml", "`reconciler.toml`"),
         ("reconcilier.toml", "`reconciler.toml`"),
+        ("reconciler.toml.toml", "`reconciler.toml`"),
+        (".reconciler.toml", "`reconciler.toml`"),
+        (".env.local", "`.env`"),
+        ("env.txt", "`.env`"),
+        ("_env", "`.env`"),
+        (".env (1)", "`.env`"),
     ],
 )
 def test_a_file_that_nobody_would_read_is_named(tmp_path: Path, name: str, meant: str) -> None:
     """A cap in a file of almost the right name holds nothing; beside the right one it may be a note."""
-    (tmp_path / name).write_text("")
+    (tmp_path / name).write_text("# RECONCILER_MAX_UNITS_PER_DAY\n")
     with pytest.raises(SettingsError) as raised:
         configuration.load(tmp_path)
     assert name in raised.value.message
@@ -190,7 +201,7 @@ def test_a_file_that_nobody_would_read_is_named(tmp_path: Path, name: str, meant
 
 
 @pytest.mark.parametrize(
-    "name", [".env.example", "reconciler.yaml", "reconciler.log", "env", ".envrc"]
+    "name", [".env.example", "reconciler.yaml", "reconciler.log", "environment.yml", ".envrc"]
 )
 def test_other_files_are_nobodys_settings(tmp_path: Path, name: str) -> None:
     """What other tools call their own is left alone."""

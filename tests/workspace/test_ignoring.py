@@ -207,15 +207,14 @@ def test_a_misspelt_name_is_noted_beside_no_spec_of_that_name(project: Project) 
         "turn.yml",
         "turn.yaml.txt",
         "clip.mp4",
-        "x/_defaults.ymal",
     ):
         project.write(f"specs/{name}", URLS)
-    project.write("specs/_defaults.yaml", "mode: std\n")
-    project.write("specs/_defaults.yaml.txt", "mode: pro\n")
     notes = project.load().notes
-    assert [note.partition(" ")[0] for note in notes] == ["`specs/dance.yaml.txt`", "`specs/wave.ymal`", "`specs/x/_defaults.ymal`"]  # fmt: skip
+    assert [note.partition(" ")[0] for note in notes] == [
+        "`specs/dance.yaml.txt`",
+        "`specs/wave.ymal`",
+    ]
     assert "rename it to `dance.yaml`" in notes[0]
-    assert "not read as defaults" in notes[2]
 
 
 def test_an_index_follows_every_edit_of_the_ignore_file(project: Project) -> None:

@@ -238,7 +238,11 @@ def test_broken_and_misnamed_defaults_hold_up_what_lies_below_until_they_are_men
     for name in (*below, "specs/c.yaml"):
         project.write(name, URLS)
     index = indexed(project)
-    for name, text in (("_defaults.yaml", "promt: x\n"), ("_defaults.yml", "")):
+    for name, text in (
+        ("_defaults.yaml", "promt: x\n"),
+        ("_defaults.yml", ""),
+        ("_defaults.ymal", ""),
+    ):
         project.write(f"specs/x/{name}", text)
         assert index.refresh([f"specs/x/{name}"]).specs == below
         assert index.desired() == project.load()

@@ -38,7 +38,7 @@ SPEC_FILES = (
 )
 OTHER_FILES = (
     "_defaults.yaml", "_defaults.yml", "_Defaults.yaml", "a.receipt.json", "girl.png", "girls.png",
-    "a.mp4", "b.mp4", "notes.txt", ".a.yaml", "_defaults 2.yaml", "a.ymal",
+    "a.mp4", "b.mp4", "notes.txt", ".a.yaml", "_defaults 2.yaml", "_defaults.ymal", "a.ymal",
 )  # fmt: skip
 VIDEO = "https://e.com/dance.mp4"
 COMPLETE = {"video_url": VIDEO, "character_orientation": "image", "mode": "std"}

@@ -218,7 +218,11 @@ def test_a_broken_defaults_file_stops_all_below_it_and_is_said_once(project: Pro
 
 
 @pytest.mark.parametrize(
-    "name", ["_defaults.yml", "_defaults.json", "_defaults.toml", "_Defaults.yaml"]
+    "name",
+    [
+        *("_defaults.yml", "_defaults.json", "_defaults.toml", "_Defaults.yaml"),
+        *("_defaults.yaml.txt", "_defaults.ymal", "_default.yaml", "defaults.yaml"),
+    ],
 )
 def test_defaults_of_another_name_are_not_quietly_ignored(project: Project, name: str) -> None:
     project.write(f"specs/{name}", "")
