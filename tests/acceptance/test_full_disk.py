@@ -132,6 +132,8 @@ def test_a_watch_on_a_full_disk_goes_on_when_there_is_room(
         disk.free()
         spec.touch()
         wait_until(project.receipts, "the video", within=30)
+        # A signal would break off a call that the warden holds, and the receipt is landing still.
+        wait_until(lambda: set(project.status().statuses.values()) == {"complete"}, "its end")
         running.process.terminate()
         done = running.ended(within=10)
     assert done.code == 0, done
@@ -151,6 +153,8 @@ def test_a_log_that_cannot_grow_stops_nothing(project: Project, sim: Simulator) 
         project.running("watch", "--no-http", env=quick, wrap=guard.command) as running,
     ):
         wait_until(project.receipts, "the video", within=30)
+        # A signal would break off a call that the warden holds, and the receipt is landing still.
+        wait_until(lambda: set(project.status().statuses.values()) == {"complete"}, "its end")
         running.process.terminate()
         done = running.ended(within=10)
     assert disk.refused

@@ -349,7 +349,7 @@ def test_a_cap_holds_and_is_told_and_the_rest_waits(project: World, sim: Simulat
         wait_until(
             lambda: sum("cap" in why for why in project.told.holds.values()) == 2,
             "two that are held",
-            within=60,
+            within=120,
         )
         wait_until(
             lambda: len(list((project.root / "specs").glob("*.mp4"))) == 2, "two that are bought"
