@@ -94,6 +94,7 @@ IMAGES: list[tuple[str, str, Make, str]] = [
     ("header", "png", holding(ASTRONAUT[:20]), "`specs/header.png` is damaged: its image header cannot be read"),
     ("cut", "png", holding(ASTRONAUT[:-100]), f"`specs/cut.png` {NO_PIXELS}"),
     ("half", "png", holding(png_of_missing_rows()), f"`specs/half.png` {NO_PIXELS}"),
+    ("interlaced", "png", holding(interlaced_png(333, 517)[:-60_000]), f"`specs/interlaced.png` {NO_PIXELS}"),
     ("bit", "png", holding(png_of_wrong_checksum()), f"`specs/bit.png` {NO_PIXELS}"),
     ("halved", "jpg", holding(jpeg()[:20_000]), f"`specs/halved.jpg` {NO_PIXELS}"),
     ("bomb", "png", holding(flat_png(20_000, 20_000)), "`specs/bomb.png` would decode to 400 megapixels: more than 100 are taken for a decompression bomb; scale it down"),

@@ -57,7 +57,10 @@ def interlaced_png(width: int, height: int) -> bytes:
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
     encoder.time_base = Fraction(1, 1)
     encoder.flags |= Flags.interlaced_dct
-    packets = encoder.encode(av.VideoFrame(width, height, "rgb24"))
+    frame = av.VideoFrame(width, height, "rgb24")
+    for plane in frame.planes:  # a new frame holds whatever the memory held
+        plane.update(random.Random(1).randbytes(plane.buffer_size))
+    packets = encoder.encode(frame)
     return b"".join(bytes(packet) for packet in [*packets, *encoder.encode(None)])
 
 
