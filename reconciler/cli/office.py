@@ -170,8 +170,9 @@ def _hand_over(inbox: Inbox, order: Order, writer: StateLocked) -> Outcome:
     from reconciler.engine.orders import Outcome
 
     with _every_end_interrupts():
-        ticket = inbox.put(order.document())
+        ticket = inbox.new_ticket()
         try:
+            inbox.put(order.document(), ticket)
             answer = _answer(inbox, ticket, _TAKEN)
             withdrawn = answer is None and inbox.withdraw(ticket)
             if not withdrawn:

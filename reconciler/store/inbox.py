@@ -38,10 +38,16 @@ class Inbox:
         self._last = 0  # ns
         self._waiting: dict[str, int] = {}  # ticket -> the descriptor that keeps the order locked
 
-    def put(self, document: Mapping[str, object]) -> str:
+    def new_ticket(self) -> str:
+        """Return a ticket for `put`. Tickets sort by age; those of one process strictly, those of several by the clock."""
+        self._last = max(time.time_ns(), self._last + 1)
+        return f"{self._last:020}-{secrets.token_hex(4)}"
+
+    def put(self, document: Mapping[str, object], ticket: str | None = None) -> str:
         """Leave an order and return its ticket; raises StateError beyond 1 MiB.
 
-        It counts as awaited until it was answered, withdrawn or left, or until this process ends.
+        It counts as awaited until it was answered, withdrawn or left, or until this process ends. Whoever may be
+        interrupted here takes a `new_ticket` first: else an order that just appeared could not be taken back.
         """
         content = json.dumps(document, allow_nan=False).encode("ascii")
         if len(content) > LONGEST_ORDER:
@@ -49,7 +55,7 @@ class Inbox:
                 f"An order of {len(content)} bytes is too long for the inbox.",
                 hint="Name fewer things at a time.",
             )
-        ticket = self._new_ticket()
+        ticket = ticket or self.new_ticket()
         with self._made() as folder:
             self._waiting[ticket] = inbox_files.write_locked(folder, f"{ticket}{ORDER}", content)
         return ticket
@@ -69,12 +75,12 @@ class Inbox:
         return True
 
     def leave(self, ticket: str) -> bool:
-        """Wait no longer: the order is withdrawn, and this returns True, or it was taken, and nobody awaits it now.
+        """Wait no longer: the order is not there now, and this returns True, or it was taken, and nobody awaits it.
 
         Of one that was taken nobody knows whether it was begun; where it was not, it is not carried out.
         """
         try:
-            return self.withdraw(ticket)
+            return self.withdraw(ticket) or not self._was_taken(ticket)
         finally:
             self._stop_waiting(ticket)
 
@@ -121,15 +127,16 @@ class Inbox:
                 os.unlink(f"{ticket}{TAKEN}", dir_fd=folder)
             sync(folder)
 
+    def _was_taken(self, ticket: str) -> bool:
+        with self._opened() as folder:
+            return folder is not None and any(
+                inbox_files.exists(folder, f"{ticket}{state}") for state in (TAKEN, ANSWER)
+            )
+
     def _stop_waiting(self, ticket: str) -> None:
         descriptor = self._waiting.pop(ticket, None)
         if descriptor is not None:
             os.close(descriptor)
-
-    def _new_ticket(self) -> str:
-        """Tickets sort by age; those of one process strictly, those of several by the clock."""
-        self._last = max(time.time_ns(), self._last + 1)
-        return f"{self._last:020}-{secrets.token_hex(4)}"
 
     @contextmanager
     def _made(self) -> Iterator[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,26 @@ def test_withdrawn_order_is_never_seen(inbox: Inbox, daemon: Inbox) -> None:
     ticket = inbox.put({})
     assert inbox.withdraw(ticket)
     assert not inbox.withdraw(ticket)
+    assert daemon.pending() == []
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3], ids=["written", "appeared", "returned"])
+def test_an_order_whose_giver_is_interrupted_while_it_appears_is_taken_back(
+    inbox: Inbox, daemon: Inbox, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Ctrl-C may come at any of these moments, the one after the rename too: who took the ticket first leaves nothing."""
+    synced = itertools.count(1)
+
+    def interrupted(_: int) -> None:
+        if next(synced) == moment:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("reconciler.store.inbox_files.sync", interrupted)
+    ticket = inbox.new_ticket()
+    with suppress(KeyboardInterrupt):
+        inbox.put({"verb": "retry"}, ticket)
+        raise KeyboardInterrupt
+    assert inbox.leave(ticket)
     assert daemon.pending() == []
 
 
