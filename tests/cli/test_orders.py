@@ -17,6 +17,7 @@ from reconciler.engine.orders import Order, OrderError
 from reconciler.engine.outcome import Outcome
 from reconciler.store.inbox import Inbox
 from reconciler.store.lock import StateLock
+from tests.support.project import wait_until
 from tests.support.simulator import Simulator
 
 from .shell import SPEC, Shell
@@ -199,7 +200,7 @@ def test_forget_shows_what_goes_and_needs_a_yes(shell: Shell, sim: Simulator) ->
     for word in (name, "specs/dance.receipt.json", "specs/dance.mp4", "MAY BE BOUGHT AGAIN"):
         assert word in err
     assert shell.only()["status"] == "complete"
-    assert shell("forget", name, "--yes")[0] == 0
+    wait_until(lambda: shell("forget", name, "--yes")[0] == 0, "the end of the grace")
     assert (shell.root / "specs/dance.mp4").exists()
     assert not (shell.root / "specs/dance.receipt.json").exists()
     assert shell.only()["status"] == "blocked"
@@ -218,7 +219,7 @@ def test_forget_of_a_task_in_flight_says_that_it_may_be_billed(
     assert (code, "may bill it all the same" in err) == (1, True)
     assert "may still be billed, so nothing was forgotten" in err
     assert shell.only()["task_id"]
-    assert shell("forget", name, "--yes")[0] == 0
+    wait_until(lambda: shell("forget", name, "--yes")[0] == 0, "the end of the grace")
     assert shell.only()["status"] == "pending"
     sim.set_speed(600)
     assert shell("apply", "--yes")[0] == 0
