@@ -10,7 +10,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from reconciler import settings as configuration
-from reconciler.cli.root import named
+from reconciler.cli.root import Root, named
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
@@ -96,7 +96,7 @@ class Selection:
 
 @contextmanager
 def open_folder(
-    root: Path,
+    place: Root,
     *,
     write: bool = False,
     settings: Settings | None = None,
@@ -110,8 +110,8 @@ def open_folder(
         WorkspaceError: there are no specs here.
         SettingsError, StateError, StateLocked: see there.
     """
-    root = root.resolve()
-    settings = settings or configuration.load(root)
+    root = place.path.resolve()
+    settings = settings or configuration.load(root, config=place.config)
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)

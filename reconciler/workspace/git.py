@@ -193,6 +193,43 @@ def index_lock(root: Path) -> Path | None:
     return None
 
 
+def is_tracked(root: Path, path: Path) -> bool:
+    """Whether a file, or a link on the way to it, is in the index of the repository that holds `root`.
+
+    Asked the other way round: only what git lists as a stranger is untracked, by git's own idea of which names are the
+    same. Outside of any repository nothing is tracked; a commit cannot bring a `.git`.
+    Raises `WorkspaceError` when git cannot tell.
+    """
+    base = Path(os.path.realpath(root))
+    top = next(
+        (folder for folder in (base, *base.parents) if os.path.lexists(folder / ".git")), None
+    )
+    if top is None:
+        return False
+    end, passed = _Links().follow(str(path.absolute()))
+    mine = [Path(one) for one in (end, *passed) if Path(one).is_relative_to(top)]
+    lock = index_lock(base)  # before git is asked: what ended meanwhile is in its answer
+    if lock is not None and any(_is_since(lock, one) for one in mine):
+        raise WorkspaceError(f"git began to change the folder before it came (there is `{lock}`)")
+    try:
+        return any(_is_known(top, one) for one in mine)
+    except GitRefused as error:
+        raise WorkspaceError(f"git cannot tell what it tracks in `{top}`: {error}") from error
+
+
+def _is_known(top: Path, path: Path) -> bool:
+    name = str(path.relative_to(top))  # asked at the top: a folder below may look like a repository
+    return os.fsdecode(ask_git(top, "ls-files", "--others", "-z", "--", name)) != f"{name}\0"
+
+
+def _is_since(lock: Path, path: Path) -> bool:
+    """Whether a file came, or changed, since git began to change files: its index tells of it only in the end."""
+    try:
+        return path.lstat().st_ctime_ns >= lock.lstat().st_mtime_ns
+    except OSError:
+        return False
+
+
 def _no_repository(root: Path, error: GitRefused) -> WorkspaceError:
     if any((folder / ".git").exists() for folder in (root, *root.parents)):
         return WorkspaceError(
