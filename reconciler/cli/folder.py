@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ def open_folder(
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
     _check_database_url(settings)
     state = root / settings.state_dir
+    if write:
+        _refuse_tracked(root, state)
     cache = FileCache(state / "cache.db")
     try:
         if write:
@@ -132,6 +135,20 @@ def open_folder(
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
     finally:
         cache.close()
+
+
+def _refuse_tracked(root: Path, state: Path) -> None:
+    """Raise WorkspaceError where a commit could hold the state: what was bought, and which files are ours."""
+    from reconciler.workspace.git import tracked_below
+
+    if root.is_relative_to(os.path.normpath(state)):
+        return  # the operator keeps the state among the files of the folder
+    if name := tracked_below(root, state):
+        raise WorkspaceError(
+            f"git tracks `{name}`, so the state in `{state}` could be somebody's commit",
+            hint="Take the folder out of git (`git rm -r --cached`) and commit that. If it came with a commit of somebody else, "
+            "move it away: the receipts remember what was bought.",
+        )
 
 
 def _check_database_url(settings: Settings) -> None:
