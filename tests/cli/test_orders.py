@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.cli.folder import open_folder
 from reconciler.cli.office import carry_out_here
+from reconciler.cli.root import Root
 from reconciler.engine.orders import Order, OrderError
 from reconciler.engine.outcome import Outcome
 from reconciler.store.inbox import Inbox
@@ -37,7 +38,7 @@ def a_daemon(root: Path) -> Iterator[list[str]]:
     ready, over = threading.Event(), threading.Event()
 
     def serve() -> None:
-        with open_folder(root, write=True) as folder:
+        with open_folder(Root(root), write=True) as folder:
             inbox = Inbox(root / "state")
             ready.set()
             while not over.wait(0.02):
