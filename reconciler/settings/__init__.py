@@ -40,6 +40,7 @@ from reconciler.settings.sources import Given, existing, holds_another, read
 from reconciler.web.signatures import signing_key
 
 _LONGEST_PLACE = 4096  # characters of a path or a URL
+_SHORTEST_TOKEN = 16  # characters; the page does not slow down who guesses
 _CLOUDS = frozenset(name for variables in VARIABLES.values() for name in variables)
 
 
@@ -127,6 +128,7 @@ class Settings(BaseSettings):
     )
     media_images: bool = _own("MEDIA_IMAGES", False)
     callback_url: str = _own("CALLBACK_URL", "")
+    page_token: SecretStr | None = _own("PAGE_TOKEN", None)
     notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
     notify_on: frozenset[Notice] = _own("NOTIFY_ON", frozenset(NOTICES))
 
@@ -143,6 +145,16 @@ class Settings(BaseSettings):
     def _reachable(cls, given: str) -> str:
         if given and not re.match(r"https?://[^\s/]+", given):
             raise ValueError("it must be an http(s) URL that leads to this program's `/callbacks`")
+        return given
+
+    @field_validator("page_token")
+    @classmethod
+    def _secret(cls, given: SecretStr | None) -> SecretStr | None:
+        if given and not re.fullmatch(rf"[!-~]{{{_SHORTEST_TOKEN},}}", given.get_secret_value()):
+            raise ValueError(
+                f"it must have at least {_SHORTEST_TOKEN} characters, ASCII and without spaces; "
+                "`openssl rand -hex 24` makes one"
+            )
         return given
 
     @field_validator("webhook_secret")
