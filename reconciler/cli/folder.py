@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -20,6 +20,7 @@ from reconciler.hosting.places import is_loopback
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.database import database_path
+from reconciler.store.durable import FILES, tighten
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
@@ -121,7 +122,7 @@ def open_folder(
     try:
         if write:
             with (
-                _locked(settings, state) as locks,
+                _locked(root, settings, state) as locks,
                 _repository(
                     settings, state, read_only=False, busy_timeout=busy_timeout, locks=locks
                 ) as repository,
@@ -141,7 +142,7 @@ def _check_database_url(settings: Settings) -> None:
 
 
 @contextmanager
-def _locked(settings: Settings, state: Path) -> Iterator[tuple[StateLock, ...]]:
+def _locked(root: Path, settings: Settings, state: Path) -> Iterator[tuple[StateLock, ...]]:
     """Be the only writer: of the state folder, and of the database where a setting puts it elsewhere."""
     with ExitStack() as stack:
         locks = [stack.enter_context(StateLock(state))]
@@ -149,7 +150,23 @@ def _locked(settings: Settings, state: Path) -> Iterator[tuple[StateLock, ...]]:
             beside = database_path(settings.database_url).absolute().parent
             if beside.resolve() != state.resolve():
                 locks.append(stack.enter_context(StateLock(beside)))
+        tighten(kept_private(root, settings))
         yield tuple(locks)
+
+
+def kept_private(root: Path, settings: Settings) -> list[Path]:
+    """Return what only its owner may read: the files of the state, and its folder where that is for the state alone."""
+    state = (root / settings.state_dir).resolve()
+    places = [state / name for name in FILES]
+    if settings.database_url:
+        database = database_path(settings.database_url).absolute()
+        places += [database.with_name(f"{database.name}{end}") for end in ("", "-wal", "-shm")]
+    found = [path for path in places if path.exists()]
+    with suppress(OSError):
+        others = [path for path in state.iterdir() if path.is_dir() and path.name not in FILES]
+        if not others and not root.is_relative_to(state):
+            found.append(state)
+    return found
 
 
 @contextmanager

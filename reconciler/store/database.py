@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 from reconciler.core.errors import StateError
 from reconciler.store import housekeeping
-from reconciler.store.durable import make_folder
+from reconciler.store.durable import make_folder, make_private
 from reconciler.store.failures import translated
 from reconciler.store.fence import Fence
 
@@ -118,6 +118,8 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
             f"The state folder `{path.parent}` cannot be created: {error.strerror}.",
             hint="Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is.",
         ) from error
+    with suppress(OSError):  # SQLite has the better words for what is wrong here
+        make_private(path)
     engine = _engine(path, "mode=rwc", busy_timeout)
     event.listen(engine, "connect", _prepare_writer)
     return Database(engine, path)

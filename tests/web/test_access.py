@@ -32,10 +32,8 @@ def test_without_the_token_nothing_is_shown(headers: dict[str, str]) -> None:
         async with visiting(source, page_token=TOKEN) as client:
             for path in PAGES:
                 for accept in ("*/*", "text/html"):
-                    raw = [
-                        (k, v.encode("latin-1")) for k, v in {**headers, "accept": accept}.items()
-                    ]
-                    answer = await client.get(path, headers=raw)
+                    sent = {**headers, "accept": accept}
+                    answer = await client.get(path, headers=httpx.Headers(sent, encoding="latin-1"))
                     assert answer.status_code == 401, path
                     assert "private" not in answer.text
                     assert "cap" not in answer.text
