@@ -116,7 +116,7 @@ def open_folder(
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
-    _check_database_url(settings)
+    database = database_of(root, settings)
     state = root / settings.state_dir
     cache = FileCache(state / "cache.db")
     try:
@@ -124,21 +124,23 @@ def open_folder(
             with (
                 _locked(root, settings, state) as locks,
                 _repository(
-                    settings, state, read_only=False, busy_timeout=busy_timeout, locks=locks
+                    database, read_only=False, busy_timeout=busy_timeout, locks=locks
                 ) as repository,
             ):
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
         else:
-            with _repository(settings, state, read_only=True) as repository:
+            with _repository(database, read_only=True) as repository:
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
     finally:
         cache.close()
 
 
-def _check_database_url(settings: Settings) -> None:
+def database_of(root: Path, settings: Settings) -> Path:
+    """Return where the state database is; raises SettingsError for one that is no file of this machine."""
     if settings.database_url and not settings.database_url.startswith("sqlite:"):
         hint = "Use a sqlite: URL, or leave it unset: state/reconciler.db is the default."
         raise SettingsError("RECONCILER_DATABASE_URL: only SQLite is supported so far", hint=hint)
+    return database_path(settings.database_url or root / settings.state_dir / "reconciler.db")
 
 
 @contextmanager
@@ -171,15 +173,14 @@ def kept_private(root: Path, settings: Settings) -> list[Path]:
 
 @contextmanager
 def _repository(
-    settings: Settings,
-    state: Path,
+    database: Path,
     *,
     read_only: bool,
     busy_timeout: float | None = None,
     locks: Sequence[StateLock] = (),
 ) -> Iterator[Repository]:
     repository = Repository.open(
-        settings.database_url or state / "reconciler.db",
+        database,
         read_only=read_only,
         busy_timeout=busy_timeout,
         locks=locks,

@@ -66,6 +66,13 @@ class Database:
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
         return tuple(line for line in found if line != "ok")
 
+    def copy_into(self, copy: sqlite3.Connection) -> None:
+        """Copy all of it, as it is at one moment, into another database. Raises StateError."""
+        with translated(self.place), closing(self._engine.raw_connection()) as pooled:
+            connection = pooled.driver_connection
+            assert isinstance(connection, sqlite3.Connection)
+            connection.backup(copy)  # in one step, so that a writer does not make it begin again
+
     def tidy(self) -> bool:
         """Do a short piece of housekeeping; whether another one is worth doing soon. Raises StateError."""
         self.fence.require()
