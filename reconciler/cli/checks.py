@@ -78,12 +78,13 @@ def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
 
 def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
     """Look whether other users of this machine can read keys, or what was bought."""
-    secrets = root / ENV_FILE
-    if secrets.exists() and (mode := _others(secrets)):
-        return False, (
-            f"`{ENV_FILE}` holds keys, and other users of this machine may read it (mode {mode}): "
-            f"run `chmod 600 {ENV_FILE}`"
-        )
+    for name in sorted(settings.secret_files() | {ENV_FILE}):
+        secrets = root / name
+        if secrets.exists() and (mode := _others(secrets)):
+            return False, (
+                f"`{name}` is where keys stand, and other users of this machine may read it (mode {mode}): "
+                f"run `chmod 600 {name}`"
+            )
     readable = next((place for place in kept_private(root, settings) if _others(place)), None)
     if readable is not None:
         return True, (

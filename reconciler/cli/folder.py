@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from reconciler import settings as configuration
-from reconciler.cli.root import named
+from reconciler.cli.root import Root, named
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
@@ -97,7 +98,7 @@ class Selection:
 
 @contextmanager
 def open_folder(
-    root: Path,
+    place: Root,
     *,
     write: bool = False,
     settings: Settings | None = None,
@@ -111,13 +112,15 @@ def open_folder(
         WorkspaceError: there are no specs here.
         SettingsError, StateError, StateLocked: see there.
     """
-    root = root.resolve()
-    settings = settings or configuration.load(root)
+    root = place.path.resolve()
+    settings = settings or configuration.load(root, config=place.config)
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
     database = database_of(root, settings)
     state = root / settings.state_dir
+    if write:
+        _refuse_tracked(root, state)
     cache = FileCache(state / "cache.db")
     try:
         if write:
@@ -133,6 +136,20 @@ def open_folder(
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
     finally:
         cache.close()
+
+
+def _refuse_tracked(root: Path, state: Path) -> None:
+    """Raise WorkspaceError where a commit could hold the state: what was bought, and which files are ours."""
+    from reconciler.workspace.git import tracked_below
+
+    if root.is_relative_to(os.path.normpath(state)):
+        return  # the operator keeps the state among the files of the folder
+    if name := tracked_below(root, state):
+        raise WorkspaceError(
+            f"git tracks `{name}`, so the state in `{state}` could be somebody's commit",
+            hint="Take the folder out of git (`git rm -r --cached`) and commit that. If it came with a commit of somebody else, "
+            "move it away: the receipts remember what was bought.",
+        )
 
 
 def database_of(root: Path, settings: Settings) -> Path:

@@ -320,8 +320,10 @@ def backup(
     """
     from reconciler.store.backup import back_up
 
-    root = root_of(context).resolve()
-    size = back_up(database_of(root, configuration.load(root)), file.absolute())
+    place = root_of(context)
+    root = place.path.resolve()
+    settings = configuration.load(root, config=place.config)
+    size = back_up(database_of(root, settings), file.absolute())
     out.print(
         f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."
     )

@@ -165,6 +165,11 @@ class _Watch:
             )
             systemd.ready()
             return
+        if settings.kept:
+            report.say(
+                f"{', '.join(settings.kept)} cannot change while `watch` runs: what held at its start stays in force; "
+                "stop it and start it again for that"
+            )
         changed = "; ".join(changes(self.folder.settings, settings)) or "nothing changed in them"
         report.info(f"reading the settings again: {changed}")
         self._next = settings

@@ -47,7 +47,8 @@ _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing el
 _MOST_HINTS = 1000  # remembered until they are followed
 _SHORTEST_OVERDUE = (
     120 * SECOND
-)  # however often the folder is looked at, a busy disk is not a dead one
+)  # of a look, however often there is one: a busy disk is not a dead one
+_LONGEST_OVERDUE = 600 * SECOND  # and however rarely: the folder itself may say how often
 
 
 class Events(Protocol):
@@ -84,7 +85,7 @@ class Pace:
     @property
     def overdue(self) -> int:
         """How long a look may take to get on; ms."""
-        return max(_SHORTEST_OVERDUE, self.resync)
+        return min(max(_SHORTEST_OVERDUE, self.resync), _LONGEST_OVERDUE)
 
 
 Orders = Callable[[Journal, Whereabouts], Awaitable[frozenset[str]]]

@@ -74,10 +74,9 @@ class Host:
                 assert self.running.ended(within=30).code == 0
             self.running = None
             self._service.close()
-        elif verb == "reload":
-            assert self.running
-            self.running.interrupt(signal.SIGHUP)
-            self.running.wait_for("reading the settings again")
+        elif verb == "restart":
+            self.service("stop")
+            self.service("start")
         else:
             raise AssertionError(verb)
 
@@ -174,7 +173,7 @@ def test_a_folder_that_moves_to_another_host_buys_nothing_again(
         assert_quiet(new.project, sim)
 
 
-def test_a_key_is_rotated_under_a_running_daemon(tmp_path: Path, sim: Simulator) -> None:
+def test_a_key_is_rotated_with_tasks_in_flight(tmp_path: Path, sim: Simulator) -> None:
     """What was begun with the old key is finished with the new one, and what comes then is bought with it."""
     with host(tmp_path, sim) as machine:
         project = machine.project

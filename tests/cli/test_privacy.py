@@ -93,3 +93,15 @@ def test_doctor_speaks_of_keys_that_others_can_read(shell: Shell, mode: int, is_
     assert ("chmod 600 .env" in out) is not is_well
     assert (f"mode {mode:04o}" in out) is not is_well
     assert "very-secret" not in out
+
+
+def test_doctor_speaks_of_the_operators_file_where_keys_stand_in_it(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """One without a secret may be read by everybody."""
+    chosen = tmp_path / "operator.toml"
+    for text, is_well in (("poll_interval = 5\n", True), ('kling_api_key = "secret"\n', False)):
+        chosen.write_text(text)
+        chosen.chmod(0o644)
+        out = shell("--config", str(chosen), "doctor", "--quick")[1]
+        assert (f"chmod 600 {chosen}" in out.replace("\n", "")) is not is_well, out

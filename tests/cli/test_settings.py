@@ -155,7 +155,7 @@ def test_other_programs_and_kubernetes_may_have_their_variables(
     [
         ("max_units_per_day = true\n", "RECONCILER_MAX_UNITS_PER_DAY"),
         ("max_units_per_day = ''\n", "empty"),
-        ("log_file = '''log\nmax_units_per_day = 1\n'''\n", "another setting"),
+        ("log_format = '''json\nmax_units_per_day = 1\n'''\n", "another setting"),
         ("MAX_UNITS_PER_DAY = 1\n", "`max_units_per_day`"),
         ("RECONCILER_MAX_UNITS_PER_DAY = 1\n", "`max_units_per_day`"),
         ("[reconciler]\nmax_units_per_day = 1\n", "`reconciler`"),
