@@ -94,6 +94,7 @@ for _command in (
     orders.forget,
     orders.prune,
     doctor.doctor,
+    offline.backup,
     playground.simulate,
     playground.demo,
     offline.schema,

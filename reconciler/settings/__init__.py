@@ -51,6 +51,7 @@ from reconciler.settings.sources import (
 from reconciler.web.signatures import signing_key
 
 _LONGEST_PLACE = 4096  # characters of a path or a URL
+_SHORTEST_TOKEN = 16  # characters; the page does not slow down who guesses
 _CLOUDS = frozenset(name for variables in VARIABLES.values() for name in variables)
 
 
@@ -156,6 +157,7 @@ class Settings(BaseSettings):
     )
     media_images: bool = _own("MEDIA_IMAGES", False)
     callback_url: str = _own("CALLBACK_URL", "")
+    page_token: SecretStr | None = _own("PAGE_TOKEN", None)
     notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
     notify_on: frozenset[Notice] = _own("NOTIFY_ON", frozenset(NOTICES))
 
@@ -172,6 +174,16 @@ class Settings(BaseSettings):
     def _reachable(cls, given: str) -> str:
         if given and not re.match(r"https?://[^\s/]+", given):
             raise ValueError("it must be an http(s) URL that leads to this program's `/callbacks`")
+        return given
+
+    @field_validator("page_token")
+    @classmethod
+    def _secret(cls, given: SecretStr | None) -> SecretStr | None:
+        if given and not re.fullmatch(rf"[!-~]{{{_SHORTEST_TOKEN},}}", given.get_secret_value()):
+            raise ValueError(
+                f"it must have at least {_SHORTEST_TOKEN} characters, ASCII and without spaces; "
+                "`openssl rand -hex 24` makes one"
+            )
         return given
 
     @field_validator("webhook_secret")
@@ -278,6 +290,17 @@ class Settings(BaseSettings):
     def kept(self) -> tuple[str, ...]:
         """The names of settings that say something else by now, and hold as they were at the start."""
         return self._kept
+
+    def secret_files(self) -> frozenset[str]:
+        """Return the names of the files in which keys, tokens and the like stand."""
+        secret = {
+            name
+            for field in type(self).model_fields.values()
+            if SecretStr in get_args(field.annotation)
+            for name in names_of(field)
+        }
+        given = (one for name, one in self._given.items() if name in secret | _CLOUDS)
+        return frozenset(one.source for one in given) & self._files
 
     def source(self, *names: str) -> Given | None:
         """Return what was written for a setting or a variable, by any of its names; None for a default."""

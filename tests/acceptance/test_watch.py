@@ -341,6 +341,7 @@ def test_what_cannot_begin_says_why(folder: Project) -> None:
     keyless = {"KLING_ACCESS_KEY": None, "KLING_SECRET_KEY": None}
     assert_refused(folder.run("watch", "--no-http", env=keyless), "KLING_ACCESS_KEY")
     assert_refused(folder.run("watch", "--http", "nonsense"), "HOST:PORT", code=64)
+    assert_refused(folder.run("watch", "--http", "0.0.0.0:0"), "RECONCILER_PAGE_TOKEN")
     public = {"RECONCILER_CALLBACK_URL": "https://example.com/callbacks"}
     assert_refused(folder.run("watch", "--no-http", env=public), "RECONCILER_CALLBACK_URL")
     with socket.socket() as taken:

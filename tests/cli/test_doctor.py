@@ -25,6 +25,7 @@ CHECKS = [
     "balance",
     "media",
     "folder",
+    "privacy",
     "disk",
     "database",
     "objects",

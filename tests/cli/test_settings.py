@@ -123,6 +123,8 @@ def test_what_people_write_in_env_files_is_read(
         ("RECONCILER_REQUIRE_COMMITTED", "", "empty"),
         ("RECONCILER_LOG_FILE", "x RECONCILER_MAX_UNITS_PER_DAY=1", "another setting"),
         ("KLING_SECRET_KEY", "'k'", "quotes"),
+        ("RECONCILER_PAGE_TOKEN", "guessed", "16 characters"),
+        ("RECONCILER_PAGE_TOKEN", "many words and spaces", "without spaces"),
     ],
 )
 def test_the_environment_is_read_as_strictly(
