@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.web.app import status_app
@@ -90,7 +90,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*CALLBACK, "other"]), values | st.just({"a": 1})))
 def test_whatever_parses_is_answered_the_same(message: dict[str, object]) -> None:
     """No answer tells which ids exist: any JSON object gets 204, and only short words become hints."""
