@@ -16,9 +16,15 @@ from urllib.request import urlopen
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import out
 from reconciler.core.errors import ReconcilerError, WorkspaceError, counted
+from reconciler.workspace.children import environment
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"
+_PROGRAM = (sys.executable, "-P", "-m", "reconciler")  # -P: no module of the folder that it runs in
+_COMMITTER = (
+    *("-c", "safe.bareRepository=explicit", "-c", "commit.gpgsign=false"),
+    *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
+)
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
 
 
@@ -38,17 +44,17 @@ class Demo:
         for spec in sorted(self._specs.glob("*.yaml")):
             out.print(f"\n[bold]specs/{spec.name}[/]")
             out.print(spec.read_text(encoding="utf-8").rstrip(), markup=False)
-        with self._simulator() as environment:
+        with self._simulator() as settings:
             missing = "everything is missing, so it is bought (on the simulator)"
             self._say(f"First apply: {missing if fresh else 'as the earlier run left it'}")
-            code = self._reconciler(environment, "apply", "--yes")
+            code = self._reconciler(settings, "apply", "--yes")
             if code != ExitCode.DONE:
                 return code
             self._commit("What the first apply brought home")
-            before, calls = self._mtimes(), self._calls(environment)
+            before, calls = self._mtimes(), self._calls(settings)
             self._say("Second apply: everything is there")
-            code = self._reconciler(environment, "apply", "--yes")
-            self._conclude(before, calls, self._calls(environment))
+            code = self._reconciler(settings, "apply", "--yes")
+            self._conclude(before, calls, self._calls(settings))
         return code
 
     @property
@@ -72,7 +78,7 @@ class Demo:
             shutil.copytree(samples, self._specs, dirs_exist_ok=True)
         (self._folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
         (self._folder / "reconciler.toml").write_text(_CONFIG, encoding="utf-8")
-        if self._has_git:
+        if shutil.which("git"):
             self._git("init", "--quiet")
             self._commit("Two specs, four wishes")
         (self._folder / _MARKER).mkdir()
@@ -82,9 +88,7 @@ class Demo:
     def _simulator(self) -> Iterator[Mapping[str, str]]:
         """Run the simulator in a process of its own; yields the settings that lead to it."""
         command = [
-            sys.executable,
-            "-m",
-            "reconciler",
+            *_PROGRAM,
             "simulate",
             "--json",
             "--port",
@@ -92,7 +96,9 @@ class Demo:
             "--dir",
             str(self._folder / _MARKER),
         ]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=self._folder)  # noqa: S603 - our own program
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            command, stdout=subprocess.PIPE, cwd=self._folder, env=environment(os.environ)
+        )
         try:
             assert process.stdout is not None
             lines = b""
@@ -108,16 +114,12 @@ class Demo:
             process.terminate()
             process.communicate()
 
-    def _reconciler(self, environment: Mapping[str, str], *arguments: str) -> int:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("KLING", "RECONCILER_"))
-        }
-        command = [sys.executable, "-m", "reconciler", "--root", str(self._folder), *arguments]
+    def _reconciler(self, settings: Mapping[str, str], *arguments: str) -> int:
+        command = [*_PROGRAM, "--root", str(self._folder), *arguments]
         out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")
         out.file.flush()
-        return subprocess.run(command, env={**kept, **environment}, check=False).returncode  # noqa: S603 - our own program
+        passed = {**environment(os.environ), **settings}
+        return subprocess.run(command, env=passed, check=False).returncode  # noqa: S603 - our own program
 
     def _conclude(
         self, before: Mapping[str, int], calls: Mapping[str, int], after: Mapping[str, int]
@@ -153,26 +155,27 @@ class Demo:
             if path.is_file()
         }
 
-    def _calls(self, environment: Mapping[str, str]) -> dict[str, int]:
-        with urlopen(f"{environment['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
+    def _calls(self, settings: Mapping[str, str]) -> dict[str, int]:
+        with urlopen(f"{settings['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
             calls: dict[str, int] = json.load(answer)
         return calls
 
     @property
     def _has_git(self) -> bool:
-        return shutil.which("git") is not None
+        return shutil.which("git") is not None and (self._folder / ".git").is_dir()
 
     def _git(self, *arguments: str) -> str:
-        identity = [
-            "-c",
-            "user.name=demo",
-            "-c",
-            "user.email=demo@localhost",
-            "-c",
-            "commit.gpgsign=false",
-        ]
-        command = ["git", *identity, *arguments]
-        done = subprocess.run(command, cwd=self._folder, check=True, capture_output=True, text=True)  # noqa: S603
+        # Its own repository, by name: git, looking for one, takes whatever a folder of an earlier run holds.
+        named = (f"--git-dir={self._folder / '.git'}", f"--work-tree={self._folder}")
+        command = ["git", *named, *_COMMITTER, *arguments]
+        done = subprocess.run(  # noqa: S603
+            command,
+            cwd=self._folder,
+            env=environment(os.environ),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         return done.stdout.strip()
 
     def _commit(self, message: str) -> None:
