@@ -13,6 +13,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.request import urlopen
 
+from rich.markup import escape
+
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import out
 from reconciler.core.errors import ReconcilerError, WorkspaceError, counted
@@ -42,8 +44,9 @@ class Demo:
             + ("" if fresh else " (kept from an earlier run)")
         )
         for spec in sorted(self._specs.glob("*.yaml")):
-            out.print(f"\n[bold]specs/{spec.name}[/]")
-            out.print(spec.read_text(encoding="utf-8").rstrip(), markup=False)
+            self._say(f"specs/{spec.name}")
+            for line in spec.read_text(encoding="utf-8").rstrip().split("\n"):
+                out.print(line, markup=False)
         with self._simulator() as settings:
             missing = "everything is missing, so it is bought (on the simulator)"
             self._say(f"First apply: {missing if fresh else 'as the earlier run left it'}")
@@ -131,8 +134,9 @@ class Demo:
             out.print(f"  {video}  [dim]{video.stat().st_size:,} bytes[/]")
         sent = after["create"] - calls["create"]
         fetched = after["result"] - calls["result"]
+        out.print()
         out.print(
-            f"\nThe second apply sent {counted(sent, 'create')} and fetched {counted(fetched, 'result')}; ",
+            f"The second apply sent {counted(sent, 'create')} and fetched {counted(fetched, 'result')}; ",
             end="",
         )
         out.print("no file changed." if self._mtimes() == before else "[red]files changed![/]")
@@ -185,4 +189,5 @@ class Demo:
                 self._git("commit", "--quiet", "--message", message)
 
     def _say(self, title: str) -> None:
-        out.print(f"\n[bold]{title}[/]")
+        out.print()
+        out.print(f"[bold]{escape(title)}[/]")

@@ -18,6 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.core.printable import printable
 from reconciler.workspace.children import environment
 
 TIMEOUT = 60.0  # seconds for one question
@@ -129,5 +130,4 @@ def _said(stderr: bytes) -> str:
     """Return the line in which git says what is wrong."""
     lines = stderr.decode("utf-8", "replace").splitlines()
     told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
-    sentence = told.removeprefix("fatal: ")[:300]
-    return "".join(letter if letter.isprintable() else "?" for letter in sentence)
+    return printable(told.removeprefix("fatal: ")[:300])
