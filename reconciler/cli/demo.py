@@ -40,7 +40,7 @@ class Demo:
         """Apply twice and show that the second time costs nothing."""
         fresh = self._prepare()
         out.print(
-            f"The demonstration lives in [bold]{self._folder}[/]"
+            f"The demonstration lives in [bold]{escape(str(self._folder))}[/]"
             + ("" if fresh else " (kept from an earlier run)")
         )
         for spec in sorted(self._specs.glob("*.yaml")):
@@ -131,7 +131,7 @@ class Demo:
         made = [video for video in videos if video.parent.name != "assets"]
         self._say("What you have now")
         for video in made:
-            out.print(f"  {video}  [dim]{video.stat().st_size:,} bytes[/]")
+            out.print(f"  {escape(str(video))}  [dim]{video.stat().st_size:,} bytes[/]")
         sent = after["create"] - calls["create"]
         fetched = after["result"] - calls["result"]
         out.print()
@@ -142,14 +142,18 @@ class Demo:
         out.print("no file changed." if self._mtimes() == before else "[red]files changed![/]")
         if self._has_git:
             changed = self._git("status", "--porcelain")
-            out.print("`git status` is clean." if not changed else f"[red]git status:[/] {changed}")
+            out.print(
+                "`git status` is clean."
+                if not changed
+                else f"[red]git status:[/] {escape(changed)}"
+            )
         command = (
             "reconciler"
             if shutil.which("reconciler")
             else Path(sys.executable).with_name("reconciler")
         )
         out.print(
-            f"Look around: [bold]{command} --root {self._folder} status[/]; delete the folder when you are done."
+            f"Look around: [bold]{escape(f'{command} --root {self._folder} status')}[/]; delete the folder when you are done."
         )
 
     def _mtimes(self) -> dict[str, int]:

@@ -306,7 +306,7 @@ def _show_people(document: dict[str, Any]) -> None:
             out.print("  nothing was sent yet")
         for item in generation["history"]:
             request = f"  (request_id {item['request_id']})" if item["request_id"] else ""
-            out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'])}{request}")
+            out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'] + request)}")
 
 
 def schema() -> int:

@@ -30,6 +30,7 @@ _UNBORN = "(initial)"
 _BRANCH = "ref: "  # before the branch that HEAD is on
 _GIT_DIR = "gitdir: "  # before the git folder, in a file that stands for it
 _LONGEST_FILE = 8192  # bytes of such a file: longer than any path
+_TRUE = {"1", "true", "yes", "on"}  # in git's words
 _FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
 
 
@@ -218,13 +219,14 @@ def _repository_of(base: Path) -> tuple[Path, Path] | None:
 
 
 def _searched(base: Path) -> Iterator[Path]:
-    """Yield the folders in which git would look: none above a ceiling, and none of another file system."""
+    """Yield the folders in which git would look: none above a ceiling, and none of another file system unless it may."""
     ceilings = os.environ.get("GIT_CEILING_DIRECTORIES", "").split(":")
+    is_across = os.environ.get("GIT_DISCOVERY_ACROSS_FILESYSTEM", "").lower() in _TRUE
     yield base
     with contextlib.suppress(OSError):
         device = base.stat().st_dev
         for folder in base.parents:
-            if str(folder) in ceilings or folder.stat().st_dev != device:
+            if str(folder) in ceilings or (folder.stat().st_dev != device and not is_across):
                 return
             yield folder
 

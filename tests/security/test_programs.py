@@ -228,6 +228,17 @@ def test_a_repository_is_found_by_a_dot_git_that_is_its_own(
     assert not (tmp_path / "trap").exists()
 
 
+def test_the_search_ends_where_gits_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ceiling that the operator sets is not looked into from below."""
+    top = repository(tmp_path / "top", "project/specs/a.yaml")
+    assert Checkout.find(top / "project").uncommitted(["specs/a.yaml"]) == set()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", f"/nowhere:{top}")
+    with pytest.raises(WorkspaceError, match="is not in a git repository"):
+        Checkout.find(top / "project")
+    assert index_lock(top / "project") is None
+    assert index_lock(top) == top / ".git/index.lock"
+
+
 def test_what_the_operator_has_set_runs_and_nothing_else_does(
     tmp_path: Path, trap: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,9 @@ from reconciler.cli.terminal import err, out, print_error
 from reconciler.cli.views import bare_table
 from reconciler.core.printable import printable
 from reconciler.core.states import Record, Status
+from reconciler.store.repository import Change, HistoryEntry, Repository
 from tests.cli.shell import SPEC, Shell
+from tests.store.builders import record
 from tests.support.nursery import REPOSITORY
 
 HOSTILE = "::add-mask::x\x1b]52;c;aGk=\x07\x9b31m\r\n::add-mask::y\u202e\u200b\u2028##[add-path]z\udce9\t:heart:"
@@ -132,6 +134,28 @@ def test_no_command_lets_a_name_write_to_the_terminal(
         assert r"\u009b31m\u202e\u200b\u2028#\u0023[add-path]z:heart:" in said + complained
 
 
+@pytest.mark.parametrize("command", ["show ID", "forget ID --yes"])
+def test_no_word_of_the_providers_is_more_than_a_word(shell: Shell, command: str) -> None:
+    """Whatever a state of any age holds as its answers: neither escapes nor the console's own markup, which knows links."""
+    words = HOSTILE.replace("\udce9", "") + "[/x][link=https://example.com]here[/link]"
+    failed = record(
+        status=Status.FAILED,
+        reason=words,
+        task_id="1",
+        label=words,
+        spec=f"specs/{FOLDER}/gone.yaml",
+    )
+    entry = HistoryEntry("mc1-a", 1, "failed", words, words)
+    repository = Repository.open(shell.root / "state" / "reconciler.db")
+    repository.save([Change(failed, None, (entry,))])
+    repository.close()
+    _, said, complained = shell(*command.replace("ID", "mc1-a").split())
+    assert_harmless(said + complained)
+    assert "mc1-a" in said + complained
+    if command.startswith("show"):
+        assert said.count("[/x][link=https://example.com]here[/link]") == 3
+
+
 @pytest.mark.parametrize("command", ["validate", "plan", "status", "show"])
 def test_json_keeps_every_letter_and_shows_none_that_cannot_be_printed(
     shell: Shell, command: str
@@ -184,7 +208,7 @@ def test_a_sentence_that_forgot_is_harmless_too(capsys: pytest.CaptureFixture[st
         console.print(table)
         console.print(f"[red]{hostile}[/]")
     print_error(hostile, hostile)
-    record = Record(
+    failed = Record(
         external_task_id="mc1-x",
         base_id="mc1-x",
         status=Status.FAILED,
@@ -194,8 +218,8 @@ def test_a_sentence_that_forgot_is_harmless_too(capsys: pytest.CaptureFixture[st
         reason=hostile,
     )
     with Progress(1) as progress:
-        progress.changed(record)
-        progress.held(record, hostile)
+        progress.changed(failed)
+        progress.held(failed, hostile)
         progress.say(hostile)
     said = capsys.readouterr()
     assert_harmless(said.out)
