@@ -14,6 +14,7 @@ from reconciler.cli.offline import AsJson
 from reconciler.cli.root import Root, root_of
 from reconciler.cli.terminal import out, print_json
 from reconciler.core.errors import ReconcilerError
+from reconciler.core.printable import printable
 
 if TYPE_CHECKING:
     from reconciler.cli.checks import Check
@@ -41,7 +42,10 @@ def doctor(
         found.append(check)
         if not as_json:
             mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
-            out.print(f"{mark} [bold]{check.name:<9}[/] {escape(check.message)}")
+            first, *more = check.message.split("\n")
+            out.print(f"{mark} [bold]{check.name:<9}[/] {escape(first)}")
+            for line in more:
+                out.print(escape(line))
     if as_json:
         rows = [{"name": item.name, "ok": item.ok, "message": item.message} for item in found]
         print_json({"checks": rows})
@@ -63,7 +67,7 @@ def _checks(place: Root, *, quick: bool) -> Iterator[Check]:
         return
     known = origins(settings)
     given = sum(item.source != DEFAULT for item in known)
-    lines = "".join(f"\n  {item}" for item in known)
+    lines = "".join(f"\n  {printable(str(item))}" for item in known)
     yield Check("settings", True, f"{len(known)}, {given} of them given:{lines}")
     yield _key(settings, known)
     yield from provider_checks(settings)

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 
 from reconciler.cli import streams, views
@@ -146,7 +147,8 @@ def _line_by_line(changes: Iterable[View], *, as_json: bool) -> None:
         if as_json:
             print_json(view.document, indent=None)
         else:
-            out.print(f"\n{time.strftime('%H:%M:%S')}")
+            out.print()
+            out.print(time.strftime("%H:%M:%S"))
             out.print(_shown(view))
         sys.stdout.flush()
 
@@ -162,7 +164,7 @@ def _on_a_terminal(changes: Iterable[View]) -> None:
 def _shown(view: View, rows: int | None = None) -> RenderableType:
     if view.plan is None:
         error = view.document["error"]
-        return Text(f"error: {error['message']}\n       {error['hint']}")
+        return Group(escape(f"error: {error['message']}"), escape(f"       {error['hint']}"))
     summary = views.summary_line(view.document["summary"])
     if not view.document["generations"]:
         return Text("No specs yet: add a file to the specs folder.")

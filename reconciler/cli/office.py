@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder, select
 from reconciler.cli.root import Root
-from reconciler.cli.terminal import err, is_interactive, out, print_error
+from reconciler.cli.terminal import confirmed, err, is_interactive, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
@@ -125,7 +124,7 @@ def agreed(question: str, *, yes: bool, otherwise: str) -> bool:
             f"there is nobody to ask, so {otherwise}", "Use `--yes` to go on without being asked."
         )
         return False
-    if typer.confirm(question, err=True):
+    if confirmed(question):
         return True
     err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
     return False

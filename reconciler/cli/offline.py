@@ -293,7 +293,8 @@ def _show_people(document: dict[str, Any]) -> None:
             )
     for generation in document["generations"]:
         for attempt in generation["attempts"]:
-            out.print(f"\n[bold]{attempt['external_task_id']}[/]")
+            out.print()
+            out.print(f"[bold]{attempt['external_task_id']}[/]")
             for name in ("status", "reason", "task_id", "units", "estimated_units"):
                 if attempt[name]:
                     out.print(f"  {name:<16} {escape(str(attempt[name]))}")
@@ -301,10 +302,12 @@ def _show_people(document: dict[str, Any]) -> None:
                 f"  {'request':<16} {escape(json.dumps(attempt['request'], ensure_ascii=False))}"
             )
         if not generation["attempts"]:
-            out.print(f"\n[bold]{generation['external_task_id']}[/]\n  nothing was sent yet")
+            out.print()
+            out.print(f"[bold]{generation['external_task_id']}[/]")
+            out.print("  nothing was sent yet")
         for item in generation["history"]:
             request = f"  (request_id {item['request_id']})" if item["request_id"] else ""
-            out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'])}{request}")
+            out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'] + request)}")
 
 
 def backup(

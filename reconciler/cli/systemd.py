@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from reconciler.core.printable import printable
+
 
 def ready() -> None:
     """The daemon works; also the end of a reload."""
@@ -30,7 +32,7 @@ def stopping() -> None:
 
 def status(text: str) -> None:
     """Say in a line what `systemctl status` shows."""
-    _notify(f"STATUS={' '.join(text.split())}")
+    _notify(f"STATUS={printable(' '.join(text.split()))}")
 
 
 def alive() -> None:

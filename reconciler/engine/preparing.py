@@ -17,7 +17,7 @@ from reconciler.core.errors import InputChanged, StateError, WorkspaceError
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
-from reconciler.workspace.apart import environment
+from reconciler.workspace.children import environment
 from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.preparing import LONGEST, command, is_final, recipe, verdict

@@ -6,6 +6,7 @@ an empty one. It is a file of its own because it may be deleted at any time, whi
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +87,7 @@ class FileCache:
             journal = self._path.with_name(f"{self._path.name}-journal")
             if not (_is_own(self._path) and _is_own(journal)):
                 raise FileExistsError(f"{self._path} is not a file of ours")
-            address = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
+            address = f"file:{quote(os.fsencode(self._path.absolute()))}?mode={mode}"
             self._connection = sqlite3.connect(
                 address, uri=True, timeout=_TIMEOUT, check_same_thread=False
             )

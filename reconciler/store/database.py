@@ -147,7 +147,7 @@ def open_for_reading(path: Path) -> Database | None:
 
 def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engine:
     patience = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
-    address = f"file:{quote(str(path.absolute()))}?{options}"
+    address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(

@@ -11,24 +11,16 @@ import subprocess
 import sys
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from reconciler.workspace.children import environment
 from reconciler.workspace.files import open_plain
 from reconciler.workspace.flaws import Flaw
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _MODULE: Final = "reconciler.workspace.apart"
-_PASSED: Final = frozenset({"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
 _LONGEST: Final = 10  # s of the processor
 _PATIENCE: Final = 60.0  # s
 _UNUSABLE: Final = 3  # exit code: the file is at fault
-
-
-def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return the little that such a process gets of an environment: no key is in it."""
-    return {name: value for name, value in ours.items() if name in _PASSED}
 
 
 def sides_of(file: BufferedReader) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
 from reconciler.core.states import Role
-from reconciler.workspace.apart import environment
+from reconciler.workspace.children import environment
 from reconciler.workspace.images import image_facts
 from reconciler.workspace.media import probe_image, probe_video
 from reconciler.workspace.preparing import command, is_final, recipe, verdict
@@ -312,7 +312,7 @@ def test_a_recipe_is_of_the_bytes_the_part_and_the_use() -> None:
 def test_the_process_gets_no_key() -> None:
     """A decoder of untrusted bytes knows no secret that it could give away."""
     ours = {"KLING_SECRET_KEY": "k", "AWS_SECRET_ACCESS_KEY": "a", "HOME": "/h", "PATH": "/bin"}
-    assert environment(ours) == {"PATH": "/bin"}
+    assert environment(ours) == {"HOME": "/h", "PATH": "/bin"}
 
 
 def test_it_needs_nothing_of_ours_around_it(tmp_path: Path) -> None:
