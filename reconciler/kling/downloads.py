@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 
+from reconciler.kling.addresses import AddressRefused, Network
 from reconciler.kling.errors import ResultInterrupted, ResultRefused, ResultSlow, ResultUnsafe
 from reconciler.kling.proxies import EnvironmentTransport
 from reconciler.kling.reach import is_loopback, may_visit, user_agent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
 CHUNK: Final = 512 * 1024  # bytes
 MAX_HOPS: Final = 5
@@ -59,7 +60,8 @@ class Downloaded:
 class Downloader:
     """Fetches results; holds no key. Safe for several fetches at a time, each with a sink of its own.
 
-    `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result.
+    `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result. `allowed` are
+    networks that a result may be fetched from although they are not of the internet.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Downloader:
         timeout: float = 30.0,
         max_bytes: int = 2 * 1024**3,
         max_seconds: float = 3600.0,
+        allowed: Iterable[Network] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._max_bytes = max_bytes
@@ -81,7 +84,7 @@ class Downloader:
             follow_redirects=False,
             timeout=timeout,
             trust_env=False,
-            transport=transport or EnvironmentTransport(),
+            transport=transport or EnvironmentTransport(allowed=allowed),
         )
 
     async def aclose(self) -> None:
@@ -164,6 +167,8 @@ class Downloader:
         request = self._http.build_request("GET", url, headers=headers)
         try:
             return await self._http.send(request, stream=True)
+        except AddressRefused:
+            raise _inside() from None
         except (httpx.HTTPError, OSError) as failure:
             raise _broken(failure) from failure
 
@@ -265,7 +270,7 @@ def _next_hop(here: httpx.URL, response: httpx.Response) -> httpx.URL:
     except (httpx.InvalidURL, ValueError):
         raise ResultUnsafe("The result's URL redirects to no URL.") from None
     if is_loopback(target.host) and not is_loopback(here.host):
-        raise ResultUnsafe("The result's URL redirects to this machine.")
+        raise _inside()
     return target
 
 
@@ -274,6 +279,14 @@ def _refusal(status: int) -> ResultRefused | ResultInterrupted:
     if 400 <= status < 500 and status not in _PASSING:
         return ResultRefused(status)
     return ResultInterrupted(f"The result's host answered HTTP {status}.", http_status=status)
+
+
+def _inside() -> ResultUnsafe:
+    """One sentence for whatever is not of the internet: it tells nothing of what is there."""
+    return ResultUnsafe(
+        "The result lies on this machine or in a private network, where none is fetched from.",
+        hint="If it is meant to be there, name the network in RECONCILER_ALLOWED_NETWORKS.",
+    )
 
 
 def _broken(failure: Exception) -> ResultInterrupted:

@@ -21,6 +21,7 @@ from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Hosting, Options, Ports, Topic
 from reconciler.engine.survey import Survey, Surveyor
+from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
@@ -150,7 +151,7 @@ class World:
                 timeout=2.0,
                 transport=self.transport,
             )
-            downloader = Downloader(timeout=2.0)
+            downloader = Downloader(timeout=2.0, allowed=LOOPBACK)
             stack.push_async_callback(client.aclose)
             stack.push_async_callback(downloader.aclose)
             ports = Ports(

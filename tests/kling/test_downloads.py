@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.downloads import Downloaded, Downloader
 from reconciler.kling.errors import ProviderError, ResultInterrupted, ResultRefused, ResultUnsafe
 
@@ -43,7 +44,7 @@ def fetch(
 
     async def run() -> tuple[Downloaded | Exception, Server]:
         async with serving(answer) as server:
-            downloader = Downloader(**limits)  # type: ignore[arg-type]
+            downloader = Downloader(allowed=LOOPBACK, **limits)  # type: ignore[arg-type]
             try:
                 return await downloader.fetch(server.url + path, sink), server
             except (ProviderError, OSError) as error:
