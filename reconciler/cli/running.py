@@ -79,7 +79,9 @@ async def open_ports(
             client, hosting = real, media_store(folder.settings, real)
         settings = folder.settings
         downloader = Downloader(
-            timeout=settings.request_timeout, allowed=allowed_networks(settings)
+            timeout=settings.request_timeout,
+            max_bytes=settings.max_result_bytes,
+            allowed=allowed_networks(settings),
         )
         stack.push_async_callback(downloader.aclose)
         yield Ports(

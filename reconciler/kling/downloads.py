@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Final, Protocol
 import httpx
 
 from reconciler.kling.addresses import AddressRefused, Network
-from reconciler.kling.errors import ResultInterrupted, ResultRefused, ResultSlow, ResultUnsafe
+from reconciler.kling.errors import (
+    ResultInterrupted,
+    ResultRefused,
+    ResultSlow,
+    ResultTooLarge,
+    ResultUnsafe,
+)
 from reconciler.kling.proxies import EnvironmentTransport
 from reconciler.kling.reach import is_loopback, may_visit, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
 CHUNK: Final = 512 * 1024  # bytes
 MAX_HOPS: Final = 5
 FLOOR: Final = 16 * 1024  # bytes per second; a download below it does not keep others waiting
@@ -68,7 +75,7 @@ class Downloader:
         self,
         *,
         timeout: float = 30.0,
-        max_bytes: int = 2 * 1024**3,
+        max_bytes: int = MAX_RESULT,
         max_seconds: float = 3600.0,
         allowed: Iterable[Network] = (),
         transport: httpx.AsyncBaseTransport | None = None,
@@ -103,7 +110,7 @@ class Downloader:
 
         Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on (of
         which ResultSlow: it trickled for a `window`, in s, while its place `is_awaited`), ResultUnsafe when none
-        should. An error that the sink raises passes through as it is.
+        should (of which ResultTooLarge: what is in the sink is not worth keeping). An error that the sink raises passes through as it is.
         """
         pace = _Pace(window, is_awaited)
         limit = asyncio.timeout(self._max_seconds)
@@ -140,13 +147,16 @@ class Downloader:
     async def _pour(self, response: httpx.Response, sink: Sink, pace: _Pace) -> None:
         total = _total(response)
         if total is not None and total > self._max_bytes:
-            raise ResultUnsafe(f"The result is announced as {total} bytes, more than are accepted.")
+            raise self._too_large(f"is announced as {total:,} bytes")
         async for chunk in _chunks(response, pace):
             if sink.offset + len(chunk) > self._max_bytes:
-                raise ResultUnsafe("The result is larger than is accepted.")
+                raise self._too_large("goes on")
             sink.write(chunk)
         if total is not None and sink.offset != total:
             raise ResultInterrupted(f"{sink.offset} of {total} bytes arrived.")
+
+    def _too_large(self, how: str) -> ResultTooLarge:
+        return ResultTooLarge(f"The result {how}, and at most {self._max_bytes:,} bytes are kept.")
 
     @asynccontextmanager
     async def _open(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:

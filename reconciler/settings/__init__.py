@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     poll_interval: Seconds = _own("POLL_INTERVAL", 10.0)
     absence_grace: Seconds = _own("ABSENCE_GRACE", 30.0)
     request_timeout: Seconds = _own("REQUEST_TIMEOUT", 30.0)
+    max_result_bytes: Annotated[int, Field(ge=1_000_000, le=2**40)] = _own(
+        "MAX_RESULT_BYTES", 256 * 1024**2
+    )
     allowed_networks: tuple[Network, ...] = _own("ALLOWED_NETWORKS", ())
     max_units_per_day: Units | None = _own("MAX_UNITS_PER_DAY", None)
     max_units_per_run: Units | None = _own("MAX_UNITS_PER_RUN", None)

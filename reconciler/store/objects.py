@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from reconciler.core.errors import StateError, WorkspaceError
-from reconciler.disk import sync, sync_folder
+from reconciler.disk import NearlyFull, require_room, sync, sync_folder
 from reconciler.store.durable import disk, make_folder, open_regular
 from reconciler.store.partial import Partial
 
@@ -77,6 +77,13 @@ class ObjectStore:
                 f"`{folder}` cannot be written, so what is bought could not be kept",
                 hint="Give the user that runs the reconciler the right to write in it.",
             )
+        try:
+            require_room(folder)
+        except NearlyFull as error:
+            raise WorkspaceError(
+                f"nothing is bought, because it could not be kept: {error.strerror}",
+                hint=f"Free some space where `{folder}` is.",
+            ) from None
 
     def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
         """Copy a file in and return its SHA-256 and size in bytes; an object that was damaged is mended.
