@@ -84,6 +84,7 @@ for _command in (
     orders.refresh,
     orders.forget,
     orders.prune,
+    orders.gc,
     doctor.doctor,
     playground.simulate,
     playground.demo,

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from reconciler.core.errors import ReconcilerError, WorkspaceError, told
 from reconciler.core.generations import Generation
-from reconciler.core.schedule import SECOND
+from reconciler.core.schedule import HOUR, SECOND
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Lost, step
 from reconciler.engine.desk import AtRest, Declared, Desk
@@ -20,9 +20,8 @@ from reconciler.workspace.media import MediaError
 from reconciler.workspace.outputs import OutputTaken
 
 _MOST_SAVES = 8  # failures in a row before a result is left for later
-_SELDOM = (
-    3600 * SECOND
-)  # between two tries at what is too large: each may take as much as is kept of one
+# Between two tries at what is too large: each may take as much as is kept of one.
+_SELDOM = HOUR
 
 
 class Lander:

@@ -28,6 +28,7 @@ from reconciler.kling.errors import (
     ResultSlow,
     ResultTooLarge,
 )
+from reconciler.store.changes import KEPT_BESIDE
 from reconciler.store.repository import HistoryEntry
 from reconciler.workspace.media import MediaError, ResultFacts, examine_result
 
@@ -161,7 +162,7 @@ class Saver:
         )
         self._ports.report.say(sentence + "; ".join(told))
         entry = HistoryEntry(
-            record.external_task_id, self._ports.now(), "kept beside", "; ".join(told)
+            record.external_task_id, self._ports.now(), KEPT_BESIDE, "; ".join(told)
         )
         self._ports.repository.note([entry])
         self._beside.add(record.external_task_id)
