@@ -227,7 +227,7 @@ ENDLESS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "there", "reason"), ENDLESS)
+@pytest.mark.parametrize(("answer", "there", "reason"), ENDLESS, ids=[row[2] for row in ENDLESS])
 def test_a_result_without_measure_is_left(answer: bytes, there: int, reason: str) -> None:
     """However a host says, or does not say, how much it sends: no more than the limit is ever kept."""
     sink = Memory(DATA[:there], ETAG)
