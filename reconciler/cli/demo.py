@@ -19,6 +19,7 @@ from reconciler.core.errors import ReconcilerError, WorkspaceError, counted
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"
+_NO_SETTINGS = "settings.toml"  # of the marker: in the place of one that is meant for the real API
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
 
 
@@ -114,7 +115,10 @@ class Demo:
             for name, value in os.environ.items()
             if not name.startswith(("KLING", "RECONCILER_"))
         }
-        command = [sys.executable, "-m", "reconciler", "--root", str(self._folder), *arguments]
+        settings = self._folder / _MARKER / _NO_SETTINGS
+        settings.touch()
+        own = ["--root", str(self._folder), "--config", str(settings)]
+        command = [sys.executable, "-m", "reconciler", *own, *arguments]
         out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")
         out.file.flush()
         return subprocess.run(command, env={**kept, **environment}, check=False).returncode  # noqa: S603 - our own program

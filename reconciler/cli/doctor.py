@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from rich.markup import escape
 from reconciler import settings as configuration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.offline import AsJson
-from reconciler.cli.root import root_of
+from reconciler.cli.root import Root, root_of
 from reconciler.cli.terminal import out, print_json
 from reconciler.core.errors import ReconcilerError
 
@@ -38,7 +37,7 @@ def doctor(
     it can, it removes again), and shows no secret.
     """
     found = []
-    for check in _checks(root_of(context, or_here=True).resolve(), quick=quick):
+    for check in _checks(root_of(context, or_here=True), quick=quick):
         found.append(check)
         if not as_json:
             mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
@@ -49,15 +48,16 @@ def doctor(
     return ExitCode.DONE if all(check.ok for check in found) else ExitCode.ERROR
 
 
-def _checks(root: Path, *, quick: bool) -> Iterator[Check]:
+def _checks(place: Root, *, quick: bool) -> Iterator[Check]:
     from reconciler.cli.checks import Check, local_checks
     from reconciler.cli.consulting import provider_checks
     from reconciler.cli.media import media_check
     from reconciler.cli.provenance import DEFAULT, origins
     from reconciler.engine.outcome import in_a_line
 
+    root = place.path.resolve()
     try:
-        settings = configuration.load(root)
+        settings = configuration.load(root, config=place.config)
     except ReconcilerError as error:
         yield Check("settings", False, f"{in_a_line(error)} Nothing else was checked.")
         return

@@ -24,6 +24,7 @@ from rich.text import Text
 from reconciler.cli import streams, views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import open_folder, select
+from reconciler.cli.root import Root
 from reconciler.cli.terminal import out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
@@ -49,7 +50,7 @@ class View:
     look: Callable[[], _Seen] = tuple  # the same as long as nothing changed
 
 
-def follow(root: Path, paths: Sequence[Path], *, as_json: bool) -> int:
+def follow(root: Root, paths: Sequence[Path], *, as_json: bool) -> int:
     """Show the status again and again, until Ctrl-C or until its reader leaves: it is meant to end so.
 
     Raises:
@@ -67,7 +68,7 @@ def follow(root: Path, paths: Sequence[Path], *, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-def _changes(root: Path, paths: Sequence[Path], first: View) -> Iterator[View]:
+def _changes(root: Root, paths: Sequence[Path], first: View) -> Iterator[View]:
     """Give the first view, and a new one whenever it says something else, as long as somebody looks."""
     view, seen = first, first.look()
     yield view
@@ -91,7 +92,7 @@ def _changes(root: Path, paths: Sequence[Path], first: View) -> Iterator[View]:
             yield view
 
 
-def _view(root: Path, paths: Sequence[Path]) -> View:
+def _view(root: Root, paths: Sequence[Path]) -> View:
     with open_folder(root) as folder:
         settings, base = folder.settings, folder.root
         database = database_path(

@@ -126,7 +126,7 @@ class _RotatingFile(RotatingFileHandler):
         """Open a file of our own: lines that go through a link end up in somebody else's."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         is_link = Path(self.baseFilename).is_symlink()  # to a terminal or a pipe is fine
-        descriptor = os.open(self.baseFilename, flags if is_link else flags | _CREATE, 0o666)
+        descriptor = os.open(self.baseFilename, flags if is_link else flags | _CREATE, 0o600)
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and (is_link or found.st_nlink > 1):
             os.close(descriptor)

@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder, select
+from reconciler.cli.root import Root
 from reconciler.cli.terminal import err, is_interactive, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError
 from reconciler.core.schedule import SECOND
@@ -103,7 +104,7 @@ class Office:
 
 
 @contextmanager
-def open_office(root: Path) -> Iterator[Office]:
+def open_office(root: Root) -> Iterator[Office]:
     """Open a folder as its only writer or, where another process is that, to read and to hand over."""
     with ExitStack() as stack:
         writer = None

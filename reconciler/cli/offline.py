@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: validate, plan, status, show, schema."""
+"""The commands that look and change nothing: validate, plan, status, show, backup, schema."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from reconciler import settings as configuration
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, open_folder, select
+from reconciler.cli.folder import Folder, database_of, open_folder, select
 from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
@@ -304,6 +305,29 @@ def _show_people(document: dict[str, Any]) -> None:
         for item in generation["history"]:
             request = f"  (request_id {item['request_id']})" if item["request_id"] else ""
             out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'])}{request}")
+
+
+def backup(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where the copy goes; never overwritten.")
+    ],
+) -> int:
+    """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs.
+
+    The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
+    never change: copy them with any tool. Keys and settings are not in it.
+    """
+    from reconciler.store.backup import back_up
+
+    place = root_of(context)
+    root = place.path.resolve()
+    settings = configuration.load(root, config=place.config)
+    size = back_up(database_of(root, settings), file.absolute())
+    out.print(
+        f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."
+    )
+    return ExitCode.DONE
 
 
 def schema() -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -20,15 +21,34 @@ _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
 
 
-def root_of(context: typer.Context, *, or_here: bool = False) -> Path:
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A root folder, and the settings file that the operator named for it."""
+
+    path: Path
+    config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What stands before the command: `--root` and `--config`."""
+
+    root: Path | None
+    config: Path | None
+
+
+def root_of(context: typer.Context, *, or_here: bool = False) -> Root:
     """Return the root folder of a command; with `or_here` the working folder, where there is none.
 
     Raises:
         WorkspaceError: there is none, or two could be meant.
     """
-    if context.obj is not None:
-        given: Path = context.obj
-        return given
+    options: Options = context.obj
+    path = options.root if options.root is not None else _found(or_here=or_here)
+    return Root(path, options.config)
+
+
+def _found(*, or_here: bool) -> Path:
     try:
         here = Path.cwd()
     except FileNotFoundError:

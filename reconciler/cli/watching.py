@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,7 +105,9 @@ class _Watch:
             )
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
-            pulse = asyncio.create_task(_pulse(), name="systemd watchdog")
+            pulse = asyncio.create_task(
+                systemd.pulse(lambda: daemon.looks.hangs), name="systemd watchdog"
+            )
             stack.callback(pulse.cancel)
 
             def begun() -> None:
@@ -162,6 +165,11 @@ class _Watch:
             )
             systemd.ready()
             return
+        if settings.kept:
+            report.say(
+                f"{', '.join(settings.kept)} cannot change while `watch` runs: what held at its start stays in force; "
+                "stop it and start it again for that"
+            )
         changed = "; ".join(changes(self.folder.settings, settings)) or "nothing changed in them"
         report.info(f"reading the settings again: {changed}")
         self._next = settings
@@ -175,6 +183,7 @@ class _Watch:
         from reconciler.engine.daemon import Daemon, Duties
         from reconciler.workspace.git import Checkout
         from reconciler.workspace.index import SpecIndex
+        from reconciler.workspace.outputs import check_room
         from reconciler.workspace.walk import specs_folder
         from reconciler.workspace.watcher import Watcher
 
@@ -210,6 +219,7 @@ class _Watch:
                 is_ordered=desk.is_ordered,
                 carry_out=desk.carry_out,
                 correct_clock=clock.correct,
+                check_room=partial(check_room, folder.root, settings.specs_dir),
             )
             daemon = Daemon(ports, options, duties)
             yield daemon, index
@@ -238,8 +248,9 @@ class _Watch:
         key = signing_key(secret.get_secret_value()) if secret else None
         host, port = self.address
         board = Board(daemon, index, clock)
-        app = status_app(board, hint, allowed_hosts=[host], signing_key=key)
-        url: str = await stack.enter_async_context(serving(app, host, port))
+        token = settings.page_token.get_secret_value() if settings.page_token else ""
+        app = status_app(board, hint, allowed_hosts=[host], signing_key=key, page_token=token)
+        url: str = await stack.enter_async_context(serving(app, host, port, is_guarded=bool(token)))
         return url
 
 
@@ -264,14 +275,3 @@ def _pace(settings: Settings) -> Pace:
         resync=int(settings.resync_seconds * SECOND),
         history=settings.history_days * DAY,
     )
-
-
-async def _pulse() -> None:
-    """Tell systemd that the loop goes round."""
-    from reconciler.cli import systemd
-
-    if (seconds := systemd.watchdog_interval()) is None:
-        return
-    while True:
-        systemd.alive()
-        await asyncio.sleep(seconds)

@@ -6,7 +6,6 @@ What one change costs does not depend on how many specs there are.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,6 +18,7 @@ from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
 from reconciler.engine.crew import Crew
 from reconciler.engine.desk import AtRest, Desk
+from reconciler.engine.looks import Looks
 from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.outlook import Outlook
 from reconciler.engine.work import Work, is_unsaved, work_for
@@ -40,6 +40,7 @@ class Attention:
         memory: ReceiptMemory,
         commits: Commits,
         is_at_rest: AtRest,
+        looks: Looks,
     ) -> None:
         self._desk = desk
         self._works = works
@@ -48,6 +49,7 @@ class Attention:
         self._memory = memory
         self._commits = commits
         self._is_at_rest = is_at_rest
+        self._looks = looks
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
         self._told: dict[
             str, tuple[Problem, ...]
@@ -65,7 +67,7 @@ class Attention:
         await self._commits.look(specs)
         for start in range(0, len(specs), _AT_ONCE):
             self.consider(self._bases_of(specs[start : start + _AT_ONCE]))
-            await asyncio.sleep(0)
+            await self._looks.step()
         self._tell(specs)
         records = self._desk.journal.records().values()
         self.consider([record.base_id for record in records if is_unsaved(record)])
@@ -75,7 +77,7 @@ class Attention:
         receipts = sorted(self._index.receipts)
         for start in range(0, len(receipts), _AT_ONCE):
             self._memory.read(receipts[start : start + _AT_ONCE])
-            await asyncio.sleep(0)
+            await self._looks.step()
 
     async def take_in(self, names: Iterable[str]) -> None:
         """Read again what these names (files and folders, relative to the root) concern, and see to it.
@@ -95,7 +97,7 @@ class Attention:
             bases |= self._bases_of(specs)
             self._tell(sorted(specs))
             self.consider(bases)
-            await asyncio.sleep(0)
+            await self._looks.step()
 
     async def commits_changed(self) -> None:
         """Look again at everything that waits for a commit, or did not need to."""
@@ -115,7 +117,7 @@ class Attention:
         bases = sorted(unwanted.union(*self._wanted_by.values()))
         for start in range(0, len(bases), _AT_ONCE):
             self.consider(bases[start : start + _AT_ONCE], again=False)
-            await asyncio.sleep(0)
+            await self._looks.step()
         # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
         self.consider(self._owed | (self._desk.holds.reasons.keys() - self._works.keys()))
 

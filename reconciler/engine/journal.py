@@ -15,6 +15,7 @@ from reconciler.core.transitions import without_task
 from reconciler.engine.ports import Options, Ports, Topic
 from reconciler.store.repository import Change, HistoryEntry, Spent
 
+INTENT = "intent"  # the line of the history that says that a create may leave now
 _NEAR = Decimal("0.8")  # of a cap
 
 
@@ -101,7 +102,7 @@ class Journal:
             CapReached: a cap would be passed; nothing was written.
         """
         record = record.evolve(intent_at=self._ports.now(), calendar_at=self._ports.calendar())
-        change = self._change(record, "intent", f"create number {record.creates}", "")
+        change = self._change(record, INTENT, f"create number {record.creates}", "")
         spent = self._ports.repository.record_intent(
             change, caps=self._options.caps, run_id=self._options.run_id
         )

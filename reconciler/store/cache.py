@@ -13,6 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.core.errors import StateError
+from reconciler.store.durable import make_folder, make_private
+
 _FORMAT = 1  # SQLite's user_version; another number: start empty
 _TIMEOUT = 0.5  # seconds; not worth waiting for longer
 _CREATE = f"""
@@ -22,7 +25,7 @@ PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
 _KINDS = (str, str, bytes)
-_TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError)
+_TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError, StateError)
 
 
 class _Unusable(sqlite3.DatabaseError):
@@ -71,7 +74,8 @@ class FileCache:
     def _write(
         self, added: Sequence[tuple[str, str, bytes]], forgotten: Sequence[tuple[str]]
     ) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
+        make_private(self._path)
         connection = self._open("rwc")
         with connection:
             connection.executemany("DELETE FROM entry WHERE key = ?", forgotten)

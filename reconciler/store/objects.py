@@ -17,7 +17,7 @@ from pathlib import Path
 
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.disk import NearlyFull, require_room, sync, sync_folder
-from reconciler.store.durable import disk, make_folder, open_regular
+from reconciler.store.durable import disk, make_folder, make_private, open_regular
 from reconciler.store.partial import Partial
 
 __all__ = ["ObjectStore", "Partial"]
@@ -110,8 +110,8 @@ class ObjectStore:
         with disk(note):
             make_folder(note.parent)
             fresh.unlink(missing_ok=True)
-            with fresh.open("x") as file:
-                file.write(sha256)
+            make_private(fresh)
+            fresh.write_text(sha256, encoding="ascii")
             fresh.replace(note)
 
     def remembered(self, name: str) -> str:
@@ -158,7 +158,7 @@ class ObjectStore:
             make_folder(target.parent)
             sync(file.fileno())
             partial.path.replace(target)
-            os.fchmod(file.fileno(), 0o444)
+            os.fchmod(file.fileno(), 0o400)
             sync_folder(target.parent)
         partial.discard()
         return sha256, size

@@ -15,6 +15,7 @@ from pathlib import Path
 from reconciler.core.errors import StateError
 from reconciler.disk import require_room, sync, sync_folder
 from reconciler.store.durable import (
+    PRIVATE,
     READ,
     disk,
     make_folder,
@@ -99,7 +100,7 @@ class Partial:
     def _open(self) -> int:
         if self._descriptor is None:
             make_folder(self.path.parent)
-            descriptor = os.open(self.path, _WRITE, 0o644)
+            descriptor = os.open(self.path, _WRITE, PRIVATE)
             try:
                 require_own(descriptor, self.path)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,7 +115,7 @@ class Partial:
     def _write_note(self) -> None:
         fresh = self._note.with_suffix(".new")
         fresh.unlink(missing_ok=True)  # a leftover is replaced, and whatever it leads to left alone
-        descriptor = os.open(fresh, _WRITE | os.O_EXCL, 0o644)
+        descriptor = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
         try:
             os.write(descriptor, f"{_boot_id()}\n{self._validator}".encode("utf-8", "replace"))
             sync(descriptor)

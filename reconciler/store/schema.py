@@ -44,6 +44,12 @@ def is_ready(database: Database) -> bool:
     return found is not None
 
 
+def is_ours(database: Database) -> bool:
+    """Whether this or any other version of the program made the tables."""
+    with database.read() as connection:
+        return _revision(connection) is not None
+
+
 def _found(database: Database) -> str | None:
     with database.read() as connection:
         revision = _revision(connection)

@@ -180,6 +180,71 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
     return commit, changed
 
 
+def is_tracked(root: Path, path: Path) -> bool:
+    """Whether a file, or a link on the way to it, is in the index of the repository that holds `root`.
+
+    Asked the other way round: only what git lists as a stranger is untracked, by git's own idea of which names are the
+    same. Outside of any repository nothing is tracked; a commit cannot bring a `.git`.
+    Raises `WorkspaceError` when git cannot tell.
+    """
+    top, mine = _within_repository(root, path)
+    lock = index_lock(
+        Path(os.path.realpath(root))
+    )  # before git is asked: what ended meanwhile is in its answer
+    if lock is not None and any(_is_since(lock, one) for one in mine):
+        raise WorkspaceError(f"git began to change the folder before it came (there is `{lock}`)")
+    names = [str(one.relative_to(top)) for one in mine]
+    try:  # at the top: a folder below may look like a repository
+        asked = [ask_git(top, "ls-files", "--others", "-z", "--", name) for name in names]
+    except GitRefused as error:
+        raise WorkspaceError(f"git cannot tell what it tracks in `{top}`: {error}") from error
+    return any(os.fsdecode(told) != f"{name}\0" for told, name in zip(asked, names, strict=True))
+
+
+def tracked_below(root: Path, folder: Path) -> str:
+    """Return a name that git tracks as `folder`, as a link on the way to it, or within; empty for none.
+
+    Where git does not answer, nothing is known to be tracked.
+    """
+    top, mine = _within_repository(root, folder)
+    for one in mine:
+        depth = len(one.relative_to(top).parts)
+        with contextlib.suppress(WorkspaceError, GitRefused):
+            listed = ask_git(top, "ls-files", "-z", "--", *one.parent.relative_to(top).parts[:1])
+            for name in os.fsdecode(listed).split("\0"):
+                held = top.joinpath(*Path(name).parts[:depth])
+                if str(held).casefold() == str(one).casefold() and _is_same(held, one):
+                    return name
+    return ""
+
+
+def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
+    """Return the top of the root's work tree, and what of a path lies in it: every link on the way, and its end."""
+    base = Path(os.path.realpath(root))
+    top = next(
+        (folder for folder in (base, *base.parents) if os.path.lexists(folder / ".git")), None
+    )
+    if top is None:
+        return base, []
+    end, passed = _Links().follow(str(path.absolute()))
+    return top, [Path(one) for one in (*passed, end) if Path(one).is_relative_to(top)]
+
+
+def _is_since(lock: Path, path: Path) -> bool:
+    """Whether a file came, or changed, since git began to change files: its index tells of it only in the end."""
+    try:
+        return path.lstat().st_ctime_ns >= lock.lstat().st_mtime_ns
+    except OSError:
+        return False
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two spellings are one name: always where they are equal, and where the file system says so."""
+    with contextlib.suppress(OSError):
+        return one == other or one.samefile(other)
+    return False
+
+
 def index_lock(root: Path) -> Path | None:
     """Return the file that is there while git changes the files of a folder; None outside of any repository."""
     for folder in (root, *root.parents):

@@ -31,7 +31,9 @@ def here(shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     return command
 
 
-def test_the_root_is_found_from_a_folder_below(shell: Shell, here: Here) -> None:
+def test_the_root_is_found_from_a_folder_below(
+    shell: Shell, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By its specs, its settings or its database; it is named on stderr unless it is the working folder."""
     shell.write("dance.yaml")
     assert here(".", "plan")[2] == ""
@@ -43,7 +45,8 @@ def test_the_root_is_found_from_a_folder_below(shell: Shell, here: Here) -> None
     (shell.root / ".env").write_text("RECONCILER_SPECS_DIR=wishes\n")
     assert here("wishes/deep", "status", "--json")[1].count("wishes/dance.yaml") == 1
     (shell.root / ".env").unlink()
-    (shell.root / "reconciler.toml").write_text("specs_dir = 'wishes'\n")
+    (shell.root / "reconciler.toml").write_text("")
+    monkeypatch.setenv("RECONCILER_SPECS_DIR", "wishes")
     assert here("wishes/deep", "status", "--json")[1].count("wishes/dance.yaml") == 1
 
 
