@@ -93,6 +93,7 @@ for _command in (
     orders.refresh,
     orders.forget,
     orders.prune,
+    orders.gc,
     doctor.doctor,
     offline.backup,
     playground.simulate,

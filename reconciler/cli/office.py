@@ -63,8 +63,10 @@ class Office:
             return base_id
         return f"{place.spec} [{place.label}]" if place.label else place.spec
 
-    def carry_out(self, verb: str, names: Iterable[str]) -> Outcome:
+    def carry_out(self, verb: str, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
         """Have an order carried out: here, or by the process that writes.
+
+        `seen` is what was seen of each name, where the survey does not tell.
 
         Raises:
             OrderError: a name is none.
@@ -74,7 +76,8 @@ class Office:
         from reconciler.engine.orders import Order, Verb
 
         chosen = tuple(names)
-        order = Order(Verb(verb), chosen, sightings(verb, chosen, self.survey))
+        shown = tuple(seen) or sightings(verb, chosen, self.survey)
+        order = Order(Verb(verb), chosen, shown)
         if self.writer is None:
             return asyncio.run(carry_out_here(self.folder, order))
         inbox = Inbox(self.folder.root / self.folder.settings.state_dir)

@@ -17,7 +17,8 @@
     │   └── Misdirected       the same, answered by what does not seem to be the API: no other is sent there either
     ├── ResultRefused         the result's URL is refused: refresh it by a query, or the file is gone
     ├── ResultInterrupted     the download broke off: go on from where it stopped
-    └── ResultUnsafe          the result lies where it may not be fetched from, or is too large
+    └── ResultUnsafe          the result lies where it may not be fetched from
+        └── ResultTooLarge    there is more of it than is kept
 
 Not here: what to do about them, which `core.transitions` decides.
 """
@@ -160,6 +161,12 @@ class ResultSlow(ResultInterrupted):
 
 class ResultUnsafe(ProviderError):
     """The result may not be fetched."""
+
+
+class ResultTooLarge(ResultUnsafe):
+    """The result is larger than is kept."""
+
+    advice = "Raise RECONCILER_MAX_RESULT_BYTES, and it is fetched."
 
 
 CLOCK_CODES: Final = frozenset({1003, 1004})

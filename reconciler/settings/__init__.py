@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -71,6 +72,7 @@ def _usable(place: str | Path) -> str | Path:
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Units = Annotated[Decimal, Field(ge=0), AfterValidator(_sayable)]
 Place = Annotated[str, AfterValidator(_usable)]
+Network = IPv4Network | IPv6Network
 Notice = Literal["complete", "failed", "account", "cap"]
 NOTICES: tuple[Notice, ...] = get_args(Notice)
 LONGEST_SIGNATURE = 7 * 86_400  # s; S3 and Google sign for no longer
@@ -134,6 +136,10 @@ class Settings(BaseSettings):
     )
     absence_grace: Annotated[Seconds, Folder(Leave.RAISE, most=_HOUR)] = _own("ABSENCE_GRACE", 30.0)
     request_timeout: Seconds = _own("REQUEST_TIMEOUT", 30.0)
+    max_result_bytes: Annotated[int, Field(ge=1_000_000, le=2**40)] = _own(
+        "MAX_RESULT_BYTES", 256 * 1024**2
+    )
+    allowed_networks: tuple[Network, ...] = _own("ALLOWED_NETWORKS", ())
     max_units_per_day: Annotated[Units | None, _LOWER] = _own("MAX_UNITS_PER_DAY", None)
     max_units_per_run: Annotated[Units | None, _LOWER] = _own("MAX_UNITS_PER_RUN", None)
     prices: Annotated[dict[str, dict[str, Units]], _RAISE] = _own("PRICES", dict(UNITS_PER_SECOND))
@@ -168,6 +174,18 @@ class Settings(BaseSettings):
         if isinstance(given, str):
             return [word.strip() for word in given.split(",") if word.strip()]
         return given
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _networks(cls, given: object) -> object:
+        """Names are none: who answers for a name could lead it anywhere."""
+        words = given.replace(",", " ").split() if isinstance(given, str) else given
+        if not isinstance(words, (list, tuple)):
+            raise ValueError("it must be a list of networks")  # noqa: TRY004 - pydantic's own word
+        try:
+            return tuple(ip_network(str(word)) for word in words)
+        except ValueError as error:
+            raise ValueError(f"{error}; a network is like 10.20.0.0/16 or fd00::/8") from None
 
     @field_validator("callback_url")
     @classmethod

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.disk import sync, sync_folder
+from reconciler.disk import require_room, sync, sync_folder
 from reconciler.store.durable import (
     PRIVATE,
     READ,
@@ -29,7 +29,7 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Partial:
-    """The bytes of one download so far. Every verb raises StateError when the disk refuses.
+    """The bytes of one download so far. Every verb raises StateError when the disk refuses, or would be full.
 
     Bytes count only when it is known which ETag they belong to and no power cut can have torn them; otherwise
     the download begins again at zero.
@@ -76,6 +76,7 @@ class Partial:
             self.restart("")
         with disk(self.path):
             descriptor = self._open()
+            require_room(descriptor, len(chunk))
             rest = memoryview(chunk)
             while rest:
                 written = os.write(descriptor, rest)

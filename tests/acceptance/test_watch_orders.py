@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -108,7 +109,7 @@ def test_retry_has_the_daemon_buy_one_more_attempt(folder: Project, sim: Simulat
 
 
 def test_prune_has_the_daemon_remove_what_nobody_wants(folder: Project, sim: Simulator) -> None:
-    """The orphan goes and nothing else; the wish's return brings it back without a request."""
+    """The orphan goes, and what was left in the state, and nothing else; the wish's return needs no request."""
     old, video = folder.spec("old.yaml", prompt="old"), folder.specs / "old.mp4"
     folder.spec("kept.yaml", prompt="kept")
     with folder.watching():
@@ -120,6 +121,11 @@ def test_prune_has_the_daemon_remove_what_nobody_wants(folder: Project, sim: Sim
         assert_done(folder.run("prune", "--yes"), "specs/old.mp4")
         assert [*folder.videos()] == ["specs/kept.mp4"]
         assert "Nothing to prune" in folder.run("prune", "--yes").out
+        left = folder.root / "state/objects/partial" / f"{'0' * 32}.part"
+        left.touch()
+        os.utime(left, (1, 1))
+        assert_done(folder.run("gc", "--yes"), "removed 1 file")
+        assert not left.exists()
         old.write_text(wish)
         wait_until(video.exists, "the return")
         assert sha256(video) == made

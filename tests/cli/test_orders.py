@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from tests.support.simulator import Simulator
 from .shell import SPEC, Shell
 
 FAILING = SPEC + 'prompt: "[[fail: too dark]]"\n'
+NOTHING = "Nothing to remove: all that is older than an hour is referred to.\n"
 ORDERS = ("retry", "import", "forget")
 
 
@@ -263,6 +265,24 @@ def test_prune_lists_orphans_and_removes_them_with_a_yes(shell: Shell, sim: Simu
     assert sim.requests()["create_attempts"] == 1
 
 
+def test_gc_shows_what_would_go_and_removes_it_with_a_yes(shell: Shell, sim: Simulator) -> None:
+    """Names and sizes first; without a yes, or with --dry-run, nothing goes; nothing is bought again."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    assert shell("gc", "--yes")[:2] == (0, NOTHING)
+    left = shell.root / "state/objects/partial" / f"{'0' * 32}.part"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(bytes(1234))
+    os.utime(left, (1, 1))
+    for arguments, expected in ((["--dry-run"], 0), ([], 1)):
+        code, _, err = shell("gc", *arguments)
+        assert (code, f"partial/{left.name}  1,234 bytes" in err) == (expected, True)
+        assert left.exists()
+    assert shell("gc", "--yes")[:2] == (0, "removed 1 file (1,234 bytes)\n")
+    assert not left.exists()
+    assert shell("gc")[1] == NOTHING
+
+
 # wherever there is nothing to work with
 
 
@@ -297,7 +317,9 @@ def test_retry_without_a_key_changes_nothing(
     assert shell.only()["status"] == "failed"
 
 
-@pytest.mark.parametrize("arguments", [["retry", "x"], ["import", "1"], ["refresh"], ["prune"]])
+@pytest.mark.parametrize(
+    "arguments", [["retry", "x"], ["import", "1"], ["refresh"], ["prune"], ["gc"]]
+)
 def test_a_folder_that_is_none_is_a_sentence(
     tmp_path: Path, shell: Shell, arguments: list[str]
 ) -> None:

@@ -23,6 +23,7 @@ from reconciler.engine.fitting import sightings
 from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, OrderError, Outcome, Verb, carry_out
 from reconciler.engine.ports import Options, Ports
+from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
@@ -67,7 +68,7 @@ async def _with_client(project: World, use: Callable[[Ports], Awaitable[Any]]) -
             access_key=project.keys["KLING_ACCESS_KEY"], secret_key=project.keys["KLING_SECRET_KEY"]
         )
         client = KlingClient(base_url=project.base_url, credentials=credentials, timeout=30.0)
-        downloader = Downloader(timeout=30.0)
+        downloader = Downloader(timeout=30.0, allowed=LOOPBACK)
         stack.push_async_callback(client.aclose)
         stack.push_async_callback(downloader.aclose)
         return await use(
