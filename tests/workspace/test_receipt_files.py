@@ -275,7 +275,12 @@ def test_a_quick_look_says_what_the_careful_reader_says_or_nothing(data: st.Data
     )
     width = data.draw(st.integers(0, 3))
     changed = whole[:at] + piece + whole[at + width :]
-    quick = receipts._quickly(changed)
+    try:
+        quick = receipts._quickly(changed)
+    except ValueError:
+        with pytest.raises(ReceiptError):
+            receipts._slowly(changed, "a.receipt.json")
+        return
     if quick is not None:
         assert quick == receipts._slowly(changed, "a.receipt.json")
 
