@@ -202,6 +202,7 @@ def intend(record: Record, now: int) -> Record:
         gave_up_at=None,
         absent_looks=0,
         refusal="",
+        claimed=False,
     )
 
 
@@ -365,7 +366,8 @@ def _absent_in_flight(record: Record, rules: Rules, now: int) -> Step:
 
 def _absent_after_success(record: Record, rules: Rules, now: int) -> Step:
     """A result whose task is unknown over the grace period is expired, until a later run finds it after all."""
-    return _absent_for_good(record, rules, now, "the provider no longer has the result")
+    told = "; only a receipt says that there was one" if record.claimed else ""
+    return _absent_for_good(record, rules, now, f"the provider no longer has the result{told}")
 
 
 def _absent_for_good(record: Record, rules: Rules, now: int, reason: str) -> Step:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 
 from reconciler.core.identity import attempt_id, carries, has_room, is_computed, split_attempt
-from reconciler.core.states import Record, Status, Task
+from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.engine.ports import Provider
 from reconciler.kling.client import Reply
 from reconciler.kling.errors import TryLater, Unproven, Unreadable
@@ -53,6 +53,8 @@ class Answers:
                     unanswered = _unproven(record)
         reply = await self.client.query(record.external_task_id, ours=True)
         self.check(record, reply.task)  # asked for by our id, it need not name it
+        if reply.task is None and record.claimed and record.status in LIVE:
+            raise _unproven(record)  # a task that nobody knows would be waited for without end
         if reply.task is None and unanswered is not None:
             raise unanswered
         return reply
@@ -134,9 +136,8 @@ class Answers:
 
 def _unproven(record: Record) -> Unproven:
     name = record.external_task_id
-    return Unproven(
-        f"a receipt names task {record.task_id} for this, and the provider does not know it as `{name}`"
-    )
+    task = f"names task {record.task_id} for this" if record.task_id else "says that this was sent"
+    return Unproven(f"a receipt {task}, and the provider does not know it as `{name}`")
 
 
 def _around(last: int) -> range:

@@ -119,9 +119,8 @@ class Attention:
     async def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
         """Find out what these generations need; `again`: have their turn come also where that has not changed."""
         for base in sorted(bases):
-            before = self._works.get(base)
             try:
-                work = self._work(base, settled=again)
+                work = await self._work(base, settled=again)
             except (WorkspaceError, StateError) as error:
                 # What cannot be looked at is not worked on, least of all as it was wanted before.
                 self._owed.add(base)
@@ -129,6 +128,7 @@ class Attention:
                 self._desk.holds.hold_for(base, self._desk.journal.get(base), error)
                 continue
             self._owed.discard(base)
+            before = self._works.get(base)
             if work is None:
                 self._works.pop(base, None)
                 self._desk.holds.free(base)
@@ -146,10 +146,10 @@ class Attention:
         """Return what a spec asks for, where it is valid in every respect."""
         return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
 
-    def _work(self, base: str, *, settled: bool) -> Work | None:
+    async def _work(self, base: str, *, settled: bool) -> Work | None:
         journal = self._desk.journal
         wishes = [wish for wish in self._index.wishes(base) if not self._misfit(wish)]
-        if better := self._memory.better(base, wishes):
+        if better := await self._memory.better(base, wishes):
             journal.take_over([better])
         record = journal.get(base)
         if not wishes:

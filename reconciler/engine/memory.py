@@ -1,7 +1,7 @@
 """What the folder's receipts know better than the store, kept up while they change. Reads only.
 
 A receipt that arrives by git is somebody's purchase; a receipt that cannot be read may hide one. They are as long as
-whoever wrote them wished, so they are read in a thread, once for each time that they change.
+whoever wrote them wished, within limits, so they are read in a thread.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from reconciler.engine.whereabouts import Whereabouts
 
 
 class ReceiptMemory:
-    """Remembers what receipts list that the store has not complete."""
+    """Remembers which receipts list what the store has not complete; their contents are read when needed."""
 
     def __init__(self, root: Path, journal: Journal, whereabouts: Whereabouts) -> None:
         self._root = root
         self._journal = journal
         self._whereabouts = whereabouts
-        self._records: dict[str, dict[str, list[Record]]] = {}  # base id -> receipt -> records
+        self._receipts: dict[str, set[str]] = {}  # base id -> receipts
         self._bases: dict[str, frozenset[str]] = {}  # receipt -> base ids
         self._doubts: dict[str, dict[str, str]] = {}  # base id -> receipt -> why
         self.unreadable: dict[str, str] = {}  # receipt -> why
@@ -40,14 +40,14 @@ class ReceiptMemory:
             concerned |= self._forget(name) | self._learn(name, recalled)
         return frozenset(concerned)
 
-    def better(self, base_id: str, wishes: Sequence[Generation]) -> Record | None:
+    async def better(self, base_id: str, wishes: Sequence[Generation]) -> Record | None:
         """Return what receipts know better than the store of a generation that is wanted, or None."""
-        listed = self._records.get(base_id)
-        if not listed or not wishes:
+        receipts = self._receipts.get(base_id)
+        if not receipts or not wishes:
             return None
+        recalled = await asyncio.to_thread(recall, self._root, sorted(receipts))
         known = self._journal.get(base_id)
         stored = {} if known is None else {base_id: known}
-        recalled = Recalled({base_id: [one for name in sorted(listed) for one in listed[name]]})
         return better_known(wanted_of(recalled, wishes), stored).get(base_id)
 
     def _learn(self, name: str, recalled: Recalled) -> frozenset[str]:
@@ -55,7 +55,7 @@ class ReceiptMemory:
         self._whereabouts.note_places(recalled.paths)
         bases = frozenset(base for base in recalled.records if not self._is_complete(base))
         for base in bases:
-            self._records.setdefault(base, {})[name] = recalled.records[base]
+            self._receipts.setdefault(base, set()).add(name)
         for base, why in recalled.doubted.items():
             self._doubts.setdefault(base, {})[name] = why
             self.doubted[base] = why
@@ -66,14 +66,15 @@ class ReceiptMemory:
         self.unreadable.pop(name, None)
         bases = self._bases.pop(name, frozenset())
         for base in bases:
-            for table in (self._records, self._doubts):
-                if name in (listed := table.get(base, {})):
-                    del listed[name]
-                    if not listed:
-                        del table[base]
-            if base in self._doubts:
-                self.doubted[base] = next(iter(self._doubts[base].values()))
+            listed, doubts = self._receipts.get(base, set()), self._doubts.get(base, {})
+            listed.discard(name)
+            doubts.pop(name, None)
+            if not listed:
+                self._receipts.pop(base, None)
+            if doubts:
+                self.doubted[base] = next(iter(doubts.values()))
             else:
+                self._doubts.pop(base, None)
                 self.doubted.pop(base, None)
         return bases
 

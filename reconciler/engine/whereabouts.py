@@ -22,7 +22,7 @@ from reconciler.workspace.media import file_sha256
 from reconciler.workspace.outputs import Signature, signature
 
 _CLAIMED = (
-    "is a result that only a receipt tells of, so it is not replaced; move it away and run again"
+    "holds a file that only a receipt calls ours, so it is not replaced; move it away and run again"
 )
 _WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
 

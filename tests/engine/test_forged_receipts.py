@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,15 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import Status
+from reconciler.engine.ended import Ended
+from reconciler.engine.journal import Journal
+from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.orders import Verb
+from reconciler.engine.recall import Recalled
+from reconciler.engine.whereabouts import Whereabouts
 from tests.support.simulator import Simulator
 
-from .test_attempts import made_by_hand
-from .test_orders import give
+from .test_orders import give, made_by_hand
 from .world import World
 
 PRIVATE = b"\0\0\0\x18ftypisom the operator's own film"
@@ -178,6 +184,64 @@ def test_a_broken_receipt_holds_back_what_it_names_and_its_own_spec(
         "specs/wave.yaml": Status.COMPLETE,
     }
     assert len(sim.billed()) == 1
+
+
+def test_what_the_provider_delivers_decides_and_not_what_was_claimed(
+    project: World, sim: Simulator
+) -> None:
+    """A receipt gives our own task the digest of an operator's film: fetched once, that film is nobody's of ours."""
+    project.write("dance.yaml")
+    project.apply()
+    film = project.root / "specs/dance.mp4"
+    real = film.read_bytes()
+    (bought,) = project.repository.records().values()
+    project.lose_state()
+    forge(project, row(project, task_id=bought.task_id))
+    film.write_bytes(PRIVATE)
+    project.apply()
+    assert project.only().status is Status.COMPLETE
+    film.unlink()
+    project.apply()
+    assert film.read_bytes() == real
+    film.write_bytes(PRIVATE)
+    project.apply()
+    assert (project.only().status, film.read_bytes()) == (Status.BLOCKED, PRIVATE)
+    assert sim.billed() == {bought.external_task_id: 1}
+
+
+def test_a_task_that_only_a_receipt_tells_of_is_not_waited_for(
+    project: World, sim: Simulator
+) -> None:
+    """It says *processing*, and the provider knows nothing of it: the run ends, nothing is bought, and it is said."""
+    project.write("dance.yaml")
+    forge(project, row(project, status="processing", outputs=[]))
+    assert project.apply() is Ended.SETTLED
+    assert (project.only().status, sim.billed()) == (Status.BLOCKED, {})
+    assert "a receipt names task 77" in project.only().reason
+
+
+def test_receipts_are_read_beside_the_loop(
+    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long one takes, whatever else is under way goes on."""
+
+    def slow(*_: object) -> Recalled:
+        time.sleep(0.3)
+        return Recalled()
+
+    async def turns_meanwhile() -> int:
+        where = Whereabouts.learn(project.root, project.repository, project.objects, Recalled())
+        knows_nothing = Journal(None, None, {})  # type: ignore[arg-type]
+        memory = ReceiptMemory(project.root, knows_nothing, where)
+        reading = asyncio.create_task(memory.read(["specs/dance.receipt.json"]))
+        turns = 0
+        while not reading.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        return turns
+
+    monkeypatch.setattr("reconciler.engine.memory.recall", slow)
+    assert asyncio.run(turns_meanwhile()) > 3
 
 
 def test_what_has_expired_is_not_tried_again_on_a_receipts_word(

@@ -6,8 +6,6 @@ import json
 import time
 from decimal import Decimal
 
-import pytest
-
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
