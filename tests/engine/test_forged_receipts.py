@@ -265,3 +265,32 @@ def test_what_has_expired_is_not_tried_again_on_a_receipts_word(
     project.apply()
     assert project.only().action is Action.EXPIRED
     assert sim.billed() == {base: 1}
+
+
+def test_a_receipt_elsewhere_does_not_speak_against_a_specs_own(
+    project: World, sim: Simulator
+) -> None:
+    """Its own says *expired*, so paid for; another one, that a later attempt failed: `retries` buys nothing."""
+    spec = project.write("dance.yaml")
+    spec.write_text(spec.read_text() + "retries: 5\n")
+    forge(project, row(project, status="expired", outputs=[]))
+    base = project.only().generation.external_task_id
+    failed = row(project, external_task_id=attempt_id(base, 2), status="failed", outputs=[])
+    forge(project, failed, name="other")
+    project.apply()
+    assert (project.only().action, sim.billed()) == (Action.EXPIRED, {})
+
+
+@pytest.mark.parametrize("place", ["waves.mp4", "dance.watermark.mp4"])
+def test_a_receipt_speaks_for_the_files_of_its_own_spec_alone(
+    project: World, sim: Simulator, place: str
+) -> None:
+    """A film that stands at another name is not copied to where the result belongs: it is asked for by id instead."""
+    project.write("dance.yaml")
+    forged = row(project)
+    forged["outputs"][0]["path"] = place
+    forge(project, forged)
+    (project.root / "specs" / place).write_bytes(PRIVATE)
+    project.apply()
+    assert project.only().status is Status.EXPIRED
+    assert not (project.root / "specs/dance.mp4").exists()
