@@ -66,17 +66,17 @@ class Attention:
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         for start in range(0, len(specs), _AT_ONCE):
-            self.consider(self._bases_of(specs[start : start + _AT_ONCE]))
+            await self.consider(self._bases_of(specs[start : start + _AT_ONCE]))
             await self._looks.step()
         self._tell(specs)
         records = self._desk.journal.records().values()
-        self.consider([record.base_id for record in records if is_unsaved(record)])
+        await self.consider([record.base_id for record in records if is_unsaved(record)])
 
     async def read_receipts(self) -> None:
         """Read every receipt: at the start, and where what was known of them is not true any more."""
         receipts = sorted(self._index.receipts)
         for start in range(0, len(receipts), _AT_ONCE):
-            self._memory.read(receipts[start : start + _AT_ONCE])
+            await self._memory.read(receipts[start : start + _AT_ONCE])
             await self._looks.step()
 
     async def take_in(self, names: Iterable[str]) -> None:
@@ -92,11 +92,11 @@ class Attention:
             chunk = ordered[start : start + _AT_ONCE]
             changed = self._index.refresh(chunk)
             specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
-            bases = self._read_receipts(changed.receipts)
+            bases = await self._read_receipts(changed.receipts)
             await self._commits.look(specs)
             bases |= self._bases_of(specs)
             self._tell(sorted(specs))
-            self.consider(bases)
+            await self.consider(bases)
             await self._looks.step()
 
     async def commits_changed(self) -> None:
@@ -104,7 +104,7 @@ class Attention:
         unbought = {spec for spec, bases in self._wanted_by.items() if self._is_open(bases)}
         specs = unbought | self._commits.owed
         await self._commits.look(specs)
-        self.consider(self._bases_of(specs))
+        await self.consider(self._bases_of(specs))
 
     def _is_open(self, bases: Iterable[str]) -> bool:
         """Whether one of these generations may still be bought, or bought again."""
@@ -116,17 +116,16 @@ class Attention:
         unwanted = {base for base, work in self._works.items() if not work.wishes}
         bases = sorted(unwanted.union(*self._wanted_by.values()))
         for start in range(0, len(bases), _AT_ONCE):
-            self.consider(bases[start : start + _AT_ONCE], again=False)
+            await self.consider(bases[start : start + _AT_ONCE], again=False)
             await self._looks.step()
         # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
-        self.consider(self._owed | (self._desk.holds.reasons.keys() - self._works.keys()))
+        await self.consider(self._owed | (self._desk.holds.reasons.keys() - self._works.keys()))
 
-    def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
+    async def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
         """Find out what these generations need; `again`: have their turn come also where that has not changed."""
         for base in sorted(bases):
-            before = self._works.get(base)
             try:
-                work = self._work(base, settled=again)
+                work = await self._work(base, settled=again)
             except (WorkspaceError, StateError) as error:
                 # What cannot be looked at is not worked on, least of all as it was wanted before.
                 self._owed.add(base)
@@ -134,6 +133,7 @@ class Attention:
                 self._desk.holds.hold_for(base, self._desk.journal.get(base), error)
                 continue
             self._owed.discard(base)
+            before = self._works.get(base)
             if work is None:
                 self._works.pop(base, None)
                 self._desk.holds.free(base)
@@ -145,15 +145,16 @@ class Attention:
         for items in kept.values():
             for base, reason in confirm(items, self._crew).items():
                 self._desk.holds.hold(base, self._desk.journal.get(base), reason)
+            await self._looks.step()  # for that its receipt was read, which may be a long one
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec asks for, where it is valid in every respect."""
         return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
 
-    def _work(self, base: str, *, settled: bool) -> Work | None:
+    async def _work(self, base: str, *, settled: bool) -> Work | None:
         journal = self._desk.journal
         wishes = [wish for wish in self._index.wishes(base) if not self._misfit(wish)]
-        if better := self._memory.better(base, wishes):
+        if better := await self._memory.better(base, wishes):
             journal.take_over([better])
         record = journal.get(base)
         if not wishes:
@@ -187,11 +188,11 @@ class Attention:
                 self._wanted_by[spec] = wanted
         return bases
 
-    def _read_receipts(self, names: Iterable[str]) -> set[str]:
-        """Read receipts again; one that can or cannot be read now concerns everything that is not bought."""
+    async def _read_receipts(self, names: Iterable[str]) -> set[str]:
+        """Read receipts again; one that can or cannot be read now concerns its own spec, and what it names."""
         before = dict(self._memory.unreadable)
         present = [name for name in names if name in self._index.receipts]
-        bases = set(self._memory.read(present, [name for name in names if name not in present]))
+        bases = set(await self._memory.read(present, [one for one in names if one not in present]))
         if self._memory.unreadable != before:
             bases |= {base for base, work in self._works.items() if work.wishes}
         return bases

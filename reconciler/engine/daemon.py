@@ -132,6 +132,7 @@ class Daemon:
             self._whereabouts,
             self.desk.holds.reasons,
             memory.unreadable,
+            memory.doubted,
             duties.can_host,
             self._commits.obstacle,
             options.previews,
@@ -287,7 +288,7 @@ class Daemon:
                 try:  # receipts may have changed, and tell whose files are where
                     await self._attention.read_receipts()
                 finally:  # what was done is done, whatever else goes wrong
-                    self._attention.consider(bases)
+                    await self._attention.consider(bases)
 
     def _trim(self, now: int) -> None:
         """Keep the history from growing for ever: once a day, a piece in a second until nothing old is left.

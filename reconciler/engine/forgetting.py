@@ -31,7 +31,7 @@ class Listed:
     entries: Mapping[str, tuple[ReceiptEntry, ...]] = field(
         default_factory=dict
     )  # receipt -> all of its entries, where one is the generation's
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  # those that name it
 
 
 def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
@@ -41,8 +41,9 @@ def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
     for name in receipts:
         try:
             entries = read_receipt(root / name, name)
-        except ReceiptError:
-            unreadable.append(name)
+        except ReceiptError as error:
+            if base_id in error.named:
+                unreadable.append(name)
             continue
         if any(_is_of(entry, base_id) for entry in entries):
             found[name] = entries

@@ -59,7 +59,8 @@ class Lander:
                 return self._give_up(work, record, error)
         except (errors.ProviderError, MediaError) as error:
             failures = self._patience.failed(key)
-            if isinstance(error, errors.ResultUnsafe) or failures >= _MOST_SAVES:
+            is_final = isinstance(error, errors.ResultUnsafe | errors.Unproven)
+            if is_final or failures >= _MOST_SAVES:
                 return self._give_up(work, record, error)
         else:
             self._patience.heard(key)
@@ -110,6 +111,8 @@ class Lander:
 
     def _give_up(self, work: Work, record: Record, error: ReconcilerError) -> int | None:
         reason = f"bought, but its result could not be saved yet: {told(error)}"
+        if isinstance(error, errors.Unproven):
+            reason = f"nothing is fetched: {told(error)}"
         kept = self._desk.journal.get(work.base_id)
         until = self._desk.now() + _SELDOM if isinstance(error, errors.ResultTooLarge) else None
         again_at = self._holds.hold(work.base_id, kept or record, reason, until=until)

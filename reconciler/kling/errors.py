@@ -13,6 +13,7 @@
     ├── TryLater              the provider is unwell and nothing was decided (5xx on a read)
     │   ├── NotSent           surely no byte of the request reached the server
     │   └── Unreadable        an answer to a read that is not in the provider's format
+    ├── Unproven              a receipt names a task, and no answer shows that it is ours
     ├── OutcomeUnknown        a create that the provider may or may not have acted on: ask before anything else
     │   └── Misdirected       the same, answered by what does not seem to be the API: no other is sent there either
     ├── ResultRefused         the result's URL is refused: refresh it by a query, or the file is gone
@@ -125,6 +126,12 @@ class NotSent(TryLater):
 
 class Unreadable(TryLater):
     """The answer is not in the provider's format."""
+
+
+class Unproven(ProviderError):
+    """Nothing in the provider's answers shows that a task is ours; what it made is not fetched."""
+
+    advice = "Where it is yours all the same, `reconciler import TASK_ID --for SPEC` takes it over."
 
 
 class OutcomeUnknown(ProviderError):

@@ -228,9 +228,15 @@ class Repository:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, gone)
 
-    def known_results(self, *, previews: bool = True) -> dict[str, str]:
-        """Return, for the SHA-256 of every result (and preview) of every attempt, the id of one that has it."""
+    def known_results(self, *, previews: bool = True, claimed: bool = True) -> dict[str, str]:
+        """Return, for the SHA-256 of every result (and preview) of every attempt, the id of one that has it.
+
+        Without `claimed`, only of attempts whose results this state has seen: not those that only a receipt tells of.
+        """
         query = select(RESULT.c.sha256, RESULT.c.external_task_id)
+        if not claimed:
+            query = query.join(TASK, TASK.c.external_task_id == RESULT.c.external_task_id)
+            query = query.where(TASK.c.claimed.is_(False))
         if not previews:
             query = query.where(RESULT.c.role.not_in(PREVIEWS))
         (found,) = self._read(query.order_by(RESULT.c.external_task_id.desc()))

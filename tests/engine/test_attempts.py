@@ -162,7 +162,10 @@ def _as_running(task_id: str) -> Callable[[httpx.Request], httpx.Response | None
 
 
 def test_a_bound_task_survives_the_state(project: World, sim: Simulator) -> None:
-    """`import --for` binds a task whose id says nothing; the state is lost while it runs: it is not bought again."""
+    """`import --for` binds a task whose id says nothing; the state is lost while it runs: it is not bought again.
+
+    Its receipt proves nothing: to fetch it, somebody says once more whose it is.
+    """
     project.write("dance.yaml")
     base = project.only().generation.external_task_id
     sim.set_speed(0)
@@ -171,6 +174,9 @@ def test_a_bound_task_survives_the_state(project: World, sim: Simulator) -> None
     project.lose_state()
     assert project.only().action is Action.WAIT
     sim.set_speed(600)
+    project.apply()
+    assert (project.only().status, task_id in project.only().reason) == (Status.BLOCKED, True)
+    assert give(project, Verb.IMPORT, f"{task_id}={base}").ok
     project.apply()
     assert project.only().status is Status.COMPLETE
     assert sim.billed() == {"by-hand": 1}
@@ -473,5 +479,5 @@ def test_a_bound_task_that_arrives_by_git_is_seen_by_a_store_that_was_about_to_b
         shutil.copy(theirs.root / "specs/dance.receipt.json", mine.root / "specs")
         sim.set_speed(600)
         mine.apply()
-        assert mine.only().status is Status.COMPLETE
+        assert (mine.only().status, task_id in mine.only().reason) == (Status.BLOCKED, True)
         assert sim.billed() == {"by-hand": 1}

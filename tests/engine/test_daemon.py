@@ -484,13 +484,16 @@ def test_a_specs_folder_that_goes_and_comes_back_is_no_end(project: World, sim: 
 
 
 def test_a_receipt_that_cannot_be_read_holds_and_lets_go(project: World, sim: Simulator) -> None:
-    """A broken receipt blocks its own generation and what is not bought; mended, nothing is blocked any more."""
+    """A broken receipt blocks its own generation and what it names; mended, nothing is blocked any more."""
     project.write("dance.yaml")
     with watching(project) as watched:
         wait_until(is_idle(project, "dance"), "the video")
         receipt = video(project, "dance.receipt.json")
         whole = receipt.read_text()
-        receipt.write_text("<<<<<<< ours\n" + whole)
+        project.write("wave.yaml", prompt="not while a receipt may hide it")
+        (wish,) = (w for w in project.survey().desired.generations if w.spec == "specs/wave.yaml")
+        project.root.joinpath("specs/wave.yaml").unlink()
+        receipt.write_text(f'<<<<<<< ours\n"{wish.external_task_id}"\n{whole}')
         reasons = watched.daemon.desk.holds.reasons
         wait_until(lambda: watched.call(lambda: dict(reasons)), "the hold")
         project.write("wave.yaml", prompt="not while a receipt may hide it")
