@@ -244,6 +244,24 @@ def test_every_decision_has_the_four_parts() -> None:
             assert part in text, f"{path.name} lacks {part}"
 
 
+def test_each_row_about_security_names_a_test_that_is_there() -> None:
+    """What somebody can cause at worst is tested: no row without a test, no test that was renamed or removed."""
+    rows = re.findall(
+        r"^\| .*\|$", page("docs/security.md").split("\n## The operator\n")[1], re.MULTILINE
+    )
+    claims = [row for row in rows if not re.search(r"\| test \|$|^\| \*\*[^|]*\*\* \| \| \|$", row)]
+    assert len(claims) >= 36
+    for row in claims:
+        named = re.findall(r"`([a-z_]+/test_[a-z_]+\.py)(?:::(test_\w+))?`", row)
+        assert named, f"no test: {row}"
+        for file, test in named:
+            text = page(f"tests/{file}")
+            assert not test or re.search(rf"^(?:async )?def {test}\(", text, re.MULTILINE), (
+                file,
+                test,
+            )
+
+
 def test_nothing_private_is_written_down() -> None:
     """No page names a folder of the machine it was written on."""
     for path in PAGES:
