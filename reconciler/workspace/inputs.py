@@ -54,6 +54,19 @@ class Root:
         """Whether a name, symbolic links followed, lies inside the root."""
         return self._holds_folder(name.rpartition("/")[0]) and self._inside(name)
 
+    def leads_out(self, path: Path) -> bool:
+        """Whether a path is named inside the root, and a link takes its folder elsewhere.
+
+        A path that is named outside is the operator's own, whatever links are in it.
+        """
+        folder = os.path.abspath(path.parent)  # noqa: PTH100 - links stay
+        named = os.path.abspath(self.path)  # noqa: PTH100
+        return any(
+            folder.startswith(f"{base.rstrip('/')}/")
+            and not self._holds_real(os.path.realpath(folder))
+            for base in (named, self._real)
+        )
+
     def signature(self, name: str) -> Signature | None:
         """Return the signature of what a name leads to; None when that is nothing or outside the root."""
         try:
