@@ -89,14 +89,18 @@ class _Watch:
         from reconciler.cli.clock import SteadyClock
         from reconciler.cli.provider import credentials, watch_host
         from reconciler.cli.running import open_ports, options_of
+        from reconciler.workspace.decoding import close_all
 
         folder, settings = self.folder, self.folder.settings
         credentials(settings)  # says what is missing
         watch_host(folder.repository, settings.base_url, folder.repository.records())
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
+            stack.callback(close_all)  # no thread waits for a file any more
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
             report = stack.enter_context(announcer(settings, folder.root))
+            pulse = asyncio.create_task(_pulse(), name="systemd watchdog")
+            stack.callback(pulse.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
             daemon, index = await stack.enter_async_context(
@@ -104,8 +108,6 @@ class _Watch:
             )
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
-            pulse = asyncio.create_task(_pulse(), name="systemd watchdog")
-            stack.callback(pulse.cancel)
 
             def begun() -> None:
                 where = f"; status page {url}" if url else ""
@@ -197,8 +199,13 @@ class _Watch:
         )
         watcher.start()  # before the folder is read: nothing falls between
         try:
-            index = SpecIndex(
-                folder.root, settings.specs_dir, prices=settings.prices, cache=folder.cache
+            index = await asyncio.to_thread(
+                SpecIndex,
+                folder.root,
+                settings.specs_dir,
+                prices=settings.prices,
+                cache=folder.cache,
+                patience=0,
             )
             desk = OrderDesk(folder, ports, options, index)
             duties = Duties(

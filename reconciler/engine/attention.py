@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record
 from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
@@ -26,6 +27,10 @@ from reconciler.workspace.index import SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
 _AT_ONCE = 200  # names or generations seen to before the loop sees to everything else
+_LONGEST_LOOK = (
+    10 * SECOND
+)  # ms for media that nobody knows yet; then the rest of the folder is seen to first
+_A_WHILE = 1.0  # s of it after which the specs that can be read are read
 
 
 class Attention:
@@ -56,11 +61,13 @@ class Attention:
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
+        index.looks.patience = 0  # nothing is decoded in the loop: see `_look_on`
 
     async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
         """Consider everything, for the first time; `wake` has a generation's turn come."""
         self._crew, self._wake = crew, wake
         await self.read_receipts()
+        await self._look_on()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         for start in range(0, len(specs), _AT_ONCE):
@@ -90,12 +97,31 @@ class Attention:
             chunk = ordered[start : start + _AT_ONCE]
             changed = self._index.refresh(chunk)
             specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
+            specs |= await self._look_on()
             bases = self._read_receipts(changed.receipts)
-            await self._commits.look(specs)
-            bases |= self._bases_of(specs)
-            self._tell(sorted(specs))
-            self.consider(bases)
+            await self._see_to(specs, bases)
             await asyncio.sleep(0)
+
+    async def go_on_looking(self) -> None:
+        """Look at the media that no look had the time for yet."""
+        if specs := await self._look_on():
+            await self._see_to(specs, set())
+
+    async def _see_to(self, specs: Collection[str], bases: set[str]) -> None:
+        await self._commits.look(specs)
+        bases |= self._bases_of(specs)
+        self._tell(sorted(specs))
+        self.consider(bases)
+
+    async def _look_on(self) -> frozenset[str]:
+        """Look at pending media, in a thread, for a time that no folder can lengthen; return the specs that differ now."""
+        looks, now = self._index.looks, self._desk.ports.now
+        changed: frozenset[str] = frozenset()
+        until = now() + _LONGEST_LOOK
+        while looks.pending and now() < until:
+            seen = await asyncio.to_thread(looks.look_on, dict(looks.pending), _A_WHILE)
+            changed |= self._index.take(seen)
+        return changed
 
     async def commits_changed(self) -> None:
         """Look again at everything that waits for a commit, or did not need to."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -31,9 +31,10 @@ from reconciler.workspace.loader import (
     assemble,
 )
 from reconciler.workspace.local_media import LocalMedia
-from reconciler.workspace.outputs import Signature
+from reconciler.workspace.looking import PATIENCE, Look, Looks
+from reconciler.workspace.outputs import RACY_NS, Signature
+from reconciler.workspace.spec_cache import Media
 from reconciler.workspace.strays import Snapshot
-from reconciler.workspace.verdicts import Verdicts
 from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
 
 __all__ = ["Changed", "Snapshot", "SpecIndex"]
@@ -51,18 +52,30 @@ class SpecIndex:
     """The specs folder as it was last looked at. Names are relative to the root, with forward slashes."""
 
     def __init__(
-        self, root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None = None
+        self,
+        root: Path,
+        specs_dir: str,
+        *,
+        prices: Prices,
+        cache: SpecCache | None = None,
+        sources: Media | None = None,
+        patience: float = PATIENCE,
     ) -> None:
-        """Read everything once. Raises `WorkspaceError`, as `load` does."""
+        """Read everything once. Raises `WorkspaceError`, as `load` does.
+
+        `sources` are local media that somebody knows already; the others are looked at for so many seconds, and what is
+        left then is `pending`.
+        """
         self._root = root
+        self._cache = cache
+        self.looks = Looks(root, dict(sources or {}), patience=patience, cache=cache)
         self._prices = prices
         folder = specs_folder(root, specs_dir)
         at_ns = time.time_ns()
         self._seen = KnownTree(folder, walk(root, folder))
         self._ignore_file = self._seen.tree.ignoring.signature  # as `ignoring_moved` saw it last
-        self._media = LocalMedia()
+        self._media = LocalMedia(self.looks)
         self._defaults: dict[str, Defaults] = {}
-        self._verdicts = Verdicts()
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
         self._racy: set[str] = set()
@@ -199,6 +212,21 @@ class SpecIndex:
         changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
 
+    def take(self, looks: Sequence[Look]) -> frozenset[str]:
+        """Take what was seen of files that were `pending`; return the specs that may be different now."""
+        self.looks.take(looks)
+        users = {user for look in looks for user in self._media.users(look.file[0])}
+        settled_before = time.time_ns() - RACY_NS
+        reader = self._reader()
+        changed = self._read({spec for spec in users if spec in self.specs}, (), reader)
+        if self._cache is not None:
+            rows: dict[str, tuple[str, bytes]] = {}
+            for spec in changed.intersection(self.specs):
+                reading = Reading(self._collisions.declared(spec))
+                rows |= reader.remembered(spec, reading, settled_before)
+            self._cache.save(rows, ())
+        return frozenset(changed)
+
     def snapshot(self) -> Snapshot:
         """Return what is known now, for a thread that looks for `strays` meanwhile."""
         tree = self._seen.tree
@@ -252,7 +280,7 @@ class SpecIndex:
             self._seen.folder,
             self._seen.tree,
             self._prices,
-            Memory(self._media.sources, self._defaults, self._verdicts),
+            Memory(self.looks, self._defaults),
         )
 
     def _put_links(self, names: Iterable[str], root: Root) -> None:

@@ -63,13 +63,13 @@ def test_a_daemon_decodes_a_touched_file_no_second_time(
     index = SpecIndex(project.root, "specs", prices=UNITS_PER_SECOND)
     before = index.desired()
     judged: list[str] = []
-    judge = media._judge
+    judge = media._judged
 
     def noted(file: BufferedReader, key: str) -> Verdict:
         judged.append(key)
         return judge(file, key)
 
-    monkeypatch.setattr(media, "_judge", noted)
+    monkeypatch.setattr(media, "_judged", noted)
     project.settle("assets/girl.png")
     project.settle("assets/dance.mp4")
     index.refresh(["assets/girl.png", "assets/dance.mp4"])
