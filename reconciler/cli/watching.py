@@ -205,7 +205,7 @@ class _Watch:
                 settings.specs_dir,
                 prices=settings.prices,
                 cache=folder.cache,
-                patience=0,
+                deferred=True,
             )
             desk = OrderDesk(folder, ports, options, index)
             duties = Duties(

@@ -61,18 +61,21 @@ class Attention:
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
-        index.looks.patience = 0  # nothing is decoded in the loop: see `_look_on`
+        index.defer()  # nothing that the folder can make long is done in one go: see `_read_on`
 
     async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
         """Consider everything, for the first time; `wake` has a generation's turn come."""
         self._crew, self._wake = crew, wake
         await self.read_receipts()
-        await self._look_on()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         for start in range(0, len(specs), _AT_ONCE):
             self.consider(self._bases_of(specs[start : start + _AT_ONCE]))
             await asyncio.sleep(0)
+        # What can be brought forward is, before anybody waits for a file that takes long.
+        changed = await self._read_on()
+        await self._commits.look(changed)
+        self.consider(self._bases_of(changed))
         self._tell(specs)
         records = self._desk.journal.records().values()
         self.consider([record.base_id for record in records if is_unsaved(record)])
@@ -95,16 +98,17 @@ class Attention:
         ordered = sorted(names, key=lambda name: (os.path.lexists(root / name), name))
         for start in range(0, len(ordered), _AT_ONCE):
             chunk = ordered[start : start + _AT_ONCE]
-            changed = self._index.refresh(chunk)
+            found = await asyncio.to_thread(self._index.looking_at(chunk))
+            changed = self._index.refresh(chunk, found)
             specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
-            specs |= await self._look_on()
+            specs |= await self._read_on()
             bases = self._read_receipts(changed.receipts)
             await self._see_to(specs, bases)
             await asyncio.sleep(0)
 
-    async def go_on_looking(self) -> None:
-        """Look at the media that no look had the time for yet."""
-        if specs := await self._look_on():
+    async def go_on(self) -> None:
+        """See to what no look had the time for yet."""
+        if specs := await self._read_on():
             await self._see_to(specs, set())
 
     async def _see_to(self, specs: Collection[str], bases: set[str]) -> None:
@@ -113,14 +117,23 @@ class Attention:
         self._tell(sorted(specs))
         self.consider(bases)
 
-    async def _look_on(self) -> frozenset[str]:
-        """Look at pending media, in a thread, for a time that no folder can lengthen; return the specs that differ now."""
-        looks, now = self._index.looks, self._desk.ports.now
+    async def _read_on(self) -> frozenset[str]:
+        """Read specs and look at media that nobody knows yet, for a time that no folder can lengthen.
+
+        A few specs at a time, media in a thread. Returns the specs that differ now.
+        """
+        index, now = self._index, self._desk.ports.now
         changed: frozenset[str] = frozenset()
         until = now() + _LONGEST_LOOK
-        while looks.pending and now() < until:
-            seen = await asyncio.to_thread(looks.look_on, dict(looks.pending), _A_WHILE)
-            changed |= self._index.take(seen)
+        while index.has_more and now() < until:
+            if index.is_unread:
+                changed |= index.read_on()
+                await asyncio.sleep(0)
+            else:
+                pending = dict(index.looks.pending)
+                changed |= index.take(
+                    await asyncio.to_thread(index.looks.look_on, pending, _A_WHILE)
+                )
         return changed
 
     async def commits_changed(self) -> None:

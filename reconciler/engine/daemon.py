@@ -180,7 +180,7 @@ class Daemon:
         due = [self._ports.now() + self._pace.tick, self._next_resync]
         if (settled := self._settling.next_at()) is not None:
             due.append(settled)
-        if self._index.looks.pending:
+        if self._index.has_more:
             due.append(self._ports.now())
         seconds = max(0, min(due) - self._ports.now()) / SECOND
         with contextlib.suppress(TimeoutError):
@@ -196,8 +196,8 @@ class Daemon:
             self._settling.touch({IGNORE_FILE}, now)
         if due := self._settling.due(now):
             await self._take_in(due)
-        elif self._index.looks.pending:
-            await self._attention.go_on_looking()
+        elif self._index.has_more:
+            await self._attention.go_on()
         if self._duties.is_ordered():
             await self._obey()
         if self._commits.moved() or self._commits.is_due(now):

@@ -169,7 +169,7 @@ class Decoder:
             socket.send_fds(self._socket, [_HEAD.pack(len(question), 0) + question], list(files))
             facts, data = _HEAD.unpack(_receive(self._socket, _HEAD.size, until))
             if facts > _MOST_FACTS or data > _MOST_DATA:
-                raise _Ended
+                raise ValueError("more than any answer is")  # noqa: TRY301 - it is no answer
             said = json.loads(_receive(self._socket, facts, until))
             return Answer(said, _receive(self._socket, data, until))
         except (

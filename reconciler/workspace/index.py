@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from reconciler.core.checking import Prices
-from reconciler.core.documents import Problem, waiting_for
+from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
@@ -40,6 +40,12 @@ from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, s
 __all__ = ["Changed", "Snapshot", "SpecIndex"]
 
 
+_LEAST = 1024  # bytes that the reading of any spec counts for
+_NOT_READ = "the spec was not read yet: there are many, and it follows"
+_MOST_BYTES, _MOST_GENERATIONS = 256 * 1024, 2000  # of specs that are read in one go: some 0.2 s
+Found = Mapping[str, Tree]
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What a refresh found to be different."""
@@ -60,15 +66,20 @@ class SpecIndex:
         cache: SpecCache | None = None,
         sources: Media | None = None,
         patience: float = PATIENCE,
+        deferred: bool = False,
     ) -> None:
         """Read everything once. Raises `WorkspaceError`, as `load` does.
 
-        `sources` are local media that somebody knows already; the others are looked at for so many seconds, and what is
-        left then is `pending`.
+        `sources` are local media that somebody knows already; the others are looked at for so many seconds. `deferred`:
+        see `defer`; only what the cache holds is read now.
         """
         self._root = root
         self._cache = cache
         self.looks = Looks(root, dict(sources or {}), patience=patience, cache=cache)
+        self._is_deferred = False
+        self._unread: set[str] = set()
+        if deferred:
+            self.defer()
         self._prices = prices
         folder = specs_folder(root, specs_dir)
         at_ns = time.time_ns()
@@ -83,7 +94,8 @@ class SpecIndex:
         reader = self._reader()
         self._note_racy((IGNORE_FILE,), at_ns)
         at_ns = time.time_ns()
-        readings = reader.read_all(cache)
+        readings = reader.read_all(cache, recalled_only=deferred)
+        self._unread.update(tree.specs.keys() - readings.keys())
         reader.defaults.read(tree.defaults)
         self._note_racy((*tree.specs, *tree.defaults, *tree.receipts), at_ns)
         self._put_links(tree.links, reader.root)
@@ -111,12 +123,41 @@ class SpecIndex:
         invalid |= broken(self._defaults)
         return assemble(self._seen.folder, tree, declared, invalid, media)
 
+    def defer(self) -> None:
+        """From now on, read specs a few at a time and look at no media: whoever refreshes says when the rest is (`read_on`).
+
+        What was not read or looked at yet counts as invalid.
+        """
+        self._is_deferred = True
+        self.looks.patience = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was not read or looked at yet."""
+        return bool(self._unread or self.looks.pending)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether specs were not read yet."""
+        return bool(self._unread)
+
+    def read_on(self) -> frozenset[str]:
+        """Read a few of the specs that were not read yet; return those that are different now."""
+        settled_before = time.time_ns() - RACY_NS
+        waiting, self._unread = self._unread, set()
+        reader = self._reader()
+        changed = self._read(waiting, (), reader)
+        self._remember(changed, reader, settled_before)
+        return frozenset(changed)
+
     def generations(self, spec: str) -> tuple[Generation, ...]:
         """Return what a valid spec asks for, in the order written; nothing when it is invalid or not there."""
         return () if self.problems(spec) else self._collisions.declared(spec)
 
     def problems(self, spec: str) -> tuple[Problem, ...]:
         """Return why a spec is invalid, by place; nothing when it is valid or not there."""
+        if spec in self._unread:
+            return (Problem(Place(spec), "", _NOT_READ),)
         return self._faults.get(spec) or self._collisions.problems(spec)
 
     def held_back(self, spec: str) -> str:
@@ -188,17 +229,29 @@ class SpecIndex:
                 found.update(self._media.users(file))
         return frozenset(found)
 
-    def refresh(self, names: Iterable[str]) -> Changed:
+    def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
+        """Return what looks at files and folders of these names for `refresh`: in another thread, if need be.
+
+        It raises `WorkspaceError` when the folder cannot be listed.
+        """
+        named, ignoring = self._with_links(names), self._seen.tree.ignoring
+        root, folder = self._root, self._seen.folder
+
+        def found() -> Found:
+            now = Ignoring.read(root) if IGNORE_FILE in named else ignoring
+            return look(root, folder, named, now)
+
+        return found
+
+    def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
 
-        A file that is named is read again, whatever its signature says; below a folder, what is not as it was.
-        Raises `WorkspaceError` when that cannot be told; the index is then as it was.
+        A file that is named is read again, whatever its signature says; below a folder, what is not as it was. `found`
+        is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
         """
         named = self._with_links(names)
-        ignoring, began_ns = self._seen.tree.ignoring, time.time_ns()
-        if IGNORE_FILE in named:
-            ignoring = Ignoring.read(self._root)
-        found = look(self._root, self._seen.folder, named, ignoring)
+        began_ns = time.time_ns()
+        found = self.looking_at(names)() if found is None else found
         at_ns = time.time_ns()
         difference = self._seen.replace(found, lambda name: name in named or name in self._racy)
         reader = self._reader()
@@ -209,6 +262,7 @@ class SpecIndex:
         if IGNORE_FILE in named:
             self._note_racy((IGNORE_FILE,), began_ns)
         changed = difference.gone | self._touched(named)
+        self._unread -= difference.gone
         changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
 
@@ -219,13 +273,19 @@ class SpecIndex:
         settled_before = time.time_ns() - RACY_NS
         reader = self._reader()
         changed = self._read({spec for spec in users if spec in self.specs}, (), reader)
-        if self._cache is not None:
-            rows: dict[str, tuple[str, bytes]] = {}
-            for spec in changed.intersection(self.specs):
+        self._remember(changed, reader, settled_before)
+        return frozenset(changed)
+
+    def _remember(self, specs: Collection[str], reader: Reader, settled_before: int) -> None:
+        """Keep what these specs say, for the next program."""
+        if self._cache is None:
+            return
+        rows: dict[str, tuple[str, bytes]] = {}
+        for spec in specs:
+            if spec in self.specs and spec not in self._unread:
                 reading = Reading(self._collisions.declared(spec))
                 rows |= reader.remembered(spec, reading, settled_before)
-            self._cache.save(rows, ())
-        return frozenset(changed)
+        self._cache.save(rows, ())
 
     def snapshot(self) -> Snapshot:
         """Return what is known now, for a thread that looks for `strays` meanwhile."""
@@ -321,12 +381,21 @@ class SpecIndex:
         changes: dict[str, tuple[Generation, ...]] = {}
         changed: set[str] = set()
         done: set[str] = set()
+        size = count = 0
         while waiting:
+            if self._is_deferred and (size > _MOST_BYTES or count > _MOST_GENERATIONS):
+                changed |= waiting
+                self._unread |= waiting.intersection(self.specs)
+                break
             spec = waiting.pop()
             done.add(spec)
+            self._unread.discard(spec)
             at_ns = time.time_ns()
             before = self._faults.get(spec, ()), self._collisions.declared(spec)
             reading = reader.read(spec)
+            found = self._seen.tree.specs.get(spec)
+            size += max(found.size if found else 0, _LEAST)
+            count += len(reading.generations)
             self._note_racy((spec,), at_ns)
             waiting |= self._take(spec, reading, reader, at_ns) - done
             if (self._faults.get(spec, ()), reading.generations) != before:

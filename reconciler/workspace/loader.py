@@ -147,8 +147,13 @@ class Reader:
         self.inputs = Inputs(root, memory.looks)
         self.defaults = DefaultsFiles(folder, tree, self._document, memory.defaults)
 
-    def read_all(self, cache: SpecCache | None) -> dict[str, Reading]:
-        """Return what every spec says; what the cache remembers as it is now is not read, but for broken defaults."""
+    def read_all(
+        self, cache: SpecCache | None, *, recalled_only: bool = False
+    ) -> dict[str, Reading]:
+        """Return what every spec says; what the cache remembers as it is now is not read, but for broken defaults.
+
+        `recalled_only`: nothing else is read, and there is no reading of it.
+        """
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
         verdicts = self._memory.looks.verdicts
@@ -158,13 +163,14 @@ class Reader:
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
         changed: dict[str, tuple[str, bytes]] = {}
         for name in self._tree.specs:
-            if name in readings:
+            if name in readings or recalled_only:
                 continue
             reading = readings[name] = self.read(name)
             changed |= self.remembered(name, reading, settled_before)
         self.defaults.read(self._tree.defaults.keys() - vouched)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
-        gone += verdicts.surplus(self._judged())
+        if not recalled_only:  # otherwise nobody knows yet what is in use
+            gone += verdicts.surplus(self._judged())
         changed |= verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
