@@ -89,14 +89,12 @@ class _Watch:
         from reconciler.cli.clock import SteadyClock
         from reconciler.cli.provider import credentials, watch_host
         from reconciler.cli.running import open_ports, options_of
-        from reconciler.workspace.decoding import close_all
 
         folder, settings = self.folder, self.folder.settings
         credentials(settings)  # says what is missing
         watch_host(folder.repository, settings.base_url, folder.repository.records())
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
-            stack.callback(close_all)  # no thread waits for a file any more
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
             report = stack.enter_context(announcer(settings, folder.root))
             pulse = asyncio.create_task(_pulse(), name="systemd watchdog")

@@ -70,12 +70,15 @@ class Attention:
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         for start in range(0, len(specs), _AT_ONCE):
-            self.consider(self._bases_of(specs[start : start + _AT_ONCE]))
-            await asyncio.sleep(0)
+            bases = self._bases_of(specs[start : start + _AT_ONCE])
+            await self._foresee(bases)
+            self.consider(bases)
         # What can be brought forward is, before anybody waits for a file that takes long.
         changed = await self._read_on()
         await self._commits.look(changed)
-        self.consider(self._bases_of(changed))
+        bases = self._bases_of(changed)
+        await self._foresee(bases)
+        self.consider(bases)
         self._tell(specs)
         records = self._desk.journal.records().values()
         self.consider([record.base_id for record in records if is_unsaved(record)])
@@ -115,7 +118,14 @@ class Attention:
         await self._commits.look(specs)
         bases |= self._bases_of(specs)
         self._tell(sorted(specs))
+        await self._foresee(bases)
         self.consider(bases)
+
+    async def _foresee(self, bases: Iterable[str]) -> None:
+        """Have the files be read, in a thread, that stand where these generations belong: they may be of any size."""
+        wishes = [wish for base in bases for wish in self._index.wishes(base)]
+        paths = [path for wish in wishes for _, path in wish.outputs]
+        await asyncio.to_thread(self._outlook.whereabouts.foresee, paths)
 
     async def _read_on(self) -> frozenset[str]:
         """Read specs and look at media that nobody knows yet, for a time that no folder can lengthen.

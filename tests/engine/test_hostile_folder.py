@@ -67,3 +67,16 @@ def test_pictures_that_take_long_stop_nothing(
     assert worst < LONGEST_WAIT
     assert waiting > 0  # not everything was looked at, and the video is there
     assert list(sim.billed().values()) == [1]
+
+
+def test_a_huge_file_where_a_result_belongs_stops_nothing(project: World, sim: Simulator) -> None:
+    """It has to be read to know that it is nobody's; the loop does not wait for it."""
+    project.write("dance.yaml")
+    with watching(project, pace=Pace(settle=150, tick=50)) as watch:
+        with (project.root / "specs" / "large.mp4").open("wb") as file:
+            file.truncate(3 * 512 * 1024**2)
+        project.write("large.yaml", prompt="large")
+        worst = slowest_answer(watch, is_idle(project, "dance"))
+        wait_until(lambda: project.told.holds, "the sentence about the file in the way")
+    assert worst < LONGEST_WAIT
+    assert list(sim.billed().values()) == [1]
