@@ -69,16 +69,11 @@ class Attention:
         await self.read_receipts()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
-        for start in range(0, len(specs), _AT_ONCE):
-            bases = self._bases_of(specs[start : start + _AT_ONCE])
-            await self._foresee(bases)
-            self.consider(bases)
+        await self._bring_forward(specs)
         # What can be brought forward is, before anybody waits for a file that takes long.
-        changed = await self._read_on()
+        changed = sorted(await self._read_on())
         await self._commits.look(changed)
-        bases = self._bases_of(changed)
-        await self._foresee(bases)
-        self.consider(bases)
+        await self._bring_forward(changed)
         self._tell(specs)
         records = self._desk.journal.records().values()
         self.consider([record.base_id for record in records if is_unsaved(record)])
@@ -116,10 +111,17 @@ class Attention:
 
     async def _see_to(self, specs: Collection[str], bases: set[str]) -> None:
         await self._commits.look(specs)
-        bases |= self._bases_of(specs)
         self._tell(sorted(specs))
-        await self._foresee(bases)
+        await self._bring_forward(sorted(specs))
         self.consider(bases)
+
+    async def _bring_forward(self, specs: Sequence[str]) -> None:
+        """Consider what these specs ask for, and asked for before, in their order."""
+        for start in range(0, len(specs), _AT_ONCE):
+            bases = self._bases_of(specs[start : start + _AT_ONCE])
+            await self._foresee(bases)
+            self.consider(bases)
+            await asyncio.sleep(0)
 
     async def _foresee(self, bases: Iterable[str]) -> None:
         """Have the files be read, in a thread, that stand where these generations belong: they may be of any size."""
@@ -136,7 +138,7 @@ class Attention:
         changed: frozenset[str] = frozenset()
         until = now() + _LONGEST_LOOK
         while index.has_more and now() < until:
-            if index.is_unread:
+            if index.has_unread:
                 changed |= index.read_on()
                 await asyncio.sleep(0)
             else:
@@ -274,6 +276,8 @@ class Attention:
                 self._told.pop(spec, None)
 
     def _own_problems(self, spec: str) -> tuple[Problem, ...]:
+        if self._index.is_unread(spec):
+            return self._told.get(spec, ())  # nothing is known that would be news
         return tuple(problem for problem in self._problems(spec) if problem.place.file == spec)
 
     def _tell_shared(self) -> None:

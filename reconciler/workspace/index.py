@@ -6,6 +6,7 @@ watches nothing itself, and it is one thread's: only a `snapshot` may be handed 
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -137,14 +138,18 @@ class SpecIndex:
         return bool(self._unread or self.looks.pending)
 
     @property
-    def is_unread(self) -> bool:
+    def has_unread(self) -> bool:
         """Whether specs were not read yet."""
         return bool(self._unread)
+
+    def is_unread(self, spec: str) -> bool:
+        """Whether a spec was not read yet as it is now."""
+        return spec in self._unread
 
     def read_on(self) -> frozenset[str]:
         """Read a few of the specs that were not read yet; return those that are different now."""
         settled_before = time.time_ns() - RACY_NS
-        waiting, self._unread = self._unread, set()
+        waiting = set(heapq.nsmallest(_MOST_BYTES // _LEAST, self._unread))
         reader = self._reader()
         changed = self._read(waiting, (), reader)
         self._remember(changed, reader, settled_before)

@@ -29,7 +29,7 @@ from reconciler.workspace.media import MediaError, probe_image, probe_video
 from reconciler.workspace.reencoding import reencode
 from reconciler.workspace.transcoding import Cut, transcode
 
-_LONGEST: Final = 1800  # s of the processor, and by the clock
+LONGEST: Final = 1800  # s of the processor, and by the clock
 _MEMORY: Final = {
     "image_url": 2048 * MEBIBYTE,
     "video_url": 2560 * MEBIBYTE,
@@ -48,7 +48,7 @@ def recipe(key: str, source: Source, preparation: Preparation) -> str:
 def preparing(key: str) -> Decoder:
     """Return the process for one file, which is not started yet; whoever asks it closes it."""
     written = PREPARABLE_BYTES[key]
-    return Decoder(Bounds(_LONGEST, _LONGEST, _MEMORY[key], written=written, niceness=10))
+    return Decoder(Bounds(LONGEST, LONGEST, _MEMORY[key], written=written, niceness=10))
 
 
 def make(

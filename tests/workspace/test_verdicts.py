@@ -95,7 +95,8 @@ def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
         make_image(project.root / "assets" / f"{name}.png", (400, 300 + ord(name)))
         project.write(f"specs/{name}.yaml", SPEC.replace("girl.png", f"{name}.png"))
     monkeypatch.setattr("reconciler.workspace.looking._KEEP_AFTER", 0)
-    cache, judged, judge = FileCache(project.root / "cache.db"), [], media._judged
+    cache, judge = FileCache(project.root / "cache.db"), media._judged
+    judged: list[str] = []
 
     def noted(file: BufferedReader, key: str) -> Verdict:
         if judged == ["image_url", "video_url"]:
