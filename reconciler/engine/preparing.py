@@ -17,7 +17,7 @@ from reconciler.core.errors import InputChanged, StateError, ToldMistake, Worksp
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
-from reconciler.workspace.decoding import Unfinished
+from reconciler.workspace.decoding import Beyond, Unfinished
 from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.outputs import Signature
@@ -89,9 +89,10 @@ class Preparer:
         try:
             await asyncio.to_thread(make, process, *asked)
         except Flaw as flaw:
+            said = f"cannot be prepared: it {flaw}" if isinstance(flaw, Beyond) else str(flaw)
             if not isinstance(flaw, Unfinished):
-                self._faults[recipe(key, source, preparation)] = str(flaw)
-            raise WorkspaceError(f"`{source.path}` {flaw}") from flaw
+                self._faults[recipe(key, source, preparation)] = said
+            raise WorkspaceError(f"`{source.path}` {said}") from flaw
         except OSError as error:
             raise WorkspaceError(f"`{source.path}` cannot be prepared: {error.strerror}") from error
         except ToldMistake as error:

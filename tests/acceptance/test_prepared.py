@@ -49,9 +49,8 @@ def preparing(project: Project) -> list[int]:
             continue
         if b"reconciler.workspace.decoding" in words and str(LONGEST).encode() in words:
             with suppress(OSError):
-                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                asked_by = Path("/proc", parent, "cmdline").read_bytes()
-                if str(project.root).encode() in asked_by:
+                opened = [str(one.readlink()) for one in (folder / "fd").iterdir()]
+                if any(one.startswith(f"{project.root}/") for one in opened):
                     found.append(int(folder.name))
     return found
 
