@@ -22,8 +22,14 @@ from reconciler.workspace.outputs import Signature
 IGNORE_FILE = ".reconcilerignore"
 
 _LARGEST = 64 * 1024  # bytes
-_MOST_STARS = 4  # `*` or `**` in one pattern: each multiplies how long an expression may try
+_MOST_PATTERNS = 500  # each is tried with every name, by a watcher that has other things to do
+_MOST_STARS = 4  # `*` or `**` in one pattern
+_MOST_FOLDER_STARS = (
+    2  # `**`: each multiplies how long an expression may try, by the depth of a name
+)
 _STARS = re.compile(r"\*+")
+# A `*` that is followed by another one in the same name takes as little as it can: trying more of it finds nothing else.
+_HASTY_STAR = re.compile(r"\[\^/\]\*((?:\\.|\[(?:\\.|[^\]])*\]|[^*+?/(\[\\])+?)(?=\[\^/\]\*)")
 _EVERYTHING_INSIDE = re.compile(r"/\*\*(/?)\Z")
 _SPECIAL = re.compile(r"([\\*?\[\]])")
 
@@ -197,6 +203,8 @@ def _patterns(text: str) -> list[_Pattern]:
         except ValueError as error:
             sentence = f"`{pattern.strip()[:60]}` is not a pattern in git's syntax: {error}"
             raise _IllegibleError(number, sentence) from error
+        if len(patterns) > _MOST_PATTERNS:
+            raise _IllegibleError(number, f"more than {_MOST_PATTERNS} patterns: shorten the file")
     return patterns
 
 
@@ -212,6 +220,8 @@ def _pattern(line: str) -> _Pattern:
         raise _NoPatternError("classes such as `[:alpha:]` are not supported")
     if len(_STARS.findall(line)) > _MOST_STARS:
         raise _NoPatternError(f"more than {_MOST_STARS} `*` are not supported")
+    if line.count("**") > _MOST_FOLDER_STARS:
+        raise _NoPatternError(f"more than {_MOST_FOLDER_STARS} `**` are not supported")
     # To git, what is inside a folder is not the folder; the library's expression would fit both.
     written = _EVERYTHING_INSIDE.sub(r"/**/*\1", line.rstrip())
     try:
@@ -223,4 +233,5 @@ def _pattern(line: str) -> _Pattern:
         raise _NoPatternError(what) from error
     if made.regex is None or made.include is None:
         raise _NoPatternError("a `[` is not closed")
-    return _Pattern(made.regex, made.include)
+    hasty = re.compile(_HASTY_STAR.sub(r"(?>[^/]*?\1)", made.regex.pattern))
+    return _Pattern(hasty, made.include)

@@ -29,7 +29,7 @@ from reconciler.workspace.flaws import Evident, Flaw
 from reconciler.workspace.images import image_facts, image_format
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Memory, Reader
-from reconciler.workspace.verdicts import Verdicts
+from reconciler.workspace.looking import Looks
 from reconciler.workspace.walk import specs_folder, walk
 
 Parts = Sequence[tuple[int, bytes]]  # where each begins, and its bytes
@@ -55,7 +55,7 @@ def remote_media(
 ) -> list[Remote]:
     """Return every URL that valid specs name, each once for every place and orientation."""
     folder = specs_folder(root, specs_dir)
-    memory = Memory({}, {}, Verdicts())
+    memory = Memory(Looks(root, {}, patience=0), {})
     reader = Reader(Root(root), folder, walk(root, folder), prices, memory)
     found: dict[Remote, None] = {}
     for spec in sorted(specs):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring
+from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, _IllegibleError, _patterns
 from reconciler.workspace.index import SpecIndex
 
 from .builders import SPEC, Project
@@ -252,3 +252,16 @@ def test_a_copy_follows_its_original(project: Project) -> None:
     project.remove("specs/v 2.yaml")
     index.refresh(["specs/v 2.yaml"])
     assert index.concerned(["specs/v.yaml"]) == {"specs/v.yaml"}
+
+
+def test_no_pattern_takes_long_with_any_name() -> None:
+    """Each is tried with every name of the folder, while a daemon watches: what multiplies is refused, or does not."""
+    name = f"specs/{'a' * 249}b.yaml"
+    begun = time.process_time()
+    for pattern in ("*a*a*a*a", "*[!b]*a*[a-c]*.yml", "**/*a*a/**"):
+        (made,) = _patterns(pattern)
+        assert not made.is_about(name)
+    assert time.process_time() - begun < 1
+    for text in ("**/a/**/a/**/b", "\n".join(f"a{number}" for number in range(501))):
+        with pytest.raises(_IllegibleError):
+            _patterns(text)
