@@ -282,13 +282,14 @@ def _said(question: list[str], files: Sequence[BinaryIO]) -> tuple[dict[str, Any
 
 def _tasks(name: str) -> Callable[..., Answer]:
     """Return what is done with files; its module, and with it a library, is imported when it is needed."""
-    from reconciler.workspace import media, preparing, previews
+    from reconciler.workspace import media, preparing, previews, remote_media
 
     tasks: dict[str, Callable[..., Answer]] = {
         "judge": media.judge,
         "examine": media.examine,
         "preview": previews.draw,
         "prepare": preparing.prepare,
+        "sample": remote_media.sample,
     }
     return tasks[name]
 
