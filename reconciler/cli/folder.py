@@ -119,8 +119,7 @@ def open_folder(
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
     database = database_of(root, settings)
     state = root / settings.state_dir
-    if write:
-        _refuse_tracked(root, state)
+    _refuse_tracked(root, state)
     cache = FileCache(state / "cache.db")
     try:
         if write:

@@ -63,7 +63,7 @@ def _found(*, or_here: bool) -> Path:
     if not roots:
         above = f", nor above it up to `{looked[-1]}`" if len(looked) > 1 else ""
         raise WorkspaceError(f"there is no folder `{specs}` in `{here}`{above}{end}", hint=_HINT)
-    _refuse_nested(roots, specs)
+    _refuse_nested(roots, specs, state)
     if roots[0] != here:
         err.print(f"The root is {escape(str(roots[0]))}")
     return roots[0]
@@ -124,11 +124,22 @@ def _names_its_folders(env_file: Path) -> bool:
     return any(name.encode() in text.upper() for name in (_SPECS, _STATE))
 
 
-def _refuse_nested(roots: Sequence[Path], specs: str) -> None:
+def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
+    """Raise WorkspaceError where the nearest root may be none: a commit can bring all that makes a folder one."""
     nearest = roots[0]
     for outer in roots[1:]:
         if outer / specs in (nearest, *nearest.parents):
-            raise WorkspaceError(
-                f"`{nearest}` could be the root, and so could `{outer}`, whose specs it is among",
-                hint="Say which one is meant with --root.",
-            )
+            why = "whose specs it is among"
+        elif _is_used(outer, state) and not _is_used(nearest, state):
+            why = "which has settings or a state, as this one has not"
+        else:
+            continue
+        raise WorkspaceError(
+            f"`{nearest}` could be the root, and so could `{outer}`, {why}",
+            hint="Say which one is meant with --root.",
+        )
+
+
+def _is_used(folder: Path, state: str) -> bool:
+    """Whether somebody worked here: of these files, a commit's own are refused."""
+    return any(os.path.isfile(folder / name) for name in (ENV_FILE, f"{state}/reconciler.db"))  # noqa: PTH113

@@ -24,6 +24,7 @@ from reconciler.engine.work import Work
 from reconciler.kling.downloads import Downloader
 from reconciler.settings import Settings
 from reconciler.store.repository import Caps
+from reconciler.workspace.decoding import close_all
 from reconciler.workspace.spec_cache import forget_file
 
 
@@ -72,6 +73,7 @@ async def open_ports(
 ) -> AsyncIterator[Ports]:
     """Open what the engine needs; what only takes this disk needs no key."""
     async with AsyncExitStack() as stack:
+        stack.callback(close_all)  # no thread waits for a file any more
         client: Provider = Unconfigured()
         hosting = None
         if has_key(folder.settings):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from reconciler.cli.announcing import Announcer
     from reconciler.cli.clock import SteadyClock
     from reconciler.engine.daemon import Daemon, Pace
+    from reconciler.engine.looks import Looks
     from reconciler.engine.ports import Options, Ports
     from reconciler.workspace.index import SpecIndex
 
@@ -82,6 +83,7 @@ class _Watch:
     has_begun: bool = False  # from then on an error has nothing to do with the settings
     _next: Settings | None = None
     _is_leaving: bool = False
+    _looks: Looks | None = None
 
     async def run(self) -> Settings | None:
         """Keep the folder true until a signal; return the settings to begin anew with, None to leave."""
@@ -98,17 +100,16 @@ class _Watch:
         async with AsyncExitStack() as stack:
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
             report = stack.enter_context(announcer(settings, folder.root))
+            pulse = asyncio.create_task(systemd.pulse(self._hangs), name="systemd watchdog")
+            stack.callback(pulse.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
             daemon, index = await stack.enter_async_context(
                 self._daemon(ports, options, report, clock)
             )
+            self._looks = daemon.looks
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
-            pulse = asyncio.create_task(
-                systemd.pulse(lambda: daemon.looks.hangs), name="systemd watchdog"
-            )
-            stack.callback(pulse.cancel)
 
             def begun() -> None:
                 where = f"; status page {url}" if url else ""
@@ -123,6 +124,10 @@ class _Watch:
                 systemd.stopping()
                 report.info("leaving; what is in flight is on record, and nothing is lost")
         return self._follows
+
+    def _hangs(self) -> bool:
+        """Whether a look at the folder hangs; until specs are read for the first time nobody says so."""
+        return self._looks is not None and self._looks.hangs
 
     @property
     def _follows(self) -> Settings | None:
@@ -206,8 +211,13 @@ class _Watch:
         )
         watcher.start()  # before the folder is read: nothing falls between
         try:
-            index = SpecIndex(
-                folder.root, settings.specs_dir, prices=settings.prices, cache=folder.cache
+            index = await asyncio.to_thread(
+                SpecIndex,
+                folder.root,
+                settings.specs_dir,
+                prices=settings.prices,
+                cache=folder.cache,
+                deferred=True,
             )
             desk = OrderDesk(folder, ports, options, index)
             duties = Duties(

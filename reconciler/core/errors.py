@@ -79,8 +79,14 @@ class HostingError(ReconcilerError):
     """The media store cannot be used."""
 
 
+class ToldMistake(AssertionError):
+    """A mistake of our own that another process told: the sentence that `mistake` made there."""
+
+
 def mistake(error: BaseException) -> str:
     """Return a mistake of our own in a sentence, with its place: the innermost line of it that is ours."""
+    if isinstance(error, ToldMistake):
+        return str(error)
     frames = list(traceback.walk_tb(error.__traceback__))
     ours = [(frame, line) for frame, line in frames if _is_ours(frame.f_globals)]
     at = ""

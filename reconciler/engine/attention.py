@@ -6,13 +6,15 @@ What one change costs does not depend on how many specs there are.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record
 from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
@@ -26,6 +28,10 @@ from reconciler.workspace.index import SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
 _AT_ONCE = 200  # names or generations seen to before the loop sees to everything else
+_LONGEST_LOOK = (
+    10 * SECOND
+)  # ms for media that nobody knows yet; then the rest of the folder is seen to first
+_A_WHILE = 1.0  # s of it after which the specs that can be read are read
 
 
 class Attention:
@@ -58,6 +64,7 @@ class Attention:
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
+        index.defer()  # nothing that the folder can make long is done in one go: see `_read_on`
 
     async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
         """Consider everything, for the first time; `wake` has a generation's turn come."""
@@ -65,9 +72,11 @@ class Attention:
         await self.read_receipts()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
-        for start in range(0, len(specs), _AT_ONCE):
-            await self.consider(self._bases_of(specs[start : start + _AT_ONCE]))
-            await self._looks.step()
+        await self._bring_forward(specs)
+        # What can be brought forward is, before anybody waits for a file that takes long.
+        changed = sorted(await self._read_on())
+        await self._commits.look(changed)
+        await self._bring_forward(changed)
         self._tell(specs)
         records = self._desk.journal.records().values()
         await self.consider([record.base_id for record in records if is_unsaved(record)])
@@ -90,14 +99,57 @@ class Attention:
         ordered = sorted(names, key=lambda name: (os.path.lexists(root / name), name))
         for start in range(0, len(ordered), _AT_ONCE):
             chunk = ordered[start : start + _AT_ONCE]
-            changed = self._index.refresh(chunk)
+            found = await asyncio.to_thread(self._index.looking_at(chunk))
+            changed = self._index.refresh(chunk, found)
             specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
+            specs |= await self._read_on()
             bases = await self._read_receipts(changed.receipts)
-            await self._commits.look(specs)
-            bases |= self._bases_of(specs)
-            self._tell(sorted(specs))
+            await self._see_to(specs, bases)
+            await self._looks.step()
+
+    async def go_on(self) -> None:
+        """See to what no look had the time for yet."""
+        if specs := await self._read_on():
+            await self._see_to(specs, set())
+
+    async def _see_to(self, specs: Collection[str], bases: set[str]) -> None:
+        await self._commits.look(specs)
+        self._tell(sorted(specs))
+        await self._bring_forward(sorted(specs))
+        await self.consider(bases)
+
+    async def _bring_forward(self, specs: Sequence[str]) -> None:
+        """Consider what these specs ask for, and asked for before, in their order."""
+        for start in range(0, len(specs), _AT_ONCE):
+            bases = self._bases_of(specs[start : start + _AT_ONCE])
+            await self._foresee(bases)
             await self.consider(bases)
             await self._looks.step()
+
+    async def _foresee(self, bases: Iterable[str]) -> None:
+        """Have the files be read, in a thread, that stand where these generations belong: they may be of any size."""
+        wishes = [wish for base in bases for wish in self._index.wishes(base)]
+        paths = [path for wish in wishes for _, path in wish.outputs]
+        await asyncio.to_thread(self._outlook.whereabouts.foresee, paths)
+
+    async def _read_on(self) -> frozenset[str]:
+        """Read specs and look at media that nobody knows yet, for a time that no folder can lengthen.
+
+        A few specs at a time, media in a thread. Returns the specs that differ now.
+        """
+        index, now = self._index, self._desk.ports.now
+        changed: frozenset[str] = frozenset()
+        until = now() + _LONGEST_LOOK
+        while index.has_more and now() < until:
+            if index.has_unread:
+                changed |= index.read_on()
+            else:
+                pending = dict(index.looks.pending)
+                changed |= index.take(
+                    await asyncio.to_thread(index.looks.look_on, pending, _A_WHILE)
+                )
+            await self._looks.step()
+        return changed
 
     async def commits_changed(self) -> None:
         """Look again at everything that waits for a commit, or did not need to."""
@@ -228,6 +280,8 @@ class Attention:
                 self._told.pop(spec, None)
 
     def _own_problems(self, spec: str) -> tuple[Problem, ...]:
+        if self._index.is_unread(spec):
+            return self._told.get(spec, ())  # nothing is known that would be news
         return tuple(problem for problem in self._problems(spec) if problem.place.file == spec)
 
     def _tell_shared(self) -> None:

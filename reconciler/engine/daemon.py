@@ -225,6 +225,8 @@ class Daemon:
         due = [self._ports.now() + self._pace.tick, self._next_resync]
         if (settled := self._settling.next_at()) is not None:
             due.append(settled)
+        if self._index.has_more:
+            due.append(self._ports.now())
         seconds = max(0, min(due) - self._ports.now()) / SECOND
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -239,6 +241,8 @@ class Daemon:
             self._settling.touch({IGNORE_FILE}, now)
         if due := self._settling.due(now):
             await self._take_in(due)
+        elif self._index.has_more:
+            await self._attention.go_on()
         if self._duties.is_ordered():
             await self._obey()
         if self._commits.moved() or self._commits.is_due(now):
@@ -269,6 +273,7 @@ class Daemon:
         events.revive()  # first: what changes from here on is told
         self._next_resync = now + min(interval, self._pace.polled)
         strays = await asyncio.to_thread(self._index.snapshot().strays)
+        strays |= self._index.looks.passing()
         self._settling.touch((name for name in strays if name not in self._settling), now)
         events.watch_also(self._index.media_folders())
         await self._attention.look_over()

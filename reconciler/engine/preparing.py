@@ -13,14 +13,15 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-from reconciler.core.errors import InputChanged, StateError, WorkspaceError
+from reconciler.core.errors import InputChanged, StateError, ToldMistake, WorkspaceError
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
-from reconciler.workspace.children import environment
+from reconciler.workspace.decoding import Beyond, Unfinished
 from reconciler.workspace.files import describe_os_error, digest, open_plain
+from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.outputs import Signature
-from reconciler.workspace.preparing import LONGEST, command, is_final, recipe, verdict
+from reconciler.workspace.preparing import make, preparing, recipe
 
 SUFFIXES: Final = {"image_url": ".jpg", "video_url": ".mp4"}
 """What is made of a file, by the key of the spec that names it."""
@@ -82,34 +83,23 @@ class Preparer:
         partial: Partial,
     ) -> None:
         partial.restart("")
-        # The very file whose digest is known, whatever is put in its place, or in a link's, meanwhile.
-        words = command(key, Path(f"/dev/fd/{file.fileno()}"), partial.path, preparation)
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.PIPE,  # open for as long as we live
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=environment(os.environ),
-            pass_fds=[file.fileno(), partial.fileno()],  # the lock holds while somebody writes
-        )
-        assert process.stdout is not None
+        process = preparing(key)
+        # The very file whose digest is known, whatever is put in its place, or in a link's, meanwhile; and the lock of
+        # what is written holds while somebody writes.
+        asked = key, file.fileno(), (partial.path, partial.fileno()), preparation
         try:
-            async with asyncio.timeout(LONGEST):
-                said = await process.stdout.read()
-                await process.wait()
-        except TimeoutError:
-            raise WorkspaceError(
-                f"`{source.path}` cannot be prepared: it takes more than {LONGEST // 60} minutes"
-            ) from None
+            await asyncio.to_thread(make, process, *asked)
+        except Flaw as flaw:
+            said = f"cannot be prepared: it {flaw}" if isinstance(flaw, Beyond) else str(flaw)
+            if not isinstance(flaw, Unfinished):
+                self._faults[recipe(key, source, preparation)] = said
+            raise WorkspaceError(f"`{source.path}` {said}") from flaw
+        except OSError as error:
+            raise WorkspaceError(f"`{source.path}` cannot be prepared: {error.strerror}") from error
+        except ToldMistake as error:
+            raise WorkspaceError(f"`{source.path}` cannot be prepared: {error}") from error
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-        code = process.returncode or 0
-        if fault := verdict(code, said.decode("utf-8", "replace")[:500]):
-            if is_final(code):
-                self._faults[recipe(key, source, preparation)] = fault
-            raise WorkspaceError(f"`{source.path}` {fault}")
+            process.close()
 
 
 @contextmanager

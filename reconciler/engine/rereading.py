@@ -23,6 +23,7 @@ from reconciler.workspace.walk import defaults_above
 
 _QUIET = 2 * SECOND  # since the last change to what a spec is made of
 _LONGEST_UNREST = 30 * SECOND  # then what stands there counts: a lock may be left over from a crash
+_PATIENCE = 10.0  # s for media that have changed since: results that arrive wait meanwhile
 _NS = 1_000_000  # in a millisecond
 
 
@@ -83,7 +84,10 @@ class Rereading:
             if self._is_as_planned(spec):
                 return not git_is_at_work
             root, folder = self._ports.root, self._desired.folder
-            self._index = SpecIndex(root, folder, prices=self._desired.prices)
+            wanted = self._desired
+            self._index = SpecIndex(
+                root, folder, prices=wanted.prices, sources=wanted.sources, patience=_PATIENCE
+            )
         elif not self._index.is_as_read(spec):
             self._index.refresh({*self._names(spec), *self._index.inputs(spec)})
         return not (git_is_at_work or self._is_young(spec))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,6 +170,14 @@ class Whereabouts:
         else:
             self._digests[path] = found, sha256
         return sha256
+
+    def foresee(self, paths: Iterable[str]) -> None:
+        """Read what stands at these paths now, so that nobody waits for it when it is asked about: from any thread."""
+        for path in paths:
+            with suppress(WorkspaceError):
+                found = signature(self.root / path)
+                if found is not None and found.size > 0:
+                    self._digest(path, found)
 
     def find(self, result: Result, *, verify: bool = False) -> Path | None:
         """Return a file on this disk that holds these bytes: the object, or a published copy.

@@ -35,7 +35,7 @@ def back_up(database: Path, target: Path) -> int:
         try:
             if os.path.lexists(target):
                 raise _taken(target)
-            part.unlink(missing_ok=True)
+            _clear(part)
             make_private(part)
             with closing(sqlite3.connect(part, isolation_level=None)) as copy:
                 source.copy_into(copy)
@@ -49,9 +49,13 @@ def back_up(database: Path, target: Path) -> int:
                 hint="Name a file in a folder that is there, may be written, and has room.",
             ) from error
         finally:
-            for end in ("", "-journal", "-wal", "-shm"):
-                with suppress(OSError):
-                    part.with_name(f"{part.name}{end}").unlink(missing_ok=True)
+            with suppress(OSError):
+                _clear(part)
+
+
+def _clear(part: Path) -> None:
+    for end in ("-journal", "-wal", "-shm", ""):  # SQLite would take what lies beside for its own
+        part.with_name(f"{part.name}{end}").unlink(missing_ok=True)
 
 
 def _verify(copy: sqlite3.Connection, target: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.core.errors import StateError
-from reconciler.store.durable import make_folder, make_private
+from reconciler.store.durable import make_folder, make_private, require_own_journal
 
 _FORMAT = 1  # SQLite's user_version; another number: start empty
 _TIMEOUT = 0.5  # seconds; not worth waiting for longer
@@ -83,6 +83,7 @@ class FileCache:
             connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", added)
 
     def _open(self, mode: str) -> sqlite3.Connection:
+        require_own_journal(self._path)  # each time: a commit may bring one while this is open
         if self._connection is None:
             journal = self._path.with_name(f"{self._path.name}-journal")
             if not (_is_own(self._path) and _is_own(journal)):

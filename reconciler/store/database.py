@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 from reconciler.core.errors import StateError
 from reconciler.store import housekeeping
-from reconciler.store.durable import make_folder, make_private
+from reconciler.store.durable import make_folder, make_private, require_own_journal
 from reconciler.store.failures import translated
 from reconciler.store.fence import Fence
 
@@ -150,6 +150,7 @@ def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engi
     address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
 
     def connect() -> sqlite3.Connection:
+        require_own_journal(path)
         return sqlite3.connect(
             address,
             uri=True,

@@ -28,6 +28,10 @@ OTHERS = 0o077
 """The bits of a mode that are for anybody but the owner."""
 
 
+_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""How SQLite marks a rollback journal: its beginning, and its end where it names the journal of several databases."""
+
+
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
     """Turn an error of the file system into a StateError that names the path."""
@@ -69,6 +73,31 @@ def open_regular(path: Path | str, *, folder: int | None = None) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def require_own_journal(database: Path) -> None:
+    """Raise StateError for a rollback journal beside a database of ours that names another file: SQLite would delete that.
+
+    Its last bytes make it one (https://www.sqlite.org/fileformat2.html#rollbackjournal); ours never span several databases.
+    """
+    journal = database.with_name(f"{database.name}-journal")
+    try:
+        descriptor = open_regular(journal)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateError(f"`{journal}` cannot be used: {error.strerror}.") from error
+    try:
+        ending = os.pread(
+            descriptor, len(_JOURNAL), max(os.fstat(descriptor).st_size - len(_JOURNAL), 0)
+        )
+    finally:
+        os.close(descriptor)
+    if ending == _JOURNAL:
+        raise StateError(
+            f"`{journal}` was not made by this program, and opening the database would delete a file elsewhere.",
+            hint="Move it away and run again.",
+        )
 
 
 def make_folder(folder: Path) -> None:

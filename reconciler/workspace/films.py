@@ -37,6 +37,7 @@ _MOST_COUNTED = (
 )
 _MILLISECOND = Decimal("0.001")
 _ENCRYPTED = b"encv"
+_THREADS = 2  # each holds frames of its own, and memory is bounded
 # What the binding raises for bad bytes beside the library's own errors. Another kind is a mistake, and no flaw.
 _UNREADABLE = (ValueError, LookupError, ArithmeticError)
 
@@ -188,6 +189,7 @@ def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
             if films[0].codec_context is None:
                 raise Evident(_unknown(file))
             films[0].codec_context.options = {"max_pixels": str(PREPARABLE_PIXELS)}
+            films[0].codec_context.thread_count = _THREADS
             yield container, films[0]
     except (av.FFmpegError, *_UNREADABLE) as error:
         raise Flaw("is damaged: it cannot be opened as a video") from error

@@ -1,7 +1,7 @@
 """Images as facts: the format by content, the sides by the header, and whether the pixels are all there.
 
-Files are untrusted. The header decides before a pixel is decoded, the decoder is chosen here, not by the content, and it
-gets so much of the processor's time and no more.
+Files are untrusted. The header decides before a pixel is decoded, and the decoder is chosen here, not by the content; it
+runs in a process of its own, whose time and memory are bounded (see `decoding`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import struct
-import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,13 +18,11 @@ from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from reconciler.core.motion_control import ANIMATED, IMAGE_PIXELS
-from reconciler.workspace.apart import sides_of
 from reconciler.workspace.flaws import Evident, Flaw, beginning
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-LONGEST_DECODING: Final = 30.0  # s of the processor; a JPEG of 100 megapixels takes about one
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 _GIF: Final = (b"GIF87a", b"GIF89a")
@@ -38,7 +35,6 @@ _END_OF_JPEG: Final = b"\xff\xd9"
 _ANYTHING: Final = bytes(range(1, 255)) * 32  # as good as any other pixels; no marker is in it
 _HARMLESS: Final = {b"tRNS", b"eXIf"}  # parts of a PNG that are optional, and of use here
 _SHADES: Final = (0x5A, 0)
-_FEW_BYTES: Final = 4096  # read before the clock is looked at
 _ORIENTATION: Final = 0x0112  # EXIF
 _SHOWN: Final = {2: (0, True), 3: (180, False), 4: (180, True), 5: (90, True), 6: (270, False), 7: (270, True), 8: (90, False)}  # fmt: skip
 # What Pillow raises for bytes that it cannot read or write. An error of another kind is a mistake, and no flaw.
@@ -69,9 +65,9 @@ class ImageFacts:
 def image_facts(file: BufferedReader) -> ImageFacts:
     """Return what an image is by its header; no pixel is decoded, so no bomb can go off. Raises `Flaw`."""
     kind = image_format(file)
-    if kind == "HEIC":  # its reader turns it, and can crash
-        return ImageFacts(*sides_of(file), kind)
     image = open_image(file)
+    if kind == "HEIC":  # its reader turns it
+        return ImageFacts(*image.size, kind)
     rotation, mirrored = shown_as(image)
     width, height = reversed(image.size) if rotation % 180 else image.size
     if kind in _MOVING and _moves(image):
@@ -180,18 +176,14 @@ def _reader(kind: str) -> Callable[[BinaryIO], ImageFile]:
 
 
 def _jpeg_reader(end: bytes = _END_OF_JPEG) -> Callable[[BinaryIO], ImageFile]:
-    """Return Pillow's reader of a JPEG with a clock, for bytes that `end` follows."""
+    """Return Pillow's reader of a JPEG, for bytes that `end` follows."""
     from PIL.JpegImagePlugin import JpegImageFile
 
     class Reader(JpegImageFile):
-        begun = 0.0  # s of the processor
         rest = end
 
         def load_read(self, read_bytes: int) -> bytes:
-            self.begun = self.begun or time.thread_time()
-            if time.thread_time() - self.begun > LONGEST_DECODING:
-                raise Flaw("takes longer to decode than a photo does; export it again")
-            data = super().load_read(min(read_bytes, _FEW_BYTES))
+            data = super().load_read(read_bytes)
             if not data:
                 data, self.rest = self.rest, b""
             return data

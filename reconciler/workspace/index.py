@@ -6,15 +6,16 @@ watches nothing itself, and it is one thread's: only a `snapshot` may be handed 
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from reconciler.core.checking import Prices
-from reconciler.core.documents import Problem, waiting_for
+from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
@@ -31,12 +32,19 @@ from reconciler.workspace.loader import (
     assemble,
 )
 from reconciler.workspace.local_media import LocalMedia
-from reconciler.workspace.outputs import Signature
+from reconciler.workspace.looking import PATIENCE, Look, Looks
+from reconciler.workspace.outputs import RACY_NS, Signature
+from reconciler.workspace.spec_cache import Media
 from reconciler.workspace.strays import Snapshot
-from reconciler.workspace.verdicts import Verdicts
 from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
 
 __all__ = ["Changed", "Snapshot", "SpecIndex"]
+
+
+_LEAST = 1024  # bytes that the reading of any spec counts for
+_NOT_READ = "the spec was not read yet: there are many, and it follows"
+_MOST_BYTES, _MOST_GENERATIONS = 256 * 1024, 2000  # of specs that are read in one go: some 0.2 s
+Found = Mapping[str, Tree]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +59,35 @@ class SpecIndex:
     """The specs folder as it was last looked at. Names are relative to the root, with forward slashes."""
 
     def __init__(
-        self, root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None = None
+        self,
+        root: Path,
+        specs_dir: str,
+        *,
+        prices: Prices,
+        cache: SpecCache | None = None,
+        sources: Media | None = None,
+        patience: float = PATIENCE,
+        deferred: bool = False,
     ) -> None:
-        """Read everything once. Raises `WorkspaceError`, as `load` does."""
+        """Read everything once. Raises `WorkspaceError`, as `load` does.
+
+        `sources` are local media that somebody knows already; the others are looked at for so many seconds. `deferred`:
+        see `defer`; only what the cache holds is read now.
+        """
         self._root = root
+        self._cache = cache
+        self.looks = Looks(root, dict(sources or {}), patience=patience, cache=cache)
+        self._is_deferred = False
+        self._unread: set[str] = set()
+        if deferred:
+            self.defer()
         self._prices = prices
         folder = specs_folder(root, specs_dir)
         at_ns = time.time_ns()
         self._seen = KnownTree(folder, walk(root, folder))
         self._ignore_file = self._seen.tree.ignoring.signature  # as `ignoring_moved` saw it last
-        self._media = LocalMedia()
+        self._media = LocalMedia(self.looks)
         self._defaults: dict[str, Defaults] = {}
-        self._verdicts = Verdicts()
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
         self._racy: set[str] = set()
@@ -70,7 +95,8 @@ class SpecIndex:
         reader = self._reader()
         self._note_racy((IGNORE_FILE,), at_ns)
         at_ns = time.time_ns()
-        readings = reader.read_all(cache)
+        readings = reader.read_all(cache, recalled_only=deferred)
+        self._unread.update(tree.specs.keys() - readings.keys())
         reader.defaults.read(tree.defaults)
         self._note_racy((*tree.specs, *tree.defaults, *tree.receipts), at_ns)
         self._put_links(tree.links, reader.root)
@@ -98,12 +124,45 @@ class SpecIndex:
         invalid |= broken(self._defaults)
         return assemble(self._seen.folder, tree, declared, invalid, media)
 
+    def defer(self) -> None:
+        """From now on, read specs a few at a time and look at no media: whoever refreshes says when the rest is (`read_on`).
+
+        What was not read or looked at yet counts as invalid.
+        """
+        self._is_deferred = True
+        self.looks.patience = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was not read or looked at yet."""
+        return bool(self._unread or self.looks.pending)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether specs were not read yet."""
+        return bool(self._unread)
+
+    def is_unread(self, spec: str) -> bool:
+        """Whether a spec was not read yet as it is now."""
+        return spec in self._unread
+
+    def read_on(self) -> frozenset[str]:
+        """Read a few of the specs that were not read yet; return those that are different now."""
+        settled_before = time.time_ns() - RACY_NS
+        waiting = set(heapq.nsmallest(_MOST_BYTES // _LEAST, self._unread))
+        reader = self._reader()
+        changed = self._read(waiting, (), reader)
+        self._remember(changed, reader, settled_before)
+        return frozenset(changed)
+
     def generations(self, spec: str) -> tuple[Generation, ...]:
         """Return what a valid spec asks for, in the order written; nothing when it is invalid or not there."""
         return () if self.problems(spec) else self._collisions.declared(spec)
 
     def problems(self, spec: str) -> tuple[Problem, ...]:
         """Return why a spec is invalid, by place; nothing when it is valid or not there."""
+        if spec in self._unread:
+            return (Problem(Place(spec), "", _NOT_READ),)
         return self._faults.get(spec) or self._collisions.problems(spec)
 
     def held_back(self, spec: str) -> str:
@@ -175,17 +234,29 @@ class SpecIndex:
                 found.update(self._media.users(file))
         return frozenset(found)
 
-    def refresh(self, names: Iterable[str]) -> Changed:
+    def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
+        """Return what looks at files and folders of these names for `refresh`: in another thread, if need be.
+
+        It raises `WorkspaceError` when the folder cannot be listed.
+        """
+        named, ignoring = self._with_links(names), self._seen.tree.ignoring
+        root, folder = self._root, self._seen.folder
+
+        def found() -> Found:
+            now = Ignoring.read(root) if IGNORE_FILE in named else ignoring
+            return look(root, folder, named, now)
+
+        return found
+
+    def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
 
-        A file that is named is read again, whatever its signature says; below a folder, what is not as it was.
-        Raises `WorkspaceError` when that cannot be told; the index is then as it was.
+        A file that is named is read again, whatever its signature says; below a folder, what is not as it was. `found`
+        is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
         """
         named = self._with_links(names)
-        ignoring, began_ns = self._seen.tree.ignoring, time.time_ns()
-        if IGNORE_FILE in named:
-            ignoring = Ignoring.read(self._root)
-        found = look(self._root, self._seen.folder, named, ignoring)
+        began_ns = time.time_ns()
+        found = self.looking_at(names)() if found is None else found
         at_ns = time.time_ns()
         difference = self._seen.replace(found, lambda name: name in named or name in self._racy)
         reader = self._reader()
@@ -196,8 +267,30 @@ class SpecIndex:
         if IGNORE_FILE in named:
             self._note_racy((IGNORE_FILE,), began_ns)
         changed = difference.gone | self._touched(named)
+        self._unread -= difference.gone
         changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
+
+    def take(self, looks: Sequence[Look]) -> frozenset[str]:
+        """Take what was seen of files that were `pending`; return the specs that may be different now."""
+        self.looks.take(looks)
+        users = {user for look in looks for user in self._media.users(look.file[0])}
+        settled_before = time.time_ns() - RACY_NS
+        reader = self._reader()
+        changed = self._read({spec for spec in users if spec in self.specs}, (), reader)
+        self._remember(changed, reader, settled_before)
+        return frozenset(changed)
+
+    def _remember(self, specs: Collection[str], reader: Reader, settled_before: int) -> None:
+        """Keep what these specs say, for the next program."""
+        if self._cache is None:
+            return
+        rows: dict[str, tuple[str, bytes]] = {}
+        for spec in specs:
+            if spec in self.specs and spec not in self._unread:
+                reading = Reading(self._collisions.declared(spec))
+                rows |= reader.remembered(spec, reading, settled_before)
+        self._cache.save(rows, ())
 
     def snapshot(self) -> Snapshot:
         """Return what is known now, for a thread that looks for `strays` meanwhile."""
@@ -252,7 +345,7 @@ class SpecIndex:
             self._seen.folder,
             self._seen.tree,
             self._prices,
-            Memory(self._media.sources, self._defaults, self._verdicts),
+            Memory(self.looks, self._defaults),
         )
 
     def _put_links(self, names: Iterable[str], root: Root) -> None:
@@ -293,12 +386,21 @@ class SpecIndex:
         changes: dict[str, tuple[Generation, ...]] = {}
         changed: set[str] = set()
         done: set[str] = set()
+        size = count = 0
         while waiting:
+            if self._is_deferred and (size > _MOST_BYTES or count > _MOST_GENERATIONS):
+                changed |= waiting
+                self._unread |= waiting.intersection(self.specs)
+                break
             spec = waiting.pop()
             done.add(spec)
+            self._unread.discard(spec)
             at_ns = time.time_ns()
             before = self._faults.get(spec, ()), self._collisions.declared(spec)
             reading = reader.read(spec)
+            found = self._seen.tree.specs.get(spec)
+            size += max(found.size if found else 0, _LEAST)
+            count += len(reading.generations)
             self._note_racy((spec,), at_ns)
             waiting |= self._take(spec, reading, reader, at_ns) - done
             if (self._faults.get(spec, ()), reading.generations) != before:

@@ -1,7 +1,7 @@
 """Finding the media that specs name: what a path means, whether it stays inside the root, what the file is.
 
-One `Inputs` serves one load or one refresh: a file that many specs use is looked at once, and read only when its
-signature is not one that an earlier one remembers.
+One `Inputs` serves one load or one refresh: how a file that many specs use is found is asked once; what it is, `Looks`
+remembers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.documents import Node, nearest
-from reconciler.core.errors import MISTAKES, mistake
 from reconciler.core.motion_control import (
     MEDIA_FIELDS,
     PREPARABLE_SUFFIXES,
@@ -28,11 +27,11 @@ from reconciler.core.motion_control import (
 from reconciler.core.preparation import as_sent, limits_broken, too_large
 from reconciler.core.specs import Wish
 from reconciler.workspace.documents import DocumentError
-from reconciler.workspace.media import MediaError, read_source
+from reconciler.workspace.looking import Looks
+from reconciler.workspace.media import MediaError
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import Media, Remembered
-from reconciler.workspace.verdicts import Verdicts
 
 _KINDS = {
     suffix: key
@@ -139,17 +138,12 @@ class Sight(NamedTuple):
 
 
 class Inputs:
-    """The media of one load or refresh; `sources` are those that an earlier one read, and those that this one reads.
+    """The media of one load or refresh."""
 
-    `verdicts` are on content that was decoded before.
-    """
-
-    def __init__(self, root: Root, sources: Media, verdicts: Verdicts) -> None:
+    def __init__(self, root: Root, looks: Looks) -> None:
         self._root = root
-        self._verdicts = verdicts
+        self._looks = looks
         self._sights: dict[str, Sight] = {}
-        self._sources = sources
-        self._faulty: dict[tuple[str, str], str] = {}
         self._looked_at: dict[str, None] = {}  # in order
         self._listed: dict[str, list[str]] = {}  # folder -> names
 
@@ -166,13 +160,13 @@ class Inputs:
             file = row[0], row[1]
             if not known.was(row, self.sight(row[0]).file):
                 current = False
-            elif file not in self._sources:
-                self._sources[file] = known.source(row)
+            elif file not in self._looks.sources:
+                self._looks.sources[file] = known.source(row)
         return current
 
     def recalled(self, path: str, key: str) -> Source:
         """Return a file that `recall` took over. Raises LookupError when it did not."""
-        return self._sources[path, key][1]
+        return self._looks.sources[path, key][1]
 
     def signatures(self) -> dict[str, Signature | None]:
         """Return every local file that was looked at, as it was found."""
@@ -198,7 +192,7 @@ class Inputs:
         used = (
             (source.path, key) for key, source in zip(MEDIA_FIELDS, (image, video), strict=True)
         )
-        return {file: self._sources[file] for file in used if file[0]}
+        return {file: self._looks.sources[file] for file in used if file[0]}
 
     def _source(self, node: Node, key: str, *, prepare: bool) -> Source:
         written = str(node.value)
@@ -212,23 +206,10 @@ class Inputs:
             raise self._missing(node, name, key)
         if fault := too_large(key, found.size, prepare=prepare):
             raise fail(node.place, f"`{name}`: {fault}", key)
-        remembered = self._sources.get((name, key))
-        if remembered is not None and remembered[0] == found:
-            return remembered[1]
-        return self._read(node, name, key, found)
-
-    def _read(self, node: Node, name: str, key: str, found: Signature) -> Source:
-        if (name, key) not in self._faulty:
-            try:
-                source = read_source(self._root.path, name, key, self._verdicts)
-            except MediaError as error:
-                self._faulty[name, key] = error.message
-            except MISTAKES as error:  # not the file's fault, and no other spec's either
-                self._faulty[name, key] = f"`{name}` cannot be looked at: {mistake(error)}"
-            else:
-                self._sources[name, key] = (found, source)
-                return source
-        raise fail(node.place, self._faulty[name, key], key)
+        try:
+            return self._looks.source((name, key), found)
+        except MediaError as error:
+            raise fail(node.place, error.message, key) from error
 
     def _name(self, node: Node, key: str) -> str:
         """Return a written path relative to the root, or raise what is wrong with it."""

@@ -22,6 +22,7 @@ from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document
 from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.inputs import Inputs, Root
+from reconciler.workspace.looking import PATIENCE, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import (
@@ -32,7 +33,7 @@ from reconciler.workspace.spec_cache import (
     encode,
     pricer,
 )
-from reconciler.workspace.verdicts import Verdicts, of_specs
+from reconciler.workspace.verdicts import of_specs
 from reconciler.workspace.walk import Tree, misspelt_notes, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
@@ -58,6 +59,7 @@ class Desired:
     # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
     prices: Prices = field(default_factory=lambda: UNITS_PER_SECOND, compare=False)
+    sources: Media = field(default_factory=dict, compare=False)  # what local media turned out to be
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -72,7 +74,7 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     """
     folder = specs_folder(root, specs_dir)
     tree = walk(root, folder)
-    memory = Memory({}, {}, Verdicts())
+    memory = Memory(Looks(root, {}, patience=PATIENCE, cache=cache), {})
     reader = Reader(Root(root), folder, tree, prices, memory)
     readings = reader.read_all(cache)
     declared = {name: readings[name].generations for name in tree.specs}
@@ -81,7 +83,7 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
         invalid.setdefault(problem.place.file, set()).add(problem)
     invalid |= broken(memory.defaults)
     desired = assemble(folder, tree, declared, invalid, reader.inputs.signatures())
-    return replace(desired, prices=prices)
+    return replace(desired, prices=prices, sources=memory.looks.sources)
 
 
 def assemble(
@@ -125,9 +127,8 @@ class Reading(NamedTuple):  # a frozen dataclass takes three times as long to ma
 class Memory(NamedTuple):
     """What an earlier reader read, as long as it is as it was; what a reader reads is added."""
 
-    sources: Media
+    looks: Looks
     defaults: dict[str, Defaults]
-    verdicts: Verdicts
 
 
 class Reader:
@@ -145,32 +146,46 @@ class Reader:
         self._tree = tree
         self._prices = prices
         self._memory = memory
-        self.inputs = Inputs(root, memory.sources, memory.verdicts)
+        self.inputs = Inputs(root, memory.looks)
         self.defaults = DefaultsFiles(folder, tree, self._document, memory.defaults)
 
-    def read_all(self, cache: SpecCache | None) -> dict[str, Reading]:
-        """Return what every spec says; what the cache remembers as it is now is not read, but for broken defaults."""
+    def read_all(
+        self, cache: SpecCache | None, *, recalled_only: bool = False
+    ) -> dict[str, Reading]:
+        """Return what every spec says; what the cache remembers as it is now is not read, but for broken defaults.
+
+        `recalled_only`: nothing else is read, and there is no reading of it.
+        """
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
-        self._memory.verdicts.recall(remembered)
+        verdicts = self._memory.looks.verdicts
+        verdicts.recall(remembered)
         readings = dict(self._recall(remembered))
         folders = {_folder(name) for name in readings}
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
-        changed = {}
+        changed: dict[str, tuple[str, bytes]] = {}
         for name in self._tree.specs:
-            if name in readings:
+            if name in readings or recalled_only:
                 continue
             reading = readings[name] = self.read(name)
-            media = self._media(reading)
-            if reading.generations and self._is_settled(name, media, settled_before):
-                changed[name] = self._key(name), encode(reading.generations, media)
+            changed |= self.remembered(name, reading, settled_before)
         self.defaults.read(self._tree.defaults.keys() - vouched)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
-        gone += self._memory.verdicts.surplus(self._judged())
-        changed |= self._memory.verdicts.take_new()
+        if not recalled_only:  # otherwise nobody knows yet what is in use
+            gone += verdicts.surplus(self._judged())
+        changed |= verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
         return readings
+
+    def remembered(
+        self, name: str, reading: Reading, settled_before: int
+    ) -> dict[str, tuple[str, bytes]]:
+        """Return a spec's row for a cache; none where it is invalid, or was not at rest at that time (ns)."""
+        media = self._media(reading)
+        if not reading.generations or not self._is_settled(name, media, settled_before):
+            return {}
+        return {name: (self._key(name), encode(reading.generations, media))}
 
     def read(self, name: str) -> Reading:
         """Return what a spec says; a mistake of ours while it is read is told as one, and is that spec's alone."""
@@ -239,7 +254,7 @@ class Reader:
         return media
 
     def _judged(self) -> set[tuple[str, str]]:
-        sources = self._memory.sources.items()
+        sources = self._memory.looks.sources.items()
         return {(source.sha256, key) for (_, key), (_, source) in sources}
 
     def _is_settled(self, name: str, media: Media, before: int) -> bool:

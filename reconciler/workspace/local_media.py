@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from reconciler.core.motion_control import MEDIA_FIELDS
 from reconciler.workspace.inputs import Root, Sight, may_be_meant
+from reconciler.workspace.looking import Looks
 from reconciler.workspace.names import Groups, Names
-from reconciler.workspace.spec_cache import Media
 
 
 class Links:
@@ -45,8 +45,8 @@ class Links:
 class LocalMedia:
     """What is known of the local files that specs name."""
 
-    def __init__(self) -> None:
-        self.sources: Media = {}
+    def __init__(self, looks: Looks) -> None:
+        self.looks = looks
         self.sights: dict[str, Sight] = {}
         self.racy: set[str] = set()
         self.links = Links()
@@ -132,8 +132,7 @@ class LocalMedia:
 
     def _forget(self, file: str) -> None:
         self.racy.discard(file)
-        for key in MEDIA_FIELDS:
-            self.sources.pop((file, key), None)
+        self.looks.forget(file, MEDIA_FIELDS)
 
     def _folders_of(self, file: str) -> list[str]:
         names = filter(None, (file, self.links.targets().get(file)))

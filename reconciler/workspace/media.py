@@ -1,7 +1,7 @@
 """Local media files: what a spec's input is, and whether a result is a whole video.
 
-The readers of each kind are in `images` and `films`; the limits of the API are the core's. What a file turned out to
-be is remembered by its digest.
+The readers of each kind are in `images` and `films`; the limits of the API are the core's. They run in another process
+(`decoding`), where `judge` and `examine` answer; what a file turned out to be is remembered by its digest.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -23,6 +24,7 @@ from reconciler.core.motion_control import (
     image_faults,
 )
 from reconciler.core.preparation import too_large
+from reconciler.workspace.decoding import MEDIA, RESULTS, Answer, Beyond, Unfinished
 from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.films import (
     VideoFacts,
@@ -37,7 +39,7 @@ from reconciler.workspace.outputs import Signature
 from reconciler.workspace.verdicts import Verdict, Verdicts
 
 __all__ = [
-    "ImageFacts", "MediaError", "ResultFacts", "VideoFacts", "examine_result", "file_sha256", "opened_media", "probe_image", "probe_video", "read_source", "verify_result",
+    "ImageFacts", "MediaError", "PassingError", "ResultFacts", "VideoFacts", "examine", "examine_result", "file_sha256", "judge", "opened_media", "probe_image", "probe_video", "read_source",
 ]  # fmt: skip
 
 
@@ -45,17 +47,23 @@ class MediaError(SpecError):
     """A media file cannot be used."""
 
 
+class PassingError(MediaError):
+    """A media file cannot be used at the moment; as it is, it may be another time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResultFacts:
     """A result as it came from the provider."""
 
-    seconds: float  # to the millisecond
-    width: int  # px, as shown
-    height: int  # px
-    decodes: bool  # its first frame, and one near its end
+    seconds: float | None  # to the millisecond; None where no decoder of ours gets through it
+    width: int | None = None  # px, as shown
+    height: int | None = None  # px
+    decodes: bool = False  # its first frame, and one near its end
 
     def __str__(self) -> str:
         remark = "" if self.decodes else ", with frames that do not decode here: look at it"
+        if self.seconds is None:
+            return "a whole file that cannot be decoded here: look at it"
         return f"{self.seconds:g} s, {self.width} × {self.height} px{remark}"
 
 
@@ -84,7 +92,7 @@ def probe_video(path: Path) -> VideoFacts:
 def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = None) -> Source:
     """Return a local file (`name` relative to the root) as the input for `image_url` or `video_url`.
 
-    A file whose content has a verdict already is not decoded again.
+    A file whose content has a verdict already is not decoded again; one that was not decoded to the end has none.
 
     Raises `MediaError` with a sentence when it is missing, of another kind than its name or key says, far too
     large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
@@ -100,10 +108,10 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
             raise MediaError(f"`{name}`: {fault}")
         sha256 = digest(file)
         known = verdicts.of(sha256, key)
-        verdict = known or _judge(file, key)
+        verdict = known or _judged(file, key)
         after = Signature.of(os.fstat(file.fileno()))
     if before != after:
-        raise MediaError(
+        raise PassingError(
             f"`{name}` changed while it was read: it is looked at again once it is quiet"
         )
     if known is None:
@@ -124,33 +132,23 @@ def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = Non
     )
 
 
-def verify_result(path: Path) -> float:
-    """Return the length in seconds (to the millisecond) of a result that is a whole MP4; see `examine_result`."""
-    return examine_result(path).seconds
-
-
 def examine_result(path: Path) -> ResultFacts:
     """Return what a result that is a whole MP4 turned out to be.
 
     Whole means: its boxes end exactly where the file does, `ftyp`, `moov` and `mdat` are among them, and a video
     stream of some length can be opened. Raises `MediaError` otherwise. A frame that does not decode here makes
-    nothing less whole: what is paid for is saved, and said to be looked at.
+    nothing less whole, nor does a crash of our decoder: what is paid for is saved, and said to be looked at.
     """
     with opened_media(path, path.name) as file:
         missing = {b"ftyp", b"moov", b"mdat"} - set(_whole_boxes(file))
         if missing:
             names = ", ".join(sorted(box.decode() for box in missing))
             raise Flaw(f"is not a whole MP4: it has no `{names}` part")
-        facts = read_facts(file)
-        if facts.seconds is None or facts.seconds <= 0:
-            raise Flaw("holds a video of no length")
         try:
-            check_frames(file)
-        except Flaw:
-            decodes = False
-        else:
-            decodes = True
-    return ResultFacts(float(facts.seconds), facts.width, facts.height, decodes)
+            seconds, width, height, decodes = RESULTS.ask("examine", [], file.fileno()).facts
+        except Beyond:
+            return ResultFacts(None)
+    return ResultFacts(float(seconds), int(width), int(height), bool(decodes))
 
 
 @contextlib.contextmanager
@@ -159,20 +157,45 @@ def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
     try:
         with open_plain(path) as file:
             yield file
+    except Unfinished as flaw:
+        raise PassingError(f"`{name}` {flaw}") from flaw
     except Flaw as flaw:
         raise MediaError(f"`{name}` {flaw}") from flaw
     except FileNotFoundError as error:
         raise MediaError(f"`{name}` does not exist") from error
     except OSError as error:
-        raise MediaError(describe_os_error(error, name).message) from error
+        raise PassingError(describe_os_error(error, name).message) from error
 
 
-def _judge(file: BufferedReader, key: str) -> Verdict:
-    """Decode a file as far as its header gives reason to."""
+def _judged(file: BufferedReader, key: str) -> Verdict:
+    """Return the verdict on a file; what may be another one next time is raised."""
     try:
-        return _judge_image(file) if key == "image_url" else _judge_video(file)
+        return Verdict.of_row(MEDIA.ask("judge", [key], file.fileno()).facts)
+    except Unfinished:
+        raise
     except Flaw as flaw:
         return Verdict(flaw=str(flaw))
+
+
+# From here on: what the other process does.
+
+
+def judge(file: BufferedReader, key: str) -> Answer:
+    """Decode a file as far as its header gives reason to, and answer with a verdict's row. Raises `Flaw`."""
+    verdict = _judge_image(file) if key == "image_url" else _judge_video(file)
+    return Answer(verdict.row())
+
+
+def examine(file: BufferedReader) -> Answer:
+    """Answer with a result's length (s), sides (px), and whether it decodes. Raises `Flaw`."""
+    facts = read_facts(file)
+    if facts.seconds is None or facts.seconds <= 0:
+        raise Flaw("holds a video of no length")
+    decodes = False
+    with suppress(Flaw):
+        check_frames(file)
+        decodes = True
+    return Answer([str(facts.seconds), facts.width, facts.height, decodes])
 
 
 def _judge_image(file: BufferedReader) -> Verdict:

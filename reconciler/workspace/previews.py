@@ -1,7 +1,7 @@
 """Pictures of a video: a poster, and a contact sheet, as the bytes of a WebP file. Nothing is written here.
 
-The video is untrusted. It is opened as `films` opens it; how much of it is decoded is counted in pixels, never in time,
-so that the same bytes give the same picture.
+The video is untrusted. It is opened as `films` opens it, in another process (`decoding`). How much of it is decoded is
+counted in pixels, never in time, so that the same bytes give the same picture.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from reconciler.core.states import Role
+from reconciler.workspace.decoding import PREVIEWS, Answer
 from reconciler.workspace.films import film_of, shown_as
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import flawed
@@ -48,16 +49,22 @@ def make_preview(path: Path, role: Role) -> Preview:
 
     Raises `MediaError` when no picture can be had.
     """
+    with opened_media(path, "the video") as file:
+        answer = PREVIEWS.ask("preview", [role], file.fileno())
+    width, height = answer.facts
+    return Preview(answer.data, int(width), int(height))
+
+
+def draw(file: BinaryIO, role: str) -> Answer:
+    """Answer with a picture's sides (px) and its bytes; this is what the other process does. Raises `Flaw`."""
     # The one format that is needed: `save` would import every other too, to find it.
     from PIL import WebPImagePlugin  # noqa: F401
 
-    make = _MAKERS[role]
-    with opened_media(path, "the video") as file:
-        picture = make(file)
-        data = io.BytesIO()
-        with flawed("gives no picture: what it shows cannot be encoded here"):
-            picture.save(data, "WEBP", quality=_QUALITY)
-    return Preview(data.getvalue(), picture.width, picture.height)
+    picture = _MAKERS[Role(role)](file)
+    data = io.BytesIO()
+    with flawed("gives no picture: what it shows cannot be encoded here"):
+        picture.save(data, "WEBP", quality=_QUALITY)
+    return Answer([picture.width, picture.height], data.getvalue())
 
 
 def _poster(file: BinaryIO) -> Image:

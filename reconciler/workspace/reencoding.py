@@ -19,6 +19,7 @@ LARGEST: Final = 4096  # px: a longer side is of no use to a video of 1080 lines
 _QUALITY: Final = 92
 _SMALLER: Final = 0.8  # of the sides, until it is light enough
 _TRIES: Final = 12
+_REDUCIBLE: Final = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})  # whose pixels can be averaged
 
 
 def reencode(source: BufferedReader) -> bytes:
@@ -28,8 +29,13 @@ def reencode(source: BufferedReader) -> bytes:
     """
     check_pixels(source)
     with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
-        image = _on_white(_upright(opened))
-    sides = fit(*image.size, (IMAGE_SIDES[0], LARGEST))
+        sides = fit(*opened.size, (IMAGE_SIDES[0], LARGEST))
+        opened.draft(None, sides)  # a JPEG is not even decoded larger than it is needed
+        opened.load()  # in a PNG, the camera's note may follow the pixels
+        rotation, mirrored = shown_as(opened)
+        image = _on_white(_upright(_nearer(opened, sides), rotation, mirrored=mirrored))
+    if rotation % 180:
+        sides = sides[::-1]
     for _ in range(_TRIES):
         data = _jpeg(image, sides)
         if len(data) <= IMAGE_BYTES:
@@ -38,13 +44,19 @@ def reencode(source: BufferedReader) -> bytes:
     raise Flaw("cannot be compressed to what the API takes")
 
 
-def _upright(opened: ImageFile) -> Image:
-    """Return an image, of a moving one the first frame, as its camera says that it is shown."""
+def _nearer(opened: ImageFile, sides: tuple[int, int]) -> Image:
+    """Return an image, of a moving one the first frame, not much larger than `sides`: the rest takes so much less memory."""
+    factor = min(opened.width // sides[0], opened.height // sides[1])
+    if factor > 1 and opened.mode in _REDUCIBLE and "transparency" not in opened.info:
+        return opened.reduce(factor)
+    return opened
+
+
+def _upright(image: Image, rotation: int, *, mirrored: bool) -> Image:
+    """Return an image as its camera says that it is shown."""
     from PIL.Image import Transpose
 
-    opened.load()  # in a PNG, the camera's note may follow the pixels
-    rotation, mirrored = shown_as(opened)
-    image: Image = opened.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else opened
+    image = image.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else image
     return image.rotate(rotation, expand=True) if rotation else image
 
 
@@ -57,8 +69,9 @@ def _on_white(image: Image) -> Image:
     if "A" not in image.getbands() and "transparency" not in image.info:
         return image.convert("RGB")
     picture = image.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
 
 
 def _jpeg(image: Image, sides: tuple[int, int]) -> bytes:

@@ -6,11 +6,12 @@ It goes into the same cache as what was read of specs, under keys that no spec c
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, Self
 
-_VERSION = "4"  # raise it whenever a file may be judged in another way: then all are decoded again
+_VERSION = "5"  # raise it whenever a file may be judged in another way: then all are decoded again
 _PREFIX = "//"  # no path relative to the root begins so
 _SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 
@@ -27,6 +28,20 @@ class Verdict:
     rotation: int = 0  # degrees that a viewer turns it by, counter-clockwise
     mirrored: bool = False  # before
     flaw: str = ""  # goes on after the file's name
+
+    def row(self) -> list[Any]:
+        """Return it as JSON has it."""
+        seconds = None if self.seconds is None else str(self.seconds)
+        row = [self.width, self.height, seconds, self.format, self.codec]
+        return [*row, self.rotation, self.mirrored, self.flaw]
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Self:
+        """Return what a row says. Raises LookupError, TypeError, ValueError or ArithmeticError for what is none."""
+        width, height, seconds, format_, codec, rotation, mirrored, flaw = row
+        length = None if seconds is None else Decimal(seconds)
+        coded = str(format_), str(codec), int(rotation), bool(mirrored)
+        return cls(int(width), int(height), length, *coded, str(flaw))
 
 
 class Verdicts:
@@ -45,20 +60,13 @@ class Verdicts:
     def of(self, sha256: str, key: str) -> Verdict | None:
         """Return a verdict, None when there is none (or a damaged one)."""
         try:
-            facts = json.loads(self._packed[_row(sha256, key)])
-            width, height, seconds, format_, codec, rotation, mirrored, flaw = facts
-            length = None if seconds is None else Decimal(seconds)
-            coded = str(format_), str(codec), int(rotation), bool(mirrored)
-            return Verdict(int(width), int(height), length, *coded, str(flaw))
+            return Verdict.of_row(json.loads(self._packed[_row(sha256, key)]))
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             return None
 
     def put(self, sha256: str, key: str, verdict: Verdict) -> None:
         """Remember a verdict."""
-        seconds = None if verdict.seconds is None else str(verdict.seconds)
-        row = [verdict.width, verdict.height, seconds]
-        row += [verdict.format, verdict.codec, verdict.rotation, verdict.mirrored, verdict.flaw]
-        packed = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
+        packed = json.dumps(verdict.row(), ensure_ascii=False, separators=(",", ":")).encode()
         self._packed[_row(sha256, key)] = packed
         self._new[_row(sha256, key)] = _VERSION, packed
 

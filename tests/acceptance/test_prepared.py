@@ -9,12 +9,14 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reconciler.workspace.media import probe_image, probe_video
+from reconciler.workspace.preparing import LONGEST
 from tests.simulator.caller import calling, order
 from tests.support.money import assert_bought_once, assert_quiet
 from tests.support.project import Project, picture, sha256, wait_until
@@ -45,10 +47,11 @@ def preparing(project: Project) -> list[int]:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"reconciler.workspace.preparing" in words and str(project.root).encode() in b"".join(
-            words
-        ):
-            found.append(int(folder.name))
+        if b"reconciler.workspace.decoding" in words and str(LONGEST).encode() in words:
+            with suppress(OSError):
+                opened = [str(one.readlink()) for one in (folder / "fd").iterdir()]
+                if any(one.startswith(f"{project.root}/") for one in opened):
+                    found.append(int(folder.name))
     return found
 
 

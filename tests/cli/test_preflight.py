@@ -83,7 +83,7 @@ IMAGES: list[tuple[str, str, Make, str]] = [
     ("suffix", "bmp", image(400, 400), "`specs/suffix.bmp` is not one of .jpg, .jpeg, .png, which `image_url` needs; `prepare: true` also takes .heic, .heif, .webp, .gif, .avif"),
     ("web", "webp", lambda path: make_image(path, (400, 400), "WEBP"), "`specs/web.webp` is a WebP image, which the API does not take; `prepare: true` makes a JPEG of it"),
     ("phone", "heic", holding(PHONE), "`specs/phone.heic` is an HEIC image, as phones make it, which the API does not take; `prepare: true` makes a JPEG of it"),
-    ("crash", "heic", holding(PHONE[:179] + b"\xff" + PHONE[180:]), "`specs/crash.heic` is damaged: its image header cannot be read"),
+    ("crash", "heic", holding(PHONE[:179] + b"\xff" + PHONE[180:]), "`specs/crash.heic` makes its decoder crash (SIGSEGV); export it again"),
     ("huge", "webp", holding(vast_webp()), "`specs/huge.webp` would decode to more than 100 megapixels, which is taken for a decompression bomb; scale it down"),
     ("disguise", "png", lambda path: make_image(path, (400, 400), "GIF"), "`specs/disguise.png` is a GIF image, which the API does not take; `prepare: true` makes a JPEG of it"),
     ("moving", "gif", make_moving, "`specs/moving.gif` is an animated GIF, which the API does not take; `prepare: true` makes a JPEG of its first frame"),
@@ -220,7 +220,7 @@ def test_what_was_decoded_once_is_not_decoded_again(
     def decode(*_: object) -> None:
         raise AssertionError("something was decoded")
 
-    monkeypatch.setattr("reconciler.workspace.media._judge", decode)
+    monkeypatch.setattr("reconciler.workspace.decoding.MEDIA.ask", decode)
     assert shell.json("validate") == first
     for file in specs.glob("*.*"):
         file.touch()

@@ -136,6 +136,21 @@ def test_a_working_folder_that_is_gone_is_a_sentence(shell: Shell, here: Here) -
     assert run(["status"]) == 1
 
 
+def test_a_commit_makes_no_other_root(shell: Shell, here: Here, sim: Simulator) -> None:
+    """Specs that came into a folder of the project would be bought there without its caps, its settings and its state."""
+    shell.write("dance.yaml")
+    (shell.root / ".env").write_text("RECONCILER_MAX_UNITS_PER_DAY=1\n")
+    (shell.root / "tools/specs").mkdir(parents=True)
+    (shell.root / "tools/specs/dance.yaml").write_text(
+        (shell.root / "specs/dance.yaml").read_text()
+    )
+    code, _, err = here("tools", "apply", "--yes")
+    assert (code, "could be the root" in err, sim.billed()) == (1, True, {})
+    assert here("tools", "--root", ".", "plan")[0] == 0
+    (shell.root / "tools/.env").write_text("")
+    assert here("tools", "plan")[0] == 0
+
+
 @pytest.mark.parametrize("words", [["--version"], ["-h"], ["plan", "-h"], ["import", "-h"]])
 def test_help_and_versions_need_nothing(here: Here, words: list[str]) -> None:
     """`-h` is `--help` everywhere, and `--version` names what a report of a bug has to."""

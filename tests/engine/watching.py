@@ -91,7 +91,7 @@ def watching(
             if events:
                 watcher.start()
                 stack.callback(watcher.stop)
-            index = SpecIndex(world.root, "specs", prices=world.prices)
+            index = SpecIndex(world.root, "specs", prices=world.prices, deferred=True)
             duties = Duties(index, watcher, pace or Pace(settle=SETTLE, tick=50), checkout, True)
             daemon = Daemon(ports, chosen, duties)
             made.append(Watching(daemon, index, loop))

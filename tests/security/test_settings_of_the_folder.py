@@ -227,7 +227,7 @@ def test_a_configuration_that_is_slow_to_read_is_refused(tmp_path: Path) -> None
 def test_a_state_that_came_by_git_is_not_the_state(
     project: Project, sim: Simulator, way: str
 ) -> None:
-    """It would say what was bought and which files are ours: nothing is bought, removed or written by it."""
+    """It would say what was bought and which files are ours: nothing is bought, removed or written by it, or read of it."""
     project.spec()
     if way == "link":
         (project.root / "state").symlink_to(".")
@@ -235,7 +235,7 @@ def test_a_state_that_came_by_git_is_not_the_state(
         project.write("state/reconciler.db", "")
     project.commit(ignore="")
     before = project.snapshot()
-    for command in (("apply", "--yes"), ("prune", "--yes"), ("watch", "--no-http")):
+    for command in (("apply", "--yes"), ("prune", "--yes"), ("watch", "--no-http"), ("validate",)):
         done = project.run(*command)
         assert done.code == 1
         assert "git tracks `state" in done.err

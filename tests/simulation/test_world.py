@@ -13,7 +13,7 @@ from reconciler.core.states import Task, TaskState
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import SlowDown
 from reconciler.simulator.provider import Provider
-from reconciler.workspace.media import verify_result
+from reconciler.workspace.media import examine_result
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account, client_of
@@ -112,7 +112,7 @@ def test_stamped_films_are_real_and_differ(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
     assert len(made) == len({path.read_bytes() for path in made}) == 375
     assert max(path.stat().st_size for path in made) < 20_000
-    assert {verify_result(path) for path in made[::25]} == {5.0}
+    assert {examine_result(path).seconds for path in made[::25]} == {5.0}
 
 
 def test_request_ids_are_the_seed_s(tmp_path: Path) -> None:

@@ -38,6 +38,17 @@ def flat_png(width: int, height: int, *, white: bool = False) -> bytes:
     )
 
 
+def deep_png(width: int, height: int) -> bytes:
+    """A whole PNG of any sides with 16 bits of three colours: a small file that takes seconds to decode."""
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    packer, row = zlib.compressobj(9), b"\0" + b"\x55" * (6 * width)
+    rows = b"".join(packer.compress(row * 100) for _ in range(height // 100))
+    rows += packer.compress(row * (height % 100)) + packer.flush()
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
 def png_of_missing_rows() -> bytes:
     """A PNG whose parts are whole and whose pixels end in the middle."""
     whole = Image.open(io.BytesIO(ASTRONAUT)).convert("L").tobytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 from array import array
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,10 +16,11 @@ from PIL import Image
 
 from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
 from reconciler.core.states import Role
-from reconciler.workspace.children import environment
+from reconciler.workspace.files import open_plain
+from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import image_facts
 from reconciler.workspace.media import probe_image, probe_video
-from reconciler.workspace.preparing import command, is_final, recipe, verdict
+from reconciler.workspace.preparing import make, preparing, recipe
 from reconciler.workspace.previews import make_preview
 from reconciler.workspace.reencoding import reencode
 from tests.workspace.builders import (
@@ -38,25 +38,18 @@ from tests.workspace.spoiled import BUNNY, with_noise
 ALL = Preparation()
 
 
-def started(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command whose stdin stays open until it ends."""
-    reader, writer = os.pipe()
-    try:
-        return subprocess.run(
-            words, env=env, stdin=reader, capture_output=True, text=True, check=False
-        )
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
 def prepared(key: str, source: Path, preparation: Preparation = ALL) -> tuple[Path, str]:
     """Prepare a file as the engine does; returns what was made, and what is said against it."""
     target = source.with_name(f"{source.stem}.part")
-    target.touch()
-    done = started(command(key, source, target, preparation), environment(os.environ))
-    assert done.stderr == ""
-    return target, verdict(done.returncode, done.stdout)
+    process = preparing(key)
+    try:
+        with open_plain(source) as file, target.open("wb") as lock:
+            make(process, key, file.fileno(), (target, lock.fileno()), preparation)
+    except Flaw as flaw:
+        return target, str(flaw)
+    finally:
+        process.close()
+    return target, ""
 
 
 @pytest.mark.parametrize(("matrix", "seen"), SEEN.items())
@@ -264,7 +257,6 @@ def test_an_image_is_turned_as_it_is_shown_and_scaled_up(tmp_path: Path) -> None
             "short",
         ),
         (lambda path: path.symlink_to(MEDIA / "bigbuckbunny.mp4"), "", "a link is followed"),
-        (lambda path: path.mkdir(), "cannot be prepared", "no file"),
     ],
 )
 def test_what_cannot_be_prepared_is_said_in_a_sentence(
@@ -279,12 +271,6 @@ def test_what_cannot_be_prepared_is_said_in_a_sentence(
     assert "\n" not in fault
 
 
-def test_an_end_without_a_word_is_told_as_one() -> None:
-    """A decoder that is killed, or crashes, is the file's fault as far as anybody can tell."""
-    assert "-9" in verdict(-9, "")
-    assert verdict(0, "whatever") == ""
-
-
 @pytest.mark.parametrize("key", ["image_url", "video_url"])
 def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, key: str) -> None:
     """Nobody is told to export a sound file again, and another try may well succeed."""
@@ -293,9 +279,10 @@ def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, key: str) -> None:
         source.write_bytes((MEDIA / "astronaut.png").read_bytes())
     else:
         make_clip(source.with_suffix(".mp4")).rename(source)
-    done = started(command(key, source, Path("/dev/full"), ALL), {})
-    assert verdict(done.returncode, done.stdout) == "cannot be prepared: No space left on device"
-    assert not is_final(done.returncode)
+    process = preparing(key)
+    with open_plain(source) as file, pytest.raises(OSError, match="No space left on device"):
+        make(process, key, file.fileno(), (Path("/dev/full"), file.fileno()), ALL)
+    process.close()
 
 
 def test_a_recipe_is_of_the_bytes_the_part_and_the_use() -> None:
@@ -307,31 +294,6 @@ def test_a_recipe_is_of_the_bytes_the_part_and_the_use() -> None:
     names = [recipe("video_url", one, ALL), recipe("video_url", other, ALL)]
     names += [recipe("video_url", one, part), recipe("image_url", one, ALL)]
     assert len(set(names)) == 4
-
-
-def test_the_process_gets_no_key() -> None:
-    """A decoder of untrusted bytes knows no secret that it could give away."""
-    ours = {"KLING_SECRET_KEY": "k", "AWS_SECRET_ACCESS_KEY": "a", "HOME": "/h", "PATH": "/bin"}
-    assert environment(ours) == {"HOME": "/h", "PATH": "/bin"}
-
-
-def test_it_needs_nothing_of_ours_around_it(tmp_path: Path) -> None:
-    """Without any variable it prepares a file."""
-    clip, made = make_clip(tmp_path / "a.mp4", codec="libx265"), tmp_path / "made"
-    made.touch()
-    done = started(command("video_url", clip, made, ALL), {})
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert probe_video(made).codec == "h264"
-
-
-def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
-    """Its stdin is closed when they die, however they die: no orphan goes on for half an hour."""
-    clip = make_clip(tmp_path / "a.mp4", seconds=30, noisy=True)
-    words = command("video_url", clip, tmp_path / "made", ALL)
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(10) == 1
 
 
 def begin_of_sound(path: Path) -> float:

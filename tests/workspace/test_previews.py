@@ -13,7 +13,8 @@ from PIL import Image
 
 from reconciler.core.states import Role
 from reconciler.workspace import previews
-from reconciler.workspace.media import MediaError, examine_result
+from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.media import MediaError, probe_video
 from reconciler.workspace.previews import Preview, make_preview
 
 from .builders import MEDIA, make_video
@@ -92,7 +93,7 @@ def test_a_poster_is_upright_as_players_show_the_film(
 ) -> None:
     film = make_striped(tmp_path / "a.mp4", rotation)
     poster = make_preview(film, Role.POSTER)
-    facts = examine_result(film)
+    facts = probe_video(film)
     assert (poster.width, poster.height) == (facts.width, facts.height)
     image = opened(poster).convert("RGB")
     assert [_colour(image, at) for at in (red, blue)] == ["red", "blue"]
@@ -127,9 +128,10 @@ def test_no_more_is_decoded_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None
     """A film that would take for ever gives the last frame that was reached."""
     whole = make_preview(BUNNY, Role.POSTER)
     monkeypatch.setattr(previews, "_MOST_PIXELS", 3 * 1280 * 720)
-    early = make_preview(BUNNY, Role.POSTER)
-    assert early != whole
-    opened(early)
+    with BUNNY.open("rb") as file:
+        early = previews.draw(file, Role.POSTER)
+    assert early.data != whole.data
+    opened(Preview(early.data, *early.facts))
 
 
 @pytest.mark.parametrize(
@@ -163,5 +165,5 @@ def test_an_encoder_that_fails_gives_a_sentence(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("encoder error 6")
 
     monkeypatch.setattr(Image.Image, "save", refuse)
-    with pytest.raises(MediaError, match="gives no picture"):
-        make_preview(BUNNY, Role.POSTER)
+    with BUNNY.open("rb") as file, pytest.raises(Flaw, match="gives no picture"):
+        previews.draw(file, Role.POSTER)

@@ -33,7 +33,7 @@ class Reads:
             return read_source(root, name, key, verdicts)
 
         monkeypatch.setattr("reconciler.workspace.loader.read_document", document)
-        monkeypatch.setattr("reconciler.workspace.inputs.read_source", source)
+        monkeypatch.setattr("reconciler.workspace.looking.read_source", source)
 
     def of(self, action: Callable[[], Desired]) -> tuple[Desired, set[str]]:
         self.names.clear()

@@ -8,11 +8,13 @@ from io import BufferedReader
 import pytest
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.store.cache import FileCache
 from reconciler.workspace import media
 from reconciler.workspace.index import SpecIndex
+from reconciler.workspace.loader import Desired, load
 from reconciler.workspace.verdicts import Verdict, Verdicts, of_specs
 
-from .builders import Project, make_image
+from .builders import SPEC, Project, make_image
 
 
 def filled(count: int) -> dict[str, tuple[str, bytes]]:
@@ -63,13 +65,13 @@ def test_a_daemon_decodes_a_touched_file_no_second_time(
     index = SpecIndex(project.root, "specs", prices=UNITS_PER_SECOND)
     before = index.desired()
     judged: list[str] = []
-    judge = media._judge
+    judge = media._judged
 
     def noted(file: BufferedReader, key: str) -> Verdict:
         judged.append(key)
         return judge(file, key)
 
-    monkeypatch.setattr(media, "_judge", noted)
+    monkeypatch.setattr(media, "_judged", noted)
     project.settle("assets/girl.png")
     project.settle("assets/dance.mp4")
     index.refresh(["assets/girl.png", "assets/dance.mp4"])
@@ -79,3 +81,40 @@ def test_a_daemon_decodes_a_touched_file_no_second_time(
     index.refresh(["assets/girl.png"])
     assert judged == ["image_url"]
     assert index.desired() != before
+
+
+class Killed(BaseException):
+    """The program's end."""
+
+
+def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decoded is kept as it comes; what was not looked at yet says so, and is no wish until it is."""
+    for name in "abc":
+        make_image(project.root / "assets" / f"{name}.png", (400, 300 + ord(name)))
+        project.write(f"specs/{name}.yaml", SPEC.replace("girl.png", f"{name}.png"))
+    monkeypatch.setattr("reconciler.workspace.looking._KEEP_AFTER", 0)
+    cache, judge = FileCache(project.root / "cache.db"), media._judged
+    judged: list[str] = []
+
+    def noted(file: BufferedReader, key: str) -> Verdict:
+        if judged == ["image_url", "video_url"]:
+            judged.append("")
+            raise Killed
+        judged.append(key)
+        return judge(file, key)
+
+    def loaded() -> Desired:
+        return load(project.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
+
+    monkeypatch.setattr(media, "_judged", noted)
+    with pytest.raises(Killed):
+        loaded()
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.workspace.loader.PATIENCE", 0)
+        desired = loaded()
+    assert desired.generations == ()
+    assert all("was not looked at yet" in str(problem) for problem in desired.problems)
+    assert len(loaded().generations) == 3
+    assert sorted(judged) == ["", "image_url", "image_url", "image_url", "video_url"]
