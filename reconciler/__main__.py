@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[
+        0
+    ]  # the folder that `python -m` is started in: a commit's files would be our libraries
+
 import gc
 import signal
-import sys
 
 from reconciler.cli import streams
 

@@ -38,6 +38,7 @@ def test_the_container_is_pinned_and_holds_what_runs() -> None:
         base = stage.split()[0]
         assert re.search(r"@sha256:[0-9a-f]{64}$|:\d+\.\d+\.\d+-[a-z]+-[a-z]+$", base), base
     last = STAGES[-1]
+    assert re.findall(r'"python", "(..)', last) == ["-I"]  # it runs where commits bring modules
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", last, re.MULTILINE)
     assert re.findall(r"^COPY (.+)$", last, re.MULTILINE) == [
         "--from=build /opt/reconciler /opt/reconciler"

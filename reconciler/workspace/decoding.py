@@ -135,6 +135,7 @@ class Decoder:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                cwd="/",  # nothing is looked up in the folder
                 # Each arena reserves address space, of which there is a bound.
                 env={**environment(os.environ), "MALLOC_ARENA_MAX": "2"},
             )
@@ -250,15 +251,7 @@ def main(arguments: list[str]) -> int:
             # What a library holds in circles, threads among it, would fill the bound, and a good file be blamed for that.
             gc.collect()
             gc.freeze()
-            if _most_memory() > memory // 2:  # not all of it may have been given back
-                break
     return 0
-
-
-def _most_memory() -> int:
-    """Return the most memory that this process had so far, in bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def _answer(asker: socket.socket, seconds: int) -> bool:

@@ -91,7 +91,7 @@ def _read(path: Path, name: str) -> bytes:
     except NotPlain as error:
         what = "is a folder" if path.is_dir() else "is not a plain file"
         raise fail(Place(name), f"`{name}` {what}: a spec is a text file") from error
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:  # of a link's end, they say the same
         what = "is a link to nothing" if path.is_symlink() else "does not exist"
         raise fail(Place(name), f"`{name}` {what}") from error
     except OSError as error:

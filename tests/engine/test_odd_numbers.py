@@ -103,7 +103,7 @@ def test_a_deduction_that_no_request_costs_leaves_the_estimate_in_force(
         ledger = project.repository.ledger()
         bought = everything_bought(project.root, ledger, desired, project.prices).purchases
         assert [str(purchase.disbelieved) for purchase in bought] == [said, said]
-        (sums,) = group(bought, By.DAY).values()
+        (sums,) = group(bought, By.MODEL).values()
         assert (sums.spent, sums.deducted, sums.undetermined) == tuple(
             map(Decimal, (spent, 0, spent))
         )

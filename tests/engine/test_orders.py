@@ -763,9 +763,12 @@ def test_nothing_is_forgotten_while_the_provider_may_not_show_it(tmp_path: Path)
         sim.set_speed(0)
         project.apply(until=in_flight)
         base = latest(project).base_id
+        sent = latest(project).intent_at or 0
+        project.clock = lambda: sent + 100
         refused = give(project, Verb.FORGET, f"{base}!")
         assert (refused.ok, latest(project).task_id is None) == (False, False)
         assert "may not show it yet" in refused.said[0]
+        project.clock = now_ms
         wait_until(lambda: give(project, Verb.FORGET, f"{base}!").ok, "the end of the grace")
         assert project.repository.records() == {}
         sim.set_speed(600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -293,7 +294,8 @@ def test_no_program_gets_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """An allow-list: git, what git starts, decoders and the demonstration get what they need, whatever else is new."""
     for name, text in KEYS.items():
         monkeypatch.setenv(name, text)
-    monkeypatch.setenv("PATH", f"{os.environ['PATH']}::.:bin")
+    for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):  # an empty entry is the folder, too
+        monkeypatch.setenv(name, f"{os.environ.get(name) or '/nowhere'}::.:bin:")
     top = repository(tmp_path / "top", "a.yaml")
     git(top, "config", "filter.spy.clean", f"env > {tmp_path}/seen; cat")
     (top / ".gitattributes").write_text("* filter=spy\n")
@@ -305,7 +307,8 @@ def test_no_program_gets_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert passed["HOME"] == os.environ["HOME"]
         assert not passed.keys() & KEYS.keys()
         assert all("secret" not in text for text in passed.values())
-        assert all(folder.startswith("/") for folder in passed["PATH"].split(":"))
+        for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):
+            assert all(folder.startswith("/") for folder in passed[name].split(":"))
 
 
 def test_a_demonstrations_folder_runs_nothing(attacked: Path, trap: Path) -> None:
@@ -318,4 +321,13 @@ def test_a_demonstrations_folder_runs_nothing(attacked: Path, trap: Path) -> Non
         assert settings["KLING_BASE_URL"]
     demo._commit("as the demonstration would")
     assert git(attacked.parent, "rev-parse", "HEAD") == before
+    assert not trap.exists()
+
+
+def test_no_module_of_the_working_folder_is_imported(attacked: Path, trap: Path) -> None:
+    """`python -m reconciler` looks for no library where it was started."""
+    for name in ("typer", "yaml", "signal", "gc", "dotenv"):
+        (attacked / f"{name}.py").write_text(f"open({str(trap)!r}, 'w')\n")
+    command = [sys.executable, "-m", "reconciler", "validate"]
+    subprocess.run(command, cwd=attacked, capture_output=True, check=False)
     assert not trap.exists()
