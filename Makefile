@@ -39,8 +39,9 @@ audit: $(READY) ## the pinned dependencies against the list of known vulnerabili
 check: ## all that CI runs
 	.ci/run
 
-PIN := uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url --no-header pyproject.toml
+PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
-lock: ## pin again what pyproject.toml asks for, and the oldest that it allows (needs uv)
-	$(PIN) -o requirements.lock
-	$(PIN) --resolution lowest-direct -o requirements.lowest.lock
+lock: ## pin again what pyproject.toml asks for: to develop, the oldest that it allows, and to run (needs uv)
+	$(PIN) --group dev -o requirements.lock
+	$(PIN) --group dev --resolution lowest-direct -o requirements.lowest.lock
+	$(PIN) --constraint requirements.lock -o requirements.runtime.lock

@@ -1,4 +1,7 @@
-"""Making what was written survive a power cut, on every system. Nothing here knows what is written."""
+"""Making what was written survive a power cut, on every system, and keeping a reserve of the disk for what is small.
+
+Nothing here knows what is written.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,28 @@ from typing import Final
 
 # macOS: its `fsync` ends at the drive's own cache, which a power cut empties. Elsewhere there is no such command.
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
+RESERVE: Final = 256 * 1024**2
+"""Bytes of a disk that are left free, or a hundredth of it where that is less: what fills it waits, and what must be
+written then (the state, receipts) is small."""
 _NOT_TAKEN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENODEV})
+
+
+class NearlyFull(OSError):
+    """What is left of the disk is the reserve."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            errno.ENOSPC, "the disk is nearly full, and the rest of it is left for the state"
+        )
+
+
+def require_room(place: int | str | os.PathLike[str], size: int = 0) -> None:
+    """Raise NearlyFull where so many bytes would take of the reserve; `place` is on the disk: a path, or a descriptor."""
+    disk = os.statvfs(place)
+    reserve = min(RESERVE, disk.f_blocks * disk.f_frsize // 100)
+    is_known = disk.f_blocks > 0  # some file systems of a network tell nothing
+    if is_known and disk.f_bavail * disk.f_frsize - size < reserve:
+        raise NearlyFull
 
 
 def sync(descriptor: int) -> None:

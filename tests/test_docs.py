@@ -23,6 +23,8 @@ from reconciler.core.states import Status
 from reconciler.engine.orders import Verb
 from reconciler.kling.errors import REACTIONS, ProviderError
 from reconciler.notifications.bundles import Kind
+from reconciler.settings.folder import leave_of
+from reconciler.settings.sources import key_of
 from reconciler.simulator.control import control_routes
 from reconciler.simulator.faults import ACTIONS, ENDPOINTS, STATES
 from reconciler.simulator.knobs import KINDS
@@ -71,12 +73,13 @@ def commands_page() -> str:
 
 
 def test_every_setting_is_documented() -> None:
-    """Every setting has a row with its name in the environment and its name in `reconciler.toml`."""
+    """Every setting has a row with its name in the environment, its name in a settings file, and what the folder may do."""
     rows = [line for line in page("docs/settings.md").splitlines() if line.startswith("| `")]
-    for name in settings.names():
-        key = name.removeprefix("RECONCILER_").lower()
-        found = [row for row in rows if row.startswith(f"| `{name}` | `{key}` |")]
-        assert len(found) == 1, f"{name} needs one row in docs/settings.md"
+    for field in settings.Settings.model_fields.values():
+        name = settings.names_of(field)[0]
+        cells = f"| `{name}` | `{key_of(name)}` | {leave_of(field).leave}"
+        found = [row for row in rows if row.startswith(cells)]
+        assert len(found) == 1, f"docs/settings.md needs one row that begins with {cells}"
 
 
 def test_no_setting_is_invented() -> None:
@@ -239,6 +242,24 @@ def test_every_decision_has_the_four_parts() -> None:
         text = path.read_text(encoding="utf-8")
         for part in ("**Context.**", "**Decision.**", "**Rejected.**", "**Consequences.**"):
             assert part in text, f"{path.name} lacks {part}"
+
+
+def test_each_row_about_security_names_a_test_that_is_there() -> None:
+    """What somebody can cause at worst is tested: no row without a test, no test that was renamed or removed."""
+    rows = re.findall(
+        r"^\| .*\|$", page("docs/security.md").split("\n## The operator\n")[1], re.MULTILINE
+    )
+    claims = [row for row in rows if not re.search(r"\| test \|$|^\| \*\*[^|]*\*\* \| \| \|$", row)]
+    assert len(claims) >= 36
+    for row in claims:
+        named = re.findall(r"`([a-z_]+/test_[a-z_]+\.py)(?:::(test_\w+))?`", row)
+        assert named, f"no test: {row}"
+        for file, test in named:
+            text = page(f"tests/{file}")
+            assert not test or re.search(rf"^(?:async )?def {test}\(", text, re.MULTILINE), (
+                file,
+                test,
+            )
 
 
 def test_nothing_private_is_written_down() -> None:

@@ -42,7 +42,10 @@ def test_what_is_supported_is_what_is_looked_for_and_claimed() -> None:
     assert [f"3.{line.removeprefix(prefix)}" for line in claimed] == SUPPORTED
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements.lowest.lock"])
+LOCKS = ["requirements.lock", "requirements.lowest.lock", "requirements.runtime.lock"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 def test_every_python_gets_the_same_versions(lock: str) -> None:
     """Nothing is pinned twice, or for some Pythons only: what was tested on one is what runs on another."""
     assert [name for name, versions in pins(lock).items() if len(versions) > 1] == []
@@ -62,6 +65,34 @@ def test_the_oldest_versions_that_are_allowed_are_the_ones_that_are_tested() -> 
         ).groups()  # type: ignore[union-attr]
         version = tested[name.lower()]
         assert f"{version}.0.0".startswith(f"{bound}."), (dependency, version)
+
+
+def test_what_runs_is_a_part_of_what_was_tested_and_nothing_of_what_develops() -> None:
+    """The lock of a deployment pins the same files as the one that CI runs, and no tool of the developers."""
+    runs, tested = (files("requirements.runtime.lock"), files("requirements.lock"))
+    assert {pin: tested.get(pin) for pin in runs} == runs
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = [re.match(r"[A-Za-z0-9-]+", one) for one in whole["dependency-groups"]["dev"]]
+    tools = {one[0].lower() for one in named if one}
+    assert {pin.partition("==")[0] for pin in runs}.isdisjoint({*tools, "pip", "setuptools"})
+    wanted = {re.match(r"[A-Za-z0-9-]+", one)[0].lower() for one in PROJECT["dependencies"]}  # type: ignore[index]
+    assert wanted <= {pin.partition("==")[0] for pin in runs}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_names_no_address(lock: str) -> None:
+    """Where packages come from is the machine's setting: an address would be somebody else's mirror."""
+    assert "://" not in (ROOT / lock).read_text()
+
+
+def files(lock: str) -> dict[str, set[str]]:
+    """Return the hashes of every pinned version of a lock file."""
+    found: dict[str, set[str]] = {}
+    for block in re.split(r"^(?=[a-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE):
+        if pin := re.match(r"\S+==\S+", block):
+            found[pin[0]] = set(re.findall(r"--hash=(\S+)", block))
+            assert found[pin[0]], pin
+    return found
 
 
 def looked_for(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

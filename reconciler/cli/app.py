@@ -19,6 +19,7 @@ from reconciler.cli import (
     watching,
 )
 from reconciler.cli.exits import ExitCode
+from reconciler.cli.root import Options
 from reconciler.cli.terminal import out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
 
@@ -56,6 +57,14 @@ def root_options(
             help="The folder that holds specs/ and state/; default: the nearest one, from the working folder upwards.",
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your own settings file (TOML), not one of the folder; default: reconciler/config.toml in your "
+            "configuration folder.",
+        ),
+    ] = None,
     version: Annotated[  # noqa: ARG001 - seen to before
         bool,
         typer.Option(
@@ -67,7 +76,7 @@ def root_options(
     ] = False,
 ) -> None:
     """Keep a folder of specs true: the videos they ask for, bought exactly once."""
-    context.obj = root
+    context.obj = Options(root, None if config is None else config.absolute())
 
 
 for _command in (
@@ -84,7 +93,9 @@ for _command in (
     orders.refresh,
     orders.forget,
     orders.prune,
+    orders.gc,
     doctor.doctor,
+    offline.backup,
     playground.simulate,
     playground.demo,
     offline.schema,

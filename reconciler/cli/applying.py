@@ -12,7 +12,7 @@ from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, Selection, open_folder, select
 from reconciler.cli.offline import AsJson, Paths, note_newer_models, tell_notes
 from reconciler.cli.root import root_of
-from reconciler.cli.terminal import err, is_interactive, out, print_json
+from reconciler.cli.terminal import confirmed, err, is_interactive, out, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError, counted
 from reconciler.core.states import Status
@@ -126,7 +126,7 @@ def _agreed(plan: Plan, price: UnitPrice | None) -> bool:
         raise ReconcilerError("there is nobody to ask, so nothing was bought", hint=hint)
     count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
     cost = views.units_and_money(plan.estimated_units, price)
-    if typer.confirm(f"Buy {counted(count, 'generation')} for about {cost}?", err=True):
+    if confirmed(f"Buy {counted(count, 'generation')} for about {cost}?"):
         return True
     err.print("Nothing was bought.")
     return False

@@ -48,6 +48,10 @@ class Board:
             "provider": desk.patience.silence or "answers",
         }
 
+    def unready(self) -> tuple[str, ...]:
+        """Return, in sentences, what keeps the daemon from buying whatever is wanted."""
+        return self._daemon.unready()
+
     def _make(self) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
         for spec in sorted(self._index.specs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from pathlib import Path
 
 from rich.progress import track
 
+from reconciler.cli.folder import kept_private
 from reconciler.cli.terminal import err
 from reconciler.core.errors import ReconcilerError, counted
 from reconciler.engine.outcome import in_a_line
 from reconciler.settings import Settings
+from reconciler.settings.sources import ENV_FILE
+from reconciler.store.durable import OTHERS
 from reconciler.store.lock import lock_holder
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
@@ -53,6 +57,7 @@ def local_checks(root: Path, settings: Settings, *, quick: bool) -> Iterator[Che
     """Give one check after the other; `quick` leaves out reading every object."""
     state = root / settings.state_dir
     yield checked("folder", lambda: _folder(root, settings))
+    yield checked("privacy", lambda: _privacy(root, settings))
     yield checked("disk", lambda: _disk(root, settings))
     yield checked("database", lambda: _database(settings, state))
     yield checked("objects", lambda: _objects(settings, state, quick=quick))
@@ -69,6 +74,30 @@ def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
     count = len(tree.problems) + (tree.ignoring.problem is not None)
     wrong = f"; {counted(count, 'file')} cannot be used: see `validate`" if count else ""
     return True, f"`{root / settings.specs_dir}` holds {counted(len(tree.specs), 'spec')}{wrong}"
+
+
+def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
+    """Look whether other users of this machine can read keys, or what was bought."""
+    for name in sorted(settings.secret_files() | {ENV_FILE}):
+        secrets = root / name
+        if secrets.exists() and (mode := _others(secrets)):
+            return False, (
+                f"`{name}` is where keys stand, and other users of this machine may read it (mode {mode}): "
+                f"run `chmod 600 {name}`"
+            )
+    readable = next((place for place in kept_private(root, settings) if _others(place)), None)
+    if readable is not None:
+        return True, (
+            f"other users of this machine may use `{readable}` (mode {_others(readable)}); the next `apply` or `watch` "
+            "of its owner takes that from them"
+        )
+    return True, "other users of this machine can read neither keys nor the state"
+
+
+def _others(path: Path) -> str:
+    """Return the mode of a file or folder that others than its owner may use, or an empty string."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return f"{mode:04o}" if mode & OTHERS else ""
 
 
 def _disk(root: Path, settings: Settings) -> tuple[bool, str]:

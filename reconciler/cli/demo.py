@@ -13,12 +13,21 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.request import urlopen
 
+from rich.markup import escape
+
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import out
 from reconciler.core.errors import ReconcilerError, WorkspaceError, counted
+from reconciler.workspace.children import environment
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"
+_NO_SETTINGS = "settings.toml"  # of the marker: in the place of one that is meant for the real API
+_PROGRAM = (sys.executable, "-P", "-m", "reconciler")  # -P: no module of the folder that it runs in
+_COMMITTER = (
+    *("-c", "safe.bareRepository=explicit", "-c", "commit.gpgsign=false"),
+    *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
+)
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
 
 
@@ -32,23 +41,24 @@ class Demo:
         """Apply twice and show that the second time costs nothing."""
         fresh = self._prepare()
         out.print(
-            f"The demonstration lives in [bold]{self._folder}[/]"
+            f"The demonstration lives in [bold]{escape(str(self._folder))}[/]"
             + ("" if fresh else " (kept from an earlier run)")
         )
         for spec in sorted(self._specs.glob("*.yaml")):
-            out.print(f"\n[bold]specs/{spec.name}[/]")
-            out.print(spec.read_text(encoding="utf-8").rstrip(), markup=False)
-        with self._simulator() as environment:
+            self._say(f"specs/{spec.name}")
+            for line in spec.read_text(encoding="utf-8").rstrip().split("\n"):
+                out.print(line, markup=False)
+        with self._simulator() as settings:
             missing = "everything is missing, so it is bought (on the simulator)"
             self._say(f"First apply: {missing if fresh else 'as the earlier run left it'}")
-            code = self._reconciler(environment, "apply", "--yes")
+            code = self._reconciler(settings, "apply", "--yes")
             if code != ExitCode.DONE:
                 return code
             self._commit("What the first apply brought home")
-            before, calls = self._mtimes(), self._calls(environment)
+            before, calls = self._mtimes(), self._calls(settings)
             self._say("Second apply: everything is there")
-            code = self._reconciler(environment, "apply", "--yes")
-            self._conclude(before, calls, self._calls(environment))
+            code = self._reconciler(settings, "apply", "--yes")
+            self._conclude(before, calls, self._calls(settings))
         return code
 
     @property
@@ -72,7 +82,7 @@ class Demo:
             shutil.copytree(samples, self._specs, dirs_exist_ok=True)
         (self._folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
         (self._folder / "reconciler.toml").write_text(_CONFIG, encoding="utf-8")
-        if self._has_git:
+        if shutil.which("git"):
             self._git("init", "--quiet")
             self._commit("Two specs, four wishes")
         (self._folder / _MARKER).mkdir()
@@ -82,9 +92,7 @@ class Demo:
     def _simulator(self) -> Iterator[Mapping[str, str]]:
         """Run the simulator in a process of its own; yields the settings that lead to it."""
         command = [
-            sys.executable,
-            "-m",
-            "reconciler",
+            *_PROGRAM,
             "simulate",
             "--json",
             "--port",
@@ -92,7 +100,9 @@ class Demo:
             "--dir",
             str(self._folder / _MARKER),
         ]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=self._folder)  # noqa: S603 - our own program
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            command, stdout=subprocess.PIPE, cwd=self._folder, env=environment(os.environ)
+        )
         try:
             assert process.stdout is not None
             lines = b""
@@ -108,16 +118,15 @@ class Demo:
             process.terminate()
             process.communicate()
 
-    def _reconciler(self, environment: Mapping[str, str], *arguments: str) -> int:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("KLING", "RECONCILER_"))
-        }
-        command = [sys.executable, "-m", "reconciler", "--root", str(self._folder), *arguments]
+    def _reconciler(self, settings: Mapping[str, str], *arguments: str) -> int:
+        nothing = self._folder / _MARKER / _NO_SETTINGS
+        nothing.touch()
+        own = ["--root", str(self._folder), "--config", str(nothing)]
+        command = [*_PROGRAM, *own, *arguments]
         out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")
         out.file.flush()
-        return subprocess.run(command, env={**kept, **environment}, check=False).returncode  # noqa: S603 - our own program
+        passed = {**environment(os.environ), **settings}
+        return subprocess.run(command, env=passed, check=False).returncode  # noqa: S603 - our own program
 
     def _conclude(
         self, before: Mapping[str, int], calls: Mapping[str, int], after: Mapping[str, int]
@@ -126,24 +135,29 @@ class Demo:
         made = [video for video in videos if video.parent.name != "assets"]
         self._say("What you have now")
         for video in made:
-            out.print(f"  {video}  [dim]{video.stat().st_size:,} bytes[/]")
+            out.print(f"  {escape(str(video))}  [dim]{video.stat().st_size:,} bytes[/]")
         sent = after["create"] - calls["create"]
         fetched = after["result"] - calls["result"]
+        out.print()
         out.print(
-            f"\nThe second apply sent {counted(sent, 'create')} and fetched {counted(fetched, 'result')}; ",
+            f"The second apply sent {counted(sent, 'create')} and fetched {counted(fetched, 'result')}; ",
             end="",
         )
         out.print("no file changed." if self._mtimes() == before else "[red]files changed![/]")
         if self._has_git:
             changed = self._git("status", "--porcelain")
-            out.print("`git status` is clean." if not changed else f"[red]git status:[/] {changed}")
+            out.print(
+                "`git status` is clean."
+                if not changed
+                else f"[red]git status:[/] {escape(changed)}"
+            )
         command = (
             "reconciler"
             if shutil.which("reconciler")
             else Path(sys.executable).with_name("reconciler")
         )
         out.print(
-            f"Look around: [bold]{command} --root {self._folder} status[/]; delete the folder when you are done."
+            f"Look around: [bold]{escape(f'{command} --root {self._folder} status')}[/]; delete the folder when you are done."
         )
 
     def _mtimes(self) -> dict[str, int]:
@@ -153,26 +167,27 @@ class Demo:
             if path.is_file()
         }
 
-    def _calls(self, environment: Mapping[str, str]) -> dict[str, int]:
-        with urlopen(f"{environment['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
+    def _calls(self, settings: Mapping[str, str]) -> dict[str, int]:
+        with urlopen(f"{settings['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
             calls: dict[str, int] = json.load(answer)
         return calls
 
     @property
     def _has_git(self) -> bool:
-        return shutil.which("git") is not None
+        return shutil.which("git") is not None and (self._folder / ".git").is_dir()
 
     def _git(self, *arguments: str) -> str:
-        identity = [
-            "-c",
-            "user.name=demo",
-            "-c",
-            "user.email=demo@localhost",
-            "-c",
-            "commit.gpgsign=false",
-        ]
-        command = ["git", *identity, *arguments]
-        done = subprocess.run(command, cwd=self._folder, check=True, capture_output=True, text=True)  # noqa: S603
+        # Its own repository, by name: git, looking for one, takes whatever a folder of an earlier run holds.
+        named = (f"--git-dir={self._folder / '.git'}", f"--work-tree={self._folder}")
+        command = ["git", *named, *_COMMITTER, *arguments]
+        done = subprocess.run(  # noqa: S603
+            command,
+            cwd=self._folder,
+            env=environment(os.environ),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         return done.stdout.strip()
 
     def _commit(self, message: str) -> None:
@@ -182,4 +197,5 @@ class Demo:
                 self._git("commit", "--quiet", "--message", message)
 
     def _say(self, title: str) -> None:
-        out.print(f"\n[bold]{title}[/]")
+        out.print()
+        out.print(f"[bold]{escape(title)}[/]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +11,10 @@ from rich.markup import escape
 from reconciler import settings as configuration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.offline import AsJson
-from reconciler.cli.root import root_of
+from reconciler.cli.root import Root, root_of
 from reconciler.cli.terminal import out, print_json
 from reconciler.core.errors import ReconcilerError
+from reconciler.core.printable import printable
 
 if TYPE_CHECKING:
     from reconciler.cli.checks import Check
@@ -38,32 +38,36 @@ def doctor(
     it can, it removes again), and shows no secret.
     """
     found = []
-    for check in _checks(root_of(context, or_here=True).resolve(), quick=quick):
+    for check in _checks(root_of(context, or_here=True), quick=quick):
         found.append(check)
         if not as_json:
             mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
-            out.print(f"{mark} [bold]{check.name:<9}[/] {escape(check.message)}")
+            first, *more = check.message.split("\n")
+            out.print(f"{mark} [bold]{check.name:<9}[/] {escape(first)}")
+            for line in more:
+                out.print(escape(line))
     if as_json:
         rows = [{"name": item.name, "ok": item.ok, "message": item.message} for item in found]
         print_json({"checks": rows})
     return ExitCode.DONE if all(check.ok for check in found) else ExitCode.ERROR
 
 
-def _checks(root: Path, *, quick: bool) -> Iterator[Check]:
+def _checks(place: Root, *, quick: bool) -> Iterator[Check]:
     from reconciler.cli.checks import Check, local_checks
     from reconciler.cli.consulting import provider_checks
     from reconciler.cli.media import media_check
     from reconciler.cli.provenance import DEFAULT, origins
     from reconciler.engine.outcome import in_a_line
 
+    root = place.path.resolve()
     try:
-        settings = configuration.load(root)
+        settings = configuration.load(root, config=place.config)
     except ReconcilerError as error:
         yield Check("settings", False, f"{in_a_line(error)} Nothing else was checked.")
         return
     known = origins(settings)
     given = sum(item.source != DEFAULT for item in known)
-    lines = "".join(f"\n  {item}" for item in known)
+    lines = "".join(f"\n  {printable(str(item))}" for item in known)
     yield Check("settings", True, f"{len(known)}, {given} of them given:{lines}")
     yield _key(settings, known)
     yield from provider_checks(settings)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Self
 from urllib.parse import urlsplit
 
 from reconciler import settings as configuration
-from reconciler.cli.root import named
+from reconciler.cli.root import Root, named
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
@@ -20,6 +21,7 @@ from reconciler.hosting.places import is_loopback
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.database import database_path
+from reconciler.store.durable import FILES, tighten
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
@@ -96,7 +98,7 @@ class Selection:
 
 @contextmanager
 def open_folder(
-    root: Path,
+    place: Root,
     *,
     write: bool = False,
     settings: Settings | None = None,
@@ -110,38 +112,55 @@ def open_folder(
         WorkspaceError: there are no specs here.
         SettingsError, StateError, StateLocked: see there.
     """
-    root = root.resolve()
-    settings = settings or configuration.load(root)
+    root = place.path.resolve()
+    settings = settings or configuration.load(root, config=place.config)
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
-    _check_database_url(settings)
+    database = database_of(root, settings)
     state = root / settings.state_dir
+    _refuse_tracked(root, state)
     cache = FileCache(state / "cache.db")
     try:
         if write:
             with (
-                _locked(settings, state) as locks,
+                _locked(root, settings, state) as locks,
                 _repository(
-                    settings, state, read_only=False, busy_timeout=busy_timeout, locks=locks
+                    database, read_only=False, busy_timeout=busy_timeout, locks=locks
                 ) as repository,
             ):
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
         else:
-            with _repository(settings, state, read_only=True) as repository:
+            with _repository(database, read_only=True) as repository:
                 yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
     finally:
         cache.close()
 
 
-def _check_database_url(settings: Settings) -> None:
+def _refuse_tracked(root: Path, state: Path) -> None:
+    """Raise WorkspaceError where a commit could hold the state: what was bought, and which files are ours."""
+    from reconciler.workspace.git import tracked_below
+
+    if root.is_relative_to(os.path.normpath(state)):
+        return  # the operator keeps the state among the files of the folder
+    if name := tracked_below(root, state):
+        raise WorkspaceError(
+            f"git tracks `{name}`, so the state in `{state}` could be somebody's commit",
+            hint="Take the folder out of git (`git rm -r --cached`) and commit that. If it came with a commit of somebody else, "
+            "move it away: the receipts remember what was bought.",
+        )
+
+
+def database_of(root: Path, settings: Settings) -> Path:
+    """Return where the state database is; raises SettingsError for one that is no file of this machine."""
     if settings.database_url and not settings.database_url.startswith("sqlite:"):
         hint = "Use a sqlite: URL, or leave it unset: state/reconciler.db is the default."
         raise SettingsError("RECONCILER_DATABASE_URL: only SQLite is supported so far", hint=hint)
+    return database_path(settings.database_url or root / settings.state_dir / "reconciler.db")
 
 
 @contextmanager
-def _locked(settings: Settings, state: Path) -> Iterator[tuple[StateLock, ...]]:
+def _locked(root: Path, settings: Settings, state: Path) -> Iterator[tuple[StateLock, ...]]:
     """Be the only writer: of the state folder, and of the database where a setting puts it elsewhere."""
     with ExitStack() as stack:
         locks = [stack.enter_context(StateLock(state))]
@@ -149,20 +168,35 @@ def _locked(settings: Settings, state: Path) -> Iterator[tuple[StateLock, ...]]:
             beside = database_path(settings.database_url).absolute().parent
             if beside.resolve() != state.resolve():
                 locks.append(stack.enter_context(StateLock(beside)))
+        tighten(kept_private(root, settings))
         yield tuple(locks)
+
+
+def kept_private(root: Path, settings: Settings) -> list[Path]:
+    """Return what only its owner may read: the files of the state, and its folder where that is for the state alone."""
+    state = (root / settings.state_dir).resolve()
+    places = [state / name for name in FILES]
+    if settings.database_url:
+        database = database_path(settings.database_url).absolute()
+        places += [database.with_name(f"{database.name}{end}") for end in ("", "-wal", "-shm")]
+    found = [path for path in places if path.exists()]
+    with suppress(OSError):
+        others = [path for path in state.iterdir() if path.is_dir() and path.name not in FILES]
+        if not others and not root.is_relative_to(state):
+            found.append(state)
+    return found
 
 
 @contextmanager
 def _repository(
-    settings: Settings,
-    state: Path,
+    database: Path,
     *,
     read_only: bool,
     busy_timeout: float | None = None,
     locks: Sequence[StateLock] = (),
 ) -> Iterator[Repository]:
     repository = Repository.open(
-        settings.database_url or state / "reconciler.db",
+        database,
         read_only=read_only,
         busy_timeout=busy_timeout,
         locks=locks,

@@ -19,11 +19,13 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 
 from reconciler.cli import streams, views
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import open_folder, select
+from reconciler.cli.root import Root
 from reconciler.cli.terminal import out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
@@ -49,7 +51,7 @@ class View:
     look: Callable[[], _Seen] = tuple  # the same as long as nothing changed
 
 
-def follow(root: Path, paths: Sequence[Path], *, as_json: bool) -> int:
+def follow(root: Root, paths: Sequence[Path], *, as_json: bool) -> int:
     """Show the status again and again, until Ctrl-C or until its reader leaves: it is meant to end so.
 
     Raises:
@@ -67,7 +69,7 @@ def follow(root: Path, paths: Sequence[Path], *, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-def _changes(root: Path, paths: Sequence[Path], first: View) -> Iterator[View]:
+def _changes(root: Root, paths: Sequence[Path], first: View) -> Iterator[View]:
     """Give the first view, and a new one whenever it says something else, as long as somebody looks."""
     view, seen = first, first.look()
     yield view
@@ -91,7 +93,7 @@ def _changes(root: Path, paths: Sequence[Path], first: View) -> Iterator[View]:
             yield view
 
 
-def _view(root: Path, paths: Sequence[Path]) -> View:
+def _view(root: Root, paths: Sequence[Path]) -> View:
     with open_folder(root) as folder:
         settings, base = folder.settings, folder.root
         database = database_path(
@@ -145,7 +147,8 @@ def _line_by_line(changes: Iterable[View], *, as_json: bool) -> None:
         if as_json:
             print_json(view.document, indent=None)
         else:
-            out.print(f"\n{time.strftime('%H:%M:%S')}")
+            out.print()
+            out.print(time.strftime("%H:%M:%S"))
             out.print(_shown(view))
         sys.stdout.flush()
 
@@ -161,7 +164,7 @@ def _on_a_terminal(changes: Iterable[View]) -> None:
 def _shown(view: View, rows: int | None = None) -> RenderableType:
     if view.plan is None:
         error = view.document["error"]
-        return Text(f"error: {error['message']}\n       {error['hint']}")
+        return Group(escape(f"error: {error['message']}"), escape(f"       {error['hint']}"))
     summary = views.summary_line(view.document["summary"])
     if not view.document["generations"]:
         return Text("No specs yet: add a file to the specs folder.")

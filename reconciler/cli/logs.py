@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from reconciler.core.errors import SettingsError
+from reconciler.core.printable import printable
 from reconciler.core.states import ENDED, Record, Status
 from reconciler.engine.ports import Topic
 
@@ -126,7 +127,7 @@ class _RotatingFile(RotatingFileHandler):
         """Open a file of our own: lines that go through a link end up in somebody else's."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         is_link = Path(self.baseFilename).is_symlink()  # to a terminal or a pipe is fine
-        descriptor = os.open(self.baseFilename, flags if is_link else flags | _CREATE, 0o666)
+        descriptor = os.open(self.baseFilename, flags if is_link else flags | _CREATE, 0o600)
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and (is_link or found.st_nlink > 1):
             os.close(descriptor)
@@ -156,7 +157,7 @@ def _in_file(file: Path, max_bytes: int) -> logging.Handler:
 class _Console(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone()
-        return _one_line(f"{at:%Y-%m-%d %H:%M:%S} {_entry(record).message}")
+        return printable(f"{at:%Y-%m-%d %H:%M:%S} {_entry(record).message}")
 
 
 class _Json(logging.Formatter):
@@ -166,17 +167,10 @@ class _Json(logging.Formatter):
             "time": at.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
         }
-        return _one_line(json.dumps(head | asdict(_entry(record)), ensure_ascii=False))
+        return printable(json.dumps(head | asdict(_entry(record)), ensure_ascii=False))
 
 
 def _entry(record: logging.LogRecord) -> Entry:
     entry = record.msg
     assert isinstance(entry, Entry)
     return entry
-
-
-def _one_line(text: str) -> str:
-    """Return a text with everything that is not printable escaped as JSON would; a JSON text stays the same value."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)

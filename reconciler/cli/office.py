@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, open_folder, select
-from reconciler.cli.terminal import err, is_interactive, out, print_error
+from reconciler.cli.root import Root
+from reconciler.cli.terminal import confirmed, err, is_interactive, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
@@ -63,8 +63,10 @@ class Office:
             return base_id
         return f"{place.spec} [{place.label}]" if place.label else place.spec
 
-    def carry_out(self, verb: str, names: Iterable[str]) -> Outcome:
+    def carry_out(self, verb: str, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
         """Have an order carried out: here, or by the process that writes.
+
+        `seen` is what was seen of each name, where the survey does not tell.
 
         Raises:
             OrderError: a name is none.
@@ -74,7 +76,8 @@ class Office:
         from reconciler.engine.orders import Order, Verb
 
         chosen = tuple(names)
-        order = Order(Verb(verb), chosen, sightings(verb, chosen, self.survey))
+        shown = tuple(seen) or sightings(verb, chosen, self.survey)
+        order = Order(Verb(verb), chosen, shown)
         if self.writer is None:
             return asyncio.run(carry_out_here(self.folder, order))
         inbox = Inbox(self.folder.root / self.folder.settings.state_dir)
@@ -100,7 +103,7 @@ class Office:
 
 
 @contextmanager
-def open_office(root: Path) -> Iterator[Office]:
+def open_office(root: Root) -> Iterator[Office]:
     """Open a folder as its only writer or, where another process is that, to read and to hand over."""
     with ExitStack() as stack:
         writer = None
@@ -124,7 +127,7 @@ def agreed(question: str, *, yes: bool, otherwise: str) -> bool:
             f"there is nobody to ask, so {otherwise}", "Use `--yes` to go on without being asked."
         )
         return False
-    if typer.confirm(question, err=True):
+    if confirmed(question):
         return True
     err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
     return False

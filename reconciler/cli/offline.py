@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: validate, plan, status, show, schema."""
+"""The commands that look and change nothing: validate, plan, status, show, backup, schema."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from reconciler import settings as configuration
 from reconciler.cli import views
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, open_folder, select
+from reconciler.cli.folder import Folder, database_of, open_folder, select
 from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
@@ -292,7 +293,8 @@ def _show_people(document: dict[str, Any]) -> None:
             )
     for generation in document["generations"]:
         for attempt in generation["attempts"]:
-            out.print(f"\n[bold]{attempt['external_task_id']}[/]")
+            out.print()
+            out.print(f"[bold]{attempt['external_task_id']}[/]")
             for name in ("status", "reason", "task_id", "units", "estimated_units"):
                 if attempt[name]:
                     out.print(f"  {name:<16} {escape(str(attempt[name]))}")
@@ -300,10 +302,35 @@ def _show_people(document: dict[str, Any]) -> None:
                 f"  {'request':<16} {escape(json.dumps(attempt['request'], ensure_ascii=False))}"
             )
         if not generation["attempts"]:
-            out.print(f"\n[bold]{generation['external_task_id']}[/]\n  nothing was sent yet")
+            out.print()
+            out.print(f"[bold]{generation['external_task_id']}[/]")
+            out.print("  nothing was sent yet")
         for item in generation["history"]:
             request = f"  (request_id {item['request_id']})" if item["request_id"] else ""
-            out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'])}{request}")
+            out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'] + request)}")
+
+
+def backup(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where the copy goes; never overwritten.")
+    ],
+) -> int:
+    """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs.
+
+    The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
+    never change: copy them with any tool. Keys and settings are not in it.
+    """
+    from reconciler.store.backup import back_up
+
+    place = root_of(context)
+    root = place.path.resolve()
+    settings = configuration.load(root, config=place.config)
+    size = back_up(database_of(root, settings), file.absolute())
+    out.print(
+        f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."
+    )
+    return ExitCode.DONE
 
 
 def schema() -> int:

@@ -1,4 +1,4 @@
-"""The commands that give orders: retry, import, refresh, forget, prune. Each shows what it will do, and asks.
+"""The commands that give orders: retry, import, refresh, forget, prune, gc. Each shows what it will do, and asks.
 
 What they decide is carried out in `engine.orders`, here or by a running daemon.
 """
@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import views
+from reconciler.cli.clock import calendar
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.office import Office, agreed, open_office, say
 from reconciler.cli.offline import Paths
@@ -22,6 +23,9 @@ from reconciler.cli.terminal import err, out, print_error
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.states import BOUGHT, Status
 
+_AT_ONCE = (
+    1000  # files in one order: it travels as one document, and nothing else is done meanwhile
+)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 What = Annotated[
     list[str],
@@ -138,6 +142,45 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
         if not agreed(question, yes=yes, otherwise="nothing was removed"):
             return ExitCode.ERROR
         return say(office.carry_out("prune", orphans))
+
+
+def gc(
+    context: typer.Context,
+    yes: Yes = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")
+    ] = False,
+) -> int:
+    """Remove from the state what nothing refers to any more."""
+    from reconciler.engine.collecting import garbage
+
+    with open_office(root_of(context)) as office:
+        folder = office.folder
+        found = garbage(
+            folder.root, office.survey, folder.repository, folder.objects, now=calendar()
+        )
+        if not found:
+            out.print("Nothing to remove: all that is older than an hour is referred to.")
+            return ExitCode.DONE
+        for name, one in found.items():
+            err.print(
+                f"  [yellow]remove[/] {escape(name)}  {one.found.size:,} bytes  [dim]{escape(one.what)}[/]"
+            )
+        what = f"{counted(len(found), 'file')} ({sum(one.found.size for one in found.values()):,} bytes)"
+        err.print(
+            "Objects were bought: what only another branch's receipts list is not referred to here."
+        )
+        if dry_run:
+            out.print(f"{what} would be removed.")
+            return ExitCode.DONE
+        if not agreed(f"Remove {what}?", yes=yes, otherwise="nothing was removed"):
+            return ExitCode.ERROR
+        names, code = list(found), 0
+        for begin in range(0, len(names), _AT_ONCE):
+            part = names[begin : begin + _AT_ONCE]
+            outcome = office.carry_out("gc", part, (found[name].seen for name in part))
+            code = max(code, say(outcome))
+        return code
 
 
 def _prepare(office: Office) -> None:

@@ -82,8 +82,8 @@ def simulate(
             err.print(
                 f"The simulator is listening on {running.base_url}; Ctrl-C ends it. In another terminal:"
             )
-            out.print("\n".join(f"export {name}={value}" for name, value in settings.items()))
-            out.print("export RECONCILER_POLL_INTERVAL=1")
+            for name, value in {**settings, "RECONCILER_POLL_INTERVAL": "1"}.items():
+                out.print(f"export {name}={value}")
         out.file.flush()
 
     try:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection
 
 from reconciler.cli.folder import Folder
+from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
 from reconciler.kling.probing import ProbeFailed, Prober, Sample
 from reconciler.workspace.remote_media import Remote, next_part, remote_faults, remote_media
@@ -26,8 +27,8 @@ def probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, .
 
 
 async def _ask(folder: Folder, urls: Collection[Asked]) -> dict[Asked, Sample | ProbeFailed]:
-    # What the provider of these settings cannot reach is a problem; the simulator is on this machine.
-    prober = Prober(timeout=folder.settings.request_timeout, private=folder.can_host)
+    settings = folder.settings
+    prober = Prober(timeout=settings.request_timeout, allowed=allowed_networks(settings))
     try:
         answers = await asyncio.gather(*(_sample(prober, *asked) for asked in urls))
     finally:

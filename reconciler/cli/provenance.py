@@ -20,9 +20,11 @@ class Origin:
     name: str
     said: str  # never a secret
     source: str
+    asked: str = ""  # for what the folder asks in vain
 
     def __str__(self) -> str:
-        return f"{self.name} = {self.said} ({self.source})"
+        beside = f"; {self.asked}" if self.asked else ""
+        return f"{self.name} = {self.said} ({self.source}{beside})"
 
 
 def origins(settings: Settings) -> list[Origin]:
@@ -46,9 +48,11 @@ def changes(before: Settings, after: Settings) -> list[str]:
 
 def _origin(names: list[str], value: object, settings: Settings) -> Origin:
     given = settings.source(*names)
+    overruled = settings.overruled(*names)
+    asked = "" if overruled is None else f"{overruled.place} asks for {_said(overruled.value)}"
     if given is None or given.value == "":
-        return Origin(names[0], _said(value), DEFAULT)
-    return Origin(given.name, _said(value), given.source)
+        return Origin(names[0], _said(value), DEFAULT, asked)
+    return Origin(given.name, _said(value), given.source, asked)
 
 
 def _said(value: object) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.errors import SettingsError, counted
 from reconciler.core.states import LIVE, Record, Status
+from reconciler.kling.addresses import LOOPBACK, Network
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.reach import is_loopback
@@ -67,6 +68,15 @@ def credentials(settings: Settings) -> Credentials:
     )
     hint = "Set KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY) in the environment or in `.env`; `reconciler demo` needs none."
     raise SettingsError(missing, hint=hint)
+
+
+def allowed_networks(settings: Settings) -> tuple[Network, ...]:
+    """Return which networks media and results may lie in that are not of the internet.
+
+    They are those that the operator names, and this machine where the API is on it: then it is the simulator.
+    """
+    here = is_loopback(urlsplit(settings.base_url).hostname or "")
+    return (*settings.allowed_networks, *(LOOPBACK if here else ()))
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -20,15 +21,34 @@ _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
 
 
-def root_of(context: typer.Context, *, or_here: bool = False) -> Path:
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A root folder, and the settings file that the operator named for it."""
+
+    path: Path
+    config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What stands before the command: `--root` and `--config`."""
+
+    root: Path | None
+    config: Path | None
+
+
+def root_of(context: typer.Context, *, or_here: bool = False) -> Root:
     """Return the root folder of a command; with `or_here` the working folder, where there is none.
 
     Raises:
         WorkspaceError: there is none, or two could be meant.
     """
-    if context.obj is not None:
-        given: Path = context.obj
-        return given
+    options: Options = context.obj
+    path = options.root if options.root is not None else _found(or_here=or_here)
+    return Root(path, options.config)
+
+
+def _found(*, or_here: bool) -> Path:
     try:
         here = Path.cwd()
     except FileNotFoundError:
@@ -43,7 +63,7 @@ def root_of(context: typer.Context, *, or_here: bool = False) -> Path:
     if not roots:
         above = f", nor above it up to `{looked[-1]}`" if len(looked) > 1 else ""
         raise WorkspaceError(f"there is no folder `{specs}` in `{here}`{above}{end}", hint=_HINT)
-    _refuse_nested(roots, specs)
+    _refuse_nested(roots, specs, state)
     if roots[0] != here:
         err.print(f"The root is {escape(str(roots[0]))}")
     return roots[0]
@@ -104,11 +124,22 @@ def _names_its_folders(env_file: Path) -> bool:
     return any(name.encode() in text.upper() for name in (_SPECS, _STATE))
 
 
-def _refuse_nested(roots: Sequence[Path], specs: str) -> None:
+def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
+    """Raise WorkspaceError where the nearest root may be none: a commit can bring all that makes a folder one."""
     nearest = roots[0]
     for outer in roots[1:]:
         if outer / specs in (nearest, *nearest.parents):
-            raise WorkspaceError(
-                f"`{nearest}` could be the root, and so could `{outer}`, whose specs it is among",
-                hint="Say which one is meant with --root.",
-            )
+            why = "whose specs it is among"
+        elif _is_used(outer, state) and not _is_used(nearest, state):
+            why = "which has settings or a state, as this one has not"
+        else:
+            continue
+        raise WorkspaceError(
+            f"`{nearest}` could be the root, and so could `{outer}`, {why}",
+            hint="Say which one is meant with --root.",
+        )
+
+
+def _is_used(folder: Path, state: str) -> bool:
+    """Whether somebody worked here: of these files, a commit's own are refused."""
+    return any(os.path.isfile(folder / name) for name in (ENV_FILE, f"{state}/reconciler.db"))  # noqa: PTH113

@@ -13,7 +13,7 @@ from reconciler.cli.clock import SteadyClock, calendar
 from reconciler.cli.folder import Folder
 from reconciler.cli.media import media_store
 from reconciler.cli.progress import Progress
-from reconciler.cli.provider import has_key, provider
+from reconciler.cli.provider import allowed_networks, has_key, provider
 from reconciler.core.diff import Plan
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.apply import Run
@@ -79,7 +79,12 @@ async def open_ports(
         if has_key(folder.settings):
             real = await stack.enter_async_context(provider(folder.settings))
             client, hosting = real, media_store(folder.settings, real)
-        downloader = Downloader(timeout=folder.settings.request_timeout)
+        settings = folder.settings
+        downloader = Downloader(
+            timeout=settings.request_timeout,
+            max_bytes=settings.max_result_bytes,
+            allowed=allowed_networks(settings),
+        )
         stack.push_async_callback(downloader.aclose)
         yield Ports(
             folder.root,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from reconciler.cli.terminal import err, out, print_json
 from reconciler.cli.views import bare_table, units_text
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.money import UnitPrice
+from reconciler.core.printable import printable
 from reconciler.core.spending import (
     By,
     Purchase,
@@ -47,7 +49,17 @@ _COLUMNS = (
 _HEADS = {"undetermined": "by estimate", "unwanted": "not wanted"}
 _MOST_ROWS = 500  # of a table; CSV and JSON have them all
 _STDOUT = Path("-")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # the wide ones count where people write such letters
 
 
 def spend(
@@ -181,7 +193,7 @@ def _write(place: Path, by: By, groups: Mapping[str, Sums], price: UnitPrice | N
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(head)
         for name, sums in groups.items():
-            writer.writerow([_harmless(name), *_row(sums, price).values(), *money.values()])
+            writer.writerow(map(_cell, [name, *_row(sums, price).values(), *money.values()]))
 
 
 @contextmanager
@@ -201,9 +213,15 @@ def _opened(place: Path) -> Iterator[IO[str]]:
         yield stream
 
 
-def _harmless(name: str) -> str:
-    """A name that a spreadsheet would take for a formula; receipts come from anybody."""
-    return f"'{name}" if name.startswith(_FORMULA) else name
+def _cell(value: object) -> object:
+    """Return a value as a cell: a text on one line, and none that a spreadsheet takes for a formula.
+
+    Amounts are decimal strings, and may be negative; names come from anybody.
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _AMOUNT.fullmatch(text) else text
 
 
 def _table(by: By, groups: Mapping[str, Sums], whole: Sums, price: UnitPrice | None) -> Table:

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli.exits import ExitCode
+from reconciler.cli.root import Options
 from reconciler.cli.terminal import out
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.spec_model import schema
@@ -29,8 +30,9 @@ def init(
     ] = Path(),
 ) -> int:
     """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
-    if context.obj is not None:  # `--root DIR`, as `git -C DIR`
-        folder = context.obj / folder
+    options: Options = context.obj
+    if options.root is not None:  # `--root DIR`, as `git -C DIR`
+        folder = options.root / folder
     templates = files("reconciler.cli") / "starter"
     contents = {
         "specs/dance.yaml": (templates / "dance.yaml").read_text(encoding="utf-8"),

@@ -1,6 +1,7 @@
 """The standard streams, made fit for use before anything else is: no output is worth the work that it tells of.
 
-What cannot be written is lost and remembered, and the command does its work all the same; how it ends says so.
+What cannot be written is lost and remembered, and the command does its work all the same; how it ends says so. What a
+library writes here by itself (a warning, a traceback) commands no terminal: only the console's own colours do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import select
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from reconciler.core.printable import printable_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -40,6 +43,14 @@ class _Descriptor(io.FileIO):
         return written
 
 
+class _Text(io.TextIOWrapper):
+    """Lines of text, whoever writes them."""
+
+    def write(self, text: str, /) -> int:
+        super().write(printable_lines(text))
+        return len(text)
+
+
 def secure() -> None:
     """Make the three streams usable; the process may begin anew for it. To be called first of all."""
     codecs.register_error(_ERRORS, _plainly)
@@ -55,7 +66,7 @@ def secure() -> None:
         setattr(
             sys,
             name,
-            io.TextIOWrapper(
+            _Text(
                 writer,
                 _usable(stream.encoding),
                 _ERRORS,

@@ -5,10 +5,14 @@ Without systemd nothing happens here: the variables are not set.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
+
+from reconciler.core.printable import printable
 
 
 def ready() -> None:
@@ -28,11 +32,11 @@ def stopping() -> None:
 
 def status(text: str) -> None:
     """Say in a line what `systemctl status` shows."""
-    _notify(f"STATUS={' '.join(text.split())}")
+    _notify(f"STATUS={printable(' '.join(text.split()))}")
 
 
 def alive() -> None:
-    """The loop still goes round; without this for too long systemd starts the daemon anew."""
+    """The daemon gets on; without this for too long systemd starts the daemon anew."""
     _notify("WATCHDOG=1")
 
 
@@ -44,6 +48,18 @@ def watchdog_interval() -> float | None:
         microseconds = int(os.environ.get("WATCHDOG_USEC", ""))
         return microseconds / 2_000_000 if microseconds > 0 else None
     return None
+
+
+async def pulse(hangs: Callable[[], bool]) -> None:
+    """Say `alive` for as long as the loop goes round and what it does gets on; of what `hangs`, nothing."""
+    if (seconds := watchdog_interval()) is None:
+        return
+    while True:
+        if hangs():
+            await asyncio.sleep(min(1.0, seconds))  # said at once when it gets on after all
+        else:
+            alive()
+            await asyncio.sleep(seconds)
 
 
 def _notify(message: str) -> None:

@@ -1,21 +1,73 @@
-"""What reaches the terminal: results on stdout, everything else on stderr; colours only for a person."""
+"""What reaches the terminal: results on stdout, everything else on stderr; colours only for a person.
+
+Whatever is printed here is a line, whoever's words are in it: what would be anything else is escaped at this one place.
+"""
 
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import sys
+from collections.abc import Iterable
+from typing import IO, Any, cast
 
-from rich.console import Console
+import typer
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
+from rich.text import Text
+
+from reconciler.core.printable import printable, printable_lines
 
 _WIDE = 400  # columns, where no terminal wraps: a line of a pipe is a record
 
 
+class _Rendered:
+    """A standard stream, for what the console has made of texts: its colours are to reach the terminal."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return io.TextIOWrapper.write(self._stream, text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Console(Console):
+    """A console to which a string is one line, also in a cell of a table."""
+
+    @property  # type: ignore[misc]  # nobody gives ours another one
+    def file(self) -> IO[str]:
+        """The stream of now; past what it escapes of others."""
+        stream = super().file
+        return (
+            cast("IO[str]", _Rendered(stream)) if isinstance(stream, io.TextIOWrapper) else stream
+        )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text that a string with markup stands for, escaped before anything measures it."""
+        return super().render_str(printable(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield what is to be written; what came around `render_str` is escaped here, and may be cut in a cell."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable_lines(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr, highlight=False, soft_wrap=True, width=None if stream.isatty() else _WIDE
+    return _Console(
+        stderr=stderr,
+        highlight=False,
+        emoji=False,
+        soft_wrap=True,
+        width=None if stream.isatty() else _WIDE,
     )
 
 
@@ -24,19 +76,14 @@ err = _console(stderr=True)
 
 
 def print_json(document: object, *, indent: int | None = 2) -> None:
-    """Print one JSON document on stdout, in UTF-8 or, where that is not how stdout is written, in ASCII."""
-    text = json.dumps(document, indent=indent, ensure_ascii=False, sort_keys=True)
-    if not _is_utf8(sys.stdout.encoding, text):
-        text = json.dumps(document, indent=indent, sort_keys=True)
-    sys.stdout.write(f"{text}\n")
+    """Print one JSON document on stdout, in UTF-8 or, where that is not how stdout is written, in ASCII.
 
-
-def _is_utf8(encoding: str | None, text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a name that is no UTF-8 is in it
-        return False
-    return encoding is None or codecs.lookup(encoding).name == "utf-8"
+    What cannot be printed stands in its strings as escapes.
+    """
+    encoding = sys.stdout.encoding
+    is_ascii = encoding is not None and codecs.lookup(encoding).name != "utf-8"
+    text = json.dumps(document, indent=indent, ensure_ascii=is_ascii, sort_keys=True)
+    sys.stdout.write(f"{printable_lines(text)}\n")
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -49,3 +96,8 @@ def print_error(message: str, hint: str = "") -> None:
 def is_interactive() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(question: str) -> bool:
+    """Ask somebody, on stderr; to be called where somebody can be."""
+    return typer.confirm(printable(question), err=True)

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from reconciler.cli.announcing import Announcer
     from reconciler.cli.clock import SteadyClock
     from reconciler.engine.daemon import Daemon, Pace
+    from reconciler.engine.looks import Looks
     from reconciler.engine.ports import Options, Ports
     from reconciler.workspace.index import SpecIndex
 
@@ -81,6 +83,7 @@ class _Watch:
     has_begun: bool = False  # from then on an error has nothing to do with the settings
     _next: Settings | None = None
     _is_leaving: bool = False
+    _looks: Looks | None = None
 
     async def run(self) -> Settings | None:
         """Keep the folder true until a signal; return the settings to begin anew with, None to leave."""
@@ -97,13 +100,14 @@ class _Watch:
         async with AsyncExitStack() as stack:
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
             report = stack.enter_context(announcer(settings, folder.root))
-            pulse = asyncio.create_task(_pulse(), name="systemd watchdog")
+            pulse = asyncio.create_task(systemd.pulse(self._hangs), name="systemd watchdog")
             stack.callback(pulse.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
             daemon, index = await stack.enter_async_context(
                 self._daemon(ports, options, report, clock)
             )
+            self._looks = daemon.looks
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
 
@@ -120,6 +124,10 @@ class _Watch:
                 systemd.stopping()
                 report.info("leaving; what is in flight is on record, and nothing is lost")
         return self._follows
+
+    def _hangs(self) -> bool:
+        """Whether a look at the folder hangs; until specs are read for the first time nobody says so."""
+        return self._looks is not None and self._looks.hangs
 
     @property
     def _follows(self) -> Settings | None:
@@ -162,6 +170,11 @@ class _Watch:
             )
             systemd.ready()
             return
+        if settings.kept:
+            report.say(
+                f"{', '.join(settings.kept)} cannot change while `watch` runs: what held at its start stays in force; "
+                "stop it and start it again for that"
+            )
         changed = "; ".join(changes(self.folder.settings, settings)) or "nothing changed in them"
         report.info(f"reading the settings again: {changed}")
         self._next = settings
@@ -175,6 +188,7 @@ class _Watch:
         from reconciler.engine.daemon import Daemon, Duties
         from reconciler.workspace.git import Checkout
         from reconciler.workspace.index import SpecIndex
+        from reconciler.workspace.outputs import check_room
         from reconciler.workspace.walk import specs_folder
         from reconciler.workspace.watcher import Watcher
 
@@ -215,6 +229,7 @@ class _Watch:
                 is_ordered=desk.is_ordered,
                 carry_out=desk.carry_out,
                 correct_clock=clock.correct,
+                check_room=partial(check_room, folder.root, settings.specs_dir),
             )
             daemon = Daemon(ports, options, duties)
             yield daemon, index
@@ -243,8 +258,9 @@ class _Watch:
         key = signing_key(secret.get_secret_value()) if secret else None
         host, port = self.address
         board = Board(daemon, index, clock)
-        app = status_app(board, hint, allowed_hosts=[host], signing_key=key)
-        url: str = await stack.enter_async_context(serving(app, host, port))
+        token = settings.page_token.get_secret_value() if settings.page_token else ""
+        app = status_app(board, hint, allowed_hosts=[host], signing_key=key, page_token=token)
+        url: str = await stack.enter_async_context(serving(app, host, port, is_guarded=bool(token)))
         return url
 
 
@@ -269,14 +285,3 @@ def _pace(settings: Settings) -> Pace:
         resync=int(settings.resync_seconds * SECOND),
         history=settings.history_days * DAY,
     )
-
-
-async def _pulse() -> None:
-    """Tell systemd that the loop goes round."""
-    from reconciler.cli import systemd
-
-    if (seconds := systemd.watchdog_interval()) is None:
-        return
-    while True:
-        systemd.alive()
-        await asyncio.sleep(seconds)

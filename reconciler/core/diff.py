@@ -210,8 +210,9 @@ def content_problem(generation: Generation, record: Record) -> str:
     unsent = record.status is Status.PENDING and not record.doubtful
     if record.request == generation.canonical or unsent:
         return ""
+    told = ", as a receipt says" if record.claimed else ""
     return (
-        f"`external_task_id: {generation.external_task_id}` was bought with different content; "
+        f"`external_task_id: {generation.external_task_id}` was bought with different content{told}; "
         "give the changed generation a new id, or restore the old content"
     )
 

@@ -35,8 +35,25 @@ def canonical_generation(kind: str, request: Mapping[str, object], take: int) ->
 
 def compute_external_task_id(canonical: str) -> str:
     """Return the idempotency key of a generation: `mc1-` and 26 characters of base32 of its SHA-256."""
-    digest = hashlib.sha256(canonical.encode("utf-8")).digest()
+    return _named(hashlib.sha256(canonical.encode("utf-8")).digest())
+
+
+def _named(digest: bytes) -> str:
     return PREFIX + base64.b32encode(digest).decode("ascii").lower()[:_DIGITS]
+
+
+def take_of(base_id: str, kind: str, request: Mapping[str, object], most: int) -> int | None:
+    """Return the take (from 1, at most `most`) of a request that a computed id was computed for; None for no take."""
+    whole = canonical_generation(kind, request, 1).encode("utf-8")
+    begun = hashlib.sha256(
+        whole.removesuffix(b"1}")
+    )  # a forged request may be long: it is read once
+    for take in range(1, most + 1):
+        digest = begun.copy()
+        digest.update(b"%d}" % take)
+        if _named(digest.digest()) == base_id:
+            return take
+    return None
 
 
 def attempt_id(base_id: str, attempt: int) -> str:
@@ -70,6 +87,11 @@ def may_name(named: str, ours: str) -> bool:
         return False
     kept, whole = named.casefold(), ours.casefold()
     return kept == whole or (len(kept) >= _SHORTEST_CUT and whole.startswith(kept))
+
+
+def carries(named: str, ours: str) -> bool:
+    """Return whether an answer that calls its task `named` shows by that name that it is our attempt's."""
+    return bool(named) and may_name(named, ours)
 
 
 def is_computed(external_task_id: str) -> bool:

@@ -253,7 +253,7 @@ def model_fault(wish: MotionControl, prices: Mapping[str, Mapping[str, Decimal]]
         )
     return (
         f'`model_name` is "{name}": it can be {known}; a newer one is sent once RECONCILER_PRICES, '
-        "or `[prices.NAME]` in reconciler.toml, says what it costs"
+        "or `[prices.NAME]` in the operator's settings file, says what it costs"
     )
 
 

@@ -152,6 +152,9 @@ class Record:
     previews: tuple[
         Result, ...
     ] = ()  # what was made of it here; decides nothing about what was bought
+    # Known from a receipt alone, which anybody may have written: neither its task nor the bytes of its results were
+    # shown by the provider. It keeps from buying; it makes no file ours, and its task has to prove itself.
+    claimed: bool = False
 
     def evolve(self, **changes: object) -> Self:
         """Return a copy with these fields changed."""

@@ -139,7 +139,10 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             return Step(_kept(record, result))
         case Saved(results, made) if record.status in {Status.SUCCEEDED, Status.EXPIRED}:
             previews = {one.role: one for one in (*record.previews, *made)}
+            # What is put back after it expired has the bytes that were told; only what is fetched shows them.
+            claimed = record.claimed and record.status is Status.EXPIRED
             saved = record.evolve(status=Status.COMPLETE, results=results, reason="")
+            saved = saved.evolve(claimed=claimed)
             ordered = tuple(previews[role] for role in PREVIEWS if role in previews)
             return Step(saved.evolve(previews=ordered))
         case Lost() if record.status is Status.COMPLETE:
@@ -199,6 +202,7 @@ def intend(record: Record, now: int) -> Record:
         gave_up_at=None,
         absent_looks=0,
         refusal="",
+        claimed=False,
     )
 
 
@@ -237,6 +241,8 @@ def _failed_after_success(record: Record, task: Task, rules: Rules, now: int) ->
 def _seen(record: Record, task: Task, now: int) -> Record:
     """Adopt or update: what the provider shows is true, but never leads backward."""
     units = record.units if task.units is None else task.units
+    if record.claimed:  # it is the task that has proved itself; the bytes of results have yet to
+        record = record.evolve(task_id=task.task_id, claimed=bool(record.results))
     if record.status in BOUGHT | {Status.FAILED} and not _is_back(record, task, now):
         return record.evolve(units=units, gave_up_at=None, absent_looks=0)
     facts = record.evolve(
@@ -360,7 +366,8 @@ def _absent_in_flight(record: Record, rules: Rules, now: int) -> Step:
 
 def _absent_after_success(record: Record, rules: Rules, now: int) -> Step:
     """A result whose task is unknown over the grace period is expired, until a later run finds it after all."""
-    return _absent_for_good(record, rules, now, "the provider no longer has the result")
+    told = "; only a receipt says that there was one" if record.claimed else ""
+    return _absent_for_good(record, rules, now, f"the provider no longer has the result{told}")
 
 
 def _absent_for_good(record: Record, rules: Rules, now: int, reason: str) -> Step:

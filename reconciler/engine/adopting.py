@@ -91,14 +91,16 @@ async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outc
     if other := _owner(ground, task, base_id):
         return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
     known = ground.journal.get(base_id)
-    if known is not None and not _was_never_sent(known):
+    if known is not None and not (_was_never_sent(known) or _is_only_told(known)):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = (
         f"made as `{external}`, bound by `import --for`"
         if external
         else "made without an id, bound by `import --for`"
     )
-    seen = _commit(ground, _record(wish, 1, known), task, made, own.request_id)
+    told = known is not None and known.claimed
+    record = attempt_of(wish, known.attempt) if known and told else _record(wish, 1, known)
+    seen = _commit(ground, record, task, made, own.request_id)
     _put_on_receipts(ground, seen)
     return Outcome.done(
         f"task {task.task_id} ({seen.status}) now stands for {name}. NOTHING PROVES that it was made from "
@@ -126,10 +128,16 @@ def _was_never_sent(known: Record) -> bool:
     )
 
 
+def _is_only_told(known: Record) -> bool:
+    """Whether nothing but a receipt says that it was sent, and its result is not here."""
+    return known.claimed and known.status is not Status.COMPLETE
+
+
 def _owner(ground: Ground, task: Task, base_id: str) -> str:
-    """Return the generation that has this task on record, where it is another one."""
+    """Return the generation that has this task on record, where it is another one; a receipt's word gives it to none."""
     found = ground.ports.repository.find(task.task_id)
-    return "" if found is None or found.base_id == base_id else ground.called(found.base_id)
+    is_free = found is None or found.base_id == base_id or found.claimed
+    return "" if found is None or is_free else ground.called(found.base_id)
 
 
 def _record(wish: Generation, attempt: int, known: Record | None) -> Record:

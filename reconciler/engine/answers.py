@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from reconciler.core.identity import attempt_id, has_room, is_computed, split_attempt
-from reconciler.core.states import Record, Status, Task
+from reconciler.core.identity import attempt_id, carries, has_room, is_computed, split_attempt
+from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.engine.ports import Provider
 from reconciler.kling.client import Reply
-from reconciler.kling.errors import TryLater, Unreadable
+from reconciler.kling.errors import TryLater, Unproven, Unreadable
 from reconciler.store.repository import Repository
 
 _BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE})
@@ -37,9 +37,10 @@ class Answers:
         is not answered, it is not unknown.
 
         Raises:
+            Unproven: only a receipt says that the task which is there is this attempt's.
             ProviderError: the question was not answered readably.
         """
-        unanswered: Unreadable | None = None
+        unanswered: Unreadable | Unproven | None = None
         if record.task_id is not None:
             try:
                 reply = await self.client.query(record.task_id)
@@ -48,8 +49,12 @@ class Answers:
             else:
                 if reply.task is not None and self.accept(record, reply.task):
                     return reply
+                if reply.task is not None and record.claimed:
+                    unanswered = _unproven(record)
         reply = await self.client.query(record.external_task_id, ours=True)
-        self.check(record, reply.task)
+        self.check(record, reply.task)  # asked for by our id, it need not name it
+        if reply.task is None and record.claimed and record.status in LIVE:
+            raise _unproven(record)  # a task that nobody knows would be waited for without end
         if reply.task is None and unanswered is not None:
             raise unanswered
         return reply
@@ -101,13 +106,20 @@ class Answers:
             raise Unreadable(f"The answer is about another task, `{named}`.")
         if task.task_id != record.task_id:
             owner = self._repository.find(task.task_id)
+            if owner is not None and owner.claimed and named == record.external_task_id:
+                return  # a receipt gives it to another one, and the provider to us
             if owner is not None and owner.external_task_id != record.external_task_id:
                 raise Unreadable(
                     f"The answer is about task {task.task_id}, which belongs to {owner.external_task_id}."
                 )
 
     def accept(self, record: Record, task: Task) -> bool:
-        """Whether an entry of a list is about this attempt."""
+        """Whether an entry of a list, or an answer by `task_id`, is about this attempt.
+
+        A `task_id` out of a receipt is anybody's word: there the task has to carry our id.
+        """
+        if record.claimed and not carries(task.external_task_id, record.external_task_id):
+            return False
         try:
             self.check(record, task)
         except Unreadable:
@@ -120,6 +132,12 @@ class Answers:
         if is_computed(named):
             return base != record.base_id
         return base != record.base_id and self._repository.record(base) is not None
+
+
+def _unproven(record: Record) -> Unproven:
+    name = record.external_task_id
+    task = f"names task {record.task_id} for this" if record.task_id else "says that this was sent"
+    return Unproven(f"a receipt {task}, and the provider does not know it as `{name}`")
 
 
 def _around(last: int) -> range:

@@ -20,6 +20,7 @@ from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
 from reconciler.engine.crew import Crew
 from reconciler.engine.desk import AtRest, Desk
+from reconciler.engine.looks import Looks
 from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.outlook import Outlook
 from reconciler.engine.work import Work, is_unsaved, work_for
@@ -45,6 +46,7 @@ class Attention:
         memory: ReceiptMemory,
         commits: Commits,
         is_at_rest: AtRest,
+        looks: Looks,
     ) -> None:
         self._desk = desk
         self._works = works
@@ -53,6 +55,7 @@ class Attention:
         self._memory = memory
         self._commits = commits
         self._is_at_rest = is_at_rest
+        self._looks = looks
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
         self._told: dict[
             str, tuple[Problem, ...]
@@ -76,14 +79,14 @@ class Attention:
         await self._bring_forward(changed)
         self._tell(specs)
         records = self._desk.journal.records().values()
-        self.consider([record.base_id for record in records if is_unsaved(record)])
+        await self.consider([record.base_id for record in records if is_unsaved(record)])
 
     async def read_receipts(self) -> None:
         """Read every receipt: at the start, and where what was known of them is not true any more."""
         receipts = sorted(self._index.receipts)
         for start in range(0, len(receipts), _AT_ONCE):
-            self._memory.read(receipts[start : start + _AT_ONCE])
-            await asyncio.sleep(0)
+            await self._memory.read(receipts[start : start + _AT_ONCE])
+            await self._looks.step()
 
     async def take_in(self, names: Iterable[str]) -> None:
         """Read again what these names (files and folders, relative to the root) concern, and see to it.
@@ -100,9 +103,9 @@ class Attention:
             changed = self._index.refresh(chunk, found)
             specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
             specs |= await self._read_on()
-            bases = self._read_receipts(changed.receipts)
+            bases = await self._read_receipts(changed.receipts)
             await self._see_to(specs, bases)
-            await asyncio.sleep(0)
+            await self._looks.step()
 
     async def go_on(self) -> None:
         """See to what no look had the time for yet."""
@@ -113,15 +116,15 @@ class Attention:
         await self._commits.look(specs)
         self._tell(sorted(specs))
         await self._bring_forward(sorted(specs))
-        self.consider(bases)
+        await self.consider(bases)
 
     async def _bring_forward(self, specs: Sequence[str]) -> None:
         """Consider what these specs ask for, and asked for before, in their order."""
         for start in range(0, len(specs), _AT_ONCE):
             bases = self._bases_of(specs[start : start + _AT_ONCE])
             await self._foresee(bases)
-            self.consider(bases)
-            await asyncio.sleep(0)
+            await self.consider(bases)
+            await self._looks.step()
 
     async def _foresee(self, bases: Iterable[str]) -> None:
         """Have the files be read, in a thread, that stand where these generations belong: they may be of any size."""
@@ -140,12 +143,12 @@ class Attention:
         while index.has_more and now() < until:
             if index.has_unread:
                 changed |= index.read_on()
-                await asyncio.sleep(0)
             else:
                 pending = dict(index.looks.pending)
                 changed |= index.take(
                     await asyncio.to_thread(index.looks.look_on, pending, _A_WHILE)
                 )
+            await self._looks.step()
         return changed
 
     async def commits_changed(self) -> None:
@@ -153,7 +156,7 @@ class Attention:
         unbought = {spec for spec, bases in self._wanted_by.items() if self._is_open(bases)}
         specs = unbought | self._commits.owed
         await self._commits.look(specs)
-        self.consider(self._bases_of(specs))
+        await self.consider(self._bases_of(specs))
 
     def _is_open(self, bases: Iterable[str]) -> bool:
         """Whether one of these generations may still be bought, or bought again."""
@@ -165,17 +168,16 @@ class Attention:
         unwanted = {base for base, work in self._works.items() if not work.wishes}
         bases = sorted(unwanted.union(*self._wanted_by.values()))
         for start in range(0, len(bases), _AT_ONCE):
-            self.consider(bases[start : start + _AT_ONCE], again=False)
-            await asyncio.sleep(0)
+            await self.consider(bases[start : start + _AT_ONCE], again=False)
+            await self._looks.step()
         # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
-        self.consider(self._owed | (self._desk.holds.reasons.keys() - self._works.keys()))
+        await self.consider(self._owed | (self._desk.holds.reasons.keys() - self._works.keys()))
 
-    def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
+    async def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
         """Find out what these generations need; `again`: have their turn come also where that has not changed."""
         for base in sorted(bases):
-            before = self._works.get(base)
             try:
-                work = self._work(base, settled=again)
+                work = await self._work(base, settled=again)
             except (WorkspaceError, StateError) as error:
                 # What cannot be looked at is not worked on, least of all as it was wanted before.
                 self._owed.add(base)
@@ -183,6 +185,7 @@ class Attention:
                 self._desk.holds.hold_for(base, self._desk.journal.get(base), error)
                 continue
             self._owed.discard(base)
+            before = self._works.get(base)
             if work is None:
                 self._works.pop(base, None)
                 self._desk.holds.free(base)
@@ -194,15 +197,16 @@ class Attention:
         for items in kept.values():
             for base, reason in confirm(items, self._crew).items():
                 self._desk.holds.hold(base, self._desk.journal.get(base), reason)
+            await self._looks.step()  # for that its receipt was read, which may be a long one
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec asks for, where it is valid in every respect."""
         return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
 
-    def _work(self, base: str, *, settled: bool) -> Work | None:
+    async def _work(self, base: str, *, settled: bool) -> Work | None:
         journal = self._desk.journal
         wishes = [wish for wish in self._index.wishes(base) if not self._misfit(wish)]
-        if better := self._memory.better(base, wishes):
+        if better := await self._memory.better(base, wishes):
             journal.take_over([better])
         record = journal.get(base)
         if not wishes:
@@ -236,11 +240,11 @@ class Attention:
                 self._wanted_by[spec] = wanted
         return bases
 
-    def _read_receipts(self, names: Iterable[str]) -> set[str]:
-        """Read receipts again; one that can or cannot be read now concerns everything that is not bought."""
+    async def _read_receipts(self, names: Iterable[str]) -> set[str]:
+        """Read receipts again; one that can or cannot be read now concerns its own spec, and what it names."""
         before = dict(self._memory.unreadable)
         present = [name for name in names if name in self._index.receipts]
-        bases = set(self._memory.read(present, [name for name in names if name not in present]))
+        bases = set(await self._memory.read(present, [one for one in names if one not in present]))
         if self._memory.unreadable != before:
             bases |= {base for base, work in self._works.items() if work.wishes}
         return bases

@@ -46,7 +46,7 @@ class Commits:
         self._seen = self._signature()
         self._failures = 0  # questions in a row that git did not answer
         self._again_at = 0
-        self._trouble = ""  # why the last question was not answered
+        self.trouble = ""  # why the last question was not answered
         self.owed: frozenset[str] = frozenset()  # specs about which git could not be asked
 
     async def look(self, specs: Iterable[str]) -> None:
@@ -68,7 +68,7 @@ class Commits:
     def obstacle(self, wish: Generation) -> str:
         """Return why a wish does not count as committed, or an empty string."""
         if wish.spec in self.owed:
-            return f"it is not known whether this is committed: {self._trouble}"
+            return f"it is not known whether this is committed: {self.trouble}"
         return waiting_for_commit(self._lacking.get(wish.spec, ""))
 
     def is_due(self, now: int) -> bool:
@@ -97,16 +97,16 @@ class Commits:
         self._again_at = self._ports.now() + backoff(
             self._failures, "git", first=_FIRST, most=_MOST
         )
-        if trouble != self._trouble:
-            self._trouble = trouble
+        if trouble != self.trouble:
+            self.trouble = trouble
             self._ports.report.say(
                 f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
             )
 
     def _answered(self) -> None:
         self._failures = 0
-        if self._trouble and not self.owed:
-            self._trouble = ""
+        if self.trouble and not self.owed:
+            self.trouble = ""
             self._ports.report.say("git can tell again what is committed")
 
     def _signature(self) -> tuple[int, ...]:

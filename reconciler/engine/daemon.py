@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from reconciler.core.errors import StateError, StateReplaced, WorkspaceError, mistake, told
+from reconciler.core.errors import (
+    ReconcilerError,
+    StateError,
+    StateReplaced,
+    WorkspaceError,
+    mistake,
+    told,
+)
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.engine.attention import Attention
@@ -22,6 +29,7 @@ from reconciler.engine.crew import hire
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.desk import Desk
 from reconciler.engine.journal import Journal
+from reconciler.engine.looks import Looks
 from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.outlook import Outlook
 from reconciler.engine.ports import Options, Ports
@@ -37,6 +45,10 @@ from reconciler.workspace.settling import Settling
 _NS = 1_000_000  # in a millisecond
 _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
 _MOST_HINTS = 1000  # remembered until they are followed
+_SHORTEST_OVERDUE = (
+    120 * SECOND
+)  # of a look, however often there is one: a busy disk is not a dead one
+_LONGEST_OVERDUE = 600 * SECOND  # and however rarely: the folder itself may say how often
 
 
 class Events(Protocol):
@@ -70,6 +82,11 @@ class Pace:
     tick: int = 1 * SECOND  # orders and commits
     history: int = 400 * DAY  # how long history is kept
 
+    @property
+    def overdue(self) -> int:
+        """How long a look may take to get on; ms."""
+        return min(max(_SHORTEST_OVERDUE, self.resync), _LONGEST_OVERDUE)
+
 
 Orders = Callable[[Journal, Whereabouts], Awaitable[frozenset[str]]]
 """Carries out what commands asked for meanwhile; returns the base ids of the generations concerned."""
@@ -87,6 +104,9 @@ class Duties:
     is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
     correct_clock: Callable[[], None] = lambda: None
     carry_out: Orders | None = None
+    check_room: Callable[[], None] = lambda: (
+        None
+    )  # raises WorkspaceError where no result could be put
 
 
 class Daemon:
@@ -99,6 +119,7 @@ class Daemon:
         self._index = duties.index
         self._settling = Settling(duties.pace.settle)
         self._woken = asyncio.Event()
+        self.looks = Looks(duties.pace.overdue / SECOND)
         works: dict[str, Work] = {}
         journal = Journal(ports, options, ports.repository.records())
         self.desk = Desk.open(ports, options, journal, works)
@@ -111,13 +132,21 @@ class Daemon:
             self._whereabouts,
             self.desk.holds.reasons,
             memory.unreadable,
+            memory.doubted,
             duties.can_host,
             self._commits.obstacle,
             options.previews,
             self._index.held_back,
         )
         self._attention = Attention(
-            self.desk, works, self._index, outlook, memory, self._commits, self._is_at_rest
+            self.desk,
+            works,
+            self._index,
+            outlook,
+            memory,
+            self._commits,
+            self._is_at_rest,
+            self.looks,
         )
         self._crew = hire(
             self.desk,
@@ -129,6 +158,7 @@ class Daemon:
         self.turns = Turns(self.desk, self._crew)
         self._cycle = Cycle(self.turns)
         self._next_resync = self._next_trim = 0
+        self._no_room = ""  # the last time it was looked at
         self._hints: set[str] = set()
         self.trouble = ""  # of the folder or the state, the last time they were looked at
         self.looked_at = 0  # ms
@@ -147,6 +177,21 @@ class Daemon:
         """Return why a generation is not brought forward at the moment, or an empty string."""
         work = self.desk.works.get(base_id)
         return self.desk.holds.reasons.get(base_id, "") or (work.obstacle if work else "")
+
+    def unready(self) -> tuple[str, ...]:
+        """Return, in sentences, what keeps this from buying whatever is wanted; empty when nothing does."""
+        desk = self.desk
+        found = (
+            _why_not(self._ports.repository.require_in_place),
+            self.trouble,
+            self.looks.trouble,
+            desk.gate.closed and f"Submitting is paused for the whole account: {desk.gate.closed}",
+            desk.patience.silence,
+            self._no_room,
+            self._commits.trouble,
+            *desk.holds.limits(),
+        )
+        return tuple(dict.fromkeys(filter(None, found)))
 
     async def run(self, stop: asyncio.Event, *, begun: Callable[[], None]) -> None:
         """Work until `stop` is set; `begun` is called once everything was looked at for the first time.
@@ -209,6 +254,9 @@ class Daemon:
         self._ports.repository.tidy(now=now)
         self._follow_hints()
         self._write_holds()
+        self._no_room = _why_not(self._duties.check_room) or _why_not(
+            self._ports.objects.check_room
+        )
         self.looked_at = now
 
     async def _take_in(self, names: frozenset[str]) -> None:
@@ -238,12 +286,14 @@ class Daemon:
         """Do what commands ask for, while nothing else changes records."""
         if self._duties.carry_out is None:
             return
-        async with self._cycle.standstill():
-            bases = await self._duties.carry_out(self.desk.journal, self._whereabouts)
-            try:  # receipts may have changed, and tell whose files are where
-                await self._attention.read_receipts()
-            finally:  # what was done is done, whatever else goes wrong
-                self._attention.consider(bases)
+        # What an order asks of the provider has a time limit each time, and may be a lot.
+        with self.looks.bounded():
+            async with self._cycle.standstill():
+                bases = await self._duties.carry_out(self.desk.journal, self._whereabouts)
+                try:  # receipts may have changed, and tell whose files are where
+                    await self._attention.read_receipts()
+                finally:  # what was done is done, whatever else goes wrong
+                    await self._attention.consider(bases)
 
     def _trim(self, now: int) -> None:
         """Keep the history from growing for ever: once a day, a piece in a second until nothing old is left.
@@ -277,8 +327,10 @@ class Daemon:
             await self._stumble(mistake(error))
         else:
             self.trouble = ""
+            self.looks.over(well=True)
 
     async def _stumble(self, sentence: str) -> None:
+        self.looks.over(well=False)
         if sentence != self.trouble:
             self.trouble = sentence
             self._ports.report.say(sentence)
@@ -324,3 +376,12 @@ class Daemon:
         if holds != self._holds_written:
             self._ports.repository.replace_holds(holds, now=self._ports.now())
             self._holds_written = dict(holds)
+
+
+def _why_not(check: Callable[[], None]) -> str:
+    """Return what a check that raises has to say, or an empty string."""
+    try:
+        check()
+    except ReconcilerError as error:
+        return told(error)
+    return ""

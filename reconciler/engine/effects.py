@@ -33,7 +33,7 @@ from reconciler.core.transitions import (
 )
 from reconciler.engine.answers import Answers
 from reconciler.engine.inputs import LocalInputs
-from reconciler.engine.journal import Journal
+from reconciler.engine.journal import INTENT, Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling import errors
 from reconciler.kling.client import Reply
@@ -42,13 +42,16 @@ from reconciler.workspace.outputs import check_room
 
 _SURELY_OURS = frozenset({1203})  # no such model; policy refusals are told by their class
 _LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an upload takes longer
+REFUSED = "refused"
 _KINDS = {
     Seen: "accepted",
     Ambiguous: "in doubt",
     Exists: "exists",
     Held: "not created",
-    Refused: "refused",
+    Refused: REFUSED,
 }  # in the history
+ENDS_OF_A_CREATE = frozenset({INTENT, *_KINDS.values()})
+"""What the history says last of a create; after any of these but `REFUSED` a task may exist."""
 
 
 Wanted = Callable[[], Generation | None]

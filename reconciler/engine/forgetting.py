@@ -1,6 +1,7 @@
 """`forget`: a generation leaves the state and this folder's receipts. Files, objects and its history stay.
 
-The receipts go first: what a receipt still lists would be recalled by the next survey.
+The receipts go first: what a receipt still lists would be recalled by the next survey. What was forgotten is looked for
+before it is bought again; so nothing is forgotten while the provider may not show yet what its last create made.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import LIVE, Status
+from reconciler.engine.effects import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.outcome import Ground, Outcome
+from reconciler.store.repository import HistoryEntry
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import ReceiptError, read_receipt, render_receipt, write_receipt
 from reconciler.workspace.removing import remove
@@ -27,7 +31,7 @@ class Listed:
     entries: Mapping[str, tuple[ReceiptEntry, ...]] = field(
         default_factory=dict
     )  # receipt -> all of its entries, where one is the generation's
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  # those that name it
 
 
 def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
@@ -37,8 +41,9 @@ def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
     for name in receipts:
         try:
             entries = read_receipt(root / name, name)
-        except ReceiptError:
-            unreadable.append(name)
+        except ReceiptError as error:
+            if base_id in error.named:
+                unreadable.append(name)
             continue
         if any(_is_of(entry, base_id) for entry in entries):
             found[name] = entries
@@ -63,12 +68,29 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
         return Outcome.refused(
             f"{name} is {record.status}: it has been paid for, or may have been, and was not forgotten"
         )
+    if (wait := _hidden_for(ground, base_id)) > 0:
+        return Outcome.refused(
+            f"{name} was sent to the provider a moment ago, which may not show it yet; forgotten now, it could be bought "
+            f"twice: forget it in {-(-wait // SECOND):,} s"
+        )
     for receipt, entries in known.entries.items():
         _strike(ground.ports.root / receipt, entries, base_id)
     if record is not None:
         ground.journal.forget(base_id)
     where = f" and removed from {', '.join(known.entries)}" if known.entries else ""
     return Outcome.done(f"{name} is forgotten{where}", base_id)
+
+
+def _hidden_for(ground: Ground, base_id: str) -> int:
+    """Return for how long (ms) a task of the last creates may not be shown yet; 0 or less: what there is, is shown."""
+    latest: dict[str, HistoryEntry] = {}
+    for entry in ground.ports.repository.history(base_id):
+        if entry.kind in ENDS_OF_A_CREATE:
+            latest[entry.external_task_id] = entry
+    sent = [entry.at for entry in latest.values() if entry.kind != REFUSED]
+    record = ground.journal.get(base_id)
+    rules = ground.options.rules.stretched(1 if record is None else record.creates)
+    return max(sent, default=0) + rules.absence_grace - ground.ports.now()
 
 
 def _strike(path: Path, entries: Iterable[ReceiptEntry], base_id: str) -> None:

@@ -11,6 +11,7 @@ from reconciler.core.errors import CapReached, ReconcilerError, told
 from reconciler.core.schedule import SECOND, backoff
 from reconciler.core.states import Record
 from reconciler.engine.ports import Options, Ports, Topic
+from reconciler.engine.saving import CannotKeep
 
 _FIRST, _MOST = 30 * SECOND, 600 * SECOND  # between two tries
 
@@ -24,6 +25,7 @@ class Holds:
         self._times: Counter[str] = Counter()  # that a generation was held in a row
         self._fresh: set[str] = set()  # held in the turn that is under way
         self.reasons: dict[str, str] = {}
+        self._limits: dict[str, CapReached | CannotKeep] = {}  # what a cap or the disk holds back
         self.capped = False  # a cap was met, and nothing was bought since
 
     def __contains__(self, key: str) -> bool:
@@ -37,6 +39,7 @@ class Holds:
         `until` is when that makes sense, where somebody knows.
         """
         self.reasons[key] = reason
+        self._limits.pop(key, None)
         self._fresh.add(key)
         if record is not None:
             self._ports.report.held(record, reason)
@@ -52,7 +55,15 @@ class Holds:
         if isinstance(error, CapReached) and self._endures and not self.capped:
             self.capped = True
             self._ports.report.say(told(error), Topic.CAP)
-        return self.hold(key, record, told(error))
+        again_at = self.hold(key, record, told(error))
+        if isinstance(error, CapReached | CannotKeep):
+            self._limits[key] = error
+        return again_at
+
+    def limits(self) -> list[str]:
+        """Return a sentence on a cap that is met, and one on a disk that does not take what was bought."""
+        found = {type(error): told(error) for error in self._limits.values()}
+        return sorted(found.values())
 
     def begin(self, key: str) -> None:
         """A turn begins: what held the generation before may be over."""
@@ -66,4 +77,5 @@ class Holds:
     def free(self, key: str) -> None:
         """Forget that a generation was held."""
         self.reasons.pop(key, None)
+        self._limits.pop(key, None)
         del self._times[key]

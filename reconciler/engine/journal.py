@@ -15,6 +15,7 @@ from reconciler.core.transitions import without_task
 from reconciler.engine.ports import Options, Ports, Topic
 from reconciler.store.repository import Change, HistoryEntry, Spent
 
+INTENT = "intent"  # the line of the history that says that a create may leave now
 _NEAR = Decimal("0.8")  # of a cap
 
 
@@ -57,6 +58,7 @@ class Journal:
         """
         changed = [change for change in changes if self._differs(change[0])]
         if changed:
+            self._take_from_claims(record for record, *_ in changed)
             self._ports.repository.save([self._change(*change) for change in changed])
         for record, *_ in changed:
             self._remember(record)
@@ -101,7 +103,7 @@ class Journal:
             CapReached: a cap would be passed; nothing was written.
         """
         record = record.evolve(intent_at=self._ports.now(), calendar_at=self._ports.calendar())
-        change = self._change(record, "intent", f"create number {record.creates}", "")
+        change = self._change(record, INTENT, f"create number {record.creates}", "")
         spent = self._ports.repository.record_intent(
             change, caps=self._options.caps, run_id=self._options.run_id
         )
@@ -145,6 +147,23 @@ class Journal:
             is_anothers = task_id is not None and owners[task_id] != name
             kept.append(without_task(record) if is_anothers else record)
         return kept
+
+    def _take_from_claims(self, records: Iterable[Record]) -> None:
+        """Let a task go to whom the provider shows it to belong, where only a receipt gives it to another one."""
+        for record in records:
+            known = self._latest.get(record.base_id)
+            if record.task_id is None or (known is not None and known.task_id == record.task_id):
+                continue
+            owner = self._ports.repository.find(record.task_id)
+            if owner is None or not owner.claimed or owner.base_id == record.base_id:
+                continue
+            left = without_task(owner)
+            entry = HistoryEntry(
+                left.external_task_id, self._ports.now(), "recalled", "its task is another one's"
+            )
+            self._ports.repository.save([Change(left, owner.status, (entry,))])
+            if self._latest.get(owner.base_id) == owner:
+                self._keep(left)
 
     def _differs(self, record: Record) -> bool:
         return self._latest.get(record.base_id) != record

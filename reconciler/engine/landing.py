@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from reconciler.core.errors import ReconcilerError, WorkspaceError, told
 from reconciler.core.generations import Generation
-from reconciler.core.schedule import SECOND
+from reconciler.core.schedule import HOUR, SECOND
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Lost, step
 from reconciler.engine.desk import AtRest, Declared, Desk
@@ -20,6 +20,8 @@ from reconciler.workspace.media import MediaError
 from reconciler.workspace.outputs import OutputTaken
 
 _MOST_SAVES = 8  # failures in a row before a result is left for later
+# Between two tries at what is too large: each may take as much as is kept of one.
+_SELDOM = HOUR
 
 
 class Lander:
@@ -57,7 +59,8 @@ class Lander:
                 return self._give_up(work, record, error)
         except (errors.ProviderError, MediaError) as error:
             failures = self._patience.failed(key)
-            if isinstance(error, errors.ResultUnsafe) or failures >= _MOST_SAVES:
+            is_final = isinstance(error, errors.ResultUnsafe | errors.Unproven)
+            if is_final or failures >= _MOST_SAVES:
                 return self._give_up(work, record, error)
         else:
             self._patience.heard(key)
@@ -107,9 +110,12 @@ class Lander:
         return again_at
 
     def _give_up(self, work: Work, record: Record, error: ReconcilerError) -> int | None:
-        reason = f"bought, but its result could not be saved yet: {error.message}"
+        reason = f"bought, but its result could not be saved yet: {told(error)}"
+        if isinstance(error, errors.Unproven):
+            reason = f"nothing is fetched: {told(error)}"
         kept = self._desk.journal.get(work.base_id)
-        again_at = self._holds.hold(work.base_id, kept or record, reason)
+        until = self._desk.now() + _SELDOM if isinstance(error, errors.ResultTooLarge) else None
+        again_at = self._holds.hold(work.base_id, kept or record, reason, until=until)
         if kept is not None and kept.results:
             self._publish_everywhere(work, kept)
         return again_at

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.loader import Desired
 from reconciler.workspace.mentions import Unclear, mentioned, names_file
 
@@ -41,10 +42,11 @@ def needed(
 
 
 def _uses(desired: Desired, written: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield every file that a valid spec reads or writes, and what is to be said of it."""
+    """Yield every file that says what is wanted, or that a valid spec reads or writes, and what is to be said of it."""
     for wish in desired.generations:
         yield from ((one.path, f"`{wish.spec}` reads it") for one in wish.media if one.path)
-    yield from ((path, f"it is `{path}` under another name") for path in written)
+    read = {*desired.specs, *desired.defaults, *desired.receipts, IGNORE_FILE}
+    yield from ((path, f"it is `{path}` under another name") for path in (*written, *sorted(read)))
 
 
 def _keep(

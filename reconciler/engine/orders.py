@@ -20,6 +20,7 @@ from reconciler.core.errors import ReconcilerError
 from reconciler.core.schedule import SECOND
 from reconciler.engine.adopting import adopt
 from reconciler.engine.asking import ask_again
+from reconciler.engine.collecting import collect
 from reconciler.engine.fitting import misfit
 from reconciler.engine.forgetting import forget
 from reconciler.engine.journal import Journal
@@ -50,6 +51,7 @@ class Verb(StrEnum):
     REFRESH = "refresh"
     FORGET = "forget"
     PRUNE = "prune"
+    GC = "gc"
 
 
 _NAMES = {
@@ -57,6 +59,10 @@ _NAMES = {
     Verb.IMPORT: re.compile(f"{_ID}(={_ID})?"),
     Verb.REFRESH: re.compile(_ID),
     Verb.FORGET: re.compile(f"{_ID}!?"),
+    Verb.GC: re.compile(
+        r"objects/[0-9a-f]{64}|prepared/[0-9a-f]{64}|partial/[0-9a-f]{32}\.[a-z]{3,4}|"
+        rf"beside/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{{0,{_LONGEST_PATH - 1}}}"
+    ),
     Verb.PRUNE: re.compile(rf"[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{{0,{_LONGEST_PATH - 1}}}"),
 }
 
@@ -68,7 +74,7 @@ class Order:
     `seen` is what its author saw of each name (`fitting`), in the same order, or empty; `given` and `until` say
     when it is meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it attempt N, so that an order which is given
     twice is carried out once), for `refresh` (none: everything) and for `forget` (with `!`: also while its task
-    is in flight), `ID` or `ID=BASE` for `import`, and paths relative to the root for `prune`.
+    is in flight), `ID` or `ID=BASE` for `import`, paths relative to the root for `prune`, and what `collecting` calls it for `gc`.
 
     Raises:
         OrderError: a name is none.
@@ -88,7 +94,7 @@ class Order:
                 f"an order names at most {MOST_NAMES:,} things", hint="Name fewer at a time."
             )
         for name in self.names:
-            climbs = self.verb is Verb.PRUNE and ".." in PurePosixPath(name).parts
+            climbs = self.verb in {Verb.PRUNE, Verb.GC} and ".." in PurePosixPath(name).parts
             if climbs or not _NAMES[self.verb].fullmatch(name):
                 raise OrderError(f"`{self.verb}` does not take {name[:100]!r}")
         if self.seen and len(self.seen) != len(self.names):
@@ -159,6 +165,9 @@ async def carry_out(
     ground = Ground(ports, options, journal, survey)
     if order.verb is Verb.REFRESH:
         return await ask_again(ground, order.names)
+    if order.verb is Verb.GC:
+        seen = zip(order.names, order.seen, strict=False)  # of none, or of each
+        return await collect(ground, order.names, dict(seen))
     outcomes = []
     for number, name in enumerate(order.names, 1):
         try:

@@ -42,6 +42,8 @@ class Outlook:
     whereabouts: Whereabouts
     holds: Mapping[str, str]  # base id -> why the last run held it back
     unreadable: Mapping[str, str] = field(default_factory=dict)  # receipt -> why
+    doubted: Mapping[str, str] = field(default_factory=dict)
+    """Base ids that some receipt names, without telling what was bought -> why."""
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Uncommitted = all_committed
     previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
@@ -78,10 +80,11 @@ class Outlook:
     def _obstacle(self, wish: Generation) -> str:
         if sentence := self.held_back(wish.spec):
             return sentence
-        if self.unreadable:  # of whatever spec: it may have been copied, renamed or moved
-            problem = self.unreadable.get(receipt_path(wish.spec)) or next(
-                iter(self.unreadable.values())
-            )
+        # By its id wherever the receipt lies: the spec may have been copied, renamed or moved.
+        problem = self.unreadable.get(receipt_path(wish.spec)) or self.doubted.get(
+            wish.external_task_id
+        )
+        if problem:
             return f"a receipt cannot be read, so this may already have been bought: {problem}"
         if wish.video.path and not self.can_host:
             return (

@@ -50,6 +50,9 @@ class Patience:
         Raises:
             Unreachable: nobody was answered for too long, and neither is this; not in a run that endures.
         """
+        if isinstance(error, errors.Unproven):  # it was answered, and asking again answers the same
+            self.heard()
+            return True
         self.failed(key)
         if _is_readable(error):
             self.heard()
@@ -129,4 +132,6 @@ def _is_readable(error: errors.ProviderError) -> bool:
 
 def not_asked(error: ReconcilerError) -> str:
     """Return why a generation is held that cannot be asked about."""
+    if isinstance(error, errors.Unproven):
+        return told(error)
     return f"it cannot be asked about, although the provider answers other questions: {told(error)}"

@@ -59,6 +59,7 @@ class Preparer:
                     return known
                 if fault := self._faults.get(name):
                     raise WorkspaceError(f"`{source.path}` {fault}")
+                objects.check_room()
                 partial = objects.partial(f"prepared:{name}")
                 part = ", its first frame" if preparation.is_first_frame else ""
                 self._ports.report.say(f"preparing `{source.path}`{part}")

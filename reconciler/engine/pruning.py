@@ -1,6 +1,7 @@
 """`prune`: outputs that no spec asks for any more leave the folder; their bytes stay in the object store (rule 8).
 
-A file goes only while it is, byte for byte, what was published there, and no spec reads it. It is never reached
+A file goes only while it is, byte for byte, what this state published there, and no spec reads it: what a receipt lists
+may be anybody's word. It is never reached
 through a symbolic link in the specs folder; that folder itself may be one.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 from reconciler.core.errors import StateError
 from reconciler.engine.outcome import Ground, Outcome
-from reconciler.engine.recall import recall
 from reconciler.workspace.media import file_sha256
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.removing import is_behind_a_link, remove
@@ -37,7 +37,7 @@ def prune(ground: Ground, path: str) -> Outcome:
             f"`{path}` stays: a folder of its path is a link, so it is somewhere else now"
         )
     sha256 = file_sha256(target)
-    if not _is_ours(ground, path, sha256):
+    if not ground.survey.whereabouts.was_published(path, sha256):
         return Outcome.refused(f"`{path}` was changed: it stays")
     if not objects.verify(sha256):
         try:
@@ -48,11 +48,3 @@ def prune(ground: Ground, path: str) -> Outcome:
         return Outcome.refused(f"`{path}` was changed at the last moment: it stays")
     ground.ports.repository.unpublish([path])
     return Outcome.done(f"`{path}` is removed; its bytes are kept as {objects.path(sha256)}")
-
-
-def _is_ours(ground: Ground, path: str, sha256: str) -> bool:
-    """Whether these bytes were published at this path, by the state or else by a receipt."""
-    row = ground.survey.whereabouts.publications.get(path)
-    if row is not None and row.sha256 == sha256:
-        return True
-    return path in recall(ground.ports.root, ground.survey.desired.receipts).paths.get(sha256, ())

@@ -57,6 +57,8 @@ class Publisher:
         new = [row for row in published if known.get(row.path) != row]
         self._ports.repository.publish(new)
         self._whereabouts.note(new)
+        if not record.claimed:
+            self._whereabouts.ours.update(row.sha256 for row in published)
         return True
 
     def _show(self, wish: Generation, record: Record) -> list[Publication]:
@@ -109,7 +111,7 @@ class Publisher:
         They are read for it, whatever is remembered of them. Raises OutputTaken when they are not ours.
         """
         sha256 = self._whereabouts.digest(path, anew=True)
-        if sha256 != _EMPTY and sha256 not in self._whereabouts.places:
+        if sha256 != _EMPTY and not self._whereabouts.is_ours(sha256):
             raise _taken(path)
         if sha256 == _EMPTY or self._ports.objects.verify(sha256):
             return

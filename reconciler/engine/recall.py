@@ -8,8 +8,9 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
 from reconciler.core.generations import Generation
-from reconciler.core.identity import canonical_generation, compute_external_task_id, split_attempt
+from reconciler.core.identity import canonical_generation, is_computed, split_attempt, take_of
 from reconciler.core.motion_control import KIND
+from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.spending import believed
@@ -18,17 +19,34 @@ from reconciler.workspace.receipts import ReceiptError, read_receipt
 
 _NEVER_BEGAN = frozenset({Status.PENDING, Status.REJECTED})
 _OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})
+_TRIED_AGAIN = frozenset({Status.FAILED, Status.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Everything that the folder's receipts say."""
+    """Everything that the folder's receipts say, as far as it can be: they come from anybody."""
 
-    records: dict[str, Record] = field(default_factory=dict)  # base id -> its latest attempt
+    # base id -> what each receipt tells of it; a record's spec is the one that the receipt is named after
+    records: dict[str, list[Record]] = field(default_factory=dict)
     paths: dict[str, tuple[str, ...]] = field(
         default_factory=dict
-    )  # sha256 -> where it was published
+    )  # sha256 -> where such bytes may be found; says nothing of whose they are
     unreadable: dict[str, str] = field(default_factory=dict)  # receipt -> why
+    doubted: dict[str, str] = field(default_factory=dict)
+    """Base ids that a receipt names without telling what was bought, because it is broken or contradicts itself -> why."""
+
+    def best(self, wish: Generation) -> Record | None:
+        """Return what the receipts tell of a generation that is wanted.
+
+        What was saved beats a later attempt that was not; a spec's own receipt beats one that lies elsewhere.
+        """
+
+        def rank(record: Record) -> tuple[bool, bool, int]:
+            is_saved = record.status is Status.COMPLETE and bool(record.results)
+            own = receipt_path(f"{record.spec}.yaml") == receipt_path(wish.spec)
+            return is_saved, own, record.attempt
+
+        return max(self.records.get(wish.external_task_id, ()), key=rank, default=None)
 
 
 def recall(root: Path, receipts: Iterable[str]) -> Recalled:
@@ -39,6 +57,7 @@ def recall(root: Path, receipts: Iterable[str]) -> Recalled:
             entries = read_receipt(root / name, name)
         except ReceiptError as error:
             recalled.unreadable[name] = error.message
+            recalled.doubted.update(dict.fromkeys(error.named, error.message))
             continue
         for entry in entries:
             _take_in(recalled, entry, PurePosixPath(name))
@@ -46,20 +65,28 @@ def recall(root: Path, receipts: Iterable[str]) -> Recalled:
 
 
 def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) -> None:
+    if not proves_itself(entry):
+        recalled.doubted[entry.base_id] = (
+            f"{receipt}: what it lists as `{entry.external_task_id}` is not the request that this id stands for; "
+            "restore the receipt from git, or remove that entry"
+        )
+        return
     record = to_record(entry, receipt)
-    known = recalled.records.get(record.base_id)
-    if known is None or _rank(known) < _rank(record):
-        recalled.records[record.base_id] = record
+    recalled.records.setdefault(record.base_id, []).append(record)
     for output in (*entry.outputs, *entry.previews):
         path = str(receipt.parent / output.path)
+        if path != output_path(f"{record.spec}.yaml", entry.label, output.role):
+            continue  # it speaks for the files of its own spec, and of no other
         places = recalled.paths.get(output.sha256, ())
         if path not in places:
             recalled.paths[output.sha256] = (*places, path)
 
 
-def _rank(record: Record) -> tuple[bool, int]:
-    """Order what receipts say of one generation: what was saved beats a later attempt that was not."""
-    return record.status is Status.COMPLETE and bool(record.results), record.attempt
+def proves_itself(entry: ReceiptEntry) -> bool:
+    """Whether an entry's id is the one of the request that it lists; an id of the user's own says nothing of it."""
+    if not is_computed(entry.external_task_id):
+        return True
+    return take_of(entry.base_id, KIND, entry.request, MOST_TAKES) is not None
 
 
 def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
@@ -84,6 +111,7 @@ def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
         finished_at=entry.finished_at,
         results=_results(entry.outputs),
         previews=_results(entry.previews),
+        claimed=True,
     )
 
 
@@ -97,14 +125,12 @@ def _results(outputs: Iterable[ReceiptOutput]) -> tuple[Result, ...]:
 
 
 def _canonical(entry: ReceiptEntry, base_id: str) -> str:
-    """Return the generation's canonical JSON: a receipt names no take, the id tells which one it was."""
-    for take in range(1, MOST_TAKES + 1):
-        canonical = canonical_generation(KIND, entry.request, take)
-        if compute_external_task_id(canonical) == base_id:
-            return canonical
-    return canonical_generation(
-        KIND, entry.request, 1
-    )  # an id of the user's own names one generation
+    """Return the generation's canonical JSON: a receipt names no take, the id tells which one it was.
+
+    An id of the user's own names one generation.
+    """
+    take = take_of(base_id, KIND, entry.request, MOST_TAKES) if is_computed(base_id) else 1
+    return canonical_generation(KIND, entry.request, take or 1)
 
 
 def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -> dict[str, Record]:
@@ -116,7 +142,12 @@ def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -
         base: record
         for base, record in recalled.items()
         if (known := stored.get(base)) is None
-        or (known.status in _OVERRULED and record.attempt > known.attempt)
+        or (
+            known.status in _OVERRULED
+            and record.attempt > known.attempt
+            # What was paid for here is not tried again because a receipt says that something failed since.
+            and not (known.status is Status.EXPIRED and record.status in _TRIED_AGAIN)
+        )
         or (
             known.status in _OVERRULED
             and record.status is Status.COMPLETE
@@ -135,7 +166,7 @@ def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Rec
     """Return what receipts remember of the generations that are wanted, under the names they have now."""
     found: dict[str, Record] = {}
     for wish in wishes:
-        record = recalled.records.get(wish.external_task_id)
+        record = recalled.best(wish)
         if record is not None:
             # Caps count a purchase whose deduction its receipt does not tell by what it would cost now.
             paid = believed(record.units, wish.estimated_units)

@@ -21,7 +21,14 @@ from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.previewing import Previewer
 from reconciler.kling.downloads import WINDOW
-from reconciler.kling.errors import ProviderError, ResultInterrupted, ResultRefused, ResultSlow
+from reconciler.kling.errors import (
+    ProviderError,
+    ResultInterrupted,
+    ResultRefused,
+    ResultSlow,
+    ResultTooLarge,
+)
+from reconciler.store.changes import KEPT_BESIDE
 from reconciler.store.repository import HistoryEntry
 from reconciler.workspace.media import MediaError, ResultFacts, examine_result
 
@@ -155,7 +162,7 @@ class Saver:
         )
         self._ports.report.say(sentence + "; ".join(told))
         entry = HistoryEntry(
-            record.external_task_id, self._ports.now(), "kept beside", "; ".join(told)
+            record.external_task_id, self._ports.now(), KEPT_BESIDE, "; ".join(told)
         )
         self._ports.repository.note([entry])
         self._beside.add(record.external_task_id)
@@ -189,7 +196,7 @@ class Saver:
             facts = await asyncio.to_thread(examine_result, partial.path)
             await asyncio.to_thread(self._check_etag, partial.path, arrived.validator)
             sha256, size = await asyncio.to_thread(objects.adopt, partial)
-        except MediaError:
+        except (MediaError, ResultTooLarge):
             partial.discard()
             raise
         except (OSError, StateError) as error:

@@ -19,6 +19,10 @@ from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import Desired
 
+_ONLY_TOLD = (
+    "only a receipt says that it was published there; remove it yourself if nobody needs it"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -88,6 +92,7 @@ class Surveyor:
             Whereabouts.learn(self.root, self.repository, self.objects, recalled),
             self.repository.holds(),
             recalled.unreadable,
+            recalled.doubted,
             self.can_host,
             self.uncommitted(desired),
             self.previews,
@@ -105,8 +110,9 @@ class Surveyor:
             known[wish.spec, wish.label] = found
         whereabouts = outlook.whereabouts
         written = set(_written(desired, merged))
-        alone = _unasked(written, invalid, whereabouts, self._abandoned(desired))
+        alone, told = _unasked(written, invalid, whereabouts, self._abandoned(desired))
         stay = needed(self.root, desired, written, alone) if alone else {}
+        stay |= dict.fromkeys(told, _ONLY_TOLD)
         orphans = tuple(path for path in alone if path not in stay)
         return Survey(desired, merged, stored, known, invalid, whereabouts, orphans, stay)
 
@@ -128,8 +134,11 @@ def _unasked(
     invalid: Mapping[str, object],
     whereabouts: Whereabouts,
     abandoned: Mapping[str, tuple[str, ...]],
-) -> tuple[str, ...]:
-    """Return the published files at whose names no spec wants anything; an invalid spec may still want its own."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the published files at whose names no spec wants anything, and those that only a receipt calls published.
+
+    An invalid spec may still want its own.
+    """
     stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in invalid}
     ours = {path: sha256 for sha256, paths in abandoned.items() for path in paths}
     ours |= {path: row.sha256 for path, row in whereabouts.publications.items()}
@@ -142,10 +151,14 @@ def _unasked(
             for n in range(1, len(parts))
         )
 
-    return tuple(
+    standing = [
         path
         for path, sha256 in ours.items()
         if path not in written and not of_invalid(path) and whereabouts.holds(path, sha256)
+    ]
+    known = {path for path in standing if whereabouts.was_published(path, ours[path])}
+    return tuple(path for path in standing if path in known), tuple(
+        path for path in standing if path not in known
     )
 
 

@@ -22,6 +22,9 @@ from reconciler.workspace.lfs import ADVICE, LARGEST_POINTER, pointed_to
 from reconciler.workspace.media import file_sha256
 from reconciler.workspace.outputs import Signature, signature
 
+_CLAIMED = (
+    "holds a file that only a receipt calls ours, so it is not replaced; move it away and run again"
+)
 _WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
 
 
@@ -32,7 +35,8 @@ class Whereabouts:
     root: Path
     objects: ObjectStore
     publications: dict[str, Publication]
-    places: dict[str, tuple[str, ...]]  # sha256 of every result of ours -> where it was published
+    places: dict[str, tuple[str, ...]]  # sha256 -> where such bytes may be found; decides nothing
+    ours: set[str]  # sha256 of every result that this state saw: not of what only a receipt tells
     _digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)  # as read last
 
     @classmethod
@@ -40,27 +44,27 @@ class Whereabouts:
         cls, root: Path, repository: Repository, objects: ObjectStore, recalled: Recalled
     ) -> Whereabouts:
         """Gather what the store and the receipts know."""
-        whereabouts = cls(root, objects, {}, {})
+        whereabouts = cls(root, objects, {}, {}, set())
         whereabouts.relearn(repository)
         whereabouts.note_places(recalled.paths)
         return whereabouts
 
     def relearn(self, repository: Repository) -> None:
         """Take over what the store knows now, and nothing else: what was forgotten is not ours any more."""
-        results, published = repository.known_results(), repository.publications()
+        self.ours.clear()
+        self.ours.update(repository.known_results(claimed=False))
         self.publications.clear()
         self.places.clear()
-        self.places.update(dict.fromkeys(results, ()))
-        self.note(published.values())
+        self.note(repository.publications().values())
 
     def note(self, publications: Iterable[Publication]) -> None:
-        """Remember outputs that are ours."""
+        """Remember what stands where results belong."""
         for publication in publications:
             self.publications[publication.path] = publication
             self.note_places({publication.sha256: (publication.path,)})
 
     def note_places(self, paths: Mapping[str, Iterable[str]]) -> None:
-        """Remember results that are ours, by their SHA-256, and where they were published."""
+        """Remember where bytes may be found, by their SHA-256."""
         for sha256, found in paths.items():
             known = self.places.get(sha256, ())
             self.places[sha256] = (*known, *(path for path in found if path not in known))
@@ -91,6 +95,8 @@ class Whereabouts:
             standing = self.standing(path, result)
             if standing is Standing.TAKEN and self._pointed_to(path):
                 return Output(role, path, standing, f"`{path}` {ADVICE}, or move it away")
+            if standing is Standing.TAKEN and self.is_claimed(path):
+                return Output(role, path, standing, f"`{path}` {_CLAIMED}")
             return Output(role, path, standing)
         except WorkspaceError as error:
             return Output(role, path, Standing.TAKEN, told(error))
@@ -110,7 +116,24 @@ class Whereabouts:
             return Standing.OURS
         if result is not None and self._pointed_to(path) == result.sha256:
             return Standing.POINTER
-        return Standing.OTHER if sha256 in self.places else Standing.TAKEN
+        return Standing.OTHER if self.is_ours(sha256) else Standing.TAKEN
+
+    def is_ours(self, sha256: str) -> bool:
+        """Whether these bytes are a result that this state saw, or that is told of and kept as an object.
+
+        A receipt's word alone is not enough.
+        """
+        return sha256 in self.ours or (sha256 in self.places and self.objects.has(sha256))
+
+    def was_published(self, path: str, sha256: str) -> bool:
+        """Whether this state knows by itself that it put these bytes there."""
+        row = self.publications.get(path)
+        return row is not None and row.sha256 == sha256 and self.is_ours(sha256)
+
+    def is_claimed(self, path: str) -> bool:
+        """Whether a file stands there whose bytes a receipt lists for this place, and nobody else vouches for."""
+        sha256 = self.digest(path)
+        return path in self.places.get(sha256, ()) and not self.is_ours(sha256)
 
     def _pointed_to(self, path: str) -> str:
         """Return the SHA-256 of the file that the one at a path stands for in git; empty when it stands for none."""

@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 
-from reconciler.kling.errors import ResultInterrupted, ResultRefused, ResultSlow, ResultUnsafe
+from reconciler.kling.addresses import AddressRefused, Network
+from reconciler.kling.errors import (
+    ResultInterrupted,
+    ResultRefused,
+    ResultSlow,
+    ResultTooLarge,
+    ResultUnsafe,
+)
 from reconciler.kling.proxies import EnvironmentTransport
 from reconciler.kling.reach import is_loopback, may_visit, user_agent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
+MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
 CHUNK: Final = 512 * 1024  # bytes
 MAX_HOPS: Final = 5
 FLOOR: Final = 16 * 1024  # bytes per second; a download below it does not keep others waiting
@@ -59,15 +67,17 @@ class Downloaded:
 class Downloader:
     """Fetches results; holds no key. Safe for several fetches at a time, each with a sink of its own.
 
-    `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result.
+    `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result. `allowed` are
+    networks that a result may be fetched from although they are not of the internet.
     """
 
     def __init__(
         self,
         *,
         timeout: float = 30.0,
-        max_bytes: int = 2 * 1024**3,
+        max_bytes: int = MAX_RESULT,
         max_seconds: float = 3600.0,
+        allowed: Iterable[Network] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._max_bytes = max_bytes
@@ -81,7 +91,7 @@ class Downloader:
             follow_redirects=False,
             timeout=timeout,
             trust_env=False,
-            transport=transport or EnvironmentTransport(),
+            transport=transport or EnvironmentTransport(allowed=allowed),
         )
 
     async def aclose(self) -> None:
@@ -100,7 +110,7 @@ class Downloader:
 
         Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on (of
         which ResultSlow: it trickled for a `window`, in s, while its place `is_awaited`), ResultUnsafe when none
-        should. An error that the sink raises passes through as it is.
+        should (of which ResultTooLarge: what is in the sink is not worth keeping). An error that the sink raises passes through as it is.
         """
         pace = _Pace(window, is_awaited)
         limit = asyncio.timeout(self._max_seconds)
@@ -137,13 +147,16 @@ class Downloader:
     async def _pour(self, response: httpx.Response, sink: Sink, pace: _Pace) -> None:
         total = _total(response)
         if total is not None and total > self._max_bytes:
-            raise ResultUnsafe(f"The result is announced as {total} bytes, more than are accepted.")
+            raise self._too_large(f"is announced as {total:,} bytes")
         async for chunk in _chunks(response, pace):
             if sink.offset + len(chunk) > self._max_bytes:
-                raise ResultUnsafe("The result is larger than is accepted.")
+                raise self._too_large("goes on")
             sink.write(chunk)
         if total is not None and sink.offset != total:
             raise ResultInterrupted(f"{sink.offset} of {total} bytes arrived.")
+
+    def _too_large(self, how: str) -> ResultTooLarge:
+        return ResultTooLarge(f"The result {how}, and at most {self._max_bytes:,} bytes are kept.")
 
     @asynccontextmanager
     async def _open(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
@@ -164,6 +177,8 @@ class Downloader:
         request = self._http.build_request("GET", url, headers=headers)
         try:
             return await self._http.send(request, stream=True)
+        except AddressRefused:
+            raise _inside() from None
         except (httpx.HTTPError, OSError) as failure:
             raise _broken(failure) from failure
 
@@ -265,7 +280,7 @@ def _next_hop(here: httpx.URL, response: httpx.Response) -> httpx.URL:
     except (httpx.InvalidURL, ValueError):
         raise ResultUnsafe("The result's URL redirects to no URL.") from None
     if is_loopback(target.host) and not is_loopback(here.host):
-        raise ResultUnsafe("The result's URL redirects to this machine.")
+        raise _inside()
     return target
 
 
@@ -274,6 +289,14 @@ def _refusal(status: int) -> ResultRefused | ResultInterrupted:
     if 400 <= status < 500 and status not in _PASSING:
         return ResultRefused(status)
     return ResultInterrupted(f"The result's host answered HTTP {status}.", http_status=status)
+
+
+def _inside() -> ResultUnsafe:
+    """One sentence for whatever is not of the internet: it tells nothing of what is there."""
+    return ResultUnsafe(
+        "The result lies on this machine or in a private network, where none is fetched from.",
+        hint="If it is meant to be there, name the network in RECONCILER_ALLOWED_NETWORKS.",
+    )
 
 
 def _broken(failure: Exception) -> ResultInterrupted:

@@ -13,11 +13,13 @@
     ├── TryLater              the provider is unwell and nothing was decided (5xx on a read)
     │   ├── NotSent           surely no byte of the request reached the server
     │   └── Unreadable        an answer to a read that is not in the provider's format
+    ├── Unproven              a receipt names a task, and no answer shows that it is ours
     ├── OutcomeUnknown        a create that the provider may or may not have acted on: ask before anything else
     │   └── Misdirected       the same, answered by what does not seem to be the API: no other is sent there either
     ├── ResultRefused         the result's URL is refused: refresh it by a query, or the file is gone
     ├── ResultInterrupted     the download broke off: go on from where it stopped
-    └── ResultUnsafe          the result lies where it may not be fetched from, or is too large
+    └── ResultUnsafe          the result lies where it may not be fetched from
+        └── ResultTooLarge    there is more of it than is kept
 
 Not here: what to do about them, which `core.transitions` decides.
 """
@@ -126,6 +128,12 @@ class Unreadable(TryLater):
     """The answer is not in the provider's format."""
 
 
+class Unproven(ProviderError):
+    """Nothing in the provider's answers shows that a task is ours; what it made is not fetched."""
+
+    advice = "Where it is yours all the same, `reconciler import TASK_ID --for SPEC` takes it over."
+
+
 class OutcomeUnknown(ProviderError):
     """Whether the provider accepted the task is not known."""
 
@@ -160,6 +168,12 @@ class ResultSlow(ResultInterrupted):
 
 class ResultUnsafe(ProviderError):
     """The result may not be fetched."""
+
+
+class ResultTooLarge(ResultUnsafe):
+    """The result is larger than is kept."""
+
+    advice = "Raise RECONCILER_MAX_RESULT_BYTES, and it is fetched."
 
 
 CLOCK_CODES: Final = frozenset({1003, 1004})

@@ -10,38 +10,48 @@ import os
 import re
 import ssl
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpcore
 import httpx
 import socksio
 
 from reconciler.core.errors import SettingsError
+from reconciler.kling.addresses import CheckedNetwork, NameUnknown, Network
 from reconciler.kling.reach import is_loopback
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 _KINDS: Final = "http, https, socks5 and socks5h"
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class EnvironmentTransport(httpx.AsyncBaseTransport):
     """Sends each request directly, or through the proxy that the environment names for it.
+
+    With `allowed`, URLs may be of anybody's choosing: they lead to the internet and to these networks, and nowhere
+    else. A proxy looks names up by itself, so what is behind one is refused where this machine can tell.
 
     Raises SettingsError, which names the variable, when one of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`,
     `SSL_CERT_FILE` and `SSL_CERT_DIR` cannot be used. A password in one of them is never repeated.
     """
 
     def __init__(
-        self, limits: httpx.Limits | None = None, *, schemes: Collection[str] = ("https",)
+        self,
+        limits: httpx.Limits | None = None,
+        *,
+        schemes: Collection[str] = ("https",),
+        allowed: Iterable[Network] | None = None,
     ) -> None:
         """`schemes` are those of the URLs that may take a proxy; what is set for others is not looked at."""
         limits = limits or httpx.Limits(max_connections=100, keepalive_expiry=5.0)
         trust = _authorities()
         proxies = {scheme: proxy for scheme in schemes if (proxy := _proxy(scheme))}
         self._exceptions = _Exceptions.read() if proxies else _Exceptions()
-        self._direct = httpx.AsyncHTTPTransport(verify=trust, limits=limits, trust_env=False)
+        self._checked = None if allowed is None else CheckedNetwork(allowed)
+        self._direct = _Direct(trust, limits, self._checked)
         self._through = {
             proxy: httpx.AsyncHTTPTransport(
                 verify=trust, limits=limits, trust_env=False, proxy=proxy.parsed()
@@ -51,10 +61,13 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
         self._by_scheme = {scheme: self._through[proxy] for scheme, proxy in proxies.items()}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request its way; raises what httpx raises."""
-        way = self._direct
+        """Send a request its way; raises what httpx raises, AddressRefused and NameUnknown."""
+        way: httpx.AsyncHTTPTransport = self._direct
         if self.takes_proxy(request.url):
             way = self._by_scheme[request.url.scheme]
+            if self._checked is not None:
+                with suppress(NameUnknown):  # the proxy may know it
+                    await self._checked.check(*_place(request.url))
         try:
             return await way.handle_async_request(request)
         except (
@@ -68,10 +81,36 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
         """Whether a request to this URL takes a proxy."""
         return url.scheme in self._by_scheme and not self._exceptions.hold(url)
 
+    def leads_inside(self, url: httpx.URL) -> bool:
+        """Whether this URL's host was found to be in a network that is allowed, and not of the internet."""
+        return self._checked is not None and _place(url)[0] in self._checked.inside
+
     async def aclose(self) -> None:
         """Close every connection."""
         for transport in (self._direct, *self._through.values()):
             await transport.aclose()
+
+
+class _Direct(httpx.AsyncHTTPTransport):
+    """Connects by a network of ours; httpx takes none, so its pool is one that does."""
+
+    def __init__(
+        self, trust: ssl.SSLContext, limits: httpx.Limits, network: CheckedNetwork | None
+    ) -> None:
+        super().__init__(verify=trust, limits=limits, trust_env=False)
+        if network is not None:
+            self._pool = httpcore.AsyncConnectionPool(
+                ssl_context=trust,
+                max_connections=limits.max_connections,
+                max_keepalive_connections=limits.max_keepalive_connections,
+                keepalive_expiry=limits.keepalive_expiry,
+                network_backend=network,
+            )
+
+
+def _place(url: httpx.URL) -> tuple[str, int]:
+    """Return host and port as httpcore names them."""
+    return url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +138,7 @@ class _Proxy:
 class _Exceptions:
     """Where no proxy is used: this machine, and what `NO_PROXY` lists."""
 
-    networks: tuple[_Network, ...] = ()
+    networks: tuple[Network, ...] = ()
     names: tuple[str, ...] = ()  # in lower case; those below each, too
 
     @classmethod

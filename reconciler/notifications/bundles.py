@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.core.printable import printable
+
 SHOWN = 10
 """Sentences that a message holds; the others are counted."""
 _LONGEST = 500  # characters of a sentence
@@ -56,5 +58,5 @@ class Bundle:
 
 def _one_line(sentence: str) -> str:
     """Return a sentence without what could forge a second one; a provider's words can hold anything."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in sentence[: _LONGEST + 1])
+    plain = printable(sentence[: _LONGEST + 1])
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"

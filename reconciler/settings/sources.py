@@ -1,7 +1,9 @@
-"""What a user wrote, and where: the environment, `.env` and `reconciler.toml`, each read once.
+"""What was written, and where, each place read once: by the operator, and by whoever commits to the folder.
+
+The environment, `.env` and a settings file elsewhere are the operator's, `reconciler.toml` is the folder's: they are kept apart.
 
 A cap that is misspelt is no cap. So what cannot be read, and a name that was probably meant as one of ours, is an
-error that says where it stands; it is never passed over, and never a default.
+error that says where it stands; it is never passed over, and never a default. What git tracks is not the operator's.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import difflib
 import io
 import os
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,15 @@ from typing import Any
 from dotenv.parser import parse_stream
 from dotenv.variables import Variable, parse_variables
 
-from reconciler.core.errors import SettingsError
+from reconciler.core.documents import plain
+from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.workspace.files import open_plain
+from reconciler.workspace.git import is_tracked
+from reconciler.workspace.reading import DocumentError, Limits
+from reconciler.workspace.toml_reader import read_toml
 
 ENVIRONMENT, ENV_FILE, CONFIG_FILE = "the environment", ".env", "reconciler.toml"
-LARGEST_FILE = 1024 * 1024  # bytes of `.env` and of `reconciler.toml`
+LARGEST_FILE = 1024 * 1024  # bytes of a settings file
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _ANOTHER = re.compile(r"\b(RECONCILER|KLING|KLINGAI)_[A-Z_]+\s*[=:]", re.IGNORECASE)
@@ -55,37 +60,72 @@ class Given:
     """One setting as it was written."""
 
     name: str  # as the settings call it, whatever its case there
-    value: Any  # text; of `reconciler.toml` what TOML makes of it
-    source: str  # ENVIRONMENT, ENV_FILE or CONFIG_FILE
-    line: int | None = None  # of `.env`
+    value: Any  # text; of a settings file what TOML makes of it
+    source: str  # ENVIRONMENT, ENV_FILE, CONFIG_FILE, or the path of the operator's settings file
+    at: str = ""  # the line of `.env`; line and column of a settings file
+
+    @property
+    def key(self) -> str:
+        """Return its name in a settings file."""
+        return key_of(self.name)
 
     @property
     def place(self) -> str:
         """Return where it stands, for people."""
         if self.source == ENVIRONMENT:
             return self.source
-        return f"`{self.source}`" if self.line is None else f"`{self.source}:{self.line}`"
+        return f"`{self.source}:{self.at}`" if self.at else f"`{self.source}`"
 
 
-def read(root: Path, ours: Collection[str], others: Collection[str] = ()) -> dict[str, Given]:
-    """Return what is given, by name: the environment wins over `.env`, and `.env` over `reconciler.toml`.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is given, by name, apart by who wrote it."""
+
+    by_operator: dict[str, Given]
+    by_folder: dict[str, Given]
+
+
+def key_of(name: str) -> str:
+    """Return the key in a settings file for the environment's name of a setting."""
+    return name.removeprefix("RECONCILER_").lower()
+
+
+def read(
+    root: Path, config: Path | None, ours: Collection[str], others: Collection[str] = ()
+) -> Written:
+    """Return what is given: the environment wins over `.env`, and `.env` over `config`, the operator's settings file.
 
     `ours` are the names of settings; `others` are read from `.env` too, and nothing is asked of their spelling.
 
     Raises:
-        SettingsError: a file cannot be read, a line is no assignment, or a name is almost that of a setting.
+        SettingsError: a file cannot be read, a line is no assignment, a name is almost that of a setting, or git tracks
+            (or may track) what should be the operator's.
     """
     _refuse_misnamed(root)
     known = {name.upper(): name for name in (*ours, *others)}
     given: dict[str, Given] = {}
     for one in (
-        *_configured(root / CONFIG_FILE, ours),
+        *(() if config is None else _configured(config, str(config), ours)),
         *_dotenv(root / ENV_FILE, ours, known),
         *_environment(ours, known),
     ):
         if one.value != "" or one.name not in given:  # what is empty takes nothing away
             given[one.name] = one
-    return given
+    for path in (root / ENV_FILE, config):  # after reading: what is read now was looked at then
+        if path is not None and os.path.lexists(path):
+            _refuse_tracked(root, path)
+    by_folder = {one.name: one for one in _configured(root / CONFIG_FILE, CONFIG_FILE, ours)}
+    given = {name: one for name, one in given.items() if one.value != "" or name not in by_folder}
+    return Written(given, by_folder)
+
+
+def users_file() -> Path | None:
+    """Return the settings file in the user's configuration folder; None where there is none, or none can be seen."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # noqa: PTH117 - a relative one counts as not set (XDG Base Directory)
+        base = os.path.expanduser("~/.config")  # noqa: PTH111 - Path.home() fails where there is none
+    path = Path(base, "reconciler", "config.toml")
+    return path if path.is_absolute() and os.path.lexists(path) else None
 
 
 def holds_another(value: str) -> bool:
@@ -94,9 +134,28 @@ def holds_another(value: str) -> bool:
     return bool(_ANOTHER.search(value)) or any(_ASSIGNMENT.match(line) for line in below)
 
 
-def existing(root: Path) -> frozenset[str]:
+def existing(root: Path, config: Path | None) -> frozenset[str]:
     """Return which settings files there are."""
-    return frozenset(name for name in (ENV_FILE, CONFIG_FILE) if os.path.lexists(root / name))
+    names = (ENV_FILE, CONFIG_FILE, *(() if config is None else (str(config),)))
+    return frozenset(name for name in names if os.path.lexists(root / name))
+
+
+def _refuse_tracked(root: Path, path: Path) -> None:
+    """Raise SettingsError for an operator's file that a commit to the folder could change, or that may be one's."""
+    shown = ENV_FILE if path == root / ENV_FILE else str(path)
+    try:
+        if not is_tracked(root, path):
+            return
+    except WorkspaceError as error:
+        raise SettingsError(
+            f"`{shown}` is not used, because it may be part of somebody's commit: {error.message}",
+            hint="Mend that, or move the settings to the environment or to a file outside of the repository (`--config FILE`).",
+        ) from error
+    raise SettingsError(
+        f"`{shown}` is tracked by git, so everybody who commits to the folder could change it",
+        hint=f"Take it out of git with `git rm --cached {path.name}`, commit that, and replace the keys that it held: they "
+        "stay in the history.",
+    )
 
 
 def _refuse_misnamed(root: Path) -> None:
@@ -112,7 +171,7 @@ def _refuse_misnamed(root: Path) -> None:
             meant = ENV_FILE
         else:
             continue
-        if not (root / meant).exists():
+        if meant not in names:  # that it exists says nothing where `.ENV` and `.env` are one file
             raise SettingsError(
                 f"`{name}` is not read: settings belong in `{meant}`",
                 hint=f"Rename it to `{meant}`, or give it a name that is less like it.",
@@ -144,7 +203,9 @@ def _environment(ours: Collection[str], known: Mapping[str, str]) -> Iterator[Gi
 def _dotenv(path: Path, ours: Collection[str], known: Mapping[str, str]) -> Collection[Given]:
     found: dict[str, Given] = {}
     variables: dict[str, str] = dict(os.environ)
-    for key, written, line in _assignments(_text(path, "It must be a text file in UTF-8.")):
+    for key, written, line in _assignments(
+        _text(path, ENV_FILE, "It must be a text file in UTF-8.")
+    ):
         name = known.get(key.upper())
         if name is None and (meant := _meant(key, ours)) is not None:
             raise _no_setting(f"`{ENV_FILE}:{line}` holds", key, meant, ours)
@@ -156,8 +217,8 @@ def _dotenv(path: Path, ours: Collection[str], known: Mapping[str, str]) -> Coll
         if name is None:
             continue
         if name in found and found[name].value != value:
-            raise _unreadable(line, f"{name} has another value in line {found[name].line}")
-        found.setdefault(name, Given(name, value, ENV_FILE, line))
+            raise _unreadable(line, f"{name} has another value in line {found[name].at}")
+        found.setdefault(name, Given(name, value, ENV_FILE, str(line)))
     return found.values()
 
 
@@ -187,24 +248,28 @@ def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
         yield binding.key, binding.value, line
 
 
-def _configured(path: Path, ours: Collection[str]) -> Collection[Given]:
-    hint = "It must be a TOML file."
-    text = _text(path, hint)
+def _configured(path: Path, shown: str, ours: Collection[str]) -> Collection[Given]:
+    """Return what a settings file in TOML gives; `shown` is what it is called."""
     try:
-        table: Mapping[str, Any] = tomllib.loads(text)
-    except RecursionError:
-        raise SettingsError(f"`{path.name}` is nested too deeply", hint=hint) from None
-    except ValueError as error:  # also of a number that is longer than Python reads
-        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
-    allowed = {name.removeprefix("RECONCILER_").lower(): name for name in ours}
-    for key in table:
+        node = read_toml(_text(path, shown, "It must be a TOML file."), shown, Limits())
+    except DocumentError as error:
+        said = error.problem
+        raise SettingsError(
+            f"`{said.place}` cannot be read: {said.message}", hint="It must be a TOML file."
+        ) from None
+    assert isinstance(node.value, Mapping)
+    allowed = {key_of(name): name for name in ours}
+    found = []
+    for key, entry in node.value.items():
+        at = f"{entry.key.line}:{entry.key.column}"
         if key not in allowed:
             meant = difflib.get_close_matches(key.lower().removeprefix("reconciler_"), allowed, n=1)
-            raise _no_setting(f"`{path.name}` holds", key, meant[0] if meant else "", allowed)
-    return [Given(allowed[key], value, CONFIG_FILE) for key, value in table.items()]
+            raise _no_setting(f"`{shown}:{at}` holds", key, meant[0] if meant else "", allowed)
+        found.append(Given(allowed[key], plain(entry.node), shown, at))
+    return found
 
 
-def _text(path: Path, hint: str) -> str:
+def _text(path: Path, shown: str, hint: str) -> str:
     """Return the text of a settings file, "" where there is none; never waits, and never reads without end."""
     try:
         with open_plain(path) as file:
@@ -213,14 +278,14 @@ def _text(path: Path, hint: str) -> str:
     except FileNotFoundError:
         if path.is_symlink():
             raise SettingsError(
-                f"`{path.name}` is a link to a file that does not exist",
+                f"`{shown}` is a link to a file that does not exist",
                 hint="Correct the link, or remove it.",
             ) from None
         return ""
     except (ValueError, OSError) as error:
-        raise SettingsError(f"`{path.name}` cannot be read: {error}", hint=hint) from None
+        raise SettingsError(f"`{shown}` cannot be read: {error}", hint=hint) from None
     if len(data) > LARGEST_FILE:
-        raise SettingsError(f"`{path.name}` is larger than 1 MiB", hint=hint)
+        raise SettingsError(f"`{shown}` is larger than 1 MiB", hint=hint)
     return text
 
 

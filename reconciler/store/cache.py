@@ -6,12 +6,16 @@ an empty one. It is a file of its own because it may be deleted at any time, whi
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
+
+from reconciler.core.errors import StateError
+from reconciler.store.durable import make_folder, make_private, require_own_journal
 
 _FORMAT = 1  # SQLite's user_version; another number: start empty
 _TIMEOUT = 0.5  # seconds; not worth waiting for longer
@@ -22,7 +26,7 @@ PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
 _KINDS = (str, str, bytes)
-_TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError)
+_TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError, StateError)
 
 
 class _Unusable(sqlite3.DatabaseError):
@@ -71,18 +75,20 @@ class FileCache:
     def _write(
         self, added: Sequence[tuple[str, str, bytes]], forgotten: Sequence[tuple[str]]
     ) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
+        make_private(self._path)
         connection = self._open("rwc")
         with connection:
             connection.executemany("DELETE FROM entry WHERE key = ?", forgotten)
             connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", added)
 
     def _open(self, mode: str) -> sqlite3.Connection:
+        require_own_journal(self._path)  # each time: a commit may bring one while this is open
         if self._connection is None:
             journal = self._path.with_name(f"{self._path.name}-journal")
             if not (_is_own(self._path) and _is_own(journal)):
                 raise FileExistsError(f"{self._path} is not a file of ours")
-            address = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
+            address = f"file:{quote(os.fsencode(self._path.absolute()))}?mode={mode}"
             self._connection = sqlite3.connect(
                 address, uri=True, timeout=_TIMEOUT, check_same_thread=False
             )

@@ -7,6 +7,9 @@ from decimal import Decimal
 
 from reconciler.core.states import Record, Role, Status
 
+KEPT_BESIDE = "kept beside"
+"""The kind of a line that tells the SHA-256 of objects that are no result and were paid for; nothing else tells it."""
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 from reconciler.core.errors import StateError
 from reconciler.store import housekeeping
-from reconciler.store.durable import make_folder
+from reconciler.store.durable import make_folder, make_private, require_own_journal
 from reconciler.store.failures import translated
 from reconciler.store.fence import Fence
 
@@ -65,6 +65,13 @@ class Database:
         with self.read() as connection:
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
         return tuple(line for line in found if line != "ok")
+
+    def copy_into(self, copy: sqlite3.Connection) -> None:
+        """Copy all of it, as it is at one moment, into another database. Raises StateError."""
+        with translated(self.place), closing(self._engine.raw_connection()) as pooled:
+            connection = pooled.driver_connection
+            assert isinstance(connection, sqlite3.Connection)
+            connection.backup(copy)  # in one step, so that a writer does not make it begin again
 
     def tidy(self) -> bool:
         """Do a short piece of housekeeping; whether another one is worth doing soon. Raises StateError."""
@@ -118,6 +125,8 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
             f"The state folder `{path.parent}` cannot be created: {error.strerror}.",
             hint="Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is.",
         ) from error
+    with suppress(OSError):  # SQLite has the better words for what is wrong here
+        make_private(path)
     engine = _engine(path, "mode=rwc", busy_timeout)
     event.listen(engine, "connect", _prepare_writer)
     return Database(engine, path)
@@ -138,9 +147,10 @@ def open_for_reading(path: Path) -> Database | None:
 
 def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engine:
     patience = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
-    address = f"file:{quote(str(path.absolute()))}?{options}"
+    address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
 
     def connect() -> sqlite3.Connection:
+        require_own_journal(path)
         return sqlite3.connect(
             address,
             uri=True,

@@ -141,7 +141,7 @@ class Inbox:
     @contextmanager
     def _made(self) -> Iterator[int]:
         with self._translated():
-            make_folder(self._folder, 0o700)
+            make_folder(self._folder)
         with self._opened() as folder:
             if folder is None:
                 raise StateError(

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.core.errors import StateError, StateLocked
-from reconciler.store.durable import READ, make_folder
+from reconciler.store.durable import PRIVATE, READ, make_folder
 from reconciler.store.fence import Fence, Identity, identity
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -104,7 +104,7 @@ class StateLock:
         try:
             if not self._path.parent.exists():
                 make_folder(self._path.parent)
-            return os.open(self._path, _FLAGS, 0o644)
+            return os.open(self._path, _FLAGS, PRIVATE)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR):
                 raise _planted(self._path) from error

@@ -16,8 +16,8 @@ from io import FileIO
 from pathlib import Path
 
 from reconciler.core.errors import StateError, WorkspaceError
-from reconciler.disk import sync, sync_folder
-from reconciler.store.durable import disk, make_folder, open_regular
+from reconciler.disk import NearlyFull, require_room, sync, sync_folder
+from reconciler.store.durable import disk, make_folder, make_private, open_regular
 from reconciler.store.partial import Partial
 
 __all__ = ["ObjectStore", "Partial"]
@@ -25,6 +25,8 @@ __all__ = ["ObjectStore", "Partial"]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")
 _MADE = "prepared"  # a folder of notes beside the objects
+_UNFINISHED = "partial"
+_OF_A_DOWNLOAD = re.compile(r"[0-9a-f]{32}\.(part|etag|new)\Z")
 _CHUNK = 1024 * 1024  # bytes
 
 
@@ -77,6 +79,13 @@ class ObjectStore:
                 f"`{folder}` cannot be written, so what is bought could not be kept",
                 hint="Give the user that runs the reconciler the right to write in it.",
             )
+        try:
+            require_room(folder)
+        except NearlyFull as error:
+            raise WorkspaceError(
+                f"nothing is bought, because it could not be kept: {error.strerror}",
+                hint=f"Free some space where `{folder}` is.",
+            ) from None
 
     def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
         """Copy a file in and return its SHA-256 and size in bytes; an object that was damaged is mended.
@@ -96,28 +105,43 @@ class ObjectStore:
         """Note, under a name (64 hex digits), which object was made; losing it costs making it again."""
         if not _SHA256.match(name):
             raise StateError(f"{name!r} is not a SHA-256 digest.")
-        note = self._folder / _MADE / name
+        note = self.note(name)
         fresh = note.with_suffix(".new")
         with disk(note):
             make_folder(note.parent)
             fresh.unlink(missing_ok=True)
-            with fresh.open("x") as file:
-                file.write(sha256)
+            make_private(fresh)
+            fresh.write_text(sha256, encoding="ascii")
             fresh.replace(note)
 
     def remembered(self, name: str) -> str:
         """Return the digest of the object that was noted under a name; empty when there is none."""
         try:
-            with _reading(self._folder / _MADE / name) as file:
+            with _reading(self.note(name)) as file:
                 noted = file.read(65).decode("ascii", "replace")
         except (OSError, StateError):
             return ""
         return noted if _SHA256.match(noted) else ""
 
+    def note(self, name: str) -> Path:
+        """Return where it is noted what was made under a name, or would be."""
+        return self._folder / _MADE / name
+
+    def notes(self) -> dict[str, str]:
+        """Return all that is noted: name -> digest, empty where a note cannot be read. Raises StateError."""
+        names = [path.name for path in _listed(self._folder / _MADE) if _SHA256.match(path.name)]
+        return {name: self.remembered(name) for name in names}
+
+    def unfinished(self) -> list[Path]:
+        """Return the files of downloads that are not whole. Raises StateError."""
+        return [
+            path for path in _listed(self._folder / _UNFINISHED) if _OF_A_DOWNLOAD.match(path.name)
+        ]
+
     def partial(self, name: str) -> Partial:
         """Return the download of this name, to begin or to continue; the name never becomes a path."""
         safe = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-        return Partial(self._folder / "partial" / f"{safe[:32]}.part")
+        return Partial(self._folder / _UNFINISHED / f"{safe[:32]}.part")
 
     def adopt(self, partial: Partial) -> tuple[str, int]:
         """Make a finished download an object and return its SHA-256 and size in bytes. Raises StateError."""
@@ -134,13 +158,15 @@ class ObjectStore:
             make_folder(target.parent)
             sync(file.fileno())
             partial.path.replace(target)
-            os.fchmod(file.fileno(), 0o444)
+            os.fchmod(file.fileno(), 0o400)
             sync_folder(target.parent)
         partial.discard()
         return sha256, size
 
 
 def _listed(folder: Path) -> list[Path]:
+    if folder.is_symlink():
+        return []
     try:
         return sorted(folder.iterdir())
     except FileNotFoundError:

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.disk import sync, sync_folder
+from reconciler.disk import require_room, sync, sync_folder
 from reconciler.store.durable import (
+    PRIVATE,
     READ,
     disk,
     make_folder,
@@ -28,7 +29,7 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Partial:
-    """The bytes of one download so far. Every verb raises StateError when the disk refuses.
+    """The bytes of one download so far. Every verb raises StateError when the disk refuses, or would be full.
 
     Bytes count only when it is known which ETag they belong to and no power cut can have torn them; otherwise
     the download begins again at zero.
@@ -75,6 +76,7 @@ class Partial:
             self.restart("")
         with disk(self.path):
             descriptor = self._open()
+            require_room(descriptor, len(chunk))
             rest = memoryview(chunk)
             while rest:
                 written = os.write(descriptor, rest)
@@ -98,7 +100,7 @@ class Partial:
     def _open(self) -> int:
         if self._descriptor is None:
             make_folder(self.path.parent)
-            descriptor = os.open(self.path, _WRITE, 0o644)
+            descriptor = os.open(self.path, _WRITE, PRIVATE)
             try:
                 require_own(descriptor, self.path)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,7 +115,7 @@ class Partial:
     def _write_note(self) -> None:
         fresh = self._note.with_suffix(".new")
         fresh.unlink(missing_ok=True)  # a leftover is replaced, and whatever it leads to left alone
-        descriptor = os.open(fresh, _WRITE | os.O_EXCL, 0o644)
+        descriptor = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
         try:
             os.write(descriptor, f"{_boot_id()}\n{self._validator}".encode("utf-8", "replace"))
             sync(descriptor)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, insert, or_, select
 from reconciler.core.errors import counted
 from reconciler.core.spending import charged
 from reconciler.core.states import Record
-from reconciler.store.changes import HistoryEntry
+from reconciler.store.changes import KEPT_BESIDE, HistoryEntry
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, LIVE_TASKS, PUBLICATION, RESULT, TASK
 from reconciler.store.writes import append
 
@@ -35,12 +35,16 @@ def remove_generation(
 
 
 def remove_history(connection: Connection, before: int, most: int) -> int:
-    """Remove the oldest lines from before a time (ms), but none of a live generation; return how many."""
+    """Remove the oldest lines from before a time (ms); return how many.
+
+    None of a live generation goes, and none that is the only word of what was paid for.
+    """
     live = select(TASK.c.base_id).where(LIVE_TASKS)
     attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
     old = (
         select(EVENT.c.id)
         .where(EVENT.c.at < before)
+        .where(EVENT.c.kind != KEPT_BESIDE)
         .where(EVENT.c.external_task_id.not_in(attempts))
         .where(EVENT.c.external_task_id.not_in(live))
         .order_by(EVENT.c.at, EVENT.c.id)

@@ -6,6 +6,7 @@ statement must guard is in `writes`, what may be spent in `spending`, how a row 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +25,15 @@ from sqlalchemy import (
 from reconciler.core.errors import StateError
 from reconciler.core.states import PREVIEWS, Record, Status, foremost
 from reconciler.store import rows, schema
-from reconciler.store.changes import Caps, Change, HistoryEntry, Ledger, Publication, Spent
+from reconciler.store.changes import (
+    KEPT_BESIDE,
+    Caps,
+    Change,
+    HistoryEntry,
+    Ledger,
+    Publication,
+    Spent,
+)
 from reconciler.store.database import (
     Database,
     database_path,
@@ -41,6 +50,7 @@ from reconciler.store.writes import append, guard, write_changes
 __all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository", "Spent"]
 
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
+_DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
 _Query = Select[*tuple[Any, ...]]
 _Rows = Sequence[Row[*tuple[Any, ...]]]
 _TIDY_EVERY = 600_000  # ms
@@ -218,13 +228,28 @@ class Repository:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, gone)
 
-    def known_results(self, *, previews: bool = True) -> dict[str, str]:
-        """Return, for the SHA-256 of every result (and preview) of every attempt, the id of one that has it."""
+    def known_results(self, *, previews: bool = True, claimed: bool = True) -> dict[str, str]:
+        """Return, for the SHA-256 of every result (and preview) of every attempt, the id of one that has it.
+
+        Without `claimed`, only of attempts whose results this state has seen: not those that only a receipt tells of.
+        """
         query = select(RESULT.c.sha256, RESULT.c.external_task_id)
+        if not claimed:
+            query = query.join(TASK, TASK.c.external_task_id == RESULT.c.external_task_id)
+            query = query.where(TASK.c.claimed.is_(False))
         if not previews:
             query = query.where(RESULT.c.role.not_in(PREVIEWS))
         (found,) = self._read(query.order_by(RESULT.c.external_task_id.desc()))
         return {row.sha256: row.external_task_id for row in found}
+
+    def kept_beside(self) -> set[str]:
+        """Return the SHA-256 of what was kept beside the results of attempts that are on record."""
+        query = select(EVENT.c.detail).where(
+            EVENT.c.kind == KEPT_BESIDE,
+            EVENT.c.external_task_id.in_(select(TASK.c.external_task_id)),
+        )
+        (found,) = self._read(query)
+        return {digest for row in found for digest in _DIGESTS.findall(row.detail)}
 
     def holds(self) -> dict[str, str]:
         """Return why generations are held on our side, by base id."""

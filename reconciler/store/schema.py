@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from reconciler.core.errors import StateError
 from reconciler.store.database import Database
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""
 
 
@@ -42,6 +42,12 @@ def is_ready(database: Database) -> bool:
             hint="Run `reconciler refresh` once: it brings the database up to date and buys nothing.",
         )
     return found is not None
+
+
+def is_ours(database: Database) -> bool:
+    """Whether this or any other version of the program made the tables."""
+    with database.read() as connection:
+        return _revision(connection) is not None
 
 
 def _found(database: Database) -> str | None:

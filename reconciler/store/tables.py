@@ -65,6 +65,7 @@ class Task(_Row, table=True):
     run_id: str | None = Field(index=True)
     in_use: bool = Field(sa_column_kwargs={"server_default": false()})
     calendar_at: int | None = Field(sa_type=BigInteger, index=True)
+    claimed: bool = Field(sa_column_kwargs={"server_default": false()})
 
 
 class Result(_Row, table=True):

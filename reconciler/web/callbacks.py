@@ -6,22 +6,21 @@ whether an id exists or not.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
 
 from starlette.endpoints import HTTPEndpoint
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from reconciler.web.bodies import read_body
 from reconciler.web.signatures import is_signed
 
 Hint = Callable[[str], None]
 
 _MOST_BYTES = 64 * 1024
-_LONGEST_S = 5.0  # for a whole body
 _ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _CLOSE = {"connection": "close"}  # what was not read must not be taken for the next request
 
@@ -37,15 +36,9 @@ class Callbacks(HTTPEndpoint):
         hint: Hint | None = request.app.state.hint
         if hint is None:
             return PlainTextResponse("no callbacks are expected here\n", 404, _CLOSE)
-        try:
-            async with asyncio.timeout(_LONGEST_S):
-                body = await _body(request)
-        except TimeoutError:
-            return PlainTextResponse("the body took too long\n", 408, _CLOSE)
-        except ClientDisconnect:
-            return Response(status_code=400)
-        if body is None:
-            return PlainTextResponse("the body is too large\n", 413, _CLOSE)
+        body = await read_body(request, _MOST_BYTES)
+        if isinstance(body, Response):
+            return body
         key: bytes | None = request.app.state.signing_key
         if key is not None and not is_signed(key, request.headers, body, time.time()):
             return PlainTextResponse("this was not signed with the webhook secret\n", 401)
@@ -58,19 +51,6 @@ class Callbacks(HTTPEndpoint):
         for name in _ids(message):
             hint(name)
         return Response(status_code=204)
-
-
-async def _body(request: Request) -> bytes | None:
-    """Return the body, or None for one that is too large, without reading on."""
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced[:20]) > _MOST_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            return None
-    return bytes(body)
 
 
 def _ids(message: dict[str, object]) -> Iterator[str]:

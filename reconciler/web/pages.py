@@ -68,6 +68,11 @@ def trouble_page(sentence: str) -> str:
     return _TEMPLATES.get_template("trouble.html").render(sentence=sentence)
 
 
+def login_page(sentence: str) -> str:
+    """Return the page that asks for the token, and says what was wrong with the last one."""
+    return _TEMPLATES.get_template("login.html").render(sentence=sentence)
+
+
 def _sections(rows: Sequence[Row]) -> list[Section]:
     """Sort the generations into the parts of the page; at most some hundred rows are shown."""
     found: dict[str, list[Row]] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -29,6 +30,10 @@ _MOST_CONNECTIONS = 200
 """More than this would take the files that the work itself needs to open."""
 _HIGHEST_PORT = 65_535
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
+_CLOSED_HINT = (
+    "Set RECONCILER_PAGE_TOKEN in the environment or in `.env` (`openssl rand -hex 24` makes one), or serve the page "
+    "on 127.0.0.1."
+)
 _REASONS = {
     errno.EADDRINUSE: "something is already listening there",
     errno.EADDRNOTAVAIL: "it is not an address of this machine",
@@ -86,15 +91,18 @@ class BoundedProtocol(H11Protocol):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+async def serving(
+    app: ASGIApp, host: str, port: int, *, is_guarded: bool = False
+) -> AsyncIterator[str]:
     """Serve until the block ends, which takes at most a second; gives the URL for this machine's browser.
 
-    `port` 0 lets the system choose.
+    `port` 0 lets the system choose. Unless the application `is_guarded` by a token, only loopback is served.
 
     Raises:
-        SettingsError: the port is taken, or the host is no address of this machine.
+        SettingsError: the port is taken, the host is no address of this machine, or other machines would see pages
+            that are not guarded.
     """
-    listener = await _listener(host, port)
+    listener = await _listener(host, port, is_guarded=is_guarded)
     for name in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
         logging.getLogger(name).disabled = True
     config = uvicorn.Config(
@@ -112,7 +120,7 @@ async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         await _close(state)
 
 
-async def _listener(host: str, port: int) -> socket.socket:
+async def _listener(host: str, port: int, *, is_guarded: bool) -> socket.socket:
     if not 0 <= port <= _HIGHEST_PORT:  # the system would listen at another one, silently
         raise _cannot(host, port, f"ports go up to {_HIGHEST_PORT}")
     try:
@@ -120,6 +128,14 @@ async def _listener(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
         family, kind, protocol, _, address = found[0]
+        if (
+            not is_guarded
+            and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
+        ):
+            raise SettingsError(
+                f"the status page at {host}:{port} would be open to other machines, and no token is set",
+                hint=_CLOSED_HINT,
+            )
         # Said to be TCP, or asyncio leaves Nagle's algorithm on and every answer takes 40 ms.
         listener = socket.socket(family, kind, protocol)
         try:

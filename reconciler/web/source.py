@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,6 +26,10 @@ class StatusSource(Protocol):
         `trouble` is why all is not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or
         a sentence on its silence.
         """
+        ...
+
+    def unready(self) -> Sequence[str]:
+        """Return, in sentences, what keeps things from being bought; empty when all is ready."""
         ...
 
 

@@ -19,17 +19,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from reconciler.core.errors import OURS, ToldMistake, mistake
+from reconciler.workspace.children import environment
 from reconciler.workspace.flaws import Evident, Flaw
 
 MEBIBYTE: Final = 1024 * 1024
 _MODULE: Final = "reconciler.workspace.decoding"
-_PASSED: Final = frozenset({"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
 _HEAD: Final = struct.Struct(">II")  # bytes of facts and of data that follow
 _MOST_FACTS: Final = 64 * 1024  # bytes of an answer, or a question
 _MOST_DATA: Final = 64 * MEBIBYTE  # bytes that come with it
@@ -69,15 +69,6 @@ class Answer(NamedTuple):
 
     facts: Any  # out of JSON
     data: bytes = b""
-
-
-def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return the little that such a process gets of an environment: no key is in it."""
-    passed = {name: value for name, value in ours.items() if name in _PASSED}
-    return {
-        **passed,
-        "MALLOC_ARENA_MAX": "2",
-    }  # each reserves address space, of which there is a bound
 
 
 class Decoder:
@@ -143,7 +134,8 @@ class Decoder:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=environment(os.environ),
+                # Each arena reserves address space, of which there is a bound.
+                env={**environment(os.environ), "MALLOC_ARENA_MAX": "2"},
             )
         self._socket = ours
 
@@ -290,13 +282,14 @@ def _said(question: list[str], files: Sequence[BinaryIO]) -> tuple[dict[str, Any
 
 def _tasks(name: str) -> Callable[..., Answer]:
     """Return what is done with files; its module, and with it a library, is imported when it is needed."""
-    from reconciler.workspace import media, preparing, previews
+    from reconciler.workspace import media, preparing, previews, remote_media
 
     tasks: dict[str, Callable[..., Answer]] = {
         "judge": media.judge,
         "examine": media.examine,
         "preview": previews.draw,
         "prepare": preparing.prepare,
+        "sample": remote_media.sample,
     }
     return tasks[name]
 

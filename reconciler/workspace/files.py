@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.disk import sync
+from reconciler.disk import NearlyFull, sync
 
 _REASONS = {
     errno.ENOENT: ("it does not exist", "Check the path."),
@@ -43,6 +43,9 @@ def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> Workspace
     """Return the error as a sentence about this path, with a hint; the caller raises it."""
     if isinstance(error, NotPlain):
         return WorkspaceError(f"`{path}` is not a plain file", hint="Move it out of the way.")
+    if isinstance(error, NearlyFull):
+        hint = "Free some space; what was paid for is kept."
+        return WorkspaceError(f"`{path}` cannot be used: {error.strerror}", hint=hint)
     reason, hint = _REASONS.get(error.errno or 0, (os.strerror(error.errno or 0), ""))
     return WorkspaceError(f"`{path}` cannot be used: {reason}", hint=hint)
 

@@ -1,5 +1,7 @@
 """What is committed in git, by asking the `git` program: it alone knows its filters, line ends and work trees.
 
+Which repository is asked is found here, by a `.git`: the one name that no commit can hold. Git itself, looking for one,
+would take a folder that a commit brings (`HEAD`, `objects`, `refs`, a `config` with commands), and run what that says.
 Nothing here writes, takes a lock of git's, reads the network or needs a terminal.
 """
 
@@ -8,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.workspace.files import open_plain
 from reconciler.workspace.git_process import OTHERWISE, GitRefused, Questions, ask_git, ask_line
 
 _MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root
@@ -26,6 +29,8 @@ _STATUS = (
 _UNBORN = "(initial)"
 _BRANCH = "ref: "  # before the branch that HEAD is on
 _GIT_DIR = "gitdir: "  # before the git folder, in a file that stands for it
+_LONGEST_FILE = 8192  # bytes of such a file: longer than any path
+_TRUE = {"1", "true", "yes", "on"}  # in git's words
 _FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
 
 
@@ -43,17 +48,22 @@ class Checkout:
     def find(cls, root: Path) -> Self:
         """Return the work tree that holds `root`.
 
-        Raises `WorkspaceError`: no git, no repository, one that git refuses, nothing committed yet.
+        Raises `WorkspaceError`: no git, no repository, one that git refuses or that is another folder's, nothing
+        committed yet.
         """
         base = Path(os.path.realpath(root))
+        top, git_dir = _repository_of(base) or (None, None)
+        if top is None or git_dir is None:
+            raise _no_repository(base)
         try:
-            top = Path(ask_line(base, "rev-parse", "--show-toplevel"))
-            git_dir = Path(ask_line(base, "rev-parse", "--absolute-git-dir"))
-            common_dir = base / ask_line(base, "rev-parse", "--git-common-dir")
-            found = cls(base, Path(os.path.realpath(top)), git_dir, common_dir)
+            found = cls(base, top, git_dir, _common_folder(top, git_dir))
             commit = found._head()
         except GitRefused as error:
-            raise _no_repository(base, error) from error
+            raise WorkspaceError(
+                f"git refuses the repository of `{base}`: {error}",
+                hint="Run `git status` there as the same user, and do what it says (for a folder of another "
+                "owner: `git config --global --add safe.directory FOLDER`).",
+            ) from error
         if not commit:
             raise WorkspaceError(
                 f"nothing is committed yet in the git repository of `{root}`",
@@ -104,12 +114,15 @@ class Checkout:
         self._questions.abandon()
 
     def _git(self, *arguments: str) -> bytes:
-        return ask_git(self.top, *arguments, questions=self._questions)
+        places = (f"--git-dir={self.git_dir}", f"--work-tree={self.top}")
+        return ask_git(self.top, *places, *arguments, questions=self._questions)
 
     def _head(self) -> str:
         """Return the id of the commit that HEAD leads to, or an empty string before the first one."""
         try:
-            return ask_line(self.top, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+            return os.fsdecode(
+                self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+            ).strip()
         except GitRefused as error:
             if str(error):
                 raise
@@ -180,26 +193,141 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
     return commit, changed
 
 
+def is_tracked(root: Path, path: Path) -> bool:
+    """Whether a file, or a link on the way to it, is in the index of the repository that holds `root`.
+
+    Asked the other way round: only what git lists as a stranger is untracked, by git's own idea of which names are the
+    same. Outside of any repository nothing is tracked; a commit cannot bring a `.git`.
+    Raises `WorkspaceError` when git cannot tell.
+    """
+    top, mine = _within_repository(root, path)
+    lock = index_lock(
+        Path(os.path.realpath(root))
+    )  # before git is asked: what ended meanwhile is in its answer
+    if lock is not None and any(_is_since(lock, one) for one in mine):
+        raise WorkspaceError(f"git began to change the folder before it came (there is `{lock}`)")
+    names = [str(one.relative_to(top)) for one in mine]
+    try:  # at the top: a folder below may look like a repository
+        asked = [ask_git(top, "ls-files", "--others", "-z", "--", name) for name in names]
+    except GitRefused as error:
+        raise WorkspaceError(f"git cannot tell what it tracks in `{top}`: {error}") from error
+    return any(os.fsdecode(told) != f"{name}\0" for told, name in zip(asked, names, strict=True))
+
+
+def tracked_below(root: Path, folder: Path) -> str:
+    """Return a name that git tracks as `folder`, as a link on the way to it, or within; empty for none.
+
+    Where git does not answer, nothing is known to be tracked.
+    """
+    top, mine = _within_repository(root, folder)
+    for one in mine:
+        depth = len(one.relative_to(top).parts)
+        with contextlib.suppress(WorkspaceError, GitRefused):
+            listed = ask_git(top, "ls-files", "-z", "--", *one.parent.relative_to(top).parts[:1])
+            for name in os.fsdecode(listed).split("\0"):
+                held = top.joinpath(*Path(name).parts[:depth])
+                if str(held).casefold() == str(one).casefold() and _is_same(held, one):
+                    return name
+    return ""
+
+
+def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
+    """Return the top of the root's work tree, and what of a path lies in it: every link on the way, and its end."""
+    base = Path(os.path.realpath(root))
+    top = next(
+        (folder for folder in (base, *base.parents) if os.path.lexists(folder / ".git")), None
+    )
+    if top is None:
+        return base, []
+    end, passed = _Links().follow(str(path.absolute()))
+    return top, [Path(one) for one in (*passed, end) if Path(one).is_relative_to(top)]
+
+
+def _is_since(lock: Path, path: Path) -> bool:
+    """Whether a file came, or changed, since git began to change files: its index tells of it only in the end."""
+    try:
+        return path.lstat().st_ctime_ns >= lock.lstat().st_mtime_ns
+    except OSError:
+        return False
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two spellings are one name: always where they are equal, and where the file system says so."""
+    with contextlib.suppress(OSError):
+        return one == other or one.samefile(other)
+    return False
+
+
 def index_lock(root: Path) -> Path | None:
     """Return the file that is there while git changes the files of a folder; None outside of any repository."""
-    for folder in (root, *root.parents):
+    found = _repository_of(Path(os.path.realpath(root)))
+    return found[1] / "index.lock" if found else None
+
+
+def _repository_of(base: Path) -> tuple[Path, Path] | None:
+    """Return the nearest folder with a `.git`, at or above `base` (links resolved), and the git folder that it stands for.
+
+    Git lets no commit hold such a path, in whatever case its letters are; a folder of that name without a HEAD is none.
+    """
+    for folder in _searched(base):
         place = folder / ".git"
-        if place.is_dir():
-            return place / "index.lock"
-        with contextlib.suppress(OSError, UnicodeError):
-            said = place.read_text(encoding="utf-8")  # of another worktree, or a submodule
-            if said.startswith(_GIT_DIR):
-                return folder / said.removeprefix(_GIT_DIR).strip() / "index.lock"
+        if os.path.isdir(place):  # noqa: PTH112 - pathlib raises where a folder is closed to us
+            if os.path.lexists(place / "HEAD"):
+                return folder, Path(os.path.realpath(place))
+            continue
+        with contextlib.suppress(OSError, UnicodeError), open_plain(place) as file:
+            said = file.read(_LONGEST_FILE).decode("utf-8", "surrogateescape")
+            if said.startswith(_GIT_DIR):  # of another work tree, or a submodule
+                named = said.removeprefix(_GIT_DIR).rstrip("\r\n")
+                return folder, Path(os.path.realpath(folder / named))
     return None
 
 
-def _no_repository(root: Path, error: GitRefused) -> WorkspaceError:
-    if any((folder / ".git").exists() for folder in (root, *root.parents)):
-        return WorkspaceError(
-            f"git refuses the repository of `{root}`: {error}",
-            hint="Run `git status` there as the same user, and do what it says (for a folder of another "
-            "owner: `git config --global --add safe.directory FOLDER`).",
+def _searched(base: Path) -> Iterator[Path]:
+    """Yield the folders in which git would look: none above a ceiling, and none of another file system unless it may."""
+    ceilings = os.environ.get("GIT_CEILING_DIRECTORIES", "").split(":")
+    is_across = os.environ.get("GIT_DISCOVERY_ACROSS_FILESYSTEM", "").lower() in _TRUE
+    yield base
+    with contextlib.suppress(OSError):
+        device = base.stat().st_dev
+        for folder in base.parents:
+            if str(folder) in ceilings or (folder.stat().st_dev != device and not is_across):
+                return
+            yield folder
+
+
+def _common_folder(top: Path, git_dir: Path) -> Path:
+    """Return the folder that all work trees of a repository have in common, once git agrees on whose that is.
+
+    Git is asked in the one folder whose `.git` was found, so that it can take no other, and says whether its owner is
+    one whom it trusts. Raises `GitRefused`, and `WorkspaceError` where the git folder is not that of this work tree.
+    """
+    holder = Path(os.path.realpath(ask_line(top, "rev-parse", "--absolute-git-dir")))
+    work_tree = Path(os.path.realpath(ask_line(top, "rev-parse", "--show-toplevel")))
+    common = Path(os.path.realpath(top / ask_line(top, "rev-parse", "--git-common-dir")))
+    is_whole = common == holder or _work_tree_of(holder) == top
+    is_apart = holder == top / ".git" or top not in (holder, *holder.parents)
+    if (holder, work_tree) != (git_dir, top) or not is_whole or not is_apart:
+        raise WorkspaceError(
+            f"`{top / '.git'}` leads to `{git_dir}`, which is not the git folder of `{top}`",
+            hint=f"Run `git worktree repair` in the main work tree, or clone again, {OTHERWISE}.",
         )
+    return common
+
+
+def _work_tree_of(holder: Path) -> Path | None:
+    """Return the linked work tree that a git folder says it is for; None when it says none."""
+    try:
+        with open_plain(holder / "gitdir") as file:
+            said = Path(os.fsdecode(file.read(_LONGEST_FILE)).rstrip("\r\n"))
+    except OSError:
+        return None
+    return Path(os.path.realpath(holder / said.parent))
+
+
+def _no_repository(root: Path) -> WorkspaceError:
+    if not root.is_dir():
+        return WorkspaceError(f"`{root}` is not a folder", hint="Check the path.")
     return WorkspaceError(
         f"`{root}` is not in a git repository, so nothing in it is committed",
         hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",

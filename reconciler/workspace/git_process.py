@@ -1,5 +1,9 @@
 """Asking the `git` program: one question at a time, without a shell, a terminal, our keys, or anything that it writes.
 
+It reads its settings where its user keeps them (system, user, the repository's own `config`, which nobody can commit):
+a filter that they define, LFS for one, runs; what a commit brings can only name it. Hooks, a file system monitor, other
+machines and repositories that nobody named are out of the question.
+
 Every question blocks for as long as git takes, at most `TIMEOUT`, or until somebody abandons it.
 """
 
@@ -14,13 +18,28 @@ from collections.abc import Collection
 from pathlib import Path
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.core.printable import printable
+from reconciler.workspace.children import environment
 
 TIMEOUT = 60.0  # seconds for one question
 OTHERWISE = "or unset RECONCILER_REQUIRE_COMMITTED"
 
-_COMMAND = ("git", "--no-optional-locks", "--literal-pathspecs", "-c", "core.fsmonitor=false")
-_KEPT = ("GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_")
-_LEFT_OUT = ("GIT_", "KLING", "RECONCILER_")
+_COMMAND = (
+    *("git", "--no-optional-locks", "--literal-pathspecs"),
+    *("-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false"),
+    *("-c", f"core.hooksPath={os.devnull}"),
+)
+_KEPT = (
+    "GIT_CONFIG",
+    "GIT_EXEC_PATH",
+    "SUDO_UID",
+)  # the last: for whom `sudo` runs us owns the folder
+_SET = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",  # what of it older versions do not know
+}
 
 
 class GitRefused(Exception):
@@ -43,7 +62,7 @@ class Questions:
             process = subprocess.Popen(  # noqa: S603 - no shell; names stand after `--`
                 [*_COMMAND, *arguments],
                 cwd=folder,
-                env=_environment(),
+                env=_environment(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -101,19 +120,14 @@ def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -
     return printed
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment without what would point git elsewhere (we may run in a hook), and without our keys."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(_KEPT) or not name.upper().startswith(_LEFT_OUT)
-    }
-    return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+def _environment(folder: Path) -> dict[str, str]:
+    """Return what git needs. Nothing in it points it elsewhere (we may run in a hook); above a folder it never looks."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
+    return environment(os.environ) | ours | _SET | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
 
 
 def _said(stderr: bytes) -> str:
     """Return the line in which git says what is wrong."""
     lines = stderr.decode("utf-8", "replace").splitlines()
     told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
-    sentence = told.removeprefix("fatal: ")[:300]
-    return "".join(letter if letter.isprintable() else "?" for letter in sentence)
+    return printable(told.removeprefix("fatal: ")[:300])

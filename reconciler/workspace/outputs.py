@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.disk import sync_folder
+from reconciler.disk import NearlyFull, require_room, sync_folder
 from reconciler.workspace.files import describe_os_error, open_plain, written_beside
 
 __all__ = ["OutputTaken", "Signature", "describe_os_error", "publish", "signature"]
@@ -77,6 +77,15 @@ def signature(path: Path) -> Signature | None:
 def check_room(root: Path, folder: str) -> None:
     """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
     if os.access(root / folder, os.W_OK | os.X_OK):
+        try:
+            require_room(root / folder)
+        except NearlyFull as error:
+            raise WorkspaceError(
+                f"nothing is bought for `{folder}`, because it could not be put there: {error.strerror}",
+                hint="Free some space.",
+            ) from None
+        except OSError as error:
+            raise describe_os_error(error, folder) from error
         return
     cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
     try:
@@ -126,6 +135,7 @@ def _culprit(error: OSError, source: Path, target: Path) -> Path:
 
 def _copy(source: Path, file: BinaryIO) -> None:
     with open_plain(source) as original:
+        require_room(file.fileno(), os.fstat(original.fileno()).st_size)
         shutil.copyfileobj(original, file, _CHUNK)
 
 

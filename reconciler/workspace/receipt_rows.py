@@ -11,6 +11,7 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     TypeAdapter,
     ValidationError,
@@ -29,6 +31,7 @@ from reconciler.core.states import Role, Status
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_402_300_799_999  # ms: the end of the year 9999
+_DEEPEST_REQUEST = 20  # levels; the API's own has three
 _OUTPUT_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,250}\.mp4\Z")
 _PREVIEW_NAME = re.compile(
     r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,242}\.(poster|sheet)\.webp\Z"
@@ -52,6 +55,21 @@ def _milliseconds(text: object) -> object:
     if not isinstance(text, str) or not text.endswith("Z"):
         return text
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _bounded(request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request that an identity can be computed of."""
+    waiting: list[tuple[object, int]] = [(request, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > _DEEPEST_REQUEST:
+            raise ValueError("it is nested too deeply")
+        if isinstance(value, float) and not isfinite(value):
+            raise ValueError("a number in it is too large")
+        if isinstance(value, dict | list):
+            inner = value.values() if isinstance(value, dict) else value
+            waiting += [(one, depth + 1) for one in inner]
+    return request
 
 
 _Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
@@ -124,8 +142,8 @@ class _Row(_Checked):
     status: Annotated[
         str, Field(pattern="^(complete|failed|expired|submitted|processing|succeeded)$")
     ]
-    request: dict[str, Any]
-    outputs: list[_Output]
+    request: Annotated[dict[str, Any], AfterValidator(_bounded)]
+    outputs: Annotated[list[_Output], Field(max_length=len(Role))]
     previews: Annotated[list[_Preview], BeforeValidator(_sound_previews)] = []
     units: Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")] | None
     created_at: _Time
@@ -148,7 +166,7 @@ class _Row(_Checked):
 class Receipt(_Checked):
     """All of a file's entries; what else it holds is looked at by whoever reads files."""
 
-    generations: list[_Row]
+    generations: Annotated[list[_Row], FailFast()]
 
 
 def row_of(entry: ReceiptEntry) -> dict[str, Any]:

@@ -6,7 +6,9 @@ They come out of git, from anybody: nothing in one is believed before it was che
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from reconciler.core.documents import Node, Place, Problem, find, plain
-from reconciler.core.errors import SpecError
+from reconciler.core.errors import SpecError, WorkspaceError
+from reconciler.core.identity import split_attempt
 from reconciler.core.receipts import ReceiptEntry
 from reconciler.disk import sync_folder
 from reconciler.workspace.documents import DocumentError, parse
@@ -25,21 +28,23 @@ from reconciler.workspace.reading import Limits
 from reconciler.workspace.receipt_rows import Receipt, row_of
 
 SCHEMA = 1
-LARGEST_RECEIPT = 64 * 1024 * 1024  # bytes
-_MOST_VALUES = 5_000_000
+LARGEST_RECEIPT = 8 * 1024 * 1024  # bytes; a spec's 1,000 results with long prompts take some 4 MiB
+_MOST_VALUES = 400_000  # lists, mappings and what they hold, commas in texts included
+_PLACED = 25_000  # values of a receipt whose faults are looked for with their place, which is slow
+_ESCAPES = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")  # what may be no text at all
+_MOST_NAMES = 100_000  # words between quotes in a receipt that is broken; an entry has some 40
+_NAME = re.compile(rb'"([A-Za-z0-9._-]{1,128})"')
 
 
 class ReceiptError(SpecError):
-    """A receipt cannot be read."""
+    """A receipt cannot be read. `named` are the base ids that its text may name, and hides what was bought of."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, named: frozenset[str] = frozenset()) -> None:
         super().__init__(
             str(problem), hint="Restore the file from git; what it records was paid for."
         )
         self.problem = problem
-
-
-_QUICK = 1024 * 1024  # bytes; a larger receipt is rare, and its limits are the other reader's
+        self.named = named
 
 
 def parse_receipt(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
@@ -47,29 +52,49 @@ def parse_receipt(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
 
     Keys that are not known are passed over. Raises `ReceiptError` at the first thing that is wrong.
     """
-    quick = _quickly(data)
-    return _slowly(data, name) if quick is None else quick
+    values = _values(data)
+    if values > _MOST_VALUES or data.count(b"\n") > 2 * _MOST_VALUES:
+        sentence = f"a receipt of more than {_MOST_VALUES:,} values or {2 * _MOST_VALUES:,} lines is not read"
+        raise _fault(Place(name), sentence)
+    fault = ""
+    try:
+        if (entries := _quickly(data)) is not None:
+            return entries
+    except (ValueError, RecursionError) as error:
+        fault = _in_short(error)
+    if values > _PLACED:
+        raise _fault(Place(name), fault or "it cannot be read as a receipt")
+    return _slowly(data, name)
+
+
+def _values(data: bytes) -> int:
+    """Return how many values a text holds at most, without reading it."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _quickly(data: bytes) -> tuple[ReceiptEntry, ...] | None:
     """Return the entries of a receipt in which nothing is unusual, without keeping where each value stands.
 
-    None for whatever may be wrong or is merely odd: the reader that knows places then decides, and says where.
+    None for what is merely odd. Raises ValueError or RecursionError for what is wrong.
     """
-    if len(data) > _QUICK or b"\\u" in data:
+    if _ESCAPES.search(data):
         return None
-    try:
-        content = json.loads(
-            data.decode(), object_pairs_hook=_without_twins, parse_constant=_refused
-        )
-        schema = content.get("schema") if isinstance(content, dict) else None
-        if schema != SCHEMA or type(schema) is not int:
-            return None
-        rows = Receipt.model_validate(content).generations
-    except (ValueError, RecursionError):
+    content = json.loads(data.decode(), object_pairs_hook=_without_twins, parse_constant=_refused)
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA or type(schema) is not int:
         return None
-    entries = tuple(row.value() for row in rows)
+    entries = tuple(row.value() for row in Receipt.model_validate(content).generations)
     return entries if len({entry.sort_key for entry in entries}) == len(entries) else None
+
+
+def _in_short(error: ValueError | RecursionError) -> str:
+    """Return what is wrong with a receipt that is too long to say where."""
+    if isinstance(error, ValidationError):
+        return _sentence(error)
+    if isinstance(error, RecursionError):
+        return "lists and mappings are nested too deeply"
+    where = f" in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+    return f"not valid JSON{where}"
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -93,10 +118,8 @@ def _slowly(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
     try:
         rows = Receipt.model_validate(content).generations
     except ValidationError as error:
-        details = error.errors(include_url=False)[0]
-        path = details["loc"]
-        sentence = f"`{_dotted(path)}`: {details['msg'].removeprefix('Value error, ')}"
-        raise _fault(find(document, path).place, sentence) from error
+        path = error.errors(include_url=False)[0]["loc"]
+        raise _fault(find(document, path).place, _sentence(error)) from error
     entries = tuple(row.value() for row in rows)
     seen: set[tuple[str, str]] = set()
     for index, entry in enumerate(entries):
@@ -105,6 +128,12 @@ def _slowly(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
             raise _fault(find(document, ("generations", index)).place, sentence)
         seen.add(entry.sort_key)
     return entries
+
+
+def _sentence(error: ValidationError) -> str:
+    details = error.errors(include_url=False)[0]
+    path = ".".join(str(step) for step in details["loc"])
+    return f"`{path}`: {details['msg'].removeprefix('Value error, ')}"
 
 
 def read_receipt(path: Path, name: str) -> tuple[ReceiptEntry, ...]:
@@ -117,8 +146,19 @@ def read_receipt(path: Path, name: str) -> tuple[ReceiptEntry, ...]:
     except OSError as error:
         raise _fault(Place(name), describe_os_error(error, name).message) from error
     if len(data) > LARGEST_RECEIPT:
-        raise _fault(Place(name), "the receipt is larger than 64 MiB")
-    return parse_receipt(data, name)
+        fault = _fault(Place(name), f"the receipt is larger than {LARGEST_RECEIPT >> 20} MiB")
+        raise ReceiptError(fault.problem, _named(data))
+    try:
+        return parse_receipt(data, name)
+    except ReceiptError as error:
+        raise ReceiptError(error.problem, _named(data)) from error
+
+
+def _named(data: bytes) -> frozenset[str]:
+    """Return the base ids that a text may name: broken or not, an id of ours stands in it between quotes."""
+    found = itertools.islice(_NAME.finditer(data), _MOST_NAMES)
+    names = {one.group(1).decode("ascii") for one in found}
+    return frozenset(names | {split_attempt(name)[0] for name in names})
 
 
 def render_receipt(entries: Sequence[ReceiptEntry]) -> bytes:
@@ -139,6 +179,11 @@ def write_receipt(path: Path, data: bytes) -> bool:
 
     Raises `WorkspaceError`; a folder or a symbolic link in its place is neither replaced nor written through.
     """
+    if len(data) > LARGEST_RECEIPT or _values(data) > _MOST_VALUES:
+        raise WorkspaceError(
+            f"`{path.name}` would become too large to be read again, so it is not written",
+            hint="Give the spec's further results a spec of their own, or `forget` earlier ones.",
+        )
     standing = signature(path)
     if standing is not None and not standing.is_file:
         raise OutputTaken(
@@ -166,7 +211,3 @@ def _check_schema(document: Node, content: object) -> None:
 
 def _fault(place: Place, sentence: str) -> ReceiptError:
     return ReceiptError(Problem(place, "", sentence))
-
-
-def _dotted(path: Sequence[str | int]) -> str:
-    return ".".join(str(step) for step in path)

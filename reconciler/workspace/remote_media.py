@@ -24,6 +24,8 @@ from reconciler.core.motion_control import (
     size_faults,
     video_faults,
 )
+from reconciler.workspace import decoding
+from reconciler.workspace.decoding import Answer
 from reconciler.workspace.films import boxes, check_container, film_format, read_facts
 from reconciler.workspace.flaws import Evident, Flaw
 from reconciler.workspace.images import image_facts, image_format
@@ -105,13 +107,20 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
     length = len(parts[0][1]) if size is None else min(size, _LARGEST)
     with _laid_out(length, parts) as file:
         try:
-            is_image, is_known = remote.key == "image_url", size == length
-            faults += _image(file) if is_image else _video(file, remote, size_is_known=is_known)
+            asked = [remote.key, remote.orientation, "whole" if size == length else ""]
+            faults += decoding.MEDIA.ask("sample", asked, file.fileno()).facts
         except Flaw as flaw:
             if whole or isinstance(flaw, Evident):
                 said = f" (it is announced as `{content_type}`)" if content_type else ""
                 faults.append(f"{flaw}{said}")
     return faults
+
+
+def sample(file: BufferedReader, key: str, orientation: str, whole: str) -> Answer:
+    """Answer, in a process of its own, with what a sample shows against a medium; `whole`: it has the real length. Raises `Flaw`."""
+    if key == "image_url":
+        return Answer(_image(file))
+    return Answer(_video(file, orientation, size_is_known=bool(whole)))
 
 
 def _image(file: BufferedReader) -> list[str]:
@@ -121,7 +130,7 @@ def _image(file: BufferedReader) -> list[str]:
     return _as_ends(image_faults(Source(width=facts.width, height=facts.height)))
 
 
-def _video(file: BufferedReader, remote: Remote, *, size_is_known: bool) -> list[str]:
+def _video(file: BufferedReader, orientation: str, *, size_is_known: bool) -> list[str]:
     if strange := format_faults("video_url", Source(format=film_format(file))):
         return strange
     if size_is_known:
@@ -137,7 +146,7 @@ def _video(file: BufferedReader, remote: Remote, *, size_is_known: bool) -> list
     )
     stored = format_faults("video_url", source)
     advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in stored]
-    return [*advised, *_as_ends(video_faults(source, remote.orientation))]
+    return [*advised, *_as_ends(video_faults(source, orientation))]
 
 
 def _as_ends(faults: list[str]) -> list[str]:

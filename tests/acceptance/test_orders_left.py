@@ -40,7 +40,7 @@ def leave_one(project: Project, how: signal.Signals, *arguments: str) -> None:
     with StateLock(project.state), project.running(*arguments, "--yes") as running:
         wait_until(lambda: inbox(project), "the order")
         running.interrupt(how)
-        done = running.ended(10)
+        done = running.ended(60)
     assert done.code == (-how if how == signal.SIGKILL else 130), done
     assert "Traceback" not in done.err
 
@@ -120,7 +120,7 @@ def test_an_order_that_was_taken_is_dropped_when_nobody_waits_any_more(
     """The daemon died with it in hand, and the command after it."""
     with asking(folder) as running:
         running.interrupt(signal.SIGHUP)
-        assert running.ended(10).code == 130
+        assert running.ended(60).code == 130
     assert "is dropped" in settled(folder)
     assert sim.requests()["create_attempts"] == 2
 

@@ -33,7 +33,8 @@ for words in (
     try:
         main()
     except SystemExit as end:
-        print(f"\\x00{end.code}\\x00", end="", flush=True)
+        sys.stdout.buffer.write(b"\\x00%d\\x00" % end.code)  # past what the stream escapes
+        sys.stdout.flush()
     sys.argv = arguments
 """
 

@@ -193,23 +193,24 @@ def test_killed_again_and_again_while_somebody_edits(folder: Project, sim: Simul
 
 def test_sighup_reads_the_settings_again(folder: Project, sim: Simulator) -> None:
     """What is raised holds; settings that are wrong, or cannot be used, are said in a line and change nothing."""
-    folder.write("reconciler.toml", "max_units_per_day = 0\npoll_interval = 3600\n")
+    settings = ".env"
+    folder.write(settings, "RECONCILER_MAX_UNITS_PER_DAY=0\nRECONCILER_POLL_INTERVAL=3600\n")
     folder.spec()
     with folder.watching(env={"RECONCILER_POLL_INTERVAL": None}) as running:
         running.wait_for("cap of 0 units")
-        folder.write("reconciler.toml", "max_units_per_dya = 100\n")
+        folder.write(settings, "RECONCILER_MAX_UNITS_PER_DYA=100\n")
         running.interrupt(signal.SIGHUP)
         running.wait_for("not read again")
-        folder.write("reconciler.toml", 'max_units_per_day = 100\nlog_file = "no/where"\n')
+        folder.write(settings, "RECONCILER_MAX_UNITS_PER_DAY=100\nRECONCILER_LOG_FILE=no/where\n")
         running.interrupt(signal.SIGHUP)
         running.wait_for("going on with the earlier settings")
         wait_until(lambda: running.err.read_text().count("watching") == 2, "the return")
         assert sim.requests()["create_attempts"] == 0
-        folder.write("reconciler.toml", "max_units_per_day = 100\npoll_interval = 0.1\n")
+        folder.write(settings, "RECONCILER_MAX_UNITS_PER_DAY=100\nRECONCILER_POLL_INTERVAL=0.1\n")
         running.interrupt(signal.SIGHUP)
         wait_until(lambda: delivered(folder), "the video")
         done = leave(running)
-    assert done.err.count("max_units_per_dya") == 1
+    assert done.err.count("MAX_UNITS_PER_DYA") == 1
     assert done.err.count("no/where") == 2  # as what changed, and as what cannot be used
     assert list(sim.billed().values()) == [1]
 
@@ -340,6 +341,7 @@ def test_what_cannot_begin_says_why(folder: Project) -> None:
     keyless = {"KLING_ACCESS_KEY": None, "KLING_SECRET_KEY": None}
     assert_refused(folder.run("watch", "--no-http", env=keyless), "KLING_ACCESS_KEY")
     assert_refused(folder.run("watch", "--http", "nonsense"), "HOST:PORT", code=64)
+    assert_refused(folder.run("watch", "--http", "0.0.0.0:0"), "RECONCILER_PAGE_TOKEN")
     public = {"RECONCILER_CALLBACK_URL": "https://example.com/callbacks"}
     assert_refused(folder.run("watch", "--no-http", env=public), "RECONCILER_CALLBACK_URL")
     with socket.socket() as taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -47,6 +48,13 @@ def assert_done(done: Done, *words: str) -> None:
     assert done.code == 0, done
     for word in (*words, "The running daemon did this"):
         assert word in done.out, done
+
+
+def forget_when_shown(folder: Project, name: str) -> None:
+    """Forget a purchase as soon as its grace period is over."""
+    wait_until(
+        lambda: "is forgotten" in folder.run("forget", name, "--yes").out, "the end of the grace"
+    )
 
 
 def free_port() -> int:
@@ -101,7 +109,7 @@ def test_retry_has_the_daemon_buy_one_more_attempt(folder: Project, sim: Simulat
 
 
 def test_prune_has_the_daemon_remove_what_nobody_wants(folder: Project, sim: Simulator) -> None:
-    """The orphan goes and nothing else; the wish's return brings it back without a request."""
+    """The orphan goes, and what was left in the state, and nothing else; the wish's return needs no request."""
     old, video = folder.spec("old.yaml", prompt="old"), folder.specs / "old.mp4"
     folder.spec("kept.yaml", prompt="kept")
     with folder.watching():
@@ -113,6 +121,11 @@ def test_prune_has_the_daemon_remove_what_nobody_wants(folder: Project, sim: Sim
         assert_done(folder.run("prune", "--yes"), "specs/old.mp4")
         assert [*folder.videos()] == ["specs/kept.mp4"]
         assert "Nothing to prune" in folder.run("prune", "--yes").out
+        left = folder.root / "state/objects/partial" / f"{'0' * 32}.part"
+        left.touch()
+        os.utime(left, (1, 1))
+        assert_done(folder.run("gc", "--yes"), "removed 1 file")
+        assert not left.exists()
         old.write_text(wish)
         wait_until(video.exists, "the return")
         assert sha256(video) == made
@@ -125,7 +138,7 @@ def test_forget_is_followed_by_a_question_and_no_purchase(folder: Project, sim: 
     with folder.watching() as running:
         wait_until(folder.receipts, "the video")
         (name,) = sim.billed()
-        assert_done(folder.run("forget", name, "--yes"), "is forgotten")
+        forget_when_shown(folder, name)
         wait_until(lambda: running.err.read_text().count(" complete ") == 2, "the adoption")
         wait_until(folder.receipts, "the receipt")
     assert sim.requests()["create_attempts"] == 1
@@ -143,7 +156,7 @@ def test_forget_of_what_the_provider_forgot_too_leaves_its_file_in_the_way(
         made = sha256(video)
         sim.advance(31 * 24 * 3600)
         (name,) = sim.billed()
-        assert_done(folder.run("forget", name, "--yes"), "is forgotten")
+        forget_when_shown(folder, name)
         folder.spec("next.yaml", prompt="next")
         wait_until(lambda: "specs/next.receipt.json" in folder.receipts(), "the next purchase")
         assert (sim.billed()[name], sha256(video)) == (1, made)

@@ -24,7 +24,7 @@ class Shell:
     def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.root = root
         self._capsys = capsys
-        (root / "specs").mkdir(parents=True)
+        (root / "specs").mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, text: str = SPEC) -> Path:
         path = self.root / "specs" / name

@@ -261,25 +261,28 @@ def test_a_wrong_setting_is_named(shell: Shell, file: str, text: str, word: str)
     assert word in err
 
 
-def test_settings_come_from_the_environment_then_env_file_then_toml(
+def test_settings_come_from_the_environment_then_env_file_then_ones_own_file_then_the_folder(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nearer source wins."""
     from reconciler.settings import load
 
     (shell.root / "reconciler.toml").write_text(
-        "poll_interval = 1\nabsence_grace = 1\nrequest_timeout = 1\n"
+        "poll_interval = 1\nresync_seconds = 11\nlog_format = 'json'\nposters = false\n"
     )
-    (shell.root / ".env").write_text("RECONCILER_POLL_INTERVAL=2\nRECONCILER_ABSENCE_GRACE=2\n")
-    monkeypatch.setenv("RECONCILER_POLL_INTERVAL", "3")
-    settings = load(shell.root)
-    assert (settings.poll_interval, settings.absence_grace, settings.request_timeout) == (3, 2, 1)
+    own = shell.root.parent / "own.toml"
+    own.write_text("poll_interval = 2\nresync_seconds = 12\nlog_format = 'console'\n")
+    (shell.root / ".env").write_text("RECONCILER_POLL_INTERVAL=3\nRECONCILER_RESYNC_SECONDS=13\n")
+    monkeypatch.setenv("RECONCILER_POLL_INTERVAL", "4")
+    found = load(shell.root, config=own)
+    assert (found.poll_interval, found.resync_seconds, found.log_format) == (4, 13, "console")
+    assert not found.posters
 
 
 def test_a_price_of_ones_own_changes_the_estimate_and_keeps_the_others(shell: Shell) -> None:
-    """Prices are settings: one that is given replaces the observed one."""
+    """Prices are settings; the folder can raise one, and lowers none."""
     shell.write("dance.yaml", SPEC + "matrix:\n  mode: [std, pro]\n")
-    (shell.root / "reconciler.toml").write_text('[prices.kling-v2-6]\nstd = "2"\n')
+    (shell.root / "reconciler.toml").write_text('[prices.kling-v2-6]\nstd = "2"\npro = 0.1\n')
     units = {row["label"]: row["estimated_units"] for row in shell.json("plan")[1]["actions"]}
     assert units == {"std": "20", "pro": "8"}
 

@@ -25,6 +25,7 @@ CHECKS = [
     "balance",
     "media",
     "folder",
+    "privacy",
     "disk",
     "database",
     "objects",
@@ -218,7 +219,9 @@ def test_every_setting_says_where_it_came_from(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the settings themselves are read: the environment, `.env`, `reconciler.toml`, the default."""
-    (shell.root / "reconciler.toml").write_text("poll_interval = 1\nabsence_grace = 1\n")
+    (shell.root / "reconciler.toml").write_text(
+        "poll_interval = 1\nabsence_grace = 1\nmax_units_per_day = 9\nrequire_committed = true\n[prices.kling-v3]\nstd = 3\n"
+    )
     (shell.root / ".env").write_text(
         "RECONCILER_ABSENCE_GRACE=2\nRECONCILER_MEDIA_STORE=\nKLINGAI_SECRET_KEY=hidden\n"
     )
@@ -236,7 +239,12 @@ def test_every_setting_says_where_it_came_from(
     assert found["RECONCILER_MEDIA_STORE"] == ("not set", "default")
     assert found["KLINGAI_SECRET_KEY"] == ("***", ".env")
     assert found["RECONCILER_SPECS_DIR"] == ("specs", "default")
+    assert found["RECONCILER_REQUIRE_COMMITTED"] == ("True", "reconciler.toml")
+    assert found["RECONCILER_PRICES"][1] == "default, raised in reconciler.toml"
+    assert "kling-v3 std 3, pro 1.2" in found["RECONCILER_PRICES"][0].replace("; pro", ", pro")
     assert len(found) == len(configuration.names())
+    message = examined(shell)[1]["settings"]["message"]
+    assert "(the environment; `reconciler.toml:3:1` asks for 9)" in message
 
 
 def test_no_secret_is_shown(shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,14 @@ from tests.support.simulator import simulator
 
 from .shell import SPEC, Shell
 
-PRICED = "[prices.kling-v4]\nstd = 2\n"
+PRICED = 'RECONCILER_PRICES={"kling-v4": {"std": 2}}\n'
 
 
 def test_a_newer_model_is_bought_where_it_has_a_price(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without a price it is an error; with one it is said, estimated, kept to the cap, and bought once."""
-    config = shell.root / "reconciler.toml"
+    config = shell.root / ".env"
     shell.write("dance.yaml", SPEC + "model_name: kling-v4\n")
     prices = {**PRICES, ("kling-v4", "std"): Decimal(2)}
     with simulator(tmp_path / "simulator", prices=prices, concurrency=1) as sim:
@@ -34,7 +34,7 @@ def test_a_newer_model_is_bought_where_it_has_a_price(
             code, _, said = shell(command)
             assert (code, said.count("`kling-v4` is newer")) == (0, 1), command
         assert shell.json("plan")[1]["estimated_units"] == "20"
-        config.write_text(f"max_units_per_day = 19\n{PRICED}")
+        config.write_text(f"RECONCILER_MAX_UNITS_PER_DAY=19\n{PRICED}")
         assert shell("apply", "--yes")[0] == 3
         assert sim.billed() == {}
         config.write_text(PRICED)

@@ -12,6 +12,7 @@ import pytest
 from reconciler.cli.clock import SteadyClock
 from reconciler.cli.folder import Folder, open_folder
 from reconciler.cli.order_desk import OrderDesk
+from reconciler.cli.root import Root
 from reconciler.cli.running import open_ports, options_of
 from reconciler.core.errors import StateError
 from reconciler.engine.journal import Journal
@@ -66,7 +67,7 @@ def failed(shell: Shell, sim: Simulator) -> tuple[str, str]:
 
 @contextmanager
 def desk(root: Path) -> Iterator[Desk]:
-    with open_folder(root, write=True) as folder:
+    with open_folder(Root(root), write=True) as folder:
         yield Desk(folder)
 
 

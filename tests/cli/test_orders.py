@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +14,18 @@ import pytest
 
 from reconciler.cli.folder import open_folder
 from reconciler.cli.office import carry_out_here
+from reconciler.cli.root import Root
 from reconciler.engine.orders import Order, OrderError
 from reconciler.engine.outcome import Outcome
 from reconciler.store.inbox import Inbox
 from reconciler.store.lock import StateLock
+from tests.support.project import wait_until
 from tests.support.simulator import Simulator
 
 from .shell import SPEC, Shell
 
 FAILING = SPEC + 'prompt: "[[fail: too dark]]"\n'
+NOTHING = "Nothing to remove: all that is older than an hour is referred to.\n"
 ORDERS = ("retry", "import", "forget")
 
 
@@ -36,7 +40,7 @@ def a_daemon(root: Path) -> Iterator[list[str]]:
     ready, over = threading.Event(), threading.Event()
 
     def serve() -> None:
-        with open_folder(root, write=True) as folder:
+        with open_folder(Root(root), write=True) as folder:
             inbox = Inbox(root / "state")
             ready.set()
             while not over.wait(0.02):
@@ -199,7 +203,7 @@ def test_forget_shows_what_goes_and_needs_a_yes(shell: Shell, sim: Simulator) ->
     for word in (name, "specs/dance.receipt.json", "specs/dance.mp4", "MAY BE BOUGHT AGAIN"):
         assert word in err
     assert shell.only()["status"] == "complete"
-    assert shell("forget", name, "--yes")[0] == 0
+    wait_until(lambda: shell("forget", name, "--yes")[0] == 0, "the end of the grace")
     assert (shell.root / "specs/dance.mp4").exists()
     assert not (shell.root / "specs/dance.receipt.json").exists()
     assert shell.only()["status"] == "blocked"
@@ -218,7 +222,7 @@ def test_forget_of_a_task_in_flight_says_that_it_may_be_billed(
     assert (code, "may bill it all the same" in err) == (1, True)
     assert "may still be billed, so nothing was forgotten" in err
     assert shell.only()["task_id"]
-    assert shell("forget", name, "--yes")[0] == 0
+    wait_until(lambda: shell("forget", name, "--yes")[0] == 0, "the end of the grace")
     assert shell.only()["status"] == "pending"
     sim.set_speed(600)
     assert shell("apply", "--yes")[0] == 0
@@ -261,6 +265,24 @@ def test_prune_lists_orphans_and_removes_them_with_a_yes(shell: Shell, sim: Simu
     assert sim.requests()["create_attempts"] == 1
 
 
+def test_gc_shows_what_would_go_and_removes_it_with_a_yes(shell: Shell, sim: Simulator) -> None:
+    """Names and sizes first; without a yes, or with --dry-run, nothing goes; nothing is bought again."""
+    shell.write("dance.yaml")
+    shell("apply", "--yes")
+    assert shell("gc", "--yes")[:2] == (0, NOTHING)
+    left = shell.root / "state/objects/partial" / f"{'0' * 32}.part"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(bytes(1234))
+    os.utime(left, (1, 1))
+    for arguments, expected in ((["--dry-run"], 0), ([], 1)):
+        code, _, err = shell("gc", *arguments)
+        assert (code, f"partial/{left.name}  1,234 bytes" in err) == (expected, True)
+        assert left.exists()
+    assert shell("gc", "--yes")[:2] == (0, "removed 1 file (1,234 bytes)\n")
+    assert not left.exists()
+    assert shell("gc")[1] == NOTHING
+
+
 # wherever there is nothing to work with
 
 
@@ -295,7 +317,9 @@ def test_retry_without_a_key_changes_nothing(
     assert shell.only()["status"] == "failed"
 
 
-@pytest.mark.parametrize("arguments", [["retry", "x"], ["import", "1"], ["refresh"], ["prune"]])
+@pytest.mark.parametrize(
+    "arguments", [["retry", "x"], ["import", "1"], ["refresh"], ["prune"], ["gc"]]
+)
 def test_a_folder_that_is_none_is_a_sentence(
     tmp_path: Path, shell: Shell, arguments: list[str]
 ) -> None:

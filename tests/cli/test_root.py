@@ -31,7 +31,9 @@ def here(shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     return command
 
 
-def test_the_root_is_found_from_a_folder_below(shell: Shell, here: Here) -> None:
+def test_the_root_is_found_from_a_folder_below(
+    shell: Shell, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By its specs, its settings or its database; it is named on stderr unless it is the working folder."""
     shell.write("dance.yaml")
     assert here(".", "plan")[2] == ""
@@ -43,7 +45,8 @@ def test_the_root_is_found_from_a_folder_below(shell: Shell, here: Here) -> None
     (shell.root / ".env").write_text("RECONCILER_SPECS_DIR=wishes\n")
     assert here("wishes/deep", "status", "--json")[1].count("wishes/dance.yaml") == 1
     (shell.root / ".env").unlink()
-    (shell.root / "reconciler.toml").write_text("specs_dir = 'wishes'\n")
+    (shell.root / "reconciler.toml").write_text("")
+    monkeypatch.setenv("RECONCILER_SPECS_DIR", "wishes")
     assert here("wishes/deep", "status", "--json")[1].count("wishes/dance.yaml") == 1
 
 
@@ -131,6 +134,21 @@ def test_a_working_folder_that_is_gone_is_a_sentence(shell: Shell, here: Here) -
     here("specs/gone", "status")
     (shell.root / "specs/gone").rmdir()
     assert run(["status"]) == 1
+
+
+def test_a_commit_makes_no_other_root(shell: Shell, here: Here, sim: Simulator) -> None:
+    """Specs that came into a folder of the project would be bought there without its caps, its settings and its state."""
+    shell.write("dance.yaml")
+    (shell.root / ".env").write_text("RECONCILER_MAX_UNITS_PER_DAY=1\n")
+    (shell.root / "tools/specs").mkdir(parents=True)
+    (shell.root / "tools/specs/dance.yaml").write_text(
+        (shell.root / "specs/dance.yaml").read_text()
+    )
+    code, _, err = here("tools", "apply", "--yes")
+    assert (code, "could be the root" in err, sim.billed()) == (1, True, {})
+    assert here("tools", "--root", ".", "plan")[0] == 0
+    (shell.root / "tools/.env").write_text("")
+    assert here("tools", "plan")[0] == 0
 
 
 @pytest.mark.parametrize("words", [["--version"], ["-h"], ["plan", "-h"], ["import", "-h"]])

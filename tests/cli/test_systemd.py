@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from reconciler.cli import systemd
+from reconciler.engine.looks import Looks
 
 STATEMENTS = [
     (systemd.ready, "READY=1"),
@@ -109,3 +112,43 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
         else:
             monkeypatch.setenv(name, value)
     assert systemd.watchdog_interval() == seconds
+
+
+def test_a_look_that_hangs_is_not_called_alive(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop goes round all the time: while a look gets on it is said, while it hangs it is not, and then again."""
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    manager.setblocking(False)
+
+    def heard() -> int:
+        count = 0
+        with suppress(BlockingIOError):
+            while manager.recv(100) == b"WATCHDOG=1":
+                count += 1
+        return count
+
+    async def run() -> None:
+        looks = Looks(overdue=0.1)
+        pulse = asyncio.create_task(systemd.pulse(lambda: looks.hangs))
+        for _ in range(20):
+            await looks.step()
+            await asyncio.sleep(0.01)
+        assert heard() > 2
+        while not looks.hangs:
+            await asyncio.sleep(0.01)
+        heard()
+        await asyncio.sleep(0.1)
+        assert heard() == 0
+        with looks.bounded():  # an order, whose every request has its own limit
+            await asyncio.sleep(0.2)
+            assert heard() > 2
+        while not looks.hangs:
+            await asyncio.sleep(0.01)
+        looks.over(well=False)  # trouble is no reason to begin anew
+        await asyncio.sleep(0.05)
+        assert heard() > 0
+        pulse.cancel()
+
+    asyncio.run(run())

@@ -21,7 +21,7 @@ from reconciler.engine.orders import Verb
 from tests.support.simulator import Simulator, simulator
 
 from .test_odd_providers import Altered
-from .test_orders import fail_once, give, in_flight, latest, made_by_hand
+from .test_orders import a_minute_passes, fail_once, give, in_flight, latest, made_by_hand
 from .world import World, world
 
 POLICY = [{"endpoint": "create", "when": {"first": 1}, "effect": {"refuse": 1301}}]
@@ -49,8 +49,9 @@ def rejected_then_bought(project: World, sim: Simulator) -> str:
 
 
 def forget_it(project: World) -> None:
-    """The video is moved away, and the generation forgotten by order."""
+    """The video is moved away, and the generation forgotten by order, a minute later."""
     (project.root / "specs" / "dance.mp4").unlink()
+    a_minute_passes(project)
     give(project, Verb.FORGET, latest(project).base_id)
 
 
@@ -161,7 +162,10 @@ def _as_running(task_id: str) -> Callable[[httpx.Request], httpx.Response | None
 
 
 def test_a_bound_task_survives_the_state(project: World, sim: Simulator) -> None:
-    """`import --for` binds a task whose id says nothing; the state is lost while it runs: it is not bought again."""
+    """`import --for` binds a task whose id says nothing; the state is lost while it runs: it is not bought again.
+
+    Its receipt proves nothing: to fetch it, somebody says once more whose it is.
+    """
     project.write("dance.yaml")
     base = project.only().generation.external_task_id
     sim.set_speed(0)
@@ -170,6 +174,9 @@ def test_a_bound_task_survives_the_state(project: World, sim: Simulator) -> None
     project.lose_state()
     assert project.only().action is Action.WAIT
     sim.set_speed(600)
+    project.apply()
+    assert (project.only().status, task_id in project.only().reason) == (Status.BLOCKED, True)
+    assert give(project, Verb.IMPORT, f"{task_id}={base}").ok
     project.apply()
     assert project.only().status is Status.COMPLETE
     assert sim.billed() == {"by-hand": 1}
@@ -445,7 +452,7 @@ def test_one_task_under_every_id_is_not_looked_for_without_end(
         return httpx.Response(200, json={"code": 0, "message": "", "request_id": "r", "data": data})
 
     project.transport = Altered(answer)
-    project.apply(timeout=5)
+    project.apply(timeout=60)
     assert len(asked) < 500
     assert sim.requests()["create_attempts"] == 0
     assert project.only().status in {Status.FAILED, Status.BLOCKED}
@@ -472,5 +479,5 @@ def test_a_bound_task_that_arrives_by_git_is_seen_by_a_store_that_was_about_to_b
         shutil.copy(theirs.root / "specs/dance.receipt.json", mine.root / "specs")
         sim.set_speed(600)
         mine.apply()
-        assert mine.only().status is Status.COMPLETE
+        assert (mine.only().status, task_id in mine.only().reason) == (Status.BLOCKED, True)
         assert sim.billed() == {"by-hand": 1}

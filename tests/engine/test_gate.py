@@ -13,6 +13,7 @@ from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
 from reconciler.engine.gate import Gate
 from reconciler.engine.ports import Options, Ports, Unconfigured
+from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.downloads import Downloader
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
@@ -57,7 +58,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     ports = Ports(
         tmp_path,
         Unconfigured(),
-        Downloader(timeout=1.0),
+        Downloader(timeout=1.0, allowed=LOOPBACK),
         repository,
         ObjectStore(tmp_path / "objects"),
         told,

@@ -82,17 +82,21 @@ def test_a_pointer_to_something_else_is_taken_like_any_other_file(
     assert list(sim.billed().values()) == [1]
 
 
-def test_nothing_is_bought_while_a_receipt_is_a_pointer(bought: World, sim: Simulator) -> None:
-    """What it records cannot be known; after a pull nothing needs to be done."""
+def test_nothing_is_bought_for_a_spec_while_its_receipt_is_a_pointer(
+    bought: World, sim: Simulator
+) -> None:
+    """What it records cannot be known; after a pull nothing needs to be done. Other specs go on."""
     receipt = (bought.root / RECEIPT).read_bytes()
     leave_pointers(bought, RECEIPT)
     bought.lose_state()
     (bought.root / VIDEO).unlink()
-    bought.write("other.yaml", prompt="jumps")
+    bought.write("dance.yaml", prompt="jumps")
+    bought.write("other.yaml", prompt="sings")
     bought.apply()
     reasons = {item.generation.spec: item.reason for item in bought.plan().assessments}
-    assert "the file is a Git LFS pointer: run `git lfs pull`" in reasons["specs/other.yaml"]
-    assert list(sim.billed().values()) == [1]
+    assert "the file is a Git LFS pointer: run `git lfs pull`" in reasons["specs/dance.yaml"]
+    assert (reasons["specs/other.yaml"], list(sim.billed().values())) == ("", [1, 1])
+    bought.write("dance.yaml")
     (bought.root / RECEIPT).write_bytes(receipt)
     assert bought.apply() is Ended.SETTLED
     assert sorted(sim.billed().values()) == [1, 1]

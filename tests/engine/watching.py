@@ -13,6 +13,7 @@ from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.commits import Checkout
 from reconciler.engine.daemon import Daemon, Duties, Pace
 from reconciler.engine.ports import Options, Ports
+from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
@@ -131,7 +132,7 @@ async def _ports(stack: AsyncExitStack, world: World) -> Ports:
     client = KlingClient(
         base_url=world.base_url, credentials=credentials, timeout=2.0, transport=world.transport
     )
-    downloader = Downloader(timeout=2.0)
+    downloader = Downloader(timeout=2.0, allowed=LOOPBACK)
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(downloader.aclose)
     return Ports(

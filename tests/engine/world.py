@@ -21,9 +21,10 @@ from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Hosting, Options, Ports, Topic
 from reconciler.engine.survey import Survey, Surveyor
+from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
-from reconciler.kling.downloads import Downloader
+from reconciler.kling.downloads import MAX_RESULT, Downloader
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Caps, Repository
 from reconciler.workspace.loader import load
@@ -75,6 +76,7 @@ class World:
     previews: frozenset[Role] = frozenset()
     clock: Callable[[], int] = now_ms
     calendar: Callable[[], int] = now_ms
+    max_result: int = MAX_RESULT  # bytes
     prices: Mapping[str, Mapping[str, Decimal]] = field(default_factory=lambda: UNITS_PER_SECOND)
 
     @property
@@ -150,7 +152,7 @@ class World:
                 timeout=2.0,
                 transport=self.transport,
             )
-            downloader = Downloader(timeout=2.0)
+            downloader = Downloader(timeout=2.0, allowed=LOOPBACK, max_bytes=self.max_result)
             stack.push_async_callback(client.aclose)
             stack.push_async_callback(downloader.aclose)
             ports = Ports(

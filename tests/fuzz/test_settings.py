@@ -60,9 +60,9 @@ GIVEN = st.builds(
 TOML = b"""\
 poll_interval = 5
 max_units_per_day = 50
-request_timeout = 30.5
+absence_grace = 30.5
 require_committed = false
-notify_on = ["complete", "cap"]
+log_format = "json"
 [prices.kling-v3]
 pro = 1.3
 std = "0.9"

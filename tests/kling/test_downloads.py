@@ -8,8 +8,15 @@ import time
 
 import pytest
 
+from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.downloads import Downloaded, Downloader
-from reconciler.kling.errors import ProviderError, ResultInterrupted, ResultRefused, ResultUnsafe
+from reconciler.kling.errors import (
+    ProviderError,
+    ResultInterrupted,
+    ResultRefused,
+    ResultTooLarge,
+    ResultUnsafe,
+)
 
 from .server import Answer, Asked, Server, always, http, in_turn, serving
 
@@ -43,7 +50,7 @@ def fetch(
 
     async def run() -> tuple[Downloaded | Exception, Server]:
         async with serving(answer) as server:
-            downloader = Downloader(**limits)  # type: ignore[arg-type]
+            downloader = Downloader(allowed=LOOPBACK, **limits)  # type: ignore[arg-type]
             try:
                 return await downloader.fetch(server.url + path, sink), server
             except (ProviderError, OSError) as error:
@@ -163,7 +170,7 @@ FAILURES = [
     (http(302, location="http://example.com/v.mp4"), ResultUnsafe, "a redirect to plain http"),
     (http(302, location="file:///etc/passwd"), ResultUnsafe, "a redirect to a file"),
     (http(302, location="http://["), ResultUnsafe, "a redirect to nothing"),
-    (http(200, b"", content_length=str(2**40)), ResultUnsafe, "announced beyond measure"),
+    (http(200, b"", content_length=str(2**40)), ResultTooLarge, "announced beyond measure"),
     (b"", ResultInterrupted, "no answer"),
 ]
 
@@ -204,13 +211,31 @@ def test_only_safe_urls_are_fetched(url: str) -> None:
     asyncio.run(run())
 
 
-def test_a_result_without_measure_is_left() -> None:
-    """A body of unannounced length ends at the limit."""
-    body = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + DATA
-    sink = Memory()
-    error, _ = fetch(in_turn(body), sink, max_bytes=1_000_000)
-    assert isinstance(error, ResultUnsafe)
-    assert sink.offset <= 1_000_000
+def chunked(size: int) -> bytes:
+    """Return an answer in chunks, of so many bytes, that has no end."""
+    body = b"40000\r\n" + bytes(0x40000) + b"\r\n"
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    return head + body * (size // 0x40000)
+
+
+ENDLESS = [
+    (b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + DATA, 0, "nothing is announced"),
+    (chunked(4_000_000), 0, "chunks without end"),
+    (part(900_000, total="*"), 900_000, "what was there and the rest are too much"),
+    (part(900_000, total=900_001), 900_000, "the same, and the total is a lie"),
+    (http(200, DATA[:7], content_length=str(10**12)), 0, "announced, and not sent"),
+]
+
+
+@pytest.mark.parametrize(("answer", "there", "reason"), ENDLESS, ids=[row[2] for row in ENDLESS])
+def test_a_result_without_measure_is_left(answer: bytes, there: int, reason: str) -> None:
+    """However a host says, or does not say, how much it sends: no more than the limit is ever kept."""
+    sink = Memory(DATA[:there], ETAG)
+    error, _ = fetch(in_turn(answer), sink, max_bytes=1_000_000)
+    assert type(error) is ResultTooLarge, reason
+    assert "1,000,000 bytes are kept" in str(error)
+    assert "RECONCILER_MAX_RESULT_BYTES" in error.hint
+    assert sink.offset <= 1_000_000, reason
 
 
 def test_a_drip_ends() -> None:

@@ -99,7 +99,7 @@ WRONG = [
     [
         lambda: KlingClient(base_url=NAME, credentials=KEY),
         Downloader,
-        lambda: Prober(timeout=1, private=False),
+        lambda: Prober(timeout=1),
     ],
     ids=["client", "downloads", "probe"],
 )
@@ -172,7 +172,7 @@ def test_a_request_reaches_its_host_through_socks(monkeypatch: pytest.MonkeyPatc
             socks(server.url) as (url, asked),
         ):
             monkeypatch.setenv("ALL_PROXY", url)
-            prober = Prober(timeout=5, private=False)
+            prober = Prober(timeout=5)
             try:
                 return await prober.sample("http://media.invalid/a.png", lambda _: None), asked
             finally:

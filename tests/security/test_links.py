@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import signal
+import sqlite3
 import stat
+import struct
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -155,3 +160,52 @@ def test_nobody_else_can_write_what_is_made(project: Project, sim: Simulator) ->
     assert done.code == 0, done
     for path in (project.state, *project.state.rglob("*"), *project.specs.iterdir()):
         assert not path.stat().st_mode & 0o022, path
+
+
+def names_another(database: Path, victim: Path) -> None:
+    """Write a rollback journal that SQLite ends with, and then removes the file that it names."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS entry (key TEXT, stamp TEXT, packed BLOB)")
+    raw, magic = database.read_bytes(), bytes.fromhex("d9d505f920a163d7")
+    size = int.from_bytes(raw[16:18])
+    head = magic + struct.pack(">IIIII", 0, 1, len(raw) // size, 512, size)
+    name = os.fsencode(victim)
+    end = (
+        struct.pack(">I", 0x40000000 // size + 1) + name + struct.pack(">II", len(name), sum(name))
+    )
+    database.with_name(f"{database.name}-journal").write_bytes(head.ljust(512, b"\0") + end + magic)
+
+
+@pytest.mark.parametrize("name", ["cache.db", "reconciler.db"])
+def test_no_journal_removes_a_file_elsewhere(
+    project: Project, sim: Simulator, victim: Path, name: str
+) -> None:
+    """A journal beside a database may name any file, and SQLite removes that: no command lets it, with git or without."""
+    project.spec()
+    project.state.mkdir(mode=0o700)
+    names_another(project.state / name, victim)
+    for command in (("validate",), ("status",), ("doctor",), ("apply", "--yes")):
+        done = project.run(*command)
+        assert "Traceback" not in done.err
+        assert victim.read_bytes() == PRECIOUS, command
+    assert sim.requests()["create_attempts"] == (name == "cache.db")
+
+
+def test_a_journal_that_comes_while_it_runs_removes_nothing(
+    project: Project, sim: Simulator, victim: Path
+) -> None:
+    """A pull may bring it under the daemon: it goes on, and the file stays."""
+    project.spec()
+    project.apply()
+    with project.watching() as running:
+        for name in ("cache.db", "reconciler.db"):
+            copy = project.root / name
+            shutil.copy(project.state / name, copy)
+            names_another(copy, victim)
+            shutil.move(f"{copy}-journal", project.state / f"{name}-journal")
+        project.spec("next.yaml", prompt="next")
+        wait_until(lambda: "specs/next.receipt.json" in project.receipts(), "the next video")
+        running.interrupt(signal.SIGTERM)
+        running.ended(30)
+    project.run("status")
+    assert victim.read_bytes() == PRECIOUS

@@ -136,14 +136,14 @@ def still_to_do(plan: Plan, was_lost: bool, is_silent_about: Silent) -> list[str
         for item in plan.assessments
         if not (
             item.action in _AT_REST
-            or (was_lost and NOT_OURS in item.reason)
+            or (was_lost and any(words in item.reason for words in NOT_OURS))
             or is_silent_about(item.generation.external_task_id)
         )
     ]
 
 
-NOT_OURS = "holds a file that is not ours"
-"""Right for a video that nobody remembers any more: its spec asks for another one, and the state was lost."""
+NOT_OURS = ("holds a file that is not ours", "holds a file that only a receipt calls ours")
+"""Right for a video that no state remembers any more: its spec asks for another one, and the state was lost."""
 
 
 def _jobs(provider: Provider) -> Iterator[Job]:

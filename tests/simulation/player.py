@@ -204,8 +204,6 @@ class Player:
                 await asyncio.sleep(float(act.value))
             case "clean":
                 await self._clean(machine, act)
-            case "forget" if self.history.may_bill_again and not await self._is_quiet(machine):
-                pass  # docs/operations.md: as with a state that is lost, a task that is hidden yet cannot be found
             case "retry" | "forget" | "import" | "refresh" | "prune":
                 if await self.orders.give(machine, act) and act.what == "forget":
                     self._loses(machine, state=False)

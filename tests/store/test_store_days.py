@@ -45,7 +45,7 @@ def _bought(repository: Repository, name: str, steady: int, wall: int, units: st
     return False
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps=st.lists(_steps, min_size=4, max_size=25))
 def test_no_day_that_anybody_sees_passes_its_cap(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, object]]

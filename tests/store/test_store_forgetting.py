@@ -164,7 +164,7 @@ def test_young_history_cannot_be_trimmed(repository: Repository) -> None:
     assert len(repository.history("mc1-a")) == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     attempts=st.lists(st.sampled_from(STORED), max_size=4),
     ages=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), max_size=12),

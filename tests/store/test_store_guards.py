@@ -97,7 +97,7 @@ def test_intent_is_only_for_what_is_about_to_be_sent(repository: Repository) -> 
         repository.record_intent(fresh(record(status=Status.SUBMITTED)), caps=NO_CAPS, run_id="r")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.integers(1, 3), st.none() | _statuses, _statuses), min_size=1, max_size=25

@@ -53,12 +53,12 @@ def _names(store: ObjectStore) -> set[Path]:
 
 
 def test_ingested_file_is_found_by_its_digest(store: ObjectStore, source: Path) -> None:
-    """The copy lies under its digest, read-only, and nothing else is left behind."""
+    """The copy lies under its digest, read-only and for its user alone, and nothing else is left behind."""
     assert store.ingest(source, _SHA256) == (_SHA256, len(_BYTES))
     path = store.path(_SHA256)
     assert path.read_bytes() == _BYTES
     assert path.parts[-2:] == (_SHA256[:2], _SHA256[2:])
-    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
     assert _names(store) == {Path(_SHA256[:2], _SHA256[2:])}
     assert source.read_bytes() == _BYTES
 

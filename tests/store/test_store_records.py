@@ -22,7 +22,7 @@ from reconciler.store.tables import TASK
 from .builders import NO_CAPS, fresh, record, records, texts
 
 _SHARED = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 _VIDEO = Result(Role.VIDEO, "a" * 64, 10, 5.041)
 _COPY = Result(Role.WATERMARK, "b" * 64, 11)

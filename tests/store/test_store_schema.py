@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.command import upgrade
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -175,3 +176,32 @@ def test_start_that_was_killed_before_the_tables_existed_is_repeated(database: P
     with closing(Repository.open(database)) as repository:
         repository.remember("limit", "3")
         assert repository.recall("limit") == "3"
+
+
+def test_what_older_programs_took_from_receipts_is_known_as_that(database: Path) -> None:
+    """An attempt of which nothing but that was ever written is a claim; what was bought or looked at here is not."""
+    first_version(database)
+    engine = create_engine(f"sqlite:///{database}")
+    config = Config()
+    config.set_main_option("script_location", "reconciler.store:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        upgrade(config, "0006")
+        for statement in (
+            "CREATE TEMP TABLE told AS SELECT * FROM task WHERE external_task_id = 'mc1-a'",
+            "UPDATE told SET external_task_id = 'mc1-t', base_id = 'mc1-t', task_id = '9'",
+            "INSERT INTO task SELECT * FROM told",
+            "INSERT INTO event (external_task_id, at, kind, detail, request_id) VALUES ('mc1-t', 1, 'recalled', '', '')",
+        ):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    with closing(Repository.open(database)) as repository:
+        assert {
+            base: one.claimed
+            for base, one in repository.records().items()
+            if base in {"mc1-a", "mc1-t"}
+        } == {
+            "mc1-a": False,
+            "mc1-t": True,
+        }
+        assert list(repository.known_results(claimed=False)) == ["a" * 64]

@@ -45,6 +45,7 @@ class Standing:
     rows: list[dict[str, Any]] = field(default_factory=list)
     well: dict[str, Any] = field(default_factory=lambda: dict(HEALTHY))
     trouble: Exception | None = None
+    reasons: tuple[str, ...] = ()
     asked: int = 0
 
     def document(self) -> dict[str, Any]:
@@ -56,6 +57,9 @@ class Standing:
             "summary": dict(Counter(row["status"] for row in self.rows)),
         }
 
+    def unready(self) -> tuple[str, ...]:
+        return self.reasons
+
     def health(self) -> dict[str, Any]:
         return self.well
 
@@ -66,9 +70,10 @@ async def visiting(
     hint: Callable[[str], None] | None = None,
     *,
     allowed_hosts: tuple[str, ...] = ("127.0.0.1",),
+    page_token: str = "",
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serve on a real port, and give a client of it."""
-    app = status_app(source, hint, allowed_hosts=allowed_hosts)
+    app = status_app(source, hint, allowed_hosts=allowed_hosts, page_token=page_token)
     async with (
         serving(app, "127.0.0.1", 0) as url,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,

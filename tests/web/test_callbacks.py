@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.web.app import status_app
@@ -90,7 +90,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*CALLBACK, "other"]), values | st.just({"a": 1})))
 def test_whatever_parses_is_answered_the_same(message: dict[str, object]) -> None:
     """No answer tells which ids exist: any JSON object gets 204, and only short words become hints."""
@@ -148,7 +148,7 @@ def test_an_announced_large_body_is_not_waited_for() -> None:
 
 def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not come ends after its time, and nobody else waits for it."""
-    monkeypatch.setattr("reconciler.web.callbacks._LONGEST_S", 0.3)
+    monkeypatch.setattr("reconciler.web.bodies._LONGEST_S", 0.3)
     hints: list[str] = []
 
     async def slow() -> AsyncIterator[bytes]:

@@ -45,7 +45,7 @@ def test_the_url_that_it_gives_can_be_opened(host: str, begins: str) -> None:
     """Port 0 is a free one, and the URL is one for this machine's browser; after the block nobody listens."""
 
     async def run() -> None:
-        async with serving(APP, host, 0) as url:
+        async with serving(APP, host, 0, is_guarded=True) as url:
             assert url.startswith(begins)
             assert await get(url) == 200
         with pytest.raises(httpx.ConnectError):
@@ -81,8 +81,21 @@ def test_an_address_that_is_none_is_a_sentence(host: str, port: int) -> None:
 
     async def run() -> None:
         with pytest.raises(SettingsError, match="cannot be served at"):
-            async with serving(APP, host, port):
+            async with serving(APP, host, port, is_guarded=True):
                 pass
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"])
+def test_pages_without_a_token_are_served_on_loopback_alone(host: str) -> None:
+    """What other machines could reach is refused before anything listens, and the sentence says what to do."""
+
+    async def run() -> None:
+        with pytest.raises(SettingsError, match="would be open to other machines") as caught:
+            async with serving(APP, host, 0):
+                pass
+        assert "RECONCILER_PAGE_TOKEN" in caught.value.hint
 
     asyncio.run(run())
 

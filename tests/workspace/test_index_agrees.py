@@ -77,7 +77,7 @@ IGNORED = st.sampled_from(
     ["", "x/\n", "*.yml\n*.ymal\n", "a*\n!a.yaml\n", "!a 2.yaml\n", "_defaults*\n", "specs/*/\n", "[z-a]\n"]
 )  # fmt: skip
 Edit = tuple[Callable[..., None], tuple[object, ...]]
-EXAMPLES = 100
+EXAMPLES = 50
 # A few names are used again and again, so that edits meet; the many others come up now and then.
 CLOSE = (
     "specs/a.yaml",

@@ -1,0 +1,33 @@
+"""Text from elsewhere (a name, a key, the provider's words) as people see it: on one line, and nobody's command.
+
+A terminal obeys escape sequences, in C0 and in C1; bidi marks and zero width characters show another text than there is;
+a CI service obeys lines of a log that begin with `::`, and `##[…]` or `##vso[…]` anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+_COMMAND: Final = re.compile(r"(?<=#)#(?=\w*\\*\[)|^((?:\s|\[[^\]\\]*\])*):(?=:)")
+"""The letter by which a command is one; before the `::` of a line there may be blanks, and markup of the console."""
+
+
+def printable(text: str) -> str:
+    """Return a text with all that cannot be printed, and the beginnings of commands, escaped as JSON would.
+
+    A line of a JSON text stays the same value.
+    """
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+    if "##" in text or "::" in text:
+        text = _COMMAND.sub(lambda found: rf"{found[1] or ''}\u{ord(found[0][-1]):04x}", text)
+    return text
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each `printable`."""
+    if "\n" not in text:
+        return printable(text)
+    return "\n".join(map(printable, text.split("\n")))

@@ -1,0 +1,63 @@
+"""How the daemon's looks at the folder get on: whether the last one is old, and whether one hangs.
+
+Measured by the loop's own clock, which no calendar corrects and no sleeping laptop moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Looks:
+    """Made, and asked, where a loop runs; `overdue` is how long a look may take to get on, in seconds."""
+
+    def __init__(self, overdue: float) -> None:
+        self._overdue = overdue
+        self._moved = self._now()
+        self._ended: float | None = None
+        self._bounded = False
+
+    async def step(self) -> None:
+        """A piece of a look is done; let the loop see to everything else."""
+        self._moved = self._now()
+        await asyncio.sleep(0)
+
+    def over(self, *, well: bool) -> None:
+        """A look is over; one that met trouble has not seen the folder, and does not hang either."""
+        self._moved = self._now()
+        if well:
+            self._ended = self._moved
+
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """What happens in this block does not hang, however long it takes: everything in it has a time limit."""
+        self._bounded = True
+        try:
+            yield
+        finally:
+            self._bounded = False
+            self._moved = self._now()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the look under way has not got on for too long."""
+        return not self._bounded and self._now() - self._moved > self._overdue
+
+    @property
+    def trouble(self) -> str:
+        """Why the folder is not known as it is now, or an empty string."""
+        if self._ended is None:
+            return "The first look at the folder has not ended yet."
+        age = self._now() - self._ended
+        if age <= self._overdue:
+            return ""
+        return (
+            f"The last look at the folder ended {age:,.0f} s ago: the folder is very large, or a disk, a mount or git "
+            "does not answer."
+        )
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
