@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -241,30 +241,39 @@ def _announced(container: InputContainer, stream: VideoStream) -> Decimal | None
     return None
 
 
-def _counted(container: InputContainer, films: Iterable[VideoStream]) -> Decimal | None:
+def _counted(container: InputContainer, films: Sequence[VideoStream]) -> Decimal | None:
     """Return how long the frames of the longest are shown (s), from the first to the end of the last.
 
     None where nothing tells.
     """
     import av
 
-    spans: dict[int, tuple[Fraction, Fraction]] = {}  # by the index of a stream
+    ticks = {film.index: _frame_ticks(film) for film in films}
+    spans: dict[int, tuple[int, int]] = {}  # by the index of a stream, in its ticks
     try:
         for count, packet in enumerate(container.demux(*films)):
             if count >= _MOST_COUNTED:
                 return None
-            if packet.pts is None or packet.is_discard:
+            at, index = packet.pts, packet.stream_index
+            if at is None or packet.is_discard:
                 continue
-            at = packet.pts * packet.time_base
-            rate = packet.stream.average_rate
-            lasts = (
-                packet.duration * packet.time_base if packet.duration else 1 / rate if rate else 0
-            )
-            begin, end = spans.get(packet.stream.index, (at, at))
-            spans[packet.stream.index] = min(begin, at), max(end, at + lasts)
+            begin, end = spans.get(index, (at, at))
+            spans[index] = min(begin, at), max(end, at + (packet.duration or ticks[index]))
     except av.FFmpegError:
         return None  # damaged on the way: whoever decodes it says so
-    return _in_milliseconds(max(end - begin for begin, end in spans.values())) if spans else None
+    lengths = [
+        (spans[film.index][1] - spans[film.index][0]) * film.time_base
+        for film in films
+        if film.index in spans and film.time_base
+    ]
+    return _in_milliseconds(max(lengths)) if lengths else None
+
+
+def _frame_ticks(film: VideoStream) -> int:
+    """Return how long a frame is shown whose packet does not say it."""
+    return (
+        round(1 / film.average_rate / film.time_base) if film.average_rate and film.time_base else 0
+    )
 
 
 def _in_milliseconds(seconds: Fraction) -> Decimal:
