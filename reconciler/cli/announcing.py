@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.cli.logs import LogReporter, open_log
+from reconciler.core.errors import SettingsError
 from reconciler.core.states import Record, Status
 from reconciler.engine.ports import Topic
 from reconciler.notifications.bundles import Kind
 from reconciler.notifications.notifier import Notifier
 from reconciler.settings import Settings
+from reconciler.workspace.inputs import Root
 
 _KINDS = {
     Status.COMPLETE: Kind.COMPLETE,
@@ -66,6 +68,11 @@ def announcer(settings: Settings, root: Path) -> Iterator[Announcer]:
         SettingsError: a notification URL is wrong, or the log file cannot be written.
     """
     file = None if settings.log_file is None else root / settings.log_file
+    if file is not None and Root(root).leads_out(file):
+        raise SettingsError(
+            f"RECONCILER_LOG_FILE: a link takes `{file}` out of the project",
+            hint="Remove the link, or name a file in another folder.",
+        )
     with open_log(settings.log_format, file, settings.log_max_bytes) as log:
         announcing = Announcer(log, settings)
         try:

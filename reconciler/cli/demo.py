@@ -120,7 +120,8 @@ class Demo:
 
     def _reconciler(self, settings: Mapping[str, str], *arguments: str) -> int:
         nothing = self._folder / _MARKER / _NO_SETTINGS
-        nothing.touch()
+        nothing.unlink(missing_ok=True)  # an earlier run's, or whatever came with the folder
+        nothing.touch(exist_ok=False)
         own = ["--root", str(self._folder), "--config", str(nothing)]
         command = [*_PROGRAM, *own, *arguments]
         out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")

@@ -21,12 +21,13 @@ from reconciler.cli.terminal import err, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem, waiting_for, waiting_words
-from reconciler.core.errors import counted
+from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.generations import Generation, newer_models
 from reconciler.core.moments import shown
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Record
 from reconciler.settings import Settings
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Desired
 
 Paths = Annotated[
@@ -326,6 +327,9 @@ def backup(
     place = root_of(context)
     root = place.path.resolve()
     settings = configuration.load(root, config=place.config)
+    if Root(root).leads_out(file):
+        hint = "Remove the link, or name a file in another folder."
+        raise WorkspaceError(f"a link takes `{file}` out of the project", hint=hint)
     size = back_up(database_of(root, settings), file.absolute())
     out.print(
         f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."

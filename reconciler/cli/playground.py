@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +13,7 @@ import typer
 from reconciler.cli.demo import Demo
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import err, out, print_json
-from reconciler.core.errors import SettingsError
+from reconciler.core.errors import SettingsError, WorkspaceError
 
 if TYPE_CHECKING:
     from reconciler.simulator.config import SimulatorConfig
@@ -68,6 +70,7 @@ def simulate(
         render="draft" if draft else "full",
     )
     config = _misbehaving(chosen, faults, fault or [], knobs or [])
+    _require_no_links(folder)
 
     def announce(running: RunningSimulator) -> None:
         settings = {
@@ -94,6 +97,27 @@ def simulate(
             f"the simulator cannot listen on port {port}: {error.strerror or error}", hint=hint
         ) from error
     return ExitCode.DONE
+
+
+def _require_no_links(folder: Path) -> None:
+    """Raise WorkspaceError where the simulator would write into something else than files of its own."""
+    found = [folder] if folder.is_symlink() else []
+    for here, folders, names in os.walk(folder):
+        places = (Path(here, name) for name in (*folders, *names))
+        found += filter(_leads_elsewhere, places)
+    if found:
+        raise WorkspaceError(
+            f"`{found[0]}` is no plain file, and the simulator would write to it",
+            hint="Remove it, or name another folder with --dir.",
+        )
+
+
+def _leads_elsewhere(place: Path) -> bool:
+    try:
+        mode = place.lstat().st_mode
+    except OSError:  # gone, by another simulator on the same folder
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _misbehaving(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -34,6 +35,8 @@ from reconciler.core.spending import (
     group,
     total_of,
 )
+from reconciler.workspace.files import describe_os_error, replace_plain
+from reconciler.workspace.inputs import Root
 
 _DAY = "%Y-%m-%d"
 _COLUMNS = (
@@ -106,7 +109,7 @@ def spend(
             err.print(f"[yellow]not believed[/] {escape(_disbelief(purchase))}")
     groups, whole = group(chosen, by), total_of(chosen)
     if table is not None:
-        _write(table, by, groups, price)
+        _write(folder.root, table, by, groups, price)
         if table != _STDOUT:
             err.print(f"{counted(len(groups), 'row')} written to {escape(str(table))}")
     if as_json:
@@ -186,31 +189,40 @@ def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:
     return {"attempts": sums.attempts, **units, **(costs if price else {})}
 
 
-def _write(place: Path, by: By, groups: Mapping[str, Sums], price: UnitPrice | None) -> None:
-    money = {"currency": price.currency} if price else {}
-    head = [by.value, *_row(Sums(), price), *money]
-    with _opened(place) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(head)
-        for name, sums in groups.items():
-            writer.writerow(map(_cell, [name, *_row(sums, price).values(), *money.values()]))
-
-
-@contextmanager
-def _opened(place: Path) -> Iterator[IO[str]]:
-    """Open where CSV goes.
+def _write(
+    root: Path, place: Path, by: By, groups: Mapping[str, Sums], price: UnitPrice | None
+) -> None:
+    """Write CSV to its place.
 
     Raises:
-        WorkspaceError: a file stands there that is no CSV file by its name; it could be something paid for.
+        WorkspaceError: a file stands there that is no CSV file by its name, so that it could be something paid for; it
+            is a link or leads through one out of the project, is no plain file, or cannot be written.
     """
     if place == _STDOUT:
-        yield sys.stdout
+        _write_rows(sys.stdout, by, groups, price)
         return
-    if place.exists() and place.suffix.lower() != ".csv":
+    if os.path.lexists(place) and place.suffix.lower() != ".csv":
         hint = "Name a new file, or one that ends in .csv."
         raise WorkspaceError(f"`{place}` already exists, and is not overwritten", hint=hint)
-    with place.open("w", encoding="utf-8", newline="") as stream:
-        yield stream
+    if Root(root).leads_out(place):
+        hint = "Remove the link, or name a file in another folder."
+        raise WorkspaceError(f"a link takes `{place}` out of the project", hint=hint)
+    text = io.StringIO()
+    _write_rows(text, by, groups, price)
+    try:
+        replace_plain(place, text.getvalue().encode())
+    except OSError as error:
+        raise describe_os_error(error, place) from error
+
+
+def _write_rows(
+    stream: IO[str], by: By, groups: Mapping[str, Sums], price: UnitPrice | None
+) -> None:
+    money = {"currency": price.currency} if price else {}
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([by.value, *_row(Sums(), price), *money])
+    for name, sums in groups.items():
+        writer.writerow(map(_cell, [name, *_row(sums, price).values(), *money.values()]))
 
 
 def _cell(value: object) -> object:

@@ -15,9 +15,11 @@ from reconciler.cli.root import Options
 from reconciler.cli.terminal import out
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.spec_model import schema
+from reconciler.workspace.files import open_plain
 from reconciler.workspace.ignoring import IGNORE_FILE
 
 SCHEMA = "spec.schema.json"
+_MOST_READ = 1024 * 1024  # bytes of somebody's `.gitignore`
 
 
 def init(
@@ -46,7 +48,7 @@ def init(
         if name == "specs/dance.yaml" and (folder / "specs").exists():
             continue  # a folder of specs is somebody's already: a sample in it would be a wish to buy
         written += _add(folder, name, text)
-    ignored = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").split()
+    ignored = _ignored(folder / ".gitignore")
     if lacking := [name for name in ("state/", ".env") if name not in ignored]:
         out.print(f"  `.gitignore` is yours; add to it: {' '.join(lacking)}")
     if not written:
@@ -56,6 +58,15 @@ def init(
         "Next: copy `.env.example` to `.env`, put your key into it, and run `reconciler plan`."
     )
     return ExitCode.DONE
+
+
+def _ignored(path: Path) -> list[str]:
+    """Return what stands in an ignore file of git's; nothing where it is no plain file, which git reads nothing of."""
+    try:
+        with open_plain(path) as file:
+            return file.read(_MOST_READ).decode("utf-8", "replace").split()
+    except OSError:
+        return []
 
 
 def _add(folder: Path, name: str, text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +34,9 @@ from reconciler.core.motion_control import (
 from reconciler.core.spec_model import KEYS, Spec
 
 # Of shells, Compose files, CI, Jinja and Go templates: what somebody who writes this expects to be replaced.
-_PLACEHOLDER = re.compile(
-    r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\{\{.*?\}\}|\{%.*?%\}|\$[A-Z_][A-Z0-9_]{2,}\b"
-)
+_PLACEHOLDER = re.compile(r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\$[A-Z_][A-Z0-9_]{2,}\b")
+_BRACES = (("{{", "}}"), ("{%", "%}"))
+_MOST_PROBLEMS = 100  # of one document that are told: a file may be wrong in ten thousand places
 
 Prices = Mapping[str, Mapping[str, Decimal]]
 """Units per second of result, by model and mode."""
@@ -48,14 +49,13 @@ def check(
 
     `prices` name the models that may be sent. What need not be `complete` may lack required keys.
     """
-    uncertain = list(_uncertain(document))
+    uncertain = list(itertools.islice(_uncertain(document), _MOST_PROBLEMS))
     try:
         spec = Spec.model_validate(said(document))
     except ValidationError as error:
         found = [
             _problem(document, details)
-            for details in error.errors(include_url=False, include_context=True)
-            if complete or details["type"] != "missing" or len(details["loc"]) > 1
+            for details in itertools.islice(_details(error, complete=complete), _MOST_PROBLEMS)
         ]
         known = {problem.key for problem in uncertain}
         return None, [*uncertain, *(one for one in found if one.key not in known)]
@@ -92,10 +92,29 @@ def _uncertain(document: Node) -> Iterator[Problem]:
             )
             yield Problem(entry.node.cut, key, sentence)
         for text in texts(entry.node):
-            if placeholder := _PLACEHOLDER.search(str(text.value)):
-                shown = placeholder.group()[:60]
-                sentence = f"`{shown}` would be sent as it is, since nothing is replaced in a spec: write the value itself"
+            if placeholder := _placeholder(str(text.value)):
+                sentence = f"`{placeholder[:60]}` would be sent as it is, since nothing is replaced in a spec: write the value itself"
                 yield Problem(text.place, key, sentence)
+
+
+def _placeholder(text: str) -> str:
+    """Return what somebody may expect to be replaced; empty where there is nothing of the kind. Linear in the text."""
+    if found := _PLACEHOLDER.search(text):
+        return found.group()
+    for opening, closing in _BRACES:
+        # Only the first of a line is tried: where it is never closed, none after it is.
+        for line in text.split("\n") if opening in text and closing in text else ():
+            begin = line.find(opening)
+            end = line.find(closing, begin + len(opening)) if begin >= 0 else -1
+            if end >= 0:
+                return line[begin : end + len(closing)]
+    return ""
+
+
+def _details(error: ValidationError, *, complete: bool) -> Iterator[Any]:
+    for details in error.errors(include_url=False, include_context=True):
+        if complete or details["type"] != "missing" or len(details["loc"]) > 1:
+            yield details
 
 
 def _problem(document: Node, details: Any) -> Problem:

@@ -119,6 +119,18 @@ def texts(node: Node) -> Iterator[Node]:
             yield from texts(entry.node)
 
 
+_CHARACTERS_OF_A_VALUE = 256
+
+
+def weight(node: Node) -> int:
+    """Return how much there is to go through in a value: its values, of which a long text counts as several."""
+    if isinstance(node.value, tuple):
+        return 1 + sum(map(weight, node.value))
+    if isinstance(node.value, Mapping):
+        return 1 + sum(weight(entry.node) for entry in node.value.values())
+    return 1 + (len(node.value) // _CHARACTERS_OF_A_VALUE if isinstance(node.value, str) else 0)
+
+
 def find(node: Node, path: Iterable[str | int]) -> Node:
     """Return the node at this path of keys and indexes, or the nearest one above it that exists."""
     for step in path:

@@ -46,6 +46,9 @@ _HINT = re.compile(
     _I,
 )
 _SLIPS = re.compile(r"\.(?:ya?ml|json|toml)(?:\.txt|[_.,;])\Z", _I)
+_MOST_COPIES = (
+    10  # of a copy: nobody gives such a name to a spec, and each costs as much as the name is long
+)
 _OTHER_FORMATS = frozenset({".jsonl"})  # one letter away, and meant
 
 
@@ -65,7 +68,9 @@ def copied_from(stem: str) -> Copy | None:
     while (found := _original(stem)) is not None:
         stem, is_certain = found
         originals.append(stem)
-        certain = certain or is_certain
+        certain = certain or is_certain or len(originals) == _MOST_COPIES
+        if len(originals) == _MOST_COPIES:
+            break
     return Copy(tuple(originals), certain) if originals else None
 
 

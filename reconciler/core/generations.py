@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -107,15 +107,41 @@ def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
         for reader in (one for path in written(generation) for one in readers.get(path, ())):
             feeds.setdefault(generation.spec, set()).add(reader.spec)
             fed[reader.spec] = reader
-    for spec, reader in fed.items():
-        reached, waiting = set[str](), [spec]
-        while waiting:
-            new = feeds.get(waiting.pop(), set()) - reached
-            reached |= new
-            waiting += new
-        if spec in reached:
-            sentence = "its result would overwrite its own input, and be bought again and again: rename the input"
-            yield Problem(Place(spec, reader.line), "", sentence)
+    for spec in sorted(_leading_back(feeds)):
+        sentence = "its result would overwrite its own input, and be bought again and again: rename the input"
+        yield Problem(Place(spec, fed[spec].line), "", sentence)
+
+
+def _leading_back(feeds: Mapping[str, set[str]]) -> set[str]:
+    """Return the specs that lead back to themselves, in time that grows with the links alone (Kosaraju's algorithm)."""
+    fed_from: dict[str, set[str]] = {}
+    for spec, readers in feeds.items():
+        for reader in readers:
+            fed_from.setdefault(reader, set()).add(spec)
+    seen = set[str]()
+    in_order = [spec for start in feeds for spec in _reached(feeds, start, seen)]
+    seen = set()
+    groups = [_reached(fed_from, start, seen) for start in reversed(in_order)]
+    return {
+        spec for group in groups for spec in group if len(group) > 1 or spec in feeds.get(spec, ())
+    }
+
+
+def _reached(links: Mapping[str, set[str]], start: str, seen: set[str]) -> list[str]:
+    """Return what was not `seen` yet from here on, each after all that it leads to; from now on it is."""
+    found: list[str] = []
+    under_way = [] if start in seen else [(start, iter(links.get(start, ())))]
+    seen.add(start)
+    while under_way:
+        spec, ways = under_way[-1]
+        new = next((one for one in ways if one not in seen), None)
+        if new is None:
+            found.append(spec)
+            under_way.pop()
+        else:
+            seen.add(new)
+            under_way.append((new, iter(links.get(new, ()))))
+    return found
 
 
 def written(generation: Generation) -> Iterator[str]:

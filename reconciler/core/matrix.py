@@ -49,5 +49,5 @@ def _faults(key: str, axis: Entry) -> Iterator[Problem]:
                 yield Problem(node.place, name, f"`{name}` lists an empty value: write the value")
             text = json.dumps(plain(node), sort_keys=True)
             if text in seen:
-                yield Problem(node.place, name, f"`{name}` lists {text} twice")
+                yield Problem(node.place, name, f"`{name}` lists {text[:80]} twice")
             seen.add(text)

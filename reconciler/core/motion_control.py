@@ -36,6 +36,7 @@ PREPARABLE_PIXELS = 40_000_000  # of a film's frame, that are decoded at all: 8K
 NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before it is said
 TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
 _MILLISECOND = Decimal("0.001")
+_LONGEST_URL = 8192  # characters; ours: it is kept with each of a thousand results
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 SUFFIXES = {
     "image_url": (".jpg", ".jpeg", ".png"),
@@ -287,6 +288,8 @@ def _trim_faults(wish: MotionControl, trim: Trim) -> list[str]:
 
 def url_fault(url: str) -> str:
     """Return a sentence when a text cannot be a URL that the provider could read, or an empty string."""
+    if len(url) > _LONGEST_URL:
+        return f"`{url[:80]}…` has {len(url):,} characters: a URL may have {_LONGEST_URL:,}"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.core.checking import Prices, check
-from reconciler.core.documents import Entry, Node, Place, Problem, kind_of, plain
+from reconciler.core.documents import Entry, Node, Place, Problem, kind_of, plain, weight
 from reconciler.core.generations import Generation
 from reconciler.core.identity import canonical_generation, compute_external_task_id
 from reconciler.core.matrix import read_axes
@@ -27,6 +27,9 @@ from reconciler.core.motion_control import (
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
 from reconciler.core.spec_model import MOST_RESULTS, SCHEMA_KEY, Spec
 from reconciler.core.states import Role
+
+_MOST_PROBLEMS = 1000  # of all combinations, each counted as often as it is found
+_MOST_LOOKED_AT = 100_000  # values of all combinations, once one of them is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,16 @@ def read_wishes(
     matrix_entry = entries.pop("matrix", None)
     axes, problems = read_axes(matrix_entry)
     wishes: list[Wish] = []
+    looked_at = 0
     for combination in itertools.product(*axes.values()) if not problems else ():
         chosen = dict(zip(axes, combination, strict=True))
         merged = entries | {key: Entry(node.place, node) for key, node in chosen.items()}
-        spec, found = check(Node(merged, document.place), prices)
+        combined = Node(merged, document.place)
+        spec, found = check(combined, prices)
         problems += found
+        looked_at += weight(combined)
+        if len(problems) > _MOST_PROBLEMS or (problems and looked_at > _MOST_LOOKED_AT):
+            break  # the rest would cost as much again, and nearly always say the same
         if spec is not None:
             values = {key: plain(node) for key, node in chosen.items()}
             if (

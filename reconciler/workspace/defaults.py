@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.documents import Entry, Node, Problem, merged
@@ -55,11 +55,9 @@ class DefaultsFiles:
 
     def of(self, folder: str) -> Defaults:
         """Return the defaults of a folder, those of the folders above it included."""
-        if folder not in self._merged:
-            above = Defaults({})
-            if folder != self._folder:
-                above = self.of(folder.rpartition("/")[0])
-            self._merged[folder] = self._extend(above, folder)
+        for here, above in self._down_to(folder, self._merged):
+            merged_above = Defaults({}) if above is None else self._merged[above]
+            self._merged[here] = self._extend(merged_above, here)
         return self._merged[folder]
 
     def chain(self, folder: str) -> tuple[tuple[str, Signature], ...]:
@@ -67,13 +65,27 @@ class DefaultsFiles:
 
         A misnamed one counts: what was fine before it appeared is not fine any more.
         """
-        if folder not in self._chains:
-            above = () if folder == self._folder else self.chain(folder.rpartition("/")[0])
-            own = [(name, _UNREAD) for name in sorted(self._tree.misnamed.get(folder, ()))]
-            if signature := self._tree.defaults.get(name := defaults_name(folder)):
+        for here, above in self._down_to(folder, self._chains):
+            own = [(name, _UNREAD) for name in sorted(self._tree.misnamed.get(here, ()))]
+            if signature := self._tree.defaults.get(name := defaults_name(here)):
                 own.insert(0, (name, signature))
-            self._chains[folder] = (*above, *own)
+            chain_above = () if above is None else self._chains[above]
+            self._chains[here] = (*chain_above, *own) if own else chain_above
         return self._chains[folder]
+
+    def _down_to(self, folder: str, known: Container[str]) -> list[tuple[str, str | None]]:
+        """Return a folder and those above it, down from the first that is not known, each with the one above it.
+
+        Not by recursion: folders lie in one another deeper than that goes.
+        """
+        found: list[tuple[str, str | None]] = []
+        while folder not in known:
+            above = None if folder == self._folder else folder.rpartition("/")[0]
+            found.append((folder, above))
+            if above is None:
+                break
+            folder = above
+        return found[::-1]
 
     def key(self, folder: str) -> str:
         """Return what stands for the chain of a folder in a key of the cache."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.disk import NearlyFull, sync
+from reconciler.disk import NearlyFull, sync, sync_folder
 
 _REASONS = {
     errno.ENOENT: ("it does not exist", "Check the path."),
@@ -92,3 +92,16 @@ def written_beside(target: Path, fill: Callable[[BinaryIO], object]) -> Iterator
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_plain(target: Path, data: bytes) -> None:
+    """Put bytes where a plain file stands or nothing: in one step, durably, and into no file that has another name.
+
+    Raises `NotPlain` for a link, a folder, a FIFO or a device, and the system's OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(target.lstat().st_mode):
+            raise NotPlain(errno.EINVAL, "not a plain file", str(target))
+    with written_beside(target, lambda file: file.write(data)) as temporary:
+        temporary.replace(target)
+    sync_folder(target.parent)

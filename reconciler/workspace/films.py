@@ -259,6 +259,8 @@ def _counted(container: InputContainer, films: Sequence[VideoStream]) -> Decimal
                 continue
             begin, end = spans.get(index, (at, at))
             spans[index] = min(begin, at), max(end, at + (packet.duration or ticks[index]))
+    except MemoryError:  # FFmpeg's own is both
+        raise
     except av.FFmpegError:
         return None  # damaged on the way: whoever decodes it says so
     lengths = [

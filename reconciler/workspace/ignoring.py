@@ -1,53 +1,27 @@
 """`.reconcilerignore`: which files under the specs folder are no specs, in git's syntax, and what it says of copies.
 
-The library translates a pattern; which of several counts, and that nothing below an ignored folder is seen, is
-decided here as git does. Where the file cannot be understood it ignores nothing, and nothing is bought.
+Which of several patterns counts, and that nothing below an ignored folder is seen, is decided here as git does. Where the file cannot be understood it ignores nothing, and nothing is bought.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.file_names import SPEC_SUFFIXES, copied_from
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
+from reconciler.workspace.globs import MOST_BRACKETS, Glob, GlobError, Globs
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import Signature
 
 IGNORE_FILE = ".reconcilerignore"
 
 _LARGEST = 64 * 1024  # bytes
-_MOST_PATTERNS = 500  # each is tried with every name, by a watcher that has other things to do
-_MOST_STARS = 4  # `*` or `**` in one pattern
-_MOST_FOLDER_STARS = (
-    2  # `**`: each multiplies how long an expression may try, by the depth of a name
-)
-_STARS = re.compile(r"\*+")
-# A `*` that is followed by another one in the same name takes as little as it can: trying more of it finds nothing else.
-_HASTY_STAR = re.compile(r"\[\^/\]\*((?:\\.|\[(?:\\.|[^\]])*\]|[^*+?/(\[\\])+?)(?=\[\^/\]\*)")
-_EVERYTHING_INSIDE = re.compile(r"/\*\*(/?)\Z")
 _SPECIAL = re.compile(r"([\\*?\[\]])")
-
-
-class _Pattern(NamedTuple):
-    expression: re.Pattern[str]
-    ignores: bool  # False: it was negated by `!`
-
-    def is_about(self, path: str) -> bool:
-        """Whether it speaks of just this path (a folder's ends in `/`), and not only of a folder above it."""
-        text = self.expression.pattern
-        if text.startswith("^"):
-            return self.expression.fullmatch(path) is not None
-        return "/" not in text or path.endswith("/")  # the library's short forms of `*` and `*/`
-
-
-class _NoPatternError(ValueError):
-    """A line that git would take for nothing, or read in another way than it looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +30,7 @@ class Ignoring:
 
     signature: Signature | None = None
     problem: Problem | None = None  # why it cannot be understood; then it ignores nothing
-    _patterns: tuple[_Pattern, ...] = ()
+    _globs: Globs | None = field(default=None, compare=False)  # None: nothing is ignored
     _folders: dict[str, bool] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -66,23 +40,32 @@ class Ignoring:
         if signature is None:
             return cls()
         try:
-            return cls(signature, None, tuple(_patterns(_text(root))))
+            return cls(signature, None, _patterns(_text(root)))
         except _IllegibleError as error:
             return cls(signature, error.problem)
 
     def ignores(self, name: str) -> bool:
         """Whether a file (relative to the root) is none of ours, by itself or by a folder that it lies in."""
-        return bool(self._patterns) and (
-            self.ignores_folder(name.rpartition("/")[0]) or self._is_ignored(name)
+        return self._globs is not None and (
+            self.ignores_folder(name.rpartition("/")[0]) or self._is_ignored(self._globs, name)
         )
 
     def ignores_folder(self, name: str) -> bool:
         """Whether a folder, or one above it, is ignored. The root never is."""
-        if not name or not self._patterns:
+        if not name or self._globs is None:
             return False
         if name not in self._folders:
-            above = name.rpartition("/")[0]
-            self._folders[name] = self.ignores_folder(above) or self._is_ignored(f"{name}/")
+            ignored, end = False, 0
+            while end < len(
+                name
+            ):  # not by recursion: folders lie in one another deeper than that goes
+                end = name.find("/", end + 1) if "/" in name[end + 1 :] else len(name)
+                here = name[:end]
+                if here not in self._folders:
+                    self._folders[here] = ignored or self._is_ignored(
+                        self._globs, here, is_folder=True
+                    )
+                ignored = self._folders[here]
         return self._folders[name]
 
     def held_back(self, spec: str, specs: Container[str]) -> str:
@@ -112,18 +95,18 @@ class Ignoring:
             f"made: delete it, or rename it, or, if you want it as it is, add the line `{line}` to `{IGNORE_FILE}`"
         )
 
-    def _is_ignored(self, path: str) -> bool:
+    def _is_ignored(self, globs: Globs, path: str, *, is_folder: bool = False) -> bool:
         """Whether the last pattern about a path ignores it."""
-        about = (one.ignores for one in reversed(self._patterns) if one.is_about(path))
-        return next(about, False)
+        about = globs.fitting(path, is_folder=is_folder)
+        return about > 0 and not globs.negated >> about.bit_length() - 1 & 1
 
     def _asks_for(self, spec: str, original: str) -> bool:
         """Whether a negated pattern means a copy: one that fits its original as well says nothing about copies."""
-        return any(
-            one.is_about(spec) and not one.is_about(original)
-            for one in self._patterns
-            if not one.ignores
-        )
+        if self._globs is None:
+            return False
+        about_original = self._globs.fitting(original, is_folder=False)
+        about = self._globs.fitting(spec, is_folder=False) & ~about_original
+        return bool(about & self._globs.negated)
 
 
 class _IllegibleError(Exception):
@@ -192,46 +175,29 @@ def _text(root: Path) -> str:
         raise _IllegibleError(line, "this is not UTF-8: save the file as UTF-8") from error
 
 
-def _patterns(text: str) -> list[_Pattern]:
-    patterns = []
+def _patterns(text: str) -> Globs | None:
+    globs, brackets = list[Glob](), 0
     for number, line in enumerate(text.split("\n"), start=1):
         pattern = line.rstrip("\r")
         if not pattern.strip() or pattern.startswith("#"):
             continue
         try:
-            patterns.append(_pattern(pattern))
-        except ValueError as error:
+            globs.append(_pattern(pattern))
+        except GlobError as error:
             sentence = f"`{pattern.strip()[:60]}` is not a pattern in git's syntax: {error}"
             raise _IllegibleError(number, sentence) from error
-        if len(patterns) > _MOST_PATTERNS:
-            raise _IllegibleError(number, f"more than {_MOST_PATTERNS} patterns: shorten the file")
-    return patterns
+        brackets += globs[-1].brackets
+        if brackets > MOST_BRACKETS:
+            raise _IllegibleError(number, f"more than {MOST_BRACKETS} brackets: shorten the file")
+    return Globs(globs) if globs else None
 
 
-def _pattern(line: str) -> _Pattern:
-    """Return the pattern of a line. Raises ValueError with the end of a sentence."""
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern  # takes a while to import
-
+def _pattern(line: str) -> Glob:
+    """Return the pattern of a line. Raises `GlobError`."""
     if not line.strip("!/ \t"):
-        raise _NoPatternError("it names nothing")
+        raise GlobError("it names nothing")
     if any(ord(character) < 32 and character != "\t" for character in line):
-        raise _NoPatternError("it holds a control character")
+        raise GlobError("it holds a control character")
     if "[:" in line:
-        raise _NoPatternError("classes such as `[:alpha:]` are not supported")
-    if len(_STARS.findall(line)) > _MOST_STARS:
-        raise _NoPatternError(f"more than {_MOST_STARS} `*` are not supported")
-    if line.count("**") > _MOST_FOLDER_STARS:
-        raise _NoPatternError(f"more than {_MOST_FOLDER_STARS} `**` are not supported")
-    # To git, what is inside a folder is not the folder; the library's expression would fit both.
-    written = _EVERYTHING_INSIDE.sub(r"/**/*\1", line.rstrip())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # about brackets within brackets
-            made = GitIgnoreSpecPattern(written if written != line.rstrip() else line)
-    except (ValueError, re.error, OverflowError, RecursionError) as error:
-        what = "it ends in a `\\`" if line.rstrip().endswith("\\") else "its brackets say nothing"
-        raise _NoPatternError(what) from error
-    if made.regex is None or made.include is None:
-        raise _NoPatternError("a `[` is not closed")
-    hasty = re.compile(_HASTY_STAR.sub(r"(?>[^/]*?\1)", made.regex.pattern))
-    return _Pattern(hasty, made.include)
+        raise GlobError("classes such as `[:alpha:]` are not supported")
+    return Glob.parse(line)

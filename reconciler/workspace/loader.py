@@ -38,6 +38,8 @@ from reconciler.workspace.walk import Tree, misspelt_notes, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
 
+_MOST_PROBLEMS = 100  # of a spec's media that are told: once these are mended, it is read again
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
@@ -205,6 +207,8 @@ class Reader:
                 generations += declare(wish, *self.inputs.of(wish), self._prices)
             except DocumentError as error:
                 problems.append(error.problem)
+                if len(problems) == _MOST_PROBLEMS:
+                    break
         media = self.inputs.take_looked_at()
         return (
             Reading((), tuple(problems), media)

@@ -126,6 +126,8 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     for count, packet in enumerate(container.demux(stream)):
         try:
             frames = packet.decode()
+        except MemoryError:  # FFmpeg's own is both
+            raise
         except av.FFmpegError:
             return
         for frame in frames:

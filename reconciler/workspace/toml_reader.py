@@ -50,7 +50,7 @@ _NOT_TOML = "text stands in quotes, and every bracket is closed: check both here
 LARGEST_TOML = 65_536  # characters
 # The standard library takes quadratic time, and more, over a key of many parts.
 _ENDLESS_KEY = re.compile(
-    r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}"""
+    r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}"""
 )
 
 _Path = tuple[str, ...]

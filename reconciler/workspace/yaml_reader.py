@@ -7,6 +7,7 @@ what an alias costs. Scalars are YAML 1.1's, except for the surprises: dates, se
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,11 +30,16 @@ for _word, _truth in (
     _CONSTANTS |= dict.fromkeys((_word, _word.title(), _word.upper()), _truth)
 
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
-_OTHER_BASE = re.compile(r"([-+]?)0([xb])([0-9a-fA-F_]*[0-9a-fA-F][0-9a-fA-F_]*)\Z")
+_OTHER_BASE = re.compile(r"([-+]?)0([xb])(?=_*+[0-9a-fA-F])([0-9a-fA-F_]++)\Z")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z")
 _SPECIAL_FLOAT = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
 _COMMENT = re.compile(r"[ \t]+#|[ \t]*\r?\n(?P<below>[ \t]+)#")
+
+# After any of libyaml's line breaks. It compares each with all before it, within one call that nothing interrupts.
+_TAG_DIRECTIVE = re.compile(r"(?:^|(?<=[\r\x85\u2028\u2029]))%TAG", re.MULTILINE)
+_BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_MOST_DIRECTIVES = 10  # no spec needs one: its tags are refused
 
 _CHARACTERS_OF_A_VALUE = (
     256  # a long text counts as several, so that aliases cannot repeat it for ever
@@ -127,6 +133,7 @@ class _Anchored:
 
 def read_yaml(text: str, name: str, limits: Limits) -> Node:
     """Return the one document in a YAML text; an empty text is nothing. Raises `DocumentError`."""
+    _check_directives(text, name)
     composer = _Composer(text, name, limits)
     try:
         for event in _events(text):
@@ -144,6 +151,18 @@ def read_yaml(text: str, name: str, limits: Limits) -> Node:
 def _sentence(error: yaml.MarkedYAMLError) -> str:
     problem, within = error.problem or "", (error.context or "").rpartition(" ")[2]
     return _WORDS.get(f"{within}: {problem}", _WORDS.get(problem, _NOT_YAML))
+
+
+def _check_directives(text: str, name: str) -> None:
+    """Raise `DocumentError` at the first directive that is one too many."""
+    directives = _TAG_DIRECTIVE.finditer(text)
+    if (one := next(itertools.islice(directives, _MOST_DIRECTIVES, None), None)) is not None:
+        before = text[: one.start()]
+        place = Place(name, len(_BREAK.findall(before)) + 1)
+        raise fail(
+            place,
+            f"more than {_MOST_DIRECTIVES} lines begin with `%TAG`: remove them, since tags are not supported",
+        )
 
 
 def _events(text: str) -> Iterator[Any]:

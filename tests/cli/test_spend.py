@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,6 +152,36 @@ def test_csv_has_the_rows_of_the_table(shell: Shell, sim: Simulator) -> None:
     before = video.read_bytes()
     assert shell("spend", "--csv", str(video))[0] == 1
     assert video.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["s.csv", "gone.csv", "pipe.csv", "out/s.csv"])
+def test_no_csv_is_written_through_a_link(shell: Shell, tmp_path: Path, place: str) -> None:
+    """A commit can hold a link under the name that is always given: what it leads to keeps its bytes, and nothing hangs."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "s.csv").write_text("somebody else's\n")
+    (shell.root / "s.csv").symlink_to(outside / "s.csv")
+    (shell.root / "gone.csv").symlink_to(outside / "new.csv")
+    (shell.root / "out").symlink_to(outside)
+    os.mkfifo(shell.root / "pipe.csv")
+    reader = os.open(shell.root / "pipe.csv", os.O_RDONLY | os.O_NONBLOCK)
+    code, _, err = shell("spend", "--csv", str(shell.root / place))
+    os.close(reader)
+    assert code == 1
+    assert place in err
+    assert [path.name for path in outside.iterdir()] == ["s.csv"]
+    assert (outside / "s.csv").read_text() == "somebody else's\n"
+
+
+def test_a_csv_file_with_a_second_name_is_replaced_and_not_written_into(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """The other name keeps the old bytes."""
+    (tmp_path / "kept").write_text("old\n")
+    os.link(tmp_path / "kept", shell.root / "s.csv")
+    assert shell("spend", "--csv", str(shell.root / "s.csv"))[0] == 0
+    assert (tmp_path / "kept").read_text() == "old\n"
+    assert (shell.root / "s.csv").read_text().startswith("day,")
 
 
 def test_no_name_becomes_a_formula_in_a_spreadsheet(shell: Shell, sim: Simulator) -> None:

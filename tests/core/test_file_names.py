@@ -20,6 +20,7 @@ from reconciler.core.file_names import copied_from, spec_meant
         ("v_conflict-20261102-103000", ("v",), True, "ownCloud"),
         ("v [conflicted]", ("v",), True, "pCloud"),
         ("v.Conflict", ("v",), True, "Resilio"),
+        ("v" + "~" * 200, tuple("v" + "~" * number for number in range(199, 189, -1)), True, "nobody calls a spec that"),
         ("v (In Konflikt stehende Kopie von Ann)", ("v",), True, "Dropbox in German"),
         ("Copy of v", ("v",), False, "Google Drive"),
         ("Copy (2) of v", ("v",), False, "older Windows"),

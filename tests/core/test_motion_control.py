@@ -86,6 +86,8 @@ def test_a_videos_limits(source: Source, orientation: str, broken: str, reason: 
         ("https://example.com/a b.png", False, "a space"),
         ("https://example.com/a\nb", False, "a line break would reach a header or a log"),
         ("ftp://example.com/a.png", False, "another scheme"),
+        ("https://example.com/" + "a" * 8_172, True, "a signed URL is long"),
+        ("https://example.com/" + "a" * 8_173, False, "each of a thousand results would keep it"),
         ("data:image/png;base64,AAAA", False, "the API takes no data: URL"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.documents import Place, Problem
-from reconciler.core.generations import Generation, collisions
+from reconciler.core.generations import Generation, circles, collisions
 from reconciler.core.motion_control import UNITS_PER_SECOND, Source
 from reconciler.core.naming import label_part, output_path, receipt_path
 from reconciler.core.spec_model import KEYS, schema
@@ -323,6 +324,20 @@ def test_a_circle_of_results_would_be_bought_for_ever_and_is_refused(
     assert {problem.place.file for problem in found} == refused, reason
 
 
+def test_a_long_chain_of_results_is_followed_in_a_moment() -> None:
+    """Thousands of specs that feed one another: the circle among them is told, and what only leads into it is not."""
+    names = [f"{number}.yaml" for number in range(6_000)]
+    one = fed("v.yaml", "w.mp4")
+    chain = [
+        replace(one, spec=name, video=Source(path=f"{(number or 3_000) - 1}.mp4"))
+        for number, name in enumerate(names)
+    ]
+    before = time.process_time()
+    found = {problem.place.file for problem in circles(chain)}
+    assert time.process_time() - before < 2
+    assert found == set(names[:3_000])
+
+
 @pytest.mark.parametrize(
     ("value", "keys", "reason"),
     [
@@ -359,6 +374,52 @@ def test_what_is_left_out_or_for_editors_changes_nothing(more: dict[str, object]
     """A key without a value, and the name of a schema, ask for the same as the spec without them."""
     (plain,), (same,) = generations(SMALLEST), generations({**SMALLEST, **more})
     assert same.external_task_id == plain.external_task_id
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a {{ b }} c",
+        "{{ {{ b }}",
+        "x\n{{{a}}}",
+        "{% if %}",
+        "{{ {% b %}",
+        "$(date)",
+        "a ${B}",
+        "$HERO",
+    ],
+)
+def test_what_something_else_would_replace_is_not_bought(text: str) -> None:
+    """Every kind of placeholder is found, wherever in the text it stands."""
+    (problem,) = problems({**SMALLEST, "prompt": text})
+    assert "nothing is replaced in a spec" in problem.message
+
+
+THOUSAND = {"matrix": {"prompt": [f"wave {number}" for number in range(1000)]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"prompt": "{{" * 32_768}, "what opens and never closes"),
+        ({"prompt": "{%" * 32_768}, "in either way"),
+        ({"prompt": "{{ }" * 16_384 + "${" * 16_384}, "what nearly closes"),
+        ({"callback_url": "https://e.com/" + "{{" * 32_000} | THOUSAND, "in each of a thousand combinations"),
+        ({f"key{number}": 1 for number in range(4_000)} | THOUSAND, "thousands of wrong keys, a thousand times"),
+        ({f"key{number}": 1 for number in range(90)} | THOUSAND, "as many as are told, a thousand times"),
+        ({"element_list": ["x"] * 9_000} | THOUSAND, "thousands of wrong values, a thousand times"),
+        ({"matrix": {f"key{number}": [1] for number in range(4_000)}}, "thousands of wrong axes"),
+    ],
+)  # fmt: skip
+def test_no_spec_keeps_the_program_busy(changes: dict[str, object], reason: str) -> None:
+    """As much as fits into a file is told to be wrong in a moment, and the daemon goes on."""
+    document = node({**SMALLEST, **changes})
+    before = time.process_time()
+    _, found = read_wishes(document)
+    check_defaults(document)
+    assert time.process_time() - before < 2, reason
+    assert found, reason
+    assert max(len(problem.message) for problem in found) < 1000, reason
 
 
 @pytest.mark.parametrize(

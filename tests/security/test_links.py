@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.announcing import announcer
+from reconciler.cli.app import run
+from reconciler.core.errors import SettingsError
+from reconciler.settings import load
 from reconciler.workspace.files import temporary_beside
 from tests.support.project import Project, wait_until
 from tests.support.simulator import Simulator
@@ -103,6 +107,42 @@ def test_no_link_is_written_through(
     assert victim.stat().st_mtime_ns == before.st_mtime_ns
     assert stat.S_IMODE(victim.stat().st_mode) == stat.S_IMODE(before.st_mode)
     assert set(sim.billed().values()) <= {1}
+
+
+def test_no_folder_that_a_link_stands_for_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The operator names a file in the project, and a commit holds its folder as a link: nothing appears elsewhere."""
+    root, outside = tmp_path / "project", tmp_path / "outside"
+    outside.mkdir()
+    (root / "specs").mkdir(parents=True)
+    (root / "logs").symlink_to(outside)
+    monkeypatch.setenv("RECONCILER_LOG_FILE", "logs/watch.log")
+    with pytest.raises(SettingsError, match="out of the project"), announcer(load(root), root):
+        pass
+    assert run(["--root", str(root), "backup", str(root / "logs" / "copy.db")]) == 1
+    assert "out of the project" in capsys.readouterr().err
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["ledger.jsonl", "media/x", "clock.part", ""])
+def test_no_simulator_writes_through_a_link(
+    tmp_path: Path, victim: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Its folder has a usual name, which a commit can plant: it does not start, and says why."""
+    folder = tmp_path / ".simulator"
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).symlink_to(victim)
+    assert run(["simulate", "--port", "0", "--dir", str(folder)]) == 1
+    assert str(folder / name) in capsys.readouterr().err
+    assert victim.read_bytes() == PRECIOUS
+
+
+def test_init_reads_no_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A `.gitignore` that never ends is one that says nothing."""
+    (tmp_path / ".gitignore").symlink_to("/dev/zero")
+    assert run(["init", str(tmp_path)]) == 0
+    assert "add to it: state/ .env" in capsys.readouterr().out
 
 
 @LINKS

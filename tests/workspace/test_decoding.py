@@ -26,7 +26,7 @@ from reconciler.workspace.decoding import (
 )
 from reconciler.workspace.files import open_plain
 
-from .builders import make_image
+from .builders import make_clip, make_image
 
 GOOD = Bounds(seconds=30, patience=60, memory=1024 * MEBIBYTE)
 
@@ -128,6 +128,21 @@ def test_the_largest_pictures_that_are_taken_need_no_more_than_there_is(tmp_path
     # A palette keeps the making of it short; what the check takes is measured with other kinds, too.
     Image.new("RGBA", (10_000, 9_999)).save(tmp_path / "a.png", compress_level=1)
     assert judged(decoding.MEDIA, tmp_path / "a.png")[:2] == [10_000, 9_999]
+
+
+def test_a_process_is_after_hundreds_of_films_as_it_was_before(
+    tmp_path: Path, decoder: Decoder
+) -> None:
+    """What a library keeps of each film, threads among it, would fill the bound: the next good one would be damaged."""
+    clip = make_clip(tmp_path / "a.mp4", seconds=0.2)
+    with open_plain(clip) as file:
+        for _ in range(150):
+            assert decoder.ask("preview", ["poster"], file.fileno()).data
+        pid = pid_of(decoder)
+        if Path("/proc/self/task").exists():
+            assert len(list(Path(f"/proc/{pid}/task").iterdir())) < 20
+        assert decoder.ask("preview", ["poster"], file.fileno()).data
+    assert pid_of(decoder) == pid
 
 
 def test_a_process_knows_no_key_and_writes_no_file(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -401,3 +403,23 @@ def test_a_key_without_a_value_is_left_out_and_the_default_counts(project: Proje
     request = project.generation().request
     assert (request["mode"], request["prompt"]) == ("std", "waves")
     assert request["model_name"] == "kling-v3"
+
+
+def test_many_missing_files_among_many_names_are_told_in_a_moment(project: Project) -> None:
+    """Each has hundreds of names to be compared with that nearly fit; the first hundred are told."""
+    draw = random.Random(17)
+    letters = "ab" * 30
+    for number in range(400):
+        project.write(f"specs/{''.join(draw.sample(letters, 60))}{number}.png", "")
+    project.write("specs/abaabb.png", "")
+    names = [
+        "abaabc.png",
+        *(f"{''.join(draw.sample(letters, 60))}-{number}.png" for number in range(499)),
+    ]
+    spec = SPEC.replace("image_url: ../assets/girl.png\n", "")
+    project.write("specs/a.yaml", spec + f"matrix: {{image_url: {names}}}\n")
+    before = time.process_time()
+    problems = project.load().problems
+    assert time.process_time() - before < 10
+    assert len(problems) == 100
+    assert problems[0].suggestion == "abaabb.png"
