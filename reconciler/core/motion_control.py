@@ -184,7 +184,7 @@ class Preparation:
     """What is done to a local file before it is sent: it is mended, and of a film a part is kept (s)."""
 
     start: Decimal = Decimal(0)
-    end: Decimal | None = None  # None: all that follows
+    end: Decimal | None = None  # what is made ends there at the latest; None: of an image
     is_first_frame: bool = False  # of an image that moves
 
 

@@ -41,6 +41,7 @@ _SENT_IMAGE: Final = "JPEG"
 _NEARLY: Final = Decimal(
     "0.5"
 )  # s that a cut may end after its film: sound often goes on a little longer
+_ROUNDED_AWAY: Final = Decimal("0.499")  # s after a whole second that are not billed
 
 
 def as_sent(spec: MotionControl, image: Source, video: Source) -> tuple[Source, Source]:
@@ -135,7 +136,8 @@ def _video(video: Source, orientation: str, trim: Trim | None) -> Source:
         end = trim.end if end is None else min(trim.end, end)
     if end is None or whole_seconds(end - start) > longest:
         end = start + longest
-    is_cut = start > 0 or video.seconds is None or end < video.seconds
+    kept = Preparation(start, end)
+    is_cut = _is_cut(video, kept)
     is_fine = video.codec == SENT_CODEC and not format_faults("video_url", video)
     is_fine = is_fine and video.size <= VIDEO_BYTES
     if is_fine and _lie_within(video, VIDEO_SIDES) and not is_cut:
@@ -151,8 +153,16 @@ def _video(video: Source, orientation: str, trim: Trim | None) -> Source:
         codec=SENT_CODEC,
         rotation=0,
         mirrored=False,
-        preparation=Preparation(start, end if is_cut else None),
+        # A whole film keeps its last frame, however its times are rounded, and costs what was counted all the same.
+        preparation=kept if is_cut else replace(kept, end=whole_seconds(end) + _ROUNDED_AWAY),
     )
+
+
+def _is_cut(film: Source, kept: Preparation) -> bool:
+    """Whether less than all of a film is kept; of one of unknown length, nobody can say that it is all."""
+    if kept.end is None:
+        return False
+    return kept.start > 0 or film.seconds is None or kept.end < film.seconds
 
 
 def _is_upright(source: Source) -> bool:
@@ -185,7 +195,7 @@ def _help(before: Source, after: Source, *, hopeless: bool) -> str:
         does.append(f"{' and '.join(ways)} the picture itself")
     if (before.width, before.height) != (after.width, after.height):
         does.append(f"scales it to {after.width} × {after.height} px")
-    if after.preparation.end is not None:
+    if _is_cut(before, after.preparation):
         does.append(f"keeps {_part(after.preparation)}")
     if before.size and size_faults("video_url" if before.codec else "image_url", before.size):
         does.append("compresses it")

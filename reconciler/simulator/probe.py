@@ -41,6 +41,7 @@ class Clip:
     height: int
     """Pixels as stored."""
     duration_ms: int
+    """What its header says, or its frames last, with its edit list or without: the longest, the dearest reading."""
     rate: Fraction
     """Frames per second."""
     turned: bool = False
@@ -74,11 +75,24 @@ def probe_clip(path: Path) -> Clip | None:
             stream = container.streams.video[0]
             rate = stream.average_rate or Fraction(25)
             length_s = (stream.duration or 0) * (stream.time_base or 0)
-            duration_ms = round(length_s * 1000) or round((container.duration or 0) / 1000)
+            announced_ms = round(length_s * 1000) or round((container.duration or 0) / 1000)
             codec, sides = stream.codec_context.name, (stream.width, stream.height)
-            return Clip(codec, *sides, duration_ms, rate, _is_turned(container, stream))
+            turned = _is_turned(container, stream)
+        duration_ms = max(announced_ms, _frames_ms(path), _frames_ms(path, ignore_editlist="1"))
+        return Clip(codec, *sides, duration_ms, rate, turned)
     except (av.FFmpegError, OSError, ValueError):
         return None
+
+
+def _frames_ms(path: Path, **options: str) -> int:
+    """Return how long the frames of the first video track are shown, from the first one's begin to the last one's end."""
+    begins, ends = [], []
+    with av.open(str(path), options=options) as container:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.pts is not None and not packet.is_discard:
+                begins.append(packet.pts * packet.time_base)
+                ends.append((packet.pts + (packet.duration or 0)) * packet.time_base)
+    return round((max(ends) - min(begins)) * 1000) if begins else 0
 
 
 def _is_turned(container: InputContainer, stream: VideoStream) -> bool:

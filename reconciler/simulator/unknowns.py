@@ -28,8 +28,9 @@ class Unknowns:
     failed_tasks: Literal["free", "charged"] = "free"
     """Whether a failed task gives its units back (observed: it is not charged)."""
     billed_by: Literal["reference", "result"] = "reference"
-    """Whose length is billed: the reference's (documented), or the result's (documented on newer pages). In either case
-    the seconds are rounded to the nearest whole one (documented)."""
+    """Whose length is billed: the reference's (documented), or the result's (documented on newer pages). The
+    reference's is what its header says or what its frames last, whichever is longer. In either case the seconds are
+    rounded to the nearest whole one (documented)."""
     element_ids: Literal["numbers", "any"] = "numbers"
     """Whether an element's id must be a number (documented), or may be a string, too (what real clients send)."""
     slots: Literal["by_model", "by_account"] = "by_model"

@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -102,9 +102,30 @@ def read_facts(file: BinaryIO) -> VideoFacts:
         codec, seconds = stream.codec_context.name, _announced(container, stream)
     if seconds is None:
         with film_of(file) as (container, stream):
-            seconds = _counted(container, stream)
+            seconds = _counted(container, [stream])
     width, height = reversed(sides) if rotation % 180 else sides
     return VideoFacts(width, height, seconds, codec, rotation, mirrored, film_format(file))
+
+
+def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
+    """Return the most that a film can be said to last (s): what is billed may go by any of it. Raises `Flaw`.
+
+    That is the longest of what is `said`, of what its index announces, with its edit list and without, and of what the
+    packets of any of its pictures last. None where its packets cannot all be counted.
+    """
+    is_edited = film_format(file) == "MP4"
+    found = [] if said is None else [said]
+    for options in ({}, {"ignore_editlist": "1"}) if is_edited else ({},):
+        with film_of(file, options) as (container, _):
+            films = _films(container)
+            counted = _counted(container, films)
+            if counted is None:
+                return None
+            announced = (
+                film.duration * film.time_base for film in films if film.duration and film.time_base
+            )
+            found += [counted, *map(_in_milliseconds, announced)]
+    return max(found)
 
 
 def shown_as(frame: VideoFrame) -> tuple[int, bool]:
@@ -171,19 +192,18 @@ def boxes(file: BufferedReader) -> Iterator[Box]:
 
 
 @contextlib.contextmanager
-def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
+def film_of(
+    file: BinaryIO, options: Mapping[str, str] | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the container and find its first video that is no cover picture. Raises `Flaw`, also in the block."""
     import av
-    from av.stream import Disposition
 
     demuxer = _DEMUXERS[film_format(file)]
     try:
-        with av.open(file, "r", format=demuxer, metadata_errors="replace") as container:
-            films = [
-                stream
-                for stream in container.streams.video
-                if not stream.disposition & Disposition.attached_pic
-            ]
+        with av.open(
+            file, "r", format=demuxer, options=dict(options or {}), metadata_errors="replace"
+        ) as container:
+            films = _films(container)
             if not films:
                 raise Evident("holds no video, only sound or data")
             if films[0].codec_context is None:
@@ -193,6 +213,13 @@ def film_of(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
             yield container, films[0]
     except (av.FFmpegError, *_UNREADABLE) as error:
         raise Flaw("is damaged: it cannot be opened as a video") from error
+
+
+def _films(container: InputContainer) -> list[VideoStream]:
+    from av.stream import Disposition
+
+    pictures = container.streams.video
+    return [film for film in pictures if not film.disposition & Disposition.attached_pic]
 
 
 def _unknown(file: BinaryIO) -> str:
@@ -214,26 +241,41 @@ def _announced(container: InputContainer, stream: VideoStream) -> Decimal | None
     return None
 
 
-def _counted(container: InputContainer, stream: VideoStream) -> Decimal | None:
-    """Return how long the frames are shown (s), from the first to the end of the last; None where nothing tells."""
+def _counted(container: InputContainer, films: Sequence[VideoStream]) -> Decimal | None:
+    """Return how long the frames of the longest are shown (s), from the first to the end of the last.
+
+    None where nothing tells.
+    """
     import av
 
-    last = 1 / stream.average_rate if stream.average_rate else Fraction(0)
-    begin: Fraction | None = None
-    end = Fraction(0)
+    ticks = {film.index: _frame_ticks(film) for film in films}
+    spans: dict[int, tuple[int, int]] = {}  # by the index of a stream, in its ticks
     try:
-        for count, packet in enumerate(container.demux(stream)):
+        for count, packet in enumerate(container.demux(*films)):
             if count >= _MOST_COUNTED:
                 return None
-            if packet.pts is None or packet.is_discard:
+            at, index = packet.pts, packet.stream_index
+            if at is None or packet.is_discard:
                 continue
-            at = packet.pts * packet.time_base
-            lasts = packet.duration * packet.time_base if packet.duration else last
-            begin = at if begin is None else min(begin, at)
-            end = max(end, at + lasts)
+            begin, end = spans.get(index, (at, at))
+            spans[index] = min(begin, at), max(end, at + (packet.duration or ticks[index]))
+    except MemoryError:  # FFmpeg's own is both
+        raise
     except av.FFmpegError:
         return None  # damaged on the way: whoever decodes it says so
-    return None if begin is None else _in_milliseconds(end - begin)
+    lengths = [
+        (spans[film.index][1] - spans[film.index][0]) * film.time_base
+        for film in films
+        if film.index in spans and film.time_base
+    ]
+    return _in_milliseconds(max(lengths)) if lengths else None
+
+
+def _frame_ticks(film: VideoStream) -> int:
+    """Return how long a frame is shown whose packet does not say it."""
+    return (
+        round(1 / film.average_rate / film.time_base) if film.average_rate and film.time_base else 0
+    )
 
 
 def _in_milliseconds(seconds: Fraction) -> Decimal:

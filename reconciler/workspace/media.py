@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from reconciler.workspace.films import (
     boxes,
     check_container,
     check_frames,
+    longest_seconds,
     read_facts,
 )
 from reconciler.workspace.flaws import Flaw
@@ -83,10 +84,12 @@ def probe_image(path: Path) -> ImageFacts:
 
 
 def probe_video(path: Path) -> VideoFacts:
-    """Return the facts of an MP4 or MOV file, whatever it is called. Raises `MediaError`."""
+    """Return the facts of a film, whatever it is called; its length is the most that it can be said to last.
+
+    Raises `MediaError`.
+    """
     with opened_media(path, path.name) as file:
-        check_container(file)
-        return read_facts(file)
+        return _film(file)
 
 
 def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = None) -> Source:
@@ -209,12 +212,17 @@ def _judge_image(file: BufferedReader) -> Verdict:
 
 
 def _judge_video(file: BufferedReader) -> Verdict:
-    check_container(file)
-    facts = read_facts(file)
+    facts = _film(file)
     if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
         check_frames(file)
     coded = facts.format, facts.codec, facts.rotation, facts.mirrored
     return Verdict(facts.width, facts.height, facts.seconds, *coded)
+
+
+def _film(file: BufferedReader) -> VideoFacts:
+    check_container(file)
+    facts = read_facts(file)
+    return replace(facts, seconds=longest_seconds(file, facts.seconds))
 
 
 def _whole_boxes(file: BufferedReader) -> Iterator[bytes]:

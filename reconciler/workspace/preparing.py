@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from reconciler.core.motion_control import (
-    LONGEST_SECONDS,
     SHORTEST_SECONDS,
     Preparation,
     Source,
@@ -35,7 +34,7 @@ _MEMORY: Final = {
     "video_url": 2560 * MEBIBYTE,
 }  # bytes; an 8K film in 10 bits takes 2000 MiB
 _VERSION: Final = (
-    4  # raise it when what is made of a file should be made anew; it is in no identity
+    5  # raise it when what is made of a file should be made anew; it is in no identity
 )
 
 
@@ -79,10 +78,8 @@ def prepare(
         if key == "image_url":
             made.write_bytes(reencode(source))
         else:
-            # Whole seconds decide, so that a film may be half a second longer than its limit.
-            last = Decimal(end) if end else Decimal(start) + max(LONGEST_SECONDS.values()) + 1
-            transcode(source, made, Cut(float(start), float(last)))
-        faults = _faults(key, made)
+            transcode(source, made, Cut(float(start), float(end)))
+        faults = _faults(key, made, Decimal(end or 0) - Decimal(start))
     except MediaError as error:
         raise Flaw(f"cannot be prepared: {error.message}") from error
     if faults:
@@ -90,15 +87,22 @@ def prepare(
     return Answer([])
 
 
-def _faults(key: str, made: Path) -> list[str]:
-    """Return what is wrong with what was made: nothing, or the encoder is not what we take it for."""
+def _faults(key: str, made: Path, counted: Decimal) -> list[str]:
+    """Return what is wrong with what was made: nothing, or the encoder is not what we take it for.
+
+    A film that would be billed as longer than it was `counted` (s) is never sent: no cap would hold.
+    """
     size = made.stat().st_size
     if key == "image_url":
         image = probe_image(made)
         return image_faults(Source(size=size, width=image.width, height=image.height))
     film = probe_video(made)
     faults = video_faults(Source(size=size, width=film.width, height=film.height), "video")
-    if film.seconds is None or whole_seconds(film.seconds) < SHORTEST_SECONDS:
-        lasts = f"what is left of it lasts {spoken(film.seconds or Decimal(0))} s"
+    seconds = film.seconds or Decimal(0)
+    if whole_seconds(seconds) < SHORTEST_SECONDS:
+        lasts = f"what is left of it lasts {spoken(seconds)} s"
         faults.append(f"{lasts}: at least {SHORTEST_SECONDS} s are needed")
+    if whole_seconds(seconds) > whole_seconds(counted):
+        lasts = f"what is made of it lasts {spoken(seconds)} s"
+        faults.append(f"{lasts}, and only {spoken(counted)} s of it were priced; export it again")
     return faults

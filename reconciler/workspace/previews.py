@@ -144,8 +144,9 @@ def _picture(frame: VideoFrame, longest: int) -> Image:
 
     scale = min(1.0, longest / max(frame.width, frame.height))
     width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
+    # One thread: those of the library outlive the picture, and each takes address space, of which there is a bound.
     picture: Image = frame.to_image(  # type: ignore[no-untyped-call]
-        width=width, height=height, interpolation="AREA"
+        width=width, height=height, interpolation="AREA", threads=1
     )
     turn, mirrored = shown_as(frame)  # degrees, counter-clockwise, as Pillow turns
     picture = ImageOps.mirror(picture) if mirrored else picture

@@ -18,7 +18,7 @@ from reconciler.core.motion_control import Preparation, Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (
-    "6"  # raise it whenever a spec may say, or means, something else: then all are read again
+    "7"  # raise it whenever a spec may say, or means, something else: then all are read again
 )
 
 

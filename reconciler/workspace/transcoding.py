@@ -104,6 +104,7 @@ def _make(container: InputContainer, film: VideoStream, made: OutputContainer, c
     picture.options = {
         "crf": str(_QUALITY),
         "preset": "veryfast",
+        "bf": "0",  # frames in the order they are shown in: every reader counts the same length
         "threads": str(_THREADS),
         "maxrate": str(most),
         "bufsize": str(most),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
 
-_VERSION = "5"  # raise it whenever a file may be judged in another way: then all are decoded again
+_VERSION = "6"  # raise it whenever a file may be judged in another way: then all are decoded again
 _PREFIX = "//"  # no path relative to the root begins so
 _SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 

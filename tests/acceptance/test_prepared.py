@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.support.money import assert_bought_once, assert_quiet
 from tests.support.project import Project, picture, sha256, wait_until
 from tests.support.simulator import Simulator
 from tests.workspace.builders import corners, make_clip, make_moving
-from tests.workspace.spoiled import BUNNY, with_noise
+from tests.workspace.spoiled import BUNNY, announcing, with_noise
 
 ADVICE = "`prepare: true` transcodes it to H.264 and turns the picture itself"
 
@@ -173,6 +174,24 @@ def test_a_plan_knows_the_price_of_what_will_be_sent(project: Project) -> None:
     project.spec("c.yaml", video_url="long.mp4", prepare=True, trim={"start": 50, "end": 61})
     errors = project.run("validate", "--json").document["errors"]
     assert [(error["key"], error["file"]) for error in errors] == [("trim", "specs/c.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("codec", "prepare", "reason"),
+    [("mpeg4", True, "the part that is made"), ("libx264", False, "the film as it is")],
+)
+def test_a_film_that_says_it_is_short_passes_no_cap(
+    project: Project, sim: Simulator, codec: str, prepare: bool, reason: str
+) -> None:
+    """Its header says 3 s, its frames last 20: what is billed is what was counted, and never more than the cap."""
+    film = make_clip(project.specs / "dance.mp4", codec=codec, seconds=20, rate=10)
+    film.write_bytes(announcing(film.read_bytes(), 3))
+    wish = {"mode": "pro", "model_name": "kling-v3", "character_orientation": "video"}
+    project.spec(video_url="dance.mp4", prepare=prepare, takes=3, **wish)
+    done = project.apply(env={"RECONCILER_MAX_UNITS_PER_DAY": "25"})
+    units = [Decimal(entry["units"]) for entry in sim.ledger()["entries"]]
+    assert units == [Decimal(24)], reason
+    assert done.code == 3, done
 
 
 def test_a_heavy_image_is_made_light_enough(project: Project, sim: Simulator) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.simulator.caller import Caller, calling, order
 from tests.simulator.made import clip
 from tests.support.simulator import Simulator, simulator
+from tests.workspace.spoiled import announcing, edited
 
 ALWAYS = "/account/costs?start_time=0&end_time=4102444800000"
 
@@ -32,6 +33,16 @@ def test_units_are_seconds_times_the_price(
         api.create(order("one", video_url=url, model_name=model, mode=mode))
         assert sim.ledger()["entries"][0]["units"] == units
         assert api.until_over("one")["final_unit_deduction"] == units
+
+
+def test_a_film_is_billed_by_what_it_holds(tmp_path: Path) -> None:
+    """A header that says less, and an edit list that shows less, make nothing cheaper: the dearest reading counts."""
+    film = clip(tmp_path / "eight.mp4", 8).read_bytes()
+    with simulator() as sim, calling(sim) as api:
+        for name, data in (("said", announcing(film, 3)), ("shown", edited(film, (3000, 0)))):
+            (tmp_path / f"{name}.mp4").write_bytes(data)
+            api.create(order(name, video_url=sim.upload(tmp_path / f"{name}.mp4")))
+        assert [entry["units"] for entry in sim.ledger()["entries"]] == ["4", "4"]
 
 
 def test_an_id_is_unique_by_default(sim: Simulator, api: Caller) -> None:

@@ -192,6 +192,24 @@ def make_clip(
     return path
 
 
+def make_timed(path: Path, times: Iterable[float]) -> Path:
+    """A film whose frames are shown from these times (s) on, the last one for a thirtieth of a second."""
+    ticks = 90_000
+    with av.open(path, "w", format="mp4") as made:
+        stream = made.add_stream("libx264", rate=30)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        stream.options = {"preset": "ultrafast", "bf": "3"}  # stored in another order than shown
+        stream.codec_context.time_base = Fraction(1, ticks)
+        for number, time in enumerate(times):
+            frame = _marked((640, 360), 20 + number % 200, None)
+            frame.pts, frame.time_base = round(time * ticks), Fraction(1, ticks)
+            frame.duration = ticks // 30
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode(None))
+    return path
+
+
 def shifted(source: Path, target: Path, *, picture: float = 0.0, sound: float = 0.0) -> Path:
     """Copy a film whose tracks begin so many seconds later."""
     later = {"video": picture, "audio": sound}

@@ -145,3 +145,29 @@ def pointer(content: bytes) -> bytes:
     """What git leaves in a checkout for a file in LFS that was not fetched."""
     digest = hashlib.sha256(content).hexdigest()
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(content)}\n".encode()
+
+
+def announcing(film: bytes, seconds: int) -> bytes:
+    """An MP4 whose track says in its header that it lasts so long, whatever its frames last."""
+    data = bytearray(film)
+    at = (
+        data.index(b"mdhd") + 4
+    )  # its version and flags, two dates, the ticks of a second, the length
+    (ticks,) = struct.unpack_from(">I", data, at + 12)
+    struct.pack_into(">I", data, at + 16, seconds * ticks)
+    return bytes(data)
+
+
+def edited(film: bytes, *edits: tuple[int, int]) -> bytes:
+    """An MP4 of one track, its index last, whose edit list shows these parts: (ms that it lasts, tick where it begins)."""
+    data = bytearray(film)
+    at = data.index(b"elst") - 4
+    (before,) = struct.unpack_from(">I", data, at)
+    rows = b"".join(struct.pack(">IiI", lasts, begin, 1 << 16) for lasts, begin in edits)
+    box = struct.pack(">I4sII", 16 + len(rows), b"elst", 0, len(edits)) + rows
+    data[at : at + before] = box
+    for holder in (b"moov", b"trak", b"edts"):
+        start = data.index(holder) - 4
+        (size,) = struct.unpack_from(">I", data, start)
+        struct.pack_into(">I", data, start, size + len(box) - before)
+    return bytes(data)

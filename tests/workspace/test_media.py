@@ -6,10 +6,12 @@ import hashlib
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from decimal import Decimal
 from io import BufferedReader
 from pathlib import Path
 
+import av
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.motion_control import Source
 from reconciler.workspace.files import digest
+from reconciler.workspace.films import longest_seconds
 from reconciler.workspace.media import (
     ImageFacts,
     MediaError,
@@ -28,7 +31,8 @@ from reconciler.workspace.media import (
     read_source,
 )
 
-from .builders import MEDIA, make_image, make_video
+from .builders import MEDIA, make_clip, make_image, make_timed, make_video
+from .spoiled import announcing, edited
 
 BUNNY = (MEDIA / "bigbuckbunny.mp4").read_bytes()
 
@@ -69,6 +73,78 @@ def test_a_phones_h265_video_is_read_as_what_it_is(tmp_path: Path) -> None:
     source = read_source(tmp_path, "a.mp4", "video_url")
     assert (source.codec, source.rotation) == ("hevc", 270)
     assert (source.width, source.height, source.seconds) == (360, 640, Decimal(4))
+
+
+def long_within(path: Path) -> bytes:
+    """A film of 3 s that holds a second picture of 8 s."""
+    films = [
+        make_clip(path.with_suffix(f".{seconds}.mp4"), seconds=seconds, rate=10)
+        for seconds in (3, 8)
+    ]
+    with av.open(films[0]) as short, av.open(films[1]) as long, av.open(path, "w") as made:
+        pairs = [
+            (film, made.add_stream_from_template(film.streams.video[0])) for film in (short, long)
+        ]
+        for film, stream in pairs:
+            for packet in film.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    made.mux(packet)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("make", "lasts", "reason"),
+    [
+        (lambda path: announcing(film_of_8_s(path), 3), 8, "its header says less than its frames"),
+        (lambda path: edited(film_of_8_s(path), (3000, 0)), 8, "its edit list hides its end"),
+        (lambda path: edited(film_of_8_s(path), (3000, 51_200)), 8, "its edit list hides more"),
+        (lambda path: edited(film_of_8_s(path), *[(3000, 0)] * 9), 27, "it is shown nine times"),
+        (long_within, 8, "another picture of it is longer"),
+        (lambda path: edited(film_of_8_s(path), (5000, -1), (8000, 0)), 8, "it begins late"),
+        (
+            lambda path: make_clip(path, seconds=3, rate=10, heard=5).read_bytes(),
+            3,
+            "sound goes on",
+        ),
+        (
+            lambda path: make_timed(path, [*at_30(60), 4.0]).read_bytes(),
+            "4.033",
+            "a picture stands",
+        ),
+        (
+            lambda path: make_timed(path, [0, *at_30(90, 1.5)]).read_bytes(),
+            "4.5",
+            "the first stands",
+        ),
+        (lambda path: make_clip(path, codec="libx265", rate=30).read_bytes(), 4, "a phone's"),
+    ],
+)
+def test_a_film_lasts_as_long_as_anything_in_it_says(
+    tmp_path: Path, make: Callable[[Path], bytes], lasts: int | str, reason: str
+) -> None:
+    """What is billed may go by the header, the edit list or the frames: the longest is what is priced and limited."""
+    (tmp_path / "a.mp4").write_bytes(make(tmp_path / "a.mp4"))
+    assert read_source(tmp_path, "a.mp4", "video_url").seconds == Decimal(lasts), reason
+
+
+def test_a_film_whose_frames_cannot_be_counted_has_no_length(tmp_path: Path) -> None:
+    """Then the dearest is priced: its header alone is no reason to count less."""
+    film = bytearray(announcing(film_of_8_s(tmp_path / "a.mp4"), 3))
+    at = film.index(b"stco") + 12  # where the first samples lie
+    struct.pack_into(">I", film, at, len(film) + 1)
+    (tmp_path / "a.mp4").write_bytes(film)
+    with (tmp_path / "a.mp4").open("rb") as file:
+        assert longest_seconds(file, Decimal(3)) is None
+
+
+def film_of_8_s(path: Path) -> bytes:
+    return make_clip(path, seconds=8, rate=10).read_bytes()
+
+
+def at_30(frames: int, begin: float = 0.0) -> list[float]:
+    """The times (s) of so many frames, thirty a second."""
+    return [begin + number / 30 for number in range(frames)]
 
 
 def png(width: int, height: int) -> bytes:

@@ -29,13 +29,14 @@ from tests.workspace.builders import (
     first_picture,
     make_clip,
     make_quartered,
+    make_timed,
     quartered,
     quarters,
     shifted,
 )
-from tests.workspace.spoiled import BUNNY, with_noise
+from tests.workspace.spoiled import BUNNY, announcing, with_noise
 
-ALL = Preparation()
+ALL = Preparation(end=Decimal("30.499"))
 
 
 def prepared(key: str, source: Path, preparation: Preparation = ALL) -> tuple[Path, str]:
@@ -157,15 +158,15 @@ def test_a_film_of_the_web_becomes_an_mp4(tmp_path: Path, container: str, codec:
         (30, "3", "6", "3.000", 50, "the shortest"),
         (24, "0.5", "3.51", "3.000", 20, "no frame more than fits"),
         (7, "1", "4.1", "3.000", 30, "a slow film"),
-        (30, "4", None, "4.000", 60, "to its end"),
+        (30, "4", "8.2", "4.000", 60, "to its end"),
     ],
 )
 def test_the_part_that_is_kept_is_the_part_that_was_asked_for(
-    tmp_path: Path, rate: int, start: str, end: str | None, lasts: str, first: int, reason: str
+    tmp_path: Path, rate: int, start: str, end: str, lasts: str, first: int, reason: str
 ) -> None:
     """To the frame, never longer than the limit for lack of care, never shorter than the API takes."""
     source = make_clip(tmp_path / "a.mp4", rate=rate, seconds=8, sound=True)
-    part = Preparation(Decimal(start), None if end is None else Decimal(end))
+    part = Preparation(Decimal(start), Decimal(end))
     made, fault = prepared("video_url", source, part)
     assert fault == ""
     assert probe_video(made).seconds == Decimal(lasts), reason
@@ -283,6 +284,19 @@ def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, key: str) -> None:
     with open_plain(source) as file, pytest.raises(OSError, match="No space left on device"):
         make(process, key, file.fileno(), (Path("/dev/full"), file.fileno()), ALL)
     process.close()
+
+
+def test_what_is_made_is_never_longer_than_what_was_priced(tmp_path: Path) -> None:
+    """Whatever the film says of itself: it ends where it was counted to end, or it is refused with a sentence."""
+    lie = tmp_path / "lie.mp4"
+    lie.write_bytes(announcing(make_clip(lie, seconds=8, rate=10, codec="mpeg4").read_bytes(), 3))
+    made, fault = prepared("video_url", lie, Preparation(end=Decimal("3.499")))
+    assert (fault, probe_video(made).seconds) == ("", Decimal("3.4"))
+    held = make_timed(tmp_path / "held.mp4", [0, 20])
+    _, fault = prepared("video_url", held, Preparation(end=Decimal(3)))
+    assert fault == (
+        "cannot be prepared: what is made of it lasts 10.017 s, and only 3 s of it were priced; export it again"
+    )
 
 
 def test_a_recipe_is_of_the_bytes_the_part_and_the_use() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import sys
 from pathlib import Path
 
 import av
@@ -68,6 +69,16 @@ def test_a_contact_sheet_holds_nine_frames() -> None:
 @pytest.mark.parametrize("role", [Role.POSTER, Role.SHEET])
 def test_the_same_film_gives_the_same_bytes(role: Role) -> None:
     assert make_preview(BUNNY, role) == make_preview(BUNNY, role)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells how many threads there are")
+def test_many_pictures_leave_nothing_in_the_process_that_makes_them() -> None:
+    """Threads that stayed would fill its memory, and then sound films would be said to be damaged."""
+    before = len(list(Path("/proc/self/task").iterdir()))
+    for _ in range(5):
+        with BUNNY.open("rb") as film:
+            previews.draw(film, Role.POSTER)
+    assert len(list(Path("/proc/self/task").iterdir())) <= before + 2
 
 
 def test_a_picture_holds_nothing_but_the_picture() -> None:
