@@ -117,7 +117,7 @@ def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
     found = [] if said is None else [said]
     for options in ({}, {"ignore_editlist": "1"}) if is_edited else ({},):
         with film_of(file, options) as (container, _):
-            films = _films(container)
+            films = [film for film in container.streams.video if not _is_cover(film)]
             counted = _counted(container, films)
             if counted is None:
                 return None
@@ -220,6 +220,14 @@ def _films(container: InputContainer) -> list[VideoStream]:
 
     pictures = container.streams.video
     return [film for film in pictures if not film.disposition & Disposition.attached_pic]
+
+
+def _is_cover(film: VideoStream) -> bool:
+    """Whether it is one still picture; another track's chapters are a film, whoever calls them pictures."""
+    from av.stream import Disposition
+
+    told = film.disposition
+    return bool(told & Disposition.attached_pic) and not told & Disposition.timed_thumbnails
 
 
 def _unknown(file: BinaryIO) -> str:

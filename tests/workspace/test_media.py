@@ -32,7 +32,7 @@ from reconciler.workspace.media import (
 )
 
 from .builders import MEDIA, make_clip, make_image, make_timed, make_video
-from .spoiled import announcing, edited
+from .spoiled import announcing, calling_chapters, edited
 
 BUNNY = (MEDIA / "bigbuckbunny.mp4").read_bytes()
 
@@ -75,11 +75,11 @@ def test_a_phones_h265_video_is_read_as_what_it_is(tmp_path: Path) -> None:
     assert (source.width, source.height, source.seconds) == (360, 640, Decimal(4))
 
 
-def long_within(path: Path) -> bytes:
-    """A film of 3 s that holds a second picture of 8 s."""
+def long_within(path: Path, *lengths: int) -> bytes:
+    """A film of 3 s that holds a second picture of 8 s, or of other lengths."""
     films = [
         make_clip(path.with_suffix(f".{seconds}.mp4"), seconds=seconds, rate=10)
-        for seconds in (3, 8)
+        for seconds in lengths or (3, 8)
     ]
     with av.open(films[0]) as short, av.open(films[1]) as long, av.open(path, "w") as made:
         pairs = [
@@ -101,6 +101,7 @@ def long_within(path: Path) -> bytes:
         (lambda path: edited(film_of_8_s(path), (3000, 51_200)), 8, "its edit list hides more"),
         (lambda path: edited(film_of_8_s(path), *[(3000, 0)] * 9), 27, "it is shown nine times"),
         (long_within, 8, "another picture of it is longer"),
+        (lambda path: calling_chapters(long_within(path, 8, 3)), 8, "its chapters are longer"),
         (lambda path: edited(film_of_8_s(path), (5000, -1), (8000, 0)), 8, "it begins late"),
         (
             lambda path: make_clip(path, seconds=3, rate=10, heard=5).read_bytes(),
