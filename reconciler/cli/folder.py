@@ -119,7 +119,7 @@ def open_folder(
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
     database = database_of(root, settings)
     state = root / settings.state_dir
-    _refuse_tracked(root, state)
+    _refuse_tracked(root, state, write=write)
     cache = FileCache(state / "cache.db")
     try:
         if write:
@@ -137,13 +137,26 @@ def open_folder(
         cache.close()
 
 
-def _refuse_tracked(root: Path, state: Path) -> None:
-    """Raise WorkspaceError where a commit could hold the state: what was bought, and which files are ours."""
+def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:
+    """Raise WorkspaceError where a commit could hold the state: what was bought, and which files are ours.
+
+    Where git cannot tell, what only reads goes on.
+    """
     from reconciler.workspace.git import tracked_below
 
     if root.is_relative_to(os.path.normpath(state)):
         return  # the operator keeps the state among the files of the folder
-    if name := tracked_below(root, state):
+    try:
+        name = tracked_below(root, state)
+    except WorkspaceError as error:
+        if not write:
+            return
+        raise WorkspaceError(
+            f"nobody knows whether the state in `{state}` is somebody's commit: {error.message}",
+            hint="Install git, or let it read the repository (`git config --global --add safe.directory FOLDER`), or keep "
+            "the state outside of the repository (RECONCILER_STATE_DIR).",
+        ) from error
+    if name:
         raise WorkspaceError(
             f"git tracks `{name}`, so the state in `{state}` could be somebody's commit",
             hint="Take the folder out of git (`git rm -r --cached`) and commit that. If it came with a commit of somebody else, "

@@ -16,6 +16,7 @@ from reconciler.core.states import LIVE, Status
 from reconciler.engine.effects import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.outcome import Ground, Outcome
 from reconciler.store.repository import HistoryEntry
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import ReceiptError, read_receipt, render_receipt, write_receipt
 from reconciler.workspace.removing import remove
@@ -37,10 +38,10 @@ class Listed:
 def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
     """Look for a generation in these receipts."""
     found: dict[str, tuple[ReceiptEntry, ...]] = {}
-    unreadable = []
+    unreadable, place = [], Root(root)
     for name in receipts:
         try:
-            entries = read_receipt(root / name, name)
+            entries = read_receipt(place, name)
         except ReceiptError as error:
             if base_id in error.named:
                 unreadable.append(name)
@@ -74,7 +75,7 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
             f"twice: forget it in {-(-wait // SECOND):,} s"
         )
     for receipt, entries in known.entries.items():
-        _strike(ground.ports.root / receipt, entries, base_id)
+        _strike(ground.ports.root, receipt, entries, base_id)
     if record is not None:
         ground.journal.forget(base_id)
     where = f" and removed from {', '.join(known.entries)}" if known.entries else ""
@@ -93,12 +94,12 @@ def _hidden_for(ground: Ground, base_id: str) -> int:
     return max(sent, default=0) + rules.absence_grace - ground.ports.now()
 
 
-def _strike(path: Path, entries: Iterable[ReceiptEntry], base_id: str) -> None:
+def _strike(root: Path, name: str, entries: Iterable[ReceiptEntry], base_id: str) -> None:
     left = [entry for entry in entries if not _is_of(entry, base_id)]
     if left:
-        write_receipt(path, render_receipt(left))
-    elif (found := signature(path)) is not None:
-        remove(path, found)
+        write_receipt(Root(root), name, render_receipt(left))
+    elif (found := signature(root / name)) is not None:
+        remove(root / name, found)
 
 
 def _is_of(entry: ReceiptEntry, base_id: str) -> bool:

@@ -18,6 +18,7 @@ from reconciler.core.spending import FREE, Purchase, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
 from reconciler.engine.recall import to_record
 from reconciler.store.changes import Forgotten, Ledger
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Desired
 from reconciler.workspace.receipts import ReceiptError, read_receipt
 
@@ -79,9 +80,10 @@ class _Wishes:
 def _listed(root: Path, desired: Desired) -> tuple[list[tuple[ReceiptEntry, str]], dict[str, str]]:
     entries: list[tuple[ReceiptEntry, str]] = []
     unreadable: dict[str, str] = {}
+    place = Root(root)
     for name in desired.receipts:
         try:
-            entries += [(entry, name) for entry in read_receipt(root / name, name)]
+            entries += [(entry, name) for entry in read_receipt(place, name)]
         except ReceiptError as error:
             unreadable[name] = error.message
     return entries, unreadable

@@ -15,6 +15,7 @@ from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.spending import believed
 from reconciler.core.states import ALIVE, Record, Result, Status
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.receipts import ReceiptError, read_receipt
 
 _NEVER_BEGAN = frozenset({Status.PENDING, Status.REJECTED})
@@ -51,10 +52,10 @@ class Recalled:
 
 def recall(root: Path, receipts: Iterable[str]) -> Recalled:
     """Read these receipts; one that cannot be read hides what it says, and is reported, never skipped silently."""
-    recalled = Recalled()
+    recalled, place = Recalled(), Root(root)
     for name in receipts:
         try:
-            entries = read_receipt(root / name, name)
+            entries = read_receipt(place, name)
         except ReceiptError as error:
             recalled.unreadable[name] = error.message
             recalled.doubted.update(dict.fromkeys(error.named, error.message))

@@ -12,6 +12,7 @@ from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import LIVE, Record, Result, Status
 from reconciler.engine.desk import Declared
 from reconciler.engine.journal import Journal
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import read_receipt, render_receipt, write_receipt
 
@@ -37,8 +38,8 @@ class Receipts:
             WorkspaceError: the folder cannot be written.
         """
         name = receipt_path(spec)
-        path = self._root / name
-        existing = read_receipt(path, name) if signature(path) is not None else ()
+        root = Root(self._root)
+        existing = read_receipt(root, name) if signature(self._root / name) is not None else ()
         listed = {one.external_task_id for one in existing}
         wishes = self._declared(spec)
         wanted = {wish.external_task_id for wish in wishes}
@@ -58,7 +59,7 @@ class Receipts:
             if record and record.status is Status.COMPLETE
         ]
         entries = merge(existing, current, also, grown=late)
-        return entries is not None and write_receipt(path, render_receipt(entries))
+        return entries is not None and write_receipt(root, name, render_receipt(entries))
 
 
 def _is_bound(record: Record, newly: Record | None, listed: Container[str]) -> bool:

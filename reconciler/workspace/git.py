@@ -87,13 +87,13 @@ class Checkout:
             commit, changed = _read_status(self._git(*_STATUS, *asked))
             if commit == _UNBORN:
                 return frozenset(names)
-            listed = self._git("ls-tree", "-r", "-z", "--name-only", commit, *asked)
+            listed = self._git("ls-tree", "-r", "-z", commit, *asked)
         except GitRefused as error:
             raise WorkspaceError(
                 f"git cannot tell what is committed in `{self.top}`: {error}",
                 hint=f"See what `git status` says there, {OTHERWISE}.",
             ) from error
-        held = set(os.fsdecode(listed).split("\0")) - changed
+        held = _files(listed) - changed
         return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
 
     def signs(self) -> tuple[Path, ...]:
@@ -193,6 +193,12 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
     return commit, changed
 
 
+def _files(output: bytes) -> set[str]:
+    """Return the paths of files and symbolic links in a listed tree: what a submodule's entry names has no bytes in it."""
+    entries = (entry.partition("\t") for entry in os.fsdecode(output).split("\0"))
+    return {path for said, _, path in entries if said.partition(" ")[2].startswith("blob ")}
+
+
 def is_tracked(root: Path, path: Path) -> bool:
     """Whether a file, or a link on the way to it, is in the index of the repository that holds `root`.
 
@@ -217,30 +223,38 @@ def is_tracked(root: Path, path: Path) -> bool:
 def tracked_below(root: Path, folder: Path) -> str:
     """Return a name that git tracks as `folder`, as a link on the way to it, or within; empty for none.
 
-    Where git does not answer, nothing is known to be tracked.
+    Raises `WorkspaceError` when git cannot tell.
     """
     top, mine = _within_repository(root, folder)
     for one in mine:
         depth = len(one.relative_to(top).parts)
-        with contextlib.suppress(WorkspaceError, GitRefused):
+        try:
             listed = ask_git(top, "ls-files", "-z", "--", *one.parent.relative_to(top).parts[:1])
-            for name in os.fsdecode(listed).split("\0"):
-                held = top.joinpath(*Path(name).parts[:depth])
-                if str(held).casefold() == str(one).casefold() and _is_same(held, one):
-                    return name
+        except GitRefused as error:
+            raise WorkspaceError(f"git cannot tell what it tracks in `{top}`: {error}") from error
+        for name in os.fsdecode(listed).split("\0"):
+            held = top.joinpath(*Path(name).parts[:depth])
+            if str(held).casefold() == str(one).casefold() and _is_same(held, one):
+                return name
     return ""
 
 
 def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
     """Return the top of the root's work tree, and what of a path lies in it: every link on the way, and its end."""
     base = Path(os.path.realpath(root))
-    top = next(
-        (folder for folder in (base, *base.parents) if os.path.lexists(folder / ".git")), None
-    )
+    top = next((folder for folder in (base, *base.parents) if _is_repository(folder)), None)
     if top is None:
         return base, []
     end, passed = _Links().follow(str(path.absolute()))
     return top, [Path(one) for one in (*passed, end) if Path(one).is_relative_to(top)]
+
+
+def _is_repository(folder: Path) -> bool:
+    """Whether there is a `.git`, or what stands for one; a folder of that name without a HEAD is none."""
+    place = folder / ".git"
+    is_closed = os.path.isdir(place) and not os.access(place, os.X_OK)  # noqa: PTH112 - as below
+    is_empty = os.path.isdir(place) and not os.path.lexists(place / "HEAD")  # noqa: PTH112
+    return os.path.lexists(place) and (is_closed or not is_empty)
 
 
 def _is_since(lock: Path, path: Path) -> bool:

@@ -156,8 +156,8 @@ def _parts(name: str) -> tuple[str, str, str]:
 
 
 def _text(root: Path) -> str:
-    if not Root(root).holds(IGNORE_FILE):
-        raise _IllegibleError(1, "the file is a link that leads out of the project")
+    if fault := Root(root).fault(IGNORE_FILE):
+        raise _IllegibleError(1, f"the file {fault}")
     try:
         with open_plain(root / IGNORE_FILE) as file:
             data = file.read(_LARGEST + 1)
@@ -184,7 +184,7 @@ def _patterns(text: str) -> Globs | None:
         try:
             globs.append(_pattern(pattern))
         except GlobError as error:
-            sentence = f"`{pattern.strip()[:60]}` is not a pattern in git's syntax: {error}"
+            sentence = f"this line is not a pattern in git's syntax: {error}"
             raise _IllegibleError(number, sentence) from error
         brackets += globs[-1].brackets
         if brackets > MOST_BRACKETS:

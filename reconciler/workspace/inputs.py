@@ -41,11 +41,13 @@ _KINDS = {
 }
 _MOST_NAMES = 1000  # of a folder that are looked through for one that was meant
 _MOST_COMPARED = 10  # of them, letter by letter, which takes half a millisecond for each
+_MOUNTED = ".."  # begins the names that Kubernetes mounts files behind (`..data`)
+_STATES = ("reconciler.db", "cache.db")  # a folder that holds one of these is a state
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class Root:
-    """The project's root, and whether a name in it leads out of it."""
+    """The project's root, and whether what stands under a name in it may be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,10 +55,25 @@ class Root:
         self._real = os.path.realpath(path)
         self._inner = self._real.rstrip("/") + "/"
         self._folders: dict[str, str] = {}  # as named -> as it really is
+        self._faults: dict[str, str] = {}  # of folders
 
     def holds(self, name: str) -> bool:
-        """Whether a name, symbolic links followed, lies inside the root."""
-        return self._holds_folder(name.rpartition("/")[0]) and self._inside(name)
+        """Whether a name, symbolic links followed, leads to what may be read; see `fault`."""
+        return not self.fault(name)
+
+    def fault(self, name: str) -> str:
+        """Return why what a name leads to is not read, to stand after the name; or nothing.
+
+        Links are somebody's commit. None leads out of the root, and inside it none leads to what no commit can hold:
+        git's own folder, keys, the state. A name that is there without a link is what it says.
+        """
+        folder = name.rpartition("/")[0]
+        if folder not in self._faults:
+            self._faults[folder] = self._fault(folder, self._real_folder(folder))
+        if fault := self._faults[folder]:
+            return fault
+        path = self.path / name
+        return self._fault(name, os.path.realpath(path)) if os.path.islink(path) else ""  # noqa: PTH114 - as in `target`
 
     def leads_out(self, path: Path) -> bool:
         """Whether a path is named inside the root, and a link takes its folder elsewhere.
@@ -75,11 +92,9 @@ class Root:
         """Return the signature of what a name leads to; None when that is nothing or outside the root."""
         try:
             status = os.lstat(self._prefix + name)
-            if not self._holds_folder(name.rpartition("/")[0]):
+            if self.fault(name):
                 return None
             if stat.S_ISLNK(status.st_mode):
-                if not self._inside(name):
-                    return None
                 status = (self.path / name).stat()
         except (OSError, ValueError):
             return None
@@ -94,11 +109,22 @@ class Root:
         target = real[len(self._inner) :] if real.startswith(self._inner) else ""
         return "" if target == name else target
 
-    def _holds_folder(self, folder: str) -> bool:
-        return self._holds_real(self._real_folder(folder))
-
-    def _inside(self, name: str) -> bool:
-        return self._holds_real(os.path.realpath(self.path / name))
+    def _fault(self, name: str, real: str) -> str:
+        if not self._holds_real(real):
+            return "leads out of the project"
+        target = real[len(self._inner) :]
+        if target == name:
+            return ""
+        named, parts = name.split("/"), target.split("/")
+        for part in parts:
+            if part.startswith(".") and not part.startswith(_MOUNTED) and part not in named:
+                return f"leads to `{part}` by a link, and what is hidden is not read by links"
+        for depth in range(1, len(parts) + 1):
+            if parts[:depth] == named[:depth]:
+                continue
+            if any(os.path.lexists("/".join((self._real, *parts[:depth], one))) for one in _STATES):
+                return "leads into the state folder by a link"
+        return ""
 
     def _holds_real(self, real: str) -> bool:
         return real == self._real or real.startswith(self._inner)
@@ -127,7 +153,7 @@ class Sight(NamedTuple):
 
     file: Signature | None
     folder: Signature | None = None
-    is_outside: bool = False  # missing because it leads out of the root
+    is_outside: bool = False  # missing because it leads where nothing is read
 
     @classmethod
     def of(cls, root: Root, name: str) -> Sight:
@@ -224,8 +250,9 @@ class Inputs:
         inside = name != ".." and not name.startswith("../")
         if inside:
             self._looked_at[name] = None
-        if not inside or not self._root.holds(name):
-            raise fail(node.place, f"`{written[:80]}` leads out of the project", key)
+        fault = self._root.fault(name) if inside else "leads out of the project"
+        if fault:
+            raise fail(node.place, f"`{written[:80]}` {fault}", key)
         return name
 
     def _names_in(self, folder: str) -> list[str]:

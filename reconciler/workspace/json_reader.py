@@ -11,12 +11,13 @@ from bisect import bisect_right
 from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]
 
-from reconciler.core.documents import Entry, Node, Place
-from reconciler.workspace.reading import Limits, checked_integer, checked_text, fail
+from reconciler.core.documents import Entry, Node, Place, nearest
+from reconciler.workspace.reading import Limits, checked_integer, checked_text, fail, quoted
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _CONSTANTS = {"true": True, "false": False, "null": None}
+_SLIPS = {"None", "undefined", "'", "`", "(", "+", ".", "-"}
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|-Infinity")
 _STRING_FAULTS = {
     "Unterminated string starting at": 'a text was not closed: its `"` is missing',
@@ -108,9 +109,12 @@ class _Reader:
             return (
                 f"not valid JSON: a value was expected before `{what}` (is there a `,` too many?)"
             )
-        return (
-            f"not valid JSON: a value cannot begin with `{what[:40]}`; text stands in double quotes"
-        )
+        # The file may be anything, a password too: only what is a slip in JSON is said.
+        if what in _SLIPS or nearest(what, _CONSTANTS):
+            return (
+                f"not valid JSON: a value cannot begin with `{what}`; text stands in double quotes"
+            )
+        return "not valid JSON: no value begins like this; text stands in double quotes"
 
     def _array(self, depth: int) -> tuple[Node, ...]:
         items: list[Node] = []
@@ -136,11 +140,14 @@ class _Reader:
             key = self._string()
             if key in entries:
                 raise fail(
-                    place, f"`{key}` is written twice; first in line {entries[key].key.line}", key
+                    place,
+                    f"{quoted(key, 'a key')} is written twice; first in line {entries[key].key.line}",
+                    quoted(key) and key,
                 )
             if self._next() != ":":
                 raise fail(
-                    self._place(), f"not valid JSON: a `:` is missing after the key `{key[:40]}`"
+                    self._place(),
+                    f"not valid JSON: a `:` is missing after {quoted(key, 'the key')}",
                 )
             self.at += 1
             entries[key] = Entry(place, self._value(depth))

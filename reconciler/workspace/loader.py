@@ -233,7 +233,7 @@ class Reader:
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files
         for name in self._tree.specs:
             key, payload = remembered.get(name, ("", b""))
-            if not key or not self._is_ours(name):
+            if not key or self._link_fault(name):
                 continue
             try:
                 known = Remembered(payload)
@@ -263,12 +263,12 @@ class Reader:
         return all(max(one.mtime_ns, one.ctime_ns) < before for one in used)
 
     def _document(self, name: str) -> Node:
-        if not self._is_ours(name):
-            raise fail(Place(name), f"`{name}` is a link that leads out of the project")
+        if fault := self._link_fault(name):
+            raise fail(Place(name), f"`{name}` {fault}")
         return read_document(self.root.path / name, name)
 
-    def _is_ours(self, name: str) -> bool:
-        return name not in self._tree.links or self.root.holds(name)
+    def _link_fault(self, name: str) -> str:
+        return self.root.fault(name) if name in self._tree.links else ""
 
 
 def _folder(name: str) -> str:

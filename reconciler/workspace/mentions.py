@@ -26,7 +26,7 @@ class Unclear:
 def mentioned(root: Path, name: str) -> frozenset[str] | Unclear:
     """Return every path that a file could mean, relative to the root: each of its texts, from where it lies."""
     if not Root(root).holds(name):
-        return frozenset()  # it leads out of the project: nothing there is ever read
+        return frozenset()  # it leads where nothing is ever read
     try:
         document = read_document(root / name, name)
     except DocumentError:

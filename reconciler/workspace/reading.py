@@ -11,6 +11,8 @@ from reconciler.core.errors import SpecError
 LONGEST_TEXT = 65_536  # characters of one value; a prompt has at most 2,500
 LONGEST_NUMBER = 64  # digits
 
+_WORDS = re.compile(r"[*!]{0,2}[A-Za-z]{1,12}(?:[ _.:/-][A-Za-z]{1,12})*")
+_LONGEST_WORDS = 40  # characters of them together
 _UNSPEAKABLE = re.compile("[\x00\ud800-\udfff]")  # no UTF-8, or no database text
 
 
@@ -25,6 +27,14 @@ class DocumentError(SpecError):
 def fail(place: Place, message: str, key: str = "", suggestion: str = "") -> DocumentError:
     """Return the error to raise for a sentence at a place."""
     return DocumentError(Problem(place, key, message, suggestion))
+
+
+def quoted(word: str, otherwise: str = "") -> str:
+    """Return a word of a file that cannot be read, between backquotes; or `otherwise`, where it may be no word.
+
+    What is named as a spec may lead anywhere, to a password as well, and a sentence is read by others.
+    """
+    return f"`{word}`" if len(word) <= _LONGEST_WORDS and _WORDS.fullmatch(word) else otherwise
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +21,7 @@ from reconciler.core.receipts import ReceiptEntry
 from reconciler.disk import sync_folder
 from reconciler.workspace.documents import DocumentError, parse
 from reconciler.workspace.files import describe_os_error, open_plain, written_beside
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.json_reader import read_json
 from reconciler.workspace.outputs import OutputTaken, signature
 from reconciler.workspace.reading import Limits
@@ -136,22 +136,27 @@ def _sentence(error: ValidationError) -> str:
     return f"`{path}`: {details['msg'].removeprefix('Value error, ')}"
 
 
-def read_receipt(path: Path, name: str) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt file. Raises `ReceiptError`; a file that does not exist has no entries."""
+def read_receipt(root: Root, name: str) -> tuple[ReceiptEntry, ...]:
+    """Return the entries of a receipt of the root; a file that does not exist has no entries.
+
+    Raises `ReceiptError`, also where a link leads to what is not read.
+    """
+    if fault := root.fault(name):
+        raise _fault(Place(name), f"`{name}` {fault}")
     try:
-        with open_plain(path) as file:
+        with open_plain(root.path / name) as file:
             data = file.read(LARGEST_RECEIPT + 1)
     except FileNotFoundError:
         return ()
-    except OSError as error:
-        raise _fault(Place(name), describe_os_error(error, name).message) from error
+    except OSError as failure:
+        raise _fault(Place(name), describe_os_error(failure, name).message) from failure
     if len(data) > LARGEST_RECEIPT:
-        fault = _fault(Place(name), f"the receipt is larger than {LARGEST_RECEIPT >> 20} MiB")
-        raise ReceiptError(fault.problem, _named(data))
+        error = _fault(Place(name), f"the receipt is larger than {LARGEST_RECEIPT >> 20} MiB")
+        raise ReceiptError(error.problem, _named(data))
     try:
         return parse_receipt(data, name)
-    except ReceiptError as error:
-        raise ReceiptError(error.problem, _named(data)) from error
+    except ReceiptError as broken:
+        raise ReceiptError(broken.problem, _named(data)) from broken
 
 
 def _named(data: bytes) -> frozenset[str]:
@@ -174,11 +179,17 @@ def render_receipt(entries: Sequence[ReceiptEntry]) -> bytes:
     return f"{text}\n".encode()
 
 
-def write_receipt(path: Path, data: bytes) -> bool:
+def write_receipt(root: Root, name: str, data: bytes) -> bool:
     """Write a receipt durably and in one step; return False, with nothing touched, when it holds these bytes.
 
-    Raises `WorkspaceError`; a folder or a symbolic link in its place is neither replaced nor written through.
+    Raises `WorkspaceError`; a folder or a symbolic link in its place is neither replaced nor written through, nor is
+    one on the way to it that leads out of the root.
     """
+    path = root.path / name
+    if fault := root.fault(name):
+        raise OutputTaken(
+            f"`{name}` {fault}: nothing is written there", hint="Move the link out of the way."
+        )
     if len(data) > LARGEST_RECEIPT or _values(data) > _MOST_VALUES:
         raise WorkspaceError(
             f"`{path.name}` would become too large to be read again, so it is not written",

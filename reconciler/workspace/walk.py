@@ -22,6 +22,7 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.file_names import SPEC_SUFFIXES, spec_meant
 from reconciler.workspace.files import describe_os_error
 from reconciler.workspace.ignoring import Ignoring, foreign_copy
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import Signature
 
 RECEIPT_SUFFIX = ".receipt.json"
@@ -72,7 +73,7 @@ def is_defaults(name: str) -> bool:
 def specs_folder(root: Path, specs_dir: str) -> str:
     """Return the name of the specs folder relative to the root; empty when it is the root itself.
 
-    Raises `WorkspaceError` when it lies outside the root, links included.
+    Raises `WorkspaceError` when it lies outside the root, links included, or where nothing is read by links.
     """
     base = os.path.realpath(root)
     inside = os.path.relpath(os.path.realpath(root / specs_dir), base)
@@ -81,6 +82,10 @@ def specs_folder(root: Path, specs_dir: str) -> str:
         raise WorkspaceError(
             f"the specs folder `{specs_dir}` lies outside the project `{root}`",
             hint="Set RECONCILER_SPECS_DIR to a folder inside it.",
+        )
+    if named != "." and (fault := Root(root).fault(named)):
+        raise WorkspaceError(
+            f"the specs folder `{specs_dir}` {fault}", hint="Make it a folder, or a link to one."
         )
     return "" if named == "." else named
 

@@ -16,7 +16,14 @@ from typing import Any
 import yaml
 
 from reconciler.core.documents import Entry, Node, Place, kind_of
-from reconciler.workspace.reading import DocumentError, Limits, checked_integer, checked_text, fail
+from reconciler.workspace.reading import (
+    DocumentError,
+    Limits,
+    checked_integer,
+    checked_text,
+    fail,
+    quoted,
+)
 
 _CONSTANTS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NULL"))
 for _word, _truth in (
@@ -229,10 +236,10 @@ class _Composer:
 
     def _alias(self, anchor: str, place: Place) -> None:
         if anchor not in self._anchors:
-            raise fail(place, f"`*{anchor}` refers to nothing above it")
+            raise fail(place, f"{quoted(f'*{anchor}', 'this')} refers to nothing above it")
         anchored = self._anchors[anchor]
         if anchored is None:
-            raise fail(place, f"`*{anchor}` refers to itself")
+            raise fail(place, f"{quoted(f'*{anchor}', 'this')} refers to itself")
         self.limits.spend(place, anchored.weight)
         self.limits.descend(place, len(self._open) + anchored.height)
         node = Node(anchored.node.value, place, anchored.node.cut)
@@ -270,7 +277,8 @@ class _Composer:
             raise _tagged(event, place)
         value = resolve(text, place)
         if type(value) not in wanted:
-            raise fail(place, f"`{text[:40]}` is {kind_of(value)}, which is not what its tag says")
+            shown = quoted(text, "the value")
+            raise fail(place, f"{shown} is {kind_of(value)}, which is not what its tag says")
         return Node(value, place)
 
     def _comment_after(self, event: Any) -> Place | None:
@@ -297,9 +305,9 @@ def _key(node: Node, mapping: _Open) -> str:
         raise fail(node.place, f"a key must be text, not {kind_of(node.value)}: put it in quotes")
     if node.value in mapping.entries:
         first = mapping.entries[node.value].key
-        raise fail(
-            node.place, f"`{node.value}` is written twice; first in line {first.line}", node.value
-        )
+        shown = quoted(node.value, "a key")
+        sentence = f"{shown} is written twice; first in line {first.line}"
+        raise fail(node.place, sentence, quoted(node.value) and node.value)
     return node.value
 
 
@@ -328,7 +336,8 @@ def _place(name: str, mark: Any) -> Place:
 
 
 def _tagged(event: Any, place: Place) -> DocumentError:
-    return fail(place, f"the tag `{event.tag[:60]}` is not supported: write the value as it is")
+    shown = quoted(event.tag.replace(_TAG, "!!"), "here")
+    return fail(place, f"the tag {shown} is not supported: write the value as it is")
 
 
 def _unprintable(error: Any) -> str:

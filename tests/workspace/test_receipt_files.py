@@ -16,6 +16,7 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import Role, Status
 from reconciler.workspace import receipts
+from reconciler.workspace.inputs import Root
 from reconciler.workspace.receipts import (
     ReceiptError,
     parse_receipt,
@@ -233,13 +234,13 @@ def test_any_bytes_give_entries_or_a_receipt_error(data: bytes) -> None:
 def test_a_receipt_that_says_the_same_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "dance.receipt.json"
     data = render_receipt([ENTRY])
-    assert read_receipt(path, "r") == ()
-    assert write_receipt(path, data)
+    assert read_receipt(Root(tmp_path), "dance.receipt.json") == ()
+    assert write_receipt(Root(tmp_path), path.name, data)
     before = path.stat()
-    assert not write_receipt(path, data)
+    assert not write_receipt(Root(tmp_path), path.name, data)
     assert path.stat() == before
-    assert read_receipt(path, "r") == (ENTRY,)
-    assert write_receipt(path, render_receipt([]))
+    assert read_receipt(Root(tmp_path), "dance.receipt.json") == (ENTRY,)
+    assert write_receipt(Root(tmp_path), path.name, render_receipt([]))
     assert [found.name for found in tmp_path.iterdir()] == ["dance.receipt.json"]
 
 
@@ -249,13 +250,13 @@ def test_a_receipt_is_never_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     for name in ("link.json", "folder.json"):
         with pytest.raises(WorkspaceError, match="is not replaced"):
-            write_receipt(tmp_path / name, b"ours")
+            write_receipt(Root(tmp_path), name, b"ours")
     assert (tmp_path / "precious").read_text() == "theirs"
 
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="does not exist"):
-        write_receipt(tmp_path / "none" / "a.json", b"ours")
+        write_receipt(Root(tmp_path), "none/a.json", b"ours")
 
 
 def numbers(count: int) -> bytes:
@@ -283,7 +284,7 @@ def test_a_receipt_that_would_cost_much_is_refused_for_little(
     path.write_bytes(data)
     began = time.process_time()
     with pytest.raises(ReceiptError) as caught:
-        read_receipt(path, "r")
+        read_receipt(Root(tmp_path), "dance.receipt.json")
     assert time.process_time() - began < 1
     assert words in str(caught.value.problem)
 
@@ -293,7 +294,7 @@ def test_a_broken_receipt_tells_which_ids_stand_in_it(tmp_path: Path) -> None:
     path = tmp_path / "dance.receipt.json"
     path.write_text('<<<<<<< ours\n"mc1-uhsvnyxbljvxa2zw6tbzejuzad-r2": "my-own"')
     with pytest.raises(ReceiptError) as caught:
-        read_receipt(path, "r")
+        read_receipt(Root(tmp_path), "dance.receipt.json")
     assert {"mc1-uhsvnyxbljvxa2zw6tbzejuzad", "my-own"} <= caught.value.named
 
 
@@ -301,13 +302,13 @@ def test_no_receipt_is_written_that_could_not_be_read(tmp_path: Path) -> None:
     """It stays as it was, and what to do is said."""
     path = tmp_path / "dance.receipt.json"
     with pytest.raises(WorkspaceError, match="too large"):
-        write_receipt(path, b" " * (receipts.LARGEST_RECEIPT + 1))
+        write_receipt(Root(tmp_path), path.name, b" " * (receipts.LARGEST_RECEIPT + 1))
     assert not path.exists()
 
 
 def test_a_receipt_that_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReceiptError, match="is not a plain file"):
-        read_receipt(tmp_path, "specs/x.receipt.json")
+        read_receipt(Root(tmp_path.parent), tmp_path.name)
 
 
 _SAMPLES = (RENDERED.encode(), render_receipt([ENTRY, replace(ENTRY, label="x", current=False)]))
