@@ -216,6 +216,26 @@ def names_another(database: Path, victim: Path) -> None:
     database.with_name(f"{database.name}-journal").write_bytes(head.ljust(512, b"\0") + end + magic)
 
 
+def test_no_link_shows_what_no_commit_can_hold(
+    project: Project, sim: Simulator, tmp_path: Path
+) -> None:
+    """A receipt, spec or ignore file that leads to a key, here or elsewhere: no sentence quotes it."""
+    project.spec()
+    secret = "Q3kfJ8sW2mZx7LpR4vTnB6yHc9dAeG1u"
+    (tmp_path / "secret").write_text(f"{secret}\n")
+    (project.root / "token").write_text(f"[{secret}\n")
+    (project.root / ".netrc").write_text(f"{secret}\n")
+    (project.specs / "dance.receipt.json").symlink_to(tmp_path / "secret")
+    (project.specs / "a.json").symlink_to("../token")
+    (project.specs / "b.json").symlink_to("../.netrc")
+    (project.root / ".reconcilerignore").symlink_to("token")
+    said = [project.run(*words) for words in (("validate",), ("plan",), ("status",), ("spend",))]
+    told = " ".join(done.out + done.err for done in said)
+    assert secret not in told
+    assert "leads out of the project" in told
+    assert "what is hidden is not read by links" in told
+
+
 @pytest.mark.parametrize("name", ["cache.db", "reconciler.db"])
 def test_no_journal_removes_a_file_elsewhere(
     project: Project, sim: Simulator, victim: Path, name: str
@@ -239,10 +259,13 @@ def test_a_journal_that_comes_while_it_runs_removes_nothing(
     project.apply()
     with project.watching() as running:
         for name in ("cache.db", "reconciler.db"):
-            copy = project.root / name
-            shutil.copy(project.state / name, copy)
+            copy, place = project.root / name, project.state / name
+            if place.exists():
+                shutil.copy(place, copy)
             names_another(copy, victim)
-            shutil.move(f"{copy}-journal", project.state / f"{name}-journal")
+            if not place.exists():
+                shutil.move(copy, place)
+            shutil.move(f"{copy}-journal", f"{place}-journal")
         project.spec("next.yaml", prompt="next")
         wait_until(lambda: "specs/next.receipt.json" in project.receipts(), "the next video")
         running.interrupt(signal.SIGTERM)
