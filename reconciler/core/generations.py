@@ -151,8 +151,12 @@ def written(generation: Generation) -> Iterator[str]:
 
 
 def fed_by(generation: Generation) -> list[str]:
-    """Return the paths of local inputs that could be somebody's result or preview, without regard to case."""
-    paths = (generation.image.path.casefold(), generation.video.path.casefold())
+    """Return the paths of local inputs that could be somebody's result or preview, without regard to case.
+
+    What a link leads to is one of them: by another name, too, a result would be its own input.
+    """
+    inputs = (generation.image, generation.video)
+    paths = (path.casefold() for one in inputs for path in (one.path, one.target))
     return [path for path in paths if path.endswith(_WRITTEN_SUFFIXES)]
 
 

@@ -194,6 +194,7 @@ class Source:
 
     url: str = ""
     path: str = ""  # relative to the root, with forward slashes
+    target: str = ""  # the same of what links lead to; empty where there are none
     sha256: str = ""
     size: int = 0  # bytes
     width: int = 0  # px, as shown (rotation applied)

@@ -12,6 +12,7 @@ import os
 import posixpath
 import re
 import stat
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -192,7 +193,7 @@ class Inputs:
 
     def recalled(self, path: str, key: str) -> Source:
         """Return a file that `recall` took over. Raises LookupError when it did not."""
-        return self._looks.sources[path, key][1]
+        return self._followed(self._looks.sources[path, key][1])
 
     def signatures(self) -> dict[str, Signature | None]:
         """Return every local file that was looked at, as it was found."""
@@ -233,9 +234,13 @@ class Inputs:
         if fault := too_large(key, found.size, prepare=prepare):
             raise fail(node.place, f"`{name}`: {fault}", key)
         try:
-            return self._looks.source((name, key), found)
+            return self._followed(self._looks.source((name, key), found))
         except MediaError as error:
             raise fail(node.place, error.message, key) from error
+
+    def _followed(self, source: Source) -> Source:
+        target = self._root.target(source.path)
+        return replace(source, target=target) if target else source
 
     def _name(self, node: Node, key: str) -> str:
         """Return a written path relative to the root, or raise what is wrong with it."""

@@ -306,9 +306,10 @@ def _signature(entry: _Entry) -> Signature | None:
     try:
         return Signature.of(entry.stat())
     except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR}:
+        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
             raise
     try:
-        return Signature.of(entry.stat(follow_symlinks=False))  # a link to nothing, or to itself
+        return Signature.of(entry.stat(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return None

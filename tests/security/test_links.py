@@ -272,3 +272,32 @@ def test_a_journal_that_comes_while_it_runs_removes_nothing(
         running.ended(30)
     project.run("status")
     assert victim.read_bytes() == PRECIOUS
+
+
+@pytest.mark.parametrize("way", ["a file", "a folder"])
+def test_a_result_is_not_its_own_input_by_a_link(
+    project: Project, sim: Simulator, way: str
+) -> None:
+    """Each purchase would change the input, and be followed by another, up to the cap of every day."""
+    project.spec()
+    assert project.apply().code == 0
+    if way == "a file":
+        (project.specs / "ref.webp").symlink_to("dance.poster.webp")
+    else:
+        (project.specs / "here").symlink_to(".")
+    image = "ref.webp" if way == "a file" else "here/dance.poster.webp"
+    project.spec(image_url=image, prepare=True)
+    done = project.run("validate")
+    assert (done.code, "would overwrite its own input" in done.out + done.err) == (1, True)
+    project.run("apply", "--yes")
+    assert sim.requests()["create_attempts"] == 1
+
+
+def test_a_link_that_leads_nowhere_is_its_own_trouble(project: Project, sim: Simulator) -> None:
+    """To a name longer than any can be: it is named, and the other specs are bought."""
+    project.spec()
+    for name in ("long.yaml", "long.receipt.json"):
+        (project.specs / name).symlink_to("a" * 300)
+    assert "specs/long.yaml" in project.run("validate").err
+    assert project.apply().code == 3
+    assert list(sim.billed().values()) == [1]
