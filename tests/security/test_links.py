@@ -17,10 +17,16 @@ import pytest
 
 from reconciler.cli.announcing import announcer
 from reconciler.cli.app import run
-from reconciler.core.errors import SettingsError
+from reconciler.core.errors import SettingsError, WorkspaceError
+from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.settings import load
 from reconciler.workspace.files import temporary_beside
-from tests.support.project import Project, wait_until
+from reconciler.workspace.inputs import Root as InRoot
+from reconciler.workspace.loader import load as read_folder
+from reconciler.workspace.outputs import OutputTaken
+from reconciler.workspace.receipts import ReceiptError, read_receipt, write_receipt
+from reconciler.workspace.walk import specs_folder
+from tests.support.project import Project, picture, spec_text, wait_until
 from tests.support.simulator import Simulator
 
 PRECIOUS = b"somebody else's, and the only copy\n"
@@ -234,6 +240,70 @@ def test_no_link_shows_what_no_commit_can_hold(
     assert secret not in told
     assert "leads out of the project" in told
     assert "what is hidden is not read by links" in told
+
+
+WISH = spec_text(image_url="../assets/x.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "words"),
+    [
+        ("specs/a.yaml", "../.git/a.yaml", "`.git`"),
+        ("specs/_defaults.yaml", "../.env", "`.env`"),
+        ("specs/_defaults.yaml", "../shared/step.yaml", "`.env`"),
+        ("specs/a.yaml", "../state/inbox/a.yaml", "the state folder"),
+        (".reconcilerignore", ".git/description", "`.git`"),
+        ("assets/x.png", "../.git/x.png", "`.git`"),
+        ("assets/x.png", "../state/objects/x", "the state folder"),
+        ("assets", ".git", "`.git`"),
+        ("assets", "state", "the state folder"),
+        ("specs/a.yaml", "../shared/a.yaml", ""),
+        ("specs/a.yaml", "../..data/a.yaml", ""),
+        ("assets/x.png", "../shared/x.png", ""),
+        ("assets", "shared", ""),
+    ],
+)
+def test_no_link_leads_to_what_no_commit_can_hold(
+    tmp_path: Path, name: str, target: str, words: str
+) -> None:
+    """Keys, git's folder and the state are not read by a link; among ordinary files links are as good as files."""
+    root = tmp_path / "project"
+    for folder in (".git", "shared", "state/objects", "state/inbox", "..data", "specs"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "a.yaml").write_text(WISH)
+        picture(root / folder / "x.png")
+    (root / ".git/description").write_text("*.tmp\n")
+    (root / ".env").write_text("takes: 2\n")
+    (root / "shared/step.yaml").symlink_to("../.env")
+    (root / "state/cache.db").touch()
+    if name != "assets":
+        picture(root / "assets/x.png")
+    place = root / name
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
+    found = read_folder(root, "specs", prices=UNITS_PER_SECOND)
+    told = [str(problem) for problem in found.problems]
+    assert len(told) == bool(words), told
+    assert all(words in one for one in told), told
+
+
+@pytest.mark.parametrize("target", ["../outside", ".git/hooks"])
+def test_no_receipt_is_read_or_written_in_a_folder_that_a_link_stands_for(
+    tmp_path: Path, target: str
+) -> None:
+    """A commit may put a link where a spec's folder was, while what the spec asked for is still being made."""
+    root, outside = tmp_path / "project", tmp_path / "project" / target
+    outside.mkdir(parents=True)
+    (root / "specs").mkdir()
+    (root / "specs/sub").symlink_to(outside.resolve())
+    for name in ("specs/sub/a.receipt.json", "specs/sub/b.receipt.json"):
+        with pytest.raises(OutputTaken, match="nothing is written there"):
+            write_receipt(InRoot(root), name, b"{}")
+        with pytest.raises(ReceiptError, match="leads"):
+            read_receipt(InRoot(root), name)
+    assert list(outside.iterdir()) == []
+    with pytest.raises(WorkspaceError, match=r"outside|by a link"):
+        specs_folder(root, "specs/sub")
 
 
 @pytest.mark.parametrize("name", ["cache.db", "reconciler.db"])

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.demo import Demo
+from reconciler.cli.folder import open_folder
+from reconciler.cli.root import Root
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.children import environment
 from reconciler.workspace.git import Checkout, index_lock
@@ -322,6 +324,59 @@ def test_a_demonstrations_folder_runs_nothing(attacked: Path, trap: Path) -> Non
     demo._commit("as the demonstration would")
     assert git(attacked.parent, "rev-parse", "HEAD") == before
     assert not trap.exists()
+
+
+def test_what_a_submodules_entry_names_is_not_committed(tmp_path: Path) -> None:
+    """Such an entry holds no bytes: a file that lies under its name, a spec or a film, was in no commit."""
+    top = repository(tmp_path / "top", "specs/a.yaml", "specs/b.yaml")
+    head = git(top, "rev-parse", "HEAD").strip()
+    git(top, "update-index", "--cacheinfo", f"160000,{head},specs/a.yaml")
+    git(top, "update-index", "--add", "--cacheinfo", f"160000,{head},specs/film.mp4")
+    git(top, "commit", "--quiet", "--message", "entries")
+    (top / "specs/film.mp4").write_bytes(b"anything")
+    (top / "specs/c.yaml").symlink_to("b.yaml")
+    git(top, "add", "specs/c.yaml")
+    git(top, "commit", "--quiet", "--message", "a link")
+    names = {f"specs/{one}" for one in ("a.yaml", "b.yaml", "c.yaml", "film.mp4")}
+    found = Checkout.find(top).uncommitted(names)
+    assert found == {"specs/a.yaml", "specs/film.mp4"}
+
+
+def without_git(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+
+def refused_by_git(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (top / ".git/config").write_text("[core\n")
+
+
+@pytest.mark.parametrize("silence", [without_git, refused_by_git])
+def test_no_state_is_written_where_git_does_not_say_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silence: Callable[..., None]
+) -> None:
+    """Commands that write refuse and say what to do, those that read go on; elsewhere, and without `.git`, git is not asked."""
+    top = repository(tmp_path / "top", "specs/a.yaml")
+    silence(top, monkeypatch)
+    with (
+        pytest.raises(WorkspaceError, match="nobody knows") as caught,
+        open_folder(Root(top), write=True),
+    ):
+        pass
+    for advice in ("Install git", "safe.directory", "RECONCILER_STATE_DIR"):
+        assert advice in caught.value.hint
+    assert not (top / "state").exists()
+    with open_folder(Root(top)) as folder:
+        assert folder.load().specs == ("specs/a.yaml",)
+    monkeypatch.setenv("RECONCILER_STATE_DIR", str(tmp_path / "state"))
+    with open_folder(Root(top), write=True):
+        pass
+    monkeypatch.delenv("RECONCILER_STATE_DIR")
+    shutil.rmtree(top / ".git")
+    with open_folder(Root(top), write=True):
+        pass
+    (top / ".git").mkdir()  # no repository
+    with open_folder(Root(top), write=True):
+        pass
 
 
 def test_no_module_of_the_working_folder_is_imported(attacked: Path, trap: Path) -> None:
