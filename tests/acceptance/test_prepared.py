@@ -355,7 +355,7 @@ def test_the_watch_prepares_and_goes_on_meanwhile(project: Project, sim: Simulat
         wait_until(lambda: preparing(project), "the encoder")
         project.spec("fine.yaml", prompt="fine")
         wait_until((project.specs / "fine.mp4").exists, "the other video")
-        wait_until((project.specs / "dance.receipt.json").exists, "the prepared one", within=60)
+        wait_until((project.specs / "dance.receipt.json").exists, "the prepared one", within=180)
         running.interrupt(signal.SIGTERM)
         assert running.ended(10).code == 0
     assert sorted(sim.billed().values()) == [1, 1]

@@ -165,7 +165,7 @@ def test_a_stop_while_thousands_of_specs_are_read(folder: Project, sim: Simulato
             done = leave(running, number)
             assert "watching" not in done.err, "the specs were read before the signal came"
     with folder.watching() as running:
-        wait_until(lambda: delivered(folder) == {"the only one to buy"}, "the video")
+        wait_until(lambda: delivered(folder) == {"the only one to buy"}, "the video", within=90)
         leave(running)
     assert list(purchases(sim).values()) == [1]
 

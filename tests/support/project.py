@@ -31,7 +31,7 @@ QUICK = {
     "RECONCILER_REQUEST_TIMEOUT": "1",
 }
 """Settings under which a run that has nothing to wait for takes a second."""
-LONGEST = 60.0
+LONGEST = 180.0
 """Seconds after which a command is taken to hang."""
 
 
