@@ -16,6 +16,9 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 RESERVE: Final = 256 * 1024**2
 """Bytes of a disk that are left free, or a hundredth of it where that is less: what fills it waits, and what must be
 written then (the state, receipts) is small."""
+_NO_HARD_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+)  # FAT, some network and FUSE mounts
 _NOT_TAKEN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENODEV})
 
 
@@ -59,3 +62,14 @@ def sync_folder(folder: Path) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def give_name(temporary: Path, target: Path) -> None:
+    """Give a file its final name as well, and never take one away: raises FileExistsError where something has it."""
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        target.touch(exist_ok=False)  # the name is ours from here on
+        temporary.replace(target)

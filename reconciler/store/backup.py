@@ -5,20 +5,18 @@ Objects are not in it: each is a file that never changes, under the digest of it
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.disk import sync, sync_folder
+from reconciler.disk import give_name, sync, sync_folder
 from reconciler.store import schema
 from reconciler.store.database import open_for_reading
 from reconciler.store.durable import make_private, open_regular
 
 _PART = ".part"
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, some network and FUSE mounts
 
 
 def back_up(database: Path, target: Path) -> int:
@@ -76,13 +74,7 @@ def _land(part: Path, target: Path) -> int:
     finally:
         os.close(descriptor)
     try:
-        try:
-            os.link(part, target, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            target.touch(exist_ok=False)  # the name is ours from here on
-            part.replace(target)
+        give_name(part, target)
     except FileExistsError:
         raise _taken(target) from None
     sync_folder(target.parent)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.disk import NearlyFull, require_room, sync_folder
+from reconciler.disk import NearlyFull, give_name, require_room, sync_folder
 from reconciler.workspace.files import describe_os_error, open_plain, written_beside
 
 __all__ = ["OutputTaken", "Signature", "describe_os_error", "publish", "signature"]
@@ -20,7 +20,6 @@ __all__ = ["OutputTaken", "Signature", "describe_os_error", "publish", "signatur
 _CHUNK = 1024 * 1024  # bytes
 RACY_NS = 2_000_000_000
 """A file changed this recently could change again within one tick of its times; FAT's are 2 s apart."""
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # FAT, some network and FUSE mounts
 
 
 class OutputTaken(WorkspaceError):
@@ -151,13 +150,7 @@ def _refuse_unless_plain(target: Path) -> None:
 def _link(temporary: Path, target: Path) -> None:
     """Give the temporary file its final name, unless something has it."""
     try:
-        try:
-            os.link(temporary, target, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            target.touch(exist_ok=False)  # the name is ours from here on
-            temporary.replace(target)
+        give_name(temporary, target)
     except FileExistsError as error:
         raise OutputTaken(
             f"`{target}` holds a file that is not ours: it is not overwritten",

@@ -323,18 +323,23 @@ REFUSED = [
 ]
 
 
+def arranged(top: Path, below: str, arrange: Callable[[Path, Path], None], url: str) -> Path:
+    """Make a root in a repository, with an `.env` that names an API, and bring about a circumstance."""
+    root = top / below
+    root.mkdir(parents=True)
+    git(top, "init", "--quiet")
+    (root / ".env").write_text(f"KLING_BASE_URL={url}\n")
+    arrange(top, root)
+    return root
+
+
 @pytest.mark.parametrize("below", ["", "videos"])
 @pytest.mark.parametrize("arrange", REFUSED)
 def test_an_env_file_that_a_commit_can_change_is_refused(
     tmp_path: Path, arrange: Callable[[Path, Path], None], below: str
 ) -> None:
     """However it got there, and where git does not say: its values would be anybody's."""
-    top = tmp_path / "repository"
-    root = top / below
-    root.mkdir(parents=True)
-    git(top, "init", "--quiet")
-    (root / ".env").write_text("KLING_BASE_URL=https://elsewhere.example\n")
-    arrange(top, root)
+    root = arranged(tmp_path / "repository", below, arrange, "https://elsewhere.example")
     with pytest.raises(SettingsError) as raised:
         configuration.load(root)
     assert "`.env`" in raised.value.message
@@ -370,12 +375,7 @@ def test_an_env_file_that_git_does_not_track_is_the_operators(
     tmp_path: Path, arrange: Callable[[Path, Path], None], below: str
 ) -> None:
     """Whether it is ignored or not; a hook that runs while git holds its lock reads it as well."""
-    top = tmp_path / "repository"
-    root = top / below
-    root.mkdir(parents=True)
-    git(top, "init", "--quiet")
-    (root / ".env").write_text("KLING_BASE_URL=https://api.example.com\n")
-    arrange(top, root)
+    root = arranged(tmp_path / "repository", below, arrange, "https://api.example.com")
     assert configuration.load(root).base_url == "https://api.example.com"
 
 
