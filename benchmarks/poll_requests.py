@@ -24,10 +24,11 @@ from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
+from reconciler.core.progress import Topic
 from reconciler.core.states import Record, Status
-from reconciler.engine.journal import Journal
-from reconciler.engine.polling import Poller
-from reconciler.engine.ports import Options, Ports, Topic
+from reconciler.engine.poll import Poller
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
@@ -97,7 +98,7 @@ async def _compare(base_url: str, folder: Path, count: int, rounds: int) -> None
     print(f"{count:,} tasks in flight after {time.perf_counter() - started:.1f} s")
     repository.save([Change(record, None) for record in records.values()])
     options = Options(run_id="benchmark")
-    poller = Poller(ports, options, Journal(ports, options, records))
+    poller = Poller(ports, options, Records(ports, options, records))
 
     print(f"\n{'in flight':>9} | {'requests':>8} {'seconds':>8} | {'one query per task':>19}")
     for size in sorted({*(size for size in SIZES if size < count), count}):

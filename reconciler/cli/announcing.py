@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reconciler.cli.logs import LogReporter, open_log
 from reconciler.core.errors import SettingsError
+from reconciler.core.progress import Topic
 from reconciler.core.states import Record, Status
-from reconciler.engine.ports import Topic
 from reconciler.notifications.bundles import Kind
 from reconciler.notifications.notifier import Notifier
 from reconciler.settings import Settings

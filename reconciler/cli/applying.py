@@ -16,14 +16,14 @@ from reconciler.cli.terminal import confirmed, err, is_interactive, out, print_j
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError, counted
 from reconciler.core.states import Status
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from reconciler.core.money import UnitPrice
+    from reconciler.core.work import Work
     from reconciler.engine.survey import Survey
-    from reconciler.engine.work import Work
 
 
 def apply(

@@ -36,16 +36,16 @@ class Board:
 
     def health(self) -> dict[str, Any]:
         """Return how the daemon itself is."""
-        desk = self._daemon.desk
+        account = self._daemon.turns.account
         trouble = self._daemon.trouble
         return {
             "ok": not trouble,
             "trouble": trouble,
             "since": _time(self._since),
             "last_look": _time(self._daemon.looked_at),
-            "in_flight": len(self._daemon.turns.flying),
-            "paused": desk.gate.closed,
-            "provider": desk.patience.silence or "answers",
+            "in_flight": len(self._daemon.loop.in_flight),
+            "paused": account.pause.reason,
+            "provider": account.silence or "answers",
         }
 
     def unready(self) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Board:
 
     def _generation(self, wish: Generation) -> dict[str, Any]:
         base = wish.external_task_id
-        record = self._daemon.desk.journal.get(base)
+        record = self._daemon.records.get(base)
         reason = self._daemon.obstacle(base)
         status = record.status if record else Status.PENDING
         if reason and status is not Status.COMPLETE:

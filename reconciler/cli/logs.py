@@ -23,8 +23,8 @@ from typing import Literal
 
 from reconciler.core.errors import SettingsError
 from reconciler.core.printable import printable
+from reconciler.core.progress import Topic
 from reconciler.core.states import ENDED, Record, Status
-from reconciler.engine.ports import Topic
 
 _OLD_FILES = 3
 _CREATE = os.O_CREAT | os.O_NOFOLLOW

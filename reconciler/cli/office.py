@@ -158,12 +158,12 @@ async def carry_out_here(folder: Folder, order: Order) -> Outcome:
     """Carry an order out in this process, which has the lock."""
     from reconciler.cli.clock import SteadyClock
     from reconciler.cli.running import open_ports, options_of
-    from reconciler.engine.journal import Journal
     from reconciler.engine.orders import carry_out
+    from reconciler.engine.records import Records
 
     survey, options = folder.surveyor.survey(folder.load()), options_of(folder.settings)
     async with open_ports(folder, _Quiet(), SteadyClock()) as ports:
-        journal = Journal(ports, options, survey.stored)
+        journal = Records(ports, options, survey.stored)
         journal.take_over(survey.records.values())
         return await carry_out(order, ports, options, journal, survey)
 

@@ -169,7 +169,7 @@ async def _refreshed(
 ) -> dict[str, Record]:
     from reconciler.cli.provider import provider
     from reconciler.engine.answers import Answers
-    from reconciler.engine.asking import refreshed
+    from reconciler.engine.poll import refreshed
 
     async with provider(folder.settings) as client:
         return await refreshed(Answers(client, folder.repository), records, wishes)

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from reconciler.cli.folder import Folder
 from reconciler.core.errors import ReconcilerError, StateError, mistake, told
 from reconciler.core.schedule import SECOND
-from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, carry_out
 from reconciler.engine.outcome import Outcome, in_a_line
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.inbox import Inbox
 from reconciler.workspace.index import SpecIndex
@@ -44,7 +44,7 @@ class OrderDesk:
             self._answer(ticket, outcome)
         return bool(self._taken) or self._is_stale
 
-    async def carry_out(self, journal: Journal, whereabouts: Whereabouts) -> frozenset[str]:
+    async def carry_out(self, journal: Records, whereabouts: Whereabouts) -> frozenset[str]:
         """Do what was asked for; return the base ids of the generations that it concerned.
 
         What was done counts, though its answer cannot be written, or something else goes wrong afterwards.
@@ -59,7 +59,7 @@ class OrderDesk:
             self._relearn(whereabouts)
         return frozenset(touched)
 
-    async def _one(self, ticket: str, document: Mapping[str, object], journal: Journal) -> Outcome:
+    async def _one(self, ticket: str, document: Mapping[str, object], journal: Records) -> Outcome:
         """Carry out one order. One that cannot be, for whatever reason, is answered: else it would come again."""
         try:
             order = Order.read(document)
@@ -68,7 +68,7 @@ class OrderDesk:
                 return Outcome.refused(
                     f"nothing was done: {why}; look again, and repeat the command"
                 )
-            survey = self._folder.surveyor.survey(self._index.desired(), journal.records())
+            survey = self._folder.surveyor.survey(self._index.desired(), journal.latest())
             journal.take_over(survey.records.values())
             return await carry_out(order, self._ports, self._options, journal, survey)
         except ReconcilerError as error:

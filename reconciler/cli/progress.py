@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.status import Status as Spinner
 
 from reconciler.cli.terminal import err
+from reconciler.core.progress import Topic
 from reconciler.core.states import Record, Status
-from reconciler.engine.ports import Topic
 
 _SYMBOLS = {
     Status.COMPLETE: "[green]✓[/]",

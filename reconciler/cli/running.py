@@ -16,11 +16,11 @@ from reconciler.cli.progress import Progress
 from reconciler.cli.provider import allowed_networks, has_key, provider
 from reconciler.core.diff import Plan
 from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.work import Work
 from reconciler.engine.apply import Run
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfigured
 from reconciler.engine.survey import Survey
-from reconciler.engine.work import Work
 from reconciler.kling.downloads import Downloader
 from reconciler.settings import Settings
 from reconciler.store.repository import Caps

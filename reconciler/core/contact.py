@@ -72,29 +72,29 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failures:
     """The requests for one generation, in a row, that came to nothing."""
 
-    failures: int = 0
+    count: int = 0
     since: int = 0  # ms: the first of them
     before: int = 0  # ms: the last but one; what was heard after it, was heard while this one was not answered
     last: int = 0  # ms
 
     def failed(self, now: int) -> Self:
-        """Return the trouble after one more."""
-        since = self.since if self.failures else now
-        before = self.last if self.failures else now
-        return replace(self, failures=self.failures + 1, since=since, before=before, last=now)
+        """Return the failures after one more."""
+        since = self.since if self.count else now
+        before = self.last if self.count else now
+        return replace(self, count=self.count + 1, since=since, before=before, last=now)
 
     def lasts(self, limits: Limits) -> bool:
         """Whether it is more than a hiccup."""
-        return self.failures >= FEWEST_FAILURES and self.last - self.since >= limits.one
+        return self.count >= FEWEST_FAILURES and self.last - self.since >= limits.one
 
 
-def next_move(trouble: Trouble, contact: Contact, limits: Limits, now: int) -> Move:
+def next_move(failures: Failures, contact: Contact, limits: Limits, now: int) -> Move:
     """Return what to do after a generation's request came to nothing."""
-    lasts, lost = trouble.lasts(limits), contact.is_lost(limits, now)
-    if lasts and contact.answered and contact.heard_at >= trouble.before:
+    lasts, lost = failures.lasts(limits), contact.is_lost(limits, now)
+    if lasts and contact.answered and contact.heard_at >= failures.before:
         return Move.HOLD
     if (lasts or lost) and (contact.asked_at is None or now - contact.asked_at >= _ASK_AGAIN):
         return Move.ASK_ANYTHING

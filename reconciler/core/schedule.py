@@ -23,9 +23,8 @@ _PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from grow
 _ACCOUNT_FIRST, _ACCOUNT_MOST = 30 * SECOND, 600 * SECOND  # the contract's
 _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
 _BRAKE_FIRST, _BRAKE_MOST = HOUR, 6 * HOUR
-_PAGE = 500  # the longest page of a list (documented)
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
-STANDS_FOR = 5 * SECOND  # a free slot is kept for who came forward: looks and uploads may hang
+STANDS_FOR = 5 * SECOND  # ms: a free slot is kept for who came forward: looks and uploads may hang
 _BESIDE = 16  # who came forward and is slower than that, at most
 
 
@@ -36,6 +35,7 @@ class Rules:
     absence_grace: int = 30 * SECOND
     poll_interval: int = 10 * SECOND
     retention: int = RETENTION
+    page: int = 500  # tasks on a page of the list; that is the longest (documented)
 
     def stretched(self, creates: int) -> Self:
         """Return the rules for a doubt after this many creates: the grace doubles with each, up to 64 times."""
@@ -69,12 +69,12 @@ def account_pause(pauses: int) -> int:
     return min(int(_ACCOUNT_FIRST * 2.0 ** min(pauses - 1, 10)), _ACCOUNT_MOST)
 
 
-def pages_to_read(in_flight: int) -> int:
-    """Return how many pages of the list to read at most in one round; 0: ask for each task by itself.
+def pages_to_read(in_flight: int, page: int = 500) -> int:
+    """Return how many pages of the list, of this length, to read at most in one round; 0: ask for each task by itself.
 
     One page more than the tasks would fill: others' tasks, and tasks that ended, stand between them.
     """
-    return 0 if in_flight <= _SINGLE_QUERIES else -(-in_flight // _PAGE) + 1
+    return 0 if in_flight <= _SINGLE_QUERIES else -(-in_flight // page) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,16 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             return Step(record)
 
 
+def observed(record: Record, task: Task) -> Record:
+    """Return a record as a task that is shown makes it, for who only looks and writes nothing down."""
+    return step(record, Seen(task), rules=Rules(), now=0).record
+
+
+def put_back(record: Record) -> Record:
+    """Return the record of a result that the provider cleared, and whose files somebody put back."""
+    return step(record, Saved(record.results), rules=Rules(), now=0).record
+
+
 def _create_over(
     record: Record, event: Taken | Held | Ambiguous | Exists | Refused, rules: Rules, now: int
 ) -> Step:

@@ -10,7 +10,7 @@ from reconciler.core.diff import attempt_of
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, is_computed, split_attempt
 from reconciler.core.states import ENDED, LIVE, Record, Status, Task
-from reconciler.core.transitions import Seen, step
+from reconciler.core.transitions import Seen
 from reconciler.engine.outcome import Ground, Outcome
 from reconciler.engine.receipts import Receipts
 
@@ -44,7 +44,7 @@ def _generation_of(ground: Ground, external: str) -> tuple[str, int]:
 
 def _take(ground: Ground, task: Task, wish: Generation, attempt: int, request_id: str) -> Outcome:
     base_id = wish.external_task_id
-    name, known = ground.called(base_id), ground.journal.get(base_id)
+    name, known = ground.called(base_id), ground.records.get(base_id)
     if known is not None and (sentence := _stands_against(task, attempt, known)):
         return Outcome.left(f"{name} {sentence}; nothing was changed")
     if other := _owner(ground, task, base_id):
@@ -90,7 +90,7 @@ async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outc
         )
     if other := _owner(ground, task, base_id):
         return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
-    known = ground.journal.get(base_id)
+    known = ground.records.get(base_id)
     if known is not None and not (_was_never_sent(known) or _is_only_told(known)):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = (
@@ -114,7 +114,7 @@ def _put_on_receipts(ground: Ground, bound: Record) -> None:
     declared: dict[str, list[Generation]] = {}
     for wish in ground.survey.valid_wishes():
         declared.setdefault(wish.spec, []).append(wish)
-    receipts = Receipts(ground.ports.root, ground.journal, lambda spec: declared.get(spec, []))
+    receipts = Receipts(ground.ports.root, ground.records, lambda spec: declared.get(spec, []))
     for spec in sorted({wish.spec for wish in ground.wishes(bound.base_id)}):
         receipts.write(spec, newly=bound)
 
@@ -149,5 +149,7 @@ def _record(wish: Generation, attempt: int, known: Record | None) -> Record:
 
 
 def _commit(ground: Ground, record: Record, task: Task, detail: str, request_id: str) -> Record:
-    seen = step(record, Seen(task), rules=ground.options.rules, now=ground.ports.now()).record
-    return ground.journal.commit(seen, kind="imported", detail=detail, request_id=request_id)
+    decided = ground.records.apply(
+        record, Seen(task), kind="imported", detail=detail, request_id=request_id
+    )
+    return decided.record

@@ -9,17 +9,44 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from reconciler.core.errors import ReconcilerError, told
 from reconciler.core.identity import attempt_id, carries, has_room, is_computed, split_attempt
+from reconciler.core.progress import Kind, Trouble
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.engine.ports import Provider
+from reconciler.kling import errors
 from reconciler.kling.client import Reply
-from reconciler.kling.errors import TryLater, Unproven, Unreadable
+from reconciler.kling.errors import ProviderError, TryLater, Unproven, Unreadable
 from reconciler.store.repository import Repository
 
 _BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE})
 _TRIES = 4  # at one of several questions, in a row
 _BEFORE = 30  # attempts that are asked for before it, at most
 _BEYOND = 3  # attempts that are asked for beyond the last one that is known, over gaps
+_KINDS: tuple[tuple[type[ProviderError], Kind], ...] = (
+    (errors.AccountTrouble, Kind.ACCOUNT),
+    (errors.SlotsExhausted, Kind.SLOTS),
+    (errors.SlowDown, Kind.SLOW_DOWN),
+    (errors.TryLater, Kind.LATER),
+    (errors.Unproven, Kind.UNPROVEN),
+    (errors.RequestRefused, Kind.REFUSED),
+    (errors.SendingBroke, Kind.BROKE),
+    (errors.Misdirected, Kind.MISDIRECTED),
+    (errors.ResultTooLarge, Kind.TOO_LARGE),
+    (errors.ResultUnsafe, Kind.UNSAFE),
+)
+_NO_ANSWER = errors.TryLater | errors.OutcomeUnknown | errors.AccountTrouble
+
+
+def trouble_of(error: ReconcilerError) -> Trouble:
+    """Return what a request came to, as `core.progress` sorts it.
+
+    That the provider broke down, or is closed to us, is no answer of its own.
+    """
+    kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), Kind.OTHER)
+    coded = isinstance(error, ProviderError) and error.code is not None
+    is_answer = coded and not isinstance(error, _NO_ANSWER)
+    return Trouble(kind, told(error), error.message, is_answer)
 
 
 class Answers:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.errors import SpecError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record
-from reconciler.engine.crew import Crew, hire
-from reconciler.engine.cycle import Cycle
-from reconciler.engine.desk import Desk
-from reconciler.engine.ended import Ended
-from reconciler.engine.journal import Journal
+from reconciler.core.work import Work, is_unsaved, work_for
+from reconciler.engine.loop import Ended, Loop
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
 from reconciler.engine.rereading import Rereading
 from reconciler.engine.survey import Survey
-from reconciler.engine.turns import Turns
-from reconciler.engine.work import Work, is_unsaved, work_for
+from reconciler.engine.turn import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +30,31 @@ class Run:
     async def apply(
         self, plan: Plan, works: Sequence[Work], stop: asyncio.Event, deadline: int | None
     ) -> Ended:
-        """Bring the plan's generations forward until they settle; see `Cycle.run` for what it raises."""
+        """Bring the plan's generations forward until they settle; see `Loop.run` for what it raises."""
         ports = self.ports
-        journal = Journal(ports, self.options, self.survey.stored)
-        journal.take_over(self.survey.records.values())
-        desk = Desk.open(ports, self.options, journal, {work.base_id: work for work in works})
-        now = Rereading(ports, self.survey, journal)
-        crew = hire(desk, self.survey.whereabouts, now.declared, now.is_at_rest, _as_planned)
+        records = Records(ports, self.options, self.survey.stored)
+        records.take_over(self.survey.records.values())
+        for work in works:
+            records.want(work.base_id, work)
+        specs = Rereading(ports, self.survey, records)
+        turns = Turns(ports, self.options, records, self.survey.whereabouts, specs)
+        confirmed: dict[str, str] = {}
         try:
-            cycle = Cycle(Turns(desk, crew), [work.base_id for work in works])
-            ended = await cycle.run(stop, deadline=deadline)
-            standing = (item for item in plan.assessments if now.asks_for(item.generation))
-            desk.holds.reasons.update(confirm(standing, crew))
+            loop = Loop(ports, turns, [work.base_id for work in works])
+            ended = await loop.run(stop, deadline=deadline)
+            standing = (item for item in plan.assessments if specs.asks_for(item.generation))
+            confirmed = confirm(standing, turns)
         finally:
-            looked_at = {item.generation.external_task_id for item in plan.assessments} | {
-                work.base_id for work in works
-            }
-            holds = _remaining_holds(ports.repository.holds(), looked_at, desk.holds.reasons)
+            looked_at = {item.generation.external_task_id for item in plan.assessments}
+            looked_at.update(work.base_id for work in works)
+            earlier = ports.repository.holds().items()
+            kept = {base: reason for base, reason in earlier if base not in looked_at}
+            holds = {**kept, **records.holds(), **confirmed}
             ports.repository.replace_holds(holds, now=ports.now())
         return ended
 
 
-def confirm(assessments: Iterable[Assessment], crew: Crew) -> dict[str, str]:
+def confirm(assessments: Iterable[Assessment], turns: Turns) -> dict[str, str]:
     """Remember the signatures of outputs that stood already, and write receipts that are missing.
 
     Returns what could not be confirmed, by base id, and why.
@@ -67,8 +67,8 @@ def confirm(assessments: Iterable[Assessment], crew: Crew) -> dict[str, str]:
         try:
             for item in items:
                 if item.action is Action.KEEP and item.record is not None:
-                    crew.publisher.publish(item.generation, item.record)
-            crew.receipts.write(spec)
+                    turns.publisher.confirm(item.generation, item.record)
+            turns.receipts.write(spec)
         except (SpecError, WorkspaceError) as error:
             trouble |= {item.generation.external_task_id: error.message for item in items}
     return trouble
@@ -99,16 +99,3 @@ def unsaved(survey: Survey) -> list[Record]:
         for base, record in survey.stored.items()
         if base not in wanted and is_unsaved(record)
     ]
-
-
-def _as_planned(_: object) -> bool:
-    """A plan that somebody agreed to is bought as it was shown, whatever is written meanwhile."""
-    return True
-
-
-def _remaining_holds(
-    earlier: Mapping[str, str], selected: Iterable[str], held: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the holds to remember: this run's, and those of generations that it did not look at."""
-    looked_at = set(selected)
-    return {**{key: reason for key, reason in earlier.items() if key not in looked_at}, **held}

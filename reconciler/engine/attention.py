@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
@@ -16,14 +17,15 @@ from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record
+from reconciler.core.work import Work, is_unsaved, work_for
 from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
-from reconciler.engine.crew import Crew
-from reconciler.engine.desk import AtRest, Desk
 from reconciler.engine.looks import Looks
 from reconciler.engine.memory import ReceiptMemory
-from reconciler.engine.outlook import Outlook
-from reconciler.engine.work import Work, is_unsaved, work_for
+from reconciler.engine.ports import Ports
+from reconciler.engine.records import Records
+from reconciler.engine.survey import Outlook
+from reconciler.engine.turn import Turns
 from reconciler.workspace.index import SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
@@ -39,17 +41,17 @@ class Attention:
 
     def __init__(
         self,
-        desk: Desk,
-        works: dict[str, Work],
+        ports: Ports,
+        records: Records,
         index: SpecIndex,
         outlook: Outlook,
         memory: ReceiptMemory,
         commits: Commits,
-        is_at_rest: AtRest,
+        is_at_rest: Callable[[str], bool],
         looks: Looks,
     ) -> None:
-        self._desk = desk
-        self._works = works
+        self._ports = ports
+        self._records = records
         self._index = index
         self._outlook = outlook
         self._memory = memory
@@ -66,9 +68,9 @@ class Attention:
         self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
         index.defer()  # nothing that the folder can make long is done in one go: see `_read_on`
 
-    async def begin(self, crew: Crew, wake: Callable[[str], None]) -> None:
+    async def begin(self, turns: Turns, wake: Callable[[str], None]) -> None:
         """Consider everything, for the first time; `wake` has a generation's turn come."""
-        self._crew, self._wake = crew, wake
+        self._turns, self._wake = turns, wake
         await self.read_receipts()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
@@ -78,8 +80,8 @@ class Attention:
         await self._commits.look(changed)
         await self._bring_forward(changed)
         self._tell(specs)
-        records = self._desk.journal.records().values()
-        await self.consider([record.base_id for record in records if is_unsaved(record)])
+        known = self._records.latest().items()
+        await self.consider([base for base, record in known if is_unsaved(record)])
 
     async def read_receipts(self) -> None:
         """Read every receipt: at the start, and where what was known of them is not true any more."""
@@ -94,7 +96,7 @@ class Attention:
         Raises:
             WorkspaceError: the folder cannot be listed; nothing was concluded.
         """
-        root = self._desk.ports.root
+        root = self._ports.root
         # What is gone first: a renamed spec must not seem to collide with itself.
         ordered = sorted(names, key=lambda name: (os.path.lexists(root / name), name))
         for start in range(0, len(ordered), _AT_ONCE):
@@ -137,7 +139,7 @@ class Attention:
 
         A few specs at a time, media in a thread. Returns the specs that differ now.
         """
-        index, now = self._index, self._desk.ports.now
+        index, now = self._index, self._ports.now
         changed: frozenset[str] = frozenset()
         until = now() + _LONGEST_LOOK
         while index.has_more and now() < until:
@@ -160,18 +162,19 @@ class Attention:
 
     def _is_open(self, bases: Iterable[str]) -> bool:
         """Whether one of these generations may still be bought, or bought again."""
-        records = (self._desk.journal.get(base) for base in bases)
+        records = (self._records.get(base) for base in bases)
         return any(record is None or record.status not in BOUGHT for record in records)
 
     async def look_over(self) -> None:
         """Look whether everything that is wanted is still as it should be; what is under way is left alone."""
-        unwanted = {base for base, work in self._works.items() if not work.wishes}
+        unwanted = {one.base_id for one in self._records.all() if one.work and not one.work.wishes}
         bases = sorted(unwanted.union(*self._wanted_by.values()))
         for start in range(0, len(bases), _AT_ONCE):
             await self.consider(bases[start : start + _AT_ONCE], again=False)
             await self._looks.step()
         # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
-        await self.consider(self._owed | (self._desk.holds.reasons.keys() - self._works.keys()))
+        held = {one.base_id for one in self._records.all() if one.hold and one.work is None}
+        await self.consider(self._owed | held)
 
     async def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
         """Find out what these generations need; `again`: have their turn come also where that has not changed."""
@@ -181,22 +184,20 @@ class Attention:
             except (WorkspaceError, StateError) as error:
                 # What cannot be looked at is not worked on, least of all as it was wanted before.
                 self._owed.add(base)
-                self._works.pop(base, None)
-                self._desk.holds.hold_for(base, self._desk.journal.get(base), error)
+                self._records.want(base, None)
+                await self._turns.withhold(base, error)
                 continue
             self._owed.discard(base)
-            before = self._works.get(base)
-            if work is None:
-                self._works.pop(base, None)
-                self._desk.holds.free(base)
-            else:
-                self._works[base] = work
+            known = self._records.of(base)
+            before = known.work
+            freed = known if work is not None else replace(known, hold=None, tries=0)
+            self._records.put(replace(freed, work=work))
             if work != before or (again and work is not None):
                 self._wake(base)
         kept, self._kept = self._kept, {}
         for items in kept.values():
-            for base, reason in confirm(items, self._crew).items():
-                self._desk.holds.hold(base, self._desk.journal.get(base), reason)
+            for base, reason in confirm(items, self._turns).items():
+                await self._turns.withhold(base, reason)
             await self._looks.step()  # for that its receipt was read, which may be a long one
 
     def declared(self, spec: str) -> Sequence[Generation]:
@@ -204,13 +205,14 @@ class Attention:
         return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
 
     async def _work(self, base: str, *, settled: bool) -> Work | None:
-        journal = self._desk.journal
+        records = self._records
         wishes = [wish for wish in self._index.wishes(base) if not self._misfit(wish)]
         if better := await self._memory.better(base, wishes):
-            journal.take_over([better])
-        record = journal.get(base)
+            records.take_over([better])
+        record = records.get(base)
         if not wishes:
-            waits = base in self._desk.unwritten or (record is not None and is_unsaved(record))
+            unsaved = record is not None and is_unsaved(record)
+            waits = self._records.of(base).unwritten or unsaved
             return Work(base) if waits else None
         items = [self._assess(wish, record) for wish in wishes]
         if settled:
@@ -223,11 +225,11 @@ class Attention:
     def _assess(self, wish: Generation, record: Record | None) -> Assessment:
         known = self._outlook.known(wish, record)
         if known.record is not None and known.record is not record:
-            self._desk.journal.take_over([known.record])
+            self._records.take_over([known.record])
         return assess(wish, known)
 
     def _misfit(self, wish: Generation) -> str:
-        record = self._desk.journal.get(wish.external_task_id)
+        record = self._records.get(wish.external_task_id)
         return content_problem(wish, record) if record is not None else ""
 
     def _bases_of(self, specs: Iterable[str]) -> set[str]:
@@ -246,7 +248,8 @@ class Attention:
         present = [name for name in names if name in self._index.receipts]
         bases = set(await self._memory.read(present, [one for one in names if one not in present]))
         if self._memory.unreadable != before:
-            bases |= {base for base, work in self._works.items() if work.wishes}
+            known = self._records.all()
+            bases |= {one.base_id for one in known if one.work and one.work.wishes}
         return bases
 
     def _problems(self, spec: str) -> tuple[Problem, ...]:
@@ -260,7 +263,7 @@ class Attention:
     def _tell(self, specs: Iterable[str]) -> None:
         """Say what is wrong, once, and when it is over; of many, only the first."""
         self._tell_shared()
-        say = self._desk.ports.report.say
+        say = self._ports.report.say
         news = [spec for spec in specs if self._own_problems(spec) != self._told.get(spec, ())]
         for spec in news[:_MOST_TOLD]:
             if problems := self._own_problems(spec):
@@ -286,7 +289,7 @@ class Attention:
 
     def _tell_shared(self) -> None:
         """Say what is wrong with files that are no specs: of a defaults file once, however many specs wait for it."""
-        say = self._desk.ports.report.say
+        say = self._ports.report.say
         shared, notes = self._index.shared_problems(), frozenset(self._index.notes())
         wrong = {problem.place.file for problem in shared}
         mended = {problem.place.file for problem in self._told_shared} - wrong
@@ -305,4 +308,4 @@ class Attention:
         self._told_shared, self._noted = frozenset(shared), notes
 
     def _is_there(self, file: str) -> bool:
-        return os.path.lexists(self._desk.ports.root / file)
+        return os.path.lexists(self._ports.root / file)

@@ -10,8 +10,8 @@ from typing import Protocol
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND, backoff
-from reconciler.engine.outlook import waiting_for_commit
 from reconciler.engine.ports import Ports
+from reconciler.engine.survey import waiting_for_commit
 
 _FIRST, _MOST = 30 * SECOND, 600 * SECOND  # between two questions that git does not answer
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -22,21 +22,20 @@ from reconciler.core.errors import (
     told,
 )
 from reconciler.core.generations import Generation
+from reconciler.core.progress import Cause
 from reconciler.core.schedule import DAY, SECOND
+from reconciler.core.states import Status
 from reconciler.engine.attention import Attention
 from reconciler.engine.commits import Checkout, Commits
-from reconciler.engine.crew import hire
-from reconciler.engine.cycle import Cycle
-from reconciler.engine.desk import Desk
-from reconciler.engine.journal import Journal
 from reconciler.engine.looks import Looks
+from reconciler.engine.loop import Loop
 from reconciler.engine.memory import ReceiptMemory
-from reconciler.engine.outlook import Outlook
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.recall import Recalled
-from reconciler.engine.turns import Turns
+from reconciler.engine.records import Records
+from reconciler.engine.survey import Outlook
+from reconciler.engine.turn import Turns
 from reconciler.engine.whereabouts import Whereabouts
-from reconciler.engine.work import Work
 from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.outputs import signature
@@ -88,7 +87,7 @@ class Pace:
         return min(max(_SHORTEST_OVERDUE, self.resync), _LONGEST_OVERDUE)
 
 
-Orders = Callable[[Journal, Whereabouts], Awaitable[frozenset[str]]]
+Orders = Callable[[Records, Whereabouts], Awaitable[frozenset[str]]]
 """Carries out what commands asked for meanwhile; returns the base ids of the generations concerned."""
 
 
@@ -120,17 +119,15 @@ class Daemon:
         self._settling = Settling(duties.pace.settle)
         self._woken = asyncio.Event()
         self.looks = Looks(duties.pace.overdue / SECOND)
-        works: dict[str, Work] = {}
-        journal = Journal(ports, options, ports.repository.records())
-        self.desk = Desk.open(ports, options, journal, works)
+        self.records = Records(ports, options, ports.repository.records())
         self._whereabouts = Whereabouts.learn(
             ports.root, ports.repository, ports.objects, Recalled()
         )
         self._commits = Commits(ports, duties.checkout, self._index.inputs)
-        memory = ReceiptMemory(ports.root, journal, self._whereabouts)
+        memory = ReceiptMemory(ports.root, self.records, self._whereabouts)
         outlook = Outlook(
             self._whereabouts,
-            self.desk.holds.reasons,
+            self._hold,
             memory.unreadable,
             memory.doubted,
             duties.can_host,
@@ -139,30 +136,22 @@ class Daemon:
             self._index.held_back,
         )
         self._attention = Attention(
-            self.desk,
-            works,
+            ports,
+            self.records,
             self._index,
             outlook,
             memory,
             self._commits,
-            self._is_at_rest,
+            self.is_at_rest,
             self.looks,
         )
-        self._crew = hire(
-            self.desk,
-            self._whereabouts,
-            self._attention.declared,
-            self._is_at_rest,
-            self._is_wanted,
-        )
-        self.turns = Turns(self.desk, self._crew)
-        self._cycle = Cycle(self.turns)
+        self.turns = Turns(ports, options, self.records, self._whereabouts, self)
+        self.loop = Loop(ports, self.turns)
         self._next_resync = self._next_trim = 0
         self._no_room = ""  # the last time it was looked at
         self._hints: set[str] = set()
         self.trouble = ""  # of the folder or the state, the last time they were looked at
         self.looked_at = 0  # ms
-        self._holds_written: dict[str, str] = {}
 
     def wake(self) -> None:
         """Have the daemon look at what events told; to be called in the loop's thread."""
@@ -175,21 +164,31 @@ class Daemon:
 
     def obstacle(self, base_id: str) -> str:
         """Return why a generation is not brought forward at the moment, or an empty string."""
-        work = self.desk.works.get(base_id)
-        return self.desk.holds.reasons.get(base_id, "") or (work.obstacle if work else "")
+        work = self.records.of(base_id).work
+        return self._hold(base_id) or (work.obstacle if work else "")
+
+    def _hold(self, base_id: str) -> str:
+        hold = self.records.of(base_id).hold
+        return hold.reason if hold else ""
 
     def unready(self) -> tuple[str, ...]:
         """Return, in sentences, what keeps this from buying whatever is wanted; empty when nothing does."""
-        desk = self.desk
+        account = self.turns.account
+        limits = {
+            one.hold.cause: one.hold.reason
+            for one in self.records.all()
+            if one.hold and one.hold.cause in {Cause.CAP, Cause.DISK}
+        }
         found = (
             _why_not(self._ports.repository.require_in_place),
             self.trouble,
             self.looks.trouble,
-            desk.gate.closed and f"Submitting is paused for the whole account: {desk.gate.closed}",
-            desk.patience.silence,
+            account.pause.reason
+            and f"Submitting is paused for the whole account: {account.pause.reason}",
+            account.silence,
             self._no_room,
             self._commits.trouble,
-            *desk.holds.limits(),
+            *sorted(limits.values()),
         )
         return tuple(dict.fromkeys(filter(None, found)))
 
@@ -203,7 +202,7 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as group:
                 following = group.create_task(self._follow(begun), name="follow")
-                await self._cycle.run(stop, forever=True)
+                await self.loop.run(stop, forever=True)
                 following.cancel()
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
@@ -213,7 +212,7 @@ class Daemon:
                 self._write_holds()
 
     async def _follow(self, begun: Callable[[], None]) -> None:
-        await self._attention.begin(self._crew, self._cycle.add)
+        await self._attention.begin(self.turns, self.loop.add)
         self._next_resync = self._ports.now() + self._pace.resync
         begun()
         while True:
@@ -277,7 +276,7 @@ class Daemon:
         self._settling.touch((name for name in strays if name not in self._settling), now)
         events.watch_also(self._index.media_folders())
         await self._attention.look_over()
-        if not self.desk.in_doubt():  # a grace period is measured by the clock as it is
+        if not self._in_doubt():  # a grace period is measured by the clock as it is
             self._duties.correct_clock()
         if events.is_notified:
             self._next_resync = now + interval
@@ -288,8 +287,8 @@ class Daemon:
             return
         # What an order asks of the provider has a time limit each time, and may be a lot.
         with self.looks.bounded():
-            async with self._cycle.standstill():
-                bases = await self._duties.carry_out(self.desk.journal, self._whereabouts)
+            async with self.loop.standstill():
+                bases = await self._duties.carry_out(self.records, self._whereabouts)
                 try:  # receipts may have changed, and tell whose files are where
                     await self._attention.read_receipts()
                 finally:  # what was done is done, whatever else goes wrong
@@ -308,9 +307,9 @@ class Daemon:
         hints, self._hints = self._hints, set()
         if not hints:
             return
-        records = (self.desk.journal.get(base) for base in self.turns.flying)
+        records = (self.records.get(base) for base in self.loop.in_flight)
         if any(hints & {record.task_id, record.external_task_id} for record in records if record):
-            self._cycle.poll_soon()
+            self.loop.poll_soon()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Go on after trouble with the folder or the state; it is said once, and tried again.
@@ -342,7 +341,7 @@ class Daemon:
         self._settling.touch({name}, self._ports.now())
         self.wake()
 
-    def _is_at_rest(self, spec: str) -> bool:
+    def is_at_rest(self, spec: str) -> bool:
         """Whether a spec stands as it was read: nothing that it is made of moves, or has moved."""
         if spec not in self._index.specs:
             return self._index.ignores(spec) or not (self._ports.root / spec).exists()
@@ -361,21 +360,29 @@ class Daemon:
         self.wake()
         return False
 
-    def _is_wanted(self, wish: Generation) -> bool:
+    def is_wanted(self, wish: Generation) -> bool:
         """Whether a spec still asks for just this, and stands as it was read."""
-        return wish in self._index.generations(wish.spec) and self._is_at_rest(wish.spec)
+        return wish in self._index.generations(wish.spec) and self.is_at_rest(wish.spec)
 
     def _is_young(self, name: str, now: int) -> bool:
         """Whether a file was written less than the settling time ago; a time in the future says nothing."""
         found = signature(self._ports.root / name)
         return found is not None and 0 <= now - found.mtime_ns // _NS < self._pace.settle
 
+    def declared(self, spec: str) -> Sequence[Generation]:
+        """Return what a spec, where it is valid in every respect, asks for as it was last read."""
+        return self._attention.declared(spec)
+
+    def _in_doubt(self) -> bool:
+        """Whether the outcome of some create that is worked on is not known."""
+        known = (one.record for one in self.records.all() if one.work)
+        return any(one.status is Status.SUBMITTING for one in known if one)
+
     def _write_holds(self) -> None:
         """Let `status` see what is held back."""
-        holds = self.desk.holds.reasons
-        if holds != self._holds_written:
-            self._ports.repository.replace_holds(holds, now=self._ports.now())
-            self._holds_written = dict(holds)
+        if self.records.holds_changed:
+            self._ports.repository.replace_holds(self.records.holds(), now=self._ports.now())
+            self.records.holds_changed = False
 
 
 def _why_not(check: Callable[[], None]) -> str:

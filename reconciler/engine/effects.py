@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import is_computed
+from reconciler.core.progress import Looked
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import ALIVE, Record, Status, Task
 from reconciler.core.transitions import (
@@ -29,12 +30,11 @@ from reconciler.core.transitions import (
     Seen,
     Step,
     in_place_of,
-    step,
 )
-from reconciler.engine.answers import Answers
+from reconciler.engine.answers import Answers, trouble_of
 from reconciler.engine.inputs import LocalInputs
-from reconciler.engine.journal import INTENT, Journal
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import INTENT, Records
 from reconciler.kling import errors
 from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
@@ -60,18 +60,6 @@ something stands in the way."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a look, or the create that followed it, came to."""
-
-    record: Record
-    again_at: int | None = None  # ms: when the next look is due, if one is
-    trouble: errors.ProviderError | None = (
-        None  # why nothing was created, where the cause is not the request
-    )
-    full: bool = False  # ready to be created, and no slot was free
-
-
-@dataclass(frozen=True, slots=True)
 class _Sight:
     """What a look at all attempts of a generation showed."""
 
@@ -84,11 +72,11 @@ class Purchases:
     """Looks and creates; the only caller of `KlingClient.create`."""
 
     def __init__(
-        self, ports: Ports, options: Options, journal: Journal, take_slot: Callable[[Record], bool]
+        self, ports: Ports, options: Options, records: Records, take_slot: Callable[[Record], bool]
     ) -> None:
         self._ports = ports
         self._options = options
-        self._journal = journal
+        self._records = records
         self._answers = Answers(ports.client, ports.repository)
         self._take_slot = take_slot
         self._inputs = LocalInputs(ports, host_images=options.host_images)
@@ -98,7 +86,7 @@ class Purchases:
         """Send no further create; those under way may still be answered."""
         self._closed = True
 
-    async def look(self, record: Record, wanted: Wanted) -> Outcome:
+    async def look(self, record: Record, wanted: Wanted) -> Looked:
         """Ask the provider for the task; when it is readably unknown and still `wanted`, create it.
 
         `wanted` is asked after the answer, and once more right before the intent: wishes change meanwhile.
@@ -111,18 +99,18 @@ class Purchases:
             HostingError: the media store does not take an input; nothing was sent.
         """
         sight = await self._sight(record)
-        now = self._journal.get(record.base_id)
+        now = self._records.get(record.base_id)
         if now is not None and _has_moved(record, now):  # the answer is to an old question
-            return Outcome(now, self._ports.now())
+            return Looked(record.status, now, self._ports.now())
         if sight.other is not None:
-            return self._go_on_with(sight)
+            return self._go_on_with(record, sight)
         wish = None if self._closed else wanted()
         decision = self._step(record, sight.reply, wanted=wish is not None)
         if decision.create and wish is not None:
             if wish.canonical != record.request:  # an id of the user's own got another content
                 waits = record.status is Status.SUBMITTING
                 later = self._ports.now() + self._options.rules.poll_interval
-                return Outcome(record, later if waits else None)
+                return Looked(record.status, record, later if waits else None)
             return await self._create(record, decision.record, wish, wanted)
         return self._learn(record, decision, sight.reply)
 
@@ -142,24 +130,23 @@ class Purchases:
 
     def _step(self, record: Record, reply: Reply, *, wanted: bool = True) -> Step:
         event: Event = Absent() if reply.task is None else Seen(reply.task)
-        now, rules = self._ports.now(), self._options.rules
-        return step(record, event, rules=rules, now=now, wanted=wanted)
+        return self._records.decide(record, event, wanted=wanted)
 
-    def _go_on_with(self, sight: _Sight) -> Outcome:
+    def _go_on_with(self, before: Record, sight: _Sight) -> Looked:
         """Take another attempt that the provider has for the generation's, in place of one that it does not have."""
         assert sight.other is not None
         self._say_if_unproven(sight.other)
-        self._journal.commit(sight.other, kind="adopted", request_id=sight.request_id)
-        return Outcome(sight.other)
+        self._records.commit(sight.other, kind="adopted", request_id=sight.request_id)
+        return Looked(before.status, sight.other)
 
-    def _learn(self, record: Record, decision: Step, reply: Reply) -> Outcome:
+    def _learn(self, record: Record, decision: Step, reply: Reply) -> Looked:
         """Write down what a look showed, when that is something new."""
         if decision.record != record:
             if reply.task is not None and record.status is Status.PENDING:
                 self._say_if_unproven(record)
             kind = "looked" if reply.task is None else "adopted"
-            self._journal.commit(decision.record, kind=kind, request_id=reply.request_id)
-        return Outcome(decision.record, decision.again_at)
+            self._records.commit(decision.record, kind=kind, request_id=reply.request_id)
+        return Looked(record.status, decision.record, decision.again_at)
 
     def _say_if_unproven(self, record: Record) -> None:
         if not is_computed(record.external_task_id):
@@ -170,7 +157,7 @@ class Purchases:
 
     async def _create(
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
-    ) -> Outcome:
+    ) -> Looked:
         looked_at = self._ports.now()
         check_room(self._ports.root, str(PurePosixPath(wish.spec).parent))
         self._ports.objects.check_room()
@@ -179,23 +166,22 @@ class Purchases:
         late: _Sight | None = None
         if self._ports.now() - looked_at > _LOOK_HOLDS:
             late = await self._sight(before)
-        now = self._journal.get(before.base_id)
+        now = self._records.get(before.base_id)
         if now is not None and _has_moved(before, now):
-            return Outcome(now, self._ports.now())
+            return Looked(before.status, now, self._ports.now())
         if late is not None and late.other is not None:
-            return self._go_on_with(late)
+            return self._go_on_with(before, late)
         if late is not None and late.reply.task is not None:
             return self._learn(before, self._step(before, late.reply), late.reply)
         still = wanted()
         if self._closed or still is None or still.canonical != wish.canonical:
-            return Outcome(
-                before, self._ports.now() if before.status is Status.SUBMITTING else None
-            )
+            again_at = self._ports.now() if before.status is Status.SUBMITTING else None
+            return Looked(before.status, before, again_at)
         if not self._take_slot(before):
-            return Outcome(before, full=True)
-        return await self._send(self._journal.intend(intent), body)
+            return Looked(before.status, before, full=True)
+        return await self._send(before, self._records.intend(intent), body)
 
-    async def _send(self, intent: Record, body: dict[str, object]) -> Outcome:
+    async def _send(self, before: Record, intent: Record, body: dict[str, object]) -> Looked:
         """Send the one create that the intent on disk stands for, and write down what came of it."""
         trouble: errors.ProviderError | None = None
         try:
@@ -210,9 +196,11 @@ class Purchases:
             event, request_id = _event(error), error.request_id
         else:
             event, request_id = _answer(reply.task), reply.request_id
-        decision = step(intent, event, rules=self._options.rules, now=self._ports.now())
-        self._journal.commit(decision.record, kind=_KINDS[type(event)], request_id=request_id)
-        return Outcome(decision.record, decision.again_at, trouble)
+        decision = self._records.apply(
+            intent, event, kind=_KINDS[type(event)], request_id=request_id
+        )
+        came_to = None if trouble is None else trouble_of(trouble)
+        return Looked(before.status, decision.record, decision.again_at, came_to)
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
         return create_body(

@@ -40,7 +40,7 @@ def sightings(verb: str, names: tuple[str, ...], survey: Survey) -> tuple[str, .
 
 def misfit(ground: Ground, verb: str, name: str, seen: str) -> str:
     """Return why an order does not fit any more, as a sentence; empty where it does, or where its verb will say so."""
-    records = {base: record for base in _bases(verb, name) if (record := ground.journal.get(base))}
+    records = {base: record for base in _bases(verb, name) if (record := ground.records.get(base))}
     now = _sighting(verb, name, records, ground.survey)
     if not seen or now == seen or _is_over(ground, verb, name, records):
         return ""

@@ -57,7 +57,7 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
     Raises:
         WorkspaceError: a receipt cannot be written; the state still knows the generation.
     """
-    name, record = ground.called(base_id), ground.journal.get(base_id)
+    name, record = ground.called(base_id), ground.records.get(base_id)
     known = listed(ground.ports.root, ground.survey.desired.receipts, base_id)
     if known.unreadable:
         return Outcome.refused(
@@ -77,7 +77,7 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
     for receipt, entries in known.entries.items():
         _strike(ground.ports.root, receipt, entries, base_id)
     if record is not None:
-        ground.journal.forget(base_id)
+        ground.records.forget(base_id)
     where = f" and removed from {', '.join(known.entries)}" if known.entries else ""
     return Outcome.done(f"{name} is forgotten{where}", base_id)
 
@@ -89,7 +89,7 @@ def _hidden_for(ground: Ground, base_id: str) -> int:
         if entry.kind in ENDS_OF_A_CREATE:
             latest[entry.external_task_id] = entry
     sent = [entry.at for entry in latest.values() if entry.kind != REFUSED]
-    record = ground.journal.get(base_id)
+    record = ground.records.get(base_id)
     rules = ground.options.rules.stretched(1 if record is None else record.creates)
     return max(sent, default=0) + rules.absence_grace - ground.ports.now()
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Status
-from reconciler.engine.journal import Journal
 from reconciler.engine.recall import Recalled, better_known, recall, wanted_of
+from reconciler.engine.records import Records
 from reconciler.engine.whereabouts import Whereabouts
 
 
 class ReceiptMemory:
     """Remembers which receipts list what the store has not complete; their contents are read when needed."""
 
-    def __init__(self, root: Path, journal: Journal, whereabouts: Whereabouts) -> None:
+    def __init__(self, root: Path, records: Records, whereabouts: Whereabouts) -> None:
         self._root = root
-        self._journal = journal
+        self._records = records
         self._whereabouts = whereabouts
         self._receipts: dict[str, set[str]] = {}  # base id -> receipts
         self._bases: dict[str, frozenset[str]] = {}  # receipt -> base ids
@@ -46,7 +46,7 @@ class ReceiptMemory:
         if not receipts or not wishes:
             return None
         recalled = await asyncio.to_thread(recall, self._root, sorted(receipts))
-        known = self._journal.get(base_id)
+        known = self._records.get(base_id)
         stored = {} if known is None else {base_id: known}
         return better_known(wanted_of(recalled, wishes), stored).get(base_id)
 
@@ -79,5 +79,5 @@ class ReceiptMemory:
         return bases
 
     def _is_complete(self, base: str) -> bool:
-        known = self._journal.get(base)
+        known = self._records.get(base)
         return known is not None and known.status is Status.COMPLETE

@@ -19,14 +19,14 @@ from typing import Self, TypeGuard
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.schedule import SECOND
 from reconciler.engine.adopting import adopt
-from reconciler.engine.asking import ask_again
 from reconciler.engine.collecting import collect
 from reconciler.engine.fitting import misfit
 from reconciler.engine.forgetting import forget
-from reconciler.engine.journal import Journal
 from reconciler.engine.outcome import Ground, Outcome, in_a_line
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.pruning import prune
+from reconciler.engine.records import Records
+from reconciler.engine.refresh import refresh
 from reconciler.engine.retrying import retry
 from reconciler.engine.survey import Survey
 from reconciler.kling.errors import AccountTrouble, TryLater
@@ -155,16 +155,16 @@ def _moment(found: object) -> int | None:
 
 
 async def carry_out(
-    order: Order, ports: Ports, options: Options, journal: Journal, survey: Survey
+    order: Order, ports: Ports, options: Options, records: Records, survey: Survey
 ) -> Outcome:
     """Do what was ordered, as far as it still holds, and say what came of it.
 
     One name that cannot be served stops no other; a provider that cannot be asked does. `survey` is one made now.
     Never creates a task.
     """
-    ground = Ground(ports, options, journal, survey)
+    ground = Ground(ports, options, records, survey)
     if order.verb is Verb.REFRESH:
-        return await ask_again(ground, order.names)
+        return await refresh(ground, order.names)
     if order.verb is Verb.GC:
         seen = zip(order.names, order.seen, strict=False)  # of none, or of each
         return await collect(ground, order.names, dict(seen))

@@ -8,8 +8,8 @@ from typing import Self
 
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.generations import Generation
-from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
 from reconciler.engine.survey import Survey
 
 
@@ -68,11 +68,11 @@ def in_a_line(error: ReconcilerError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What an order is checked against: the journal, and a survey made after it was given."""
+    """What an order is checked against: the records, and a survey made after it was given."""
 
     ports: Ports
     options: Options
-    journal: Journal
+    records: Records
     survey: Survey
 
     def wishes(self, base_id: str) -> tuple[Generation, ...]:
@@ -84,7 +84,7 @@ class Ground:
     def called(self, base_id: str) -> str:
         """Return how people call a generation: its spec, its label and its id."""
         known: Generation | None = next(iter(self.wishes(base_id)), None)
-        place = known or self.journal.get(base_id)
+        place = known or self.records.get(base_id)
         if place is None or not place.spec:
             return base_id
         label = f" [{place.label}]" if place.label else ""

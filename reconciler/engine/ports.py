@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.progress import Terms, Topic
+from reconciler.core.schedule import HOUR, SECOND, Rules
 from reconciler.core.states import Record, Role, Task
 from reconciler.kling.client import Reply
 from reconciler.kling.downloads import Downloader
@@ -64,14 +64,6 @@ class Unconfigured:
         raise AccountTrouble("no key for the Kling API is set")
 
 
-class Topic(Enum):
-    """What something that is said to everybody is about."""
-
-    OTHER = auto()
-    ACCOUNT = auto()  # account-wide trouble, its beginning and its end
-    CAP = auto()  # spend near a cap, or at it
-
-
 class Reporter(Protocol):
     """Whoever follows the work: a terminal, a log."""
 
@@ -103,6 +95,12 @@ class Options:
     host_images: bool = False  # local images go to the media store, not into the request
     previews: frozenset[Role] = frozenset()  # what is made of a saved video, and put beside it
     enduring: bool = False  # a run that never gives up: what is held back is tried again later
+    look_again: int = HOUR  # ms between two looks at what was given up, in a run that endures
+
+    @property
+    def terms(self) -> Terms:
+        """What the decisions about turns need of it."""
+        return Terms(self.rules, self.enduring, self.patience, self.first_patience, self.look_again)
 
 
 def _keep_trusting(_: str) -> None:
@@ -119,10 +117,10 @@ class Ports:
     repository: Repository
     objects: ObjectStore
     report: Reporter
-    now: Callable[
-        [], int
-    ]  # ms since the epoch; what is waited for is measured by it, so it never jumps
-    calendar: Callable[[], int]  # ms since the epoch, as the machine shows it; says which day it is
+    # Both ms since the epoch: what is waited for is measured by `now`, which never jumps; `calendar` is as the machine
+    # shows it, and says which day it is.
+    now: Callable[[], int]
+    calendar: Callable[[], int]
     hosting: Hosting | None = None
     distrust: Callable[[str], None] = _keep_trusting
     """Called with the path of a local file (relative to the root) that is not what is remembered of it."""

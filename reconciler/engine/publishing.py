@@ -6,6 +6,7 @@ that is not ours is never touched.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from reconciler.core.diff import Output, Standing
@@ -30,35 +31,58 @@ class Publisher:
         self._whereabouts = whereabouts
         self._previews = previews  # those that are put back where they are missing
         self._said: set[str] = set()
+        self._unsaid: list[str] = []  # found in a thread, and said in the loop
 
-    def publish(self, wish: Generation, record: Record) -> bool:
+    async def publish(self, wish: Generation, record: Record) -> bool:
         """Publish a complete record's results where this generation wants them, and previews where they can be.
 
-        Returns False when the bytes are nowhere on this disk, so that they have to be fetched again.
+        Bytes are verified, copied and synced in a thread; who is cut off meanwhile waits for its end, so that nothing
+        is written behind the back of whoever comes next. Returns False when the bytes are nowhere on this disk, so that
+        they have to be fetched again.
 
         Raises:
             OutputTaken: a file that is not ours stands there.
             WorkspaceError: the folder cannot be written.
         """
+        placing = asyncio.ensure_future(asyncio.to_thread(self._place, wish, record))
+        try:
+            placed = await asyncio.shield(placing)
+        except asyncio.CancelledError:
+            await asyncio.wait([placing])
+            raise
+        return self._note(record, placed)
+
+    def confirm(self, wish: Generation, record: Record) -> bool:
+        """Do the same at once where every output stands already: only what is known of them is written down."""
+        return self._note(record, self._place(wish, record))
+
+    def _place(self, wish: Generation, record: Record) -> list[Publication] | None:
         results = {result.role: result for result in record.results}
         published = []
         for output in self._whereabouts.outputs(wish, record):
             if output.role not in results:  # the state was damaged: what it lost is fetched again
-                return False
+                return None
             if output.standing is Standing.POINTER:
                 continue
             result = results[output.role]
             found = self._stand(output, result)
             if found is None:
-                return False
+                return None
             published.append(_publication(output, result, record, found))
-        published += self._show(wish, record)
+        return [*published, *self._show(wish, record)]
+
+    def _note(self, record: Record, placed: list[Publication] | None) -> bool:
+        for sentence in self._unsaid:
+            self._ports.report.say(sentence)
+        self._unsaid.clear()
+        if placed is None:
+            return False
         known = self._whereabouts.publications
-        new = [row for row in published if known.get(row.path) != row]
+        new = [row for row in placed if known.get(row.path) != row]
         self._ports.repository.publish(new)
         self._whereabouts.note(new)
         if not record.claimed:
-            self._whereabouts.ours.update(row.sha256 for row in published)
+            self._whereabouts.ours.update(row.sha256 for row in placed)
         return True
 
     def _show(self, wish: Generation, record: Record) -> list[Publication]:
@@ -74,14 +98,11 @@ class Publisher:
                     if found is not None:
                         shown.append(_publication(output, preview, record, found))
             except WorkspaceError as error:
-                self._say(f"no {output.role} is published: {error.message}")
+                sentence = f"no {output.role} is published: {error.message}"
+                if sentence not in self._said:  # every look finds it again
+                    self._said.add(sentence)
+                    self._unsaid.append(sentence)
         return shown
-
-    def _say(self, sentence: str) -> None:
-        """Say once what every look finds again."""
-        if sentence not in self._said:
-            self._said.add(sentence)
-            self._ports.report.say(sentence)
 
     def _stand(self, output: Output, result: Result) -> Signature | None:
         """Return the signature of the output's file, putting it there first where that is needed.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from reconciler.core.generations import Generation
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import LIVE, Record, Result, Status
-from reconciler.engine.desk import Declared
-from reconciler.engine.journal import Journal
+from reconciler.engine.records import Records
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import read_receipt, render_receipt, write_receipt
@@ -20,11 +20,13 @@ _LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})  # the pro
 
 
 class Receipts:
-    """Writes receipts out of the journal."""
+    """Writes receipts out of the records."""
 
-    def __init__(self, root: Path, journal: Journal, declared: Declared) -> None:
+    def __init__(
+        self, root: Path, records: Records, declared: Callable[[str], Sequence[Generation]]
+    ) -> None:
         self._root = root
-        self._journal = journal
+        self._records = records
         self._declared = declared  # what a spec asks for now
 
     def write(self, spec: str, newly: Record | None = None) -> bool:
@@ -46,13 +48,13 @@ class Receipts:
         current = [
             entry(record, spec, wish.label)
             for wish in wishes
-            if (record := self._journal.get(wish.external_task_id))
+            if (record := self._records.get(wish.external_task_id))
             and (record.status in _LISTED or _is_bound(record, newly, listed))
         ]
         late = newly is not None and newly.base_id not in wanted and newly.status is Status.COMPLETE
         if not (current or late) or not (self._root / spec).parent.is_dir():
             return False
-        earlier = (self._journal.get(base) for base in self._journal.first_asked_by(spec) - wanted)
+        earlier = (self._records.get(base) for base in self._records.first_asked_by(spec) - wanted)
         also = [
             replace(entry(record, spec, record.label), current=False)
             for record in earlier

@@ -12,8 +12,8 @@ from reconciler.core.diff import content_problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import SECOND
-from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Ports
+from reconciler.engine.records import Records
 from reconciler.engine.survey import Survey
 from reconciler.workspace.git import index_lock
 from reconciler.workspace.ignoring import IGNORE_FILE
@@ -30,16 +30,20 @@ _NS = 1_000_000  # in a millisecond
 class Rereading:
     """The specs of a survey, read again as far as they have changed since."""
 
-    def __init__(self, ports: Ports, survey: Survey, journal: Journal) -> None:
+    def __init__(self, ports: Ports, survey: Survey, records: Records) -> None:
         self._ports = ports
         self._desired = survey.desired
-        self._journal = journal
+        self._records = records
         self._lock = index_lock(ports.root)
         self._index: SpecIndex | None = None  # from the first change on
         self._restless: dict[str, int] = {}  # spec -> since when (ms)
         self._planned: dict[str, list[Generation]] = {}
         for wish in survey.valid_wishes():
             self._planned.setdefault(wish.spec, []).append(wish)
+
+    def is_wanted(self, wish: Generation) -> bool:  # noqa: ARG002 - see below
+        """A plan that somebody agreed to is bought as it was shown, whatever is written meanwhile."""
+        return True
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec, where it is valid, asked for when it was last found at rest."""
@@ -108,5 +112,5 @@ class Rereading:
         return (spec, IGNORE_FILE, *defaults_above(self._desired.folder, spec))
 
     def _misfit(self, wish: Generation) -> str:
-        record = self._journal.get(wish.external_task_id)
+        record = self._records.get(wish.external_task_id)
         return content_problem(wish, record) if record is not None else ""

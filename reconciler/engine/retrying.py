@@ -9,7 +9,7 @@ from reconciler.core.diff import attempt_of
 from reconciler.core.generations import Generation
 from reconciler.core.identity import has_room
 from reconciler.core.states import Record, Status
-from reconciler.core.transitions import Seen, step
+from reconciler.core.transitions import Seen
 from reconciler.engine.answers import Answers
 from reconciler.engine.outcome import Ground, Outcome
 
@@ -39,11 +39,11 @@ async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Out
         return Outcome.refused(f"{name}: no valid spec wants it, so it is not tried again")
     if wish.suspended:
         return Outcome.refused(f"{name} is suspended by its spec")
-    record = ground.journal.get(base_id)
+    record = ground.records.get(base_id)
     if record is not None and record.status in RETRIABLE:
         if found := await _found_after_all(ground, record):
             return found
-        record = ground.journal.get(base_id)  # time passed
+        record = ground.records.get(base_id)  # time passed
     if record is None or record.status not in RETRIABLE:
         hold = ground.ports.repository.holds().get(base_id, "")
         return Outcome.left(f"{name} {why_not(record, hold)}")
@@ -57,18 +57,19 @@ async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Out
         return Outcome.left(
             f"{name}: attempt {record.attempt} has ended in the meantime: {record.reason}"
         )
-    ground.journal.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
+    ground.records.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
     return Outcome.done(f"{name}: attempt {again.attempt} is wanted", base_id)
 
 
 async def _found_after_all(ground: Ground, record: Record) -> Outcome | None:
     """Ask for the last attempt once more: what the provider has need not be paid again."""
     reply = await Answers(ground.ports.client, ground.ports.repository).about(record)
-    now = ground.journal.get(record.base_id)
+    now = ground.records.get(record.base_id)
     if reply.task is None or now != record:
         return None
-    seen = step(record, Seen(reply.task), rules=ground.options.rules, now=ground.ports.now()).record
-    ground.journal.commit(seen, kind="retry", request_id=reply.request_id)
+    seen = ground.records.apply(
+        record, Seen(reply.task), kind="retry", request_id=reply.request_id
+    ).record
     if seen.status in {record.status, Status.FAILED}:
         return None
     name = ground.called(record.base_id)

@@ -1,25 +1,25 @@
-"""Bringing a paid result home: fresh URLs, a resumable download, verification, the object store (rule 7)."""
+"""Saving what was paid for: fresh URLs, a resumable download, verification, the object store, previews (rule 7)."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
-from reconciler.core.errors import ReconcilerError, StateError
+from reconciler.core.errors import ReconcilerError, StateError, mistake
 from reconciler.core.motion_control import length_remark
 from reconciler.core.schedule import RETENTION, URGENT_AGE
-from reconciler.core.states import Record, Result, Role, Status, Task, TaskState
-from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen, step
+from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
+from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen
 from reconciler.engine.answers import Answers
-from reconciler.engine.journal import Journal
 from reconciler.engine.ports import Options, Ports
-from reconciler.engine.previewing import Previewer
+from reconciler.engine.records import Records
+from reconciler.engine.whereabouts import Whereabouts
 from reconciler.kling.downloads import WINDOW
 from reconciler.kling.errors import (
     ProviderError,
@@ -31,8 +31,10 @@ from reconciler.kling.errors import (
 from reconciler.store.changes import KEPT_BESIDE
 from reconciler.store.repository import HistoryEntry
 from reconciler.workspace.media import MediaError, ResultFacts, examine_result
+from reconciler.workspace.previews import make_preview
 
 _CLEARED = "the provider cleared the result before it was saved"
+_PREVIEWS_AT_ONCE = 2  # each decodes for a good part of a second
 _MOST_DOUBLINGS = 7  # then it is longer than any fetch may take
 _MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
 
@@ -45,20 +47,18 @@ class Saver:
     """Downloads what was paid for, a few at a time."""
 
     def __init__(
-        self, ports: Ports, options: Options, journal: Journal, previewer: Previewer
+        self, ports: Ports, options: Options, records: Records, files: Whereabouts
     ) -> None:
         self._ports = ports
         self._options = options
-        self._journal = journal
-        self._previewer = previewer
+        self._records = records
+        self._previews = _Previews(ports, options.previews, files)
         self._answers = Answers(ports.client, ports.repository)
         self._turn = asyncio.Semaphore(options.downloads)
         self._in_line = 0  # results that wait for their turn
-        self._given_way: Counter[str] = Counter()  # attempt -> how often its download gave way
         self._beside: set[str] = set()  # attempts whose further videos were seen to
-        self._arrived_before: dict[
-            str, str
-        ] = {}  # partial file -> MD5 of what disagreed with its ETag
+        self._arrived_before: dict[str, str] = {}
+        """Partial file -> MD5 of what disagreed with its ETag."""
 
     async def save(
         self, record: Record, reference: Decimal | None = None
@@ -73,14 +73,18 @@ class Saver:
             MediaError: what arrived is whole by its announced length, and still no video.
             CannotKeep: the bytes cannot be written here; the provider still has them.
         """
-        while True:
+        for gave_way in itertools.count():
             try:
-                return await self._save(record, reference)
+                # Each time it gives way it may stay for twice as long: where nothing can be continued, it comes to an end.
+                window = WINDOW * 2 ** min(gave_way, _MOST_DOUBLINGS)
+                return await self._save(record, reference, window)
             except ResultSlow:  # the next in line goes first; what arrived is continued afterwards
-                self._given_way[record.external_task_id] += 1
-                record = self._journal.get(record.base_id) or record
+                record = self._records.get(record.base_id) or record
+        raise AssertionError
 
-    async def _save(self, record: Record, reference: Decimal | None) -> tuple[Record, int | None]:
+    async def _save(
+        self, record: Record, reference: Decimal | None, window: float
+    ) -> tuple[Record, int | None]:
         reply = await self._answers.about(record)
         if reply.task is not None and reply.task.state is not TaskState.SUCCEEDED:
             record, again_at = self._decide(record, Seen(reply.task), reply.request_id)
@@ -101,12 +105,12 @@ class Saver:
         async with self._slot():
             for role, url in files:
                 try:
-                    record = await self._keep(record, role, url)
+                    record = await self._keep(record, role, url, window)
                 except ResultRefused:
                     if self._overdue(record):
                         return self._decide(record, Gone(_CLEARED))
                     raise
-            await self._keep_beside(record, reply.task)
+            await self._keep_beside(record, reply.task, window)
         if record.lacking:
             missing = ", ".join(record.lacking)
             if self._overdue(record):
@@ -119,7 +123,7 @@ class Saver:
     async def _complete(
         self, record: Record, reference: Decimal | None
     ) -> tuple[Record, int | None]:
-        previews = await self._previewer.previews_of(record)
+        previews = await self._previews.of(record)
         video = next((one for one in record.results if one.role is Role.VIDEO), None)
         remark = length_remark(video.duration if video else None, reference)
         decided = self._decide(record, Saved(record.results, previews), detail=remark)
@@ -139,7 +143,7 @@ class Saver:
         finally:
             self._turn.release()
 
-    async def _keep_beside(self, record: Record, task: Task) -> None:
+    async def _keep_beside(self, record: Record, task: Task, window: float) -> None:
         """Bring what a task lists beyond its first video into the store: it was paid for, too, and is said once.
 
         It is no result of the generation: nothing waits for it, and it is published nowhere.
@@ -150,7 +154,9 @@ class Saver:
         told = []
         for number, video in enumerate(further, 2):
             try:
-                kept, _ = await self._fetch(record, Role.VIDEO, video.url, f"video {number}")
+                kept, _ = await self._fetch(
+                    record, Role.VIDEO, video.url, window, f"video {number}"
+                )
                 told.append(f"video {number} is kept as the object {kept.sha256}")
             except ResultSlow:
                 raise
@@ -167,12 +173,12 @@ class Saver:
         self._ports.repository.note([entry])
         self._beside.add(record.external_task_id)
 
-    async def _keep(self, record: Record, role: Role, url: str) -> Record:
+    async def _keep(self, record: Record, role: Role, url: str, window: float) -> Record:
         """Bring one result into the store, unless it is there already."""
         kept = {result.role: result for result in record.results}.get(role)
         if kept is not None and await asyncio.to_thread(self._ports.objects.verify, kept.sha256):
             return record
-        fetched, facts = await self._fetch(record, role, url)
+        fetched, facts = await self._fetch(record, role, url, window)
         if kept is not None and kept.sha256 != fetched.sha256:
             self._ports.report.say(
                 f"the {role} of {record.external_task_id} is not the one that was saved before: look at it"
@@ -183,12 +189,10 @@ class Saver:
         return record
 
     async def _fetch(
-        self, record: Record, role: Role, url: str, name: str = ""
+        self, record: Record, role: Role, url: str, window: float, name: str = ""
     ) -> tuple[Result, ResultFacts]:
         objects = self._ports.objects
         partial = objects.partial(f"{record.external_task_id}.{name or role}")
-        # Each time it gives way it may stay for twice as long: where nothing can be continued, it comes to an end.
-        window = WINDOW * 2 ** min(self._given_way[record.external_task_id], _MOST_DOUBLINGS)
         try:
             arrived = await self._ports.downloader.fetch(
                 url, partial, window=window, is_awaited=lambda: self._in_line > 0
@@ -238,10 +242,11 @@ class Saver:
         *,
         detail: str = "",
     ) -> tuple[Record, int | None]:
-        decision = step(record, event, rules=self._options.rules, now=self._ports.now())
         kind = type(event).__name__.lower()
-        self._journal.commit(decision.record, kind=kind, detail=detail, request_id=request_id)
-        return decision.record, decision.again_at
+        decided = self._records.apply(
+            record, event, kind=kind, detail=detail, request_id=request_id
+        )
+        return decided.record, decided.again_at
 
     def _overdue(self, record: Record) -> bool:
         made = record.finished_at or record.created_at
@@ -262,3 +267,56 @@ def _files(task: Task, asked: Sequence[Role]) -> list[tuple[Role, str]]:
     video = task.videos[0]
     urls = {Role.VIDEO: video.url, Role.WATERMARK: video.watermark_url}
     return [(role, urls[role]) for role in asked if urls[role]]
+
+
+class _Previews:
+    """Makes a poster and a contact sheet of a video that was saved, into the object store.
+
+    The video is on disk and on record by then. Nothing that happens here, and nothing that fails, changes what becomes
+    of it: there is a sentence, and no preview.
+    """
+
+    def __init__(self, ports: Ports, wanted: frozenset[Role], files: Whereabouts) -> None:
+        self._ports = ports
+        self._wanted = wanted
+        self._files = files
+        self._turn = asyncio.Semaphore(_PREVIEWS_AT_ONCE)
+
+    async def of(self, record: Record) -> tuple[Result, ...]:
+        """Return the previews that were made of a record's video; those it has, and that can be had, stay.
+
+        Another machine may have made them, with other bytes: they are not replaced.
+        """
+        there = {
+            preview.role
+            for preview in record.previews
+            if self._files.find_preview(preview) is not None
+        }
+        videos = [result for result in record.results if result.role is Role.VIDEO]
+        roles = [role for role in PREVIEWS if role in self._wanted and role not in there]
+        made = [await self._make(record, video, role) for video in videos for role in roles]
+        return tuple(preview for preview in made if preview is not None)
+
+    async def _make(self, record: Record, video: Result, role: Role) -> Result | None:
+        objects = self._ports.objects
+        try:
+            async with self._turn:
+                preview = await asyncio.to_thread(make_preview, objects.path(video.sha256), role)
+            # Not in a thread: one that was left behind by a stop would be in the way of the next.
+            file = objects.partial(f"{record.external_task_id}.{role}")
+            try:
+                file.restart("")
+                file.write(preview.data)
+                sha256, size = objects.adopt(file)
+            finally:
+                file.discard()
+        except (MediaError, StateError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in a picture costs the picture, no more
+            reason = mistake(error)
+        else:
+            return Result(role, sha256, size, width=preview.width, height=preview.height)
+        self._ports.report.say(
+            f"{record.spec}: the video is saved, but there is no {role} of it: {reason}"
+        )
+        return None

@@ -15,8 +15,8 @@ from reconciler.cli.order_desk import OrderDesk
 from reconciler.cli.root import Root
 from reconciler.cli.running import open_ports, options_of
 from reconciler.core.errors import StateError
-from reconciler.engine.journal import Journal
 from reconciler.engine.recall import Recalled
+from reconciler.engine.records import Records
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.inbox import Inbox
 from reconciler.store.repository import Repository
@@ -51,7 +51,7 @@ class Desk:
             self._desk = self._desk or OrderDesk(folder, ports, options, self._index)
             if not self._desk.is_ordered():
                 return frozenset()
-            journal = Journal(ports, options, folder.repository.records())
+            journal = Records(ports, options, folder.repository.records())
             return await self._desk.carry_out(journal, self.whereabouts)
 
 

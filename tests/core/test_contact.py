@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.contact import Contact, Limits, Move, Trouble, next_move
+from reconciler.core.contact import Contact, Failures, Limits, Move, next_move
 from reconciler.core.schedule import SECOND
 
 LIMITS = Limits(first=15 * SECOND, later=300 * SECOND, one=15 * SECOND)
@@ -15,10 +15,10 @@ def at(seconds: float) -> int:
     return BEGIN + int(seconds * SECOND)
 
 
-def told(*story: tuple[float, str]) -> tuple[Contact, Trouble, int]:
+def told(*story: tuple[float, str]) -> tuple[Contact, Failures, int]:
     """Return what is known after a story of seconds and what happened: `ours` and `theirs` came to nothing, `heard`
     was answered, `asked` is a question about nothing."""
-    contact, trouble, now = Contact(heard_at=BEGIN), Trouble(), BEGIN
+    contact, trouble, now = Contact(heard_at=BEGIN), Failures(), BEGIN
     for seconds, what in story:
         now = at(seconds)
         match what:

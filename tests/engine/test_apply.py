@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.core.diff import Action
 from reconciler.core.states import LIVE, Status
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.store.repository import Caps
 from tests.support.simulator import Simulator, simulator
 

@@ -55,10 +55,9 @@ def test_a_spec_that_is_there_and_one_that_is_added_are_bought_once_each(
 
 @pytest.mark.parametrize("at_the_end", ["expired", "rejected", "submitting"])
 def test_what_was_given_up_is_looked_at_again_while_it_may_turn_up(
-    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch, at_the_end: str
+    project: World, sim: Simulator, at_the_end: str
 ) -> None:
     """A daemon lives for months: what it paid for and could not find for a while is found by it, not by the next run."""
-    monkeypatch.setattr("reconciler.engine.turns.LOOK_AGAIN", 500)
     later = {"state": "succeed", "calls": list(range(2, 1000))}  # once its end was seen
     ended = {"endpoint": "query", "when": later, "effect": {"refuse": 1203}}
     hidden = {"endpoint": "query", "effect": {"refuse": 1203}}
@@ -67,7 +66,7 @@ def test_what_was_given_up_is_looked_at_again_while_it_may_turn_up(
     faults = {"expired": [ended], "rejected": [lost, refused, hidden], "submitting": [lost, hidden]}
     sim.faults(faults[at_the_end])
     project.write("dance.yaml")
-    with watching(project) as watch:
+    with watching(project, options={"look_again": 500}) as watch:
         (base,) = project.survey().desired.generations
         status = partial(watch.status, base.external_task_id)
         wait_until(lambda: status() == at_the_end, f"its end as {at_the_end}")
@@ -353,7 +352,7 @@ def test_a_cap_holds_and_is_told_and_the_rest_waits(project: World, sim: Simulat
         )
         assert len([said for said in project.told.said if "of the 10 units" in said]) == 1
         assert len([said for said in project.told.said if "cap" in said]) == 1
-        assert len(watched.call(lambda: dict(watched.daemon.desk.holds.reasons))) == 2
+        assert len(watched.call(watched.daemon.records.holds)) == 2
     assert creates(sim) == 2
     assert len(project.repository.holds()) == 2
 
@@ -435,7 +434,7 @@ def test_hints_about_tasks_bring_the_poll_forward_and_forged_ones_cost_nothing(
         (base,) = sim.billed()
         watched.call(
             lambda: object.__setattr__(
-                watched.daemon.desk.options.rules, "poll_interval", 3_600_000
+                watched.daemon.turns._terms.rules, "poll_interval", 3_600_000
             )
         )
         time.sleep(0.3)  # the last poll at the old pace
@@ -494,15 +493,15 @@ def test_a_receipt_that_cannot_be_read_holds_and_lets_go(project: World, sim: Si
         (wish,) = (w for w in project.survey().desired.generations if w.spec == "specs/wave.yaml")
         project.root.joinpath("specs/wave.yaml").unlink()
         receipt.write_text(f'<<<<<<< ours\n"{wish.external_task_id}"\n{whole}')
-        reasons = watched.daemon.desk.holds.reasons
-        wait_until(lambda: watched.call(lambda: dict(reasons)), "the hold")
+        holds = watched.daemon.records.holds
+        wait_until(lambda: watched.call(holds), "the hold")
         project.write("wave.yaml", prompt="not while a receipt may hide it")
         base = wait_for_wish(watched, "specs/wave.yaml")
         wait_until(lambda: watched.call(lambda: watched.daemon.obstacle(base)), "the obstacle")
         assert creates(sim) == 1
         receipt.write_text(whole)
         wait_until(is_idle(project, "wave"), "the new video")
-        wait_until(lambda: not watched.call(lambda: dict(reasons)), "the end of every hold")
+        wait_until(lambda: not watched.call(holds), "the end of every hold")
     assert receipt.read_text() == whole
 
 

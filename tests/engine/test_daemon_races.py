@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from reconciler.engine.outlook import Outlook
 
 from reconciler.core.diff import Known
 from reconciler.core.errors import WorkspaceError
@@ -17,7 +18,6 @@ from reconciler.core.generations import Generation
 from reconciler.core.states import Record
 from reconciler.engine import inputs
 from reconciler.engine.daemon import Pace
-from reconciler.engine.outlook import Outlook
 from reconciler.workspace.git import Checkout
 from tests.engine.test_daemon import creates, is_idle, video, wait_for_wish
 from tests.engine.test_odd_providers import Altered
@@ -172,7 +172,7 @@ def standstill_of(daemon: Any) -> Callable[[], Any]:
     """Return what has all work stand still for a moment, as an order does."""
 
     async def stand() -> None:
-        async with daemon._cycle.standstill():
+        async with daemon.loop.standstill():
             pass
 
     return stand
@@ -185,14 +185,14 @@ def test_a_turn_that_comes_too_late_does_not_end_a_hold(project: World, sim: Sim
         wait_until(is_idle(project, "dance"), "the video")
         base = wait_for_wish(watched, "specs/dance.yaml")
         video(project, "dance.receipt.json").write_text("<<<<<<< ours\n")
-        reasons = watched.daemon.desk.holds.reasons
-        wait_until(lambda: base in watched.call(lambda: dict(reasons)), "the hold")
+        holds = watched.daemon.records.holds
+        wait_until(lambda: base in watched.call(holds), "the hold")
 
         async def turn() -> None:
             await watched.daemon.turns.take(base)
 
         watched.run(turn)
-        assert base in watched.call(lambda: dict(reasons))
+        assert base in watched.call(holds)
 
 
 def test_a_link_that_no_event_tells_of_delays_a_purchase_and_does_not_stop_it(

@@ -14,11 +14,11 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import Status
-from reconciler.engine.ended import Ended
-from reconciler.engine.journal import Journal
+from reconciler.engine.loop import Ended
 from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.orders import Verb
 from reconciler.engine.recall import Recalled
+from reconciler.engine.records import Records
 from reconciler.engine.whereabouts import Whereabouts
 from tests.support.simulator import Simulator
 
@@ -231,7 +231,7 @@ def test_receipts_are_read_beside_the_loop(
 
     async def turns_meanwhile() -> int:
         where = Whereabouts.learn(project.root, project.repository, project.objects, Recalled())
-        knows_nothing = Journal(None, None, {})  # type: ignore[arg-type]
+        knows_nothing = Records(None, None, {})  # type: ignore[arg-type]
         memory = ReceiptMemory(project.root, knows_nothing, where)
         reading = asyncio.create_task(memory.read(["specs/dance.receipt.json"]))
         turns = 0

@@ -6,7 +6,7 @@ import os
 
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.workspace.git import Checkout
 from reconciler.workspace.ignoring import IGNORE_FILE
 from tests.engine.watching import watching

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.store.repository import Caps
 from tests.support.simulator import Simulator
 

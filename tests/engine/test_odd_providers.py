@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from reconciler.core.states import Status
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.store.repository import Caps
 from tests.support.simulator import Simulator, simulator
 

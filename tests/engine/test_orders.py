@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from reconciler.core.diff import Action
 from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status
-from reconciler.engine.ended import Ended
 from reconciler.engine.fitting import sightings
-from reconciler.engine.journal import Journal
+from reconciler.engine.loop import Ended
 from reconciler.engine.orders import Order, OrderError, Outcome, Verb, carry_out
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
 from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
@@ -57,7 +57,7 @@ async def _carry_out(project: World, ports: Ports, verb: Verb, names: tuple[str,
 async def _obey(project: World, ports: Ports, order: Order) -> Outcome:
     options = Options(run_id="order", rules=Rules(absence_grace=600, poll_interval=50))
     survey = project.survey()
-    journal = Journal(ports, options, survey.stored)
+    journal = Records(ports, options, survey.stored)
     journal.take_over(survey.records.values())
     return await carry_out(order, ports, options, journal, survey)
 

@@ -18,7 +18,7 @@ from reconciler.core.diff import Action, Assessment
 from reconciler.core.errors import StateError
 from reconciler.core.states import Role, Status
 from reconciler.engine import previewing
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.engine.orders import Verb
 from reconciler.store.partial import Partial
 from reconciler.workspace.previews import make_preview

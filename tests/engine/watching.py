@@ -45,7 +45,7 @@ class Watching:
         asyncio.run_coroutine_threadsafe(function(), self.loop).result(10)
 
     def status(self, base_id: str) -> str:
-        record = self.call(lambda: self.daemon.desk.journal.get(base_id))
+        record = self.call(lambda: self.daemon.records.get(base_id))
         return "" if record is None else str(record.status)
 
 

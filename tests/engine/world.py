@@ -15,11 +15,12 @@ import httpx
 
 from reconciler.core.diff import Assessment, Plan
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.progress import Topic
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Role
 from reconciler.engine.apply import Run, works_of
-from reconciler.engine.ended import Ended
-from reconciler.engine.ports import Hosting, Options, Ports, Topic
+from reconciler.engine.loop import Ended
+from reconciler.engine.ports import Hosting, Options, Ports
 from reconciler.engine.survey import Survey, Surveyor
 from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials

@@ -18,10 +18,11 @@ from PIL import Image
 
 from reconciler.core.errors import HostingError, WorkspaceError
 from reconciler.core.motion_control import UNITS_PER_SECOND, Source
+from reconciler.core.progress import Topic
 from reconciler.core.states import Record, Role
 from reconciler.engine.apply import Run, works_of
-from reconciler.engine.ended import Ended
-from reconciler.engine.ports import Options, Ports, Reporter, Topic
+from reconciler.engine.loop import Ended
+from reconciler.engine.ports import Options, Ports, Reporter
 from reconciler.engine.preparing import Preparer
 from reconciler.engine.survey import Surveyor
 from reconciler.store.cache import FileCache

@@ -16,10 +16,10 @@ from reconciler.cli.order_desk import OrderDesk
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import Rules
 from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, carry_out
 from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.changes import Caps
@@ -76,7 +76,7 @@ class Process:
         """Carry out an order with the lock in hand, as its command does where nobody else has it."""
         async with self._opened(name, SteadyClock(), enduring=False) as (folder, ports, options):
             survey = folder.surveyor.survey(folder.load())
-            journal = Journal(ports, options, survey.stored)
+            journal = Records(ports, options, survey.stored)
             journal.take_over(survey.records.values())
             self.outcome = await carry_out(order, ports, options, journal, survey)
 

@@ -22,9 +22,9 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Status, Task
 from reconciler.engine.answers import Answers
-from reconciler.engine.asking import refreshed
 from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
+from reconciler.engine.poll import refreshed
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.ports import Provider as Provided
 from reconciler.kling.client import Reply
@@ -197,7 +197,7 @@ def test_watch_buys_the_others_soon_and_these_when_they_can_be_asked_about(
                 await asyncio.sleep(400)
                 assert it.billed == list(WELL)
                 assert all("cannot be asked about" in daemon.obstacle(name) for name in DEAF)
-                assert not daemon.desk.patience.silence, "the provider answers"
+                assert not daemon.turns.account.silence, "the provider answers"
                 since = running().time()
                 await asyncio.sleep(3600)
                 asked = [at for at, _, name in it.wall.asked if name in DEAF and at > since]
@@ -399,10 +399,10 @@ def test_who_tries_for_the_account_and_cannot_be_asked_about_lets_another_try(
             it.wall.rule = rule
             async with it.watching(limit=1) as daemon:
                 await asyncio.sleep(600)
-                assert daemon.desk.gate.closed
+                assert daemon.turns.account.pause.reason
                 paid = True
                 await asyncio.sleep(1500)
-                assert not daemon.desk.gate.closed
+                assert not daemon.turns.account.pause.reason
                 assert it.billed == list(WELL)
 
     run(story(), start=START)

@@ -11,7 +11,7 @@ from typing import Any
 
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.engine.ports import Options
 from reconciler.store.changes import HistoryEntry
 from reconciler.store.repository import Repository
@@ -48,9 +48,9 @@ def project(root: Path, count: int) -> Repository:
     return Repository.open(root / "state" / "reconciler.db")
 
 
-async def apply(root: Path, wire: Wire, repository: Repository) -> Ended:
+async def apply(root: Path, wire: Wire, repository: Repository, page: int = 500) -> Ended:
     """Plan and apply the whole folder over the wire, for a virtual day at most."""
-    options = Options("run-1", Rules(poll_interval=POLL))
+    options = Options("run-1", Rules(poll_interval=POLL, page=page))
     async with ports_on(wire, root, repository, Told(), running().wall_ms) as ports:
         return await apply_all(ports, options, asyncio.Event(), seconds=24 * 3600.0)
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-import reconciler.engine.crew
+import reconciler.engine.turn
 import tests.simulation.process
+from reconciler.core.progress import Looked
 from reconciler.core.schedule import Rules
 from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.core.transitions import Step, intend
 from reconciler.core.transitions import step as decide
-from reconciler.engine.effects import Outcome, Purchases, Wanted
+from reconciler.engine.effects import Purchases, Wanted
 from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.store.changes import Change, Spent
@@ -49,7 +50,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 class Blind(Purchases):
     """Creates without looking."""
 
-    async def look(self, record: Record, wanted: Wanted) -> Outcome:
+    async def look(self, record: Record, wanted: Wanted) -> Looked:
         wish = wanted()
         if wish is None or record.status not in {Status.PENDING, Status.SUBMITTING}:
             return await super().look(record, wanted)
@@ -58,7 +59,7 @@ class Blind(Purchases):
 
 def no_look(patch: pytest.MonkeyPatch) -> None:
     """Rule 3: a create without a look."""
-    patch.setattr(reconciler.engine.crew, "Purchases", Blind)
+    patch.setattr(reconciler.engine.turn, "Purchases", Blind)
 
 
 def no_grace(patch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def doubt_is_failure(patch: pytest.MonkeyPatch) -> None:
             return Step(decision.record.evolve(status=Status.PENDING, gave_up_at=None))
         return decision
 
-    patch.setattr("reconciler.engine.effects.step", step)
+    patch.setattr("reconciler.engine.records.step", step)
 
 
 def any_bytes(patch: pytest.MonkeyPatch) -> None:
@@ -115,11 +116,11 @@ def restless(patch: pytest.MonkeyPatch) -> None:
     """Outputs are written again by every run."""
     publish = Publisher.publish
 
-    def again(self: Publisher, wish: Any, record: Record) -> bool:
+    async def again(self: Publisher, wish: Any, record: Record) -> bool:
         if record.status in BOUGHT:
             for _, path in wish.outputs:
                 (self._ports.root / path).unlink(missing_ok=True)
-        return publish(self, wish, record)
+        return await publish(self, wish, record)
 
     patch.setattr(Publisher, "publish", again)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 
 from reconciler.core.states import Record, Status
-from reconciler.engine.ended import Ended
+from reconciler.engine.loop import Ended
 from reconciler.simulator.knobs import KINDS
 from reconciler.simulator.unknowns import Unknowns
 from reconciler.store.repository import Repository
@@ -181,7 +181,8 @@ class Account:
         if not cured:
             chosen |= {"faults": self.row.faults, **self.row.knobs}
         async with account(self.folder / "account", wire, **chosen) as provider:
-            ended = await apply(self.folder / "project", wire, repository)
+            # Pages of three: nine tasks fill as many of them as thousands would.
+            ended = await apply(self.folder / "project", wire, repository, page=3)
             assert wire.crashes == []
             self.requests += provider.requests
             self.ledger = provider.ledger.report()
@@ -202,12 +203,9 @@ def titled(row: Row) -> str:
 
 @pytest.mark.parametrize("row", ROWS, ids=titled)
 def test_whatever_the_provider_does_each_wish_is_bought_once_and_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: Row
+    tmp_path: Path, row: Row
 ) -> None:
     """One task billed for each wish, its own bytes beside its spec, and nothing left to do."""
-    # Pages of three: nine tasks fill as many of them as thousands would.
-    monkeypatch.setattr("reconciler.engine.polling.PAGE_SIZE", 3)
-    monkeypatch.setattr("reconciler.core.schedule._PAGE", 3)
     seen = Account(tmp_path, row)
     repository = project(tmp_path / "project", row.generations)
 

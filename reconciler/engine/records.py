@@ -1,47 +1,92 @@
-"""The records under work, and their only way to disk: every change is guarded and leaves a line of history.
+"""All that is known of every generation, in one map; and the only way of a record to disk.
 
-The journal mirrors the store, which one process writes; what it holds in memory is what is on disk.
+Every change of a record is guarded and leaves a line of history; what is held in memory is what is on disk, which one
+process writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from reconciler.core.moments import bought_at, day_of
+from reconciler.core.progress import Progress, Topic
 from reconciler.core.spending import believed, charged, disbelief
 from reconciler.core.states import Record, Status
-from reconciler.core.transitions import without_task
-from reconciler.engine.ports import Options, Ports, Topic
+from reconciler.core.transitions import Event, Step, step, without_task
+from reconciler.core.work import Work
+from reconciler.engine.ports import Options, Ports
 from reconciler.store.repository import Change, HistoryEntry, Spent
 
 INTENT = "intent"  # the line of the history that says that a create may leave now
 _NEAR = Decimal("0.8")  # of a cap
 
 
-class Journal:
-    """The latest attempt of every generation that is known."""
+class Records:
+    """The latest attempt of every generation that is known, and how far each that is under way has come."""
 
     def __init__(self, ports: Ports, options: Options, records: Mapping[str, Record]) -> None:
         self._ports = ports
         self._options = options
-        self._latest: dict[str, Record] = dict(records)
-        self._warned: set[str] = set()  # periods whose cap is near
+        self._known: dict[str, Progress] = {}  # by base id
         self._by_spec: dict[str, set[str]] = {}  # spec that first asked -> base ids
+        self._warned: set[str] = set()  # periods whose cap is near
+        self.holds_changed = False  # since whoever writes them looked
         for record in records.values():
-            self._by_spec.setdefault(record.spec, set()).add(record.base_id)
+            self._keep(record)
+            if record.status is Status.SUBMITTING:
+                self.put(replace(self.of(record.base_id), inherited=True))
+
+    def of(self, base_id: str) -> Progress:
+        """Return all that is known of a generation."""
+        return self._known.get(base_id) or Progress(base_id=base_id)
+
+    def put(self, progress: Progress) -> None:
+        """Remember what is known of a generation now; its record goes to disk by `apply` and `commit` alone."""
+        before = self.of(progress.base_id)
+        self.holds_changed |= before.hold != progress.hold
+        if progress == Progress(base_id=progress.base_id):
+            self._known.pop(progress.base_id, None)
+        else:
+            self._known[progress.base_id] = progress
+
+    def want(self, base_id: str, work: Work | None) -> None:
+        """Remember what is to be brought forward of a generation."""
+        self.put(replace(self.of(base_id), work=work))
+
+    def all(self) -> Iterator[Progress]:
+        """Return all that is known, as it is now."""
+        return iter(tuple(self._known.values()))
+
+    def holds(self) -> dict[str, str]:
+        """Return why generations are held back, by base id."""
+        return {one.base_id: one.hold.reason for one in self.all() if one.hold}
 
     def get(self, base_id: str) -> Record | None:
         """Return the latest attempt at a generation, or None when nothing was ever sent."""
-        return self._latest.get(base_id)
+        known = self._known.get(base_id)
+        return known.record if known else None
 
-    def records(self) -> Mapping[str, Record]:
-        """Return the latest attempts by base id."""
-        return self._latest
+    def latest(self) -> dict[str, Record]:
+        """Return the latest attempts, by base id."""
+        return {one.base_id: one.record for one in self._known.values() if one.record}
 
     def first_asked_by(self, spec: str) -> frozenset[str]:
         """Return the base ids of the generations that this spec was the first to ask for."""
         return frozenset(self._by_spec.get(spec, ()))
+
+    def decide(self, record: Record, event: Event, *, wanted: bool = True) -> Step:
+        """Return what an event makes of a record now; nothing is written."""
+        return step(record, event, rules=self._options.rules, now=self._ports.now(), wanted=wanted)
+
+    def apply(
+        self, record: Record, event: Event, *, kind: str, detail: str = "", request_id: str = ""
+    ) -> Step:
+        """Write down what an event makes of a record, and return it."""
+        decided = self.decide(record, event)
+        self.commit(decided.record, kind=kind, detail=detail, request_id=request_id)
+        return decided
 
     def commit(
         self, record: Record, *, kind: str, detail: str = "", request_id: str = ""
@@ -91,7 +136,7 @@ class Journal:
         forgotten = self._ports.repository.forget(base_id, now=self._ports.now())
         for record in forgotten:
             self._by_spec.get(record.spec, set()).discard(base_id)
-        self._latest.pop(base_id, None)
+        self.put(replace(self.of(base_id), record=None))
         return forgotten
 
     def intend(self, record: Record) -> Record:
@@ -151,7 +196,7 @@ class Journal:
     def _take_from_claims(self, records: Iterable[Record]) -> None:
         """Let a task go to whom the provider shows it to belong, where only a receipt gives it to another one."""
         for record in records:
-            known = self._latest.get(record.base_id)
+            known = self.get(record.base_id)
             if record.task_id is None or (known is not None and known.task_id == record.task_id):
                 continue
             owner = self._ports.repository.find(record.task_id)
@@ -162,16 +207,16 @@ class Journal:
                 left.external_task_id, self._ports.now(), "recalled", "its task is another one's"
             )
             self._ports.repository.save([Change(left, owner.status, (entry,))])
-            if self._latest.get(owner.base_id) == owner:
+            if self.get(owner.base_id) == owner:
                 self._keep(left)
 
     def _differs(self, record: Record) -> bool:
-        return self._latest.get(record.base_id) != record
+        return self.get(record.base_id) != record
 
     def _change(self, record: Record, kind: str, detail: str, request_id: str) -> Change:
         said = f"{record.status}: {detail or record.reason}".removesuffix(": ")
         entry = HistoryEntry(record.external_task_id, self._ports.now(), kind, said, request_id)
-        latest = self._latest.get(record.base_id)
+        latest = self.get(record.base_id)
         if latest is None or latest.external_task_id == record.external_task_id:
             return Change(record, None if latest is None else latest.status, (entry,))
         # Another attempt takes the place of the latest: it may be on disk already, and one that never began goes.
@@ -183,7 +228,7 @@ class Journal:
         return Change(record, on_disk.get(record.external_task_id), (entry,), withdraws)
 
     def _remember(self, record: Record) -> None:
-        before = self._latest.get(record.base_id)
+        before = self.get(record.base_id)
         self._keep(record)
         if record.units is not None and (before is None or before.units != record.units):
             self._question(record, record.units)
@@ -191,7 +236,7 @@ class Journal:
             self._ports.report.changed(record)
 
     def _keep(self, record: Record) -> None:
-        self._latest[record.base_id] = record
+        self.put(replace(self.of(record.base_id), record=record))
         self._by_spec.setdefault(record.spec, set()).add(record.base_id)
 
 

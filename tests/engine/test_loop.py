@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
 
-from reconciler.engine.cycle import Cycle
+from reconciler.core.progress import Verdict
+from reconciler.engine.loop import Loop
 
 
 class Slow:
     """Turns of which one never ends by itself."""
 
     def __init__(self) -> None:
-        self.flying: set[str] = set()
         self.begun, self.ended = asyncio.Event(), False
 
     def now(self) -> int:
         return 0
 
-    def admit(self) -> list[str]:
+    def readmitted(self) -> list[str]:
         return []
 
-    def next_admission(self) -> int | None:
-        return None
+    def room_at(self, models: Iterable[str]) -> list[tuple[int, str]]:
+        return []
 
     def stop_buying(self) -> None:
         pass
 
-    async def take(self, key: str) -> int | None:
+    async def take(self, key: str) -> Verdict:
         self.begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             self.ended = True
-        return None
+        raise AssertionError
 
 
 def test_who_interrupts_a_second_time_leaves_nothing_running() -> None:
@@ -46,7 +47,9 @@ def test_who_interrupts_a_second_time_leaves_nothing_running() -> None:
 
     async def story() -> None:
         turns = Slow()
-        running = asyncio.create_task(Cycle(cast(Any, turns), ["one"]).run(asyncio.Event()))
+        running = asyncio.create_task(
+            Loop(cast(Any, turns), cast(Any, turns), ["one"]).run(asyncio.Event())
+        )
         await turns.begun.wait()
         running.cancel()
         await asyncio.sleep(0)

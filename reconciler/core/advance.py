@@ -1,0 +1,546 @@
+"""What happens next to a generation under way: `advance(progress, event, account, terms, now)`.
+
+What becomes of its record, `core.transitions.step` decides. Here is decided whose turn it is, how long to bear with
+trouble, and who is concerned by it: this generation (held, with a sentence), everybody's next purchase (a pause of the
+account), or the connection (back-off, and after long enough the end of the run). Nothing here fails a task.
+
+The shell carries out the effects in their order; one that acts comes back as an event. The last answer has a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from reconciler.core.account import Account
+from reconciler.core.contact import Failures, Limits, Move, next_move
+from reconciler.core.errors import counted
+from reconciler.core.progress import (
+    FLYING,
+    GIVEN_UP,
+    AskAnything,
+    Asked,
+    At,
+    Cause,
+    Deliver,
+    Delivered,
+    Done,
+    Due,
+    Effect,
+    Event,
+    Failed,
+    Fetch,
+    Fetched,
+    GiveUp,
+    Held,
+    Hold,
+    InFlight,
+    Kind,
+    Learn,
+    Look,
+    Looked,
+    Progress,
+    Readmit,
+    Say,
+    Seen,
+    Stopped,
+    TakeUp,
+    Tell,
+    Terms,
+    Topic,
+    Trouble,
+    Unseen,
+    Verdict,
+    Waits,
+    Withheld,
+)
+from reconciler.core.schedule import HOUR, SECOND, Brake, backoff
+from reconciler.core.states import LIVE, Record, Status
+from reconciler.core.transitions import may_turn_up
+
+MOST_SAVES = 8  # failures in a row before a result is left for later
+_FIRST_HOLD, _MOST_HOLD = 30 * SECOND, 600 * SECOND  # between two tries of what is held
+_LIVE = (
+    2  # times as long as before a create: what is in flight may be paid for, and is asked for on
+)
+_SELDOM = HOUR  # between two tries at what is too large: each may take as much as is kept of one
+
+_NOT_SHOWN = "the provider says that a task with this id exists, but does not show it yet; it may have been paid for, so nothing is sent: `watch` or the next run goes on looking"
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What an event makes of a generation and of the account, what to do, and when its turn is next.
+
+    No verdict: the last effect acts, and what comes of it is the next event.
+    """
+
+    progress: Progress
+    account: Account
+    effects: tuple[Effect, ...]
+    verdict: Verdict | None
+
+
+def advance(progress: Progress, event: Event, account: Account, terms: Terms, now: int) -> Advance:
+    """Return what happens next."""
+    change = _Change(progress, account, terms, now)
+    verdict: Verdict | None
+    match event:
+        case Due():
+            verdict = _due(change)
+        case Looked():
+            verdict = _looked(change, event)
+        case Fetched():
+            verdict = _fetched(change, event)
+        case Failed():
+            verdict = _failed(change, event)
+        case Seen():
+            verdict = _seen(change)
+        case Unseen():
+            verdict = _unseen(change)
+        case Delivered():
+            verdict = _delivered(change, event)
+        case Stopped():
+            verdict = change.hold(change.record(), event.reason, event.cause, event.until)
+        case Withheld():
+            verdict = change.hold(progress.record, event.reason, event.cause)
+    if verdict is not None and not isinstance(event, Withheld):
+        verdict = _end_turn(change, verdict)
+    return Advance(change.progress, change.account, tuple(change.effects), verdict)
+
+
+def heard(account: Account, now: int) -> tuple[Account, tuple[Effect, ...]]:
+    """Return the account after something was answered readably, to anybody, and what there is to say."""
+    told: tuple[Effect, ...] = ()
+    if account.silence:
+        seconds = (now - account.contact.silent_since) // SECOND
+        told = (Say(f"the provider answers again, after {seconds} s"),)
+    return replace(account, contact=account.contact.heard(now), silence=""), told
+
+
+def answered(
+    account: Account, terms: Terms, *, create: bool = False
+) -> tuple[Account, tuple[Effect, ...]]:
+    """Return the account after an answer that one in trouble does not get: to a create, or to a question."""
+    if not (account.pause.reason and terms.endures):
+        return account, ()
+    account = account.resumed(create=create)
+    if account.pause.reason:
+        return account, ()
+    said = Say("the account can be used again; submitting resumes", Topic.ACCOUNT)
+    return account, (said, Readmit())
+
+
+def close(
+    account: Account, trouble: Trouble, now: int, *, by_create: bool
+) -> tuple[Account, tuple[Effect, ...]]:
+    """Stop submitting for everybody, and say so once."""
+    said = Say(f"submitting is paused for the whole account: {trouble.told}", Topic.ACCOUNT)
+    told = () if account.pause.reason else (said,)
+    return account.paused(trouble.told, now, by_create=by_create), told
+
+
+def obstacle(progress: Progress, account: Account, terms: Terms, now: int) -> str:
+    """Return why nothing may be bought for a generation now, of which the account was asked already."""
+    shut = account.pause.reason if account.is_shut_to(progress.base_id) else ""
+    own = progress.work.obstacle if progress.work else ""
+    return own or shut or _braked(progress.brake, terms, now)
+
+
+def take_slot(
+    progress: Progress, account: Account, record: Record
+) -> tuple[Progress, Account] | None:
+    """Give a generation a slot for a create that is about to be sent; None where none is free."""
+    if progress.slot != record.model and account.is_full(record.model):
+        return None
+    return with_slot(progress, account, record.model)
+
+
+def with_slot(progress: Progress, account: Account, model: str | None) -> tuple[Progress, Account]:
+    """Count a generation as one that holds a slot of this model, or none (None), whatever the limit."""
+    if progress.slot == model:
+        return progress, account
+    if progress.slot is not None:
+        account = account.freed(progress.slot)
+    if model is not None:
+        account = account.held(progress.base_id, model)
+    return replace(progress, slot=model), account
+
+
+@dataclass(slots=True)
+class _Change:
+    """What one event changes, as far as it is known."""
+
+    progress: Progress
+    account: Account
+    terms: Terms
+    now: int
+    effects: list[Effect] = field(default_factory=list)
+
+    def note(self, **changes: object) -> None:
+        self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]
+
+    def record(self) -> Record | None:
+        return self.progress.attempt() or self.progress.record
+
+    def say(self, sentence: str, topic: Topic = Topic.OTHER) -> None:
+        self.effects.append(Say(sentence, topic))
+
+    def then(self, effect: Look | Fetch | Deliver | AskAnything) -> None:
+        """Act, and go on from what comes of it."""
+        self.effects.append(effect)
+
+    def hold(
+        self, record: Record | None, reason: str, cause: Cause = Cause.OWN, until: int | None = None
+    ) -> Held:
+        """Leave the generation where it is; a run that ends leaves it to the next one."""
+        if cause is Cause.CAP and self.terms.endures and not self.account.capped:
+            self.account = replace(self.account, capped=True)
+            self.say(reason, Topic.CAP)
+        self.note(hold=Hold(reason, cause))
+        if record is not None:
+            self.effects.append(Tell(record, reason))
+        if not self.terms.endures:
+            return Held(None)
+        if until is not None:
+            return Held(until)
+        tries = self.progress.tries + 1
+        self.note(tries=tries)
+        key = self.progress.base_id
+        return Held(self.now + backoff(tries, key, first=_FIRST_HOLD, most=_MOST_HOLD))
+
+    def shared(self, found: tuple[Account, tuple[Effect, ...]]) -> None:
+        """Take over what happened to everybody."""
+        self.account = found[0]
+        self.effects += found[1]
+
+    def heard(self) -> None:
+        self.shared(heard(self.account, self.now))
+
+    def answered(self, *, create: bool = False) -> None:
+        self.shared(answered(self.account, self.terms, create=create))
+
+    def close(self, trouble: Trouble, *, by_create: bool) -> None:
+        self.shared(close(self.account, trouble, self.now, by_create=by_create))
+
+    def pause(self, trouble: Trouble, record: Record, *, by_create: bool) -> Held:
+        """Stop submitting for everybody, and hold this one until the account may be asked again."""
+        self.close(trouble, by_create=by_create)
+        return self.hold(record, trouble.told, Cause.ACCOUNT, self.account.again_at(self.now))
+
+    def count(self, record: Record | None) -> None:
+        """Count as in flight what may have a task, unless nothing is seen of it for long."""
+        live = record is not None and record.status in LIVE
+        lasts = record is not None and self.progress.failures.lasts(
+            self.limits(record, patient=True)
+        )
+        holds_one = record is not None and live and not self.progress.hold and not lasts
+        model = record.model if record is not None and holds_one else None
+        self.progress, self.account = with_slot(self.progress, self.account, model)
+
+    def learn(self, model: str, change: Callable[[Account], Account]) -> None:
+        before = self.account.lane(model).slots.limit
+        self.account = change(self.account)
+        if (limit := self.account.lane(model).slots.limit) != before:
+            self.effects.append(Learn(model, limit))
+
+    def probe(self) -> None:
+        """Let this generation try whether the account's trouble is over, where it is time for it."""
+        if self.terms.endures and self.account.pause.reason:
+            self.account = self.account.probed_by(self.progress.base_id, self.now)
+
+    def limits(self, record: Record, *, patient: bool = False) -> Limits:
+        first, later = self.terms.first_patience, self.terms.patience
+        one = min(later, _LIVE * first) if record.status in LIVE else first
+        return Limits(first, later, later if patient else one)
+
+    def back_off(self, record: Record, *, most: int = 60 * SECOND) -> At:
+        """Ask again later with every failure, but not past the end of our patience."""
+        limits = self.limits(record)
+        failures = self.progress.failures.failed(self.now)
+        wait = backoff(max(failures.count - 1, 1), self.progress.base_id, most=most)
+        if not self.terms.endures:
+            wait = min(wait, max(self.account.contact.ends_at(limits) - self.now, SECOND))
+            if (left := failures.since + limits.one - self.now) > 0:
+                wait = min(wait, left)
+        return At(self.now + wait)
+
+
+def _due(change: _Change) -> Verdict | None:
+    progress = change.progress
+    record = progress.attempt()
+    if record is None:
+        # Its hold stays: what is complete may be held for its receipt, and whoever took the work away saw to that.
+        change.progress, change.account = with_slot(progress, change.account, None)
+        change.account = change.account.turn_over(progress.base_id, change.now)
+        return Done()
+    change.note(began_as=record.status)
+    change.count(record)
+    match record.status:
+        case Status.PENDING:
+            return _submit(change, record)
+        case Status.SUBMITTING:
+            if record.gave_up_at is None or progress.inherited:
+                change.note(inherited=False)
+                change.effects.append(TakeUp(record))
+            change.then(Look())
+        case Status.SUBMITTED | Status.PROCESSING:
+            return InFlight()
+        case Status.SUCCEEDED:
+            change.then(Fetch())
+        case Status.COMPLETE:
+            change.then(Deliver())
+        case _ if _is_looked_at_again(change, record):
+            change.note(looked_at=(record.external_task_id, change.now))
+            change.then(Look())
+        case _:
+            change.then(Deliver(publish=False))
+    return None
+
+
+def _submit(change: _Change, record: Record) -> Verdict | None:
+    progress, account = change.progress, change.account
+    if progress.work is None or not progress.work.wishes:
+        return Done()
+    if not account.is_forward(progress.base_id) and not account.pause.reason:
+        return Waits(record.model)  # who was held before does not come before others
+    change.probe()
+    if change.terms.endures and change.account.is_shut_to(progress.base_id):
+        until = change.account.again_at(change.now)
+        return change.hold(record, account.pause.reason, Cause.ACCOUNT, until)
+    change.then(Look())
+    return None
+
+
+def _looked(change: _Change, event: Looked) -> Verdict | None:
+    change.heard()
+    change.answered()
+    if event.trouble is not None:
+        return _not_created(change, event, event.trouble)
+    change.note(failures=Failures())
+    return _after(change, event)
+
+
+def _after(change: _Change, event: Looked) -> Verdict:
+    """Go on after a look that was answered and a create, if there was one, that went well."""
+    record, now = event.record, change.now
+    if record.task_id is not None:
+        change.note(brake=Brake())
+    if (
+        event.full
+    ):  # others took the slots while this one got ready: it is the next one, and then quick
+        if record.status is Status.SUBMITTING or change.account.pause.reason:
+            return At(now + change.terms.rules.poll_interval)
+        return Waits(record.model, first=True)
+    if record.status is Status.PENDING:
+        return _not_bought(change, record)
+    if record.in_use and _is_overdue(record, change):  # what nobody sees keeps no slot from others
+        return change.hold(record, _NOT_SHOWN, until=event.again_at)
+    if record.status in FLYING and event.before is not record.status:
+        change.progress, change.account = with_slot(change.progress, change.account, record.model)
+        change.learn(record.model, lambda account: account.accepted(record.model, now))
+        change.answered(create=True)
+        change.account = replace(change.account, capped=False)
+    if record.status is Status.SUBMITTING:
+        return _at(event.again_at)
+    return At(now)
+
+
+def _not_bought(change: _Change, record: Record) -> Verdict:
+    change.probe()
+    reason = obstacle(change.progress, change.account, change.terms, change.now)
+    if not reason:
+        return Done()
+    own = change.progress.work.obstacle if change.progress.work else ""
+    is_account = not own and change.account.is_shut_to(change.progress.base_id)
+    held = change.hold(record, reason, Cause.ACCOUNT if is_account else Cause.OWN)
+    return Held(None) if own else held  # what is on this disk tells when it changes
+
+
+def _is_overdue(record: Record, change: _Change) -> bool:
+    """Whether what is in use was looked for over two grace periods: a run that ends leaves it to a later one."""
+    since = change.now if record.gave_up_at is None else record.gave_up_at
+    return change.now - since >= 2 * change.terms.rules.absence_grace
+
+
+def _not_created(change: _Change, event: Looked, trouble: Trouble) -> Verdict | None:
+    """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
+    record = event.record
+    if trouble.kind in {Kind.SLOW_DOWN, Kind.LATER}:
+        return _failed(change, Failed(Asked.CREATE, record, trouble))
+    change.note(failures=Failures())
+    match trouble.kind:
+        case Kind.SLOTS:
+            change.answered(create=True)
+            change.learn(record.model, lambda account: account.refused(record.model, change.now))
+            return Waits(record.model)
+        case Kind.ACCOUNT:
+            return change.pause(trouble, record, by_create=True)
+        case Kind.REFUSED:
+            change.answered(create=True)
+        case Kind.BROKE:
+            change.note(brake=change.progress.brake.pressed(change.now))
+            return change.hold(record, trouble.told)
+        case _:
+            change.note(brake=change.progress.brake.pressed(change.now))
+            if trouble.kind is Kind.MISDIRECTED:  # in doubt; and no other goes there
+                change.close(trouble, by_create=True)
+    return _at(event.again_at) if record.status is Status.SUBMITTING else At(change.now)
+
+
+def _fetched(change: _Change, event: Fetched) -> Verdict:
+    change.heard()
+    change.note(failures=Failures())
+    change.answered()
+    if event.record.status is Status.EXPIRED and event.record.results:
+        change.then(Deliver(receipts=False))
+    return At(event.again_at or change.now)
+
+
+def _failed(change: _Change, event: Failed) -> Verdict | None:
+    """Find out who is concerned by a request that came to nothing."""
+    record, trouble = event.record, event.trouble
+    if trouble.kind is Kind.ACCOUNT and event.asked is not Asked.POLL:
+        return change.pause(trouble, record, by_create=False)
+    if event.asked is Asked.FETCH and trouble.kind is not Kind.LATER:
+        change.note(failures=change.progress.failures.failed(change.now))
+        is_final = trouble.kind in {Kind.UNSAFE, Kind.TOO_LARGE, Kind.UNPROVEN}
+        if is_final or change.progress.failures.count >= MOST_SAVES:
+            return _leave_result(change, record, trouble)
+        return change.back_off(record, most=30 * SECOND)
+    match _bear(change, event):
+        case Move.ASK_ANYTHING:
+            change.then(AskAnything(replace(event, is_counted=True)))
+            return None
+        case Move.HOLD if event.asked is Asked.FETCH:
+            return _leave_result(change, record, trouble)
+        case Move.HOLD:
+            asked = event.asked is Asked.CREATE or trouble.kind is Kind.UNPROVEN
+            not_asked = "it cannot be asked about, although the provider answers other questions: "
+            return change.hold(record, trouble.told if asked else not_asked + trouble.told)
+        case _ if event.asked is Asked.POLL:
+            return InFlight()
+        case _:
+            most = (30 if event.asked is Asked.FETCH else 60) * SECOND
+            return change.back_off(record, most=most)
+
+
+def _bear(change: _Change, event: Failed) -> Move:
+    """Count a request that came to nothing, and return what to do: hold it by itself, ask anything, or ask on."""
+    record, trouble = event.record, event.trouble
+    if trouble.kind is Kind.UNPROVEN:  # it was answered, and asking again answers the same
+        change.heard()
+        return Move.HOLD
+    if not event.is_counted:
+        change.note(failures=change.progress.failures.failed(change.now))
+        if trouble.is_answer:
+            change.heard()
+        else:
+            contact = change.account.contact.unheard(change.now)
+            change.account = replace(change.account, contact=contact)
+    limits = change.limits(record, patient=trouble.kind is Kind.SLOW_DOWN)
+    contact = change.account.contact
+    move = next_move(change.progress.failures, contact, limits, change.now)
+    if move is Move.ASK_ANYTHING and not event.is_counted:
+        return move
+    if move is Move.GIVE_UP and not change.terms.endures:
+        seconds = (limits.later if contact.answered else limits.first) // SECOND
+        told = f"the provider gave no readable answer for {seconds} s: {trouble.message}"
+        change.effects.append(GiveUp(told))
+    if change.terms.endures and not change.account.silence and contact.is_noticed(change.now):
+        said = f"the provider gives no readable answer; still asking: {trouble.message}"
+        change.account = replace(change.account, silence=said)
+        change.say(said)
+    return Move.HOLD if move is Move.HOLD else Move.ASK_ON
+
+
+def _leave_result(change: _Change, record: Record, trouble: Trouble) -> Verdict:
+    """Leave a result for later; what was saved of it is published."""
+    reason = f"bought, but its result could not be saved yet: {trouble.told}"
+    if trouble.kind is Kind.UNPROVEN:
+        reason = f"nothing is fetched: {trouble.told}"
+    until = change.now + _SELDOM if trouble.kind is Kind.TOO_LARGE else None
+    held = change.hold(record, reason, until=until)
+    if record.results:
+        change.then(Deliver(receipts=False))
+    return held
+
+
+def _seen(change: _Change) -> Verdict:
+    change.note(failures=Failures(), hold=None, tries=0)
+    return _after_poll(change)
+
+
+def _unseen(change: _Change) -> Verdict:
+    change.note(failures=change.progress.failures.failed(change.now))
+    return _after_poll(change)
+
+
+def _after_poll(change: _Change) -> Verdict:
+    record = change.progress.record
+    change.count(record)
+    return InFlight() if record is not None and record.status in FLYING else At(change.now)
+
+
+def _delivered(change: _Change, event: Delivered) -> Verdict:
+    if event.lost:
+        return At(change.now)
+    change.note(unwritten=event.unwritten)
+    if event.reason:
+        return change.hold(event.record, event.reason)
+    return At(change.now + SECOND) if event.waits else Done()
+
+
+def _is_looked_at_again(change: _Change, record: Record) -> bool:
+    """Whether it is time for a look at what was given up: by an earlier run, or by this one long ago.
+
+    It may be found after all; nothing is bought by looking.
+    """
+    if record.status not in GIVEN_UP:
+        return False
+    if change.progress.looked_at is None or change.progress.looked_at[0] != record.external_task_id:
+        return True
+    next_look = _next_look(change, record)
+    return next_look is not None and change.now >= next_look
+
+
+def _next_look(change: _Change, record: Record | None) -> int | None:
+    """Return when to look again at what was given up, in a run that endures, while it may turn up."""
+    looked_at = change.progress.looked_at
+    if record is None or looked_at is None or looked_at[0] != record.external_task_id:
+        return None
+    if not change.terms.endures or not may_turn_up(record, change.now):
+        return None
+    return looked_at[1] + change.terms.look_again
+
+
+def _end_turn(change: _Change, verdict: Verdict) -> Verdict:
+    """Take back what a turn was given; what it did not hold again is free."""
+    began, record = change.progress.began_as, change.progress.record
+    if began is None:
+        return verdict
+    change.note(began_as=None)
+    change.account = change.account.turn_over(change.progress.base_id, change.now)
+    if isinstance(verdict, Done | At):  # otherwise nothing was found out yet
+        change.note(hold=None, tries=0)
+    if record is not None and record.status in GIVEN_UP and began not in GIVEN_UP:
+        change.note(looked_at=(record.external_task_id, change.now))
+    change.count(record)
+    is_over = isinstance(verdict, Done) or verdict == Held(None)
+    next_look = _next_look(change, record) if is_over else None
+    return verdict if next_look is None else At(next_look)
+
+
+def _at(at: int | None) -> Verdict:
+    return Done() if at is None else At(at)
+
+
+def _braked(brake: Brake, terms: Terms, now: int) -> str:
+    """Return why no further create is sent, in a run that endures for a while, in any other to its end."""
+    if not brake.is_on() or (terms.endures and now >= brake.ends_at()):
+        return ""
+    told = f"{counted(brake.creates, 'request')} to create it had no readable answer, and no task showed up"
+    if not terms.endures:
+        return f"{told}; ask the provider before you run again"
+    hours = (brake.ends_at() - brake.last_at) // HOUR
+    return f"{told}; the next one is sent {hours} h after the last, unless the task shows up: ask the provider"

@@ -1,0 +1,309 @@
+"""One generation under way: all that is known of it, what can happen to it, what is to be done, and when it is next.
+
+Values alone; what becomes of them, `core.advance` decides. Times are integer milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from reconciler.core.contact import Failures
+from reconciler.core.schedule import HOUR, SECOND, Brake, Rules
+from reconciler.core.states import Record, Status
+from reconciler.core.work import Work
+
+FLYING = frozenset({Status.SUBMITTED, Status.PROCESSING})
+GIVEN_UP = frozenset({Status.REJECTED, Status.EXPIRED, Status.FAILED})
+
+_NO_FAILURES, _NO_BRAKE = Failures(), Brake()
+_UNREACHABLE = (
+    "Nothing is lost: what was sent is on record. "
+    "Check the network and KLING_BASE_URL, and run again."
+)
+
+
+class Topic(Enum):
+    """What something that is said to everybody is about."""
+
+    OTHER = auto()
+    ACCOUNT = auto()  # account-wide trouble, its beginning and its end
+    CAP = auto()  # spend near a cap, or at it
+
+
+class Cause(Enum):
+    """What holds a generation back, as far as it concerns others."""
+
+    OWN = auto()
+    ACCOUNT = auto()
+    CAP = auto()
+    DISK = auto()
+
+
+class Kind(Enum):
+    """How the provider, or whoever keeps the result, did not do what was asked; `engine` sorts the errors into these."""
+
+    ACCOUNT = auto()  # the account or its key cannot be used
+    SLOTS = auto()  # every slot is taken
+    SLOW_DOWN = auto()  # fewer requests, please
+    LATER = auto()  # no answer that can be read
+    UNPROVEN = auto()  # only a receipt says that the task is ours
+    REFUSED = auto()  # the request is
+    BROKE = auto()  # a mistake of our own ended the request
+    MISDIRECTED = auto()  # what answered is not the API
+    UNSAFE = auto()  # the result may not be fetched from there
+    TOO_LARGE = auto()  # there is more of it than is kept
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A request that came to nothing."""
+
+    kind: Kind
+    told: str  # what happened and what to do, in one line
+    message: str  # what happened
+    is_answer: bool = False  # the provider itself answered, if only to refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a generation is left where it is."""
+
+    reason: str
+    cause: Cause = Cause.OWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """All that is known of one generation, beside what everybody shares (`Account`)."""
+
+    base_id: str
+    record: Record | None = None  # the latest attempt, as it is on disk
+    work: Work | None = None  # what is to be brought forward; None: nothing
+    hold: Hold | None = None
+    tries: int = 0  # holds in a row for which nobody knew when to try again
+    failures: Failures = _NO_FAILURES  # requests for it, in a row, that came to nothing
+    brake: Brake = _NO_BRAKE  # of this run
+    slot: str | None = None  # the model version whose slot it holds
+    looked_at: tuple[str, int] | None = None
+    """The attempt that was given up in this run, or looked at again since, and when (ms)."""
+    inherited: bool = False
+    """In doubt since an earlier process, by a clock that may have been set meanwhile: counted anew (rule 4)."""
+    began_as: Status | None = None  # what it was when its turn began
+    unwritten: bool = False  # its receipt waits for its spec to be at rest
+
+    def attempt(self) -> Record | None:
+        """Return the attempt to work on; None where there is nothing to do."""
+        return None if self.work is None else self.work.attempt(self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a run works; times in ms."""
+
+    rules: Rules
+    endures: bool = False  # it never gives up: what is held back is tried again later
+    patience: int = 300 * SECOND  # without any readable answer before it gives up
+    first_patience: int = 15 * SECOND  # the same before the first answer
+    look_again: int = HOUR  # between two looks, where it endures, at what was given up
+
+
+# What happens to a generation.
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Its turn has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The question about it was answered, and a create followed, or none."""
+
+    before: Status
+    record: Record
+    again_at: int | None = None  # ms: when the next look is due, if one is
+    trouble: Trouble | None = None  # why nothing was created, where the cause is not the request
+    full: bool = False  # ready to be created, and no slot was free
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A result was saved, or is looked for again."""
+
+    record: Record
+    again_at: int | None = None  # ms
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A request for it came to nothing."""
+
+    asked: Asked
+    record: Record
+    trouble: Trouble
+    is_counted: bool = False  # it was heard of before, and meanwhile anything was asked
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The poll showed its task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """The poll was answered, and did not show its task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What is saved was published, and the receipts were written, as far as they could be."""
+
+    record: Record
+    lost: bool = False  # the bytes are nowhere on this disk
+    waits: bool = False  # a spec is not at rest: soon again
+    unwritten: bool = False  # its receipt waits for its spec
+    reason: str = ""  # why something could not be written
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """It cannot be brought forward now, for a reason that is not the provider's."""
+
+    reason: str
+    cause: Cause = Cause.OWN
+    until: int | None = None  # ms: when that may be over, where somebody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Outside of its turn, whoever looks after the folder found that it cannot be looked after."""
+
+    reason: str
+    cause: Cause = Cause.OWN
+
+
+Event = Due | Looked | Fetched | Failed | Seen | Unseen | Delivered | Stopped | Withheld
+
+
+# What the shell is to do. Those of the second group act on the outside, and end in an event.
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell everybody, once."""
+
+    sentence: str
+    topic: Topic = Topic.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell whoever follows this generation why it is held."""
+
+    record: Record
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Remember how many slots a model has, for later runs."""
+
+    model: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readmit:
+    """The pause of the account is over: have the turn come of all that it holds back."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeUp:
+    """Put on record that a create of an earlier process is in doubt."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End the run: the provider gave no readable answer for too long."""
+
+    message: str
+    hint: str = _UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask for the task, and create it where it is unknown and wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Download what was paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Publish what is saved; write receipts."""
+
+    publish: bool = True
+    receipts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AskAnything:
+    """Find out whether anybody is answered; then hear again of what failed."""
+
+    failed: Failed
+
+
+Effect = Say | Tell | Learn | Readmit | TakeUp | GiveUp | Look | Fetch | Deliver | AskAnything
+
+
+# When it is this generation's turn again.
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Not before something else asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Then (ms)."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """It is left where it is; it is tried again then (ms), or by a later run, or when something changes (None)."""
+
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """When a slot of this model is free, and those before it in line have come forward."""
+
+    model: str
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The poll sees to it."""
+
+
+Verdict = Done | At | Held | Waits | InFlight
+
+
+class Asked(Enum):
+    """What a request was for."""
+
+    LOOK = auto()
+    CREATE = auto()
+    FETCH = auto()
+    POLL = auto()
