@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from reconciler.core.contact import Contact
-from reconciler.core.schedule import SECOND, STANDS_FOR, Slots, account_pause
+from reconciler.core.schedule import FIRST_RETRY, SECOND, STANDS_FOR, Slots, account_pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Account:
     pause: Pause = Pause()
     silence: str = ""  # what was said of a silence that lasts
     capped: bool = False  # a cap was met, and nothing was bought since
+    first_pause: int = FIRST_RETRY  # ms
 
     def lane(self, model: str) -> Lane:
         """Return what is known of a model version's slots."""
@@ -116,7 +117,9 @@ class Account:
         pause = self.pause if self.pause.reason else Pause(again_at=now)
         if now >= pause.again_at:
             times = pause.times + 1
-            pause = replace(pause, times=times, again_at=now + account_pause(times))
+            pause = replace(
+                pause, times=times, again_at=now + account_pause(times, self.first_pause)
+            )
         by_create = by_create or pause.by_create
         return replace(self, pause=replace(pause, reason=reason, prober="", by_create=by_create))
 
@@ -142,7 +145,7 @@ class Account:
         account = self._back(key)
         if account.pause.prober != key:
             return account
-        again_at = max(account.pause.again_at, now + account_pause(1))
+        again_at = max(account.pause.again_at, now + account_pause(1, self.first_pause))
         return replace(account, pause=replace(account.pause, prober="", again_at=again_at))
 
     def openings(self, models: Iterator[str]) -> Iterator[tuple[str, int]]:

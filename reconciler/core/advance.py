@@ -54,12 +54,11 @@ from reconciler.core.progress import (
     Waits,
     Withheld,
 )
-from reconciler.core.schedule import HOUR, SECOND, Brake, backoff
+from reconciler.core.schedule import HOUR, MOST_RETRY, SECOND, Brake, backoff
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import may_turn_up
 
 MOST_SAVES = 8  # failures in a row before a result is left for later
-_FIRST_HOLD, _MOST_HOLD = 30 * SECOND, 600 * SECOND  # between two tries of what is held
 _LIVE = (
     2  # times as long as before a create: what is in flight may be paid for, and is asked for on
 )
@@ -84,29 +83,36 @@ class Advance:
 def advance(progress: Progress, event: Event, account: Account, terms: Terms, now: int) -> Advance:
     """Return what happens next."""
     change = _Change(progress, account, terms, now)
-    verdict: Verdict | None
-    match event:
-        case Due():
-            verdict = _due(change)
-        case Looked():
-            verdict = _looked(change, event)
-        case Fetched():
-            verdict = _fetched(change, event)
-        case Failed():
-            verdict = _failed(change, event)
-        case Seen():
-            verdict = _seen(change)
-        case Unseen():
-            verdict = _unseen(change)
-        case Delivered():
-            verdict = _delivered(change, event)
-        case Stopped():
-            verdict = change.hold(change.record(), event.reason, event.cause, event.until)
-        case Withheld():
-            verdict = change.hold(progress.record, event.reason, event.cause)
+    verdict = _on(change, event)
     if verdict is not None and not isinstance(event, Withheld):
         verdict = _end_turn(change, verdict)
     return Advance(change.progress, change.account, tuple(change.effects), verdict)
+
+
+def _on(change: _Change, event: Event) -> Verdict | None:
+    match event:
+        case Due():
+            return _due(change)
+        case Looked() | Fetched() | Failed():
+            return _after_request(change, event)
+        case Seen() | Unseen():
+            return _after_poll(change, shown=isinstance(event, Seen))
+        case Delivered():
+            return _delivered(change, event)
+        case Stopped(reason, cause, until):
+            return change.hold(change.record(), reason, cause, until)
+        case Withheld(reason, cause):
+            return change.hold(change.progress.record, reason, cause)
+
+
+def _after_request(change: _Change, event: Looked | Fetched | Failed) -> Verdict | None:
+    match event:
+        case Looked():
+            return _looked(change, event)
+        case Fetched():
+            return _fetched(change, event)
+        case Failed():
+            return _failed(change, event)
 
 
 def heard(account: Account, now: int) -> tuple[Account, tuple[Effect, ...]]:
@@ -207,7 +213,7 @@ class _Change:
         tries = self.progress.tries + 1
         self.note(tries=tries)
         key = self.progress.base_id
-        return Held(self.now + backoff(tries, key, first=_FIRST_HOLD, most=_MOST_HOLD))
+        return Held(self.now + backoff(tries, key, first=self.terms.first_retry, most=MOST_RETRY))
 
     def shared(self, found: tuple[Account, tuple[Effect, ...]]) -> None:
         """Take over what happened to everybody."""
@@ -336,7 +342,7 @@ def _after(change: _Change, event: Looked) -> Verdict:
         return _not_bought(change, record)
     if record.in_use and _is_overdue(record, change):  # what nobody sees keeps no slot from others
         return change.hold(record, _NOT_SHOWN, until=event.again_at)
-    if record.status in FLYING and event.before is not record.status:
+    if record.status in FLYING and change.progress.began_as is not record.status:
         change.progress, change.account = with_slot(change.progress, change.account, record.model)
         change.learn(record.model, lambda account: account.accepted(record.model, now))
         change.answered(create=True)
@@ -466,17 +472,11 @@ def _leave_result(change: _Change, record: Record, trouble: Trouble) -> Verdict:
     return held
 
 
-def _seen(change: _Change) -> Verdict:
-    change.note(failures=Failures(), hold=None, tries=0)
-    return _after_poll(change)
-
-
-def _unseen(change: _Change) -> Verdict:
-    change.note(failures=change.progress.failures.failed(change.now))
-    return _after_poll(change)
-
-
-def _after_poll(change: _Change) -> Verdict:
+def _after_poll(change: _Change, *, shown: bool) -> Verdict:
+    if shown:
+        change.note(failures=Failures(), hold=None, tries=0)
+    else:
+        change.note(failures=change.progress.failures.failed(change.now))
     record = change.progress.record
     change.count(record)
     return InFlight() if record is not None and record.status in FLYING else At(change.now)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from reconciler.core.contact import Failures
-from reconciler.core.schedule import HOUR, SECOND, Brake, Rules
+from reconciler.core.schedule import FIRST_RETRY, HOUR, SECOND, Brake, Rules
 from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
 
@@ -106,6 +106,7 @@ class Terms:
     endures: bool = False  # it never gives up: what is held back is tried again later
     patience: int = 300 * SECOND  # without any readable answer before it gives up
     first_patience: int = 15 * SECOND  # the same before the first answer
+    first_retry: int = FIRST_RETRY  # of what is held
     look_again: int = HOUR  # between two looks, where it endures, at what was given up
 
 
@@ -121,7 +122,6 @@ class Due:
 class Looked:
     """The question about it was answered, and a create followed, or none."""
 
-    before: Status
     record: Record
     again_at: int | None = None  # ms: when the next look is due, if one is
     trouble: Trouble | None = None  # why nothing was created, where the cause is not the request

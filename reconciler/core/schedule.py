@@ -20,7 +20,8 @@ _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
 _SEARCH_MOST = 600 * SECOND  # between two looks for what exists and is not shown
 _PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from growing
-_ACCOUNT_FIRST, _ACCOUNT_MOST = 30 * SECOND, 600 * SECOND  # the contract's
+FIRST_RETRY, MOST_RETRY = 30 * SECOND, 600 * SECOND
+"""ms between two tries of what is held: one generation, the account (the contract's), git."""
 _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
 _BRAKE_FIRST, _BRAKE_MOST = HOUR, 6 * HOUR
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
@@ -64,9 +65,9 @@ def backoff(failures: int, key: str, *, first: int = SECOND, most: int = 60 * SE
     return int(min(first * 2.0 ** min(failures - 1, 30), most) * share)
 
 
-def account_pause(pauses: int) -> int:
+def account_pause(pauses: int, first: int = FIRST_RETRY) -> int:
     """Return how long to leave an account alone (ms) that was in trouble this often in a row (from 1)."""
-    return min(int(_ACCOUNT_FIRST * 2.0 ** min(pauses - 1, 10)), _ACCOUNT_MOST)
+    return min(int(first * 2.0 ** min(pauses - 1, 10)), MOST_RETRY)
 
 
 def pages_to_read(in_flight: int, page: int = 500) -> int:

@@ -40,7 +40,7 @@ class Run:
         turns = Turns(ports, self.options, records, self.survey.whereabouts, specs)
         confirmed: dict[str, str] = {}
         try:
-            loop = Loop(ports, turns, [work.base_id for work in works])
+            loop = Loop(ports, self.options, turns, [work.base_id for work in works])
             ended = await loop.run(stop, deadline=deadline)
             standing = (item for item in plan.assessments if specs.asks_for(item.generation))
             confirmed = confirm(standing, turns)

@@ -15,14 +15,13 @@ from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
-from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record
 from reconciler.core.work import Work, is_unsaved, work_for
 from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
 from reconciler.engine.looks import Looks
-from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.ports import Ports
+from reconciler.engine.recall import ReceiptMemory
 from reconciler.engine.records import Records
 from reconciler.engine.survey import Outlook
 from reconciler.engine.turn import Turns
@@ -30,9 +29,6 @@ from reconciler.workspace.index import SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
 _AT_ONCE = 200  # names or generations seen to before the loop sees to everything else
-_LONGEST_LOOK = (
-    10 * SECOND
-)  # ms for media that nobody knows yet; then the rest of the folder is seen to first
 _A_WHILE = 1.0  # s of it after which the specs that can be read are read
 
 
@@ -49,7 +45,9 @@ class Attention:
         commits: Commits,
         is_at_rest: Callable[[str], bool],
         looks: Looks,
+        longest_look: int,
     ) -> None:
+        self._longest_look = longest_look  # ms
         self._ports = ports
         self._records = records
         self._index = index
@@ -141,7 +139,7 @@ class Attention:
         """
         index, now = self._index, self._ports.now
         changed: frozenset[str] = frozenset()
-        until = now() + _LONGEST_LOOK
+        until = now() + self._longest_look
         while index.has_more and now() < until:
             if index.has_unread:
                 changed |= index.read_on()
@@ -244,10 +242,10 @@ class Attention:
 
     async def _read_receipts(self, names: Iterable[str]) -> set[str]:
         """Read receipts again; one that can or cannot be read now concerns its own spec, and what it names."""
-        before = dict(self._memory.unreadable)
+        before = self._memory.unreadable()
         present = [name for name in names if name in self._index.receipts]
         bases = set(await self._memory.read(present, [one for one in names if one not in present]))
-        if self._memory.unreadable != before:
+        if self._memory.unreadable() != before:
             known = self._records.all()
             bases |= {one.base_id for one in known if one.work and one.work.wishes}
         return bases

@@ -9,11 +9,9 @@ from typing import Protocol
 
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
-from reconciler.core.schedule import SECOND, backoff
-from reconciler.engine.ports import Ports
+from reconciler.core.schedule import MOST_RETRY, backoff
+from reconciler.engine.ports import Options, Ports
 from reconciler.engine.survey import waiting_for_commit
-
-_FIRST, _MOST = 30 * SECOND, 600 * SECOND  # between two questions that git does not answer
 
 Inputs = Callable[[str], frozenset[str]]
 """Gives the files that a spec was read from: itself, its defaults files, its local media."""
@@ -38,7 +36,10 @@ class Checkout(Protocol):
 class Commits:
     """Remembers what git said; without a checkout nothing waits for a commit."""
 
-    def __init__(self, ports: Ports, checkout: Checkout | None, inputs: Inputs) -> None:
+    def __init__(
+        self, ports: Ports, options: Options, checkout: Checkout | None, inputs: Inputs
+    ) -> None:
+        self._first_retry = options.first_retry
         self._ports = ports
         self._checkout = checkout
         self._inputs = inputs
@@ -95,7 +96,7 @@ class Commits:
     def _not_answered(self, trouble: str) -> None:
         self._failures += 1
         self._again_at = self._ports.now() + backoff(
-            self._failures, "git", first=_FIRST, most=_MOST
+            self._failures, "git", first=self._first_retry, most=MOST_RETRY
         )
         if trouble != self.trouble:
             self.trouble = trouble

@@ -29,9 +29,8 @@ from reconciler.engine.attention import Attention
 from reconciler.engine.commits import Checkout, Commits
 from reconciler.engine.looks import Looks
 from reconciler.engine.loop import Loop
-from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.ports import Options, Ports
-from reconciler.engine.recall import Recalled
+from reconciler.engine.recall import ReceiptMemory
 from reconciler.engine.records import Records
 from reconciler.engine.survey import Outlook
 from reconciler.engine.turn import Turns
@@ -44,9 +43,6 @@ from reconciler.workspace.settling import Settling
 _NS = 1_000_000  # in a millisecond
 _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
 _MOST_HINTS = 1000  # remembered until they are followed
-_SHORTEST_OVERDUE = (
-    120 * SECOND
-)  # of a look, however often there is one: a busy disk is not a dead one
 _LONGEST_OVERDUE = 600 * SECOND  # and however rarely: the folder itself may say how often
 
 
@@ -80,11 +76,17 @@ class Pace:
     polled: int = 10 * SECOND  # the same where no events come
     tick: int = 1 * SECOND  # orders and commits
     history: int = 400 * DAY  # how long history is kept
+    longest_look: int = (
+        10 * SECOND
+    )  # for media that nobody knows yet; then the rest of the folder is seen to first
+    patience: int = (
+        120 * SECOND
+    )  # before a look that does not get on is overdue: a busy disk is not a dead one
 
     @property
     def overdue(self) -> int:
         """How long a look may take to get on; ms."""
-        return min(max(_SHORTEST_OVERDUE, self.resync), _LONGEST_OVERDUE)
+        return min(max(self.patience, self.resync), _LONGEST_OVERDUE)
 
 
 Orders = Callable[[Records, Whereabouts], Awaitable[frozenset[str]]]
@@ -120,16 +122,13 @@ class Daemon:
         self._woken = asyncio.Event()
         self.looks = Looks(duties.pace.overdue / SECOND)
         self.records = Records(ports, options, ports.repository.records())
-        self._whereabouts = Whereabouts.learn(
-            ports.root, ports.repository, ports.objects, Recalled()
-        )
-        self._commits = Commits(ports, duties.checkout, self._index.inputs)
+        self._whereabouts = Whereabouts.learn(ports.root, ports.repository, ports.objects, {})
+        self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
         memory = ReceiptMemory(ports.root, self.records, self._whereabouts)
         outlook = Outlook(
             self._whereabouts,
             self._hold,
-            memory.unreadable,
-            memory.doubted,
+            memory.doubt,
             duties.can_host,
             self._commits.obstacle,
             options.previews,
@@ -144,9 +143,10 @@ class Daemon:
             self._commits,
             self.is_at_rest,
             self.looks,
+            duties.pace.longest_look,
         )
         self.turns = Turns(ports, options, self.records, self._whereabouts, self)
-        self.loop = Loop(ports, self.turns)
+        self.loop = Loop(ports, options, self.turns)
         self._next_resync = self._next_trim = 0
         self._no_room = ""  # the last time it was looked at
         self._hints: set[str] = set()

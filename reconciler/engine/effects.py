@@ -101,16 +101,16 @@ class Purchases:
         sight = await self._sight(record)
         now = self._records.get(record.base_id)
         if now is not None and _has_moved(record, now):  # the answer is to an old question
-            return Looked(record.status, now, self._ports.now())
+            return Looked(now, self._ports.now())
         if sight.other is not None:
-            return self._go_on_with(record, sight)
+            return self._go_on_with(sight)
         wish = None if self._closed else wanted()
         decision = self._step(record, sight.reply, wanted=wish is not None)
         if decision.create and wish is not None:
             if wish.canonical != record.request:  # an id of the user's own got another content
                 waits = record.status is Status.SUBMITTING
                 later = self._ports.now() + self._options.rules.poll_interval
-                return Looked(record.status, record, later if waits else None)
+                return Looked(record, later if waits else None)
             return await self._create(record, decision.record, wish, wanted)
         return self._learn(record, decision, sight.reply)
 
@@ -132,12 +132,12 @@ class Purchases:
         event: Event = Absent() if reply.task is None else Seen(reply.task)
         return self._records.decide(record, event, wanted=wanted)
 
-    def _go_on_with(self, before: Record, sight: _Sight) -> Looked:
+    def _go_on_with(self, sight: _Sight) -> Looked:
         """Take another attempt that the provider has for the generation's, in place of one that it does not have."""
         assert sight.other is not None
         self._say_if_unproven(sight.other)
         self._records.commit(sight.other, kind="adopted", request_id=sight.request_id)
-        return Looked(before.status, sight.other)
+        return Looked(sight.other)
 
     def _learn(self, record: Record, decision: Step, reply: Reply) -> Looked:
         """Write down what a look showed, when that is something new."""
@@ -146,7 +146,7 @@ class Purchases:
                 self._say_if_unproven(record)
             kind = "looked" if reply.task is None else "adopted"
             self._records.commit(decision.record, kind=kind, request_id=reply.request_id)
-        return Looked(record.status, decision.record, decision.again_at)
+        return Looked(decision.record, decision.again_at)
 
     def _say_if_unproven(self, record: Record) -> None:
         if not is_computed(record.external_task_id):
@@ -168,20 +168,20 @@ class Purchases:
             late = await self._sight(before)
         now = self._records.get(before.base_id)
         if now is not None and _has_moved(before, now):
-            return Looked(before.status, now, self._ports.now())
+            return Looked(now, self._ports.now())
         if late is not None and late.other is not None:
-            return self._go_on_with(before, late)
+            return self._go_on_with(late)
         if late is not None and late.reply.task is not None:
             return self._learn(before, self._step(before, late.reply), late.reply)
         still = wanted()
         if self._closed or still is None or still.canonical != wish.canonical:
             again_at = self._ports.now() if before.status is Status.SUBMITTING else None
-            return Looked(before.status, before, again_at)
+            return Looked(before, again_at)
         if not self._take_slot(before):
-            return Looked(before.status, before, full=True)
-        return await self._send(before, self._records.intend(intent), body)
+            return Looked(before, full=True)
+        return await self._send(self._records.intend(intent), body)
 
-    async def _send(self, before: Record, intent: Record, body: dict[str, object]) -> Looked:
+    async def _send(self, intent: Record, body: dict[str, object]) -> Looked:
         """Send the one create that the intent on disk stands for, and write down what came of it."""
         trouble: errors.ProviderError | None = None
         try:
@@ -200,7 +200,7 @@ class Purchases:
             intent, event, kind=_KINDS[type(event)], request_id=request_id
         )
         came_to = None if trouble is None else trouble_of(trouble)
-        return Looked(before.status, decision.record, decision.again_at, came_to)
+        return Looked(decision.record, decision.again_at, came_to)
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
         return create_body(

@@ -16,12 +16,11 @@ from typing import Any
 
 from reconciler.core.progress import At, Verdict
 from reconciler.core.schedule import SECOND
-from reconciler.engine.ports import Ports
+from reconciler.engine.ports import Options, Ports
 from reconciler.engine.queue import Queue
 from reconciler.engine.turn import Turns
 
 _PARTING = 2.0  # seconds that a create under way is given to answer, when asked to stop
-_STANDSTILL = 35.0  # seconds: longer than a request takes
 _HINTED = 2 * SECOND  # between two polls, however many hints there are
 _AT_ONCE = 50  # turns begun before the loop sees to everything else
 _NAP = 30.0  # seconds: the loop's timers stand still while a laptop sleeps, and the run's clock does not
@@ -46,7 +45,10 @@ class _Turn:
 class Loop:
     """One run over a selection; keys may be added while it goes on."""
 
-    def __init__(self, ports: Ports, turns: Turns, keys: Iterable[str] = ()) -> None:
+    def __init__(
+        self, ports: Ports, options: Options, turns: Turns, keys: Iterable[str] = ()
+    ) -> None:
+        self._standstill = options.standstill
         self._now = ports.now
         self._turns = turns
         self._queue = Queue()
@@ -114,7 +116,7 @@ class Loop:
         try:
             tasks = self._under_way()
             if tasks:
-                await asyncio.wait(tasks, timeout=_STANDSTILL)
+                await asyncio.wait(tasks, timeout=self._standstill)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.core.progress import Terms, Topic
-from reconciler.core.schedule import HOUR, SECOND, Rules
+from reconciler.core.schedule import FIRST_RETRY, HOUR, SECOND, Rules
 from reconciler.core.states import Record, Role, Task
 from reconciler.kling.client import Reply
 from reconciler.kling.downloads import Downloader
@@ -95,12 +95,23 @@ class Options:
     host_images: bool = False  # local images go to the media store, not into the request
     previews: frozenset[Role] = frozenset()  # what is made of a saved video, and put beside it
     enduring: bool = False  # a run that never gives up: what is held back is tried again later
+    first_retry: int = FIRST_RETRY  # ms before what is held is tried again, for the first time
+    standstill: float = (
+        35.0  # seconds until what is under way is cut off for an order: longer than a request takes
+    )
     look_again: int = HOUR  # ms between two looks at what was given up, in a run that endures
 
     @property
     def terms(self) -> Terms:
         """What the decisions about turns need of it."""
-        return Terms(self.rules, self.enduring, self.patience, self.first_patience, self.look_again)
+        return Terms(
+            self.rules,
+            self.enduring,
+            self.patience,
+            self.first_patience,
+            self.first_retry,
+            self.look_again,
+        )
 
 
 def _keep_trusting(_: str) -> None:

@@ -48,7 +48,7 @@ class Publisher:
         try:
             placed = await asyncio.shield(placing)
         except asyncio.CancelledError:
-            await asyncio.wait([placing])
+            await asyncio.gather(placing, return_exceptions=True)
             raise
         return self._note(record, placed)
 

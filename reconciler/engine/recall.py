@@ -1,8 +1,13 @@
-"""What the receipts remember: the knowledge that survives the loss of the state folder. Reads only."""
+"""What the receipts remember: the knowledge that survives the loss of the state folder. Reads only.
+
+A receipt that arrives by git is somebody's purchase; one that cannot be read may hide one. They are as long as whoever
+wrote them wished, within limits, so a daemon has them read in a thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -15,6 +20,8 @@ from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.spending import believed
 from reconciler.core.states import ALIVE, Record, Result, Status
+from reconciler.engine.records import Records
+from reconciler.engine.whereabouts import Whereabouts
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.receipts import ReceiptError, read_receipt
 
@@ -35,6 +42,14 @@ class Recalled:
     unreadable: dict[str, str] = field(default_factory=dict)  # receipt -> why
     doubted: dict[str, str] = field(default_factory=dict)
     """Base ids that a receipt names without telling what was bought, because it is broken or contradicts itself -> why."""
+
+    def doubt(self, wish: Generation) -> str:
+        """Return what is wrong with a receipt that may hide that this was bought; empty where nothing is.
+
+        By its id wherever the receipt lies: the spec may have been copied, renamed or moved.
+        """
+        own = self.unreadable.get(receipt_path(wish.spec), "")
+        return own or self.doubted.get(wish.external_task_id, "")
 
     def best(self, wish: Generation) -> Record | None:
         """Return what the receipts tell of a generation that is wanted.
@@ -175,3 +190,79 @@ def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Rec
             named = record.evolve(spec=wish.spec, label=wish.label, estimated_units=expected)
             found.setdefault(record.base_id, named)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What is kept of a receipt that was read: which generations it concerns."""
+
+    bases: frozenset[
+        str
+    ]  # those that it lists, and that the state has not complete; those in doubt
+    doubted: Mapping[str, str]
+    unreadable: str
+
+
+class ReceiptMemory:
+    """What the folder's receipts tell a daemon, kept up while they change; their contents are read when needed."""
+
+    def __init__(self, root: Path, records: Records, whereabouts: Whereabouts) -> None:
+        self._root = root
+        self._records = records
+        self._whereabouts = whereabouts
+        self._listed: dict[str, _Listed] = {}  # by receipt
+        self._receipts: dict[str, set[str]] = {}  # base id -> receipts that concern it
+
+    async def read(self, present: Iterable[str], gone: Iterable[str] = ()) -> frozenset[str]:
+        """Read receipts that are new or changed, forget those that are gone; return the base ids concerned."""
+        concerned: set[str] = set()
+        for name in gone:
+            concerned |= self._forget(name)
+        for name in present:
+            recalled = await asyncio.to_thread(recall, self._root, [name])
+            concerned |= self._forget(name) | self._learn(name, recalled)
+        return frozenset(concerned)
+
+    async def better(self, base_id: str, wishes: Sequence[Generation]) -> Record | None:
+        """Return what receipts know better than the state of a generation that is wanted, or None."""
+        receipts = self._receipts.get(base_id)
+        if not receipts or not wishes:
+            return None
+        recalled = await asyncio.to_thread(recall, self._root, sorted(receipts))
+        known = self._records.get(base_id)
+        stored = {} if known is None else {base_id: known}
+        return better_known(wanted_of(recalled, wishes), stored).get(base_id)
+
+    def unreadable(self) -> frozenset[str]:
+        """Return the receipts that cannot be read."""
+        return frozenset(name for name, listed in self._listed.items() if listed.unreadable)
+
+    def doubt(self, wish: Generation) -> str:
+        """Return what is wrong with a receipt that may hide that this was bought; see `Recalled.doubt`."""
+        own = self._listed.get(receipt_path(wish.spec))
+        if own is not None and own.unreadable:
+            return own.unreadable
+        base = wish.external_task_id
+        found = (self._listed[name].doubted.get(base, "") for name in self._receipts.get(base, ()))
+        return next(filter(None, found), "")
+
+    def _learn(self, name: str, recalled: Recalled) -> frozenset[str]:
+        self._whereabouts.note_places(recalled.paths)
+        open_bases = {base for base in recalled.records if not self._is_complete(base)}
+        bases = frozenset(open_bases | recalled.doubted.keys())
+        self._listed[name] = _Listed(bases, recalled.doubted, recalled.unreadable.get(name, ""))
+        for base in bases:
+            self._receipts.setdefault(base, set()).add(name)
+        return bases
+
+    def _forget(self, name: str) -> frozenset[str]:
+        listed = self._listed.pop(name, None)
+        for base in listed.bases if listed else ():
+            self._receipts[base].discard(name)
+            if not self._receipts[base]:
+                del self._receipts[base]
+        return listed.bases if listed else frozenset()
+
+    def _is_complete(self, base: str) -> bool:
+        known = self._records.get(base)
+        return known is not None and known.status is Status.COMPLETE

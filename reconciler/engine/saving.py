@@ -86,39 +86,42 @@ class Saver:
         self, record: Record, reference: Decimal | None, window: float
     ) -> tuple[Record, int | None]:
         reply = await self._answers.about(record)
-        if reply.task is not None and reply.task.state is not TaskState.SUCCEEDED:
-            record, again_at = self._decide(record, Seen(reply.task), reply.request_id)
+        task, files = reply.task, _files(reply.task, record.asked)
+        if task is None:
+            return self._decide(record, Absent(), reply.request_id)
+        if task.state is not TaskState.SUCCEEDED:
+            record, again_at = self._decide(record, Seen(task), reply.request_id)
             if record.status is not Status.SUCCEEDED:
                 return record, again_at
             raise ResultInterrupted(
-                f"the provider says `{reply.task.said[:40]}` of a task that had succeeded"
+                f"the provider says `{task.said[:40]}` of a task that had succeeded"
             )
-        if reply.task is None:
-            return self._decide(record, Absent(), reply.request_id)
-        files = _files(reply.task, record.asked)
         if not files:
-            if self._overdue(record):
-                return self._decide(record, Gone(_CLEARED), reply.request_id)
-            raise ResultInterrupted("the provider lists no video for it at the moment")
-        record, _ = self._decide(record, Seen(reply.task), reply.request_id)
+            return self._cleared(
+                record, _CLEARED, "the provider lists no video for it at the moment"
+            )
+        record, _ = self._decide(record, Seen(task), reply.request_id)
         self._warn_when_old(record)
         async with self._slot():
             for role, url in files:
                 try:
                     record = await self._keep(record, role, url, window)
-                except ResultRefused:
-                    if self._overdue(record):
-                        return self._decide(record, Gone(_CLEARED))
-                    raise
-            await self._keep_beside(record, reply.task, window)
+                except ResultRefused as error:
+                    return self._cleared(record, _CLEARED, error)
+            await self._keep_beside(record, task, window)
         if record.lacking:
             missing = ", ".join(record.lacking)
-            if self._overdue(record):
-                return self._decide(
-                    record, Gone(f"the provider cleared the {missing} before it was saved")
-                )
-            raise ResultInterrupted(f"the provider lists no {missing} at the moment")
+            told = f"the provider cleared the {missing} before it was saved"
+            return self._cleared(record, told, f"the provider lists no {missing} at the moment")
         return await self._complete(record, reference)
+
+    def _cleared(
+        self, record: Record, told: str, otherwise: str | ResultRefused
+    ) -> tuple[Record, int | None]:
+        """End what the provider has cleared; where it may still have it, raise what it is asked again for."""
+        if self._overdue(record):
+            return self._decide(record, Gone(told))
+        raise ResultInterrupted(otherwise) if isinstance(otherwise, str) else otherwise
 
     async def _complete(
         self, record: Record, reference: Decimal | None
@@ -260,9 +263,9 @@ class Saver:
             )
 
 
-def _files(task: Task, asked: Sequence[Role]) -> list[tuple[Role, str]]:
+def _files(task: Task | None, asked: Sequence[Role]) -> list[tuple[Role, str]]:
     """Return the files that were asked for and can be fetched now, the video first."""
-    if not task.videos:
+    if task is None or not task.videos:
         return []
     video = task.videos[0]
     urls = {Role.VIDEO: video.url, Role.WATERMARK: video.watermark_url}

@@ -51,9 +51,9 @@ class Outlook:
 
     whereabouts: Whereabouts
     hold: Callable[[str], str]  # base id -> why the last run held it back
-    unreadable: Mapping[str, str] = field(default_factory=dict)  # receipt -> why
-    doubted: Mapping[str, str] = field(default_factory=dict)
-    """Base ids that some receipt names, without telling what was bought -> why."""
+    doubt: Callable[
+        [Generation], str
+    ]  # what is wrong with a receipt that may hide that it was bought
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Uncommitted = all_committed
     previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
@@ -89,11 +89,7 @@ class Outlook:
     def _obstacle(self, wish: Generation) -> str:
         if sentence := self.held_back(wish.spec):
             return sentence
-        # By its id wherever the receipt lies: the spec may have been copied, renamed or moved.
-        problem = self.unreadable.get(receipt_path(wish.spec)) or self.doubted.get(
-            wish.external_task_id
-        )
-        if problem:
+        if problem := self.doubt(wish):
             return f"a receipt cannot be read, so this may already have been bought: {problem}"
         if wish.video.path and not self.can_host:
             return (
@@ -181,10 +177,9 @@ class Surveyor:
         merged = {**stored, **better_known(wanted_of(recalled, desired.generations), stored)}
         holds = self.repository.holds()
         outlook = Outlook(
-            Whereabouts.learn(self.root, self.repository, self.objects, recalled),
+            Whereabouts.learn(self.root, self.repository, self.objects, recalled.paths),
             lambda base: holds.get(base, ""),
-            recalled.unreadable,
-            recalled.doubted,
+            recalled.doubt,
             self.can_host,
             self.uncommitted(desired),
             self.previews,

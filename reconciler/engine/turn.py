@@ -82,7 +82,11 @@ class Turns:
         self._poller = Poller(ports, options, records)
         self.publisher = Publisher(ports, files, options.previews)
         self.receipts = Receipts(ports.root, records, specs.declared)
-        self.account = Account(Contact(heard_at=ports.now()), options.max_concurrency)
+        self.account = Account(
+            Contact(heard_at=ports.now()),
+            options.max_concurrency,
+            first_pause=options.first_retry,
+        )
         self._readmitted: list[str] = []
         self._poll_failed = ""  # why a poll came to nothing or could not be written, as it was said
 

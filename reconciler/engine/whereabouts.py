@@ -15,7 +15,6 @@ from reconciler.core.diff import IN_PLACE, Output, Standing
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role, Status
-from reconciler.engine.recall import Recalled
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Publication, Repository
 from reconciler.workspace.lfs import ADVICE, LARGEST_POINTER, pointed_to
@@ -41,12 +40,16 @@ class Whereabouts:
 
     @classmethod
     def learn(
-        cls, root: Path, repository: Repository, objects: ObjectStore, recalled: Recalled
+        cls,
+        root: Path,
+        repository: Repository,
+        objects: ObjectStore,
+        places: Mapping[str, Iterable[str]],
     ) -> Whereabouts:
-        """Gather what the store and the receipts know."""
+        """Gather what the store knows, and the receipts: `places` has where they say that bytes are, by SHA-256."""
         whereabouts = cls(root, objects, {}, {}, set())
         whereabouts.relearn(repository)
-        whereabouts.note_places(recalled.paths)
+        whereabouts.note_places(places)
         return whereabouts
 
     def relearn(self, repository: Repository) -> None:

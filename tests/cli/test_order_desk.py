@@ -15,7 +15,6 @@ from reconciler.cli.order_desk import OrderDesk
 from reconciler.cli.root import Root
 from reconciler.cli.running import open_ports, options_of
 from reconciler.core.errors import StateError
-from reconciler.engine.recall import Recalled
 from reconciler.engine.records import Records
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.inbox import Inbox
@@ -38,7 +37,7 @@ class Desk:
         self._index = SpecIndex(folder.root, "specs", prices=folder.settings.prices)
         self._desk: OrderDesk | None = None
         self.whereabouts = Whereabouts.learn(
-            folder.root, folder.repository, folder.objects, Recalled()
+            folder.root, folder.repository, folder.objects, {}
         )
 
     def look(self) -> frozenset[str]:

@@ -300,14 +300,13 @@ def test_an_invalid_spec_is_said_once_and_stops_nobody(project: World, sim: Simu
 
 
 def test_account_trouble_pauses_is_said_once_and_resumes_by_itself(
-    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    project: World, sim: Simulator
 ) -> None:
     """An empty pack stops submitting for everybody; when it is filled again all are bought, each once."""
-    monkeypatch.setattr("reconciler.core.schedule._ACCOUNT_FIRST", 300)
     sim.faults([{"endpoint": "create", "effect": {"refuse": 1102}}])
     for number in range(5):
         project.write(f"s{number}.yaml", prompt=f"take {number}")
-    with watching(project):
+    with watching(project, options={"first_retry": 300}):
         wait_until(lambda: len(project.told.holds) == 5, "five held generations")
         assert len([said for said in project.told.said if "paused" in said]) == 1
         tried = sim.fired()[0]
@@ -519,15 +518,14 @@ def moody_git(project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_git_that_fails_for_a_while_holds_purchases_and_is_asked_again(
-    project: World, sim: Simulator, moody_git: Path, monkeypatch: pytest.MonkeyPatch
+    project: World, sim: Simulator, moody_git: Path
 ) -> None:
     """While git cannot say what is committed nothing is bought, which is said once; when it can, all goes on."""
-    monkeypatch.setattr("reconciler.engine.commits._FIRST", 200)
     project.write("dance.yaml")
     Project(project.root).commit()
     checkout = Checkout.find(project.root)
     moody_git.write_text("echo 'fatal: out of memory' >&2; exit 128\n")
-    with watching(project, checkout=checkout) as watched:
+    with watching(project, checkout=checkout, options={"first_retry": 200}) as watched:
         base = wait_for_wish(watched, "specs/dance.yaml")
         wait_until(
             lambda: "out of memory" in watched.call(lambda: watched.daemon.obstacle(base)),

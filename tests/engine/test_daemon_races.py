@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from reconciler.engine.outlook import Outlook
 
 from reconciler.core.diff import Known
 from reconciler.core.errors import WorkspaceError
@@ -18,6 +17,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.states import Record
 from reconciler.engine import inputs
 from reconciler.engine.daemon import Pace
+from reconciler.engine.survey import Outlook
 from reconciler.workspace.git import Checkout
 from tests.engine.test_daemon import creates, is_idle, video, wait_for_wish
 from tests.engine.test_odd_providers import Altered
@@ -56,9 +56,8 @@ def test_what_cannot_be_looked_at_is_not_bought_as_it_was_wanted_before(
         return known(self, wish, record)
 
     monkeypatch.setattr(Outlook, "known", looked_at)
-    monkeypatch.setattr("reconciler.engine.holding._FIRST", 200)
     project.write("a.yaml", prompt="holds the only slot")
-    with watching(project, concurrency=1) as watched:
+    with watching(project, concurrency=1, options={"first_retry": 200}) as watched:
         wait_until(lambda: creates(sim) == 1, "the first create")
         project.write("b.yaml", prompt="waits")
         base = wait_for_wish(watched, "specs/b.yaml")
@@ -151,15 +150,13 @@ def test_a_second_attempt_waits_for_the_commit_that_allows_it(
 
 
 def test_whoever_tries_for_the_account_and_is_cut_off_lets_another_try(
-    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    project: World, sim: Simulator
 ) -> None:
     """An order cuts the one that finds out whether the account is well; the next one finds out, and all are bought."""
-    monkeypatch.setattr("reconciler.core.schedule._ACCOUNT_FIRST", 300)
-    monkeypatch.setattr("reconciler.engine.cycle._STANDSTILL", 0.05)
     sim.faults([{"endpoint": "create", "effect": {"refuse": 1102}}])
     for number in range(3):
         project.write(f"s{number}.yaml", prompt=f"take {number}")
-    with watching(project) as watched:
+    with watching(project, options={"first_retry": 300, "standstill": 0.05}) as watched:
         wait_until(lambda: len(project.told.holds) == 3, "three held generations")
         sim.faults([{"endpoint": "query", "when": {"first": 1}, "effect": {"stall": 0}}])
         wait_until(lambda: sim.fired() == [1], "the one that tries")

@@ -15,9 +15,8 @@ from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import Status
 from reconciler.engine.loop import Ended
-from reconciler.engine.memory import ReceiptMemory
 from reconciler.engine.orders import Verb
-from reconciler.engine.recall import Recalled
+from reconciler.engine.recall import Recalled, ReceiptMemory
 from reconciler.engine.records import Records
 from reconciler.engine.whereabouts import Whereabouts
 from tests.support.simulator import Simulator
@@ -230,7 +229,7 @@ def test_receipts_are_read_beside_the_loop(
         return Recalled()
 
     async def turns_meanwhile() -> int:
-        where = Whereabouts.learn(project.root, project.repository, project.objects, Recalled())
+        where = Whereabouts.learn(project.root, project.repository, project.objects, {})
         knows_nothing = Records(None, None, {})  # type: ignore[arg-type]
         memory = ReceiptMemory(project.root, knows_nothing, where)
         reading = asyncio.create_task(memory.read(["specs/dance.receipt.json"]))
@@ -240,7 +239,7 @@ def test_receipts_are_read_beside_the_loop(
             turns += 1
         return turns
 
-    monkeypatch.setattr("reconciler.engine.memory.recall", slow)
+    monkeypatch.setattr("reconciler.engine.recall.recall", slow)
     assert asyncio.run(turns_meanwhile()) > 3
 
 

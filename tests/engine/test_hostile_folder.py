@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from reconciler.engine.daemon import Pace
 from tests.engine.test_daemon import is_idle
 from tests.engine.watching import Watching, watching
@@ -33,11 +31,8 @@ def slowest_answer(watch: Watching, is_over: object) -> float:
     return worst
 
 
-def test_pictures_that_take_long_stop_nothing(
-    project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_that_take_long_stop_nothing(project: World, sim: Simulator) -> None:
     """A dozen pictures of 778 KB that decode to 100 megapixels of 16 bits: found at the start, and again while it runs."""
-    monkeypatch.setattr("reconciler.engine.attention._LONGEST_LOOK", 200)
     picture = deep_png(10_000, 9_999)
     assert len(picture) < 1_000_000
     end = chunk(b"IEND", b"")
@@ -59,7 +54,7 @@ def test_pictures_that_take_long_stop_nothing(
 
     ask("before")
     begun = time.monotonic()
-    with watching(project, pace=Pace(settle=150, tick=50)) as watch:
+    with watching(project, pace=Pace(settle=150, tick=50, longest_look=200)) as watch:
         assert time.monotonic() - begun < 20
         ask("meanwhile")
         worst = slowest_answer(watch, is_idle(project, "dance"))

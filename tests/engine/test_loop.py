@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.core.progress import Verdict
 from reconciler.engine.loop import Loop
+from reconciler.engine.ports import Options
 
 
 class Slow:
@@ -48,7 +49,7 @@ def test_who_interrupts_a_second_time_leaves_nothing_running() -> None:
     async def story() -> None:
         turns = Slow()
         running = asyncio.create_task(
-            Loop(cast(Any, turns), cast(Any, turns), ["one"]).run(asyncio.Event())
+            Loop(cast(Any, turns), Options("run"), cast(Any, turns), ["one"]).run(asyncio.Event())
         )
         await turns.begun.wait()
         running.cancel()

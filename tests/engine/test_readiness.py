@@ -33,10 +33,9 @@ def test_what_stops_purchases_is_said_until_it_is_over(
     project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account, then the disk: not ready, with a sentence for each, and ready again without a restart."""
-    monkeypatch.setattr("reconciler.core.schedule._ACCOUNT_FIRST", 200)
     sim.faults([{"endpoint": "create", "effect": {"refuse": 1102}}])
     project.write("dance.yaml")
-    with watching(project) as watch:
+    with watching(project, options={"first_retry": 200}) as watch:
         wait_until(says(watch, "paused for the whole account"), "the account's sentence")
         sim.faults([])
         wait_until(lambda: is_ready(watch), "the account's end")
@@ -67,10 +66,9 @@ def test_a_cap_that_is_met_is_said_while_somebody_waits_for_it(
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Pace:
+def quick() -> Pace:
     """A pace by which a look is overdue after half a second."""
-    monkeypatch.setattr("reconciler.engine.daemon._SHORTEST_OVERDUE", 0)
-    return Pace(settle=SETTLE, tick=50, resync=500)
+    return Pace(settle=SETTLE, tick=50, resync=500, patience=0)
 
 
 class Hanging:
