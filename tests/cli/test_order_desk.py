@@ -36,9 +36,7 @@ class Desk:
         self._folder = folder
         self._index = SpecIndex(folder.root, "specs", prices=folder.settings.prices)
         self._desk: OrderDesk | None = None
-        self.whereabouts = Whereabouts.learn(
-            folder.root, folder.repository, folder.objects, {}
-        )
+        self.whereabouts = Whereabouts.learn(folder.root, folder.repository, folder.objects, {})
 
     def look(self) -> frozenset[str]:
         """Return the generations that were touched."""
