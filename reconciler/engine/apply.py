@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.core.diff import Action, Assessment, Plan
-from reconciler.core.errors import SpecError, WorkspaceError
+from reconciler.core.diff import Assessment, Plan
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record
 from reconciler.core.work import Work, is_unsaved, work_for
@@ -43,7 +42,7 @@ class Run:
             loop = Loop(ports, self.options, turns, [work.base_id for work in works])
             ended = await loop.run(stop, deadline=deadline)
             standing = (item for item in plan.assessments if specs.asks_for(item.generation))
-            confirmed = confirm(standing, turns)
+            confirmed = turns.confirm(standing)
         finally:
             looked_at = {item.generation.external_task_id for item in plan.assessments}
             looked_at.update(work.base_id for work in works)
@@ -52,26 +51,6 @@ class Run:
             holds = {**kept, **records.holds(), **confirmed}
             ports.repository.replace_holds(holds, now=ports.now())
         return ended
-
-
-def confirm(assessments: Iterable[Assessment], turns: Turns) -> dict[str, str]:
-    """Remember the signatures of outputs that stood already, and write receipts that are missing.
-
-    Returns what could not be confirmed, by base id, and why.
-    """
-    by_spec: dict[str, list[Assessment]] = {}
-    for item in assessments:
-        by_spec.setdefault(item.generation.spec, []).append(item)
-    trouble: dict[str, str] = {}
-    for spec, items in by_spec.items():
-        try:
-            for item in items:
-                if item.action is Action.KEEP and item.record is not None:
-                    turns.publisher.confirm(item.generation, item.record)
-            turns.receipts.write(spec)
-        except (SpecError, WorkspaceError) as error:
-            trouble |= {item.generation.external_task_id: error.message for item in items}
-    return trouble
 
 
 def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:

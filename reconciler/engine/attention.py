@@ -17,7 +17,6 @@ from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.states import BOUGHT, Record
 from reconciler.core.work import Work, is_unsaved, work_for
-from reconciler.engine.apply import confirm
 from reconciler.engine.commits import Commits
 from reconciler.engine.looks import Looks
 from reconciler.engine.ports import Ports
@@ -194,7 +193,7 @@ class Attention:
                 self._wake(base)
         kept, self._kept = self._kept, {}
         for items in kept.values():
-            for base, reason in confirm(items, self._turns).items():
+            for base, reason in self._turns.confirm(items).items():
                 await self._turns.withhold(base, reason)
             await self._looks.step()  # for that its receipt was read, which may be a long one
 

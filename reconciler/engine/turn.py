@@ -10,10 +10,12 @@ from reconciler.core import advance as decide
 from reconciler.core import progress as core
 from reconciler.core.account import Account
 from reconciler.core.contact import Contact
+from reconciler.core.diff import Action, Assessment
 from reconciler.core.errors import (
     CapReached,
     HostingError,
     ReconcilerError,
+    SpecError,
     StaleRecord,
     StateError,
     StateReplaced,
@@ -80,8 +82,8 @@ class Turns:
         self._purchases = Purchases(ports, options, records, self._take_slot)
         self._saver = Saver(ports, options, records, files)
         self._poller = Poller(ports, options, records)
-        self.publisher = Publisher(ports, files, options.previews)
-        self.receipts = Receipts(ports.root, records, specs.declared)
+        self._publisher = Publisher(ports, files, options.previews)
+        self._receipts = Receipts(ports.root, records, specs.declared)
         self.account = Account(
             Contact(heard_at=ports.now()),
             options.max_concurrency,
@@ -152,6 +154,25 @@ class Turns:
         """Hold a generation that cannot be looked after, outside of its turn."""
         stopped = _stopped(error) if isinstance(error, ReconcilerError) else Stopped(error)
         await self._follow(key, core.Withheld(stopped.reason, stopped.cause))
+
+    def confirm(self, standing: Iterable[Assessment]) -> dict[str, str]:
+        """Remember the signatures of outputs that stood already, and write receipts that are missing.
+
+        Returns what could not be confirmed, by base id, and why.
+        """
+        by_spec: dict[str, list[Assessment]] = {}
+        for item in standing:
+            by_spec.setdefault(item.generation.spec, []).append(item)
+        trouble: dict[str, str] = {}
+        for spec, items in by_spec.items():
+            try:
+                for item in items:
+                    if item.action is Action.KEEP and item.record is not None:
+                        self._publisher.confirm(item.generation, item.record)
+                self._receipts.write(spec)
+            except (SpecError, WorkspaceError) as error:
+                trouble |= {item.generation.external_task_id: error.message for item in items}
+        return trouble
 
     def wanted(self, key: str) -> Generation | None:
         """Return the wish to buy now, as things stand at this moment."""
@@ -311,7 +332,7 @@ class Turns:
         for spec in specs if effect.publish else ():
             for wish in self._places(key, spec) if self._specs.is_at_rest(spec) else ():
                 try:
-                    if not await self.publisher.publish(wish, record):
+                    if not await self._publisher.publish(wish, record):
                         self._records.apply(record, Lost(), kind="lost")
                         return core.Delivered(record, lost=True)
                 except OutputTaken as error:  # seen again by every plan: it need not be remembered
@@ -334,7 +355,7 @@ class Turns:
                 unwritten = True
             else:
                 try:
-                    self.receipts.write(spec, newly=done.record)
+                    self._receipts.write(spec, newly=done.record)
                 except ReconcilerError as error:
                     reason = error.message
         return replace(done, waits=waits, unwritten=unwritten, reason=done.reason or reason)

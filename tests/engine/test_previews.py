@@ -17,7 +17,7 @@ from PIL import Image
 from reconciler.core.diff import Action, Assessment
 from reconciler.core.errors import StateError
 from reconciler.core.states import Role, Status
-from reconciler.engine import previewing
+from reconciler.engine import saving
 from reconciler.engine.loop import Ended
 from reconciler.engine.orders import Verb
 from reconciler.store.partial import Partial
@@ -194,7 +194,7 @@ def test_a_committed_poster_of_another_machine_stays_when_the_video_is_fetched_a
     def other(path: Path, role: Role) -> object:
         return make_preview(path, Role.SHEET)
 
-    monkeypatch.setattr(previewing, "make_preview", other)
+    monkeypatch.setattr(saving, "make_preview", other)
     bought.apply()
     assert_complete(bought)
     after = standing(bought)
