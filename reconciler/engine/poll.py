@@ -22,7 +22,7 @@ from reconciler.engine.records import Records
 from reconciler.kling.errors import AccountTrouble, ProviderError
 
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
-_AT_ONCE = 20  # questions, before it is looked whether they are answered at all
+_AT_ONCE = 8  # questions, before it is looked whether they are answered at all
 _MOST_UNLISTED = 100  # of those that a whole list did not show, asked for by `plan --refresh`: a plan promises nothing
 
 
@@ -65,11 +65,13 @@ async def read_list(answers: Answers, asked: Mapping[str, Record], found: Round,
             return
 
 
-async def ask_each(answers: Answers, asked: Mapping[str, Record], found: Round) -> None:
+async def ask_each(
+    answers: Answers, asked: Mapping[str, Record], found: Round, at_once: int = _AT_ONCE
+) -> None:
     """Ask for each by itself, side by side: one that hangs must not keep the others waiting."""
     bases = list(asked)
-    for start in range(0, len(bases), _AT_ONCE):
-        some = bases[start : start + _AT_ONCE]
+    for start in range(0, len(bases), at_once):
+        some = bases[start : start + at_once]
         await asyncio.gather(*(_ask(answers, base, asked[base], found) for base in some))
         if found.troubles.keys() >= set(some):
             return  # nobody answers: the rest would only take long
@@ -163,7 +165,7 @@ class Poller:
         ):  # others' turn in the next round
             self._round = (self._round + _STRAGGLERS) % len(rest)
             rest = (rest[self._round :] + rest[: self._round])[:_STRAGGLERS]
-        await ask_each(self._answers, dict(rest), found)
+        await ask_each(self._answers, dict(rest), found, _STRAGGLERS)
 
     def _write(self, flying: Mapping[str, Record], found: Round) -> None:
         events: dict[str, tuple[Event, str]] = {

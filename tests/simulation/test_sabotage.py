@@ -114,15 +114,15 @@ def no_receipts(patch: pytest.MonkeyPatch) -> None:
 
 def restless(patch: pytest.MonkeyPatch) -> None:
     """Outputs are written again by every run."""
-    publish = Publisher.publish
+    confirm = Publisher.confirm
 
-    async def again(self: Publisher, wish: Any, record: Record) -> bool:
+    def again(self: Publisher, wish: Any, record: Record) -> bool:
         if record.status in BOUGHT:
             for _, path in wish.outputs:
                 (self._ports.root / path).unlink(missing_ok=True)
-        return await publish(self, wish, record)
+        return confirm(self, wish, record)
 
-    patch.setattr(Publisher, "publish", again)
+    patch.setattr(Publisher, "confirm", again)
 
 
 BREAKS: dict[str, tuple[Break, str]] = {
