@@ -17,7 +17,7 @@ from reconciler.core.generations import (
     has_own_id,
     written,
 )
-from reconciler.workspace.names import Groups
+from reconciler.workspace.known_tree import Groups
 
 
 class Collisions:

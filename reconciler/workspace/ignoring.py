@@ -6,6 +6,7 @@ Which of several patterns counts, and that nothing below an ignored folder is se
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,19 +31,22 @@ class Ignoring:
 
     signature: Signature | None = None
     problem: Problem | None = None  # why it cannot be understood; then it ignores nothing
+    # Read so soon after a change that another would not show.
+    is_racy: bool = field(default=False, compare=False)
     _globs: Globs | None = field(default=None, compare=False)  # None: nothing is ignored
     _folders: dict[str, bool] = field(default_factory=dict, compare=False)
 
     @classmethod
     def read(cls, root: Path) -> Self:
         """Read the ignore file of a root; what is wrong with it is a problem of it, and never raised."""
-        signature = signature_of(root)
+        signature, at_ns = signature_of(root), time.time_ns()
         if signature is None:
             return cls()
+        is_racy = signature.is_racy(at_ns)
         try:
-            return cls(signature, None, _patterns(_text(root)))
+            return cls(signature, None, is_racy, _patterns(_text(root)))
         except _IllegibleError as error:
-            return cls(signature, error.problem)
+            return cls(signature, error.problem, is_racy)
 
     def ignores(self, name: str) -> bool:
         """Whether a file (relative to the root) is none of ours, by itself or by a folder that it lies in."""

@@ -15,7 +15,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
@@ -47,6 +46,11 @@ class Tree:
     problems: dict[str, Problem] = field(default_factory=dict)  # name -> why it cannot be used
     misspelt: dict[str, str] = field(default_factory=dict)  # no spec by its name -> the name meant
     ignoring: Ignoring = field(default_factory=Ignoring)
+
+    def files(self) -> dict[str, Signature | None]:
+        """Return the signature of every file that counts; of one that cannot be used, None."""
+        unusable = dict.fromkeys((*self.problems, *self.misspelt))
+        return {**unusable, **self.specs, **self.defaults, **self.receipts}
 
 
 def defaults_name(folder: str) -> str:
@@ -211,18 +215,8 @@ def _list(root: Path, here: str, tree: Tree) -> list[str]:
         raise describe_os_error(error, here or root) from error
 
 
-class _Entry(Protocol):
-    """What `os.scandir` tells of a name in a folder."""
-
-    @property
-    def name(self) -> str: ...
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
-    def is_symlink(self) -> bool: ...
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
-
-
 class _Single:
-    """One name, looked at by itself."""
+    """One name, looked at by itself, as `os.scandir` shows it."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
@@ -239,6 +233,9 @@ class _Single:
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         return self._path.stat(follow_symlinks=follow_symlinks)
+
+
+_Entry = os.DirEntry[str] | _Single
 
 
 def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
