@@ -34,7 +34,7 @@ from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.spec_cache import Media
-from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
+from reconciler.workspace.walk import Tree, look, misspelt_notes, specs_folder, walk
 
 _LEAST = 1024  # bytes that the reading of any spec counts for
 _NOT_READ = "the spec was not read yet: there are many, and it follows"
@@ -46,7 +46,7 @@ Found = Mapping[str, Tree]
 class Changed:
     """What a refresh found to be different."""
 
-    specs: frozenset[str]  # whose generations, problems or outputs may be; gone ones included
+    specs: frozenset[str]  # whose generations, problems or outputs may be; gone ones too
     receipts: frozenset[str]  # that appeared, changed or went
 
 
@@ -242,8 +242,8 @@ class SpecIndex:
         for name in (*difference.specs, *difference.gone, *difference.defaults):
             self._media.links.put(name, "")
         self._put_links((name for tree in found.values() for name in tree.links), reader.root)
-        changed = difference.gone | self._touched(named)
         self._unread -= difference.gone
+        changed = difference.gone | self._touched(named)
         changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
 
@@ -284,10 +284,6 @@ class SpecIndex:
             frozenset(self._seen.racy | self._media.racy),
             tree.ignoring,
         )
-
-    def strays(self) -> frozenset[str]:
-        """Return the names of the files that are not as they are known: see `Snapshot.strays`."""
-        return self.snapshot().strays()
 
     def is_as_read(self, spec: str) -> bool:
         """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
@@ -334,7 +330,7 @@ class SpecIndex:
         touched: set[str] = set()
         for name in names:
             touched.update(self._collisions.writers(name))
-            if name not in self._seen.tree.specs and not is_defaults(name):
+            if name not in self.specs and not is_defaults(name):
                 touched.update(self._seen.specs_below(name))
         return touched
 
