@@ -34,7 +34,7 @@ from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.spec_cache import Media
-from reconciler.workspace.walk import Tree, look, misspelt_notes, specs_folder, walk
+from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
 
 _LEAST = 1024  # bytes that the reading of any spec counts for
 _NOT_READ = "the spec was not read yet: there are many, and it follows"
