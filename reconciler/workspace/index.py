@@ -34,7 +34,15 @@ from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.spec_cache import Media
-from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
+from reconciler.workspace.walk import (
+    Tree,
+    defaults_above,
+    is_defaults,
+    look,
+    misspelt_notes,
+    specs_folder,
+    walk,
+)
 
 _LEAST = 1024  # bytes that the reading of any spec counts for
 _NOT_READ = "the spec was not read yet: there are many, and it follows"
@@ -188,12 +196,11 @@ class SpecIndex:
         """Return the files that a spec is made of: itself, `.reconcilerignore`, its defaults and its local media."""
         if spec not in self.specs:
             return frozenset()
-        defaults = (
-            name for name in self._seen.defaults_of(spec) if name in self._seen.tree.defaults
-        )
+        tree = self._seen.tree
+        above = defaults_above(self._seen.folder, spec)
         media = (file for file in self._media.of(spec) if self._media.sights[file].file)
-        ignoring = () if self._seen.tree.ignoring.signature is None else (IGNORE_FILE,)
-        return frozenset({spec, *ignoring, *defaults, *media})
+        ignoring = () if tree.ignoring.signature is None else (IGNORE_FILE,)
+        return frozenset({spec, *ignoring, *media, *(tree.defaults.keys() & above)})
 
     def media_folders(self) -> frozenset[str]:
         """Return the folders outside the specs folder where local media are, or are missing."""
@@ -290,7 +297,7 @@ class SpecIndex:
         tree, root = self._seen.tree, Root(self._root)
         if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
             return False
-        names = (spec, *self._seen.defaults_of(spec))
+        names = (spec, *defaults_above(self._seen.folder, spec))
         try:
             found = look(self._root, self._seen.folder, names, tree.ignoring)
         except WorkspaceError:

@@ -10,7 +10,7 @@ from reconciler.core.file_names import copied_from
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
 from reconciler.workspace.inputs import Root, Sight
 from reconciler.workspace.outputs import Signature
-from reconciler.workspace.walk import Tree, defaults_name, is_defaults, walk
+from reconciler.workspace.walk import Tree, is_defaults, walk
 
 
 class Names:
@@ -109,14 +109,6 @@ class KnownTree:
     def signature(self, name: str) -> Signature | None:
         """Return how a spec or a defaults file was found; None where there is none."""
         return self.tree.specs.get(name) or self.tree.defaults.get(name)
-
-    def defaults_of(self, spec: str) -> list[str]:
-        """Return the names of the defaults files that count for a spec where they are there, the nearest first."""
-        here, names = spec, []
-        while here != self.folder:
-            here = here.rpartition("/")[0]
-            names.append(defaults_name(here))
-        return names
 
     def specs_below(self, name: str) -> Iterator[str]:
         """Yield the specs at or below a name; of a defaults file, those that it speaks for."""

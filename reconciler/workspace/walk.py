@@ -12,8 +12,9 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from reconciler.core.documents import Place, Problem
@@ -110,48 +111,33 @@ def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
     return tree
 
 
-def look(
-    root: Path, folder: str, names: Iterable[str], ignoring: Ignoring | None = None
-) -> dict[str, Tree]:
+def look(root: Path, folder: str, names: Iterable[str], ignoring: Ignoring) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
 
     Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over.
     Raises `WorkspaceError` when that cannot be told, or when the specs folder itself is not there.
     """
     found: dict[str, Tree] = {}
-    folders: dict[str, bool] = {}
-    ignoring = Ignoring.read(root) if ignoring is None else ignoring
+    is_folder = cache(partial(_is_folder, root))
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):
             return {folder: walk(root, folder, ignoring)}
-        if not _holds(folder, name):
-            continue
-        place = _place_to_look_at(root, folder, name, found, folders)
-        if place:
+        if _holds(folder, name) and (place := _place(folder, name, found, is_folder)):
             found[place] = _look_at(root, place, ignoring)
     if found and not _is_folder(root, folder, follow_symlinks=True):
         raise _no_folder(root, folder)
     return found
 
 
-def _place_to_look_at(
-    root: Path, folder: str, name: str, found: Iterable[str], folders: dict[str, bool]
-) -> str:
+def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[str], bool]) -> str:
     """Return the name, or the one above it that is no folder to walk; nothing when it was looked at or is hidden."""
     here = folder
     for part in name[len(folder) :].strip("/").split("/"):
         here = f"{here}/{part}" if here else part
         if part.startswith(".") or here in found:
             return ""
-        if (
-            here == name
-            or part[part.rfind(".") :].lower() in SPEC_SUFFIXES
-            or _UNSPEAKABLE.search(part)
-        ):
-            break
-        if here not in folders:
-            folders[here] = _is_folder(root, here)
-        if not folders[here]:
+        is_spec = part[part.rfind(".") :].lower() in SPEC_SUFFIXES
+        if here == name or is_spec or _UNSPEAKABLE.search(part) or not is_folder(here):
             break
     return here
 
@@ -246,7 +232,12 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
             continue
         is_spec = name[name.rfind(".") :].lower() in SPEC_SUFFIXES
         if not is_spec and not entry.is_dir(follow_symlinks=False):
-            _note_misspelt(name, prefix, tree)
+            meant = spec_meant(name)
+            if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
+                if meant.lower() == DEFAULTS_NAME:
+                    _note_misnamed(prefix + name, prefix, tree)
+                else:
+                    tree.misspelt[prefix + name] = prefix + meant
         elif is_spec and not name.endswith(RECEIPT_SUFFIX) and tree.ignoring.ignores(prefix + name):
             continue
         elif _UNSPEAKABLE.search(name):
@@ -260,16 +251,6 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
             yield prefix + name
         elif prefix or name != SETTINGS_NAME:
             _sort_in(entry, prefix, tree)
-
-
-def _note_misspelt(name: str, prefix: str, tree: Tree) -> None:
-    meant = spec_meant(name)
-    if not meant or _UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name):
-        return
-    if meant.lower() == DEFAULTS_NAME:
-        _note_misnamed(prefix + name, prefix, tree)
-    else:
-        tree.misspelt[prefix + name] = prefix + meant
 
 
 def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:

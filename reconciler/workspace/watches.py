@@ -79,7 +79,7 @@ class Watches(ABC, Generic[F, R]):
         self.lock = threading.RLock()
         self.has_gaps = False  # something that is there could not be watched
         self._root = root
-        self._told = told
+        self.told = told
         self._reader: R | None = None
         self._folders: dict[str, F] = {}
 
@@ -100,7 +100,7 @@ class Watches(ABC, Generic[F, R]):
         except OSError as error:
             self._failed("inotify", error)
         except MISTAKES as error:
-            self._told.trouble(f"{mistake(error)}; until then {POLLED}")
+            self.told.trouble(f"{mistake(error)}; until then {POLLED}")
         else:
             if reader is not None:
                 reader.start()
@@ -136,7 +136,7 @@ class Watches(ABC, Generic[F, R]):
 
     def _failed(self, what: str, error: OSError) -> None:
         said = f"{what} cannot be watched ({error.strerror}), so {POLLED}"
-        self._told.trouble(_EXHAUSTED.get(error.errno or 0, said))
+        self.told.trouble(_EXHAUSTED.get(error.errno or 0, said))
 
 
 @dataclass(eq=False, slots=True)
@@ -152,17 +152,43 @@ class _Inotified:
     below: set[str] = field(default_factory=set)  # the folders in it that are watched because of it
 
     def on_event(self, event: InotifyEvent) -> None:
-        """Something happened in the folder, or to it."""
-        self.watches.happened(self, event.mask, os.fsdecode(event.name))
+        """Tell of an event; before, keep the watches true when a folder came, went or may be read now."""
+        mask, told = event.mask, self.watches.told
+        if mask & _MOVE_SELF:
+            if self.is_top:  # of the others, the folder above says so
+                self.on_watch_deleted()
+            return
+        if not event.name:
+            if self.is_top and mask & _ATTRIB:
+                told.mark(self.name)
+            return
+        name = join(self.name, os.fsdecode(event.name))
+        if told.is_left_out(name):
+            return
+        if mask & _ISDIR:
+            with self.watches.lock:
+                if mask & (_MOVED_FROM | _DELETE):
+                    self.watches.drop(name)
+                if self.is_recursive and mask & (_CREATE | _MOVED_TO | _ATTRIB):
+                    self.watches.follow(name)
+                told.folders_changed()
+        told.mark(name)  # after it is watched: what happened before is found by looking
 
-    def on_watch_deleted(self, _: int) -> None:
-        """The folder was removed, or its file system unmounted."""
-        self.watches.lost(self)
+    def on_watch_deleted(self, _: int = 0) -> None:
+        """Take the watch for void: the folder was moved, removed or unmounted; watch what stands at its name now."""
+        with self.watches.lock:
+            if not self.watches.is_watched(self):
+                return  # replaced meanwhile
+            self.watches.drop(self.name)
+            if not self.is_top:
+                self.watches.follow(self.name)
+            self.watches.told.folders_changed()
+        self.watches.told.mark(self.name)
 
     def on_queue_overflow(self) -> None:
         """The kernel dropped events: folders may have come, gone and moved unseen."""
         if self.is_top:
-            self.watches.lost(self)
+            self.on_watch_deleted()
 
 
 class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
@@ -178,7 +204,7 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
         if not self._add(name, is_recursive=is_recursive, is_top=True):
             return False
         if is_recursive:
-            self._follow(name, afresh=True)
+            self.follow(name, afresh=True)
         return True
 
     def mend(self) -> None:
@@ -186,7 +212,7 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
         if self.has_gaps:
             self.has_gaps = False
             for one in [one for one in self._folders.values() if one.is_top and one.is_recursive]:
-                self._follow(one.name, afresh=True)
+                self.follow(one.name, afresh=True)
 
     def drop(self, name: str) -> None:
         """Watch a folder, and what is watched because of it, no more."""
@@ -199,38 +225,9 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
             above.below.discard(name)
         self._take_down(dropped)
 
-    def happened(self, folder: _Inotified, mask: int, name: str) -> None:
-        """Tell of an event; before, keep the watches true when a folder came, went or may be read now."""
-        if mask & _MOVE_SELF:
-            if folder.is_top:  # of the others, the folder above says so
-                self.lost(folder)
-            return
-        if not name:
-            if folder.is_top and mask & _ATTRIB:
-                self._told.mark(folder.name)
-            return
-        name = join(folder.name, name)
-        if self._told.is_left_out(name):
-            return
-        if mask & _ISDIR:
-            with self.lock:
-                if mask & (_MOVED_FROM | _DELETE):
-                    self.drop(name)
-                if folder.is_recursive and mask & (_CREATE | _MOVED_TO | _ATTRIB):
-                    self._follow(name)
-                self._told.folders_changed()
-        self._told.mark(name)  # after it is watched: what happened before is found by looking
-
-    def lost(self, folder: _Inotified) -> None:
-        """Take a watch for void, and watch whatever stands at its name now."""
-        with self.lock:
-            if self._folders.get(folder.name) is not folder:
-                return  # replaced meanwhile
-            self.drop(folder.name)
-            if not folder.is_top:
-                self._follow(folder.name)
-            self._told.folders_changed()
-        self._told.mark(folder.name)
+    def is_watched(self, folder: _Inotified) -> bool:
+        """Whether it is this one that is watched under its name."""
+        return self._folders.get(folder.name) is folder
 
     def _add(self, name: str, *, is_recursive: bool, is_top: bool) -> bool:
         if self._reader is None:
@@ -257,7 +254,7 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
             above.below.add(name)
         return True
 
-    def _follow(self, name: str, *, afresh: bool = False) -> None:
+    def follow(self, name: str, *, afresh: bool = False) -> None:
         """Watch a folder and all below it; `afresh` looks into those that are watched already, too."""
         waiting = [name]
         while waiting:
@@ -270,7 +267,7 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
             with contextlib.suppress(OSError), os.scandir(self._root / here) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
                 below = [join(here, one) for one in names]
-                waiting += [one for one in below if not self._told.is_left_out(one)]
+                waiting += [one for one in below if not self.told.is_left_out(one)]
 
     def _take_down(self, folders: list[_Inotified]) -> None:
         if self._reader is not None:
@@ -317,7 +314,7 @@ class ObserverWatches(Watches[_Observed, "BaseObserver"]):
         from watchdog.observers.polling import PollingObserver
 
         if Observer is PollingObserver:  # our own look at everything is the cheaper one
-            self._told.trouble(f"this system has no inotify, so {POLLED}")
+            self.told.trouble(f"this system has no inotify, so {POLLED}")
             return None
         return Observer()
 
@@ -327,7 +324,7 @@ class ObserverWatches(Watches[_Observed, "BaseObserver"]):
         if self._reader is None or not path.is_dir():
             return False
         real = os.path.realpath(path)
-        folder = _Observed(name, (str(path), real), self._identity(name), self._told)
+        folder = _Observed(name, (str(path), real), self._identity(name), self.told)
         handler = cast("FileSystemEventHandler", folder)
         try:
             folder.watch = self._reader.schedule(handler, real, recursive=is_recursive)
