@@ -88,10 +88,9 @@ class Ignoring:
             is_ignored, here = False, ""
             for part in name.split("/"):
                 here = f"{here}/{part}" if here else part
-                if here not in self._folders:
-                    about = self._globs.is_ignored(here, is_folder=True)
-                    self._folders[here] = is_ignored or about
-                is_ignored = self._folders[here]
+                if here not in self._folders and not is_ignored:
+                    is_ignored = self._globs.is_ignored(here, is_folder=True)
+                is_ignored = self._folders.setdefault(here, is_ignored)
         return self._folders[name]
 
     def held_back(self, spec: str, specs: Container[str]) -> str:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from reconciler.core.checking import Prices
@@ -19,7 +20,7 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.defaults import Defaults, broken
-from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
+from reconciler.workspace.ignoring import IGNORE_FILE, signature_of
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree, Snapshot
 from reconciler.workspace.loader import (
@@ -123,7 +124,7 @@ class SpecIndex:
         return assemble(self._seen.folder, tree, declared, invalid, media)
 
     def defer(self) -> None:
-        """From now on, read specs a few at a time and look at no media: whoever refreshes says when the rest is (`read_on`).
+        """From now on, read specs a few at a time and look at no media: whoever refreshes says when (`read_on`).
 
         What was not read or looked at yet counts as invalid.
         """
@@ -227,14 +228,8 @@ class SpecIndex:
 
         It raises `WorkspaceError` when the folder cannot be listed.
         """
-        named, ignoring = self._with_links(names), self._seen.tree.ignoring
-        root, folder = self._root, self._seen.folder
-
-        def found() -> Found:
-            now = Ignoring.read(root) if IGNORE_FILE in named else ignoring
-            return look(root, folder, named, now)
-
-        return found
+        named = self._with_links(names)
+        return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
@@ -246,9 +241,10 @@ class SpecIndex:
         found = self.looking_at(names)() if found is None else found
         difference = self._seen.replace(found, named, time.time_ns())
         reader = self._reader()
-        for name in (*difference.specs, *difference.gone, *difference.defaults):
+        links = {name for tree in found.values() for name in tree.links}
+        for name in {*difference.specs, *difference.gone, *difference.defaults} - links:
             self._media.links.put(name, "")
-        self._put_links((name for tree in found.values() for name in tree.links), reader.root)
+        self._put_links(links, reader.root)
         self._unread -= difference.gone
         changed = difference.gone | self._touched(named)
         changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
@@ -306,9 +302,8 @@ class SpecIndex:
         for name in names:
             now = found.get(name, Tree())
             target = root.target(name) if name in now.links else ""
-            if now.files().get(name) != self._seen.signature(name) or target != targets.get(
-                name, ""
-            ):
+            known = self._seen.signature(name), targets.get(name, "")
+            if (now.files().get(name), target) != known:
                 return False
         return all(sights[file].file == root.signature(file) for file in self._media.of(spec))
 

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.file_names import SPEC_SUFFIXES, spec_meant
 from reconciler.workspace.files import describe_os_error
-from reconciler.workspace.ignoring import Ignoring, foreign_copy
+from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, foreign_copy
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import Signature
 
@@ -111,13 +111,16 @@ def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
     return tree
 
 
-def look(root: Path, folder: str, names: Iterable[str], ignoring: Ignoring) -> dict[str, Tree]:
+def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
 
-    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over.
+    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over; where
+    `.reconcilerignore` is one of them, it is read again.
     Raises `WorkspaceError` when that cannot be told, or when the specs folder itself is not there.
     """
     found: dict[str, Tree] = {}
+    if IGNORE_FILE in names:
+        ignoring = Ignoring.read(root)
     is_folder = cache(partial(_is_folder, root))
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):

@@ -68,11 +68,11 @@ class _Folder(Protocol):
     def identity(self) -> tuple[int, int]: ...
 
 
-F = TypeVar("F", bound=_Folder)
-R = TypeVar("R", bound="BaseThread")
+_FolderT = TypeVar("_FolderT", bound=_Folder)
+_ReaderT = TypeVar("_ReaderT", bound="BaseThread")
 
 
-class Watches(ABC, Generic[F, R]):
+class Watches(ABC, Generic[_FolderT, _ReaderT]):
     """The folders that are watched, by name, and who reads events. Whoever calls it holds its lock."""
 
     def __init__(self, root: Path, told: Told) -> None:
@@ -80,8 +80,8 @@ class Watches(ABC, Generic[F, R]):
         self.has_gaps = False  # something that is there could not be watched
         self._root = root
         self.told = told
-        self._reader: R | None = None
-        self._folders: dict[str, F] = {}
+        self._reader: _ReaderT | None = None
+        self._folders: dict[str, _FolderT] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._folders
@@ -124,7 +124,7 @@ class Watches(ABC, Generic[F, R]):
         return self._folders[name].identity == self._identity(name)
 
     @abstractmethod
-    def _new_reader(self) -> R | None: ...
+    def _new_reader(self) -> _ReaderT | None: ...
 
     def _identity(self, name: str) -> tuple[int, int]:
         """Return the device and the inode of what stands at a name."""
