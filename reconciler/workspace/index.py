@@ -366,8 +366,10 @@ class SpecIndex:
             at_ns = time.time_ns()
             before = self._faults.get(spec, ()), self._collisions.declared(spec)
             reading = reader.read(spec)
-            found = self._seen.signature(spec)
-            size += max(found.size if found else 0, _LEAST)
+            if found := self._seen.signature(spec):
+                size += max(found.size, _LEAST)
+                racy = self._seen.racy
+                (racy.add if found.is_racy(at_ns) else racy.discard)(spec)
             count += len(reading.generations)
             waiting |= self._take(spec, reading, reader, at_ns) - done
             if (self._faults.get(spec, ()), reading.generations) != before:
