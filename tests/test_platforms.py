@@ -6,12 +6,13 @@ import errno
 import fcntl
 import importlib
 import os
-import sys
 import time
 import unicodedata
 from pathlib import Path
 
 import pytest
+from watchdog import observers
+from watchdog.observers.polling import PollingObserver
 
 from reconciler import disk
 from reconciler.cli import clock
@@ -78,14 +79,16 @@ def test_a_drive_that_fails_is_not_passed_over(
     assert drive.told == []
 
 
-def test_without_inotify_everything_is_looked_at_now_and_then(
+def test_without_any_events_everything_is_looked_at_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said once, with no word of a mistake, and `watch` knows that nobody notifies it."""
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(observers, "Observer", PollingObserver)
     (tmp_path / "specs").mkdir()
     said: list[str] = []
-    watcher = Watcher(tmp_path, "specs", ignored=[], wake=lambda: None, trouble=said.append)
+    watcher = Watcher(
+        tmp_path, "specs", ignored=[], wake=lambda: None, trouble=said.append, has_inotify=False
+    )
     watcher.start()
     watcher.revive()
     assert not watcher.is_notified

@@ -18,7 +18,7 @@ from rich.markup import escape
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.terminal import out
 from reconciler.core.errors import ReconcilerError, WorkspaceError, counted
-from reconciler.workspace.children import environment
+from reconciler.workspace.programs import environment
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"

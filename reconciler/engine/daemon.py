@@ -38,7 +38,7 @@ from reconciler.engine.whereabouts import Whereabouts
 from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.outputs import signature
-from reconciler.workspace.settling import Settling
+from reconciler.workspace.watcher import Settling
 
 _NS = 1_000_000  # in a millisecond
 _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done

@@ -6,18 +6,11 @@ Only what shares a path or an id with a changed spec, or is fed by it, is looked
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from reconciler.core.documents import Problem
-from reconciler.core.generations import (
-    Generation,
-    circles,
-    clashes,
-    fed_by,
-    has_own_id,
-    written,
-)
-from reconciler.workspace.names import Groups
+from reconciler.core.generations import Generation, collisions, fed_by, has_own_id, written
+from reconciler.workspace.known_tree import Groups
 
 
 class Collisions:
@@ -29,8 +22,7 @@ class Collisions:
         self._readers = Groups()  # path that is read, and could be a result -> specs
         self._places = Groups()  # id -> specs that want it
         self._own_ids = Groups()  # id -> those of them that gave it themselves
-        self._clashes: dict[str, tuple[Problem, ...]] = {}
-        self._circles: dict[str, tuple[Problem, ...]] = {}
+        self._problems: dict[str, tuple[Problem, ...]] = {}
 
     def declared(self, spec: str) -> tuple[Generation, ...]:
         """Return what a spec declares, in the order written, whether or not others are in its way."""
@@ -38,9 +30,7 @@ class Collisions:
 
     def problems(self, spec: str) -> tuple[Problem, ...]:
         """Return what is in a spec's way, by place."""
-        if spec not in self._clashes:
-            return self._circles.get(spec, ())
-        return tuple(sorted({*self._clashes[spec], *self._circles.get(spec, ())}))
+        return self._problems.get(spec, ())
 
     def places(self, base_id: str) -> Collection[str]:
         """Return the specs that declare a generation."""
@@ -52,21 +42,22 @@ class Collisions:
 
     def replace(self, changes: Mapping[str, tuple[Generation, ...]]) -> set[str]:
         """Take what these specs declare from now on, and return those whose problems are not what they were."""
-        rivals, fed = self._rivals(changes), self._fed(changes)
+        judged = self._concerned(changes)
         for spec, generations in changes.items():
             self._index(spec, Groups.discard)
+            self._declared.pop(spec, None)
             if generations:
                 self._declared[spec] = generations
                 self._index(spec, Groups.add)
-            else:
-                self._declared.pop(spec, None)
-        rivals |= self._rivals(changes)
-        fed |= self._fed(changes)
-        # To judge a spec, all that share something with it have to be there.
-        clashing = clashes(self._of(rivals | self._rivals(rivals)))
-        return _keep(self._clashes, rivals, clashing) | _keep(
-            self._circles, fed, circles(self._of(fed))
-        )
+        judged |= self._concerned(changes)
+        found: defaultdict[str, tuple[Problem, ...]] = defaultdict(tuple)
+        for problem in collisions(wish for spec in sorted(judged) for wish in self.declared(spec)):
+            found[problem.place.file] += (problem,)
+        changed = {spec for spec in judged if found.get(spec, ()) != self.problems(spec)}
+        for spec in changed:
+            self._problems.pop(spec, None)
+        self._problems |= found
+        return changed
 
     def _index(self, spec: str, change: Callable[[Groups, str, str], None]) -> None:
         for generation in self.declared(spec):
@@ -78,45 +69,16 @@ class Collisions:
             for path in fed_by(generation):
                 change(self._readers, path, spec)
 
-    def _rivals(self, specs: Iterable[str]) -> set[str]:
-        """Return these specs and those that write, or are called, what one of them writes or is called."""
-        found = set(specs)
-        for spec in specs:
-            for generation in self.declared(spec):
-                for path in written(generation):
-                    found.update(self._writers[path])
-                if generation.external_task_id in self._own_ids:
-                    found.update(self._places[generation.external_task_id])
-        return found
-
-    def _fed(self, specs: Iterable[str]) -> set[str]:
-        """Return these specs and those that their results lead to, however far."""
+    def _concerned(self, specs: Iterable[str]) -> set[str]:
+        """Return these specs and all that share a path or an id with one of them, or are fed by it, however far."""
         found, waiting = set(specs), list(specs)
         while waiting:
-            paths = (path for wish in self.declared(waiting.pop()) for path in written(wish))
-            new = {reader for path in paths for reader in self._readers[path]} - found
-            found |= new
-            waiting += new
+            for generation in self.declared(waiting.pop()):
+                base_id = generation.external_task_id
+                near = list(self._places[base_id]) if base_id in self._own_ids else []
+                for path in written(generation):
+                    near += (*self._writers[path], *self._readers[path])
+                new = set(near) - found
+                found |= new
+                waiting += new
         return found
-
-    def _of(self, specs: Collection[str]) -> Iterator[Generation]:
-        return (generation for spec in sorted(specs) for generation in self.declared(spec))
-
-
-def _keep(
-    table: dict[str, tuple[Problem, ...]], judged: Collection[str], problems: Iterable[Problem]
-) -> set[str]:
-    """Put the problems of the specs that were judged into a table, and return those where they differ."""
-    found: defaultdict[str, set[Problem]] = defaultdict(set)
-    for problem in problems:
-        found[problem.place.file].add(problem)
-    changed = set()
-    for spec in judged:
-        now = tuple(sorted(found.get(spec, ())))
-        if now != table.get(spec, ()):
-            changed.add(spec)
-        if now:
-            table[spec] = now
-        else:
-            table.pop(spec, None)
-    return changed

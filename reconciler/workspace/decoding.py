@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from reconciler.core.errors import OURS, ToldMistake, mistake
-from reconciler.workspace.children import environment
 from reconciler.workspace.flaws import Evident, Flaw
+from reconciler.workspace.programs import environment
 
 MEBIBYTE: Final = 1024 * 1024
 _MODULE: Final = "reconciler.workspace.decoding"

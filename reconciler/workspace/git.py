@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.files import open_plain
-from reconciler.workspace.git_process import OTHERWISE, GitRefused, Questions, ask_git, ask_line
+from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git, ask_line
 
 _MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root
 _LONGEST_PATHS = 60_000  # bytes of them together
@@ -32,6 +33,7 @@ _GIT_DIR = "gitdir: "  # before the git folder, in a file that stands for it
 _LONGEST_FILE = 8192  # bytes of such a file: longer than any path
 _TRUE = {"1", "true", "yes", "on"}  # in git's words
 _FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
+_Follow = Callable[[str], tuple[str, frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ class Checkout:
         """
         if not names:
             return frozenset()
-        links = _Links()
-        known_as = {name: self._known_as(name, links) for name in names}
+        follow = _follower()
+        known_as = {name: self._known_as(name, follow) for name in names}
         paths = set().union(*known_as.values())
         try:
             asked = self._pathspecs(paths)
@@ -120,17 +122,16 @@ class Checkout:
     def _head(self) -> str:
         """Return the id of the commit that HEAD leads to, or an empty string before the first one."""
         try:
-            return os.fsdecode(
-                self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-            ).strip()
+            commit = self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+            return os.fsdecode(commit).strip()
         except GitRefused as error:
             if str(error):
                 raise
             return ""
 
-    def _known_as(self, name: str, links: _Links) -> frozenset[str]:
+    def _known_as(self, name: str, follow: _Follow) -> frozenset[str]:
         """Return the paths, relative to the top, that must be committed for this file to be."""
-        path, passed = links.follow(str(self.root / name))
+        path, passed = follow(str(self.root / name))
         top = f"{self.top}/"
         return frozenset(one.removeprefix(top) for one in (path, *passed) if one.startswith(top))
 
@@ -140,23 +141,15 @@ class Checkout:
         return () if self.root == self.top else ("--", f"{self.root.relative_to(self.top)}/")
 
 
-class _Links:
-    """Follows symbolic links step by step, each folder once."""
+def _follower() -> _Follow:
+    """Return what says where an absolute path leads in the end, and which links it passes: each folder is asked once."""
 
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[str, frozenset[str]]] = {}
-
-    def follow(self, path: str) -> tuple[str, frozenset[str]]:
-        """Return where an absolute path leads in the end, and every link that was passed on the way."""
-        if path not in self._seen:
-            self._seen[path] = self._step(path)
-        return self._seen[path]
-
-    def _step(self, path: str) -> tuple[str, frozenset[str]]:
+    @cache
+    def follow(path: str) -> tuple[str, frozenset[str]]:
         above, name = os.path.split(path)
         if not name and above in {path, ""}:
             return path, frozenset()
-        folder, passed = self.follow(above)
+        folder, passed = follow(above)
         if name in {"", "."}:
             return folder, passed
         if name == "..":
@@ -165,8 +158,10 @@ class _Links:
         target = _target(here)
         if not target:
             return here, passed
-        end, more = self.follow(str(Path(folder) / target))
+        end, more = follow(str(Path(folder) / target))
         return end, passed | more | {here}
+
+    return follow
 
 
 def _target(path: str) -> str:
@@ -207,17 +202,12 @@ def is_tracked(root: Path, path: Path) -> bool:
     Raises `WorkspaceError` when git cannot tell.
     """
     top, mine = _within_repository(root, path)
-    lock = index_lock(
-        Path(os.path.realpath(root))
-    )  # before git is asked: what ended meanwhile is in its answer
+    # Before git is asked: what ended meanwhile is in its answer.
+    lock = index_lock(Path(os.path.realpath(root)))
     if lock is not None and any(_is_since(lock, one) for one in mine):
         raise WorkspaceError(f"git began to change the folder before it came (there is `{lock}`)")
     names = [str(one.relative_to(top)) for one in mine]
-    try:  # at the top: a folder below may look like a repository
-        asked = [ask_git(top, "ls-files", "--others", "-z", "--", name) for name in names]
-    except GitRefused as error:
-        raise WorkspaceError(f"git cannot tell what it tracks in `{top}`: {error}") from error
-    return any(os.fsdecode(told) != f"{name}\0" for told, name in zip(asked, names, strict=True))
+    return any(_listed(top, "--others", "-z", "--", name) != f"{name}\0" for name in names)
 
 
 def tracked_below(root: Path, folder: Path) -> str:
@@ -228,15 +218,20 @@ def tracked_below(root: Path, folder: Path) -> str:
     top, mine = _within_repository(root, folder)
     for one in mine:
         depth = len(one.relative_to(top).parts)
-        try:
-            listed = ask_git(top, "ls-files", "-z", "--", *one.parent.relative_to(top).parts[:1])
-        except GitRefused as error:
-            raise WorkspaceError(f"git cannot tell what it tracks in `{top}`: {error}") from error
-        for name in os.fsdecode(listed).split("\0"):
+        listed = _listed(top, "-z", "--", *one.parent.relative_to(top).parts[:1])
+        for name in listed.split("\0"):
             held = top.joinpath(*Path(name).parts[:depth])
             if str(held).casefold() == str(one).casefold() and _is_same(held, one):
                 return name
     return ""
+
+
+def _listed(top: Path, *arguments: str) -> str:
+    """Return what git lists of its index, asked at the top: a folder below may look like a repository."""
+    try:
+        return os.fsdecode(ask_git(top, "ls-files", *arguments))
+    except GitRefused as error:
+        raise WorkspaceError(f"git cannot tell what it tracks in `{top}`: {error}") from error
 
 
 def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
@@ -245,7 +240,7 @@ def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
     top = next((folder for folder in (base, *base.parents) if _is_repository(folder)), None)
     if top is None:
         return base, []
-    end, passed = _Links().follow(str(path.absolute()))
+    end, passed = _follower()(str(path.absolute()))
     return top, [Path(one) for one in (*passed, end) if Path(one).is_relative_to(top)]
 
 

@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from reconciler.core.checking import Prices
 from reconciler.core.documents import Place, Problem, waiting_for
@@ -20,9 +20,9 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.defaults import Defaults, broken
-from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
+from reconciler.workspace.ignoring import IGNORE_FILE, signature_of
 from reconciler.workspace.inputs import Root
-from reconciler.workspace.known_tree import Difference, KnownTree
+from reconciler.workspace.known_tree import Difference, KnownTree, Snapshot
 from reconciler.workspace.loader import (
     Desired,
     Memory,
@@ -35,11 +35,15 @@ from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.spec_cache import Media
-from reconciler.workspace.strays import Snapshot
-from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
-
-__all__ = ["Changed", "Snapshot", "SpecIndex"]
-
+from reconciler.workspace.walk import (
+    Tree,
+    defaults_above,
+    is_defaults,
+    look,
+    misspelt_notes,
+    specs_folder,
+    walk,
+)
 
 _LEAST = 1024  # bytes that the reading of any spec counts for
 _NOT_READ = "the spec was not read yet: there are many, and it follows"
@@ -51,7 +55,7 @@ Found = Mapping[str, Tree]
 class Changed:
     """What a refresh found to be different."""
 
-    specs: frozenset[str]  # whose generations, problems or outputs may be; gone ones included
+    specs: frozenset[str]  # whose generations, problems or outputs may be; gone ones too
     receipts: frozenset[str]  # that appeared, changed or went
 
 
@@ -76,29 +80,24 @@ class SpecIndex:
         """
         self._root = root
         self._cache = cache
+        self._prices = prices
         self.looks = Looks(root, dict(sources or {}), patience=patience, cache=cache)
         self._is_deferred = False
-        self._unread: set[str] = set()
         if deferred:
             self.defer()
-        self._prices = prices
-        folder = specs_folder(root, specs_dir)
-        at_ns = time.time_ns()
-        self._seen = KnownTree(folder, walk(root, folder))
-        self._ignore_file = self._seen.tree.ignoring.signature  # as `ignoring_moved` saw it last
         self._media = LocalMedia(self.looks)
         self._defaults: dict[str, Defaults] = {}
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
-        self._racy: set[str] = set()
-        tree = self._seen.tree
-        reader = self._reader()
-        self._note_racy((IGNORE_FILE,), at_ns)
+        folder = specs_folder(root, specs_dir)
+        tree = walk(root, folder)
         at_ns = time.time_ns()
+        self._seen = KnownTree(folder, tree, at_ns)
+        self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
+        reader = self._reader()
         readings = reader.read_all(cache, recalled_only=deferred)
-        self._unread.update(tree.specs.keys() - readings.keys())
+        self._unread = set(tree.specs.keys() - readings.keys())
         reader.defaults.read(tree.defaults)
-        self._note_racy((*tree.specs, *tree.defaults, *tree.receipts), at_ns)
         self._put_links(tree.links, reader.root)
         for spec, reading in readings.items():
             self._take(spec, reading, reader, at_ns)
@@ -112,7 +111,7 @@ class SpecIndex:
     @property
     def receipts(self) -> Mapping[str, Signature]:
         """Every receipt seen, as it was found: a view that goes with the index."""
-        return MappingProxyType(self._seen.tree.receipts)
+        return self._seen.tree.receipts
 
     def desired(self) -> Desired:
         """Return everything that is wanted, as `load` would. Takes time for every spec."""
@@ -125,7 +124,7 @@ class SpecIndex:
         return assemble(self._seen.folder, tree, declared, invalid, media)
 
     def defer(self) -> None:
-        """From now on, read specs a few at a time and look at no media: whoever refreshes says when the rest is (`read_on`).
+        """From now on, read specs a few at a time and look at no media: whoever refreshes says when (`read_on`).
 
         What was not read or looked at yet counts as invalid.
         """
@@ -145,15 +144,6 @@ class SpecIndex:
     def is_unread(self, spec: str) -> bool:
         """Whether a spec was not read yet as it is now."""
         return spec in self._unread
-
-    def read_on(self) -> frozenset[str]:
-        """Read a few of the specs that were not read yet; return those that are different now."""
-        settled_before = time.time_ns() - RACY_NS
-        waiting = set(heapq.nsmallest(_MOST_BYTES // _LEAST, self._unread))
-        reader = self._reader()
-        changed = self._read(waiting, (), reader)
-        self._remember(changed, reader, settled_before)
-        return frozenset(changed)
 
     def generations(self, spec: str) -> tuple[Generation, ...]:
         """Return what a valid spec asks for, in the order written; nothing when it is invalid or not there."""
@@ -207,12 +197,11 @@ class SpecIndex:
         """Return the files that a spec is made of: itself, `.reconcilerignore`, its defaults and its local media."""
         if spec not in self.specs:
             return frozenset()
-        defaults = (
-            name for name in self._seen.defaults_of(spec) if name in self._seen.tree.defaults
-        )
+        tree = self._seen.tree
+        above = defaults_above(self._seen.folder, spec)
         media = (file for file in self._media.of(spec) if self._media.sights[file].file)
-        ignoring = () if self._seen.tree.ignoring.signature is None else (IGNORE_FILE,)
-        return frozenset({spec, *ignoring, *defaults, *media})
+        ignoring = () if tree.ignoring.signature is None else (IGNORE_FILE,)
+        return frozenset({spec, *ignoring, *media, *(tree.defaults.keys() & above)})
 
     def media_folders(self) -> frozenset[str]:
         """Return the folders outside the specs folder where local media are, or are missing."""
@@ -239,14 +228,8 @@ class SpecIndex:
 
         It raises `WorkspaceError` when the folder cannot be listed.
         """
-        named, ignoring = self._with_links(names), self._seen.tree.ignoring
-        root, folder = self._root, self._seen.folder
-
-        def found() -> Found:
-            now = Ignoring.read(root) if IGNORE_FILE in named else ignoring
-            return look(root, folder, named, now)
-
-        return found
+        named = self._with_links(names)
+        return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
@@ -255,42 +238,41 @@ class SpecIndex:
         is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
         """
         named = self._with_links(names)
-        began_ns = time.time_ns()
         found = self.looking_at(names)() if found is None else found
-        at_ns = time.time_ns()
-        difference = self._seen.replace(found, lambda name: name in named or name in self._racy)
+        difference = self._seen.replace(found, named, time.time_ns())
         reader = self._reader()
-        for name in (*difference.specs, *difference.gone, *difference.defaults):
+        links = {name for tree in found.values() for name in tree.links}
+        for name in {*difference.specs, *difference.gone, *difference.defaults} - links:
             self._media.links.put(name, "")
-        self._put_links((name for tree in found.values() for name in tree.links), reader.root)
-        self._note_racy((*difference.gone, *difference.defaults, *difference.receipts), at_ns)
-        if IGNORE_FILE in named:
-            self._note_racy((IGNORE_FILE,), began_ns)
-        changed = difference.gone | self._touched(named)
+        self._put_links(links, reader.root)
         self._unread -= difference.gone
+        changed = difference.gone | self._touched(named)
         changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
+
+    def read_on(self) -> frozenset[str]:
+        """Read a few of the specs that were not read yet; return those that are different now."""
+        return self._read_and_keep(set(heapq.nsmallest(_MOST_BYTES // _LEAST, self._unread)))
 
     def take(self, looks: Sequence[Look]) -> frozenset[str]:
         """Take what was seen of files that were `pending`; return the specs that may be different now."""
         self.looks.take(looks)
         users = {user for look in looks for user in self._media.users(look.file[0])}
+        return self._read_and_keep({spec for spec in users if spec in self.specs})
+
+    def _read_and_keep(self, specs: set[str]) -> frozenset[str]:
+        """Read specs, and keep what they say for the next program; return those that are different now."""
         settled_before = time.time_ns() - RACY_NS
         reader = self._reader()
-        changed = self._read({spec for spec in users if spec in self.specs}, (), reader)
-        self._remember(changed, reader, settled_before)
-        return frozenset(changed)
-
-    def _remember(self, specs: Collection[str], reader: Reader, settled_before: int) -> None:
-        """Keep what these specs say, for the next program."""
-        if self._cache is None:
-            return
+        changed = self._read(specs, (), reader)
         rows: dict[str, tuple[str, bytes]] = {}
-        for spec in specs:
+        for spec in changed:
             if spec in self.specs and spec not in self._unread:
                 reading = Reading(self._collisions.declared(spec))
                 rows |= reader.remembered(spec, reading, settled_before)
-        self._cache.save(rows, ())
+        if self._cache is not None:
+            self._cache.save(rows, ())
+        return frozenset(changed)
 
     def snapshot(self) -> Snapshot:
         """Return what is known now, for a thread that looks for `strays` meanwhile."""
@@ -298,46 +280,32 @@ class SpecIndex:
         return Snapshot(
             self._root,
             self._seen.folder,
-            {**tree.specs, **tree.defaults, **tree.receipts},
-            frozenset(tree.problems.keys() | tree.misspelt.keys()),
+            tree.files(),
             frozenset(tree.links),
             dict(self._media.links.targets()),
             dict(self._media.sights),
-            frozenset(self._racy | self._media.racy),
+            frozenset(self._seen.racy | self._media.racy),
             tree.ignoring,
         )
 
-    def strays(self) -> frozenset[str]:
-        """Return the names of the files that are not as they are known: see `Snapshot.strays`."""
-        return self.snapshot().strays()
-
     def is_as_read(self, spec: str) -> bool:
         """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
-        if spec not in self.specs:
+        tree, root = self._seen.tree, Root(self._root)
+        if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
             return False
-        root = Root(self._root)
-        if signature_of(self._root) != self._seen.tree.ignoring.signature:
-            return False
+        names = (spec, *defaults_above(self._seen.folder, spec))
         try:
-            if not self._is_as_seen((spec, *self._seen.defaults_of(spec)), root):
-                return False
+            found = look(self._root, self._seen.folder, names, tree.ignoring)
         except WorkspaceError:
             return False
-        sights = self._media.sights
-        return all(sights[file].file == root.signature(file) for file in self._media.of(spec))
-
-    def _is_as_seen(self, names: Collection[str], root: Root) -> bool:
-        tree, targets = self._seen.tree, self._media.links.targets()
-        found = look(self._root, self._seen.folder, names, tree.ignoring)
+        targets, sights = self._media.links.targets(), self._media.sights
         for name in names:
             now = found.get(name, Tree())
-            known = tree.specs.get(name) or tree.defaults.get(name)
             target = root.target(name) if name in now.links else ""
-            if (now.specs.get(name) or now.defaults.get(name)) != known:
+            known = self._seen.signature(name), targets.get(name, "")
+            if (now.files().get(name), target) != known:
                 return False
-            if target != targets.get(name, ""):
-                return False
-        return True
+        return all(sights[file].file == root.signature(file) for file in self._media.of(spec))
 
     def _reader(self) -> Reader:
         return Reader(
@@ -364,7 +332,7 @@ class SpecIndex:
         touched: set[str] = set()
         for name in names:
             touched.update(self._collisions.writers(name))
-            if name not in self._seen.tree.specs and not is_defaults(name):
+            if name not in self.specs and not is_defaults(name):
                 touched.update(self._seen.specs_below(name))
         return touched
 
@@ -398,10 +366,11 @@ class SpecIndex:
             at_ns = time.time_ns()
             before = self._faults.get(spec, ()), self._collisions.declared(spec)
             reading = reader.read(spec)
-            found = self._seen.tree.specs.get(spec)
-            size += max(found.size if found else 0, _LEAST)
+            if found := self._seen.signature(spec):
+                size += max(found.size, _LEAST)
+                racy = self._seen.racy
+                (racy.add if found.is_racy(at_ns) else racy.discard)(spec)
             count += len(reading.generations)
-            self._note_racy((spec,), at_ns)
             waiting |= self._take(spec, reading, reader, at_ns) - done
             if (self._faults.get(spec, ()), reading.generations) != before:
                 changed.add(spec)
@@ -423,14 +392,3 @@ class SpecIndex:
         else:
             self._faults.pop(spec, None)
         return others
-
-    def _note_racy(self, names: Iterable[str], at_ns: int) -> None:
-        tree = self._seen.tree
-        for name in names:
-            found = tree.specs.get(name) or tree.defaults.get(name) or tree.receipts.get(name)
-            if name == IGNORE_FILE:
-                found = tree.ignoring.signature
-            if found is not None and found.is_racy(at_ns):
-                self._racy.add(name)
-            else:
-                self._racy.discard(name)

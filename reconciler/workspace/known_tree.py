@@ -1,14 +1,88 @@
-"""The files of the specs folder as they were last seen, and what a new look at a part of it changes. No I/O."""
+"""What is known of the specs folder: its files as they were last seen, by folder and by what a change concerns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from reconciler.core.file_names import copied_from
-from reconciler.workspace.names import Groups, Names
+from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
+from reconciler.workspace.inputs import Root, Sight
 from reconciler.workspace.outputs import Signature
-from reconciler.workspace.walk import Tree, defaults_name, is_defaults
+from reconciler.workspace.walk import Tree, is_defaults, walk
+
+
+class Names:
+    """A set of names of files that knows which of them lie at or below a name."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._inside: dict[str, set[str]] = {}  # folder -> the names and folders right in it
+
+    def add(self, name: str) -> None:
+        """Take a name in."""
+        self._names.add(name)
+        while name:
+            folder = name.rpartition("/")[0]
+            siblings = self._inside.get(folder)
+            if siblings is not None:
+                siblings.add(name)
+                return
+            self._inside[folder] = {name}
+            name = folder
+
+    def discard(self, name: str) -> None:
+        """Forget a name, and the folders that hold nothing any more."""
+        self._names.discard(name)
+        while name and name not in self._names and name not in self._inside:
+            folder = name.rpartition("/")[0]
+            siblings = self._inside.get(folder, set())
+            siblings.discard(name)
+            if siblings:
+                return
+            self._inside.pop(folder, None)
+            name = folder
+
+    def below(self, name: str) -> Iterator[str]:
+        """Yield the names at or below a name; the empty name is the root."""
+        waiting = [name]
+        while waiting:
+            here = waiting.pop()
+            if here in self._names:
+                yield here
+            waiting += self._inside.get(here, ())
+
+
+class Groups:
+    """Names by key. Nearly every key has one name, and some have very many: both cost little."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, str | set[str]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._groups
+
+    def __getitem__(self, key: str) -> Collection[str]:
+        """Return the names of a key; none for one that is not known."""
+        found = self._groups.get(key, ())
+        return (found,) if isinstance(found, str) else found
+
+    def add(self, key: str, name: str) -> None:
+        """Put a name under a key."""
+        found = self._groups.setdefault(key, name)
+        if isinstance(found, set):
+            found.add(name)
+        elif found != name:
+            self._groups[key] = {found, name}
+
+    def discard(self, key: str, name: str) -> None:
+        """Take a name away from a key."""
+        found = self._groups.get(key)
+        if isinstance(found, set):
+            found.discard(name)
+        if not found or found == name:
+            self._groups.pop(key, None)
 
 
 @dataclass(slots=True)
@@ -22,26 +96,19 @@ class Difference:
 
 
 class KnownTree:
-    """A tree, and its names by folder."""
+    """The tree of the specs folder. It looks at nothing itself."""
 
-    def __init__(self, folder: str, tree: Tree) -> None:
+    def __init__(self, folder: str, tree: Tree, at_ns: int) -> None:
         self.folder = folder
-        self.tree = tree
+        self.tree = Tree()
+        self.racy: set[str] = set()  # seen so soon after a change that another would not show
         self._names = Names()
         self._copies = Groups()  # the stem of an original -> specs that are copies by their names
-        for files in (tree.specs, tree.defaults, tree.receipts, tree.problems, tree.misspelt):
-            for name in files:
-                self._names.add(name)
-        for spec in tree.specs:
-            self._note_copy(spec)
+        self.replace({folder: tree}, (), at_ns)
 
-    def defaults_of(self, spec: str) -> list[str]:
-        """Return the names of the defaults files that count for a spec where they are there, the nearest first."""
-        here, names = spec, []
-        while here != self.folder:
-            here = here.rpartition("/")[0]
-            names.append(defaults_name(here))
-        return names
+    def signature(self, name: str) -> Signature | None:
+        """Return how a spec or a defaults file was found; None where there is none."""
+        return self.tree.specs.get(name) or self.tree.defaults.get(name)
 
     def specs_below(self, name: str) -> Iterator[str]:
         """Yield the specs at or below a name; of a defaults file, those that it speaks for."""
@@ -52,46 +119,52 @@ class KnownTree:
         """Return the specs that are copies of this one by their names; it need not be there."""
         return self._copies[spec.rpartition(".")[0]]
 
-    def _note_copy(self, spec: str) -> None:
-        for stem in _originals(spec):
-            self._copies.add(stem, spec)
+    def replace(self, found: Mapping[str, Tree], again: Collection[str], at_ns: int) -> Difference:
+        """Take what was found at and below some names, before they are read at `at_ns`.
 
-    def replace(self, found: Mapping[str, Tree], again: Callable[[str], bool]) -> Difference:
-        """Take what stands at and below some names now; `again` tells what counts as changed whatever it looks like."""
+        What is named in `again`, is racy or is a link counts as changed whatever it looks like.
+        """
         difference = Difference()
-        for place, tree in found.items():
-            self.tree.ignoring = tree.ignoring
-            standing = {*tree.specs, *tree.defaults, *tree.receipts, *tree.problems, *tree.misspelt}
+        for place, new in found.items():
+            standing = new.files()
             for name in [name for name in self._names.below(place) if name not in standing]:
                 self._remove(name, difference)
-            self._put_in(tree, again, difference)
+            self._put_in(new, again, difference)
+            for name, signature in standing.items():
+                self._names.add(name)
+                is_racy = signature is not None and signature.is_racy(at_ns)
+                (self.racy.add if is_racy else self.racy.discard)(name)
+            self.tree.links.difference_update(standing)
+            self.tree.links |= new.links
         return difference
 
-    def _put_in(self, new: Tree, again: Callable[[str], bool], difference: Difference) -> None:
-        old = self.tree
-
-        def is_suspect(name: str) -> bool:  # what a link leads to may be elsewhere now
-            return name in new.links or name in old.links or again(name)
-
-        difference.specs |= _changed(old.specs, new.specs, is_suspect)
-        difference.defaults |= _changed(old.defaults, new.defaults, is_suspect)
-        difference.receipts |= _changed(old.receipts, new.receipts, is_suspect)
-        misnamed = (name for names in new.misnamed.values() for name in names)
-        difference.defaults.update(name for name in misnamed if name not in old.problems)
+    def _put_in(self, new: Tree, again: Collection[str], difference: Difference) -> None:
+        old, suspect = self.tree, (again, self.racy, self.tree.links, new.links)
+        old.ignoring = new.ignoring
+        for known, seen, changed in (
+            (old.specs, new.specs, difference.specs),
+            (old.defaults, new.defaults, difference.defaults),
+            (old.receipts, new.receipts, difference.receipts),
+        ):
+            changed.update(
+                name
+                for name, one in seen.items()
+                if known.get(name) != one or any(name in names for names in suspect)
+            )
+            known.update(seen)
         for folder, names in new.misnamed.items():
+            difference.defaults |= names - old.problems.keys()
             old.misnamed.setdefault(folder, set()).update(names)
         old.problems |= new.problems
         old.misspelt |= new.misspelt
         for spec in new.specs:
-            self._note_copy(spec)
-        for name in (*new.specs, *new.defaults, *new.receipts, *new.problems, *new.misspelt):
-            self._names.add(name)
-            old.links.discard(name)
-        old.links |= new.links
+            for stem in _originals(spec):
+                self._copies.add(stem, spec)
 
     def _remove(self, name: str, difference: Difference) -> None:
         tree = self.tree
         self._names.discard(name)
+        self.racy.discard(name)
         tree.links.discard(name)
         tree.problems.pop(name, None)
         tree.misspelt.pop(name, None)
@@ -102,13 +175,9 @@ class KnownTree:
         elif tree.receipts.pop(name, None):
             difference.receipts.add(name)
         elif is_defaults(name):
-            tree.defaults.pop(name, None)
             difference.defaults.add(name)
-            folder = name.rpartition("/")[0]
-            misnamed = tree.misnamed.get(folder, set())
-            misnamed.discard(name)
-            if not misnamed:
-                tree.misnamed.pop(folder, None)
+            tree.defaults.pop(name, None)
+            tree.misnamed.get(name.rpartition("/")[0], set()).discard(name)
 
 
 def _originals(spec: str) -> list[str]:
@@ -117,9 +186,32 @@ def _originals(spec: str) -> list[str]:
     return [f"{folder}{slash}{original}" for original in copy.originals] if copy else []
 
 
-def _changed(
-    old: dict[str, Signature], new: Mapping[str, Signature], is_suspect: Callable[[str], bool]
-) -> set[str]:
-    changed = {name for name, found in new.items() if old.get(name) != found or is_suspect(name)}
-    old.update(new)
-    return changed
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was known at one moment, for another thread to compare: the remedy for events that were lost."""
+
+    root: Path
+    folder: str
+    files: Mapping[str, Signature | None]
+    links: frozenset[str]
+    targets: Mapping[str, str]
+    media: Mapping[str, Sight]
+    racy: frozenset[str]
+    ignoring: Ignoring
+
+    def strays(self) -> frozenset[str]:
+        """Return the names of files that are not as they were known, appeared and gone ones included.
+
+        A file that was read within one tick of its change counts once more. Raises `WorkspaceError`.
+        """
+        root, found = Root(self.root), set(self.racy)
+        if self.ignoring.is_racy or signature_of(self.root) != self.ignoring.signature:
+            found.add(IGNORE_FILE)
+        tree = walk(self.root, self.folder, self.ignoring)
+        now = tree.files()
+        found.update(name for name, one in now.items() if self.files.get(name, 0) != one)
+        found |= self.files.keys() - now.keys()
+        found |= tree.links ^ self.links
+        found |= {name for name in tree.links if root.target(name) != self.targets.get(name, "")}
+        found |= {name for name, known in self.media.items() if Sight.of(root, name) != known}
+        return frozenset(found)

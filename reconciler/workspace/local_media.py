@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from reconciler.core.motion_control import MEDIA_FIELDS
 from reconciler.workspace.inputs import Root, Sight, may_be_meant
+from reconciler.workspace.known_tree import Groups, Names
 from reconciler.workspace.looking import Looks
-from reconciler.workspace.names import Groups, Names
 
 
 class Links:

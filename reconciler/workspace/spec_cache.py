@@ -17,9 +17,9 @@ from reconciler.core.identity import PREFIX, compute_external_task_id
 from reconciler.core.motion_control import Preparation, Source, estimate_units
 from reconciler.workspace.outputs import Signature
 
-_VERSION = (
-    "7"  # raise it whenever a spec may say, or means, something else: then all are read again
-)
+# Raise it whenever a spec may say, or means, something else: then all are read again.
+_VERSION = "7"
+_KNOWN = ("sha256", "size", "width", "height", "seconds", "format", "codec", "rotation", "mirrored")
 
 
 class SpecCache(Protocol):
@@ -67,10 +67,9 @@ def encode(generations: Sequence[Generation], media: Media) -> bytes:
 
 
 def _medium(path: str, key: str, signature: Signature, source: Source) -> list[Any]:
-    seconds = None if source.seconds is None else str(source.seconds)
-    known = [source.sha256, source.size, source.width, source.height, seconds]
-    known += [source.format, source.codec, source.rotation, source.mirrored]
-    return [path, key, *_numbers(signature), *known]
+    known = (getattr(source, name) for name in _KNOWN)
+    texts = (str(one) if isinstance(one, Decimal) else one for one in known)
+    return [path, key, *_numbers(signature), *texts]
 
 
 def _numbers(signature: Signature) -> list[int]:
@@ -100,9 +99,8 @@ def _input(source: Source) -> list[Any]:
     mended = source.preparation
     if mended is None:
         return [source.url, source.path, None]
-    texts = [
-        None if one is None else str(one) for one in (mended.start, mended.end, source.seconds)
-    ]
+    cut = (mended.start, mended.end, source.seconds)
+    texts = [None if one is None else str(one) for one in cut]
     made = [source.width, source.height, source.format, source.codec, mended.is_first_frame]
     return [source.url, source.path, [*texts, *made]]
 
@@ -120,27 +118,13 @@ class Remembered:
 
     def was(self, row: Sequence[Any], found: Signature | None) -> bool:
         """Whether a row of `media` was read under the signature found now."""
-        if found is None:
-            return False
-        return row[2:6] == _numbers(found)
+        return found is not None and row[2:6] == _numbers(found)
 
     def source(self, row: Sequence[Any]) -> tuple[Signature, Source]:
         """Return what a row of `media` holds."""
-        path, sha256, length, width, height, seconds = row[0], *row[6:11]
-        format_, codec, rotation, mirrored = row[11:]
-        source = Source(
-            path=path,
-            sha256=sha256,
-            size=length,
-            width=width,
-            height=height,
-            seconds=None if seconds is None else Decimal(seconds),
-            format=format_,
-            codec=codec,
-            rotation=rotation,
-            mirrored=mirrored,
-        )
-        return Signature(*row[2:6]), source
+        known = dict(zip(_KNOWN, row[6:], strict=True))
+        seconds = None if known["seconds"] is None else Decimal(known["seconds"])
+        return Signature(*row[2:6]), Source(path=row[0], **{**known, "seconds": seconds})
 
     def generations(self, spec: str, price: Price, local: Local) -> list[Generation]:
         """Return the generations of a spec; `price` estimates one, `local` gives a file by path and key."""

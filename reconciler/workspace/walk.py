@@ -12,16 +12,16 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from typing import Protocol
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.file_names import SPEC_SUFFIXES, spec_meant
 from reconciler.workspace.files import describe_os_error
-from reconciler.workspace.ignoring import Ignoring, foreign_copy
+from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, foreign_copy
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import Signature
 
@@ -47,6 +47,11 @@ class Tree:
     problems: dict[str, Problem] = field(default_factory=dict)  # name -> why it cannot be used
     misspelt: dict[str, str] = field(default_factory=dict)  # no spec by its name -> the name meant
     ignoring: Ignoring = field(default_factory=Ignoring)
+
+    def files(self) -> dict[str, Signature | None]:
+        """Return the signature of every file that counts; of one that cannot be used, None."""
+        unusable = dict.fromkeys((*self.problems, *self.misspelt))
+        return {**unusable, **self.specs, **self.defaults, **self.receipts}
 
 
 def defaults_name(folder: str) -> str:
@@ -106,48 +111,36 @@ def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
     return tree
 
 
-def look(
-    root: Path, folder: str, names: Iterable[str], ignoring: Ignoring | None = None
-) -> dict[str, Tree]:
+def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
 
-    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over.
+    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over; where
+    `.reconcilerignore` is one of them, it is read again.
     Raises `WorkspaceError` when that cannot be told, or when the specs folder itself is not there.
     """
     found: dict[str, Tree] = {}
-    folders: dict[str, bool] = {}
-    ignoring = Ignoring.read(root) if ignoring is None else ignoring
+    if IGNORE_FILE in names:
+        ignoring = Ignoring.read(root)
+    is_folder = cache(partial(_is_folder, root))
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):
             return {folder: walk(root, folder, ignoring)}
-        if not _holds(folder, name):
-            continue
-        place = _place_to_look_at(root, folder, name, found, folders)
-        if place:
+        if _holds(folder, name) and (place := _place(folder, name, found, is_folder)):
             found[place] = _look_at(root, place, ignoring)
     if found and not _is_folder(root, folder, follow_symlinks=True):
         raise _no_folder(root, folder)
     return found
 
 
-def _place_to_look_at(
-    root: Path, folder: str, name: str, found: Iterable[str], folders: dict[str, bool]
-) -> str:
+def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[str], bool]) -> str:
     """Return the name, or the one above it that is no folder to walk; nothing when it was looked at or is hidden."""
     here = folder
     for part in name[len(folder) :].strip("/").split("/"):
         here = f"{here}/{part}" if here else part
         if part.startswith(".") or here in found:
             return ""
-        if (
-            here == name
-            or part[part.rfind(".") :].lower() in SPEC_SUFFIXES
-            or _UNSPEAKABLE.search(part)
-        ):
-            break
-        if here not in folders:
-            folders[here] = _is_folder(root, here)
-        if not folders[here]:
+        is_spec = part[part.rfind(".") :].lower() in SPEC_SUFFIXES
+        if here == name or is_spec or _UNSPEAKABLE.search(part) or not is_folder(here):
             break
     return here
 
@@ -211,18 +204,8 @@ def _list(root: Path, here: str, tree: Tree) -> list[str]:
         raise describe_os_error(error, here or root) from error
 
 
-class _Entry(Protocol):
-    """What `os.scandir` tells of a name in a folder."""
-
-    @property
-    def name(self) -> str: ...
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
-    def is_symlink(self) -> bool: ...
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
-
-
 class _Single:
-    """One name, looked at by itself."""
+    """One name, looked at by itself, as `os.scandir` shows it."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
@@ -241,6 +224,9 @@ class _Single:
         return self._path.stat(follow_symlinks=follow_symlinks)
 
 
+_Entry = os.DirEntry[str] | _Single
+
+
 def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
     """Sort the entries of one folder into the tree, and yield the names of its folders."""
     for entry in entries:
@@ -249,7 +235,12 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
             continue
         is_spec = name[name.rfind(".") :].lower() in SPEC_SUFFIXES
         if not is_spec and not entry.is_dir(follow_symlinks=False):
-            _note_misspelt(name, prefix, tree)
+            meant = spec_meant(name)
+            if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
+                if meant.lower() == DEFAULTS_NAME:
+                    _note_misnamed(prefix + name, prefix, tree)
+                else:
+                    tree.misspelt[prefix + name] = prefix + meant
         elif is_spec and not name.endswith(RECEIPT_SUFFIX) and tree.ignoring.ignores(prefix + name):
             continue
         elif _UNSPEAKABLE.search(name):
@@ -263,16 +254,6 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
             yield prefix + name
         elif prefix or name != SETTINGS_NAME:
             _sort_in(entry, prefix, tree)
-
-
-def _note_misspelt(name: str, prefix: str, tree: Tree) -> None:
-    meant = spec_meant(name)
-    if not meant or _UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name):
-        return
-    if meant.lower() == DEFAULTS_NAME:
-        _note_misnamed(prefix + name, prefix, tree)
-    else:
-        tree.misspelt[prefix + name] = prefix + meant
 
 
 def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:

@@ -1,28 +1,29 @@
-"""Which names changed under the specs folder and in the folders of its media: a set of dirty names and a wake-up.
+"""Which names changed under the specs folder and in the folders of its media, and which of them are quiet again.
 
 An event says *look again* and nothing else. Names are relative to the root, with forward slashes.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
+from itertools import takewhile
 from pathlib import Path
 
-from reconciler.workspace.mounts import remote_file_system
-from reconciler.workspace.watches import (
-    ATTRIB,
-    CREATE,
-    DELETE,
-    ISDIR,
-    MOVE_SELF,
-    MOVED_FROM,
-    MOVED_TO,
-    POLLED,
-    Folder,
-    Watches,
-    join,
-)
+from reconciler.workspace.watches import POLLED, InotifyWatches, ObserverWatches, Told
+
+MOUNTS = Path("/proc/self/mountinfo")
+# Some report what this machine changes; none reports what the others do.
+_REMOTE = frozenset(
+    {"nfs", "nfs4", "cifs", "smbfs", "smb2", "smb3", "9p", "v9fs", "afs", "ceph", "coda", "davfs", "drvfs", "gfs2",
+     "glusterfs", "gpfs", "lustre", "ncp", "ncpfs", "ocfs2", "orangefs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
+)  # fmt: skip
+# sshfs, rclone, …: a program answers, and the kernel sees no change behind it.
+_USER_SPACE = "fuse."
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Watcher:
@@ -41,16 +42,16 @@ class Watcher:
         ignored: Collection[str],
         wake: Callable[[], None],
         trouble: Callable[[str], None],
+        has_inotify: bool = sys.platform == "linux",
     ) -> None:
         self._root = root
         self._folder = folder
         self._ignored = frozenset(ignored)
         self._wake = wake
         self._trouble = trouble
-        self._tables = threading.RLock()  # guards the next five
-        self._watches = Watches(
-            root, self._is_left_out, happened=self._happened, lost=self._lost, trouble=self._tell
-        )
+        told = Told(self._mark, self._establish, self._is_left_out, self._tell)
+        self._watches = InotifyWatches(root, told) if has_inotify else ObserverWatches(root, told)
+        self._tables = self._watches.lock  # guards them, and the next four
         self._wanted = {folder: True}  # name -> with all below it
         self._missing: set[str] = set()  # wanted, and not there
         self._remote: set[str] = set()
@@ -85,13 +86,10 @@ class Watcher:
                 return
             self._watches.open()
             for name in self._wanted:
-                folder = self._watches.get(name)
-                if folder and not self._watches.is_current(folder):
-                    self._drop(folder)
-            if self._watches.has_gaps:
-                self._watches.has_gaps = False
-                if self._folder in self._watches:
-                    self._watches.follow(self._folder, afresh=True)
+                if name in self._watches and not self._watches.is_current(name):
+                    self._watches.drop(name)
+                    self._missing.add(name)
+            self._watches.mend()
             self._establish()
 
     def take(self) -> frozenset[str]:
@@ -122,12 +120,10 @@ class Watcher:
         for name, is_recursive in self._wanted.items():
             if name in self._watches:
                 continue
-            if not self._watches.add(name, is_recursive=is_recursive, is_top=True):
+            if not self._watches.add(name, is_recursive=is_recursive):
                 self._missing.add(name)
                 self._add_above(name)
                 continue
-            if is_recursive:
-                self._watches.follow(name, afresh=True)
             if kind := remote_file_system(self._root / name):
                 self._remote.add(name)
                 self._tell(
@@ -141,51 +137,8 @@ class Watcher:
     def _add_above(self, name: str) -> None:
         while name and not name.startswith("/"):
             name = name.rpartition("/")[0]
-            if name in self._watches or self._watches.add(name, is_recursive=False, is_top=True):
+            if name in self._watches or self._watches.add(name, is_recursive=False):
                 return
-
-    def _happened(self, folder: Folder, mask: int, name: str) -> None:
-        if mask & MOVE_SELF:
-            if folder.is_top:  # of the others, the folder above says so
-                self._lost(folder)
-            return
-        if not name:
-            if folder.is_top and mask & ATTRIB:
-                self._mark(folder.name)
-            return
-        name = join(folder.name, name)
-        if self._is_left_out(name):
-            return
-        if mask & ISDIR:
-            self._folder_happened(folder, mask, name)
-        self._mark(name)  # after it is watched: what happened before is found by looking
-
-    def _folder_happened(self, above: Folder, mask: int, name: str) -> None:
-        """Keep the watches true when a folder came, went or may be read now."""
-        with self._tables:
-            known = self._watches.get(name)
-            if known and mask & (MOVED_FROM | DELETE):
-                self._drop(known)
-            if above.is_recursive and mask & (CREATE | MOVED_TO | ATTRIB):
-                self._watches.follow(name)
-            if self._missing:
-                self._establish()
-
-    def _lost(self, folder: Folder) -> None:
-        """Take a watch for void, and watch whatever stands at its name now."""
-        with self._tables:
-            if self._watches.get(folder.name) is not folder:
-                return  # replaced meanwhile
-            self._drop(folder)
-            if not folder.is_top:
-                self._watches.follow(folder.name)
-            self._establish()
-        self._mark(folder.name)
-
-    def _drop(self, folder: Folder) -> None:
-        self._watches.drop(folder)
-        if folder.name in self._wanted:
-            self._missing.add(folder.name)
 
     def _is_left_out(self, name: str) -> bool:
         return name.rpartition("/")[2].startswith(".") or name in self._ignored
@@ -209,3 +162,56 @@ class Watcher:
         if sentence not in self._said and not self._is_stopped:
             self._said.add(sentence)
             self._trouble(sentence)
+
+
+def remote_file_system(path: Path) -> str:
+    """Return the type of the file system that holds a path when it is a remote one, or an empty string."""
+    try:
+        table = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""  # not Linux
+    real, best, kind = f"{os.path.realpath(path)}/", "", ""
+    for line in table.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 9 or "-" not in fields[6:-1]:
+            continue
+        where = _ESCAPED.sub(lambda code: chr(int(code.group(1), 8)), fields[4]).rstrip("/") + "/"
+        if real.startswith(where) and len(where) >= len(best):  # what is mounted later lies on top
+            best, kind = where, fields[fields.index("-", 6) + 1]
+    return kind if kind in _REMOTE or kind.startswith(_USER_SPACE) else ""
+
+
+class Settling:
+    """Names that were touched, each until it has been left alone for `settle` ms, by a clock that never goes back.
+
+    Every name waits equally long, so the order of the last touches is the order in which they become due.
+    """
+
+    def __init__(self, settle: int) -> None:
+        self._settle = settle
+        self._touched: dict[str, int] = {}  # name -> its last touch (ms), oldest first
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._touched
+
+    def __len__(self) -> int:
+        return len(self._touched)
+
+    def touch(self, names: Iterable[str], now: int) -> None:
+        """Have these names wait from now (ms) on."""
+        for name in names:
+            self._touched.pop(name, None)
+            self._touched[name] = now
+
+    def due(self, now: int) -> frozenset[str]:
+        """Take the names that were quiet for long enough."""
+        since = now - self._settle
+        due = frozenset(takewhile(lambda name: self._touched[name] <= since, self._touched))
+        for name in due:
+            del self._touched[name]
+        return due
+
+    def next_at(self) -> int | None:
+        """Return when the next name is due (ms), or None when none waits."""
+        oldest = next(iter(self._touched.values()), None)
+        return None if oldest is None else oldest + self._settle

@@ -1,7 +1,8 @@
-"""The inotify watches that are set: one for each folder, put up and taken down. It decides on no names.
+"""What tells of changes in folders: inotify, or watchdog's observer where there is none. It decides on no names.
 
-Built on the inotify reader of watchdog and not on its `Observer`: that one passes over a folder that could not be
-watched, tells nobody when the kernel dropped events, leaves no folder out, and runs a thread for every watch.
+Of inotify, the reader of watchdog is used and not its `Observer`: that one passes over a folder that could not be
+watched, tells nobody when the kernel dropped events, leaves no folder out, and runs a thread for every watch. Elsewhere
+it is what there is (macOS has FSEvents).
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
-from collections.abc import Callable, Iterable
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from reconciler.core.errors import MISTAKES, mistake
 
 if TYPE_CHECKING:
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+    from watchdog.observers.api import BaseObserver, ObservedWatch
     from watchdog.observers.inotify_c import (
         CallbackId,
         InotifyEvent,
@@ -25,15 +29,19 @@ if TYPE_CHECKING:
         Mask,
         WatchDescriptor,
     )
+    from watchdog.utils import BaseThread
 
 # Of inotify(7).
-MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
-MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
-DELETE_SELF, MOVE_SELF = 0x400, 0x800
-ISDIR = 0x40000000
+_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
+_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
+_DELETE_SELF, _MOVE_SELF, _ISDIR = 0x400, 0x800, 0x40000000
 _ONLYDIR, _DONT_FOLLOW, _EXCL_UNLINK = 0x1000000, 0x2000000, 0x4000000
-_CHANGES = MODIFY | ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE  # no reads
-_MASK = _CHANGES | DELETE_SELF | MOVE_SELF | _ONLYDIR | _EXCL_UNLINK
+_CHANGES = (
+    _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
+)  # no reads
+_MASK = _CHANGES | _DELETE_SELF | _MOVE_SELF | _ONLYDIR | _EXCL_UNLINK
+# Of watchdog's observer; no reads.
+_TOLD = frozenset({"created", "deleted", "moved", "modified", "closed", "attrib"})
 
 POLLED = "changes are found by looking at everything now and then"
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -44,58 +52,36 @@ _EXHAUSTED = {
     "raise the limit: `sysctl fs.inotify.max_user_instances=1024` (or `ulimit -n`)",
 }
 
-Happened = Callable[
-    ["Folder", int, str], None
-]  # mask, name in the folder (empty: the folder itself)
-Lost = Callable[["Folder"], None]
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is called when something changes: from any thread."""
+
+    mark: Callable[[str], None]  # something happened to this name
+    folders_changed: Callable[[], None]  # one that is not watched may be there now
+    is_left_out: Callable[[str], bool]  # nobody wants to hear of this name
+    trouble: Callable[[str], None]  # a sentence
 
 
-@dataclass(eq=False, slots=True)
-class Folder:
-    """A watched folder. The reader's thread calls it."""
-
-    name: str  # relative to the root, or absolute
-    is_recursive: bool
-    is_top: bool  # watched for itself, and not because a folder above is with all below it
-    happened: Happened
-    lost: Lost
-    descriptor: int = -1
-    identity: tuple[int, int] = (0, 0)  # device and inode, of a top
-    below: set[str] = field(default_factory=set)  # the folders in it that are watched because of it
-
-    def on_event(self, event: InotifyEvent) -> None:
-        """Something happened in the folder, or to it."""
-        self.happened(self, event.mask, os.fsdecode(event.name))
-
-    def on_watch_deleted(self, _: int) -> None:
-        """The folder was removed, or its file system unmounted."""
-        self.lost(self)
-
-    def on_queue_overflow(self) -> None:
-        """The kernel dropped events: folders may have come, gone and moved unseen."""
-        if self.is_top:
-            self.lost(self)
+class _Folder(Protocol):
+    @property
+    def identity(self) -> tuple[int, int]: ...
 
 
-class Watches:
-    """The watched folders by name. Its user keeps two threads from calling it at once."""
+_FolderT = TypeVar("_FolderT", bound=_Folder)
+_ReaderT = TypeVar("_ReaderT", bound="BaseThread")
 
-    def __init__(
-        self,
-        root: Path,
-        is_left_out: Callable[[str], bool],
-        *,
-        happened: Happened,
-        lost: Lost,
-        trouble: Callable[[str], None],
-    ) -> None:
-        self._root = root
-        self._is_left_out = is_left_out
-        self._happened, self._lost = happened, lost
-        self._trouble = trouble
-        self._reader: InotifyFD | None = None
-        self._folders: dict[str, Folder] = {}
+
+class Watches(ABC, Generic[_FolderT, _ReaderT]):
+    """The folders that are watched, by name, and who reads events. Whoever calls it holds its lock."""
+
+    def __init__(self, root: Path, told: Told) -> None:
+        self.lock = threading.RLock()
         self.has_gaps = False  # something that is there could not be watched
+        self._root = root
+        self.told = told
+        self._reader: _ReaderT | None = None
+        self._folders: dict[str, _FolderT] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._folders
@@ -105,32 +91,24 @@ class Watches:
         """Whether events are being read."""
         return self._reader is not None and self._reader.is_alive()
 
-    def get(self, name: str) -> Folder | None:
-        """Return a watched folder."""
-        return self._folders.get(name)
-
     def open(self) -> None:
         """Begin to read events, unless that goes on already; failing is trouble, and no error."""
         if self.is_open:
             return
-        if sys.platform != "linux":
-            self._trouble(f"this system has no inotify, so {POLLED}")
-            return
         try:
-            from watchdog.observers.inotify_c import InotifyFD
-
-            reader = InotifyFD()
+            reader = self._new_reader()
         except OSError as error:
             self._failed("inotify", error)
         except MISTAKES as error:
-            self._trouble(f"{mistake(error)}; until then {POLLED}")
+            self.told.trouble(f"{mistake(error)}; until then {POLLED}")
         else:
-            reader.start()
-            self._folders.clear()
-            self._reader = reader
+            if reader is not None:
+                reader.start()
+                self._folders.clear()
+                self._reader = reader
 
     def close(self) -> Callable[[], None]:
-        """Take down every watch; what is returned waits for the reader, who may be calling its user."""
+        """Watch nothing more; what is returned waits for the reader, who may be telling of something."""
         reader, self._reader = self._reader, None
         self._folders.clear()
 
@@ -141,17 +119,126 @@ class Watches:
 
         return wait
 
-    def add(self, name: str, *, is_recursive: bool, is_top: bool) -> bool:
-        """Watch one folder, and return whether it is watched now. Links lead on to a top only."""
+    def is_current(self, name: str) -> bool:
+        """Whether the folder that is watched is the one that stands at its name."""
+        return self._folders[name].identity == self._identity(name)
+
+    @abstractmethod
+    def _new_reader(self) -> _ReaderT | None: ...
+
+    def _identity(self, name: str) -> tuple[int, int]:
+        """Return the device and the inode of what stands at a name."""
+        try:
+            status = (self._root / name).stat()
+        except OSError:
+            return (0, 0)
+        return status.st_dev, status.st_ino
+
+    def _failed(self, what: str, error: OSError) -> None:
+        said = f"{what} cannot be watched ({error.strerror}), so {POLLED}"
+        self.told.trouble(_EXHAUSTED.get(error.errno or 0, said))
+
+
+@dataclass(eq=False, slots=True)
+class _Inotified:
+    """A folder with an inotify watch. The reader's thread calls it."""
+
+    name: str  # relative to the root, or absolute
+    is_recursive: bool
+    is_top: bool  # watched for itself, and not because a folder above is with all below it
+    watches: InotifyWatches
+    descriptor: int = -1
+    identity: tuple[int, int] = (0, 0)  # of a top
+    below: set[str] = field(default_factory=set)  # the folders in it that are watched because of it
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Tell of an event; before, keep the watches true when a folder came, went or may be read now."""
+        mask, told = event.mask, self.watches.told
+        if mask & _MOVE_SELF:
+            if self.is_top:  # of the others, the folder above says so
+                self.on_watch_deleted()
+            return
+        if not event.name:
+            if self.is_top and mask & _ATTRIB:
+                told.mark(self.name)
+            return
+        name = join(self.name, os.fsdecode(event.name))
+        if told.is_left_out(name):
+            return
+        if mask & _ISDIR:
+            with self.watches.lock:
+                if mask & (_MOVED_FROM | _DELETE):
+                    self.watches.drop(name)
+                if self.is_recursive and mask & (_CREATE | _MOVED_TO | _ATTRIB):
+                    self.watches.follow(name)
+                told.folders_changed()
+        told.mark(name)  # after it is watched: what happened before is found by looking
+
+    def on_watch_deleted(self, _: int = 0) -> None:
+        """Take the watch for void: the folder was moved, removed or unmounted; watch what stands at its name now."""
+        with self.watches.lock:
+            if not self.watches.is_watched(self):
+                return  # replaced meanwhile
+            self.watches.drop(self.name)
+            if not self.is_top:
+                self.watches.follow(self.name)
+            self.watches.told.folders_changed()
+        self.watches.told.mark(self.name)
+
+    def on_queue_overflow(self) -> None:
+        """The kernel dropped events: folders may have come, gone and moved unseen."""
+        if self.is_top:
+            self.on_watch_deleted()
+
+
+class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
+    """By inotify: a watch for each folder, also for each that appears below a recursive one."""
+
+    def _new_reader(self) -> InotifyFD:
+        from watchdog.observers.inotify_c import InotifyFD
+
+        return InotifyFD()
+
+    def add(self, name: str, *, is_recursive: bool) -> bool:
+        """Watch a folder for itself, links followed; return whether it is watched now."""
+        if not self._add(name, is_recursive=is_recursive, is_top=True):
+            return False
+        if is_recursive:
+            self.follow(name, afresh=True)
+        return True
+
+    def mend(self) -> None:
+        """Watch what could not be watched before."""
+        if self.has_gaps:
+            self.has_gaps = False
+            for one in [one for one in self._folders.values() if one.is_top and one.is_recursive]:
+                self.follow(one.name, afresh=True)
+
+    def drop(self, name: str) -> None:
+        """Watch a folder, and what is watched because of it, no more."""
+        dropped, waiting = [], [name]
+        while waiting:
+            if folder := self._folders.pop(waiting.pop(), None):
+                dropped.append(folder)
+                waiting += folder.below
+        if above := self._folders.get(name.rpartition("/")[0]):
+            above.below.discard(name)
+        self._take_down(dropped)
+
+    def is_watched(self, folder: _Inotified) -> bool:
+        """Whether it is this one that is watched under its name."""
+        return self._folders.get(folder.name) is folder
+
+    def _add(self, name: str, *, is_recursive: bool, is_top: bool) -> bool:
         if self._reader is None:
             return False
-        folder = Folder(name, is_recursive, is_top, self._happened, self._lost)
+        folder = _Inotified(name, is_recursive, is_top, self)
         path, mask = os.fsencode(self._root / name), _MASK | (0 if is_top else _DONT_FOLLOW)
         try:
             if is_top:
                 folder.identity = self._identity(name)
             folder.descriptor = self._reader.add_callback(
-                path, cast("Mask", mask), folder, _id(folder)
+                path, cast("Mask", mask), folder, cast("CallbackId", id(folder))
             )
         except OSError as error:
             if error.errno not in _GONE:
@@ -175,51 +262,90 @@ class Watches:
             is_known = here in self._folders
             if is_known and not afresh:
                 continue
-            if not is_known and not self.add(here, is_recursive=True, is_top=False):
+            if not is_known and not self._add(here, is_recursive=True, is_top=False):
                 continue
             with contextlib.suppress(OSError), os.scandir(self._root / here) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
                 below = [join(here, one) for one in names]
-                waiting += [one for one in below if not self._is_left_out(one)]
+                waiting += [one for one in below if not self.told.is_left_out(one)]
 
-    def drop(self, folder: Folder) -> None:
-        """Watch a folder, and what is watched because of it, no more."""
-        dropped, waiting = [], [folder]
-        while waiting:
-            one = waiting.pop()
-            dropped.append(one)
-            del self._folders[one.name]
-            waiting += [self._folders[name] for name in one.below if name in self._folders]
-        if above := self._folders.get(folder.name.rpartition("/")[0]):
-            above.below.discard(folder.name)
-        self._take_down(dropped)
-
-    def is_current(self, folder: Folder) -> bool:
-        """Whether the folder that is watched is the one that stands at its name."""
-        return folder.identity == self._identity(folder.name)
-
-    def _take_down(self, folders: Iterable[Folder]) -> None:
+    def _take_down(self, folders: list[_Inotified]) -> None:
         if self._reader is not None:
-            gone = [(cast("WatchDescriptor", one.descriptor), _id(one)) for one in folders]
+            gone = [
+                (cast("WatchDescriptor", one.descriptor), cast("CallbackId", id(one)))
+                for one in folders
+            ]
             with contextlib.suppress(OSError):
                 self._reader.remove_callbacks(gone)
 
-    def _identity(self, name: str) -> tuple[int, int]:
-        try:
-            status = (self._root / name).stat()
-        except OSError:
-            return (0, 0)
-        return status.st_dev, status.st_ino
 
-    def _failed(self, what: str, error: OSError) -> None:
-        said = f"{what} cannot be watched ({error.strerror}), so {POLLED}"
-        self._trouble(_EXHAUSTED.get(error.errno or 0, said))
+@dataclass(eq=False, slots=True)
+class _Observed:
+    """A folder under watchdog's observer, which calls it in its own thread while it holds its lock."""
+
+    name: str
+    paths: tuple[str, str]  # as it is named, and as it really is: FSEvents tells the latter
+    identity: tuple[int, int]
+    told: Told
+    watch: ObservedWatch | None = None
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Tell of an event, by the name of what it is about; of one that is about nothing known, the folder's."""
+        # Of a folder that holds something else now, its entries tell themselves.
+        is_news = event.event_type != "modified" or not event.is_directory
+        if event.event_type not in _TOLD or not is_news:
+            return
+        for path in filter(None, (os.fsdecode(event.src_path), os.fsdecode(event.dest_path))):
+            base = next((one for one in self.paths if path.startswith(f"{one}/")), path)
+            name = self.name
+            for part in filter(None, path[len(base) + 1 :].split("/")):
+                name = join(name, part)
+                if self.told.is_left_out(name):
+                    break
+            else:
+                self.told.mark(name)
+
+
+class ObserverWatches(Watches[_Observed, "BaseObserver"]):
+    """By watchdog's observer. Folders that come and go are marked, and found by whoever adds and mends."""
+
+    def _new_reader(self) -> BaseObserver | None:
+        from watchdog.observers import Observer
+        from watchdog.observers.polling import PollingObserver
+
+        if Observer is PollingObserver:  # our own look at everything is the cheaper one
+            self.told.trouble(f"this system has no inotify, so {POLLED}")
+            return None
+        return Observer()
+
+    def add(self, name: str, *, is_recursive: bool) -> bool:
+        """Watch a folder for itself, links followed; return whether it is watched now."""
+        path = self._root / name
+        if self._reader is None or not path.is_dir():
+            return False
+        real = os.path.realpath(path)
+        folder = _Observed(name, (str(path), real), self._identity(name), self.told)
+        handler = cast("FileSystemEventHandler", folder)
+        try:
+            folder.watch = self._reader.schedule(handler, real, recursive=is_recursive)
+        except OSError as error:
+            self.has_gaps = True
+            self._failed(f"`{name or self._root}`", error)
+            return False
+        self._folders[name] = folder
+        return True
+
+    def drop(self, name: str) -> None:
+        """Watch a folder no more."""
+        folder = self._folders.pop(name)
+        if self._reader is not None and folder.watch is not None:
+            self._reader.unschedule(folder.watch)
+
+    def mend(self) -> None:
+        """Say no more that something could not be watched: what is wanted is added again."""
+        self.has_gaps = False
 
 
 def join(folder: str, name: str) -> str:
     """Return the name of what lies in a folder; the root's own name is empty."""
     return f"{folder}/{name}" if folder else name
-
-
-def _id(folder: Folder) -> CallbackId:
-    return cast("CallbackId", id(folder))

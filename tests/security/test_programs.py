@@ -15,8 +15,8 @@ from reconciler.cli.demo import Demo
 from reconciler.cli.folder import open_folder
 from reconciler.cli.root import Root
 from reconciler.core.errors import WorkspaceError
-from reconciler.workspace.children import environment
 from reconciler.workspace.git import Checkout, index_lock
+from reconciler.workspace.programs import environment
 from tests.cli.shell import SPEC, Shell
 from tests.engine.test_daemon import creates, is_idle, wait_for_wish
 from tests.engine.watching import watching

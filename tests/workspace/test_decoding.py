@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from reconciler.workspace import decoding
-from reconciler.workspace.children import environment
 from reconciler.workspace.decoding import (
     MEBIBYTE,
     Beyond,
@@ -25,6 +24,7 @@ from reconciler.workspace.decoding import (
     Unfinished,
 )
 from reconciler.workspace.files import open_plain
+from reconciler.workspace.programs import environment
 
 from .builders import make_clip, make_image
 

@@ -363,7 +363,7 @@ def test_a_git_that_does_not_end_is_an_error(
     repository.git("config", "filter.slow.clean", "sleep 60")
     repository.write(".gitattributes", "*.yaml filter=slow\n")
     touch(repository)
-    monkeypatch.setattr("reconciler.workspace.git_process.TIMEOUT", 0.5)
+    monkeypatch.setattr("reconciler.workspace.programs.TIMEOUT", 0.5)
     with pytest.raises(WorkspaceError, match="did not answer"):
         repository.uncommitted(A)
 

@@ -254,7 +254,7 @@ def test_an_index_follows_every_edit_of_the_ignore_file(project: Project) -> Non
             project.write(IGNORE_FILE, step)
         assert index.ignoring_moved()
         assert not index.ignoring_moved()
-        assert IGNORE_FILE in index.strays()
+        assert IGNORE_FILE in index.snapshot().strays()
         assert not any(map(index.is_as_read, index.specs))
         index.refresh([IGNORE_FILE])
         assert index.desired() == project.load(), step

@@ -70,7 +70,7 @@ def test_an_index_begins_as_a_load_ends(project: Project, cached: bool) -> None:
     index = indexed(project, cached=cached)
     assert index.desired() == expected
     assert expected.defaults == {"specs/_defaults.yaml", "specs/y/_defaults.yaml"}
-    assert not index.strays()
+    assert not index.snapshot().strays()
 
 
 def test_one_save_reads_one_spec_whatever_stands_beside_it(project: Project) -> None:
@@ -301,7 +301,11 @@ def test_a_folder_that_cannot_be_looked_at_leaves_the_index_as_it_was(
 
         monkeypatch.setattr(os, "scandir", refuse)  # root is refused nothing
     names = ["specs/a.yaml", "specs/x/b.yaml"] if missing == "specs" else ["specs/x"]
-    for action in (lambda: index.refresh(names), lambda: index.refresh(["specs"]), index.strays):
+    for action in (
+        lambda: index.refresh(names),
+        lambda: index.refresh(["specs"]),
+        index.snapshot().strays,
+    ):
         with pytest.raises(WorkspaceError):
             action()
         assert index.desired() == before
@@ -341,7 +345,7 @@ def test_before_money_is_spent_a_change_that_nobody_told_of_is_noticed(
     with OPENED.below(project.root) as opened:
         assert not index.is_as_read("specs/x/a.yaml"), reason
     assert not opened
-    index.refresh(index.strays())
+    index.refresh(index.snapshot().strays())
     assert index.is_as_read("specs/x/a.yaml") is ("specs/x/a.yaml" in index.specs), reason
 
 
@@ -377,17 +381,19 @@ def test_what_a_link_leads_to_is_an_input_too(project: Project) -> None:
     project.write("shared/in.yaml", URLS)
     assert index.refresh(["shared"]).specs == {"specs/in.yaml"}
     assert index.desired() == project.load()
-    assert not index.strays()
+    assert not index.snapshot().strays()
     (project.root / "shared/in.yaml").replace(project.root / "specs/in.yaml")
-    assert index.strays() == {"specs/in.yaml"}, "the same file, but no link any more"
+    assert index.snapshot().strays() == {"specs/in.yaml"}, "the same file, but no link any more"
     index.refresh(["specs"])
-    assert not index.strays()
+    assert not index.snapshot().strays()
     (project.root / "specs/in.yaml").replace(project.root / "shared/in.yaml")
     (project.root / "specs/in.yaml").symlink_to("../shared/in.yaml")
     index.refresh(["specs"])
     (project.root / "shared").rename(project.root.parent / "outside")
     (project.root / "shared").symlink_to("../outside")
-    assert index.strays() == {"specs/in.yaml"}, "the same file, but no longer in the project"
+    assert index.snapshot().strays() == {"specs/in.yaml"}, (
+        "the same file, but no longer in the project"
+    )
     assert not index.is_as_read("specs/in.yaml")
     index.refresh(["specs"])
     assert index.desired() == project.load()
@@ -418,12 +424,12 @@ def test_a_file_that_was_read_within_a_tick_of_its_change_is_read_once_more(
     index = indexed(project)
     path.write_text(URLS.replace("mode: pro", "mode: std"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert index.strays() == {"specs/a.yaml"}
+    assert index.snapshot().strays() == {"specs/a.yaml"}
     index.refresh(["specs"])
     assert index.desired() == project.load()
     project.settle("specs/a.yaml")
-    index.refresh(index.strays())
-    assert not index.strays()
+    index.refresh(index.snapshot().strays())
+    assert not index.snapshot().strays()
 
 
 def test_an_image_that_is_named_is_read_again_though_it_looks_the_same(project: Project) -> None:
@@ -436,7 +442,7 @@ def test_an_image_that_is_named_is_read_again_though_it_looks_the_same(project: 
         make_image(image, (side, side))
         image.write_bytes(image.read_bytes().ljust(1000, b"\0"))
         os.utime(image, ns=(now, now))
-        assert index.strays() == {"assets/girl.png"}, "read within a tick of its change"
+        assert index.snapshot().strays() == {"assets/girl.png"}, "read within a tick of its change"
         assert index.refresh([name]).specs == {"specs/a.yaml"}
         assert index.desired() == project.load()
 
@@ -451,7 +457,7 @@ def test_whoever_finds_an_image_changed_tells_all_that_use_it(project: Project) 
     both = {"specs/a.yaml", "specs/b.yaml"}
     assert index.refresh(["specs/a.yaml"]).specs == both
     assert index.desired() == project.load()
-    assert not index.strays()
+    assert not index.snapshot().strays()
     make_image(project.root / "assets/girl.png", (520, 520))
     project.settle("assets/girl.png")
     assert index.refresh(["assets"]).specs == both
@@ -468,7 +474,7 @@ def test_a_stray_hunt_in_another_thread_disturbs_nobody(project: Project) -> Non
     def hunt() -> None:
         while not ended.is_set():
             try:
-                index.strays()
+                index.snapshot().strays()
             except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to see it
                 failures.append(error)
                 return

@@ -183,7 +183,7 @@ class Folder:
             self.touched.add("assets")
 
     def tell(self, *, by_name: bool) -> None:
-        names = self.touched if by_name and not self.is_linked else self.index.strays()
+        names = self.touched if by_name and not self.is_linked else self.index.snapshot().strays()
         foreseen = self.index.concerned(names)
         changed = self.index.refresh(names)
         self.touched = set()

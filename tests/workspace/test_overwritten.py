@@ -113,11 +113,11 @@ def test_the_index_notices_without_an_event(
     """A periodic look names the file, the spec does not count as it was read, and a refresh reads it."""
     index = SpecIndex(painted.root, "specs", prices=UNITS_PER_SECOND)
     assert index.is_as_read("specs/a.yaml")
-    assert not index.strays()
+    assert not index.snapshot().strays()
     change(painted, how)
     assert not index.is_as_read("specs/a.yaml")
-    assert index.strays()
-    index.refresh(index.strays())
+    assert index.snapshot().strays()
+    index.refresh(index.snapshot().strays())
     assert index.desired() == painted.load()
 
 
@@ -140,7 +140,7 @@ def test_a_file_read_within_the_tick_of_its_change_is_not_remembered(
     assert project.load(cached=True).generations
     assert not project.cache.specs()
     index = SpecIndex(project.root, "specs", prices=UNITS_PER_SECOND)
-    assert "specs/a.yaml" in index.strays()
+    assert "specs/a.yaml" in index.snapshot().strays()
 
 
 def test_a_published_file_is_known_by_what_it_is_called_in_the_end(tmp_path: Path) -> None:

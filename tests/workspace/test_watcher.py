@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.workspace import mounts
-from reconciler.workspace.mounts import remote_file_system
-from reconciler.workspace.watcher import Watcher
+from reconciler.workspace import watcher
+from reconciler.workspace.watcher import Watcher, remote_file_system
 from reconciler.workspace.watches import join
 from tests.support.project import wait_until
 
@@ -468,14 +467,14 @@ def test_a_network_file_system_is_known_by_the_mount_that_holds_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
 ) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    monkeypatch.setattr(mounts, "TABLE", tmp_path / "mountinfo")
+    monkeypatch.setattr(watcher, "MOUNTS", tmp_path / "mountinfo")
     assert remote_file_system(Path(path)) == kind
 
 
 def test_without_a_table_of_mounts_nothing_is_remote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mounts, "TABLE", tmp_path / "nowhere")
+    monkeypatch.setattr(watcher, "MOUNTS", tmp_path / "nowhere")
     assert remote_file_system(tmp_path) == ""
 
 
@@ -485,7 +484,7 @@ def test_on_a_network_file_system_events_come_but_are_not_relied_on(
     """Said once. The table of mounts is made up; the rest is as it would be."""
     (tmp_path / "specs").mkdir()
     (tmp_path / "mountinfo").write_text(f"1 0 0:1 / {tmp_path} rw - nfs server:/x rw\n")
-    monkeypatch.setattr(mounts, "TABLE", tmp_path / "mountinfo")
+    monkeypatch.setattr(watcher, "MOUNTS", tmp_path / "mountinfo")
     watched = Watched(tmp_path)
     watched.watcher.start()
     try:

@@ -1,8 +1,9 @@
-"""Asking the `git` program: one question at a time, without a shell, a terminal, our keys, or anything that it writes.
+"""The other programs that are started: what they get of our environment, and asking `git` one question at a time.
 
-It reads its settings where its user keeps them (system, user, the repository's own `config`, which nobody can commit):
-a filter that they define, LFS for one, runs; what a commit brings can only name it. Hooks, a file system monitor, other
-machines and repositories that nobody named are out of the question.
+Nobody gets a key, whatever it is called: the environment is an allow-list. Git is asked without a shell, a terminal, or
+anything that it writes. It reads its settings where its user keeps them (system, user, the repository's own `config`,
+which nobody can commit): a filter that they define, LFS for one, runs; what a commit brings can only name it. Hooks, a
+file system monitor, other machines and repositories that nobody named are out of the question.
 
 Every question blocks for as long as git takes, at most `TIMEOUT`, or until somebody abandons it.
 """
@@ -14,12 +15,22 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Final
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.printable import printable
-from reconciler.workspace.children import environment
+
+_PASSED: Final = frozenset(
+    {
+        *("HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ"),
+        "SYSTEMROOT",
+        *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+    }
+)
+_KINDS: Final = ("LC_", "XDG_")  # what such names begin with
+_PATHS: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 TIMEOUT = 60.0  # seconds for one question
 OTHERWISE = "or unset RECONCILER_REQUIRE_COMMITTED"
@@ -29,17 +40,30 @@ _COMMAND = (
     *("-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
 )
-_KEPT = (
-    "GIT_CONFIG",
-    "GIT_EXEC_PATH",
-    "SUDO_UID",
-)  # the last: for whom `sudo` runs us owns the folder
+# What such names begin with; the last: for whom `sudo` runs us owns the folder.
+_KEPT = ("GIT_CONFIG", "GIT_EXEC_PATH", "SUDO_UID")
 _SET = {
     "LC_ALL": "C",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "none",  # what of it older versions do not know
 }
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the little that another program needs: where its user, its language, its terminal and its libraries are.
+
+    Of each list of folders only the absolute ones stay: another, an empty one too, would be looked up in the folder that
+    the program is started in.
+    """
+    passed = {
+        name: text for name, text in ours.items() if name in _PASSED or name.startswith(_KINDS)
+    }
+    for name in _PATHS:
+        folders = [folder for folder in ours.get(name, "").split(":") if Path(folder).is_absolute()]
+        if folders or (name == "PATH" and name in ours):
+            passed[name] = ":".join(folders)
+    return passed
 
 
 class GitRefused(Exception):
