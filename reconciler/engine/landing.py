@@ -16,7 +16,7 @@ from reconciler.engine.receipts import Receipts
 from reconciler.engine.saving import Saver
 from reconciler.engine.work import Work
 from reconciler.kling import errors
-from reconciler.workspace.media import MediaError
+from reconciler.workspace.flaws import MediaError
 from reconciler.workspace.outputs import OutputTaken
 
 _MOST_SAVES = 8  # failures in a row before a result is left for later

@@ -11,14 +11,15 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from io import BufferedReader
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from reconciler.core.motion_control import PREPARABLE_PIXELS
-from reconciler.workspace.flaws import Evident, Flaw, beginning
+from reconciler.core.motion_control import PREPARABLE_PIXELS, Source
+from reconciler.workspace.flaws import Evident, Flaw, beginning, opened_media
 
 if TYPE_CHECKING:
     from av.buffer import Buffer
@@ -32,27 +33,12 @@ _MOST_BOXES = 100_000
 _MOST_PACKETS = 120  # tried for one frame; the first follows at most 16 others
 _EBML = b"\x1a\x45\xdf\xa3"  # a WebM or Matroska film begins with this
 _DEMUXERS = {"MP4": "mov", "Matroska": "matroska"}  # the one format that a file may be opened as
-_MOST_COUNTED = (
-    1_000_000  # packets of a film whose length is counted: four hours at 60 frames a second
-)
+_MOST_COUNTED = 1_000_000  # packets that tell a length: four hours at 60 frames a second
 _MILLISECOND = Decimal("0.001")
 _ENCRYPTED = b"encv"
 _THREADS = 2  # each holds frames of its own, and memory is bounded
 # What the binding raises for bad bytes beside the library's own errors. Another kind is a mistake, and no flaw.
 _UNREADABLE = (ValueError, LookupError, ArithmeticError)
-
-
-@dataclass(frozen=True, slots=True)
-class VideoFacts:
-    """A video as its container holds it."""
-
-    width: int  # px, as shown (rotation applied)
-    height: int  # px
-    seconds: Decimal | None  # of the picture, to the millisecond; None when it cannot be told
-    codec: str  # as the decoder library calls it, such as "h264"
-    rotation: int = 0  # degrees that a player turns it by, counter-clockwise
-    mirrored: bool = False  # whether a player mirrors it left to right before
-    format: str = "MP4"  # of the container: that, also for QuickTime, or "Matroska"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +48,19 @@ class Box:
     kind: bytes
     begin: int  # bytes from the start of the file
     end: int
+
+
+def probe_video(path: Path) -> Source:
+    """Return the facts of a film, whatever it is called. Raises `MediaError`."""
+    with opened_media(path, path.name) as file:
+        return film_facts(file)
+
+
+def film_facts(file: BufferedReader) -> Source:
+    """Return what a whole film is; its length is the most that it can be said to last. Raises `Flaw`."""
+    check_container(file)
+    facts = read_facts(file)
+    return replace(facts, seconds=longest_seconds(file, facts.seconds))
 
 
 def check_container(file: BufferedReader) -> None:
@@ -90,21 +89,30 @@ def film_format(file: BinaryIO) -> str:
     return "MP4"
 
 
-def read_facts(file: BinaryIO) -> VideoFacts:
+def read_facts(file: BinaryIO) -> Source:
     """Return what a container holds as its first video, with the sides that are shown. Raises `Flaw`.
 
-    The length is that of the picture, from its first frame on: neither sound that goes on, nor what comes before the
-    picture, is motion.
+    The length is that of the picture, from its first frame on, to the millisecond: neither sound that goes on, nor what
+    comes before the picture, is motion. None when it cannot be told.
     """
     with film_of(file) as (container, stream):
         rotation, mirrored = _shown_first(container, stream)
-        sides = stream.width, stream.height
+        width, height = stream.width, stream.height
         codec, seconds = stream.codec_context.name, _announced(container, stream)
     if seconds is None:
         with film_of(file) as (container, stream):
             seconds = _counted(container, [stream])
-    width, height = reversed(sides) if rotation % 180 else sides
-    return VideoFacts(width, height, seconds, codec, rotation, mirrored, film_format(file))
+    if rotation % 180:
+        width, height = height, width
+    return Source(
+        width=width,
+        height=height,
+        seconds=seconds,
+        format=film_format(file),
+        codec=codec,
+        rotation=rotation,
+        mirrored=mirrored,
+    )
 
 
 def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
@@ -128,7 +136,7 @@ def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
     return max(found)
 
 
-def shown_as(frame: VideoFrame) -> tuple[int, bool]:
+def frame_shown_as(frame: VideoFrame) -> tuple[int, bool]:
     """Return how a player turns a frame: degrees counter-clockwise (0 to 359), and whether it mirrors it before.
 
     Every display matrix that moves no corner elsewhere is one of eight: a mirror, left to right, or none, then a turn.
@@ -146,27 +154,28 @@ def shown_as(frame: VideoFrame) -> tuple[int, bool]:
     return round(-math.degrees(math.atan2(b, a))) % 360, mirrored
 
 
-def check_frames(file: BufferedReader) -> None:
+def check_frames(file: BinaryIO) -> None:
     """Decode the first frame and the last one that stands by itself. Raises `Flaw` when one does not decode."""
-    import av
-
     with film_of(file) as (container, stream):
-        try:
-            is_good = is_whole(_next_frame(container, stream))
-        except av.FFmpegError:
-            is_good = False
-        if not is_good:
+        if not _decodes(container, stream):
             raise Flaw("is damaged: its first frame does not decode; export it again")
         if container.duration is None:
             return
-        try:
-            container.seek(container.duration + (container.start_time or 0))
-            last = _next_frame(container, stream)
-            is_good = last is None or is_whole(last)
-        except av.FFmpegError:
-            is_good = False
-        if not is_good:
+        if not _decodes(container, stream, container.duration + (container.start_time or 0)):
             raise Flaw("is damaged: a frame near its end does not decode; export it again")
+
+
+def _decodes(container: InputContainer, stream: VideoStream, end: int | None = None) -> bool:
+    """Whether the next frame is whole, or the last one before an `end` (µs), where nothing is no fault."""
+    import av
+
+    try:
+        if end is not None:
+            container.seek(end)
+        frame = _next_frame(container, stream)
+    except av.FFmpegError:
+        return False
+    return end is not None if frame is None else is_whole(frame)
 
 
 def boxes(file: BufferedReader) -> Iterator[Box]:
@@ -197,13 +206,18 @@ def film_of(
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the container and find its first video that is no cover picture. Raises `Flaw`, also in the block."""
     import av
+    from av.stream import Disposition
 
     demuxer = _DEMUXERS[film_format(file)]
     try:
         with av.open(
             file, "r", format=demuxer, options=dict(options or {}), metadata_errors="replace"
         ) as container:
-            films = _films(container)
+            films = [
+                film
+                for film in container.streams.video
+                if not film.disposition & Disposition.attached_pic
+            ]
             if not films:
                 raise Evident("holds no video, only sound or data")
             if films[0].codec_context is None:
@@ -213,13 +227,6 @@ def film_of(
             yield container, films[0]
     except (av.FFmpegError, *_UNREADABLE) as error:
         raise Flaw("is damaged: it cannot be opened as a video") from error
-
-
-def _films(container: InputContainer) -> list[VideoStream]:
-    from av.stream import Disposition
-
-    pictures = container.streams.video
-    return [film for film in pictures if not film.disposition & Disposition.attached_pic]
 
 
 def _is_cover(film: VideoStream) -> bool:
@@ -272,18 +279,18 @@ def _counted(container: InputContainer, films: Sequence[VideoStream]) -> Decimal
     except av.FFmpegError:
         return None  # damaged on the way: whoever decodes it says so
     lengths = [
-        (spans[film.index][1] - spans[film.index][0]) * film.time_base
+        (span[1] - span[0]) * film.time_base
         for film in films
-        if film.index in spans and film.time_base
+        if (span := spans.get(film.index)) and film.time_base
     ]
     return _in_milliseconds(max(lengths)) if lengths else None
 
 
 def _frame_ticks(film: VideoStream) -> int:
     """Return how long a frame is shown whose packet does not say it."""
-    return (
-        round(1 / film.average_rate / film.time_base) if film.average_rate and film.time_base else 0
-    )
+    if not film.average_rate or not film.time_base:
+        return 0
+    return round(1 / film.average_rate / film.time_base)
 
 
 def _in_milliseconds(seconds: Fraction) -> Decimal:
@@ -300,7 +307,7 @@ def _shown_first(container: InputContainer, stream: VideoStream) -> tuple[int, b
         frame = _next_frame(container, stream)
     except av.FFmpegError:
         return 0, False
-    return (0, False) if frame is None else shown_as(frame)
+    return (0, False) if frame is None else frame_shown_as(frame)
 
 
 def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
@@ -313,6 +320,6 @@ def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | 
     return None
 
 
-def is_whole(frame: VideoFrame | None) -> bool:
+def is_whole(frame: VideoFrame) -> bool:
     """Whether a frame is whole. One that leans on frames that are cut away is nobody's fault."""
-    return frame is not None and not (frame.is_corrupt and frame.key_frame)
+    return not (frame.is_corrupt and frame.key_frame)

@@ -1,9 +1,15 @@
-"""The exceptions of the media readers: what is wrong with a file, as the rest of a sentence that its name begins."""
+"""What is wrong with media: a `Flaw` is the rest of a sentence that a file's name begins, a `MediaError` all of it."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.core.errors import SpecError
+from reconciler.workspace.files import describe_os_error, open_plain
 from reconciler.workspace.lfs import ADVICE, LARGEST_POINTER, points_to
 
 _START = 12  # bytes that tell a format from others
@@ -15,6 +21,37 @@ class Flaw(Exception):
 
 class Evident(Flaw):
     """What a part of the bytes shows for sure, whatever the rest is."""
+
+
+class Beyond(Flaw):
+    """A file broke the bounds of its decoder: time, memory, or a crash."""
+
+
+class Unfinished(Beyond):
+    """A file was not decoded to the end, for a reason that may pass."""
+
+
+class MediaError(SpecError):
+    """A media file cannot be used."""
+
+
+class PassingError(MediaError):
+    """A media file cannot be used at the moment; as it is, it may be another time."""
+
+
+@contextlib.contextmanager
+def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
+    """Open a media file; what the system says against it, or a reader in the block, becomes a `MediaError`."""
+    try:
+        with open_plain(path) as file:
+            yield file
+    except Flaw as flaw:
+        kind = PassingError if isinstance(flaw, Unfinished) else MediaError
+        raise kind(f"`{name}` {flaw}") from flaw
+    except FileNotFoundError as error:
+        raise MediaError(f"`{name}` does not exist") from error
+    except OSError as error:
+        raise PassingError(describe_os_error(error, name).message) from error
 
 
 def beginning(file: BinaryIO) -> bytes:

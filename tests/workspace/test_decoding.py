@@ -17,14 +17,9 @@ from PIL import Image
 
 from reconciler.workspace import decoding
 from reconciler.workspace.children import environment
-from reconciler.workspace.decoding import (
-    MEBIBYTE,
-    Beyond,
-    Bounds,
-    Decoder,
-    Unfinished,
-)
+from reconciler.workspace.decoding import MEBIBYTE, Bounds, Decoder
 from reconciler.workspace.files import open_plain
+from reconciler.workspace.flaws import Beyond, Unfinished
 
 from .builders import make_clip, make_image
 
