@@ -21,9 +21,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler.core.errors import OURS, ToldMistake, mistake
 from reconciler.workspace.children import environment
@@ -57,12 +57,8 @@ class Answer(NamedTuple):
     data: bytes = b""
 
 
-class _Ended(Exception):
-    """The process is gone; `blame` is what is said of its file, where the process was a fresh one or it `is_final`."""
-
-    def __init__(self, blame: Exception, *, is_final: bool = False) -> None:
-        super().__init__(blame)
-        self.blame, self.is_final = blame, is_final
+class _Again(Exception):
+    """A process that had answered before is gone, maybe for what an earlier file left in its memory."""
 
 
 class Decoder:
@@ -76,26 +72,16 @@ class Decoder:
         self._closings = 0
 
     def ask(self, task: str, arguments: Sequence[str], *files: int) -> Answer:
-        """Return what a task of `_tasks` makes of open files (descriptors).
+        """Return what a task of `_task` makes of open files (descriptors).
 
-        Raises:
-            Flaw: the files are at fault; `Beyond` where they broke the bounds.
-            OSError: the machine is: a disk, memory.
-            ToldMistake: we are.
+        Raises Flaw where the files are at fault (`Beyond` where they broke the bounds), OSError where the machine is (a
+        disk, memory), and ToldMistake where we are.
         """
-        closings = self._closings
+        question = json.dumps([task, *arguments]).encode()
         with self._turn:
-            while True:
-                is_fresh = self._process is None
-                try:
-                    return self._ask_once([task, *arguments], files)
-                except _Ended as ended:
-                    if self._closings != closings:
-                        said = "was not decoded to the end: the program leaves"
-                        raise Unfinished(said) from None
-                    # Its memory may be as an earlier file left it: nobody is blamed before a fresh one fails.
-                    if is_fresh or ended.is_final:
-                        raise ended.blame from None
+            with suppress(_Again):
+                return self._ask_once(question, files)
+            return self._ask_once(question, files)
 
     def close(self) -> None:
         """End the process, whatever it does; a question that waits for it is told so."""
@@ -107,13 +93,19 @@ class Decoder:
             self._end()
             self._turn.release()
 
-    def _ask_once(self, question: list[str], files: Sequence[int]) -> Answer:
+    def _ask_once(self, question: bytes, files: Sequence[int]) -> Answer:
+        """Ask, and raise `_Again` where only a fresh process may blame the files."""
+        is_fresh, closings = self._process is None, self._closings
         until = time.monotonic() + self._bounds.patience
         try:
-            said, data = self._exchange(json.dumps(question).encode(), files)
-        except (OSError, EOFError, ValueError, RecursionError):
+            said, data = self._exchange(question, files)
+        except (OSError, EOFError, ValueError, RecursionError, struct.error):
             is_late, code = time.monotonic() >= until, self._end()
-            raise _Ended(_blame(code), is_final=is_late or code == -signal.SIGXCPU) from None
+            if self._closings != closings:
+                raise Unfinished("was not decoded to the end: the program leaves") from None
+            if is_fresh or is_late or code == -signal.SIGXCPU:
+                raise _blame(code) from None
+            raise _Again from None
         except BaseException:
             self._end()
             raise
@@ -122,9 +114,12 @@ class Decoder:
                 return Answer(facts, data)
             case {"memory": _}:
                 self._end()
+                if not is_fresh:
+                    raise _Again
                 most = self._bounds.memory // MEBIBYTE
-                needs = f"needs more memory to decode than it may have ({most} MiB); scale it down"
-                raise _Ended(Beyond(needs))
+                raise Beyond(
+                    f"needs more memory to decode than it may have ({most} MiB); scale it down"
+                )
             case {"flaw": flaw, "is_evident": is_evident}:
                 raise (Evident if is_evident else Flaw)(str(flaw)[:_MOST_SAID])
             case {"errno": int(number), "strerror": reason}:
@@ -134,7 +129,7 @@ class Decoder:
         raise ToldMistake(f"{OURS}: the decoding process gave no answer; please report it")
 
     def _exchange(self, question: bytes, files: Sequence[int]) -> tuple[Any, bytes]:
-        """Return facts and data. Raises OSError, EOFError or ValueError where the process gives none, or none in time."""
+        """Return facts and data; what is raised where the process gives none, or none in time, says only that."""
         process, asked = self._started()
         late = threading.Timer(self._bounds.patience, process.kill)
         late.daemon = True
@@ -142,22 +137,25 @@ class Decoder:
         try:
             socket.send_fds(asked, [_HEAD.pack(len(question), 0) + question], list(files))
             with asked.makefile("rb") as answer:
-                facts, data = _HEAD.unpack(_read(answer, _HEAD.size))
-                if facts > _MOST_FACTS or data > _MOST_DATA:
+                facts, length = _HEAD.unpack(answer.read(_HEAD.size))
+                if facts > _MOST_FACTS or length > _MOST_DATA:
                     raise ValueError("more than any answer is")
-                return json.loads(_read(answer, facts)), _read(answer, data)
+                said, data = json.loads(answer.read(facts)), answer.read(length)
+                if len(data) < length:
+                    raise EOFError
+                return said, data
         finally:
             late.cancel()
 
     def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if self._process is not None and self._socket is not None:
             return self._process, self._socket
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         one = self._bounds
-        words = [one.seconds, one.memory, one.written, one.niceness]
+        words = map(str, (one.seconds, one.memory, one.written, one.niceness))
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - no shell; our own module, by its name
-                [sys.executable, "-P", "-m", _MODULE, *map(str, words)],
+                [sys.executable, "-P", "-m", _MODULE, *words],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -165,7 +163,8 @@ class Decoder:
                 # Each arena reserves address space, of which there is a bound.
                 env={**environment(os.environ), "MALLOC_ARENA_MAX": "2"},
             )
-        return self._process, self._socket
+        self._socket = ours
+        return self._process, ours
 
     def _end(self) -> int:
         """End the process and return how it ended: what ended it before stays its reason."""
@@ -177,13 +176,6 @@ class Decoder:
             return 0
         process.kill()
         return process.wait()
-
-
-def _read(source: BinaryIO, count: int) -> bytes:
-    data = source.read(count)
-    if len(data) < count:
-        raise EOFError
-    return data
 
 
 def _blame(code: int) -> Exception:
@@ -238,29 +230,30 @@ def _answer(asker: socket.socket, seconds: int) -> bool:
     head, descriptors, _, _ = socket.recv_fds(asker, _HEAD.size, 4, socket.MSG_WAITALL)
     if not head:
         return False
+    data = b""
     with ExitStack() as stack:
         files = [stack.enter_context(os.fdopen(one, "rb")) for one in descriptors]
-        question = json.loads(asker.recv(_HEAD.unpack(head)[0], socket.MSG_WAITALL))
+        task, *arguments = json.loads(asker.recv(_HEAD.unpack(head)[0], socket.MSG_WAITALL))
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
-        said, data = _said(question, files)
+        try:
+            facts, data = _task(task)(*files, *arguments)
+            said: dict[str, Any] = {"facts": facts}
+        except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
+            said = _trouble(error)
     packed = json.dumps(said).encode()
     asker.sendall(_HEAD.pack(len(packed), len(data)) + packed + data)
     return True
 
 
-def _said(question: list[str], files: Sequence[BinaryIO]) -> tuple[dict[str, Any], bytes]:
-    task, *arguments = question
-    try:
-        answer = _task(task)(*files, *arguments)
-    except (MemoryError, Flaw) as flaw:
-        if isinstance(flaw, Flaw) and not isinstance(flaw.__cause__, MemoryError):
-            return {"flaw": str(flaw), "is_evident": isinstance(flaw, Evident)}, b""
-        return {"memory": True}, b""
-    except OSError as error:
-        return {"errno": error.errno or 0, "strerror": error.strerror or "it cannot be read"}, b""
-    except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
-        return {"mistake": mistake(error)}, b""
-    return {"facts": answer.facts}, answer.data
+def _trouble(error: Exception) -> dict[str, Any]:
+    """Return what is said instead of an answer."""
+    if isinstance(error.__cause__ if isinstance(error, Flaw) else error, MemoryError):
+        return {"memory": True}
+    if isinstance(error, Flaw):
+        return {"flaw": str(error), "is_evident": isinstance(error, Evident)}
+    if isinstance(error, OSError):
+        return {"errno": error.errno or 0, "strerror": error.strerror or "it cannot be read"}
+    return {"mistake": mistake(error)}
 
 
 def _task(name: str) -> Callable[..., Answer]:

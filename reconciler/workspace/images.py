@@ -10,46 +10,38 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from reconciler.core.motion_control import ANIMATED, IMAGE_PIXELS, Source
-from reconciler.workspace.flaws import Evident, Flaw, beginning, opened_media
+from reconciler.workspace.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-_FORMATS: Final = {_PNG: "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
-_HEIC_BRANDS: Final = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-)
-_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
+_FORMATS: Final = {
+    "PNG": re.escape(_PNG),
+    "JPEG": rb"\xff\xd8\xff",
+    "GIF": rb"GIF8[79]a",
+    "WebP": rb"RIFF....WEBP",
+    "HEIC": rb"....ftyp(hei[cmsx]|hev[cx]|mif1|msf1)",
+    "AVIF": rb"....ftypavi[fs]",
+}  # by what a file begins with
 _MOVING: Final = frozenset({"GIF", "WebP", "AVIF"})
 _END_OF_JPEG: Final = b"\xff\xd9"
 _ANYTHING: Final = bytes(range(1, 255)) * 32  # as good as any other pixels; no marker is in it
 _USEFUL: Final = {b"tRNS", b"eXIf"}  # parts of a PNG that are optional, and of use here
-_SHADES: Final = (0x5A, 0)
-_NO_HEADER: Final = "is damaged: its image header cannot be read"
 _ORIENTATION: Final = 0x0112  # EXIF
 _SHOWN: Final = {2: (0, True), 3: (180, False), 4: (180, True), 5: (90, True), 6: (270, False), 7: (270, True), 8: (90, False)}  # fmt: skip
 # What Pillow raises for bytes that it cannot read or write. An error of another kind is a mistake, and no flaw.
-_UNREADABLE = (
-    SyntaxError,
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+_UNREADABLE = (*UNREADABLE, SyntaxError, OSError, EOFError, RuntimeError, struct.error, zlib.error)
 
 
 def probe_image(path: Path) -> Source:
@@ -80,15 +72,15 @@ def check_pixels(file: BinaryIO) -> None:
     holds no pixels is missed. Other formats are decoded where they are made into a JPEG.
     """
     kind, data = image_format(file), file.read()
-    with flawed(_NO_HEADER):
-        width, height = _opened(kind, data).size
+    width, height = _opened(kind, data).size
     if width * height > IMAGE_PIXELS:
         raise Flaw(
             f"would decode to {width * height // 1_000_000:,} megapixels: more than "
             f"{IMAGE_PIXELS // 1_000_000} are taken for a decompression bomb; scale it down"
         )
-    broken = "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
-    with flawed(broken):
+    with flawed(
+        "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
+    ):
         if kind == "JPEG":
             _check_jpeg(data)
         elif kind == "PNG":
@@ -98,15 +90,9 @@ def check_pixels(file: BinaryIO) -> None:
 def image_format(file: BinaryIO) -> str:
     """Return the format of an image by its first bytes, as people call it. Raises `Evident` for anything else."""
     start = beginning(file)
-    for mark, name in _FORMATS.items():
-        if start.startswith(mark):
+    for name, mark in _FORMATS.items():
+        if re.match(mark, start, re.DOTALL):
             return name
-    if start.startswith(b"RIFF") and start.endswith(b"WEBP"):
-        return "WebP"
-    if start[4:8] == b"ftyp" and start[8:] in _HEIC_BRANDS:
-        return "HEIC"
-    if start[4:8] == b"ftyp" and start[8:] in _AVIF_BRANDS:
-        return "AVIF"
     raise Evident(
         "holds no image that is known here (JPEG, PNG, HEIC, WebP, GIF or AVIF), whatever its name says"
     )
@@ -114,9 +100,7 @@ def image_format(file: BinaryIO) -> str:
 
 def open_image(file: BinaryIO) -> ImageFile:
     """Open an image by its content, without decoding a pixel. Raises `Flaw`."""
-    kind, data = image_format(file), file.read()
-    with flawed(_NO_HEADER):
-        return _opened(kind, data)
+    return _opened(image_format(file), file.read())
 
 
 @contextlib.contextmanager
@@ -136,34 +120,29 @@ def flawed(sentence: str) -> Iterator[None]:
         raise Flaw(sentence) from error
 
 
+@flawed("is damaged: its image header cannot be read")
 def _opened(kind: str, data: bytes) -> ImageFile:
     """Open an image with Pillow's reader of one format, so that no other is tried."""
-    file = io.BytesIO(data)
+    from PIL.AvifImagePlugin import AvifImageFile
+    from PIL.GifImagePlugin import GifImageFile
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
+
     match kind:
-        case "PNG":
-            from PIL.PngImagePlugin import PngImageFile
-
-            return PngImageFile(io.BytesIO(_plain_png(data)))
         case "JPEG":
-            from PIL.JpegImagePlugin import JpegImageFile
-
             return JpegImageFile(io.BytesIO(data + _END_OF_JPEG))
+        case "PNG":
+            return PngImageFile(io.BytesIO(_plain_png(data)))
+        case "HEIC":
+            from pi_heif import HeifImageFile  # type: ignore[import-untyped]
+
+            return cast("ImageFile", HeifImageFile(io.BytesIO(data)))
         case "GIF":
-            from PIL.GifImagePlugin import GifImageFile
-
-            return GifImageFile(file)
+            return GifImageFile(io.BytesIO(data))
         case "WebP":
-            from PIL.WebPImagePlugin import WebPImageFile
-
-            return WebPImageFile(file)
-        case "AVIF":
-            from PIL.AvifImagePlugin import AvifImageFile
-
-            return AvifImageFile(file)
-    from pi_heif import HeifImageFile  # type: ignore[import-untyped]
-
-    picture: ImageFile = HeifImageFile(file)
-    return picture
+            return WebPImageFile(io.BytesIO(data))
+    return AvifImageFile(io.BytesIO(data))
 
 
 def _moves(image: ImageFile) -> bool:
@@ -216,12 +195,11 @@ def _check_png(data: bytes) -> None:
 
     PngImageFile(io.BytesIO(data)).verify()  # the checksum of every part
     # Pillow leaves rows that are missing as they were before, whatever shade that is.
-    rows = _untouched(data, _SHADES[0])
-    if rows and rows & _untouched(data, _SHADES[1]):
+    if (rows := _untouched(data, shade=0x5A)) and rows & _untouched(data, shade=0):
         raise ValueError("rows are missing")
 
 
-def _untouched(data: bytes, shade: int) -> set[int]:
+def _untouched(data: bytes, *, shade: int) -> set[int]:
     """Return which of a PNG's last two rows look as if nothing was decoded into a picture of this shade."""
     from PIL import Image
     from PIL.PngImagePlugin import PngImageFile

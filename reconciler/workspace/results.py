@@ -22,9 +22,8 @@ from reconciler.workspace.flaws import Beyond, Flaw, opened_media
 from reconciler.workspace.images import flawed, upright
 
 if TYPE_CHECKING:
+    import av
     from av.container import InputContainer
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
     from PIL.Image import Image
 
 POSTER_SIDE = 640  # px, the longer one at most
@@ -168,15 +167,14 @@ def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
         return found + [_picture(last, longest)] * (len(times) - len(found))
 
 
-def _extent(container: InputContainer, stream: VideoStream) -> tuple[float, float]:
+def _extent(container: InputContainer, stream: av.VideoStream) -> tuple[float, float]:
     """Return when the video begins and how long it is, in seconds of its own clock."""
-    if stream.time_base is not None and stream.duration:
-        begin = float((stream.start_time or 0) * stream.time_base)
-        return begin, float(stream.duration * stream.time_base)
+    if (tick := stream.time_base) and stream.duration:
+        return float((stream.start_time or 0) * tick), float(stream.duration * tick)
     return (container.start_time or 0) / 1_000_000, (container.duration or 0) / 1_000_000
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     """Yield whole frames to the first one that does not decode, or until enough was decoded."""
     import av
 
@@ -196,7 +194,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
             return
 
 
-def _picture(frame: VideoFrame, longest: int) -> Image:
+def _picture(frame: av.VideoFrame, longest: int) -> Image:
     """Return a frame as it is shown, upright, its longer side at most so many pixels."""
     scale = min(1.0, longest / max(frame.width, frame.height))
     width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))

@@ -29,16 +29,13 @@ from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import check_pixels, flawed, image_shown_as, open_image, upright
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
+    import av
     from av.container import InputContainer, OutputContainer
     from av.filter import Graph
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-LARGEST: Final = 4096  # px: a longer side of an image is of no use to a video of 1080 lines
+_LARGEST: Final = 4096  # px: a longer side of an image is of no use to a video of 1080 lines
 _IMAGE_QUALITY: Final = 92
 _SMALLER: Final = 0.8  # of the sides, until it is light enough
 _TRIES: Final = 12
@@ -61,7 +58,7 @@ def reencode(source: BinaryIO) -> bytes:
     """
     check_pixels(source)
     with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
-        sides = fit(*opened.size, (IMAGE_SIDES[0], LARGEST))
+        sides = fit(*opened.size, (IMAGE_SIDES[0], _LARGEST))
         opened.draft(None, sides)  # a JPEG is not even decoded larger than it is needed
         opened.load()  # in a PNG, the camera's note may follow the pixels
         rotation, mirrored = image_shown_as(opened)
@@ -110,9 +107,7 @@ def _jpeg(image: Image, sides: tuple[int, int]) -> bytes:
 def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:
     """Write the part of a film from `start` to `end` (s of its own time) to `target`, in place.
 
-    Raises:
-        Flaw: it cannot be decoded or encoded.
-        OSError: the machine is at fault, not the film.
+    Raises `Flaw` when it cannot be decoded or encoded, and OSError when the machine is at fault, not the film.
     """
     import av
 
@@ -144,8 +139,11 @@ def _packets(target: Path) -> int:
 
 
 def _encoded(
-    container: InputContainer, film: VideoStream, made: OutputContainer, part: tuple[float, float]
-) -> Iterator[list[Packet[Any]]]:
+    container: InputContainer,
+    film: av.VideoStream,
+    made: OutputContainer,
+    part: tuple[float, float],
+) -> Iterator[list[av.Packet[Any]]]:
     """Yield the packets of a part: where it begins (s of the film's own time), and how long it is (s)."""
     zero, (start, length) = _beginning(film), part
     frames = _pictures(container, film, zero + start, length)
@@ -187,8 +185,8 @@ def _encoded(
 
 
 def _pictures(
-    container: InputContainer, film: VideoStream, start: float, length: float
-) -> Iterator[VideoFrame]:
+    container: InputContainer, film: av.VideoStream, start: float, length: float
+) -> Iterator[av.VideoFrame]:
     """Yield the frames from the one that is shown at a time of the container's clock on, for a length (both in s).
 
     As many as it holds as a whole; one more where it would be shorter than the API takes.
@@ -211,7 +209,7 @@ def _pictures(
         yield frame
 
 
-def _sounds(container: InputContainer, start: float, length: float) -> Iterator[AudioFrame]:
+def _sounds(container: InputContainer, start: float, length: float) -> Iterator[av.AudioFrame]:
     """Yield the first track's sound from a time of the container (s) on, after silence where it begins later.
 
     Two frames less than fit, for the encoder begins with silence of its own.
@@ -235,22 +233,22 @@ def _sounds(container: InputContainer, start: float, length: float) -> Iterator[
             yield piece
 
 
-def _beginning(film: VideoStream) -> float:
+def _beginning(film: av.VideoStream) -> float:
     """Return when a film's first picture is shown (s, of its container's clock): what a cut counts from."""
     return float((film.start_time or 0) * (film.time_base or 0))
 
 
-def _silence() -> AudioFrame:
-    from av.audio.frame import AudioFrame
+def _silence() -> av.AudioFrame:
+    import av
 
-    frame = AudioFrame("fltp", "stereo", _SAMPLES)
+    frame = av.AudioFrame("fltp", "stereo", _SAMPLES)
     frame.sample_rate = _RATE
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))
     return frame
 
 
-def _sides(frame: VideoFrame, film: VideoStream) -> tuple[int, int]:
+def _sides(frame: av.VideoFrame, film: av.VideoStream) -> tuple[int, int]:
     """Return the sides (px) of what is made of a frame: turned, its pixels square."""
     if frame.width * frame.height > PREPARABLE_PIXELS:
         raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
@@ -264,7 +262,7 @@ def _sides(frame: VideoFrame, film: VideoStream) -> tuple[int, int]:
     return fit(wide, frame.height, VIDEO_SIDES)
 
 
-def _graph(frame: VideoFrame, film: VideoStream, sides: tuple[int, int]) -> Graph:
+def _graph(frame: av.VideoFrame, film: av.VideoStream, sides: tuple[int, int]) -> Graph:
     """Return the filters that turn and scale every frame as this first one needs."""
     from av.filter import Graph
 

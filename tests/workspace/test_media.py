@@ -20,9 +20,8 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.motion_control import Source
 from reconciler.workspace.files import digest
 from reconciler.workspace.films import longest_seconds, probe_video
-from reconciler.workspace.flaws import MediaError
+from reconciler.workspace.flaws import MediaError, file_sha256
 from reconciler.workspace.images import probe_image
-from reconciler.workspace.lfs import file_sha256
 from reconciler.workspace.looking import read_source
 from reconciler.workspace.results import examine_result
 
