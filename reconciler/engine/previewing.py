@@ -13,7 +13,7 @@ from reconciler.core.states import PREVIEWS, Record, Result, Role
 from reconciler.engine.ports import Ports
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.workspace.flaws import MediaError
-from reconciler.workspace.results import make_preview
+from reconciler.workspace.result_media import make_preview
 
 _AT_ONCE = 2  # each decodes for a good part of a second
 

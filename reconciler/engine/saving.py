@@ -31,7 +31,7 @@ from reconciler.kling.errors import (
 from reconciler.store.changes import KEPT_BESIDE
 from reconciler.store.repository import HistoryEntry
 from reconciler.workspace.flaws import MediaError
-from reconciler.workspace.results import ResultFacts, examine_result
+from reconciler.workspace.result_media import ResultFacts, examine_result
 
 _CLEARED = "the provider cleared the result before it was saved"
 _MOST_DOUBLINGS = 7  # then it is longer than any fetch may take

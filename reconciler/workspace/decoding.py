@@ -258,12 +258,12 @@ def _trouble(error: Exception) -> dict[str, Any]:
 
 def _task(name: str) -> Callable[..., Answer]:
     """Return what is done with files; its module, and with it a library, is imported when it is needed."""
-    from reconciler.workspace import looking, preparing, remote_media, results
+    from reconciler.workspace import looking, preparing, remote_media, result_media
 
     tasks: dict[str, Callable[..., Answer]] = {
         "judge": looking.judge,
-        "examine": results.examine,
-        "preview": results.draw,
+        "examine": result_media.examine,
+        "preview": result_media.draw,
         "prepare": preparing.prepare,
         "sample": remote_media.sample,
     }

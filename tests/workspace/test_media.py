@@ -23,7 +23,7 @@ from reconciler.workspace.films import longest_seconds, probe_video
 from reconciler.workspace.flaws import MediaError, file_sha256
 from reconciler.workspace.images import probe_image
 from reconciler.workspace.looking import read_source
-from reconciler.workspace.results import examine_result
+from reconciler.workspace.result_media import examine_result
 
 from .builders import MEDIA, make_clip, make_image, make_timed, make_video
 from .spoiled import announcing, calling_chapters, edited

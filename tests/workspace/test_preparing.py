@@ -21,7 +21,7 @@ from reconciler.workspace.films import probe_video
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import image_facts, probe_image
 from reconciler.workspace.preparing import make, preparing, recipe
-from reconciler.workspace.results import make_preview
+from reconciler.workspace.result_media import make_preview
 from reconciler.workspace.transcoding import reencode
 from tests.workspace.builders import (
     MEDIA,
