@@ -7,29 +7,25 @@ from collections import defaultdict
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from reconciler.cli.checks import Check, checked
 from reconciler.cli.folder import Folder
 from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
+from reconciler.engine.ports import Hosting
 from reconciler.hosting.media_store import MediaStore, Shelf
 from reconciler.hosting.places import VARIABLES, is_loopback, place_of
+from reconciler.kling.client import KlingClient
+from reconciler.kling.hosting import LoopbackMedia
 from reconciler.kling.probing import ProbeFailed, Prober, Sample
 from reconciler.settings import Settings
 from reconciler.settings.sources import Given
 from reconciler.workspace.remote_media import next_part, remote_faults, remote_media
 
-if TYPE_CHECKING:
-    from reconciler.engine.ports import Hosting
-    from reconciler.kling.client import KlingClient
-
 
 def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
     """Return the media store that the settings name, the simulator's own where they name none, or None."""
-    from reconciler.kling.hosting import LoopbackMedia
-
     if settings.media_store:
         return _named(settings)
     return LoopbackMedia(client) if _is_here(settings) else None

@@ -103,8 +103,9 @@ def _read_index(file: BinaryIO) -> Source:
     """
     kind = film_format(file)
     with film_of(file) as (container, stream):
-        rotation, mirrored = _shown_first(container, stream)
         width, height = stream.width, stream.height
+        is_refused = width * height > PREPARABLE_PIXELS  # so no frame of it is decoded
+        rotation, mirrored = (0, False) if is_refused else _shown_first(container, stream)
         return Source(
             width=height if rotation % 180 else width,
             height=width if rotation % 180 else height,
@@ -303,8 +304,6 @@ def _shown_first(container: InputContainer, stream: av.VideoStream) -> tuple[int
     """Return how the video is shown; the first frame tells, where one decodes."""
     import av
 
-    if stream.width * stream.height > PREPARABLE_PIXELS:
-        return 0, False  # refused anyway
     with contextlib.suppress(av.FFmpegError):
         if frame := _next_frame(container, stream):
             return frame_shown_as(frame)

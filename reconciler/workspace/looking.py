@@ -180,19 +180,12 @@ def judge(file: BufferedReader, key: str) -> Answer:
     return Answer(_row(facts))
 
 
-class Fault(NamedTuple):
-    """Why a file cannot be used."""
-
-    sentence: str
-    may_pass: bool = False  # by itself, with the file as it is
-
-
 class Look(NamedTuple):
     """A file that was looked at."""
 
     file: File
     found: Signature  # as it was when that was decided
-    outcome: Source | Fault
+    outcome: Source | MediaError
 
 
 class Looks:
@@ -207,7 +200,7 @@ class Looks:
         self.pending: dict[File, Signature] = {}
         self._root = root
         self._cache = cache
-        self._faults: dict[File, tuple[Signature, Fault]] = {}
+        self._faults: dict[File, tuple[Signature, MediaError]] = {}
         self._spent = self._kept_at = 0.0  # s
 
     def source(self, file: File, found: Signature) -> Source:
@@ -225,8 +218,8 @@ class Looks:
             self.take([look := self.look_at(file, found)])
             self._spent += time.monotonic() - begun
             outcome = look.outcome
-        if isinstance(outcome, Fault):
-            raise MediaError(outcome.sentence)
+        if isinstance(outcome, MediaError):
+            raise MediaError(outcome.message)
         return outcome
 
     def look_at(self, file: File, found: Signature) -> Look:
@@ -234,10 +227,11 @@ class Looks:
         name, key = file
         try:
             return Look(file, found, read_source(self._root, name, key, self.verdicts))
-        except MediaError as error:
-            return Look(file, found, Fault(error.message, isinstance(error, PassingError)))
+        except MediaError as error:  # kept without what led to it
+            return Look(file, found, type(error)(error.message))
         except MISTAKES as error:  # not the file's fault, and no other spec's either
-            return Look(file, found, Fault(f"`{name}` cannot be looked at: {mistake(error)}"))
+            said = f"`{name}` cannot be looked at: {mistake(error)}"
+            return Look(file, found, MediaError(said))
 
     def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[Look]:
         """Look at files for about so many seconds, at one at least: from any thread, one at a time."""
@@ -271,4 +265,5 @@ class Looks:
 
     def passing(self) -> set[str]:
         """Return the files whose faults may be over by now."""
-        return {name for (name, _), (_, fault) in self._faults.items() if fault.may_pass}
+        faults = self._faults.items()
+        return {name for (name, _), (_, fault) in faults if isinstance(fault, PassingError)}

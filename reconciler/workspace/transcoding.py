@@ -145,7 +145,9 @@ def _encoded(
     part: tuple[float, float],
 ) -> Iterator[list[av.Packet[Any]]]:
     """Yield the packets of a part: where it begins (s of the film's own time), and how long it is (s)."""
-    zero, (start, length) = _beginning(film), part
+    start, length = part
+    # When its first picture is shown (s, of its container's clock): what a cut counts from.
+    zero = float((film.start_time or 0) * (film.time_base or 0))
     frames = _pictures(container, film, zero + start, length)
     first = next(frames, None)
     if first is None:
@@ -231,11 +233,6 @@ def _sounds(container: InputContainer, start: float, length: float) -> Iterator[
             piece.pts, piece.time_base = heard * _SAMPLES, Fraction(1, _RATE)
             heard += 1
             yield piece
-
-
-def _beginning(film: av.VideoStream) -> float:
-    """Return when a film's first picture is shown (s, of its container's clock): what a cut counts from."""
-    return float((film.start_time or 0) * (film.time_base or 0))
 
 
 def _silence() -> av.AudioFrame:
