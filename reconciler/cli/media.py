@@ -1,27 +1,31 @@
-"""The media store out of the settings: which one there is, and `doctor`'s look at it."""
+"""Media outside of the folder: the media store of the settings, and the URLs that `validate --probe` asks."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from reconciler.cli.checks import Check, checked
+from reconciler.cli.folder import Folder
+from reconciler.cli.provider import allowed_networks
+from reconciler.core.documents import Problem
+from reconciler.engine.ports import Hosting
 from reconciler.hosting.media_store import MediaStore, Shelf
 from reconciler.hosting.places import VARIABLES, is_loopback, place_of
+from reconciler.kling.client import KlingClient
+from reconciler.kling.hosting import LoopbackMedia
+from reconciler.kling.probing import ProbeFailed, Prober, Sample
 from reconciler.settings import Settings
 from reconciler.settings.sources import Given
-
-if TYPE_CHECKING:
-    from reconciler.engine.ports import Hosting
-    from reconciler.kling.client import KlingClient
+from reconciler.workspace.remote_media import next_part, remote_faults, remote_media
 
 
 def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
     """Return the media store that the settings name, the simulator's own where they name none, or None."""
-    from reconciler.kling.hosting import LoopbackMedia
-
     if settings.media_store:
         return _named(settings)
     return LoopbackMedia(client) if _is_here(settings) else None
@@ -59,10 +63,9 @@ def _named(settings: Settings) -> MediaStore:
 
 def _how(settings: Settings) -> str:
     """Tell how files are addressed, and which variables of the cloud count; no value is shown."""
+    urls = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
     if settings.media_public_url:
         urls = f"its files are read at {settings.media_public_url}"
-    else:
-        urls = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
     used = ", ".join(f"{one.name} from {one.source}" for one in _variables(settings))
     return f"{urls}; {used}" if used else urls
 
@@ -74,6 +77,40 @@ def _variables(settings: Settings) -> list[Given]:
 
 
 def _is_here(settings: Settings) -> bool:
-    from urllib.parse import urlsplit
-
     return is_loopback(urlsplit(settings.base_url).hostname or "")
+
+
+Asked = tuple[str, str]  # key of a spec, URL
+
+
+def probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
+    """Ask each URL of specs once; return what is found against it at every place that names it, by spec."""
+    settings = folder.settings
+    remotes = remote_media(folder.root, settings.specs_dir, specs, settings.prices)
+    answers = asyncio.run(_ask(settings, list({(one.key, one.url): None for one in remotes})))
+    found: defaultdict[str, tuple[Problem, ...]] = defaultdict(tuple)
+    for remote in remotes:
+        answer = answers[remote.key, remote.url]
+        if isinstance(answer, ProbeFailed):
+            sentences = [answer.message]
+        else:
+            sentences = remote_faults(remote, answer.size, answer.content_type, answer.parts)
+        if sentences:
+            found[remote.spec] += tuple(map(remote.problem, sentences))
+    return found
+
+
+async def _ask(settings: Settings, urls: Collection[Asked]) -> dict[Asked, Sample | ProbeFailed]:
+    prober = Prober(timeout=settings.request_timeout, allowed=allowed_networks(settings))
+
+    async def sample(key: str, url: str) -> Sample | ProbeFailed:
+        try:
+            return await prober.sample(url, lambda seen: next_part(key, seen.size, seen.parts))
+        except ProbeFailed as failure:
+            return failure
+
+    try:
+        answers = await asyncio.gather(*(sample(*asked) for asked in urls))
+    finally:
+        await prober.aclose()
+    return dict(zip(urls, answers, strict=True))

@@ -62,7 +62,7 @@ def validate(
         }
         note_newer_models(folder, chosen.generations)
         if probe:
-            from reconciler.cli.probing import probed
+            from reconciler.cli.media import probed
 
             wanted = {wish.spec for wish in chosen.generations} - invalid.keys()
             invalid |= probed(folder, wanted)

@@ -17,9 +17,8 @@ from reconciler.core.errors import InputChanged, StateError, ToldMistake, Worksp
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
-from reconciler.workspace.decoding import Beyond, Unfinished
 from reconciler.workspace.files import describe_os_error, digest, open_plain
-from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.flaws import Beyond, Flaw, Unfinished
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.preparing import make, preparing, recipe
 

@@ -30,8 +30,8 @@ from reconciler.kling.errors import (
 )
 from reconciler.store.changes import KEPT_BESIDE
 from reconciler.store.repository import HistoryEntry
-from reconciler.workspace.media import MediaError, ResultFacts, examine_result
-from reconciler.workspace.previews import make_preview
+from reconciler.workspace.flaws import MediaError
+from reconciler.workspace.result_media import ResultFacts, examine_result, make_preview
 
 _CLEARED = "the provider cleared the result before it was saved"
 _PREVIEWS_AT_ONCE = 2  # each decodes for a good part of a second

@@ -38,7 +38,7 @@ from reconciler.engine.records import Records
 from reconciler.engine.saving import CannotKeep, Saver
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.kling.errors import AccountTrouble, ProviderError
-from reconciler.workspace.media import MediaError
+from reconciler.workspace.flaws import MediaError
 from reconciler.workspace.outputs import OutputTaken
 
 _NOBODYS = "mc1-is-anybody-there"

@@ -17,8 +17,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role, Status
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Publication, Repository
-from reconciler.workspace.lfs import ADVICE, LARGEST_POINTER, pointed_to
-from reconciler.workspace.media import file_sha256
+from reconciler.workspace.flaws import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
 from reconciler.workspace.outputs import Signature, signature
 
 _CLAIMED = (

@@ -23,10 +23,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler.core.errors import OURS, ToldMistake, mistake
-from reconciler.workspace.flaws import Evident, Flaw
+from reconciler.workspace.flaws import Beyond, Evident, Flaw, Unfinished
 from reconciler.workspace.programs import environment
 
 MEBIBYTE: Final = 1024 * 1024
@@ -36,22 +36,7 @@ _MOST_FACTS: Final = 64 * 1024  # bytes of an answer, or a question
 _MOST_DATA: Final = 64 * MEBIBYTE  # bytes that come with it
 _MOST_SAID: Final = 500  # characters
 _IDLE: Final = 30.0  # s; then a process leaves, and the next question starts another
-_NO_START: Final = frozenset({1, 2})  # what the interpreter ends with where it cannot even begin
-_TOO_LONG: Final = "takes too long to decode; export it again"
-_TOO_LARGE: Final = "needs more memory to decode than it may have ({} MiB); scale it down"
-_CRASHES: Final = "makes its decoder crash ({}); export it again"
-
-
-class Beyond(Flaw):
-    """A file broke the bounds of its decoder: time, memory, or a crash."""
-
-
-class Unfinished(Beyond):
-    """A file was not decoded to the end, for a reason that may pass."""
-
-
-class _Ended(Exception):
-    """The process is gone, or is not to be waited for any longer (then True)."""
+_NO_START: Final = (1, 2)  # what the interpreter ends with where it cannot even begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +57,10 @@ class Answer(NamedTuple):
     data: bytes = b""
 
 
+class _Again(Exception):
+    """A process that had answered before is gone, maybe for what an earlier file left in its memory."""
+
+
 class Decoder:
     """One process, which is started when it is needed; one question at a time. Any thread may ask."""
 
@@ -83,37 +72,16 @@ class Decoder:
         self._closings = 0
 
     def ask(self, task: str, arguments: Sequence[str], *files: int) -> Answer:
-        """Return what a task of `_tasks` makes of open files (descriptors).
+        """Return what a task of `_task` makes of open files (descriptors).
 
-        Raises:
-            Flaw: the files are at fault; `Beyond` where they broke the bounds.
-            OSError: the machine is: a disk, memory.
-            ToldMistake: we are.
+        Raises Flaw where the files are at fault (`Beyond` where they broke the bounds), OSError where the machine is (a
+        disk, memory), and ToldMistake where we are.
         """
-        closings = self._closings
+        question = json.dumps([task, *arguments]).encode()
         with self._turn:
-            while True:
-                is_fresh = self._process is None
-                try:
-                    if is_fresh:
-                        self._start()
-                    answer = self._exchange(task, arguments, files)
-                except _Ended as ended:
-                    code, (is_late,) = self._end(), ended.args
-                    if self._closings != closings:
-                        raise Unfinished("was not decoded to the end: the program leaves") from None
-                    # Its memory may be as an earlier file left it: nobody is blamed before a fresh one fails.
-                    if is_fresh or is_late or code == -signal.SIGXCPU:
-                        raise _blame(code) from None
-                except BaseException:
-                    self._end()
-                    raise
-                else:
-                    if "memory" not in answer.facts:
-                        return _checked(answer)
-                    self._end()
-                    if is_fresh:
-                        raise Beyond(_TOO_LARGE.format(self._bounds.memory // MEBIBYTE))
+            with suppress(_Again):
+                return self._ask_once(question, files)
+            return self._ask_once(question, files)
 
     def close(self) -> None:
         """End the process, whatever it does; a question that waits for it is told so."""
@@ -125,13 +93,69 @@ class Decoder:
             self._end()
             self._turn.release()
 
-    def _start(self) -> None:
+    def _ask_once(self, question: bytes, files: Sequence[int]) -> Answer:
+        """Ask, and raise `_Again` where only a fresh process may blame the files."""
+        is_fresh, closings = self._process is None, self._closings
+        until = time.monotonic() + self._bounds.patience
+        try:
+            said, data = self._exchange(question, files)
+        except (OSError, EOFError, ValueError, RecursionError, struct.error):
+            is_late, code = time.monotonic() >= until, self._end()
+            if self._closings != closings:
+                raise Unfinished("was not decoded to the end: the program leaves") from None
+            if is_fresh or is_late or code == -signal.SIGXCPU:
+                raise _blame(code) from None
+            raise _Again from None
+        except BaseException:
+            self._end()
+            raise
+        match said:
+            case {"facts": facts}:
+                return Answer(facts, data)
+            case {"memory": _}:
+                self._end()
+                if not is_fresh:
+                    raise _Again
+                most = self._bounds.memory // MEBIBYTE
+                raise Beyond(
+                    f"needs more memory to decode than it may have ({most} MiB); scale it down"
+                )
+            case {"flaw": flaw, "is_evident": is_evident}:
+                raise (Evident if is_evident else Flaw)(str(flaw)[:_MOST_SAID])
+            case {"errno": int(number), "strerror": reason}:
+                raise OSError(number, str(reason)[:_MOST_SAID])
+            case {"mistake": sentence}:
+                raise ToldMistake(str(sentence)[:_MOST_SAID])
+        raise ToldMistake(f"{OURS}: the decoding process gave no answer; please report it")
+
+    def _exchange(self, question: bytes, files: Sequence[int]) -> tuple[Any, bytes]:
+        """Return facts and data; what is raised where the process gives none, or none in time, says only that."""
+        process, asked = self._started()
+        late = threading.Timer(self._bounds.patience, process.kill)
+        late.daemon = True
+        late.start()
+        try:
+            socket.send_fds(asked, [_HEAD.pack(len(question), 0) + question], list(files))
+            with asked.makefile("rb") as answer:
+                facts, length = _HEAD.unpack(answer.read(_HEAD.size))
+                if facts > _MOST_FACTS or length > _MOST_DATA:
+                    raise ValueError("more than any answer is")
+                said, data = json.loads(answer.read(facts)), answer.read(length)
+                if len(data) < length:
+                    raise EOFError
+                return said, data
+        finally:
+            late.cancel()
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        if self._process is not None and self._socket is not None:
+            return self._process, self._socket
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         one = self._bounds
-        words = [one.seconds, one.memory, one.written, one.niceness]
+        words = map(str, (one.seconds, one.memory, one.written, one.niceness))
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - no shell; our own module, by its name
-                [sys.executable, "-P", "-m", _MODULE, *map(str, words)],
+                [sys.executable, "-P", "-m", _MODULE, *words],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -140,54 +164,18 @@ class Decoder:
                 env={**environment(os.environ), "MALLOC_ARENA_MAX": "2"},
             )
         self._socket = ours
+        return self._process, ours
 
     def _end(self) -> int:
-        """End the process and return how it ended."""
+        """End the process and return how it ended: what ended it before stays its reason."""
         process, self._process = self._process, None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if process is None:
             return 0
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(0.2)  # it is gone already, and the system has yet to say how
         process.kill()
         return process.wait()
-
-    def _exchange(self, task: str, arguments: Sequence[str], files: Sequence[int]) -> Answer:
-        assert self._socket is not None
-        until = time.monotonic() + self._bounds.patience
-        question = json.dumps([task, *arguments]).encode()
-        try:
-            self._socket.settimeout(self._bounds.patience)
-            socket.send_fds(self._socket, [_HEAD.pack(len(question), 0) + question], list(files))
-            facts, data = _HEAD.unpack(_receive(self._socket, _HEAD.size, until))
-            if facts > _MOST_FACTS or data > _MOST_DATA:
-                raise ValueError("more than any answer is")  # noqa: TRY301 - it is no answer
-            said = json.loads(_receive(self._socket, facts, until))
-            return Answer(said, _receive(self._socket, data, until))
-        except (
-            OSError,
-            ValueError,
-            _Ended,
-        ) as error:  # no answer, none in time, or one that is none
-            if self._process is not None:
-                self._process.kill()
-            raise _Ended(isinstance(error, TimeoutError)) from error
-
-
-def _receive(source: socket.socket, count: int, until: float | None = None) -> bytes:
-    """Return so many bytes. Raises `_Ended` where the other end is gone, OSError after the time (monotonic s)."""
-    parts, left = [], count
-    while left:
-        if until is not None:
-            source.settimeout(max(until - time.monotonic(), 0.001))
-        part = source.recv(min(left, MEBIBYTE))
-        if not part:
-            raise _Ended
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def _blame(code: int) -> Exception:
@@ -195,25 +183,11 @@ def _blame(code: int) -> Exception:
     if code in _NO_START:
         return ToldMistake(f"{OURS}: the decoding process ended with {code}; please report it")
     if code == -signal.SIGXCPU:
-        return Beyond(_TOO_LONG)
+        return Beyond("takes too long to decode; export it again")
     if code == -signal.SIGKILL:  # by us, after some patience, or by somebody else
         return Unfinished("was not decoded to the end: its decoder took too long, or was killed")
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return Beyond(_CRASHES.format(name))
-
-
-def _checked(answer: Answer) -> Answer:
-    """Return an answer, or raise what it says instead of one."""
-    match answer.facts:
-        case {"facts": facts}:
-            return Answer(facts, answer.data)
-        case {"flaw": said, "is_evident": is_evident}:
-            raise (Evident if is_evident else Flaw)(str(said)[:_MOST_SAID])
-        case {"errno": int(number), "strerror": said}:
-            raise OSError(number, str(said)[:_MOST_SAID])
-        case {"mistake": said}:
-            raise ToldMistake(str(said)[:_MOST_SAID])
-    raise ToldMistake(f"{OURS}: the decoding process gave no answer; please report it")
+    return Beyond(f"makes its decoder crash ({name}); export it again")
 
 
 MEDIA: Final = Decoder(Bounds(seconds=30, patience=120, memory=1536 * MEBIBYTE))
@@ -238,12 +212,9 @@ def main(arguments: list[str]) -> int:
     seconds, memory, written, niceness = map(int, arguments)
     threading.Thread(target=_end_with_asker, daemon=True).start()
     os.nice(niceness)
-    for what, most in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, written),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _limit(what, most)
+    _limit(resource.RLIMIT_AS, memory)
+    _limit(resource.RLIMIT_FSIZE, written)
+    _limit(resource.RLIMIT_CORE, 0)
     with socket.socket(fileno=0) as asker:
         while select.select([asker], [], [], _IDLE)[0]:
             if not _answer(asker, seconds):
@@ -256,45 +227,43 @@ def main(arguments: list[str]) -> int:
 
 def _answer(asker: socket.socket, seconds: int) -> bool:
     """Answer one question; False when nobody asks any more."""
-    first, descriptors, _, _ = socket.recv_fds(asker, _HEAD.size, 4)
-    if not first:
+    head, descriptors, _, _ = socket.recv_fds(asker, _HEAD.size, 4, socket.MSG_WAITALL)
+    if not head:
         return False
+    data = b""
     with ExitStack() as stack:
         files = [stack.enter_context(os.fdopen(one, "rb")) for one in descriptors]
-        first += _receive(asker, _HEAD.size - len(first))
-        question = json.loads(_receive(asker, _HEAD.unpack(first)[0]))
+        task, *arguments = json.loads(asker.recv(_HEAD.unpack(head)[0], socket.MSG_WAITALL))
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
-        said, data = _said(question, files)
+        try:
+            facts, data = _task(task)(*files, *arguments)
+            said: dict[str, Any] = {"facts": facts}
+        except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
+            said = _trouble(error)
     packed = json.dumps(said).encode()
     asker.sendall(_HEAD.pack(len(packed), len(data)) + packed + data)
     return True
 
 
-def _said(question: list[str], files: Sequence[BinaryIO]) -> tuple[dict[str, Any], bytes]:
-    task, *arguments = question
-    try:
-        answer = _tasks(task)(*files, *arguments)
-    except Flaw as flaw:
-        if isinstance(flaw.__cause__, MemoryError):
-            return {"memory": True}, b""
-        return {"flaw": str(flaw), "is_evident": isinstance(flaw, Evident)}, b""
-    except MemoryError:
-        return {"memory": True}, b""
-    except OSError as error:
-        return {"errno": error.errno or 0, "strerror": error.strerror or "it cannot be read"}, b""
-    except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
-        return {"mistake": mistake(error)}, b""
-    return {"facts": answer.facts}, answer.data
+def _trouble(error: Exception) -> dict[str, Any]:
+    """Return what is said instead of an answer."""
+    if isinstance(error.__cause__ if isinstance(error, Flaw) else error, MemoryError):
+        return {"memory": True}
+    if isinstance(error, Flaw):
+        return {"flaw": str(error), "is_evident": isinstance(error, Evident)}
+    if isinstance(error, OSError):
+        return {"errno": error.errno or 0, "strerror": error.strerror or "it cannot be read"}
+    return {"mistake": mistake(error)}
 
 
-def _tasks(name: str) -> Callable[..., Answer]:
+def _task(name: str) -> Callable[..., Answer]:
     """Return what is done with files; its module, and with it a library, is imported when it is needed."""
-    from reconciler.workspace import media, preparing, previews, remote_media
+    from reconciler.workspace import looking, preparing, remote_media, result_media
 
     tasks: dict[str, Callable[..., Answer]] = {
-        "judge": media.judge,
-        "examine": media.examine,
-        "preview": previews.draw,
+        "judge": looking.judge,
+        "examine": result_media.examine,
+        "preview": result_media.draw,
         "prepare": preparing.prepare,
         "sample": remote_media.sample,
     }

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from reconciler.core.documents import Node, Place
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
-from reconciler.workspace.lfs import ADVICE, points_to
+from reconciler.workspace.flaws import ADVICE, points_to
 from reconciler.workspace.reading import DocumentError, Limits, fail
 
 __all__ = ["DocumentError", "parse", "read_document"]

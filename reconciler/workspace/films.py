@@ -7,52 +7,35 @@ else; two frames are decoded, of bounded size, out of a bounded number of packet
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from io import BufferedReader
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from reconciler.core.motion_control import PREPARABLE_PIXELS
-from reconciler.workspace.flaws import Evident, Flaw, beginning
+from reconciler.core.motion_control import PREPARABLE_PIXELS, Source
+from reconciler.workspace.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
 
 if TYPE_CHECKING:
-    from av.buffer import Buffer
+    import av
     from av.container import InputContainer
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 # A .mp4 or .mov begins with one of these, and holds them at its top level.
 _MOVIE_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _MOST_BOXES = 100_000
-_MOST_PACKETS = 120  # tried for one frame; the first follows at most 16 others
+_MOST_PACKETS = 121  # tried for one frame; the first follows at most 16 others
 _EBML = b"\x1a\x45\xdf\xa3"  # a WebM or Matroska film begins with this
 _DEMUXERS = {"MP4": "mov", "Matroska": "matroska"}  # the one format that a file may be opened as
-_MOST_COUNTED = (
-    1_000_000  # packets of a film whose length is counted: four hours at 60 frames a second
-)
+_MOST_COUNTED = 1_000_000  # packets that tell a length: four hours at 60 frames a second
 _MILLISECOND = Decimal("0.001")
 _ENCRYPTED = b"encv"
 _THREADS = 2  # each holds frames of its own, and memory is bounded
-# What the binding raises for bad bytes beside the library's own errors. Another kind is a mistake, and no flaw.
-_UNREADABLE = (ValueError, LookupError, ArithmeticError)
-
-
-@dataclass(frozen=True, slots=True)
-class VideoFacts:
-    """A video as its container holds it."""
-
-    width: int  # px, as shown (rotation applied)
-    height: int  # px
-    seconds: Decimal | None  # of the picture, to the millisecond; None when it cannot be told
-    codec: str  # as the decoder library calls it, such as "h264"
-    rotation: int = 0  # degrees that a player turns it by, counter-clockwise
-    mirrored: bool = False  # whether a player mirrors it left to right before
-    format: str = "MP4"  # of the container: that, also for QuickTime, or "Matroska"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +45,28 @@ class Box:
     kind: bytes
     begin: int  # bytes from the start of the file
     end: int
+
+
+def probe_video(path: Path) -> Source:
+    """Return the facts of a film, whatever it is called. Raises `MediaError`."""
+    with opened_media(path, path.name) as file:
+        return film_facts(file)
+
+
+def film_facts(file: BufferedReader) -> Source:
+    """Return what a whole film is; its length is the most that it can be said to last. Raises `Flaw`."""
+    check_container(file)
+    facts = _read_index(file)
+    return replace(facts, seconds=longest_seconds(file, facts.seconds))
+
+
+def read_facts(file: BinaryIO) -> Source:
+    """Return what a film is, of which not all need be there. Raises `Flaw`."""
+    facts = _read_index(file)
+    if facts.seconds is not None:
+        return facts
+    with film_of(file) as (container, stream):
+        return replace(facts, seconds=_counted(container, [stream]))
 
 
 def check_container(file: BufferedReader) -> None:
@@ -90,21 +95,26 @@ def film_format(file: BinaryIO) -> str:
     return "MP4"
 
 
-def read_facts(file: BinaryIO) -> VideoFacts:
-    """Return what a container holds as its first video, with the sides that are shown. Raises `Flaw`.
+def _read_index(file: BinaryIO) -> Source:
+    """Return what a container holds as its first video, with the sides that are shown.
 
-    The length is that of the picture, from its first frame on: neither sound that goes on, nor what comes before the
-    picture, is motion.
+    The length is that of the picture, from its first frame on, to the millisecond: neither sound that goes on, nor what
+    comes before the picture, is motion. None where only the packets tell it.
     """
+    kind = film_format(file)
     with film_of(file) as (container, stream):
-        rotation, mirrored = _shown_first(container, stream)
-        sides = stream.width, stream.height
-        codec, seconds = stream.codec_context.name, _announced(container, stream)
-    if seconds is None:
-        with film_of(file) as (container, stream):
-            seconds = _counted(container, [stream])
-    width, height = reversed(sides) if rotation % 180 else sides
-    return VideoFacts(width, height, seconds, codec, rotation, mirrored, film_format(file))
+        width, height = stream.width, stream.height
+        is_refused = width * height > PREPARABLE_PIXELS  # so no frame of it is decoded
+        rotation, mirrored = (0, False) if is_refused else _shown_first(container, stream)
+        return Source(
+            width=height if rotation % 180 else width,
+            height=width if rotation % 180 else height,
+            seconds=_announced(container, stream),
+            format=kind,
+            codec=stream.codec_context.name,
+            rotation=rotation,
+            mirrored=mirrored,
+        )
 
 
 def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
@@ -113,29 +123,28 @@ def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
     That is the longest of what is `said`, of what its index announces, with its edit list and without, and of what the
     packets of any of its pictures last. None where its packets cannot all be counted.
     """
-    is_edited = film_format(file) == "MP4"
     found = [] if said is None else [said]
-    for options in ({}, {"ignore_editlist": "1"}) if is_edited else ({},):
+    ways: list[dict[str, str]] = [{}]
+    if film_format(file) == "MP4":
+        ways.append({"ignore_editlist": "1"})
+    for options in ways:
         with film_of(file, options) as (container, _):
             films = [film for film in container.streams.video if not _is_cover(film)]
             counted = _counted(container, films)
             if counted is None:
                 return None
-            announced = (
-                film.duration * film.time_base for film in films if film.duration and film.time_base
-            )
-            found += [counted, *map(_in_milliseconds, announced)]
+            found += [counted, *filter(None, map(_length, films))]
     return max(found)
 
 
-def shown_as(frame: VideoFrame) -> tuple[int, bool]:
+def frame_shown_as(frame: av.VideoFrame) -> tuple[int, bool]:
     """Return how a player turns a frame: degrees counter-clockwise (0 to 359), and whether it mirrors it before.
 
     Every display matrix that moves no corner elsewhere is one of eight: a mirror, left to right, or none, then a turn.
     """
     from av.sidedata.sidedata import Type
 
-    found: Mapping[Type, Buffer] = frame.side_data  # type: ignore[assignment]  # its annotation names one type of many
+    found: Mapping[Type, av.buffer.Buffer] = frame.side_data  # type: ignore[assignment]  # its annotation names one type of many
     matrix = found.get(Type.DISPLAYMATRIX)
     if matrix is None:
         return 0, False
@@ -146,27 +155,28 @@ def shown_as(frame: VideoFrame) -> tuple[int, bool]:
     return round(-math.degrees(math.atan2(b, a))) % 360, mirrored
 
 
-def check_frames(file: BufferedReader) -> None:
+def check_frames(file: BinaryIO) -> None:
     """Decode the first frame and the last one that stands by itself. Raises `Flaw` when one does not decode."""
-    import av
-
     with film_of(file) as (container, stream):
-        try:
-            is_good = is_whole(_next_frame(container, stream))
-        except av.FFmpegError:
-            is_good = False
-        if not is_good:
+        if not _decodes(container, stream):
             raise Flaw("is damaged: its first frame does not decode; export it again")
         if container.duration is None:
             return
-        try:
-            container.seek(container.duration + (container.start_time or 0))
-            last = _next_frame(container, stream)
-            is_good = last is None or is_whole(last)
-        except av.FFmpegError:
-            is_good = False
-        if not is_good:
+        if not _decodes(container, stream, container.duration + (container.start_time or 0)):
             raise Flaw("is damaged: a frame near its end does not decode; export it again")
+
+
+def _decodes(container: InputContainer, stream: av.VideoStream, end: int | None = None) -> bool:
+    """Whether the next frame is whole, or the last one before an `end` (µs), where nothing is no fault."""
+    import av
+
+    try:
+        if end is not None:
+            container.seek(end)
+        frame = _next_frame(container, stream)
+    except av.FFmpegError:
+        return False
+    return end is not None if frame is None else is_whole(frame)
 
 
 def boxes(file: BufferedReader) -> Iterator[Box]:
@@ -194,35 +204,31 @@ def boxes(file: BufferedReader) -> Iterator[Box]:
 @contextlib.contextmanager
 def film_of(
     file: BinaryIO, options: Mapping[str, str] | None = None
-) -> Iterator[tuple[InputContainer, VideoStream]]:
+) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     """Open the container and find its first video that is no cover picture. Raises `Flaw`, also in the block."""
     import av
+    from av.stream import Disposition
 
     demuxer = _DEMUXERS[film_format(file)]
     try:
         with av.open(
             file, "r", format=demuxer, options=dict(options or {}), metadata_errors="replace"
         ) as container:
-            films = _films(container)
-            if not films:
+            pictures = container.streams.video
+            films = (one for one in pictures if not one.disposition & Disposition.attached_pic)
+            film = next(films, None)
+            if film is None:
                 raise Evident("holds no video, only sound or data")
-            if films[0].codec_context is None:
+            if film.codec_context is None:
                 raise Evident(_unknown(file))
-            films[0].codec_context.options = {"max_pixels": str(PREPARABLE_PIXELS)}
-            films[0].codec_context.thread_count = _THREADS
-            yield container, films[0]
-    except (av.FFmpegError, *_UNREADABLE) as error:
+            film.codec_context.options = {"max_pixels": str(PREPARABLE_PIXELS)}
+            film.codec_context.thread_count = _THREADS
+            yield container, film
+    except (av.FFmpegError, *UNREADABLE) as error:
         raise Flaw("is damaged: it cannot be opened as a video") from error
 
 
-def _films(container: InputContainer) -> list[VideoStream]:
-    from av.stream import Disposition
-
-    pictures = container.streams.video
-    return [film for film in pictures if not film.disposition & Disposition.attached_pic]
-
-
-def _is_cover(film: VideoStream) -> bool:
+def _is_cover(film: av.VideoStream) -> bool:
     """Whether it is one still picture; another track's chapters are a film, whoever calls them pictures."""
     from av.stream import Disposition
 
@@ -240,23 +246,34 @@ def _unknown(file: BinaryIO) -> str:
     return "holds a video in a format that is not known here: transcode it to H.264"
 
 
-def _announced(container: InputContainer, stream: VideoStream) -> Decimal | None:
+def _announced(container: InputContainer, stream: av.VideoStream) -> Decimal | None:
     """Return the picture's length (s) as the index has it; in an MP4 without one, the container's own."""
-    if stream.duration and stream.time_base:
-        return _in_milliseconds(stream.duration * stream.time_base)
+    if (length := _length(stream)) is not None:
+        return length
     if container.duration and "matroska" not in container.format.name:
         return _in_milliseconds(Fraction(container.duration, 1_000_000))
     return None
 
 
-def _counted(container: InputContainer, films: Sequence[VideoStream]) -> Decimal | None:
+def _length(film: av.VideoStream) -> Decimal | None:
+    if not film.duration or not film.time_base:
+        return None
+    return _in_milliseconds(film.duration * film.time_base)
+
+
+def _counted(container: InputContainer, films: Sequence[av.VideoStream]) -> Decimal | None:
     """Return how long the frames of the longest are shown (s), from the first to the end of the last.
 
     None where nothing tells.
     """
     import av
 
-    ticks = {film.index: _frame_ticks(film) for film in films}
+    # How long a frame is shown whose packet does not say it.
+    ticks = {
+        film.index: round(1 / film.average_rate / film.time_base)
+        for film in films
+        if film.average_rate and film.time_base
+    }
     spans: dict[int, tuple[int, int]] = {}  # by the index of a stream, in its ticks
     try:
         for count, packet in enumerate(container.demux(*films)):
@@ -266,53 +283,39 @@ def _counted(container: InputContainer, films: Sequence[VideoStream]) -> Decimal
             if at is None or packet.is_discard:
                 continue
             begin, end = spans.get(index, (at, at))
-            spans[index] = min(begin, at), max(end, at + (packet.duration or ticks[index]))
+            spans[index] = min(begin, at), max(end, at + (packet.duration or ticks.get(index, 0)))
     except MemoryError:  # FFmpeg's own is both
         raise
     except av.FFmpegError:
         return None  # damaged on the way: whoever decodes it says so
     lengths = [
-        (spans[film.index][1] - spans[film.index][0]) * film.time_base
+        (span[1] - span[0]) * film.time_base
         for film in films
-        if film.index in spans and film.time_base
+        if (span := spans.get(film.index)) and film.time_base
     ]
     return _in_milliseconds(max(lengths)) if lengths else None
-
-
-def _frame_ticks(film: VideoStream) -> int:
-    """Return how long a frame is shown whose packet does not say it."""
-    return (
-        round(1 / film.average_rate / film.time_base) if film.average_rate and film.time_base else 0
-    )
 
 
 def _in_milliseconds(seconds: Fraction) -> Decimal:
     return (Decimal(seconds.numerator) / seconds.denominator).quantize(_MILLISECOND)
 
 
-def _shown_first(container: InputContainer, stream: VideoStream) -> tuple[int, bool]:
+def _shown_first(container: InputContainer, stream: av.VideoStream) -> tuple[int, bool]:
     """Return how the video is shown; the first frame tells, where one decodes."""
     import av
 
-    if stream.width * stream.height > PREPARABLE_PIXELS:
-        return 0, False  # refused anyway
-    try:
-        frame = _next_frame(container, stream)
-    except av.FFmpegError:
-        return 0, False
-    return (0, False) if frame is None else shown_as(frame)
+    with contextlib.suppress(av.FFmpegError):
+        if frame := _next_frame(container, stream):
+            return frame_shown_as(frame)
+    return 0, False
 
 
-def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+def _next_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
     """Return the next frame, None when so many packets hold none."""
-    for count, packet in enumerate(container.demux(stream)):
-        for frame in packet.decode():
-            return frame
-        if count >= _MOST_PACKETS:
-            break
-    return None
+    packets = itertools.islice(container.demux(stream), _MOST_PACKETS)
+    return next((frame for packet in packets for frame in packet.decode()), None)
 
 
-def is_whole(frame: VideoFrame | None) -> bool:
+def is_whole(frame: av.VideoFrame) -> bool:
     """Whether a frame is whole. One that leans on frames that are cut away is nobody's fault."""
-    return frame is not None and not (frame.is_corrupt and frame.key_frame)
+    return not (frame.is_corrupt and frame.key_frame)

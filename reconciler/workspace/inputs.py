@@ -28,8 +28,8 @@ from reconciler.core.motion_control import (
 from reconciler.core.preparation import as_sent, limits_broken, too_large
 from reconciler.core.specs import Wish
 from reconciler.workspace.documents import DocumentError
+from reconciler.workspace.flaws import MediaError
 from reconciler.workspace.looking import Looks
-from reconciler.workspace.media import MediaError
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import Media, Remembered

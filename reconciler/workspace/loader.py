@@ -22,7 +22,7 @@ from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document
 from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.inputs import Inputs, Root
-from reconciler.workspace.looking import PATIENCE, Looks
+from reconciler.workspace.looking import PATIENCE, Looks, of_specs
 from reconciler.workspace.outputs import RACY_NS, Signature
 from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import (
@@ -33,7 +33,6 @@ from reconciler.workspace.spec_cache import (
     encode,
     pricer,
 )
-from reconciler.workspace.verdicts import of_specs
 from reconciler.workspace.walk import Tree, misspelt_notes, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]

@@ -1,36 +1,183 @@
-"""Looking at local media: now, as long as time lasts, or later, by whoever has a thread for it.
+"""Local media that specs name: what each is, what is remembered of it, and what is still to be looked at.
 
-What a file turned out to be is kept as soon as it is known, by its signature and by its content: a look that is
-interrupted, or that a hostile folder makes long, goes on from there. What was not looked at yet is a fault of its spec
-until then, so nothing of it is bought.
+A file is decoded in another process (`decoding`), where `judge` answers. What it turned out to be is kept as soon as it
+is known: by its signature, so that it is not read again, and in the cache by its content, so that one that was touched,
+moved or copied is not decoded again. A look that is interrupted, or that a hostile folder makes long, goes on from
+there. What was not looked at yet is a fault of its spec until then, so nothing of it is bought.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from io import BufferedReader
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler.core.errors import MISTAKES, mistake
-from reconciler.core.motion_control import Source
-from reconciler.workspace.media import MediaError, PassingError, read_source
+from reconciler.core.motion_control import (
+    PREPARABLE_PIXELS,
+    PREPARABLE_SUFFIXES,
+    SUFFIXES,
+    Source,
+    format_faults,
+    image_faults,
+)
+from reconciler.core.preparation import too_large
+from reconciler.workspace.decoding import MEDIA, Answer
+from reconciler.workspace.files import digest
+from reconciler.workspace.films import check_frames, film_facts
+from reconciler.workspace.flaws import Flaw, MediaError, PassingError, Unfinished, opened_media
+from reconciler.workspace.images import check_pixels, image_facts
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.spec_cache import Media, SpecCache
-from reconciler.workspace.verdicts import Verdicts
 
 PATIENCE: Final = 600.0
 """Seconds that one command gives to the files that nobody knows yet; 1,000 photographs of 12 megapixels take 150."""
 _KEEP_AFTER: Final = 1.0  # s between two writes of verdicts
+_VERSION = "6"  # raise it whenever a file may be judged in another way: then all are decoded again
+_PREFIX = "//"  # no path relative to the root begins so
+_SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 
 File = tuple[str, str]  # path relative to the root, spec's key
+Verdict = Source | str
+"""The facts of a file, or what is wrong with it whatever it is used for, to go on after its name."""
 
 
-class Fault(NamedTuple):
-    """Why a file cannot be used."""
+class Verdicts:
+    """Verdicts by the digest of a file and the key of a spec that it is judged for.
 
-    sentence: str
-    may_pass: bool = False  # by itself, with the file as it is
+    They lie in the cache of what was read of specs, under keys that no spec can have. Losing them costs time.
+    """
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+        self._new: dict[str, tuple[str, bytes]] = {}
+
+    def recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> None:
+        """Take over what a cache holds."""
+        for key, (version, packed) in remembered.items():
+            if key.startswith(_PREFIX) and version == _VERSION:
+                self._packed.setdefault(key, packed)
+
+    def of(self, sha256: str, key: str) -> Verdict | None:
+        """Return a verdict, None when there is none (or a damaged one)."""
+        try:
+            return _verdict(json.loads(self._packed[_name(sha256, key)]))
+        except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
+            return None
+
+    def put(self, sha256: str, key: str, verdict: Verdict) -> None:
+        """Remember a verdict."""
+        packed = json.dumps(_row(verdict), ensure_ascii=False, separators=(",", ":")).encode()
+        self._packed[_name(sha256, key)] = packed
+        self._new[_name(sha256, key)] = _VERSION, packed
+
+    def take_new(self) -> dict[str, tuple[str, bytes]]:
+        """Return what a cache does not hold yet, as its rows."""
+        new, self._new = self._new, {}
+        return new
+
+    def surplus(self, used: Collection[tuple[str, str]]) -> list[str]:
+        """Return the rows of a cache that may go, given the (digest, key) in use: the unused, when they are many."""
+        kept = {_name(sha256, key) for sha256, key in used} | self._new.keys()
+        idle = self._packed.keys() - kept
+        return sorted(idle) if len(idle) > _SPARE + len(kept) else []
+
+
+def of_specs(rows: Iterable[str]) -> list[str]:
+    """Return the keys among a cache's rows that belong to specs."""
+    return [row for row in rows if not row.startswith(_PREFIX)]
+
+
+def _name(sha256: str, key: str) -> str:
+    return f"{_PREFIX}{key}/{sha256}"
+
+
+def _row(verdict: Verdict) -> list[Any]:
+    """Return a verdict as JSON has it."""
+    one, flaw = (Source(), verdict) if isinstance(verdict, str) else (verdict, "")
+    seconds = None if one.seconds is None else str(one.seconds)
+    row = [one.width, one.height, seconds, one.format, one.codec, one.rotation, one.mirrored]
+    return [*row, flaw]
+
+
+def _verdict(row: Sequence[Any]) -> Verdict:
+    """Return what a row says. Raises LookupError, TypeError, ValueError or ArithmeticError for what is none."""
+    width, height, seconds, format_, codec, rotation, mirrored, flaw = row
+    facts = Source(
+        width=int(width),
+        height=int(height),
+        seconds=None if seconds is None else Decimal(seconds),
+        format=str(format_),
+        codec=str(codec),
+        rotation=int(rotation),
+        mirrored=bool(mirrored),
+    )
+    return str(flaw) if flaw else facts
+
+
+def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = None) -> Source:
+    """Return a local file (`name` relative to the root) as the input for `image_url` or `video_url`.
+
+    A file whose content has a verdict already is not decoded again; one that was not decoded to the end has none.
+
+    Raises `MediaError` with a sentence when it is missing, of another kind than its name or key says, far too
+    large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
+    """
+    taken, preparable = SUFFIXES[key], PREPARABLE_SUFFIXES[key]
+    if not name.lower().endswith((*taken, *preparable)):
+        sentence = f"`{name}` is not one of {', '.join(taken)}, which `{key}` needs"
+        raise MediaError(f"{sentence}; `prepare: true` also takes {', '.join(preparable)}")
+    verdicts = verdicts or Verdicts()
+    with opened_media(root / name, name) as file:
+        before = Signature.of(os.fstat(file.fileno()))
+        if fault := too_large(key, before.size, prepare=True):
+            raise MediaError(f"`{name}`: {fault}")
+        sha256 = digest(file)
+        known = verdicts.of(sha256, key)
+        verdict = _judged(file, key) if known is None else known
+        after = Signature.of(os.fstat(file.fileno()))
+    if before != after:
+        raise PassingError(
+            f"`{name}` changed while it was read: it is looked at again once it is quiet"
+        )
+    if known is None:
+        verdicts.put(sha256, key, verdict)
+    if isinstance(verdict, str):
+        raise MediaError(f"`{name}` {verdict}")
+    return replace(verdict, path=name, sha256=sha256, size=before.size)
+
+
+def _judged(file: BufferedReader, key: str) -> Verdict:
+    """Return the verdict on a file; what may be another one next time is raised."""
+    try:
+        return _verdict(MEDIA.ask("judge", [key], file.fileno()).facts)
+    except Unfinished:
+        raise
+    except Flaw as flaw:
+        return str(flaw)
+
+
+def judge(file: BufferedReader, key: str) -> Answer:
+    """Answer, in the other process, with a verdict's row: decode a file as far as its header gives reason to.
+
+    Raises `Flaw`.
+    """
+    if key == "image_url":
+        facts = image_facts(file)
+        # Another format is decoded where it is made into a JPEG, in a process of its own.
+        if not image_faults(facts) and not format_faults(key, facts):
+            check_pixels(file)
+    else:
+        facts = film_facts(file)
+        if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
+            check_frames(file)
+    return Answer(_row(facts))
 
 
 class Look(NamedTuple):
@@ -38,7 +185,7 @@ class Look(NamedTuple):
 
     file: File
     found: Signature  # as it was when that was decided
-    outcome: Source | Fault
+    outcome: Source | MediaError
 
 
 class Looks:
@@ -53,16 +200,14 @@ class Looks:
         self.pending: dict[File, Signature] = {}
         self._root = root
         self._cache = cache
-        self._faults: dict[File, tuple[Signature, Fault]] = {}
+        self._faults: dict[File, tuple[Signature, MediaError]] = {}
         self._spent = self._kept_at = 0.0  # s
 
     def source(self, file: File, found: Signature) -> Source:
         """Return a file as an input. Raises `MediaError` with a sentence that names it."""
-        known = self.sources.get(file)
-        if known is not None and known[0] == found:
-            return known[1]
-        faulty = self._faults.get(file)
-        if faulty is None or faulty[0] != found:
+        both = self.sources.get(file), self._faults.get(file)
+        outcome = next((known[1] for known in both if known and known[0] == found), None)
+        if outcome is None:
             if self._spent >= self.patience:
                 self.pending[file] = found
                 raise MediaError(
@@ -70,20 +215,23 @@ class Looks:
                     "and goes on with the next look"
                 )
             begun = time.monotonic()
-            self.take([self.look_at(file, found)])
+            self.take([look := self.look_at(file, found)])
             self._spent += time.monotonic() - begun
-            return self.source(file, found)
-        raise MediaError(faulty[1].sentence)
+            outcome = look.outcome
+        if isinstance(outcome, MediaError):
+            raise MediaError(outcome.message)
+        return outcome
 
     def look_at(self, file: File, found: Signature) -> Look:
         """Read and decode a file: from any thread, one at a time."""
         name, key = file
         try:
             return Look(file, found, read_source(self._root, name, key, self.verdicts))
-        except MediaError as error:
-            return Look(file, found, Fault(error.message, isinstance(error, PassingError)))
+        except MediaError as error:  # kept without what led to it
+            return Look(file, found, type(error)(error.message))
         except MISTAKES as error:  # not the file's fault, and no other spec's either
-            return Look(file, found, Fault(f"`{name}` cannot be looked at: {mistake(error)}"))
+            said = f"`{name}` cannot be looked at: {mistake(error)}"
+            return Look(file, found, MediaError(said))
 
     def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[Look]:
         """Look at files for about so many seconds, at one at least: from any thread, one at a time."""
@@ -105,11 +253,6 @@ class Looks:
             else:
                 self._faults[file] = found, outcome
         if self._cache is not None and time.monotonic() - self._kept_at > _KEEP_AFTER:
-            self.keep()
-
-    def keep(self) -> None:
-        """Write down what was decoded, for the next program."""
-        if self._cache is not None:
             self._cache.save(self.verdicts.take_new(), ())
             self._kept_at = time.monotonic()
 
@@ -122,4 +265,5 @@ class Looks:
 
     def passing(self) -> set[str]:
         """Return the files whose faults may be over by now."""
-        return {name for (name, _), (_, fault) in self._faults.items() if fault.may_pass}
+        faults = self._faults.items()
+        return {name for (name, _), (_, fault) in faults if isinstance(fault, PassingError)}

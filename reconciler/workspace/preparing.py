@@ -23,10 +23,10 @@ from reconciler.core.motion_control import (
 )
 from reconciler.core.preparation import PREPARABLE_BYTES
 from reconciler.workspace.decoding import MEBIBYTE, Answer, Bounds, Decoder
-from reconciler.workspace.flaws import Flaw
-from reconciler.workspace.media import MediaError, probe_image, probe_video
-from reconciler.workspace.reencoding import reencode
-from reconciler.workspace.transcoding import Cut, transcode
+from reconciler.workspace.films import probe_video
+from reconciler.workspace.flaws import Flaw, MediaError
+from reconciler.workspace.images import probe_image
+from reconciler.workspace.transcoding import reencode, transcode
 
 LONGEST: Final = 1800  # s of the processor, and by the clock
 _MEMORY: Final = {
@@ -78,7 +78,7 @@ def prepare(
         if key == "image_url":
             made.write_bytes(reencode(source))
         else:
-            transcode(source, made, Cut(float(start), float(end)))
+            transcode(source, made, float(start), float(end))
         faults = _faults(key, made, Decimal(end or 0) - Decimal(start))
     except MediaError as error:
         raise Flaw(f"cannot be prepared: {error.message}") from error

@@ -24,8 +24,7 @@ from reconciler.core.motion_control import (
     size_faults,
     video_faults,
 )
-from reconciler.workspace import decoding
-from reconciler.workspace.decoding import Answer
+from reconciler.workspace.decoding import MEDIA, Answer
 from reconciler.workspace.films import boxes, check_container, film_format, read_facts
 from reconciler.workspace.flaws import Evident, Flaw
 from reconciler.workspace.images import image_facts, image_format
@@ -108,7 +107,7 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
     with _laid_out(length, parts) as file:
         try:
             asked = [remote.key, remote.orientation, "whole" if size == length else ""]
-            faults += decoding.MEDIA.ask("sample", asked, file.fileno()).facts
+            faults += MEDIA.ask("sample", asked, file.fileno()).facts
         except Flaw as flaw:
             if whole or isinstance(flaw, Evident):
                 said = f" (it is announced as `{content_type}`)" if content_type else ""
@@ -117,36 +116,20 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
 
 
 def sample(file: BufferedReader, key: str, orientation: str, whole: str) -> Answer:
-    """Answer, in a process of its own, with what a sample shows against a medium; `whole`: it has the real length. Raises `Flaw`."""
-    if key == "image_url":
-        return Answer(_image(file))
-    return Answer(_video(file, orientation, size_is_known=bool(whole)))
-
-
-def _image(file: BufferedReader) -> list[str]:
-    if strange := format_faults("image_url", Source(format=image_format(file))):
-        return strange
-    facts = image_facts(file)
-    return _as_ends(image_faults(Source(width=facts.width, height=facts.height)))
-
-
-def _video(file: BufferedReader, orientation: str, *, size_is_known: bool) -> list[str]:
-    if strange := format_faults("video_url", Source(format=film_format(file))):
-        return strange
-    if size_is_known:
+    """Answer, in the other process, with what a sample shows against a medium; `whole`: it has the real length. Raises `Flaw`."""
+    is_image = key == "image_url"
+    kind = image_format(file) if is_image else film_format(file)
+    if strange := format_faults(key, Source(format=kind)):
+        return Answer(strange)
+    if is_image:
+        return Answer(_as_ends(image_faults(image_facts(file))))
+    if whole:
         check_container(file)
     facts = read_facts(file)
-    source = Source(
-        width=facts.width,
-        height=facts.height,
-        seconds=facts.seconds,
-        codec=facts.codec,
-        rotation=facts.rotation,
-        mirrored=facts.mirrored,
-    )
-    stored = format_faults("video_url", source)
-    advised = [f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in stored]
-    return [*advised, *_as_ends(video_faults(source, orientation))]
+    advised = [
+        f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in format_faults(key, facts)
+    ]
+    return Answer([*advised, *_as_ends(video_faults(facts, orientation))])
 
 
 def _as_ends(faults: list[str]) -> list[str]:

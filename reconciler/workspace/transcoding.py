@@ -1,39 +1,46 @@
-"""A film made fit for the API: H.264 and AAC in an MP4, the picture itself turned, mirrored, cut and scaled, ready to stream.
+"""Media made fit for the API: an image as a JPEG, a film as H.264 and AAC in an MP4, ready to stream.
 
-The same bytes come out for the same bytes in, as long as the encoder is the same. Files are untrusted: this runs in a
-process of its own (see `preparing`), on frames of bounded size.
+The picture itself is turned, mirrored, cut and scaled. The same bytes come out for the same bytes in, as long as the
+encoder is the same. Files are untrusted: this runs in a process of its own (see `preparing`), on pictures of bounded size.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from reconciler.core.motion_control import (
+    IMAGE_BYTES,
+    IMAGE_SIDES,
     PREPARABLE_PIXELS,
     SHORTEST_SECONDS,
     VIDEO_BYTES,
     VIDEO_SIDES,
 )
 from reconciler.core.preparation import fit
-from reconciler.workspace.films import film_of, is_whole, shown_as
+from reconciler.workspace.films import film_of, frame_shown_as, is_whole
 from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.images import check_pixels, flawed, image_shown_as, open_image, upright
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
+    import av
     from av.container import InputContainer, OutputContainer
     from av.filter import Graph
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
-CLOCK: Final = 90_000  # ticks of a second
+_LARGEST: Final = 4096  # px: a longer side of an image is of no use to a video of 1080 lines
+_IMAGE_QUALITY: Final = 92
+_SMALLER: Final = 0.8  # of the sides, until it is light enough
+_TRIES: Final = 12
+_REDUCIBLE: Final = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})  # whose pixels can be averaged
+_CLOCK: Final = 90_000  # ticks of a second
 _RATE: Final = 48_000  # Hz
 _SAMPLES: Final = 1024  # of a frame of AAC
 _QUALITY: Final = 18  # x264's CRF: the eye sees no loss
@@ -41,27 +48,66 @@ _EXACT: Final = 0.0005  # s
 _FULLEST: Final = 0.85  # of the bytes allowed, for the picture
 _THREADS: Final = 4  # always: the bytes depend on it
 _HINDRANCES: Final = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
-_TURNS: Final = {
-    90: ("cclock",),
-    180: ("clock", "clock"),
-    270: ("clock",),
-}  # by the frame's rotation
+_TURNS: Final = {90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}  # by the rotation
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The part of a film that is kept, in seconds of its own time."""
+def reencode(source: BinaryIO) -> bytes:
+    """Return an image as a JPEG that the API takes: turned as it is shown, on white, scaled only where it must be.
 
-    start: float
-    end: float
+    Raises `Flaw` when it cannot be decoded, or does not get small enough.
+    """
+    check_pixels(source)
+    with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
+        sides = fit(*opened.size, (IMAGE_SIDES[0], _LARGEST))
+        opened.draft(None, sides)  # a JPEG is not even decoded larger than it is needed
+        opened.load()  # in a PNG, the camera's note may follow the pixels
+        rotation, mirrored = image_shown_as(opened)
+        image = _on_white(upright(_nearer(opened, sides), rotation, mirrored=mirrored))
+    if rotation % 180:
+        sides = sides[::-1]
+    for _ in range(_TRIES):
+        data = _jpeg(image, sides)
+        if len(data) <= IMAGE_BYTES:
+            return data
+        sides = fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), IMAGE_SIDES)
+    raise Flaw("cannot be compressed to what the API takes")
 
 
-def transcode(source: BinaryIO, target: Path, cut: Cut) -> None:
-    """Write the part of a film to `target`, in place.
+def _nearer(opened: ImageFile, sides: tuple[int, int]) -> Image:
+    """Return an image, of a moving one the first frame, not much larger than `sides`: the rest takes so much less memory."""
+    factor = min(opened.width // sides[0], opened.height // sides[1])
+    if factor > 1 and opened.mode in _REDUCIBLE and "transparency" not in opened.info:
+        return opened.reduce(factor)
+    return opened
 
-    Raises:
-        Flaw: it cannot be decoded or encoded.
-        OSError: the machine is at fault, not the film.
+
+def _on_white(image: Image) -> Image:
+    """Return an image without transparency."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits of grey; `convert` alone would make white of them
+        image = image.convert("I").point(lambda grey: grey * (1 / 256)).convert("L")
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image.convert("RGB")
+    picture = image.convert("RGBA")
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
+
+
+def _jpeg(image: Image, sides: tuple[int, int]) -> bytes:
+    from PIL.Image import Resampling
+
+    scaled = image if image.size == sides else image.resize(sides, Resampling.LANCZOS)
+    out = io.BytesIO()
+    scaled.save(out, "JPEG", quality=_IMAGE_QUALITY, optimize=True)
+    return out.getvalue()
+
+
+def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:
+    """Write the part of a film from `start` to `end` (s of its own time) to `target`, in place.
+
+    Raises `Flaw` when it cannot be decoded or encoded, and OSError when the machine is at fault, not the film.
     """
     import av
 
@@ -69,7 +115,10 @@ def transcode(source: BinaryIO, target: Path, cut: Cut) -> None:
     with film_of(source) as (container, film):
         try:
             with av.open(str(target), "w", format="mp4", options=options) as made:
-                written = _make(container, film, made, cut)
+                written = 0
+                for packets in _encoded(container, film, made, (start, end - start)):
+                    written += len(packets)
+                    made.mux(packets)
         except av.FFmpegError as error:
             if error.errno in _HINDRANCES:
                 raise OSError(error.errno, error.strerror) from error
@@ -89,66 +138,65 @@ def _packets(target: Path) -> int:
     return 0
 
 
-def _make(container: InputContainer, film: VideoStream, made: OutputContainer, cut: Cut) -> int:
-    """Encode the part; return how many packets were written."""
-    frames = _pictures(container, film, cut)
+def _encoded(
+    container: InputContainer,
+    film: av.VideoStream,
+    made: OutputContainer,
+    part: tuple[float, float],
+) -> Iterator[list[av.Packet[Any]]]:
+    """Yield the packets of a part: where it begins (s of the film's own time), and how long it is (s)."""
+    start, length = part
+    # When its first picture is shown (s, of its container's clock): what a cut counts from.
+    zero = float((film.start_time or 0) * (film.time_base or 0))
+    frames = _pictures(container, film, zero + start, length)
     first = next(frames, None)
     if first is None:
         raise Flaw("cannot be transcoded: no frame of it lies in the part that is kept")
     rate = film.average_rate or Fraction(25)
     picture = made.add_stream("libx264", rate=rate)
-    width, height = _sides(first, film)
-    picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
-    picture.codec_context.time_base = Fraction(1, CLOCK)
-    most = int(VIDEO_BYTES * 8 * _FULLEST / max(cut.end - cut.start, 1.0))  # bits per second
+    sides = picture.width, picture.height = _sides(first, film)
+    picture.pix_fmt = "yuv420p"
+    picture.codec_context.time_base = Fraction(1, _CLOCK)
+    most = str(int(VIDEO_BYTES * 8 * _FULLEST / max(length, 1.0)))  # bits per second
     picture.options = {
         "crf": str(_QUALITY),
         "preset": "veryfast",
         "bf": "0",  # frames in the order they are shown in: every reader counts the same length
         "threads": str(_THREADS),
-        "maxrate": str(most),
-        "bufsize": str(most),
+        "maxrate": most,
+        "bufsize": most,
     }
     sounds = container.streams.audio
     sound = made.add_stream("aac", rate=_RATE, layout="stereo") if sounds else None
-    written = 0
-
-    def mux(packets: list[Packet[Any]]) -> None:
-        nonlocal written
-        written += len(packets)
-        made.mux(packets)
-
-    zero, shown = _beginning(film), 0.0
-    graph, begin = _graph(first, film, width, height), first.time
+    graph, shown = _graph(first, film, sides), 0.0
     for frame in itertools.chain([first], frames):
         if frame.width != first.width or frame.height != first.height:
             raise Flaw("cannot be transcoded: its picture changes its size on the way")
         graph.vpush(frame)
         drawn = graph.vpull()
         assert not isinstance(drawn, list)
-        shown = frame.time - begin
-        drawn.pts = round(shown * CLOCK)
-        drawn.time_base = Fraction(1, CLOCK)
-        drawn.duration = round(CLOCK / rate)
-        mux(picture.encode(drawn))
-    mux(picture.encode(None))
+        shown = frame.time - first.time
+        drawn.pts, drawn.time_base = round(shown * _CLOCK), Fraction(1, _CLOCK)
+        drawn.duration = round(_CLOCK / rate)
+        yield picture.encode(drawn)
+    yield picture.encode(None)
     if sound is not None:
-        for heard in _sounds(container, zero + cut.start, shown + float(1 / rate)):
-            mux(sound.encode(heard))
-        mux(sound.encode(None))
-    return written
+        for heard in _sounds(container, zero + start, shown + float(1 / rate)):
+            yield sound.encode(heard)
+        yield sound.encode(None)
 
 
-def _pictures(container: InputContainer, film: VideoStream, cut: Cut) -> Iterator[VideoFrame]:
-    """Yield the frames that lie in the part, from the one that is shown where it begins.
+def _pictures(
+    container: InputContainer, film: av.VideoStream, start: float, length: float
+) -> Iterator[av.VideoFrame]:
+    """Yield the frames from the one that is shown at a time of the container's clock on, for a length (both in s).
 
     As many as it holds as a whole; one more where it would be shorter than the API takes.
     """
     film.thread_type = "AUTO"
     lasts = float(1 / film.average_rate) if film.average_rate else 0.0
     begin: float | None = None
-    start = _beginning(film) + cut.start
-    _go_to(container, start)
+    container.seek(int(start * 1_000_000))
     for frame in container.decode(film):
         if frame.pts is None or frame.time + lasts <= start + _EXACT:
             continue
@@ -158,12 +206,12 @@ def _pictures(container: InputContainer, film: VideoStream, cut: Cut) -> Iterato
             )
         begin = frame.time if begin is None else begin
         shown = frame.time - begin
-        if shown + lasts > cut.end - cut.start + _EXACT and shown + _EXACT > SHORTEST_SECONDS:
+        if shown + lasts > length + _EXACT and shown + _EXACT > SHORTEST_SECONDS:
             return
         yield frame
 
 
-def _sounds(container: InputContainer, start: float, length: float) -> Iterator[AudioFrame]:
+def _sounds(container: InputContainer, start: float, length: float) -> Iterator[av.AudioFrame]:
     """Yield the first track's sound from a time of the container (s) on, after silence where it begins later.
 
     Two frames less than fit, for the encoder begins with silence of its own.
@@ -172,7 +220,7 @@ def _sounds(container: InputContainer, start: float, length: float) -> Iterator[
 
     resampler = av.AudioResampler("fltp", "stereo", _RATE, frame_size=_SAMPLES)
     left, heard = int(length * _RATE) // _SAMPLES - 2, 0
-    _go_to(container, start)
+    container.seek(int(start * 1_000_000))
     for frame in container.decode(audio=0):
         if frame.time is None or frame.time < start - _EXACT:
             continue
@@ -187,66 +235,43 @@ def _sounds(container: InputContainer, start: float, length: float) -> Iterator[
             yield piece
 
 
-def _go_to(container: InputContainer, seconds: float) -> None:
-    container.seek(int(seconds * 1_000_000), backward=True)
+def _silence() -> av.AudioFrame:
+    import av
 
-
-def _beginning(film: VideoStream) -> float:
-    """Return when a film's first picture is shown (s, of its container's clock): what a cut counts from."""
-    return float((film.start_time or 0) * (film.time_base or 0))
-
-
-def _silence() -> AudioFrame:
-    from av.audio.frame import AudioFrame
-
-    frame = AudioFrame("fltp", "stereo", _SAMPLES)
+    frame = av.AudioFrame("fltp", "stereo", _SAMPLES)
     frame.sample_rate = _RATE
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))
     return frame
 
 
-def _sides(frame: VideoFrame, film: VideoStream) -> tuple[int, int]:
+def _sides(frame: av.VideoFrame, film: av.VideoStream) -> tuple[int, int]:
     """Return the sides (px) of what is made of a frame: turned, its pixels square."""
     if frame.width * frame.height > PREPARABLE_PIXELS:
         raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
-    rotation, _ = shown_as(frame)
+    rotation, _ = frame_shown_as(frame)
     if rotation % 90:
         raise Flaw(f"is stored turned by {rotation}°, which cannot be undone here")
-    wide = float(frame.width * _squareness(film))
+    ratio = film.sample_aspect_ratio or 1  # of a pixel; what is no shape is a square
+    wide = float(frame.width * (ratio if Fraction(1, 4) <= ratio <= 4 else 1))
     if rotation % 180:
         return fit(frame.height, wide, VIDEO_SIDES)
     return fit(wide, frame.height, VIDEO_SIDES)
 
 
-def _squareness(film: VideoStream) -> Fraction:
-    """Return how much wider than high a film's pixels are shown; what is no shape is a square."""
-    ratio = film.sample_aspect_ratio
-    return ratio if ratio and Fraction(1, 4) <= ratio <= 4 else Fraction(1)
-
-
-def _graph(frame: VideoFrame, film: VideoStream, width: int, height: int) -> Graph:
+def _graph(frame: av.VideoFrame, film: av.VideoStream, sides: tuple[int, int]) -> Graph:
     """Return the filters that turn and scale every frame as this first one needs."""
     from av.filter import Graph
 
     graph = Graph()
-    nodes = [
-        graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=film.time_base,
-        )
-    ]
-    rotation, mirrored = shown_as(frame)
-    nodes += [graph.add(name) for name in ["hflip"] if mirrored]
+    picture = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=film.time_base
+    )
+    rotation, mirrored = frame_shown_as(frame)
+    nodes = [picture, *(graph.add(name) for name in ["hflip"] if mirrored)]
     nodes += [graph.add("transpose", way) for way in _TURNS.get(rotation, ())]
-    nodes += [
-        graph.add("scale", f"{width}:{height}:flags=lanczos"),
-        graph.add("setsar", "1"),
-        graph.add("format", "yuv420p"),
-        graph.add("buffersink"),
-    ]
+    nodes.append(graph.add("scale", f"{sides[0]}:{sides[1]}:flags=lanczos"))
+    nodes += [graph.add("setsar", "1"), graph.add("format", "yuv420p"), graph.add("buffersink")]
     graph.link_nodes(*nodes)
     graph.configure()
     return graph

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.workspace.media import probe_image, probe_video
+from reconciler.workspace.films import probe_video
+from reconciler.workspace.images import probe_image
 from reconciler.workspace.preparing import LONGEST
 from tests.simulator.caller import calling, order
 from tests.support.money import assert_bought_once, assert_quiet

@@ -24,7 +24,7 @@ from reconciler.engine.publishing import Publisher
 from reconciler.engine.receipts import Receipts
 from reconciler.store.changes import Change, Spent
 from reconciler.store.repository import Repository
-from reconciler.workspace.media import ResultFacts
+from reconciler.workspace.result_media import ResultFacts
 from tests.simulation.crash import Death
 from tests.simulation.history import draw_history
 from tests.simulation.past import play

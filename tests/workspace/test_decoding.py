@@ -16,14 +16,9 @@ import pytest
 from PIL import Image
 
 from reconciler.workspace import decoding
-from reconciler.workspace.decoding import (
-    MEBIBYTE,
-    Beyond,
-    Bounds,
-    Decoder,
-    Unfinished,
-)
+from reconciler.workspace.decoding import MEBIBYTE, Bounds, Decoder
 from reconciler.workspace.files import open_plain
+from reconciler.workspace.flaws import Beyond, Unfinished
 from reconciler.workspace.programs import environment
 
 from .builders import make_clip, make_image

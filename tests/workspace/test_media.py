@@ -19,17 +19,11 @@ from hypothesis import strategies as st
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.motion_control import Source
 from reconciler.workspace.files import digest
-from reconciler.workspace.films import longest_seconds
-from reconciler.workspace.media import (
-    ImageFacts,
-    MediaError,
-    VideoFacts,
-    examine_result,
-    file_sha256,
-    probe_image,
-    probe_video,
-    read_source,
-)
+from reconciler.workspace.films import longest_seconds, probe_video
+from reconciler.workspace.flaws import MediaError, file_sha256
+from reconciler.workspace.images import probe_image
+from reconciler.workspace.looking import read_source
+from reconciler.workspace.result_media import examine_result
 
 from .builders import MEDIA, make_clip, make_image, make_timed, make_video
 from .spoiled import announcing, calling_chapters, edited
@@ -54,7 +48,9 @@ def test_a_real_image_and_a_real_video() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_an_image_is_what_its_content_says(tmp_path: Path, kind: str) -> None:
-    assert probe_image(make_image(tmp_path / "a", (30, 40), kind)) == ImageFacts(30, 40, kind)
+    assert probe_image(make_image(tmp_path / "a", (30, 40), kind)) == Source(
+        width=30, height=40, format=kind
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +60,14 @@ def test_a_video_has_the_sides_that_are_shown(
     tmp_path: Path, rotation: int, sides: tuple[int, int]
 ) -> None:
     facts = probe_video(make_video(tmp_path / "a.mp4", rotation=rotation))
-    assert facts == VideoFacts(*sides, Decimal(4), "h264", rotation % 360)
+    assert facts == Source(
+        width=sides[0],
+        height=sides[1],
+        seconds=Decimal(4),
+        format="MP4",
+        codec="h264",
+        rotation=rotation % 360,
+    )
 
 
 def test_a_phones_h265_video_is_read_as_what_it_is(tmp_path: Path) -> None:
@@ -156,7 +159,7 @@ def png(width: int, height: int) -> bytes:
 
 def test_a_decompression_bomb_is_measured_and_not_decompressed(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(65_536, 65_536))
-    assert probe_image(tmp_path / "a.png") == ImageFacts(65_536, 65_536, "PNG")
+    assert probe_image(tmp_path / "a.png") == Source(width=65_536, height=65_536, format="PNG")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(
         path.write_bytes(path.read_bytes() + b"more")
         return digest(file)
 
-    monkeypatch.setattr("reconciler.workspace.media.digest", digest_and_change)
+    monkeypatch.setattr("reconciler.workspace.looking.digest", digest_and_change)
     with pytest.raises(MediaError, match="changed while it was read"):
         read_source(tmp_path, "a.png", "image_url")
 

@@ -17,12 +17,12 @@ from PIL import Image
 from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
 from reconciler.core.states import Role
 from reconciler.workspace.files import open_plain
+from reconciler.workspace.films import probe_video
 from reconciler.workspace.flaws import Flaw
-from reconciler.workspace.images import image_facts
-from reconciler.workspace.media import probe_image, probe_video
+from reconciler.workspace.images import image_facts, probe_image
 from reconciler.workspace.preparing import make, preparing, recipe
-from reconciler.workspace.previews import make_preview
-from reconciler.workspace.reencoding import reencode
+from reconciler.workspace.result_media import make_preview
+from reconciler.workspace.transcoding import reencode
 from tests.workspace.builders import (
     MEDIA,
     SEEN,

@@ -13,10 +13,10 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from reconciler.core.states import Role
-from reconciler.workspace import previews
-from reconciler.workspace.flaws import Flaw
-from reconciler.workspace.media import MediaError, probe_video
-from reconciler.workspace.previews import Preview, make_preview
+from reconciler.workspace import result_media
+from reconciler.workspace.films import probe_video
+from reconciler.workspace.flaws import Flaw, MediaError
+from reconciler.workspace.result_media import Preview, make_preview
 
 from .builders import MEDIA, make_video
 from .spoiled import encrypted_film, make_sound, with_noise
@@ -77,7 +77,7 @@ def test_many_pictures_leave_nothing_in_the_process_that_makes_them() -> None:
     before = len(list(Path("/proc/self/task").iterdir()))
     for _ in range(5):
         with BUNNY.open("rb") as film:
-            previews.draw(film, Role.POSTER)
+            result_media.draw(film, Role.POSTER)
     assert len(list(Path("/proc/self/task").iterdir())) <= before + 2
 
 
@@ -138,9 +138,9 @@ def test_a_film_of_which_no_frame_decodes_gives_a_sentence(tmp_path: Path) -> No
 def test_no_more_is_decoded_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """A film that would take for ever gives the last frame that was reached."""
     whole = make_preview(BUNNY, Role.POSTER)
-    monkeypatch.setattr(previews, "_MOST_PIXELS", 3 * 1280 * 720)
+    monkeypatch.setattr(result_media, "_MOST_PIXELS", 3 * 1280 * 720)
     with BUNNY.open("rb") as file:
-        early = previews.draw(file, Role.POSTER)
+        early = result_media.draw(file, Role.POSTER)
     assert early.data != whole.data
     opened(Preview(early.data, *early.facts))
 
@@ -177,4 +177,4 @@ def test_an_encoder_that_fails_gives_a_sentence(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Image.Image, "save", refuse)
     with BUNNY.open("rb") as file, pytest.raises(Flaw, match="gives no picture"):
-        previews.draw(file, Role.POSTER)
+        result_media.draw(file, Role.POSTER)

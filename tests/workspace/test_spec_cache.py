@@ -12,8 +12,7 @@ import pytest
 
 from reconciler.workspace.documents import read_document
 from reconciler.workspace.loader import Desired, load
-from reconciler.workspace.media import read_source
-from reconciler.workspace.verdicts import Verdicts
+from reconciler.workspace.looking import Verdicts, read_source
 
 from .builders import SPEC, Project, make_image, make_video
 

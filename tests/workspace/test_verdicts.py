@@ -7,12 +7,12 @@ from io import BufferedReader
 
 import pytest
 
-from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.motion_control import UNITS_PER_SECOND, Source
 from reconciler.store.cache import FileCache
-from reconciler.workspace import media
+from reconciler.workspace import looking
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.loader import Desired, load
-from reconciler.workspace.verdicts import Verdict, Verdicts, of_specs
+from reconciler.workspace.looking import Verdict, Verdicts, of_specs
 
 from .builders import SPEC, Project, make_image
 
@@ -21,7 +21,11 @@ def filled(count: int) -> dict[str, tuple[str, bytes]]:
     """The rows of a cache with this many verdicts."""
     verdicts = Verdicts()
     for number in range(count):
-        verdicts.put(f"{number:064x}", "image_url", Verdict(number, 1, Decimal("1.5"), "é"))
+        verdicts.put(
+            f"{number:064x}",
+            "image_url",
+            Source(width=number, height=1, seconds=Decimal("1.5"), format="é"),
+        )
     return verdicts.take_new()
 
 
@@ -29,7 +33,9 @@ def test_a_verdict_comes_back_from_a_cache_as_it_was() -> None:
     """Facts and sentences survive, for the key they were made for; nothing is written twice."""
     verdicts = Verdicts()
     verdicts.recall({"specs/a.yaml": ("3;1", b"{}"), **filled(2)})
-    assert verdicts.of(f"{1:064x}", "image_url") == Verdict(1, 1, Decimal("1.5"), "é")
+    assert verdicts.of(f"{1:064x}", "image_url") == Source(
+        width=1, height=1, seconds=Decimal("1.5"), format="é"
+    )
     assert verdicts.of(f"{1:064x}", "video_url") is None
     assert verdicts.take_new() == {}
     assert of_specs(["specs/a.yaml", *filled(2)]) == ["specs/a.yaml"]
@@ -65,13 +71,13 @@ def test_a_daemon_decodes_a_touched_file_no_second_time(
     index = SpecIndex(project.root, "specs", prices=UNITS_PER_SECOND)
     before = index.desired()
     judged: list[str] = []
-    judge = media._judged
+    judge = looking._judged
 
     def noted(file: BufferedReader, key: str) -> Verdict:
         judged.append(key)
         return judge(file, key)
 
-    monkeypatch.setattr(media, "_judged", noted)
+    monkeypatch.setattr(looking, "_judged", noted)
     project.settle("assets/girl.png")
     project.settle("assets/dance.mp4")
     index.refresh(["assets/girl.png", "assets/dance.mp4"])
@@ -95,7 +101,7 @@ def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
         make_image(project.root / "assets" / f"{name}.png", (400, 300 + ord(name)))
         project.write(f"specs/{name}.yaml", SPEC.replace("girl.png", f"{name}.png"))
     monkeypatch.setattr("reconciler.workspace.looking._KEEP_AFTER", 0)
-    cache, judge = FileCache(project.root / "cache.db"), media._judged
+    cache, judge = FileCache(project.root / "cache.db"), looking._judged
     judged: list[str] = []
 
     def noted(file: BufferedReader, key: str) -> Verdict:
@@ -108,7 +114,7 @@ def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
     def loaded() -> Desired:
         return load(project.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
 
-    monkeypatch.setattr(media, "_judged", noted)
+    monkeypatch.setattr(looking, "_judged", noted)
     with pytest.raises(Killed):
         loaded()
     with monkeypatch.context() as patch:
