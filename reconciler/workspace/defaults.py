@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.core.documents import Entry, Node, Problem, merged
+from reconciler.core.documents import DocumentError, Entry, Node, Problem, merged
 from reconciler.core.specs import check_defaults
 from reconciler.workspace.outputs import Signature
-from reconciler.workspace.reading import DocumentError
 from reconciler.workspace.spec_cache import defaults_key
 from reconciler.workspace.walk import Tree, defaults_name
 

@@ -10,12 +10,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from reconciler.core.documents import Node, Place
+from reconciler.core.documents import DocumentError, Limits, Node, Place, fail, place_at
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.lfs import ADVICE, points_to
-from reconciler.workspace.reading import DocumentError, Limits, fail
-
-__all__ = ["DocumentError", "parse", "read_document"]
 
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
 
@@ -72,11 +69,6 @@ def _decode(data: bytes, name: str) -> str:
     if ours and middle and _THEIRS.search(text, middle.end()):
         raise _conflict(ours, text, name)
     return text
-
-
-def place_at(text: str, offset: int, name: str) -> Place:
-    """Return the place of a character in a text."""
-    return Place(name, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
 
 
 def _conflict(marker: re.Match[str], text: str, name: str) -> DocumentError:

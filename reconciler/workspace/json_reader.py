@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]
 
-from reconciler.core.documents import Entry, Node, Place, nearest
-from reconciler.workspace.reading import Limits, checked_integer, checked_text, fail, quoted
+from reconciler.core.documents import (
+    Entry,
+    Limits,
+    Node,
+    Place,
+    checked_integer,
+    checked_text,
+    fail,
+    nearest,
+    quoted,
+    twice,
+)
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -24,6 +35,7 @@ _STRING_FAULTS = {
     "Invalid control character at": "a line break or control character inside a text: write `\\n`",
     "Invalid \\escape": "a backslash that begins no escape: write `\\\\` for the character itself",
     "Invalid \\uXXXX escape": "`\\u` needs four hexadecimal digits",
+    "": "a text that cannot be read: check its quotes and backslashes",
 }
 
 
@@ -72,7 +84,7 @@ class _Reader:
             return Node(self._object(depth + 1), place)
         if first == "[":
             self.limits.descend(place, depth + 1)
-            return Node(self._array(depth + 1), place)
+            return Node(tuple(self._value(depth + 1) for _ in self._members("]")), place)
         return Node(self._scalar(place), place)
 
     def _string(self) -> str:
@@ -80,10 +92,8 @@ class _Reader:
         try:
             text, self.at = scanstring(self.text, self.at + 1, True)
         except JSONDecodeError as error:
-            fault = next(
-                (words for start, words in _STRING_FAULTS.items() if error.msg.startswith(start)),
-                "a text that cannot be read: check its quotes and backslashes",
-            )
+            known = (start for start in _STRING_FAULTS if error.msg.startswith(start))
+            fault = _STRING_FAULTS[next(known, "")]
             raise fail(self._place(error.pos), f"not valid JSON: {fault}") from error
         return checked_text(text, place)
 
@@ -106,63 +116,46 @@ class _Reader:
         if what in {"/", "#"}:
             return "JSON has no comments: remove it, or write the spec in YAML"
         if what in {"]", "}"}:
-            return (
-                f"not valid JSON: a value was expected before `{what}` (is there a `,` too many?)"
-            )
+            sentence = f"a value was expected before `{what}` (is there a `,` too many?)"
+            return f"not valid JSON: {sentence}"
         # The file may be anything, a password too: only what is a slip in JSON is said.
         if what in _SLIPS or nearest(what, _CONSTANTS):
-            return (
-                f"not valid JSON: a value cannot begin with `{what}`; text stands in double quotes"
-            )
+            begins = f"a value cannot begin with `{what}`"
+            return f"not valid JSON: {begins}; text stands in double quotes"
         return "not valid JSON: no value begins like this; text stands in double quotes"
-
-    def _array(self, depth: int) -> tuple[Node, ...]:
-        items: list[Node] = []
-        self.at += 1
-        if self._next() == "]":
-            self.at += 1
-            return ()
-        while True:
-            items.append(self._value(depth))
-            if self._closed("]"):
-                return tuple(items)
 
     def _object(self, depth: int) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
-        self.at += 1
-        if self._next() == "}":
-            self.at += 1
-            return entries
-        while True:
+        for _ in self._members("}"):
             if (first := self._next()) != '"':
                 raise fail(self._place(), self._no_key(first))
             place = self._place()
             key = self._string()
-            if key in entries:
-                raise fail(
-                    place,
-                    f"{quoted(key, 'a key')} is written twice; first in line {entries[key].key.line}",
-                    quoted(key) and key,
-                )
+            if known := entries.get(key):
+                raise twice(key, place, known)
             if self._next() != ":":
-                raise fail(
-                    self._place(),
-                    f"not valid JSON: a `:` is missing after {quoted(key, 'the key')}",
-                )
+                sentence = f"not valid JSON: a `:` is missing after {quoted(key, 'the key')}"
+                raise fail(self._place(), sentence)
             self.at += 1
             entries[key] = Entry(place, self._value(depth))
-            if self._closed("}"):
-                return entries
+        return entries
+
+    def _members(self, bracket: str) -> Iterator[None]:
+        """Step over the brackets and commas of a list or object; yield where each of its members is to be read."""
+        self.at += 1
+        if self._next() == bracket:
+            self.at += 1
+            return
+        while True:
+            yield
+            found = self._next()
+            if found not in {",", bracket}:
+                raise fail(self._place(), f"not valid JSON: a `,` or `{bracket}` was expected here")
+            self.at += 1
+            if found == bracket:
+                return
 
     def _no_key(self, first: str) -> str:
         if first in {"}", "/", "#", ""}:
             return self._unexpected(first)
         return "not valid JSON: a key in double quotes was expected"
-
-    def _closed(self, bracket: str) -> bool:
-        """Step over the `,` (False) or the closing bracket (True) that must follow a value."""
-        found = self._next()
-        if found not in (",", bracket) or not found:
-            raise fail(self._place(), f"not valid JSON: a `,` or `{bracket}` was expected here")
-        self.at += 1
-        return found == bracket

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.checking import Prices
-from reconciler.core.documents import Node, Place, Problem
+from reconciler.core.documents import DocumentError, Node, Place, Problem, fail
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
-from reconciler.workspace.documents import DocumentError, read_document
+from reconciler.workspace.documents import read_document
 from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.inputs import Inputs, Root
 from reconciler.workspace.looking import PATIENCE, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
-from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import (
     Media,
     Remembered,

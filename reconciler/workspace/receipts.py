@@ -13,17 +13,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler.core.documents import Node, Place, Problem, find, plain
+from reconciler.core.documents import DocumentError, Limits, Node, Place, Problem, find, plain
 from reconciler.core.errors import SpecError, WorkspaceError
 from reconciler.core.identity import split_attempt
 from reconciler.core.receipts import ReceiptEntry
 from reconciler.disk import sync_folder
-from reconciler.workspace.documents import DocumentError, parse
+from reconciler.workspace.documents import parse
 from reconciler.workspace.files import describe_os_error, open_plain, written_beside
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.json_reader import read_json
 from reconciler.workspace.outputs import OutputTaken, signature
-from reconciler.workspace.reading import Limits
 from reconciler.workspace.receipt_rows import Receipt, row_of
 
 SCHEMA = 1

@@ -14,10 +14,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.documents import Entry, Node, Place, plain
-from reconciler.workspace.documents import DocumentError, parse, read_document
+from reconciler.core.documents import DocumentError, Entry, Limits, Node, Place, plain
 from reconciler.workspace.documents import _reader as reader_of
-from reconciler.workspace.reading import Limits
+from reconciler.workspace.documents import parse, read_document
 from reconciler.workspace.yaml_reader import _sentence as yaml_sentence
 
 
