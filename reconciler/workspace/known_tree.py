@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.file_names import copied_from
+from reconciler.core.naming import copied_from
 from reconciler.workspace.names import Groups, Names
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.walk import Tree, defaults_name, is_defaults
