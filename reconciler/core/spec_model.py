@@ -21,22 +21,32 @@ _CUSTOM_ID = r"^[A-Za-z0-9._-]{1,64}$"  # pydantic searches: both anchors are ne
 class Spec(MotionControl):
     """A spec file: a request to the motion-control API and how many results are wanted."""
 
-    takes: int = Field(1, ge=1, le=MOST_TAKES, description="How many independent results.")
-    retries: int = Field(
-        0,
-        ge=0,
-        le=MOST_RETRIES,
-        description="New attempts allowed after the provider reports a failure.",
-    )
-    suspend: bool = Field(
-        False, description="Buy nothing for this spec now; what is bought already goes on."
-    )
-    external_task_id: str = Field(
-        "", pattern=_CUSTOM_ID, description="An id of your own, for a single generation."
-    )
-    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        default_factory=dict, description="One generation for every combination of these values."
-    )
+    takes: Annotated[
+        int, Field(ge=1, le=MOST_TAKES, description="How many independent results.")
+    ] = 1
+    retries: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MOST_RETRIES,
+            description="New attempts allowed after the provider reports a failure.",
+        ),
+    ] = 0
+    suspend: Annotated[
+        bool,
+        Field(description="Buy nothing for this spec now; what is bought already goes on."),
+    ] = False
+    external_task_id: Annotated[
+        str,
+        Field(
+            pattern=_CUSTOM_ID,
+            description="An id of your own, for a single generation.",
+        ),
+    ] = ""
+    matrix: Annotated[
+        dict[str, Annotated[list[Any], Field(min_length=1)]],
+        Field(description="One generation for every combination of these values."),
+    ] = Field(default_factory=dict)
 
 
 KEYS = tuple(Spec.model_fields)
@@ -52,9 +62,16 @@ def schema() -> dict[str, Any]:
         if key not in NOT_MULTIPLIED
     }
     document["properties"]["matrix"] |= {"properties": multiplied, "additionalProperties": False}
-    sounds = {"enum": ["yes", "no", True, False], "default": "yes"}
-    document["properties"]["keep_original_sound"] = sounds
-    itself = {SCHEMA_KEY: {"type": "string", "description": "For editors; it means nothing."}}
-    document["properties"] = itself | document["properties"]
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return head | document | {"title": "reconciler spec"}
+    document["properties"]["keep_original_sound"] = {
+        "enum": ["yes", "no", True, False],
+        "default": "yes",
+    }
+    document["properties"] = {
+        SCHEMA_KEY: {"type": "string", "description": "For editors; it means nothing."},
+        **document["properties"],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **document,
+        "title": "reconciler spec",
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.documents import DocumentError, Entry, Node, Problem, merged
@@ -11,6 +11,7 @@ from reconciler.workspace.outputs import Signature
 from reconciler.workspace.spec_cache import defaults_key
 from reconciler.workspace.walk import Tree, defaults_name
 
+_Chain = tuple[tuple[str, Signature], ...]
 _UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
 
 
@@ -39,12 +40,11 @@ class DefaultsFiles:
     def __init__(
         self, folder: str, tree: Tree, read: Callable[[str], Node], known: dict[str, Defaults]
     ) -> None:
-        self._folder = folder
         self._tree = tree
         self._read = read
         self._known = known
-        self._merged: dict[str, Defaults] = {}
-        self._chains: dict[str, tuple[tuple[str, Signature], ...]] = {}
+        self._merged: dict[_Chain, Defaults] = {}
+        self._chains = {folder: self._in(folder)}
         self._keys: dict[str, str] = {}
 
     def read(self, names: Iterable[str]) -> None:
@@ -54,37 +54,35 @@ class DefaultsFiles:
 
     def of(self, folder: str) -> Defaults:
         """Return the defaults of a folder, those of the folders above it included."""
-        for here, above in self._down_to(folder, self._merged):
-            merged_above = Defaults({}) if above is None else self._merged[above]
-            self._merged[here] = self._extend(merged_above, here)
-        return self._merged[folder]
+        chain = self.chain(folder)
+        if chain not in self._merged:
+            entries: dict[str, Entry] = {}
+            problems: list[Problem] = []
+            for name, _ in chain:
+                own = self._one(name)
+                entries = merged(entries, own.entries)
+                problems += own.problems
+            self._merged[chain] = Defaults(entries, tuple(problems))
+        return self._merged[chain]
 
-    def chain(self, folder: str) -> tuple[tuple[str, Signature], ...]:
+    def chain(self, folder: str) -> _Chain:
         """Return the defaults files that count for a folder, from the specs folder down, unread.
 
         A misnamed one counts: what was fine before it appeared is not fine any more.
         """
-        for here, above in self._down_to(folder, self._chains):
-            own = [(name, _UNREAD) for name in sorted(self._tree.misnamed.get(here, ()))]
-            if signature := self._tree.defaults.get(name := defaults_name(here)):
-                own.insert(0, (name, signature))
-            chain_above = () if above is None else self._chains[above]
-            self._chains[here] = (*chain_above, *own) if own else chain_above
-        return self._chains[folder]
+        below = []  # not by recursion: folders lie in one another deeper than that goes
+        while folder not in self._chains:
+            below.append(folder)
+            folder = folder.rpartition("/")[0]
+        chain = self._chains[folder]
+        for one in reversed(below):
+            chain = self._chains[one] = chain + self._in(one)
+        return chain
 
-    def _down_to(self, folder: str, known: Container[str]) -> list[tuple[str, str | None]]:
-        """Return a folder and those above it, down from the first that is not known, each with the one above it.
-
-        Not by recursion: folders lie in one another deeper than that goes.
-        """
-        found: list[tuple[str, str | None]] = []
-        while folder not in known:
-            above = None if folder == self._folder else folder.rpartition("/")[0]
-            found.append((folder, above))
-            if above is None:
-                break
-            folder = above
-        return found[::-1]
+    def _in(self, folder: str) -> _Chain:
+        misnamed = tuple((name, _UNREAD) for name in sorted(self._tree.misnamed.get(folder, ())))
+        signature = self._tree.defaults.get(name := defaults_name(folder))
+        return ((name, signature), *misnamed) if signature else misnamed
 
     def key(self, folder: str) -> str:
         """Return what stands for the chain of a folder in a key of the cache."""
@@ -92,16 +90,12 @@ class DefaultsFiles:
             self._keys[folder] = defaults_key(self.chain(folder))
         return self._keys[folder]
 
-    def _extend(self, above: Defaults, folder: str) -> Defaults:
-        misnamed = sorted(self._tree.misnamed.get(folder, ()))
-        problems = (*above.problems, *(self._tree.problems[name] for name in misnamed))
-        name = defaults_name(folder)
+    def _one(self, name: str) -> Defaults:
         if name not in self._tree.defaults:
-            return Defaults(above.entries, problems) if misnamed else above
+            return Defaults({}, (self._tree.problems[name],))
         if name not in self._known:
             self._known[name] = self._read_one(name)
-        own = self._known[name]
-        return Defaults(merged(above.entries, own.entries), (*problems, *own.problems))
+        return self._known[name]
 
     def _read_one(self, name: str) -> Defaults:
         try:

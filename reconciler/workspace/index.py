@@ -23,18 +23,11 @@ from reconciler.workspace.defaults import Defaults, broken
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree
-from reconciler.workspace.loader import (
-    Desired,
-    Memory,
-    Reader,
-    Reading,
-    SpecCache,
-    assemble,
-)
+from reconciler.workspace.loader import Desired, Memory, Reader, Reading, assemble
 from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
-from reconciler.workspace.spec_cache import Media
+from reconciler.workspace.spec_cache import Media, SpecCache
 from reconciler.workspace.strays import Snapshot
 from reconciler.workspace.walk import Tree, is_defaults, look, misspelt_notes, specs_folder, walk
 

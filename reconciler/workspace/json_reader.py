@@ -13,6 +13,7 @@ from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]
 
 from reconciler.core.documents import (
+    DocumentError,
     Entry,
     Limits,
     Node,
@@ -64,9 +65,9 @@ class _Reader:
         return node
 
     def _place(self, at: int | None = None) -> Place:
-        offset = self.at if at is None else at
-        line = bisect_right(self._lines, offset)
-        return Place(self.name, line, offset - self._lines[line - 1] + 1)
+        at = self.at if at is None else at
+        line = bisect_right(self._lines, at)
+        return Place(self.name, line, at - self._lines[line - 1] + 1)
 
     def _next(self) -> str:
         """Skip white space and return the next character, or an empty string at the end."""
@@ -74,18 +75,20 @@ class _Reader:
         self.at = match.end() if match else self.at
         return self.text[self.at : self.at + 1]
 
+    def _invalid(self, fault: str, at: int | None = None) -> DocumentError:
+        return fail(self._place(at), f"not valid JSON: {fault}")
+
     def _value(self, depth: int) -> Node:
         first, place = self._next(), self._place()
         self.limits.spend(place)
         if first == '"':
             return Node(self._string(), place)
+        if first not in {"{", "["}:
+            return Node(self._scalar(place), place)
+        self.limits.descend(place, depth + 1)
         if first == "{":
-            self.limits.descend(place, depth + 1)
             return Node(self._object(depth + 1), place)
-        if first == "[":
-            self.limits.descend(place, depth + 1)
-            return Node(tuple(self._value(depth + 1) for _ in self._members("]")), place)
-        return Node(self._scalar(place), place)
+        return Node(tuple(self._value(depth + 1) for _ in self._members("]")), place)
 
     def _string(self) -> str:
         place = self._place()
@@ -93,8 +96,7 @@ class _Reader:
             text, self.at = scanstring(self.text, self.at + 1, True)
         except JSONDecodeError as error:
             known = (start for start in _STRING_FAULTS if error.msg.startswith(start))
-            fault = _STRING_FAULTS[next(known, "")]
-            raise fail(self._place(error.pos), f"not valid JSON: {fault}") from error
+            raise self._invalid(_STRING_FAULTS[next(known, "")], error.pos) from error
         return checked_text(text, place)
 
     def _scalar(self, place: Place) -> int | float | bool | None:
@@ -106,36 +108,37 @@ class _Reader:
         if word and word.group() in _CONSTANTS:
             self.at = word.end()
             return _CONSTANTS[word.group()]
-        raise fail(place, self._unexpected(word.group() if word else self._next()))
+        raise self._unexpected(word.group() if word else self._next())
 
-    def _unexpected(self, what: str) -> str:
-        if not what:
-            return "not valid JSON: the file ends where a value was expected"
+    def _unexpected(self, what: str) -> DocumentError:
         if what in {"NaN", "Infinity", "-Infinity"}:
-            return f"`{what}` is not a JSON number"
+            return fail(self._place(), f"`{what}` is not a JSON number")
         if what in {"/", "#"}:
-            return "JSON has no comments: remove it, or write the spec in YAML"
+            sentence = "JSON has no comments: remove it, or write the spec in YAML"
+            return fail(self._place(), sentence)
+        if not what:
+            return self._invalid("the file ends where a value was expected")
         if what in {"]", "}"}:
-            sentence = f"a value was expected before `{what}` (is there a `,` too many?)"
-            return f"not valid JSON: {sentence}"
+            fault = f"a value was expected before `{what}` (is there a `,` too many?)"
+            return self._invalid(fault)
         # The file may be anything, a password too: only what is a slip in JSON is said.
-        if what in _SLIPS or nearest(what, _CONSTANTS):
-            begins = f"a value cannot begin with `{what}`"
-            return f"not valid JSON: {begins}; text stands in double quotes"
-        return "not valid JSON: no value begins like this; text stands in double quotes"
+        is_slip = what in _SLIPS or nearest(what, _CONSTANTS)
+        begins = f"a value cannot begin with `{what}`" if is_slip else "no value begins like this"
+        return self._invalid(f"{begins}; text stands in double quotes")
 
     def _object(self, depth: int) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for _ in self._members("}"):
-            if (first := self._next()) != '"':
-                raise fail(self._place(), self._no_key(first))
-            place = self._place()
+            first, place = self._next(), self._place()
+            if first in {"}", "/", "#", ""}:
+                raise self._unexpected(first)
+            if first != '"':
+                raise self._invalid("a key in double quotes was expected")
             key = self._string()
             if known := entries.get(key):
                 raise twice(key, place, known)
             if self._next() != ":":
-                sentence = f"not valid JSON: a `:` is missing after {quoted(key, 'the key')}"
-                raise fail(self._place(), sentence)
+                raise self._invalid(f"a `:` is missing after {quoted(key, 'the key')}")
             self.at += 1
             entries[key] = Entry(place, self._value(depth))
         return entries
@@ -150,12 +153,7 @@ class _Reader:
             yield
             found = self._next()
             if found not in {",", bracket}:
-                raise fail(self._place(), f"not valid JSON: a `,` or `{bracket}` was expected here")
+                raise self._invalid(f"a `,` or `{bracket}` was expected here")
             self.at += 1
             if found == bracket:
                 return
-
-    def _no_key(self, first: str) -> str:
-        if first in {"}", "/", "#", ""}:
-            return self._unexpected(first)
-        return "not valid JSON: a key in double quotes was expected"

@@ -35,8 +35,6 @@ from reconciler.workspace.spec_cache import (
 from reconciler.workspace.verdicts import of_specs
 from reconciler.workspace.walk import Tree, misspelt_notes, specs_folder, walk
 
-__all__ = ["Desired", "SpecCache", "load"]
-
 _MOST_PROBLEMS = 100  # of a spec's media that are told: once these are mended, it is read again
 
 
@@ -51,9 +49,8 @@ class Desired:
     receipts: Mapping[str, Signature]  # every receipt seen
     defaults: frozenset[str]  # every defaults file seen
     folder: str = ""  # the specs folder, relative to the root
-    held_back: Mapping[str, str] = field(
-        default_factory=dict
-    )  # spec -> why nothing is bought for it
+    # Spec -> why nothing is bought for it.
+    held_back: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
     # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
@@ -133,14 +130,7 @@ class Memory(NamedTuple):
 class Reader:
     """Reads the specs of a tree, each file that several of them use once, and none that the memory holds."""
 
-    def __init__(
-        self,
-        root: Root,
-        folder: str,
-        tree: Tree,
-        prices: Prices,
-        memory: Memory,
-    ) -> None:
+    def __init__(self, root: Root, folder: str, tree: Tree, prices: Prices, memory: Memory) -> None:
         self.root = root
         self._tree = tree
         self._prices = prices
@@ -157,22 +147,22 @@ class Reader:
         """
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
-        verdicts = self._memory.looks.verdicts
-        verdicts.recall(remembered)
+        looks = self._memory.looks
+        looks.verdicts.recall(remembered)
         readings = dict(self._recall(remembered))
         folders = {_folder(name) for name in readings}
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
         changed: dict[str, tuple[str, bytes]] = {}
-        for name in self._tree.specs:
-            if name in readings or recalled_only:
-                continue
+        unread = [name for name in self._tree.specs if name not in readings]
+        for name in [] if recalled_only else unread:
             reading = readings[name] = self.read(name)
             changed |= self.remembered(name, reading, settled_before)
         self.defaults.read(self._tree.defaults.keys() - vouched)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
         if not recalled_only:  # otherwise nobody knows yet what is in use
-            gone += verdicts.surplus(self._judged())
-        changed |= verdicts.take_new()
+            judged = {(source.sha256, key) for (_, key), (_, source) in looks.sources.items()}
+            gone += looks.verdicts.surplus(judged)
+        changed |= looks.verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
         return readings
@@ -209,11 +199,7 @@ class Reader:
                 if len(problems) == _MOST_PROBLEMS:
                     break
         media = self.inputs.take_looked_at()
-        return (
-            Reading((), tuple(problems), media)
-            if problems
-            else Reading(tuple(generations), (), media)
-        )
+        return Reading(() if problems else tuple(generations), tuple(problems), media)
 
     def wishes(self, name: str) -> tuple[list[Wish], list[Problem]]:
         """Return what a spec wants before its media are looked at, or why it says nothing that can be wanted."""
@@ -251,10 +237,6 @@ class Reader:
         for wish in reading.generations:
             media |= self.inputs.read_as(wish.image, wish.video)
         return media
-
-    def _judged(self) -> set[tuple[str, str]]:
-        sources = self._memory.looks.sources.items()
-        return {(source.sha256, key) for (_, key), (_, source) in sources}
 
     def _is_settled(self, name: str, media: Media, before: int) -> bool:
         used = [self._tree.specs[name], *(signature for signature, _ in media.values())]
