@@ -19,11 +19,10 @@ from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
-from reconciler.workspace.defaults import Defaults, broken
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree
-from reconciler.workspace.loader import Desired, Memory, Reader, Reading, assemble
+from reconciler.workspace.loader import Defaults, Desired, Memory, Reader, Reading, assemble, broken
 from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature

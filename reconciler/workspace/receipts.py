@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from math import isfinite
 from typing import Annotated, Any, Literal
 
@@ -79,19 +80,20 @@ def _milliseconds(text: object) -> object:
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
 
 
-def _check_request(value: object, depth: int) -> None:
-    if depth > _DEEPEST_REQUEST:
-        raise ValueError("it is nested too deeply")
-    if isinstance(value, float) and not isfinite(value):
-        raise ValueError("a number in it is too large")
-    if isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_request(inner, depth + 1)
-
-
 def _bounded(request: dict[str, Any]) -> dict[str, Any]:
     """Return a request that an identity can be computed of."""
-    _check_request(request, 1)
+    level: list[object] = [request]
+    for _ in range(_DEEPEST_REQUEST):
+        if any(isinstance(value, float) and not isfinite(value) for value in level):
+            raise ValueError("a number in it is too large")
+        inner = (
+            value.values() if isinstance(value, dict) else value
+            for value in level
+            if isinstance(value, dict | list)
+        )
+        level = list(chain.from_iterable(inner))
+    if level:
+        raise ValueError("it is nested too deeply")
     return request
 
 

@@ -42,32 +42,27 @@ _ENDLESS_KEY = re.compile(
     r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}"""
 )
 _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
-_NOT_CLOSED = "a text was not closed: its quote is missing"
 # What the standard library's messages begin with.
-_WORDS = {
-    "Cannot overwrite a value": "a key is written twice",
-    "Duplicate inline table key": "a key is written twice",
+_WORDS: dict[str | tuple[str, ...], str] = {
+    ("Cannot overwrite a value", "Duplicate inline table key"): "a key is written twice",
     "Cannot declare": "a table is written twice",
-    "Cannot mutate": "this adds to a table or a list that is complete already",
-    "Cannot redefine": "this adds to a table or a list that is complete already",
+    ("Cannot mutate", "Cannot redefine"): "this adds to a table or a list that is complete already",
     "Invalid value": "a value was expected here; text stands in quotes",
     "Invalid date": "this is not a date; text stands in quotes",
     "Invalid hex value": "`\\u` needs four and `\\U` eight hexadecimal digits; write `\\\\` for a backslash",
-    "Invalid initial character": "a key was expected here; one with other characters than letters, digits, `_` and `-` stands in quotes",
-    "Invalid statement": "a key was expected here; one with other characters than letters, digits, `_` and `-` stands in quotes",
+    ("Invalid initial character", "Invalid statement"): "a key was expected here; one with other characters than letters, digits, `_` and `-` stands in quotes",
     "Expected '=' after a key in a key/value pair": "a `=` was expected after the key",
     "Expected ']'": "a `]` is missing after the name of the table",
     "Expected newline": "something follows the value: a line holds one key and one value, and text stands in quotes",
-    "Expected": _NOT_CLOSED,
-    "Unterminated": _NOT_CLOSED,
+    ("Expected", "Unterminated"): "a text was not closed: its quote is missing",
     "Unclosed array": "a list was not closed: a `,` or `]` is missing",
     "Unclosed inline table": "a mapping was not closed: a `,` or `}` is missing",
     "Unescaped": "a backslash that begins no escape; write `\\\\`, or put the text in single quotes",
     "Escaped character": "this escape names no character",
     "Found invalid character": "a line break or a control character that cannot stand here: close the quote before it",
     "Illegal character": "a line break or a control character inside a text: close the quote before it",
+    "": "text stands in quotes, and every bracket is closed: check both here and above",
 }  # fmt: skip
-_NOT_TOML = "text stands in quotes, and every bracket is closed: check both here and above"
 
 _Path = tuple[str, ...]
 
@@ -97,7 +92,7 @@ def _refusal(told: str, text: str, name: str) -> DocumentError:
     place = Place(name, max(len(text.rstrip().split("\n")), 1))
     if (where := _WHERE.search(told)) and where[1]:
         place = Place(name, int(where[1]), int(where[2]))
-    words = next((words for start, words in _WORDS.items() if told.startswith(start)), _NOT_TOML)
+    words = next(words for start, words in _WORDS.items() if told.startswith(start))
     return fail(place, f"not valid TOML: {words}")
 
 

@@ -127,17 +127,6 @@ def _check_directives(text: str, name: str) -> None:
         raise fail(place, sentence)
 
 
-def _events(text: str) -> Iterator[Any]:
-    loader = yaml.CSafeLoader(text)
-    try:
-        while (event := loader.get_event()) is not None:
-            yield event
-            if isinstance(event, yaml.StreamEndEvent):
-                return
-    finally:
-        loader.dispose()
-
-
 class _Composer:
     """Builds nodes from events, recursively as deep as the limits allow."""
 
@@ -145,7 +134,7 @@ class _Composer:
         self.text = text
         self.name = name
         self.limits = limits
-        self._events = _events(text)
+        self._events: Iterator[Any] = iter(yaml.CSafeLoader(text).get_event, None)
         self._open: list[Place] = []  # lists and mappings whose end was not read yet
         # What an alias gets, and how many values that is; None while it is read itself.
         self._anchors: dict[str, tuple[Node, int] | None] = {}
