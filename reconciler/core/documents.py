@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from reconciler.core.errors import SpecError
 
 LONGEST_TEXT = 65_536  # characters of one value; a prompt has at most 2,500
-LONGEST_NUMBER = 64  # digits
 
 _CHARACTERS_OF_A_VALUE = 256
 _TYPE_NAMES = {str: "text", bool: "yes or no", int: "a whole number", float: "a number"}
@@ -111,41 +110,43 @@ def twice(key: str, place: Place, first: Entry) -> DocumentError:
 
 @dataclass(slots=True)
 class Limits:
-    """What one document may cost; a reader counts its values here, aliases as often as they are used."""
+    """What one document may cost; a reader counts its values here, aliases as often as they are used.
+
+    Every method raises `DocumentError`.
+    """
 
     nodes: int = 10_000
     depth: int = 50
+    digits: int = 64
 
     def spend(self, place: Place, nodes: int = 1) -> None:
-        """Count values. Raises `DocumentError` when there are too many."""
+        """Count values."""
         self.nodes -= nodes
         if self.nodes < 0:
             raise fail(place, "the document has too many values: at most 10,000 are allowed")
 
     def descend(self, place: Place, depth: int) -> None:
-        """Check how deep a list or mapping lies. Raises `DocumentError`."""
+        """Check how deep a list or mapping lies."""
         if depth > self.depth:
             sentence = "lists and mappings are nested too deeply: at most"
             raise fail(place, f"{sentence} {self.depth} levels are allowed")
 
+    def text(self, text: str, place: Place) -> str:
+        """Return a text that every part of the program can hold."""
+        if len(text) > LONGEST_TEXT:
+            sentence = f"a text of {len(text):,} characters: at most {LONGEST_TEXT:,} are allowed (media are named by file or URL, not written out)"
+            raise fail(place, sentence)
+        if bad := _UNSPEAKABLE.search(text):
+            what = "a NUL character" if bad.group() == "\0" else "half of a surrogate pair"
+            raise fail(place, f"the text holds {what}, which no value may")
+        return text
 
-def checked_text(text: str, place: Place) -> str:
-    """Return a text that every part of the program can hold. Raises `DocumentError`."""
-    if len(text) > LONGEST_TEXT:
-        sentence = f"a text of {len(text):,} characters: at most {LONGEST_TEXT:,} are allowed (media are named by file or URL, not written out)"
-        raise fail(place, sentence)
-    if bad := _UNSPEAKABLE.search(text):
-        what = "a NUL character" if bad.group() == "\0" else "half of a surrogate pair"
-        raise fail(place, f"the text holds {what}, which no value may")
-    return text
-
-
-def checked_integer(digits: str, place: Place, base: int = 10) -> int:
-    """Return an integer of any sensible size, exactly. Raises `DocumentError` for more than 64 digits."""
-    if len(digits) > LONGEST_NUMBER:
-        sentence = f"a number of {len(digits):,} digits: at most {LONGEST_NUMBER} are allowed"
-        raise fail(place, sentence)
-    return int(digits, base)
+    def integer(self, digits: str, place: Place, base: int = 10) -> int:
+        """Return an integer of any sensible size, exactly."""
+        if len(digits) > self.digits:
+            sentence = f"a number of {len(digits):,} digits: at most {self.digits} are allowed"
+            raise fail(place, sentence)
+        return int(digits, base)
 
 
 def waiting_for(wrong: Mapping[str, Iterable[Problem]]) -> Counter[Problem]:

@@ -11,20 +11,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import NoReturn
 
-from reconciler.core.documents import (
-    DocumentError,
-    Entry,
-    Limits,
-    Node,
-    Place,
-    checked_integer,
-    checked_text,
-    fail,
-    nearest,
-    quoted,
-    twice,
-)
+from reconciler.core.documents import Entry, Limits, Node, Place, fail, nearest, quoted, twice
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -75,8 +64,8 @@ class _Reader:
         self.at = match.end() if match else self.at
         return self.text[self.at : self.at + 1]
 
-    def _invalid(self, fault: str, at: int | None = None) -> DocumentError:
-        return fail(self._place(at), f"not valid JSON: {fault}")
+    def _refuse(self, fault: str, at: int | None = None) -> NoReturn:
+        raise fail(self._place(at), f"not valid JSON: {fault}")
 
     def _value(self, depth: int) -> Node:
         first, place = self._next(), self._place()
@@ -96,49 +85,48 @@ class _Reader:
             text, self.at = scanstring(self.text, self.at + 1, True)
         except JSONDecodeError as error:
             known = (start for start in _STRING_FAULTS if error.msg.startswith(start))
-            raise self._invalid(_STRING_FAULTS[next(known, "")], error.pos) from error
-        return checked_text(text, place)
+            self._refuse(_STRING_FAULTS[next(known, "")], error.pos)
+        return self.limits.text(text, place)
 
     def _scalar(self, place: Place) -> int | float | bool | None:
         if number := _NUMBER.match(self.text, self.at):
             self.at = number.end()
             whole, *rest = number.groups()
-            return float(number.group()) if any(rest) else checked_integer(whole, place)
+            return float(number.group()) if any(rest) else self.limits.integer(whole, place)
         word = _WORD.match(self.text, self.at)
-        if word and word.group() in _CONSTANTS:
-            self.at = word.end()
-            return _CONSTANTS[word.group()]
-        raise self._unexpected(word.group() if word else self._next())
+        if word is None or word.group() not in _CONSTANTS:
+            self._unexpected(word.group() if word else self._next())
+        self.at = word.end()
+        return _CONSTANTS[word.group()]
 
-    def _unexpected(self, what: str) -> DocumentError:
+    def _unexpected(self, what: str) -> NoReturn:
         if what in {"NaN", "Infinity", "-Infinity"}:
-            return fail(self._place(), f"`{what}` is not a JSON number")
+            raise fail(self._place(), f"`{what}` is not a JSON number")
         if what in {"/", "#"}:
             sentence = "JSON has no comments: remove it, or write the spec in YAML"
-            return fail(self._place(), sentence)
+            raise fail(self._place(), sentence)
         if not what:
-            return self._invalid("the file ends where a value was expected")
+            self._refuse("the file ends where a value was expected")
         if what in {"]", "}"}:
-            fault = f"a value was expected before `{what}` (is there a `,` too many?)"
-            return self._invalid(fault)
+            self._refuse(f"a value was expected before `{what}` (is there a `,` too many?)")
         # The file may be anything, a password too: only what is a slip in JSON is said.
         is_slip = what in _SLIPS or nearest(what, _CONSTANTS)
         begins = f"a value cannot begin with `{what}`" if is_slip else "no value begins like this"
-        return self._invalid(f"{begins}; text stands in double quotes")
+        self._refuse(f"{begins}; text stands in double quotes")
 
     def _object(self, depth: int) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for _ in self._members("}"):
             first, place = self._next(), self._place()
             if first in {"}", "/", "#", ""}:
-                raise self._unexpected(first)
+                self._unexpected(first)
             if first != '"':
-                raise self._invalid("a key in double quotes was expected")
+                self._refuse("a key in double quotes was expected")
             key = self._string()
             if known := entries.get(key):
                 raise twice(key, place, known)
             if self._next() != ":":
-                raise self._invalid(f"a `:` is missing after {quoted(key, 'the key')}")
+                self._refuse(f"a `:` is missing after {quoted(key, 'the key')}")
             self.at += 1
             entries[key] = Entry(place, self._value(depth))
         return entries
@@ -153,7 +141,7 @@ class _Reader:
             yield
             found = self._next()
             if found not in {",", bracket}:
-                raise self._invalid(f"a `,` or `{bracket}` was expected here")
+                self._refuse(f"a `,` or `{bracket}` was expected here")
             self.at += 1
             if found == bracket:
                 return

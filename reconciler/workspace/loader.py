@@ -193,16 +193,14 @@ class DefaultsFiles:
         if name not in self._tree.defaults:
             return Defaults({}, (self._tree.problems[name],))
         if name not in self._known:
-            self._known[name] = self._read_one(name)
+            try:
+                document = self._read(name)
+            except DocumentError as error:
+                self._known[name] = Defaults({}, (error.problem,))
+            else:
+                entries = document.value if isinstance(document.value, Mapping) else {}
+                self._known[name] = Defaults(entries, tuple(check_defaults(document)))
         return self._known[name]
-
-    def _read_one(self, name: str) -> Defaults:
-        try:
-            document = self._read(name)
-        except DocumentError as error:
-            return Defaults({}, (error.problem,))
-        entries = document.value if isinstance(document.value, Mapping) else {}
-        return Defaults(entries, tuple(check_defaults(document)))
 
 
 class Reading(NamedTuple):  # a frozen dataclass takes three times as long to make

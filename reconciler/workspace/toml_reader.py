@@ -11,17 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.core.documents import (
-    LONGEST_NUMBER,
-    DocumentError,
-    Entry,
-    Limits,
-    Node,
-    Place,
-    checked_text,
-    fail,
-    place_at,
-)
+from reconciler.core.documents import DocumentError, Entry, Limits, Node, Place, fail, place_at
 
 LARGEST_TOML = 65_536  # characters
 
@@ -83,7 +73,7 @@ def read_toml(text: str, name: str, limits: Limits) -> Node:
     except tomllib.TOMLDecodeError as error:
         raise _refusal(str(error), text, name) from error
     except ValueError as error:  # an integer longer than Python reads
-        raise fail(Place(name), f"a number has more than {LONGEST_NUMBER} digits") from error
+        raise fail(Place(name), f"a number has more than {limits.digits} digits") from error
     return _Builder(dict(_places(text, name)), limits).node(document, (), Place(name), 0)
 
 
@@ -107,24 +97,24 @@ class _Builder:
         """Return the node of a value at a path of keys. Raises `DocumentError`."""
         self.limits.spend(place)
         if not isinstance(value, dict | list):
-            return Node(_scalar(value, place), place)
+            return Node(self._scalar(value, place), place)
         self.limits.descend(place, depth + 1)
         if isinstance(value, list):
             return Node(tuple(self.node(item, path, place, depth + 1) for item in value), place)
         entries: dict[str, Entry] = {}
         for key, item in value.items():
             key_place, item_place = self.places.get((*path, key), (place, place))
-            checked_text(key, key_place)
+            self.limits.text(key, key_place)
             entries[key] = Entry(key_place, self.node(item, (*path, key), item_place, depth + 1))
         return Node(entries, place)
 
-
-def _scalar(value: Any, place: Place) -> str | int | float | bool:
-    if isinstance(value, str):
-        return checked_text(value, place)
-    if isinstance(value, int) and abs(value) >= 10**LONGEST_NUMBER:
-        raise fail(place, f"a number has more than {LONGEST_NUMBER} digits")
-    return value if isinstance(value, int | float) else str(value.isoformat())  # a date or a time
+    def _scalar(self, value: Any, place: Place) -> str | int | float | bool:
+        if isinstance(value, str):
+            return self.limits.text(value, place)
+        if isinstance(value, int) and abs(value) >= 10**self.limits.digits:
+            raise fail(place, f"a number has more than {self.limits.digits} digits")
+        is_number = isinstance(value, int | float)
+        return value if is_number else str(value.isoformat())  # a date or a time
 
 
 def _places(text: str, name: str) -> Iterator[tuple[_Path, tuple[Place, Place]]]:

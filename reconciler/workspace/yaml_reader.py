@@ -20,8 +20,6 @@ from reconciler.core.documents import (
     Limits,
     Node,
     Place,
-    checked_integer,
-    checked_text,
     fail,
     kind_of,
     place_at,
@@ -211,20 +209,39 @@ class _Composer:
 
     def _scalar(self, event: Any, place: Place) -> Node:
         tag = event.tag
-        text = checked_text(event.value, place)
+        text = self.limits.text(event.value, place)
         cut = None if event.style else self._comment_after(event)
         if tag is None:
-            return Node(_resolve(text, place) if event.implicit[0] else text, place, cut)
+            return Node(self._resolve(text, place) if event.implicit[0] else text, place, cut)
         if tag in ("!", _TAG + "str"):
             return Node(text, place, cut)
         wanted = _TYPES.get(tag.removeprefix(_TAG)) if tag.startswith(_TAG) else None
         if wanted is None:
             raise _tagged(event, place)
-        value = _resolve(text, place)
+        value = self._resolve(text, place)
         if type(value) not in wanted:
             shown = quoted(text, "the value")
             raise fail(place, f"{shown} is {kind_of(value)}, which is not what its tag says")
         return Node(value, place)
+
+    def _resolve(self, text: str, place: Place) -> str | int | float | bool | None:
+        """Return what a plain (unquoted) scalar means. Raises `DocumentError` for a number that is too long."""
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
+        if text[0] not in "-+.0123456789":
+            return text
+        if _DECIMAL.match(text):
+            return self.limits.integer(text.replace("_", ""), place)
+        if other := _OTHER_BASE.match(text):
+            sign, base, digits = other.groups()
+            digits = digits.replace("_", "")
+            if base == "x" or set(digits) <= {"0", "1"}:
+                return self.limits.integer(sign + digits, place, 16 if base == "x" else 2)
+        if _FLOAT.match(text):
+            return float(text.replace("_", ""))
+        if _SPECIAL_FLOAT.match(text):
+            return float(text.replace(".", ""))
+        return text
 
     def _comment_after(self, event: Any) -> Place | None:
         """Return where a comment ends an unquoted text: in its line, or indented below it like more of the text."""
@@ -253,26 +270,6 @@ def _key(node: Node, entries: dict[str, Entry]) -> str:
     if first := entries.get(node.value):
         raise twice(node.value, node.place, first)
     return node.value
-
-
-def _resolve(text: str, place: Place) -> str | int | float | bool | None:
-    """Return what a plain (unquoted) scalar means. Raises `DocumentError` for a number that is too long."""
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if text[0] not in "-+.0123456789":
-        return text
-    if _DECIMAL.match(text):
-        return checked_integer(text.replace("_", ""), place)
-    if other := _OTHER_BASE.match(text):
-        sign, base, digits = other.groups()
-        digits = digits.replace("_", "")
-        if base == "x" or set(digits) <= {"0", "1"}:
-            return checked_integer(sign + digits, place, 16 if base == "x" else 2)
-    if _FLOAT.match(text):
-        return float(text.replace("_", ""))
-    if _SPECIAL_FLOAT.match(text):
-        return float(text.replace(".", ""))
-    return text
 
 
 def _tagged(event: Any, place: Place) -> DocumentError:
