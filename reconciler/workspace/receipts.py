@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import chain
 from math import isfinite
 from typing import Annotated, Any, Literal
 
@@ -51,7 +50,6 @@ _LATEST = 253_402_300_799_999  # ms: the end of the year 9999
 
 _ESCAPES = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")  # what may be no text at all
 _NAME = re.compile(rb'"([A-Za-z0-9._-]{1,128})"')
-_PLAIN_NAME = r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*"
 _TASK_ID = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$"  # empty where the provider never named one
 
 
@@ -82,24 +80,24 @@ def _milliseconds(text: object) -> object:
 
 def _bounded(request: dict[str, Any]) -> dict[str, Any]:
     """Return a request that an identity can be computed of."""
-    level: list[object] = [request]
-    for _ in range(_DEEPEST_REQUEST):
-        if any(isinstance(value, float) and not isfinite(value) for value in level):
+    waiting: list[tuple[object, int]] = [(request, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > _DEEPEST_REQUEST:
+            raise ValueError("it is nested too deeply")
+        if isinstance(value, float) and not isfinite(value):
             raise ValueError("a number in it is too large")
-        inner = (
-            value.values() if isinstance(value, dict) else value
-            for value in level
-            if isinstance(value, dict | list)
-        )
-        level = list(chain.from_iterable(inner))
-    if level:
-        raise ValueError("it is nested too deeply")
+        if isinstance(value, dict | list):
+            inner = value.values() if isinstance(value, dict) else value
+            waiting += [(one, depth + 1) for one in inner]
     return request
 
 
 def _file_name(ending: str, what: str) -> AfterValidator:
+    pattern = re.compile(rf"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*{ending}")
+
     def check(name: str) -> str:
-        if len(name) > 255 or not re.fullmatch(rf"{_PLAIN_NAME}{ending}", name):
+        if len(name) > 255 or not pattern.fullmatch(name):
             raise ValueError(f"{what} beside the receipt")
         return name
 
