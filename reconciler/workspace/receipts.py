@@ -171,7 +171,7 @@ class _Row(_Checked):
     current: bool = True
 
     def value(self) -> ReceiptEntry:
-        fields = dict(self) | {
+        fields = vars(self) | {
             "status": Status(self.status),
             "outputs": tuple(output.value() for output in self.outputs),
             "previews": tuple(preview.value() for preview in self.previews),
