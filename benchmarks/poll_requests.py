@@ -32,10 +32,11 @@ from reconciler.engine.records import Records
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
-from reconciler.simulator.config import ACCESS_KEY, SECRET_KEY
-from reconciler.simulator.server import RunningSimulator, SimulatorConfig, run
+from reconciler.simulator.config import ACCESS_KEY, SECRET_KEY, SimulatorConfig
+from reconciler.simulator.server import RunningSimulator, run
+from reconciler.store.changes import Change
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Change, Repository
+from reconciler.store.repository import Repository
 
 SIZES = (1, 5, 6, 50, 500)
 

@@ -25,7 +25,8 @@ import httpx
 
 from benchmarks.noop_plan import build
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.simulator.server import RunningSimulator, SimulatorConfig, start_in_thread
+from reconciler.simulator.config import SimulatorConfig
+from reconciler.simulator.server import RunningSimulator, start_in_thread
 from reconciler.workspace.loader import load
 
 SPEC = """\

@@ -27,7 +27,8 @@ from reconciler.engine.survey import Survey
 from reconciler.store.inbox import Inbox
 
 if TYPE_CHECKING:
-    from reconciler.engine.orders import Order, Outcome
+    from reconciler.engine.orders import Order
+    from reconciler.engine.outcome import Outcome
 
 _TAKEN = 10.0  # s; a daemon looks into its inbox far more often
 _DONE = 60.0  # s from then on
@@ -170,7 +171,7 @@ async def carry_out_here(folder: Folder, order: Order) -> Outcome:
 
 def _hand_over(inbox: Inbox, order: Order, writer: StateLocked) -> Outcome:
     """Put an order into the inbox and wait for what comes of it; however that ends, nothing is left there to be done."""
-    from reconciler.engine.orders import Outcome
+    from reconciler.engine.outcome import Outcome
 
     with _every_end_interrupts():
         ticket = inbox.new_ticket()

@@ -59,7 +59,8 @@ def simulate(
     ] = False,
 ) -> int:
     """Run the provider's simulator on loopback: the same API, and nothing is paid."""
-    from reconciler.simulator.server import RunningSimulator, SimulatorConfig, run
+    from reconciler.simulator.config import SimulatorConfig
+    from reconciler.simulator.server import RunningSimulator, run
 
     chosen = SimulatorConfig(
         folder=folder,

@@ -23,7 +23,7 @@ from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfig
 from reconciler.engine.survey import Survey
 from reconciler.kling.downloads import Downloader
 from reconciler.settings import Settings
-from reconciler.store.repository import Caps
+from reconciler.store.changes import Caps
 from reconciler.workspace.decoding import close_all
 from reconciler.workspace.spec_cache import forget_file
 

@@ -1,4 +1,4 @@
-"""Values that remember where they were written, and the problems found in them.
+"""A document: values that remember where they were written, the limits of one, and the problems found in it.
 
 A reader in `workspace` turns YAML, JSON and TOML into `Node`s; everything after that speaks of places and never
 of formats. A defaults file and a spec merge without losing which of them said what.
@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-_TYPE_NAMES = {
-    str: "text",
-    bool: "yes or no",
-    int: "a whole number",
-    float: "a number",
-    type(None): "nothing",
-}
+from reconciler.core.errors import SpecError
+
+LONGEST_TEXT = 65_536  # characters of one value; a prompt has at most 2,500
+
+_CHARACTERS_OF_A_VALUE = 256
+_TYPE_NAMES = {str: "text", bool: "yes or no", int: "a whole number", float: "a number"}
+
+_WORDS = re.compile(r"[*!]{0,2}[A-Za-z]{1,12}(?:[ _.:/-][A-Za-z]{1,12})*")
+_LONGEST_WORDS = 40  # characters of them together
+_UNSPEAKABLE = re.compile("[\x00\ud800-\udfff]")  # no UTF-8, or no database text
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,15 +36,27 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+def place_at(text: str, offset: int, name: str) -> Place:
+    """Return the place of a character in the text of a file."""
+    return Place(name, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A value with its place: a scalar, a tuple of nodes, or a mapping of key to `Entry`."""
 
     value: str | int | float | bool | tuple[Node, ...] | Mapping[str, Entry] | None
     place: Place
-    cut: Place | None = (
-        None  # where a comment ends an unquoted text that may have been meant to go on
-    )
+    # Where a comment ends an unquoted text that may have been meant to go on.
+    cut: Place | None = None
+
+    @property
+    def inner(self) -> Iterator[Node]:
+        """The values of a list or mapping, in order; none of a scalar."""
+        if isinstance(self.value, tuple):
+            yield from self.value
+        elif isinstance(self.value, Mapping):
+            yield from (entry.node for entry in self.value.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,74 @@ class Problem:
     def __str__(self) -> str:
         meant = f" (did you mean `{self.suggestion}`?)" if self.suggestion else ""
         return f"{self.place}: {self.message}{meant}"
+
+
+class DocumentError(SpecError):
+    """A file cannot be read as a document."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def fail(place: Place, message: str, key: str = "", suggestion: str = "") -> DocumentError:
+    """Return the error to raise for a sentence at a place."""
+    return DocumentError(Problem(place, key, message, suggestion))
+
+
+def quoted(word: str, otherwise: str = "") -> str:
+    """Return a word of a file that cannot be read, between backquotes; or `otherwise`, where it may be no word.
+
+    What is named as a spec may lead anywhere, to a password as well, and a sentence is read by others.
+    """
+    return f"`{word}`" if len(word) <= _LONGEST_WORDS and _WORDS.fullmatch(word) else otherwise
+
+
+def twice(key: str, place: Place, first: Entry) -> DocumentError:
+    """Return the error to raise for a key that its mapping has already."""
+    sentence = f"{quoted(key, 'a key')} is written twice; first in line {first.key.line}"
+    return fail(place, sentence, quoted(key) and key)
+
+
+@dataclass(slots=True)
+class Limits:
+    """What one document may cost; a reader counts its values here, aliases as often as they are used.
+
+    Every method raises `DocumentError`.
+    """
+
+    nodes: int = 10_000
+    depth: int = 50
+    digits: int = 64
+
+    def spend(self, place: Place, nodes: int = 1) -> None:
+        """Count values."""
+        self.nodes -= nodes
+        if self.nodes < 0:
+            raise fail(place, "the document has too many values: at most 10,000 are allowed")
+
+    def descend(self, place: Place, depth: int) -> None:
+        """Check how deep a list or mapping lies."""
+        if depth > self.depth:
+            sentence = "lists and mappings are nested too deeply: at most"
+            raise fail(place, f"{sentence} {self.depth} levels are allowed")
+
+    def text(self, text: str, place: Place) -> str:
+        """Return a text that every part of the program can hold."""
+        if len(text) > LONGEST_TEXT:
+            sentence = f"a text of {len(text):,} characters: at most {LONGEST_TEXT:,} are allowed (media are named by file or URL, not written out)"
+            raise fail(place, sentence)
+        if bad := _UNSPEAKABLE.search(text):
+            what = "a NUL character" if bad.group() == "\0" else "half of a surrogate pair"
+            raise fail(place, f"the text holds {what}, which no value may")
+        return text
+
+    def integer(self, digits: str, place: Place, base: int = 10) -> int:
+        """Return an integer of any sensible size, exactly."""
+        if len(digits) > self.digits:
+            sentence = f"a number of {len(digits):,} digits: at most {self.digits} are allowed"
+            raise fail(place, sentence)
+        return int(digits, base)
 
 
 def waiting_for(wrong: Mapping[str, Iterable[Problem]]) -> Counter[Problem]:
@@ -111,24 +194,18 @@ def texts(node: Node) -> Iterator[Node]:
     """Yield every text in a value, at any depth."""
     if isinstance(node.value, str):
         yield node
-    elif isinstance(node.value, tuple):
-        for item in node.value:
-            yield from texts(item)
-    elif isinstance(node.value, Mapping):
-        for entry in node.value.values():
-            yield from texts(entry.node)
-
-
-_CHARACTERS_OF_A_VALUE = 256
+    for one in node.inner:
+        yield from texts(one)
 
 
 def weight(node: Node) -> int:
     """Return how much there is to go through in a value: its values, of which a long text counts as several."""
-    if isinstance(node.value, tuple):
-        return 1 + sum(map(weight, node.value))
-    if isinstance(node.value, Mapping):
-        return 1 + sum(weight(entry.node) for entry in node.value.values())
-    return 1 + (len(node.value) // _CHARACTERS_OF_A_VALUE if isinstance(node.value, str) else 0)
+    return weight_of(node.value) + sum(map(weight, node.inner))
+
+
+def weight_of(value: object) -> int:
+    """Return how many values one counts as, without those in it."""
+    return 1 + (len(value) // _CHARACTERS_OF_A_VALUE if isinstance(value, str) else 0)
 
 
 def find(node: Node, path: Iterable[str | int]) -> Node:
@@ -145,6 +222,8 @@ def find(node: Node, path: Iterable[str | int]) -> Node:
 
 def kind_of(value: object) -> str:
     """Return what a value is, in a person's words."""
+    if value is None:
+        return "nothing"
     if isinstance(value, (list, tuple)):
         return "a list"
     if isinstance(value, Mapping):
@@ -159,9 +238,8 @@ def nearest(word: object, allowed: Iterable[str]) -> str:
 
 
 _JOINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
-_SAY_NOTHING = frozenset(
-    {"id", "info", "list", "name", "original", "task", "url"}
-)  # of a key by themselves
+# Parts of keys that tell no key apart.
+_SAY_NOTHING = frozenset({"id", "info", "list", "name", "original", "task", "url"})
 
 
 def nearest_key(word: str, allowed: Iterable[str]) -> str:

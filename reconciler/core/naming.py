@@ -1,4 +1,4 @@
-"""How results, receipts and labels are named after a spec."""
+"""Names: of results, receipts and labels after a spec; of copies that programs make, and of specs misspelt."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from reconciler.core.states import Role
 
@@ -19,6 +20,49 @@ _ENDINGS = {
     Role.SHEET: ".sheet.webp",
 }
 _SAFE_LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
+
+SPEC_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
+
+_I = re.IGNORECASE
+_CONFLICT = r"(?:conflict|konflikt|conflit|conflitt)"
+# Said by the word itself, whether the original is still there or not. `of` is the original's name.
+_CERTAIN = (
+    re.compile(r"(?P<of>.+?)\.sync-conflict-\d{8}-\d{6}(?:-\w+)?", _I),  # Syncthing
+    # Dropbox, Nextcloud, Seafile, pCloud: `v (Ann's conflicted copy 2026-11-02)`, `v (SFConflict a@b.c …)`
+    re.compile(rf"(?P<of>.+?)[ ._-]*[(\[][^()\[\]]*{_CONFLICT}[^()\[\]]*[)\]]", _I),
+    # Synology Drive, ownCloud, Resilio: `v_NAS_Nov-02-1030-2026_Conflict`, `v_conflict-20261102-103000`, `v.Conflict`
+    re.compile(
+        rf"(?P<of>.+?)(?:_[^_]+_\w{{3}}-\d\d-\d{{4}}-\d{{4}})?[._]{_CONFLICT}(?:ed)?(?:[-_ (]*\d[-\d]*\)?)?",
+        _I,
+    ),
+)
+_NUMBER = r"(?: ?\(?\d{1,3}\)?)?"
+# May be anybody's name: a copy only where the original stands beside it.
+_DOUBTFUL = (
+    re.compile(rf"(?:copy|kopie|copie|copia){_NUMBER} (?:of|von|de|di) (?P<of>.+)", _I),
+    re.compile(rf"(?P<of>.+?) (?:- )?(?:copy|kopie|copie|copia){_NUMBER}", _I),  # macOS, Windows
+    re.compile(r"(?P<of>.+?) \((?:\w+ )?(?:copy|kopie|copie|copia)(?: \d{1,3})?\)", _I),  # GNOME
+    re.compile(r"(?P<of>.+?)(?: \d{1,3}| ?\(\d{1,3}\))"),  # Finder, iCloud, browsers, Google Drive
+    re.compile(r"(?P<of>.+?)[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]\d+"),  # git mergetool
+    re.compile(  # OneDrive adds the machine's name: those that no person gives to a spec
+        r"(?P<of>.+?)-(?:(?:DESKTOP|LAPTOP|WIN)-[A-Z0-9]{4,}|\S*(?:MacBook|iMac|Mac-mini)\S*)(?:-\d+)?"
+    ),
+    re.compile(rf"(?P<of>.+?)-{_CONFLICT}", _I),
+    re.compile(rf"(?P<of>.+?)[-_](?:copy|kopie|copie|copia){_NUMBER}", _I),
+    re.compile(r"(?P<of>.+?)(?: ?[-_]? ?|的)副本(?: ?\(?\d{1,3}\)?)?"),  # Windows, macOS in Chinese
+    re.compile(r"(?P<of>.+?)(?:[ ._-](?:bak|backup|orig|tmp)|~)", _I),
+    re.compile(r"~\$(?P<of>.+)"),
+)
+# What every name that one of these fits holds: nearly all names are told from copies by this look alone.
+_HINT = re.compile(
+    rf"[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac"
+    r"|[-_]cop|[-_]kop|副本|~|[._-](?:bak|orig|tmp)",
+    _I,
+)
+_SLIPS = re.compile(r"\.(?:ya?ml|json|toml)(?:\.txt|[_.,;])\Z", _I)
+# Of a copy: nobody gives such a name to a spec, and each costs as much as the name is long.
+_MOST_COPIES = 10
+_OTHER_FORMATS = frozenset({".jsonl"})  # one letter away, and meant
 
 
 def output_path(spec: str, label: str, role: Role = Role.VIDEO) -> str:
@@ -39,9 +83,9 @@ def _stem(spec: str) -> str:
 
 def label_part(value: object) -> str:
     """Return a matrix value as a part of a file name: itself where that is safe, else shortened and made unique."""
-    text = (
-        value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-    )
+    text = value
+    if not isinstance(text, str):
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     if _SAFE_LABEL.match(text):
         return text
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:16].strip("-")
@@ -55,3 +99,57 @@ def combination_label(values: Iterable[object]) -> str:
         return label
     digest = hashlib.sha256(label.encode()).hexdigest()[:8]
     return f"{label[: LONGEST_LABEL - 9].rstrip('.-')}-{digest}"
+
+
+class Copy(NamedTuple):
+    """What a name, without its suffix, would be a copy of."""
+
+    originals: tuple[str, ...]  # the nearest first: a copy of a copy has several
+    is_certain: bool  # the name says so by itself; else one of the originals must be there
+
+
+def copied_from(stem: str) -> Copy | None:
+    """Return what a file of this name (without folder and suffix) would be a copy of; None for a name of its own."""
+    if not _HINT.search(stem):
+        return None
+    originals: list[str] = []
+    certain = False
+    while len(originals) < _MOST_COPIES and (found := _original(stem)) is not None:
+        stem, is_certain = found
+        originals.append(stem)
+        certain = certain or is_certain or len(originals) == _MOST_COPIES
+    return Copy(tuple(originals), certain) if originals else None
+
+
+def _original(stem: str) -> tuple[str, bool] | None:
+    for patterns, is_certain in ((_CERTAIN, True), (_DOUBTFUL, False)):
+        for pattern in patterns:
+            if match := pattern.fullmatch(stem):
+                return match["of"], is_certain
+    return None
+
+
+def spec_meant(name: str) -> str:
+    """Return the name of a spec that a file (without folder) was probably meant to have; empty where there is none."""
+    if name[name.rfind(".") + 1 :][:1].lower() not in "yjt":  # nearly every file: a film, an image
+        return ""
+    if slip := _SLIPS.search(name):
+        stem, suffix = name[: slip.start()], slip.group()
+        return stem + next(end for end in SPEC_SUFFIXES if suffix.lower().startswith(end))
+    stem, dot, ending = name.rpartition(".")
+    suffix = f"{dot}{ending}".lower()
+    if not stem or suffix in SPEC_SUFFIXES or suffix in _OTHER_FORMATS or suffix.endswith("~"):
+        return ""
+    return next((stem + meant for meant in SPEC_SUFFIXES if _is_a_slip(suffix, meant)), "")
+
+
+def _is_a_slip(suffix: str, meant: str) -> bool:
+    """Whether one letter too many, too few, wrong or swapped makes the one of the other; the first one is right."""
+    if suffix[:2] != meant[:2] or abs(len(suffix) - len(meant)) > 1:
+        return False
+    at = next((n for n, (a, b) in enumerate(zip(suffix, meant, strict=False)) if a != b), None)
+    if at is None:
+        return True
+    rest, wanted = suffix[at:], meant[at:]
+    swapped = rest[:2] == wanted[1::-1] and rest[2:] == wanted[2:]
+    return swapped or rest[1:] in {wanted[1:], wanted} or rest == wanted[1:]

@@ -6,7 +6,7 @@ commit, or looking twice, dirties nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -57,6 +57,11 @@ class ReceiptEntry:
         return self.label, self.external_task_id
 
 
+def in_order(entries: Iterable[ReceiptEntry]) -> list[ReceiptEntry]:
+    """Return entries as they stand in a receipt."""
+    return sorted(entries, key=lambda entry: entry.sort_key)
+
+
 def merge(
     existing: Sequence[ReceiptEntry],
     current: Sequence[ReceiptEntry],
@@ -70,8 +75,8 @@ def merge(
     what is not current any more is marked so, and bought attempts (`also`) that it lacks are added likewise;
     with `grown` such an attempt has just ended, and is added though the current entries are the given ones.
     """
-    wanted = sorted(current, key=_sort_key)
-    unchanged = sorted((entry for entry in existing if entry.current), key=_sort_key) == wanted
+    wanted = in_order(current)
+    unchanged = in_order(entry for entry in existing if entry.current) == wanted
     known = {entry.external_task_id for entry in existing}
     if unchanged and not (grown and any(entry.external_task_id not in known for entry in also)):
         return None
@@ -79,8 +84,4 @@ def merge(
     # What the file says of an entry wins over what is known of it otherwise: history is not rewritten.
     past = {entry.external_task_id: replace(entry, current=False) for entry in (*also, *existing)}
     kept = [entry for task_id, entry in past.items() if task_id not in listed]
-    return tuple(sorted((*wanted, *kept), key=_sort_key))
-
-
-def _sort_key(entry: ReceiptEntry) -> tuple[str, str]:
-    return entry.sort_key
+    return tuple(in_order((*wanted, *kept)))

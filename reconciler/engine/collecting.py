@@ -22,9 +22,8 @@ from reconciler.engine.survey import Survey
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.files import temporary_beside
-from reconciler.workspace.outputs import Signature
+from reconciler.workspace.outputs import Signature, is_behind_a_link, remove
 from reconciler.workspace.preparing import recipe
-from reconciler.workspace.removing import is_behind_a_link, remove
 
 _UNSAVED = LIVE | {Status.SUCCEEDED}
 _NS = 1_000_000  # in a ms

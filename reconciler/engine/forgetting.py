@@ -15,11 +15,10 @@ from reconciler.core.schedule import SECOND
 from reconciler.core.states import LIVE, Status
 from reconciler.engine.effects import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.outcome import Ground, Outcome
-from reconciler.store.repository import HistoryEntry
+from reconciler.store.changes import HistoryEntry
 from reconciler.workspace.inputs import Root
-from reconciler.workspace.outputs import signature
+from reconciler.workspace.outputs import remove, signature
 from reconciler.workspace.receipts import ReceiptError, read_receipt, render_receipt, write_receipt
-from reconciler.workspace.removing import remove
 
 IN_FLIGHT = LIVE | {Status.SUCCEEDED}
 """The provider works on it, or has a result that was paid for and is not saved."""

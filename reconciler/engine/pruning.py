@@ -10,8 +10,7 @@ from __future__ import annotations
 from reconciler.core.errors import StateError
 from reconciler.engine.outcome import Ground, Outcome
 from reconciler.workspace.flaws import file_sha256
-from reconciler.workspace.outputs import signature
-from reconciler.workspace.removing import is_behind_a_link, remove
+from reconciler.workspace.outputs import is_behind_a_link, remove, signature
 
 
 def prune(ground: Ground, path: str) -> Outcome:

@@ -28,8 +28,7 @@ from reconciler.kling.errors import (
     ResultSlow,
     ResultTooLarge,
 )
-from reconciler.store.changes import KEPT_BESIDE
-from reconciler.store.repository import HistoryEntry
+from reconciler.store.changes import KEPT_BESIDE, HistoryEntry
 from reconciler.workspace.flaws import MediaError
 from reconciler.workspace.result_media import ResultFacts, examine_result, make_preview
 

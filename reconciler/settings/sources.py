@@ -20,11 +20,10 @@ from typing import Any
 from dotenv.parser import parse_stream
 from dotenv.variables import Variable, parse_variables
 
-from reconciler.core.documents import plain
+from reconciler.core.documents import DocumentError, Limits, plain
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.workspace.files import open_plain
 from reconciler.workspace.git import is_tracked
-from reconciler.workspace.reading import DocumentError, Limits
 from reconciler.workspace.toml_reader import read_toml
 
 ENVIRONMENT, ENV_FILE, CONFIG_FILE = "the environment", ".env", "reconciler.toml"

@@ -10,16 +10,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from reconciler.core.documents import Node, Place
+from reconciler.core.documents import DocumentError, Limits, Node, Place, fail, place_at
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.flaws import ADVICE, points_to
-from reconciler.workspace.reading import DocumentError, Limits, fail
 
 __all__ = ["DocumentError", "parse", "read_document"]
+from reconciler.workspace.json_reader import read_json
+from reconciler.workspace.toml_reader import read_toml
 
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
 
 Reader = Callable[[str, str, Limits], Node]
+_READERS: dict[str, Reader] = {".json": read_json, ".toml": read_toml}
 
 _OURS = re.compile(r"^<{7}(?=[ \r\n]|\Z)", re.MULTILINE)
 _MIDDLE = re.compile(r"^={7}(?=\r?$)", re.MULTILINE)  # alone, it may underline a title in a prompt
@@ -63,20 +65,14 @@ def _decode(data: bytes, name: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace")
-        sentence = (
-            f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8: save the file as UTF-8"
-        )
-        raise fail(place_at(before, len(before), name), sentence) from error
+        what = f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8"
+        place = place_at(before, len(before), name)
+        raise fail(place, f"{what}: save the file as UTF-8") from error
     ours = _OURS.search(text)
     middle = _MIDDLE.search(text, ours.end()) if ours else None
     if ours and middle and _THEIRS.search(text, middle.end()):
         raise _conflict(ours, text, name)
     return text
-
-
-def place_at(text: str, offset: int, name: str) -> Place:
-    """Return the place of a character in a text."""
-    return Place(name, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
 
 
 def _conflict(marker: re.Match[str], text: str, name: str) -> DocumentError:
@@ -97,22 +93,14 @@ def _read(path: Path, name: str) -> bytes:
     except OSError as error:
         raise fail(Place(name), describe_os_error(error, name).message) from error
     if len(data) > LARGEST_DOCUMENT:
-        raise fail(
-            Place(name),
-            f"the file is larger than {LARGEST_DOCUMENT // 1024} KiB: a spec is a small text",
-        )
+        size = f"larger than {LARGEST_DOCUMENT // 1024} KiB"
+        raise fail(Place(name), f"the file is {size}: a spec is a small text")
     return data
 
 
 def _reader(suffix: str) -> Reader:
-    if suffix == ".json":
-        from reconciler.workspace.json_reader import read_json
-
-        return read_json
-    if suffix == ".toml":
-        from reconciler.workspace.toml_reader import read_toml
-
-        return read_toml
-    from reconciler.workspace.yaml_reader import read_yaml
+    if suffix in _READERS:
+        return _READERS[suffix]
+    from reconciler.workspace.yaml_reader import read_yaml  # its library takes long to import
 
     return read_yaml

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from reconciler.core.documents import Place, Problem
-from reconciler.core.file_names import SPEC_SUFFIXES, copied_from
+from reconciler.core.naming import SPEC_SUFFIXES, copied_from
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import Signature

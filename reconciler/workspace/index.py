@@ -19,22 +19,14 @@ from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.workspace.collisions import Collisions
-from reconciler.workspace.defaults import Defaults, broken
 from reconciler.workspace.ignoring import IGNORE_FILE, signature_of
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree, Snapshot
-from reconciler.workspace.loader import (
-    Desired,
-    Memory,
-    Reader,
-    Reading,
-    SpecCache,
-    assemble,
-)
+from reconciler.workspace.loader import Defaults, Desired, Memory, Reader, Reading, assemble, broken
 from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
-from reconciler.workspace.spec_cache import Media
+from reconciler.workspace.spec_cache import Media, SpecCache
 from reconciler.workspace.walk import (
     Tree,
     defaults_above,
@@ -44,6 +36,9 @@ from reconciler.workspace.walk import (
     specs_folder,
     walk,
 )
+
+__all__ = ["Changed", "Snapshot", "SpecIndex"]
+
 
 _LEAST = 1024  # bytes that the reading of any spec counts for
 _NOT_READ = "the spec was not read yet: there are many, and it follows"

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.core.documents import Node, nearest
+from reconciler.core.documents import DocumentError, Node, fail, nearest
 from reconciler.core.motion_control import (
     MEDIA_FIELDS,
     PREPARABLE_SUFFIXES,
@@ -27,11 +27,9 @@ from reconciler.core.motion_control import (
 )
 from reconciler.core.preparation import as_sent, limits_broken, too_large
 from reconciler.core.specs import Wish
-from reconciler.workspace.documents import DocumentError
 from reconciler.workspace.flaws import MediaError
 from reconciler.workspace.looking import Looks
 from reconciler.workspace.outputs import Signature
-from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import Media, Remembered
 
 _KINDS = {

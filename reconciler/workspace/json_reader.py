@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import NoReturn
 
-from reconciler.core.documents import Entry, Node, Place, nearest
-from reconciler.workspace.reading import Limits, checked_integer, checked_text, fail, quoted
+from reconciler.core.documents import Entry, Limits, Node, Place, fail, nearest, quoted, twice
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -24,6 +25,7 @@ _STRING_FAULTS = {
     "Invalid control character at": "a line break or control character inside a text: write `\\n`",
     "Invalid \\escape": "a backslash that begins no escape: write `\\\\` for the character itself",
     "Invalid \\uXXXX escape": "`\\u` needs four hexadecimal digits",
+    "": "a text that cannot be read: check its quotes and backslashes",
 }
 
 
@@ -52,9 +54,9 @@ class _Reader:
         return node
 
     def _place(self, at: int | None = None) -> Place:
-        offset = self.at if at is None else at
-        line = bisect_right(self._lines, offset)
-        return Place(self.name, line, offset - self._lines[line - 1] + 1)
+        at = self.at if at is None else at
+        line = bisect_right(self._lines, at)
+        return Place(self.name, line, at - self._lines[line - 1] + 1)
 
     def _next(self) -> str:
         """Skip white space and return the next character, or an empty string at the end."""
@@ -62,107 +64,84 @@ class _Reader:
         self.at = match.end() if match else self.at
         return self.text[self.at : self.at + 1]
 
+    def _refuse(self, fault: str, at: int | None = None) -> NoReturn:
+        raise fail(self._place(at), f"not valid JSON: {fault}")
+
     def _value(self, depth: int) -> Node:
         first, place = self._next(), self._place()
         self.limits.spend(place)
         if first == '"':
             return Node(self._string(), place)
+        if first not in {"{", "["}:
+            return Node(self._scalar(place), place)
+        self.limits.descend(place, depth + 1)
         if first == "{":
-            self.limits.descend(place, depth + 1)
             return Node(self._object(depth + 1), place)
-        if first == "[":
-            self.limits.descend(place, depth + 1)
-            return Node(self._array(depth + 1), place)
-        return Node(self._scalar(place), place)
+        return Node(tuple(self._value(depth + 1) for _ in self._members("]")), place)
 
     def _string(self) -> str:
         place = self._place()
         try:
             text, self.at = scanstring(self.text, self.at + 1, True)
         except JSONDecodeError as error:
-            fault = next(
-                (words for start, words in _STRING_FAULTS.items() if error.msg.startswith(start)),
-                "a text that cannot be read: check its quotes and backslashes",
-            )
-            raise fail(self._place(error.pos), f"not valid JSON: {fault}") from error
-        return checked_text(text, place)
+            known = (start for start in _STRING_FAULTS if error.msg.startswith(start))
+            self._refuse(_STRING_FAULTS[next(known, "")], error.pos)
+        return self.limits.text(text, place)
 
     def _scalar(self, place: Place) -> int | float | bool | None:
         if number := _NUMBER.match(self.text, self.at):
             self.at = number.end()
             whole, *rest = number.groups()
-            return float(number.group()) if any(rest) else checked_integer(whole, place)
+            return float(number.group()) if any(rest) else self.limits.integer(whole, place)
         word = _WORD.match(self.text, self.at)
-        if word and word.group() in _CONSTANTS:
-            self.at = word.end()
-            return _CONSTANTS[word.group()]
-        raise fail(place, self._unexpected(word.group() if word else self._next()))
+        if word is None or word.group() not in _CONSTANTS:
+            self._unexpected(word.group() if word else self._next())
+        self.at = word.end()
+        return _CONSTANTS[word.group()]
 
-    def _unexpected(self, what: str) -> str:
-        if not what:
-            return "not valid JSON: the file ends where a value was expected"
+    def _unexpected(self, what: str) -> NoReturn:
         if what in {"NaN", "Infinity", "-Infinity"}:
-            return f"`{what}` is not a JSON number"
+            raise fail(self._place(), f"`{what}` is not a JSON number")
         if what in {"/", "#"}:
-            return "JSON has no comments: remove it, or write the spec in YAML"
+            sentence = "JSON has no comments: remove it, or write the spec in YAML"
+            raise fail(self._place(), sentence)
+        if not what:
+            self._refuse("the file ends where a value was expected")
         if what in {"]", "}"}:
-            return (
-                f"not valid JSON: a value was expected before `{what}` (is there a `,` too many?)"
-            )
+            self._refuse(f"a value was expected before `{what}` (is there a `,` too many?)")
         # The file may be anything, a password too: only what is a slip in JSON is said.
-        if what in _SLIPS or nearest(what, _CONSTANTS):
-            return (
-                f"not valid JSON: a value cannot begin with `{what}`; text stands in double quotes"
-            )
-        return "not valid JSON: no value begins like this; text stands in double quotes"
-
-    def _array(self, depth: int) -> tuple[Node, ...]:
-        items: list[Node] = []
-        self.at += 1
-        if self._next() == "]":
-            self.at += 1
-            return ()
-        while True:
-            items.append(self._value(depth))
-            if self._closed("]"):
-                return tuple(items)
+        is_slip = what in _SLIPS or nearest(what, _CONSTANTS)
+        begins = f"a value cannot begin with `{what}`" if is_slip else "no value begins like this"
+        self._refuse(f"{begins}; text stands in double quotes")
 
     def _object(self, depth: int) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
-        self.at += 1
-        if self._next() == "}":
-            self.at += 1
-            return entries
-        while True:
-            if (first := self._next()) != '"':
-                raise fail(self._place(), self._no_key(first))
-            place = self._place()
+        for _ in self._members("}"):
+            first, place = self._next(), self._place()
+            if first in {"}", "/", "#", ""}:
+                self._unexpected(first)
+            if first != '"':
+                self._refuse("a key in double quotes was expected")
             key = self._string()
-            if key in entries:
-                raise fail(
-                    place,
-                    f"{quoted(key, 'a key')} is written twice; first in line {entries[key].key.line}",
-                    quoted(key) and key,
-                )
+            if known := entries.get(key):
+                raise twice(key, place, known)
             if self._next() != ":":
-                raise fail(
-                    self._place(),
-                    f"not valid JSON: a `:` is missing after {quoted(key, 'the key')}",
-                )
+                self._refuse(f"a `:` is missing after {quoted(key, 'the key')}")
             self.at += 1
             entries[key] = Entry(place, self._value(depth))
-            if self._closed("}"):
-                return entries
+        return entries
 
-    def _no_key(self, first: str) -> str:
-        if first in {"}", "/", "#", ""}:
-            return self._unexpected(first)
-        return "not valid JSON: a key in double quotes was expected"
-
-    def _closed(self, bracket: str) -> bool:
-        """Step over the `,` (False) or the closing bracket (True) that must follow a value."""
-        found = self._next()
-        if found not in (",", bracket) or not found:
-            raise fail(self._place(), f"not valid JSON: a `,` or `{bracket}` was expected here")
+    def _members(self, bracket: str) -> Iterator[None]:
+        """Step over the brackets and commas of a list or object; yield where each of its members is to be read."""
         self.at += 1
-        return found == bracket
+        if self._next() == bracket:
+            self.at += 1
+            return
+        while True:
+            yield
+            found = self._next()
+            if found not in {",", bracket}:
+                self._refuse(f"a `,` or `{bracket}` was expected here")
+            self.at += 1
+            if found == bracket:
+                return

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.core.file_names import copied_from
+from reconciler.core.naming import copied_from
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
 from reconciler.workspace.inputs import Root, Sight
 from reconciler.workspace.outputs import Signature

@@ -7,36 +7,38 @@ earlier load saw them is not opened. One bad spec never stops the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.checking import Prices
-from reconciler.core.documents import Node, Place, Problem
+from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem, fail, merged
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.specs import Wish, declare, read_wishes
-from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
-from reconciler.workspace.documents import DocumentError, read_document
+from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
+from reconciler.workspace.documents import read_document
 from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.inputs import Inputs, Root
 from reconciler.workspace.looking import PATIENCE, Looks, of_specs
 from reconciler.workspace.outputs import RACY_NS, Signature
-from reconciler.workspace.reading import fail
 from reconciler.workspace.spec_cache import (
     Media,
     Remembered,
     SpecCache,
     cache_key,
+    defaults_key,
     encode,
     pricer,
 )
 from reconciler.workspace.walk import Tree, misspelt_notes, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
+from reconciler.workspace.walk import defaults_name
 
+_Chain = tuple[tuple[str, Signature], ...]
+_UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
 _MOST_PROBLEMS = 100  # of a spec's media that are told: once these are mended, it is read again
 
 
@@ -51,9 +53,8 @@ class Desired:
     receipts: Mapping[str, Signature]  # every receipt seen
     defaults: frozenset[str]  # every defaults file seen
     folder: str = ""  # the specs folder, relative to the root
-    held_back: Mapping[str, str] = field(
-        default_factory=dict
-    )  # spec -> why nothing is bought for it
+    # Spec -> why nothing is bought for it.
+    held_back: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
     # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
@@ -115,6 +116,95 @@ def assemble(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What one defaults file says, or all that count for a folder together."""
+
+    entries: Mapping[str, Entry]
+    problems: tuple[Problem, ...] = ()
+
+    def under(self, spec: Node) -> Node:
+        """Return a spec's document with these defaults for what it does not say."""
+        if not isinstance(spec.value, Mapping):
+            return spec
+        return Node(merged(self.entries, spec.value), spec.place)
+
+
+def broken(known: Mapping[str, Defaults]) -> dict[str, set[Problem]]:
+    """Return what is wrong with the broken ones of these files."""
+    return {name: set(own.problems) for name, own in known.items() if own.problems}
+
+
+class DefaultsFiles:
+    """The defaults files of a tree; `known` are those that were read already, and those that are read now."""
+
+    def __init__(
+        self, folder: str, tree: Tree, read: Callable[[str], Node], known: dict[str, Defaults]
+    ) -> None:
+        self._tree = tree
+        self._read = read
+        self._known = known
+        self._merged: dict[_Chain, Defaults] = {}
+        self._chains = {folder: self._in(folder)}
+        self._keys: dict[str, str] = {}
+
+    def read(self, names: Iterable[str]) -> None:
+        """Read these files, so that they are known from now on."""
+        for name in names:
+            self.of(name.rpartition("/")[0])
+
+    def of(self, folder: str) -> Defaults:
+        """Return the defaults of a folder, those of the folders above it included."""
+        chain = self.chain(folder)
+        if chain not in self._merged:
+            entries: dict[str, Entry] = {}
+            problems: list[Problem] = []
+            for name, _ in chain:
+                own = self._one(name)
+                entries = merged(entries, own.entries)
+                problems += own.problems
+            self._merged[chain] = Defaults(entries, tuple(problems))
+        return self._merged[chain]
+
+    def chain(self, folder: str) -> _Chain:
+        """Return the defaults files that count for a folder, from the specs folder down, unread.
+
+        A misnamed one counts: what was fine before it appeared is not fine any more.
+        """
+        below = []  # not by recursion: folders lie in one another deeper than that goes
+        while folder not in self._chains:
+            below.append(folder)
+            folder = folder.rpartition("/")[0]
+        chain = self._chains[folder]
+        for one in reversed(below):
+            chain = self._chains[one] = chain + self._in(one)
+        return chain
+
+    def _in(self, folder: str) -> _Chain:
+        misnamed = tuple((name, _UNREAD) for name in sorted(self._tree.misnamed.get(folder, ())))
+        signature = self._tree.defaults.get(name := defaults_name(folder))
+        return ((name, signature), *misnamed) if signature else misnamed
+
+    def key(self, folder: str) -> str:
+        """Return what stands for the chain of a folder in a key of the cache."""
+        if folder not in self._keys:
+            self._keys[folder] = defaults_key(self.chain(folder))
+        return self._keys[folder]
+
+    def _one(self, name: str) -> Defaults:
+        if name not in self._tree.defaults:
+            return Defaults({}, (self._tree.problems[name],))
+        if name not in self._known:
+            try:
+                document = self._read(name)
+            except DocumentError as error:
+                self._known[name] = Defaults({}, (error.problem,))
+            else:
+                entries = document.value if isinstance(document.value, Mapping) else {}
+                self._known[name] = Defaults(entries, tuple(check_defaults(document)))
+        return self._known[name]
+
+
 class Reading(NamedTuple):  # a frozen dataclass takes three times as long to make
     """What a spec by itself says: its generations, or why it is invalid."""
 
@@ -133,14 +223,7 @@ class Memory(NamedTuple):
 class Reader:
     """Reads the specs of a tree, each file that several of them use once, and none that the memory holds."""
 
-    def __init__(
-        self,
-        root: Root,
-        folder: str,
-        tree: Tree,
-        prices: Prices,
-        memory: Memory,
-    ) -> None:
+    def __init__(self, root: Root, folder: str, tree: Tree, prices: Prices, memory: Memory) -> None:
         self.root = root
         self._tree = tree
         self._prices = prices
@@ -157,22 +240,22 @@ class Reader:
         """
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
-        verdicts = self._memory.looks.verdicts
-        verdicts.recall(remembered)
+        looks = self._memory.looks
+        looks.verdicts.recall(remembered)
         readings = dict(self._recall(remembered))
         folders = {_folder(name) for name in readings}
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
         changed: dict[str, tuple[str, bytes]] = {}
-        for name in self._tree.specs:
-            if name in readings or recalled_only:
-                continue
+        unread = [name for name in self._tree.specs if name not in readings]
+        for name in [] if recalled_only else unread:
             reading = readings[name] = self.read(name)
             changed |= self.remembered(name, reading, settled_before)
         self.defaults.read(self._tree.defaults.keys() - vouched)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
         if not recalled_only:  # otherwise nobody knows yet what is in use
-            gone += verdicts.surplus(self._judged())
-        changed |= verdicts.take_new()
+            judged = {(source.sha256, key) for (_, key), (_, source) in looks.sources.items()}
+            gone += looks.verdicts.surplus(judged)
+        changed |= looks.verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
         return readings
@@ -209,11 +292,7 @@ class Reader:
                 if len(problems) == _MOST_PROBLEMS:
                     break
         media = self.inputs.take_looked_at()
-        return (
-            Reading((), tuple(problems), media)
-            if problems
-            else Reading(tuple(generations), (), media)
-        )
+        return Reading(() if problems else tuple(generations), tuple(problems), media)
 
     def wishes(self, name: str) -> tuple[list[Wish], list[Problem]]:
         """Return what a spec wants before its media are looked at, or why it says nothing that can be wanted."""
@@ -251,10 +330,6 @@ class Reader:
         for wish in reading.generations:
             media |= self.inputs.read_as(wish.image, wish.video)
         return media
-
-    def _judged(self) -> set[tuple[str, str]]:
-        sources = self._memory.looks.sources.items()
-        return {(source.sha256, key) for (_, key), (_, source) in sources}
 
     def _is_settled(self, name: str, media: Media, before: int) -> bool:
         used = [self._tree.specs[name], *(signature for signature, _ in media.values())]

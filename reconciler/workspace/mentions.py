@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core.documents import Node
+from reconciler.core.documents import DocumentError, Node
 from reconciler.workspace.documents import LARGEST_DOCUMENT, read_document
 from reconciler.workspace.files import NotPlain, open_plain
 from reconciler.workspace.inputs import Root
-from reconciler.workspace.reading import DocumentError
 
 
 @dataclass(frozen=True, slots=True)

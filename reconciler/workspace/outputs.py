@@ -1,4 +1,7 @@
-"""Publishing results beside their specs, and knowing a file by its signature. It knows no receipt and no spec."""
+"""Publishing results beside their specs, removing them, and knowing a file by its signature.
+
+It knows no receipt and no spec.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,6 @@ from typing import BinaryIO
 from reconciler.core.errors import WorkspaceError
 from reconciler.disk import NearlyFull, give_name, require_room, sync_folder
 from reconciler.workspace.files import describe_os_error, open_plain, written_beside
-
-__all__ = ["OutputTaken", "Signature", "describe_os_error", "publish", "signature"]
 
 _CHUNK = 1024 * 1024  # bytes
 RACY_NS = 2_000_000_000
@@ -75,27 +76,21 @@ def signature(path: Path) -> Signature | None:
 
 def check_room(root: Path, folder: str) -> None:
     """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
-    if os.access(root / folder, os.W_OK | os.X_OK):
-        try:
-            require_room(root / folder)
-        except NearlyFull as error:
-            raise WorkspaceError(
-                f"nothing is bought for `{folder}`, because it could not be put there: {error.strerror}",
-                hint="Free some space.",
-            ) from None
-        except OSError as error:
-            raise describe_os_error(error, folder) from error
-        return
     cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
     try:
+        if os.access(root / folder, os.W_OK | os.X_OK):
+            require_room(root / folder)
+            return
         is_read_only = bool(os.statvfs(root / folder).f_flag & os.ST_RDONLY)
+    except NearlyFull as error:
+        sentence = f"nothing is bought for `{folder}`, because it could not be put there"
+        raise WorkspaceError(f"{sentence}: {error.strerror}", hint="Free some space.") from None
     except OSError as error:
         raise describe_os_error(error, folder) from error
     if is_read_only:
         raise WorkspaceError(f"{cannot}: its file system is read-only", hint="Mount it writable.")
-    raise WorkspaceError(
-        cannot, hint="Give the user that runs the reconciler permission to write in it."
-    )
+    hint = "Give the user that runs the reconciler permission to write in it."
+    raise WorkspaceError(cannot, hint=hint)
 
 
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
@@ -112,8 +107,7 @@ def publish(source: Path, target: Path, *, replace: bool) -> Signature:
                 file = stack.enter_context(temporary.open("rb"))
                 written = Signature.of(os.fstat(file.fileno()))
                 if replace:
-                    _refuse_unless_plain(target)
-                    temporary.replace(target)
+                    _replace(temporary, target)
                 else:
                     _link(temporary, target)
             named = Signature.of(os.fstat(file.fileno()))
@@ -138,13 +132,18 @@ def _copy(source: Path, file: BinaryIO) -> None:
         shutil.copyfileobj(original, file, _CHUNK)
 
 
-def _refuse_unless_plain(target: Path) -> None:
+def _replace(temporary: Path, target: Path) -> None:
+    """Give the temporary file its final name, unless something stands there that is no plain file."""
     standing = signature(target)
     if standing is not None and not standing.is_file:
-        raise OutputTaken(
-            f"`{target}` is a folder or a link: it is not replaced",
-            hint="Move it out of the way.",
-        )
+        raise not_replaced(target)
+    temporary.replace(target)
+
+
+def not_replaced(target: Path) -> OutputTaken:
+    """Return the error to raise for what is no plain file where one of ours belongs."""
+    sentence = f"`{target}` is a folder or a link: it is not replaced"
+    return OutputTaken(sentence, hint="Move it out of the way.")
 
 
 def _link(temporary: Path, target: Path) -> None:
@@ -152,7 +151,25 @@ def _link(temporary: Path, target: Path) -> None:
     try:
         give_name(temporary, target)
     except FileExistsError as error:
-        raise OutputTaken(
-            f"`{target}` holds a file that is not ours: it is not overwritten",
-            hint="Move it away, or rename the spec.",
-        ) from error
+        sentence = f"`{target}` holds a file that is not ours: it is not overwritten"
+        raise OutputTaken(sentence, hint="Move it away, or rename the spec.") from error
+
+
+def is_behind_a_link(above: Path, target: Path) -> bool:
+    """Whether a folder between this folder and this path is a symbolic link, so that the path leads elsewhere."""
+    return target.parent.resolve() != above.resolve() / target.parent.relative_to(above)
+
+
+def remove(target: Path, found: Signature) -> bool:
+    """Remove a plain file durably; return False, with nothing touched, when it is not as it was found.
+
+    Raises `WorkspaceError`.
+    """
+    try:
+        if not found.is_file or signature(target) != found:
+            return False
+        target.unlink()
+        sync_folder(target.parent)
+    except OSError as error:
+        raise describe_os_error(error, target) from error
+    return True

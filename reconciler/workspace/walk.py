@@ -19,7 +19,7 @@ from pathlib import Path
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.file_names import SPEC_SUFFIXES, spec_meant
+from reconciler.core.naming import SPEC_SUFFIXES, spec_meant
 from reconciler.workspace.files import describe_os_error
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, foreign_copy
 from reconciler.workspace.inputs import Root

@@ -10,36 +10,33 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from reconciler.core.documents import Entry, Node, Place, kind_of
-from reconciler.workspace.reading import (
+from reconciler.core.documents import (
     DocumentError,
+    Entry,
     Limits,
-    checked_integer,
-    checked_text,
+    Node,
+    Place,
     fail,
+    kind_of,
+    place_at,
     quoted,
+    twice,
+    weight_of,
 )
 
-_CONSTANTS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NULL"))
-for _word, _truth in (
-    ("yes", True),
-    ("on", True),
-    ("true", True),
-    ("no", False),
-    ("off", False),
-    ("false", False),
-):
-    _CONSTANTS |= dict.fromkeys((_word, _word.title(), _word.upper()), _truth)
-
+_CONSTANTS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"), False),
+}
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _OTHER_BASE = re.compile(r"([-+]?)0([xb])(?=_*+[0-9a-fA-F])([0-9a-fA-F_]++)\Z")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z")
-_SPECIAL_FLOAT = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
+_SPECIAL_FLOAT = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
 _COMMENT = re.compile(r"[ \t]+#|[ \t]*\r?\n(?P<below>[ \t]+)#")
 
@@ -48,50 +45,26 @@ _TAG_DIRECTIVE = re.compile(r"(?:^|(?<=[\r\x85\u2028\u2029]))%TAG", re.MULTILINE
 _BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _MOST_DIRECTIVES = 10  # no spec needs one: its tags are refused
 
-_CHARACTERS_OF_A_VALUE = (
-    256  # a long text counts as several, so that aliases cannot repeat it for ever
-)
 _TAG = "tag:yaml.org,2002:"
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (float, int), "null": (type(None),)
 }  # fmt: skip
 
-# Every message of libyaml's scanner and parser that a text can bring about. Where one has several causes, what was
-# being read ("while scanning …") tells which: its last word stands before the message.
 _DIRECTIVE = "a line that begins with `%` is a directive to YAML: put the text in quotes"
-_TAG_SIGN = "a value that begins with `!` is a tag to YAML: put the text in quotes"
-_ANCHOR_SIGN = "a value that begins with `&` or `*` is a reference to YAML: put the text in quotes"
+_REFERENCE = "a value that begins with `&` or `*` is a reference to YAML: put the text in quotes"
+# Whatever goes wrong while libyaml reads one of these, which its message names last ("while scanning a tag").
+_WITHIN = {
+    "directive": _DIRECTIVE,
+    "tag": "a value that begins with `!` is a tag to YAML: put the text in quotes",
+    "anchor": _REFERENCE,
+    "alias": _REFERENCE,
+}
 _TAB = "a tab where spaces must indent: replace it by spaces"
-_NO_ESCAPE = "not valid YAML: a backslash that begins no escape; write `\\\\`, or put the text in single quotes"
-_NOT_YAML = (
-    "not valid YAML: put texts in quotes, and check the brackets and the indentation here and above"
-)
+# Every other message of its scanner and parser that a text can bring about.
 _WORDS = {
-    "anchor: did not find expected alphabetic or numeric character": _ANCHOR_SIGN,
-    "alias: did not find expected alphabetic or numeric character": _ANCHOR_SIGN,
-    "did not find expected alphabetic or numeric character": _DIRECTIVE,
-    "could not find expected directive name": _DIRECTIVE,
-    "found unexpected non-alphabetical character": _DIRECTIVE,
-    "found unknown directive name": _DIRECTIVE,
-    "did not find expected version number": _DIRECTIVE,
-    "did not find expected digit or '.' character": _DIRECTIVE,
-    "found extremely long version number": _DIRECTIVE,
     "found incompatible YAML document": _DIRECTIVE,
     "found duplicate %YAML directive": _DIRECTIVE,
     "found duplicate %TAG directive": _DIRECTIVE,
-    "did not find expected whitespace": _DIRECTIVE,
-    "directive: did not find expected whitespace or line break": _DIRECTIVE,
-    "directive: did not find expected comment or line break": _DIRECTIVE,
-    "directive: did not find expected '!'": _DIRECTIVE,
-    "directive: did not find expected tag URI": _DIRECTIVE,
-    "directive: did not find URI escaped octet": _DIRECTIVE,
-    "did not find expected whitespace or line break": _TAG_SIGN,
-    "did not find expected '!'": _TAG_SIGN,
-    "did not find the expected '>'": _TAG_SIGN,
-    "did not find expected tag URI": _TAG_SIGN,
-    "did not find URI escaped octet": _TAG_SIGN,
-    "found an incorrect leading UTF-8 octet": _TAG_SIGN,
-    "found an incorrect trailing UTF-8 octet": _TAG_SIGN,
     "found a tab character where an indentation space is expected": _TAB,
     "found a tab character that violates indentation": _TAB,
     "did not find expected comment or line break": "nothing can follow `|` or `>` in its line: begin the text in the next line, or put it in quotes",
@@ -101,7 +74,7 @@ _WORDS = {
     "mapping keys are not allowed in this context": "a `?` where no key can stand: put the text in quotes",
     "found unexpected ':'": "a `:` inside brackets: put the text in quotes",
     "found unexpected document indicator": "a line that begins with `---` or `...` inside a quoted text: indent it",
-    "found unknown escape character": _NO_ESCAPE,
+    "found unknown escape character": "not valid YAML: a backslash that begins no escape; write `\\\\`, or put the text in single quotes",
     "did not find expected hexdecimal number": "not valid YAML: `\\x` needs two, `\\u` four and `\\U` eight hexadecimal digits; write `\\\\` for a backslash",
     "found invalid Unicode character escape code": "not valid YAML: this escape names no character",
     "found character that cannot start any token": "a value cannot begin with this character: put the text in quotes, and indent with spaces",
@@ -115,237 +88,190 @@ _WORDS = {
     "did not find expected node content": "a value was expected here: is a bracket or quote missing?",
     "found undefined tag handle": "tags are not supported: write the value as it is",
 }  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Open:
-    """A list or mapping whose end has not been read yet."""
-
-    place: Place
-    anchor: str | None
-    is_mapping: bool
-    items: list[Node] = field(default_factory=list)
-    entries: dict[str, Entry] = field(default_factory=dict)
-    key: tuple[str, Place] | None = None  # read, and waiting for its value
-    weight: int = 1  # values in it, itself included, aliases written out
-    height: int = 1  # levels in it, itself included
-
-
-@dataclass(slots=True)
-class _Anchored:
-    node: Node
-    weight: int
-    height: int
+_NOT_YAML = (
+    "not valid YAML: put texts in quotes, and check the brackets and the indentation here and above"
+)
 
 
 def read_yaml(text: str, name: str, limits: Limits) -> Node:
     """Return the one document in a YAML text; an empty text is nothing. Raises `DocumentError`."""
     _check_directives(text, name)
-    composer = _Composer(text, name, limits)
     try:
-        for event in _events(text):
-            composer.take(event)
+        return _Composer(text, name, limits).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         if error.context_mark and (mark is None or mark.index >= len(text.rstrip())):
             mark = error.context_mark  # what was not closed, rather than the end of the file
-        raise fail(_place(name, mark), _sentence(error)) from error
+        place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)
+        raise fail(place, _sentence(error)) from error
     except yaml.reader.ReaderError as error:
-        raise fail(_place_of_character(text, error, name), _unprintable(error)) from error
-    return composer.root or Node(None, Place(name))
+        # The reader's own position counts bytes of its buffer.
+        offset = text.find(chr(error.character)) if isinstance(error.character, int) else 0
+        sentence = f"the character U+{error.character:04X} cannot stand in YAML as it is"
+        raise fail(place_at(text, max(offset, 0), name), sentence) from error
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
-    problem, within = error.problem or "", (error.context or "").rpartition(" ")[2]
-    return _WORDS.get(f"{within}: {problem}", _WORDS.get(problem, _NOT_YAML))
+    within = (error.context or "").rpartition(" ")[2]
+    return _WITHIN.get(within) or _WORDS.get(error.problem or "", _NOT_YAML)
 
 
 def _check_directives(text: str, name: str) -> None:
     """Raise `DocumentError` at the first directive that is one too many."""
     directives = _TAG_DIRECTIVE.finditer(text)
-    if (one := next(itertools.islice(directives, _MOST_DIRECTIVES, None), None)) is not None:
-        before = text[: one.start()]
-        place = Place(name, len(_BREAK.findall(before)) + 1)
-        raise fail(
-            place,
-            f"more than {_MOST_DIRECTIVES} lines begin with `%TAG`: remove them, since tags are not supported",
-        )
-
-
-def _events(text: str) -> Iterator[Any]:
-    loader = yaml.CSafeLoader(text)
-    try:
-        while (event := loader.get_event()) is not None:
-            yield event
-            if isinstance(event, yaml.StreamEndEvent):
-                return
-    finally:
-        loader.dispose()
+    for one in itertools.islice(directives, _MOST_DIRECTIVES, None):
+        place = Place(name, len(_BREAK.findall(text, 0, one.start())) + 1)
+        sentence = f"more than {_MOST_DIRECTIVES} lines begin with `%TAG`: remove them, since tags are not supported"
+        raise fail(place, sentence)
 
 
 class _Composer:
-    """Builds nodes from events with a stack of its own; never recursive."""
+    """Builds nodes from events, recursively as deep as the limits allow."""
 
     def __init__(self, text: str, name: str, limits: Limits) -> None:
         self.text = text
         self.name = name
         self.limits = limits
-        self.root: Node | None = None
-        self._documents = 0
-        self._open: list[_Open] = []
-        self._anchors: dict[str, _Anchored | None] = {}  # None: not closed yet
+        self._events: Iterator[Any] = iter(yaml.CSafeLoader(text).get_event, None)
+        self._open: list[Place] = []  # lists and mappings whose end was not read yet
+        # What an alias gets, and how many values that is; None while it is read itself.
+        self._anchors: dict[str, tuple[Node, int] | None] = {}
 
-    def take(self, event: Any) -> None:
-        """Take the next event. Raises `DocumentError`."""
-        place = _place(self.name, event.start_mark)
-        if isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
-                raise fail(place, "a second document (`---`): a file holds one")
-        elif isinstance(event, yaml.ScalarEvent):
-            weight = 1 + len(event.value) // _CHARACTERS_OF_A_VALUE
-            self.limits.spend(place, weight)
-            self._add(self._scalar(event, place), event.anchor, weight)
-        elif isinstance(event, yaml.AliasEvent):
-            self._alias(event.anchor or "", place)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            self._begin(event, place)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            self._end()
+    def document(self) -> Node:
+        """Return the only value of the text. Raises `DocumentError`, and the library's errors."""
+        root = None
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root is not None:
+                    sentence = "a second document (`---`): a file holds one"
+                    raise fail(self._place(event), sentence)
+                root = self._node(next(self._events))
+        return root or Node(None, Place(self.name))
 
-    def _begin(self, event: Any, place: Place) -> None:
+    def _place(self, event: Any) -> Place:
+        return Place(self.name, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _node(self, event: Any, *, is_key: bool = False) -> Node:
+        place, left = self._place(event), self.limits.nodes
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event.anchor or "", place)
+        if isinstance(event, yaml.ScalarEvent):
+            self.limits.spend(place, weight_of(event.value))
+            node = self._scalar(event, place)
+        else:
+            node = self._collection(event, place, is_key=is_key)
+        if event.anchor:
+            self._anchors[event.anchor] = node, left - self.limits.nodes
+        return node
+
+    def _collection(self, event: Any, place: Place, *, is_key: bool) -> Node:
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in (None, "!", _TAG + ("map" if is_mapping else "seq")):
             raise _tagged(event, place)
         self.limits.spend(place)
         self.limits.descend(place, len(self._open) + 1)
-        if self._open and self._open[-1].is_mapping and self._open[-1].key is None:
+        if is_key:
             index = event.start_mark.index
             if is_mapping and self.text[max(index - 1, 0) : index + 1] == "{{":
                 sentence = "nothing is replaced in a spec, and `{{` cannot begin a text: write the value itself"
-                raise fail(self._open[-1].place, sentence)
+                raise fail(self._open[-1], sentence)
             raise fail(place, f"a key must be text, not {'a mapping' if is_mapping else 'a list'}")
         if event.anchor:
             self._anchors[event.anchor] = None
-        self._open.append(_Open(place, event.anchor, is_mapping))
+        self._open.append(place)
+        value = self._entries() if is_mapping else tuple(map(self._node, self._members()))
+        self._open.pop()
+        return Node(value, place)
 
-    def _end(self) -> None:
-        done = self._open.pop()
-        node = Node(done.entries if done.is_mapping else tuple(done.items), done.place)
-        self._add(node, done.anchor, done.weight, done.height)
+    def _members(self) -> Iterator[Any]:
+        """Yield the first event of each value up to the end of the list or mapping that is open."""
+        for event in self._events:
+            if isinstance(event, yaml.CollectionEndEvent):
+                return
+            yield event
 
-    def _alias(self, anchor: str, place: Place) -> None:
-        if anchor not in self._anchors:
-            raise fail(place, f"{quoted(f'*{anchor}', 'this')} refers to nothing above it")
-        anchored = self._anchors[anchor]
-        if anchored is None:
-            raise fail(place, f"{quoted(f'*{anchor}', 'this')} refers to itself")
-        self.limits.spend(place, anchored.weight)
-        self.limits.descend(place, len(self._open) + anchored.height)
-        node = Node(anchored.node.value, place, anchored.node.cut)
-        self._add(node, None, anchored.weight, anchored.height)
+    def _entries(self) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        for event in self._members():
+            node = self._node(event, is_key=True)
+            key = _key(node, entries)
+            entries[key] = Entry(node.place, self._node(next(self._events)))
+        return entries
 
-    def _add(self, node: Node, anchor: str | None, weight: int = 1, height: int = 0) -> None:
-        """Put a finished node where it belongs: under the key that waits, into the list, or at the root."""
-        if anchor:
-            self._anchors[anchor] = _Anchored(node, weight, height)
-        if not self._open:
-            self.root = node
-            return
-        parent = self._open[-1]
-        parent.weight += weight
-        parent.height = max(parent.height, height + 1)
-        if not parent.is_mapping:
-            parent.items.append(node)
-        elif parent.key is None:
-            parent.key = (_key(node, parent), node.place)
-        else:
-            key, place = parent.key
-            parent.entries[key] = Entry(place, node)
-            parent.key = None
+    def _alias(self, anchor: str, place: Place) -> Node:
+        if (known := self._anchors.get(anchor)) is None:
+            what = "itself" if anchor in self._anchors else "nothing above it"
+            raise fail(place, f"{quoted(f'*{anchor}', 'this')} refers to {what}")
+        node, values = known
+        self.limits.spend(place, values)
+        self.limits.descend(place, len(self._open) + _height(node))
+        return Node(node.value, place, node.cut)
 
     def _scalar(self, event: Any, place: Place) -> Node:
         tag = event.tag
-        text = checked_text(event.value, place)
+        text = self.limits.text(event.value, place)
         cut = None if event.style else self._comment_after(event)
         if tag is None:
-            return Node(resolve(text, place) if event.implicit[0] else text, place, cut)
+            return Node(self._resolve(text, place) if event.implicit[0] else text, place, cut)
         if tag in ("!", _TAG + "str"):
             return Node(text, place, cut)
         wanted = _TYPES.get(tag.removeprefix(_TAG)) if tag.startswith(_TAG) else None
         if wanted is None:
             raise _tagged(event, place)
-        value = resolve(text, place)
+        value = self._resolve(text, place)
         if type(value) not in wanted:
             shown = quoted(text, "the value")
             raise fail(place, f"{shown} is {kind_of(value)}, which is not what its tag says")
         return Node(value, place)
 
+    def _resolve(self, text: str, place: Place) -> str | int | float | bool | None:
+        """Return what a plain (unquoted) scalar means. Raises `DocumentError` for a number that is too long."""
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
+        if text[0] not in "-+.0123456789":
+            return text
+        if _DECIMAL.match(text):
+            return self.limits.integer(text.replace("_", ""), place)
+        if other := _OTHER_BASE.match(text):
+            sign, base, digits = other.groups()
+            digits = digits.replace("_", "")
+            if base == "x" or set(digits) <= {"0", "1"}:
+                return self.limits.integer(sign + digits, place, 16 if base == "x" else 2)
+        if _FLOAT.match(text):
+            return float(text.replace("_", ""))
+        if _SPECIAL_FLOAT.match(text):
+            return float(text.replace(".", ""))
+        return text
+
     def _comment_after(self, event: Any) -> Place | None:
         """Return where a comment ends an unquoted text: in its line, or indented below it like more of the text."""
-        found = _COMMENT.match(self.text, event.end_mark.index)
-        if found is None:
+        end = event.end_mark
+        if not (found := _COMMENT.match(self.text, end.index)):
             return None
-        line, end = event.end_mark.line + 1, event.end_mark
-        column = end.column + found.end() - end.index
-        if found["below"] is not None:
-            line, column = line + 1, len(found["below"]) + 1
-            if not self._open or len(found["below"]) < self._open[-1].place.column:
-                return None
-        return Place(self.name, line, column)
+        if found["below"] is None:
+            return Place(self.name, end.line + 1, end.column + found.end() - end.index)
+        is_more = self._open and len(found["below"]) >= self._open[-1].column
+        return Place(self.name, end.line + 2, len(found["below"]) + 1) if is_more else None
 
 
-def _key(node: Node, mapping: _Open) -> str:
+def _height(node: Node) -> int:
+    """Return how many levels of lists and mappings a value has, itself included."""
+    if not isinstance(node.value, (tuple, dict)):
+        return 0
+    return 1 + max(map(_height, node.inner), default=0)
+
+
+def _key(node: Node, entries: dict[str, Entry]) -> str:
     if node.value == "<<":
-        raise fail(
-            node.place,
-            "`<<` (a YAML merge) is not supported: put what is shared into `_defaults.yaml`",
-        )
+        sentence = "`<<` (a YAML merge) is not supported: put what is shared into `_defaults.yaml`"
+        raise fail(node.place, sentence)
     if not isinstance(node.value, str):
         raise fail(node.place, f"a key must be text, not {kind_of(node.value)}: put it in quotes")
-    if node.value in mapping.entries:
-        first = mapping.entries[node.value].key
-        shown = quoted(node.value, "a key")
-        sentence = f"{shown} is written twice; first in line {first.line}"
-        raise fail(node.place, sentence, quoted(node.value) and node.value)
+    if first := entries.get(node.value):
+        raise twice(node.value, node.place, first)
     return node.value
-
-
-def resolve(text: str, place: Place) -> str | int | float | bool | None:
-    """Return what a plain (unquoted) scalar means. Raises `DocumentError` for a number that is too long."""
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if text[0] not in "-+.0123456789":
-        return text
-    if _DECIMAL.match(text):
-        return checked_integer(text.replace("_", ""), place)
-    if other := _OTHER_BASE.match(text):
-        sign, base, digits = other.groups()
-        digits = digits.replace("_", "")
-        if base == "x" or set(digits) <= {"0", "1"}:
-            return checked_integer(sign + digits, place, 16 if base == "x" else 2)
-    if _FLOAT.match(text):
-        return float(text.replace("_", ""))
-    if special := _SPECIAL_FLOAT.match(text):
-        return float(f"{special.group(1) or ''}{'inf' if special.group(2) else 'nan'}")
-    return text
-
-
-def _place(name: str, mark: Any) -> Place:
-    return Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)
 
 
 def _tagged(event: Any, place: Place) -> DocumentError:
     shown = quoted(event.tag.replace(_TAG, "!!"), "here")
     return fail(place, f"the tag {shown} is not supported: write the value as it is")
-
-
-def _unprintable(error: Any) -> str:
-    return f"the character U+{error.character:04X} cannot stand in YAML as it is"
-
-
-def _place_of_character(text: str, error: Any, name: str) -> Place:
-    """Find the character in the text: the reader's own position counts bytes of its buffer."""
-    offset = text.find(chr(error.character)) if isinstance(error.character, int) else 0
-    before = text[: max(offset, 0)]
-    return Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))

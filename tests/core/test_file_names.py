@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.file_names import copied_from, spec_meant
+from reconciler.core.naming import copied_from, spec_meant
 
 
 @pytest.mark.parametrize(

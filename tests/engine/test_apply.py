@@ -13,7 +13,7 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.states import LIVE, Status
 from reconciler.engine.loop import Ended
-from reconciler.store.repository import Caps
+from reconciler.store.changes import Caps
 from tests.support.simulator import Simulator, simulator
 
 from .world import World, world

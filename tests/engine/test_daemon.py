@@ -17,7 +17,7 @@ import pytest
 
 from reconciler.core.states import Role, Status
 from reconciler.engine.daemon import Pace
-from reconciler.store.repository import Caps, HistoryEntry
+from reconciler.store.changes import Caps, HistoryEntry
 from reconciler.workspace.git import Checkout
 from tests.engine.test_odd_providers import Altered
 from tests.engine.watching import SETTLE, Watching, watching

@@ -9,7 +9,7 @@ from decimal import Decimal
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
 from reconciler.engine.loop import Ended
-from reconciler.store.repository import Caps
+from reconciler.store.changes import Caps
 from tests.support.simulator import Simulator
 
 from .world import World

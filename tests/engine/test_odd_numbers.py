@@ -15,7 +15,7 @@ from reconciler.core.schedule import DAY
 from reconciler.core.spending import By, group
 from reconciler.core.states import Status
 from reconciler.engine.ledger import everything_bought
-from reconciler.store.repository import Caps
+from reconciler.store.changes import Caps
 from reconciler.workspace.loader import load
 from tests.support.simulator import Simulator
 

@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.core.states import Status
 from reconciler.engine.loop import Ended
-from reconciler.store.repository import Caps
+from reconciler.store.changes import Caps
 from tests.support.simulator import Simulator, simulator
 
 from .world import SPEC, World, world

@@ -20,14 +20,15 @@ from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.engine.fitting import sightings
 from reconciler.engine.loop import Ended
-from reconciler.engine.orders import Order, OrderError, Outcome, Verb, carry_out
+from reconciler.engine.orders import Order, OrderError, Verb, carry_out
+from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
-from reconciler.store.repository import Change
+from reconciler.store.changes import Change
 from tests.support.project import wait_until
 from tests.support.simulator import Simulator, simulator
 

@@ -12,8 +12,8 @@ import pytest
 from reconciler.core.errors import StateReplaced, WorkspaceError
 from reconciler.engine.daemon import Pace
 from reconciler.engine.looks import Looks
+from reconciler.store.changes import Caps
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Caps
 from tests.engine.watching import SETTLE, Watching, watching
 from tests.engine.world import World
 from tests.support.project import wait_until

@@ -17,7 +17,7 @@ from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
-from reconciler.store.repository import Caps
+from reconciler.store.changes import Caps
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.watcher import Watcher
 from tests.engine.world import World, now_ms

@@ -26,8 +26,9 @@ from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import MAX_RESULT, Downloader
+from reconciler.store.changes import Caps
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Caps, Repository
+from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
 from tests.support.simulator import Simulator
 

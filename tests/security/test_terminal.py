@@ -20,7 +20,8 @@ from reconciler.cli.terminal import err, out, print_error
 from reconciler.cli.views import bare_table
 from reconciler.core.printable import printable
 from reconciler.core.states import Record, Status
-from reconciler.store.repository import Change, HistoryEntry, Repository
+from reconciler.store.changes import Change, HistoryEntry
+from reconciler.store.repository import Repository
 from tests.cli.shell import SPEC, Shell
 from tests.store.builders import record
 from tests.support.nursery import REPOSITORY

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from reconciler.core.errors import CapReached
 from reconciler.core.states import Record
-from reconciler.store.repository import Caps, Repository
+from reconciler.store.changes import Caps
+from reconciler.store.repository import Repository
 
 from .builders import fresh, record
 

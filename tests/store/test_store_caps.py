@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import CapReached
 from reconciler.core.states import Record, Status
-from reconciler.store.repository import Caps, Change, Repository
+from reconciler.store.changes import Caps, Change
+from reconciler.store.repository import Repository
 
 from .builders import DAY, fresh, record
 

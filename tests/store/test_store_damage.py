@@ -17,8 +17,9 @@ from sqlalchemy import text
 from reconciler.core.errors import StateError
 from reconciler.core.states import Role, Status
 from reconciler.store import database as database_module
+from reconciler.store.changes import Change
 from reconciler.store.database import open_for_writing
-from reconciler.store.repository import Change, Publication, Repository
+from reconciler.store.repository import Publication, Repository
 
 from .builders import fresh, plain_user, record
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import CapReached, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
-from reconciler.store.changes import Forgotten
-from reconciler.store.repository import Caps, Change, HistoryEntry, Publication, Repository
+from reconciler.store.changes import Caps, Change, Forgotten, HistoryEntry
+from reconciler.store.repository import Publication, Repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record
 

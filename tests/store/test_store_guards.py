@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import StaleRecord, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
-from reconciler.store.repository import Change, HistoryEntry, Repository
+from reconciler.store.changes import Change, HistoryEntry
+from reconciler.store.repository import Repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.store import housekeeping
-from reconciler.store.repository import HistoryEntry, Repository
+from reconciler.store.changes import HistoryEntry
+from reconciler.store.repository import Repository
 
 from .builders import first_version, fresh, record
 

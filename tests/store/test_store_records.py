@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import Record, Result, Role, Status
-from reconciler.store.repository import Change, HistoryEntry, Publication, Repository
+from reconciler.store.changes import Change, HistoryEntry
+from reconciler.store.repository import Publication, Repository
 from reconciler.store.tables import TASK
 
 from .builders import NO_CAPS, fresh, record, records, texts

@@ -22,7 +22,8 @@ from sqlalchemy import create_engine
 from reconciler.core.errors import StateError
 from reconciler.core.states import LIVE, Status
 from reconciler.store import schema
-from reconciler.store.repository import HistoryEntry, Repository
+from reconciler.store.changes import HistoryEntry
+from reconciler.store.repository import Repository
 from reconciler.store.schema import HEAD
 from reconciler.store.tables import METADATA
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.states import Status
-from reconciler.store.repository import Change, Repository
+from reconciler.store.changes import Change
+from reconciler.store.repository import Repository
 
 from .builders import fresh, record
 

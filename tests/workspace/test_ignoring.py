@@ -11,9 +11,9 @@ import pytest
 
 from reconciler.core.documents import Node, Place
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.defaults import DefaultsFiles
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring
 from reconciler.workspace.index import SpecIndex
+from reconciler.workspace.loader import DefaultsFiles
 from reconciler.workspace.walk import Tree
 
 from .builders import SPEC, Project

@@ -10,14 +10,8 @@ import pytest
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace import outputs
-from reconciler.workspace.files import temporary_beside
-from reconciler.workspace.outputs import (
-    OutputTaken,
-    Signature,
-    describe_os_error,
-    publish,
-    signature,
-)
+from reconciler.workspace.files import describe_os_error, temporary_beside
+from reconciler.workspace.outputs import OutputTaken, Signature, publish, signature
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.documents import Entry, Node, Place, plain
-from reconciler.workspace.documents import DocumentError, parse, read_document
+from reconciler.core.documents import DocumentError, Entry, Limits, Node, Place, plain
 from reconciler.workspace.documents import _reader as reader_of
-from reconciler.workspace.reading import Limits
+from reconciler.workspace.documents import parse, read_document
 from reconciler.workspace.yaml_reader import _sentence as yaml_sentence
 
 
@@ -68,6 +67,15 @@ def test_toml_tables_lists_and_long_texts_keep_the_places_of_their_keys(tmp_path
     table = entry(document, "watermark_info")
     assert table.key == Place("specs/spec.toml", 10, 2)
     assert entry(table.node, "enabled").node.place == Place("specs/spec.toml", 11, 11)
+
+
+def test_toml_places_stay_right_below_a_text_that_holds_quotes_and_comments(tmp_path: Path) -> None:
+    """A `"`, a `#` or what looks like a key or a table inside a long text moves nothing."""
+    text = 'a = """one"two\n# no"""\nb = \'\'\'\n[x]\nc = 1\n\'\'\'\nd = [\n  [1],\n  [2]\n]\nc = """"x""""\n[e]\n c = 2\n'
+    document = read(tmp_path, text, ".toml")
+    places = {key: (found.key.line, found.key.column) for key, found in document.value.items()}  # type: ignore[union-attr]
+    assert places == {"a": (1, 1), "b": (3, 1), "d": (7, 1), "c": (11, 1), "e": (12, 2)}
+    assert entry(entry(document, "e").node, "c").node.place == Place("specs/spec.toml", 13, 6)
 
 
 @pytest.mark.parametrize(
