@@ -18,16 +18,14 @@ from typing import Self, TypeGuard
 
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.schedule import SECOND
-from reconciler.engine.adopting import adopt
 from reconciler.engine.asking import ask_again
+from reconciler.engine.attempts import adopt, retry
 from reconciler.engine.collecting import collect
 from reconciler.engine.fitting import misfit
-from reconciler.engine.forgetting import forget
+from reconciler.engine.forgetting import forget, prune
 from reconciler.engine.journal import Journal
 from reconciler.engine.outcome import Ground, Outcome, in_a_line
 from reconciler.engine.ports import Options, Ports
-from reconciler.engine.pruning import prune
-from reconciler.engine.retrying import retry
 from reconciler.engine.survey import Survey
 from reconciler.kling.errors import AccountTrouble, TryLater
 
@@ -163,37 +161,29 @@ async def carry_out(
     Never creates a task.
     """
     ground = Ground(ports, options, journal, survey)
+    seen = dict(zip(order.names, order.seen, strict=False))  # of none, or of each
     if order.verb is Verb.REFRESH:
         return await ask_again(ground, order.names)
     if order.verb is Verb.GC:
-        seen = zip(order.names, order.seen, strict=False)  # of none, or of each
-        return await collect(ground, order.names, dict(seen))
+        return await collect(ground, order.names, seen)
     outcomes = []
     for number, name in enumerate(order.names, 1):
         try:
-            outcomes.append(await _if_it_fits(ground, order, number - 1))
-        except (AccountTrouble, TryLater) as error:
-            outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
-            if left := len(order.names) - number:
-                outcomes.append(
-                    Outcome.refused(
-                        f"{left:,} more {'was' if left == 1 else 'were'} not tried after that"
-                    )
-                )
-            break
+            outcomes.append(await _one(ground, order.verb, name, seen.get(name, "")))
         except ReconcilerError as error:
             outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
+            if isinstance(error, AccountTrouble | TryLater):
+                if left := len(order.names) - number:
+                    was = "was" if left == 1 else "were"
+                    sentence = f"{left:,} more {was} not tried after that"
+                    outcomes.append(Outcome.refused(sentence))
+                break
     return Outcome.of(outcomes)
 
 
-async def _if_it_fits(ground: Ground, order: Order, number: int) -> Outcome:
-    name = order.names[number]
-    if order.seen and (sentence := misfit(ground, order.verb, name, order.seen[number])):
+async def _one(ground: Ground, verb: Verb, name: str, seen: str) -> Outcome:
+    if seen and (sentence := misfit(ground, verb, name, seen)):
         return Outcome.refused(sentence)
-    return await _one(ground, order.verb, name)
-
-
-async def _one(ground: Ground, verb: Verb, name: str) -> Outcome:
     match verb:
         case Verb.RETRY:
             base_id, _, attempt = name.partition("=")
