@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -149,15 +149,17 @@ def open_giver(root: Root) -> Iterator[Giver]:
 
 def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
     """Try failed, rejected or expired generations again."""
-    from reconciler.engine.attempts import why_not
+    from reconciler.engine.attempts import next_number, why_not
 
     with open_giver(root_of(context)) as giver:
-        chosen, holds = [], giver.folder.repository.holds()
+        chosen, holds = dict[str, Record](), giver.folder.repository.holds()
         for base in giver.bases(what):
-            if reason := why_not(giver.known(base), holds.get(base, "")):
+            record = giver.known(base)
+            reason = why_not(record, holds.get(base, ""))
+            if record is None or reason:
                 out.print(escape(f"{giver.called(base)} {reason}."))
             else:
-                chosen.append(base)
+                chosen[base] = record
         if not chosen:
             out.print("Nothing to try again.")
             return ExitCode.DONE
@@ -165,7 +167,9 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
         question = _show_retries(giver, chosen)
         if not _agreed(question, yes=yes, otherwise="nothing was bought"):
             return ExitCode.ERROR
-        outcome = giver.carry_out("retry", (_next_attempt(giver, base) for base in chosen))
+        # With the attempt that was shown: no order makes more of it than was agreed to.
+        names = (f"{base}={next_number(record)}" for base, record in chosen.items())
+        outcome = giver.carry_out("retry", names)
         code = _say(outcome)
         if giver.writer is None and outcome.touched:
             from reconciler.cli.applying import settle
@@ -229,19 +233,19 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
 
 def prune(context: typer.Context, yes: Yes = False) -> int:
     """Remove outputs that no spec asks for any more."""
+    from reconciler.workspace.outputs import signature
+
     with open_giver(root_of(context)) as giver:
         orphans = sorted(giver.survey.orphans)
         for path, why in sorted(giver.survey.needed.items()):
             err.print(f"  [dim]keep[/] {escape(path)}  {escape(why)}")
         if not orphans:
-            left = (
-                "what no spec asks for is needed"
-                if giver.survey.needed
-                else "a spec asks for every output of ours"
-            )
+            needed = "what no spec asks for is needed"
+            left = needed if giver.survey.needed else "a spec asks for every output of ours"
             out.print(f"Nothing to prune: {left}.")
             return ExitCode.DONE
-        sizes = [_size(giver.folder.root / path) for path in orphans]
+        found = (signature(giver.folder.root / path) for path in orphans)
+        sizes = [0 if one is None else one.size for one in found]
         for path, size in zip(orphans, sizes, strict=True):
             err.print(f"  [yellow]remove[/] {escape(path)}  {size:,} bytes")
         err.print("Their bytes stay in the object store, and their receipts stay as they are.")
@@ -290,15 +294,14 @@ def gc(
         return code
 
 
-def _show_retries(giver: Giver, bases: Sequence[str]) -> str:
+def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
     """Show what would be tried again; return the question."""
     from reconciler.engine.attempts import next_number
 
     wishes = {wish.external_task_id: wish for wish in giver.survey.valid_wishes()}
     total, price = Decimal(0), giver.folder.settings.unit_price
-    for base in bases:
-        record, wish = giver.known(base), wishes.get(base)
-        if record is None or wish is None:
+    for base, record in chosen.items():
+        if (wish := wishes.get(base)) is None:
             continue  # said, and skipped, when it is carried out
         total += wish.estimated_units
         paid = "; IT WAS PAID FOR, AND WILL BE PAID AGAIN" if record.status in BOUGHT else ""
@@ -306,16 +309,8 @@ def _show_retries(giver: Giver, bases: Sequence[str]) -> str:
             f"  [green]retry[/] {escape(giver.called(base))}  attempt {next_number(record)}, about "
             f"{views.units_and_money(wish.estimated_units, price)}; {record.status}: {escape(record.reason)}{paid}"
         )
-    count = counted(len(bases), "generation")
+    count = counted(len(chosen), "generation")
     return f"Try {count} again for about {views.units_and_money(total, price)}?"
-
-
-def _next_attempt(giver: Giver, base: str) -> str:
-    """Return a generation and the attempt that was shown: no order makes more of it than was agreed to."""
-    from reconciler.engine.attempts import next_number
-
-    record = giver.known(base)
-    return base if record is None else f"{base}={next_number(record)}"
 
 
 def _single(giver: Giver, ids: Sequence[str], target: str) -> str:
@@ -374,13 +369,6 @@ def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
         err.print("    It is paid for, and its result is not saved yet.")
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0
-
-
 async def carry_out_here(folder: Folder, order: Order) -> Outcome:
     """Carry an order out in this process, which has the lock."""
     from reconciler.cli.running import open_ports, options_of
@@ -390,7 +378,6 @@ async def carry_out_here(folder: Folder, order: Order) -> Outcome:
     survey, options = folder.surveyor.survey(folder.load()), options_of(folder.settings)
     async with open_ports(folder, _Quiet(), SteadyClock()) as ports:
         journal = Journal(ports, options, survey.stored)
-        journal.take_over(survey.records.values())
         return await carry_out(order, ports, options, journal, survey)
 
 

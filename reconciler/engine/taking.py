@@ -60,9 +60,7 @@ class OrderTaker:
             outcome = await self._one(ticket, document, journal)
             touched |= outcome.touched
             self._answer(ticket, outcome)
-            self._relearn(whereabouts)
-        if not self._taken:
-            self._relearn(whereabouts)
+        self._relearn(whereabouts)
         return frozenset(touched)
 
     async def _one(self, ticket: str, document: Mapping[str, object], journal: Journal) -> Outcome:
@@ -78,7 +76,6 @@ class OrderTaker:
                     f"nothing was done: {why}; look again, and repeat the command"
                 )
             survey = self._surveyor.survey(self._index.desired(), journal.records())
-            journal.take_over(survey.records.values())
             return await carry_out(order, self._ports, self._options, journal, survey)
         except ReconcilerError as error:
             return Outcome.refused(in_a_line(error))

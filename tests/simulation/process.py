@@ -77,7 +77,6 @@ class Process:
         async with self._opened(name, SteadyClock(), enduring=False) as (folder, ports, options):
             survey = folder.surveyor.survey(folder.load())
             journal = Journal(ports, options, survey.stored)
-            journal.take_over(survey.records.values())
             self.outcome = await carry_out(order, ports, options, journal, survey)
 
     @asynccontextmanager
