@@ -34,7 +34,8 @@ from reconciler.engine.survey import Survey
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
 
 if TYPE_CHECKING:
-    from reconciler.engine.orders import Order, Outcome
+    from reconciler.engine.orders import Order
+    from reconciler.engine.outcome import Outcome
 
 _TAKEN = 10.0  # s; a daemon looks for orders far more often
 _DONE = 60.0  # s from then on
@@ -397,7 +398,7 @@ class _Quiet:
 
 def _hand_over(queue: OrderQueue, order: Order, writer: StateLocked) -> Outcome:
     """Leave an order and wait for what comes of it; however that ends, nothing is left there to be done."""
-    from reconciler.engine.orders import Outcome
+    from reconciler.engine.outcome import Outcome
 
     with _every_end_interrupts():
         ticket = new_ticket()

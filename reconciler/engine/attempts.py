@@ -8,7 +8,7 @@ names both, and only to one that was never sent.
 
 from __future__ import annotations
 
-from reconciler.core.diff import attempt_of
+from reconciler.core.diff import as_wanted, attempt_of
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
 from reconciler.core.states import ENDED, LIVE, Record, Status, Task
@@ -95,8 +95,8 @@ def again_of(record: Record, wish: Generation) -> Record:
     """Return the attempt that follows one that has ended, waiting to be sent."""
     if record.status is not Status.REJECTED:
         return attempt_of(wish, next_number(record), record.reason)
-    again = record.evolve(status=Status.PENDING, refusal=record.reason, request=wish.canonical)
-    return again.evolve(estimated_units=wish.estimated_units, gave_up_at=None, absent_looks=0)
+    again = record.evolve(status=Status.PENDING, refusal=record.reason)
+    return as_wanted(wish, again.evolve(gave_up_at=None, absent_looks=0))
 
 
 async def adopt(ground: Ground, name: str, base_id: str = "") -> Outcome:
@@ -221,8 +221,7 @@ def _owner(ground: Ground, task: Task, base_id: str) -> str:
 def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
     """Return the record of this attempt, as it is known or as it would be sent now."""
     if known is not None and known.attempt == attempt:
-        unsent = known.status is Status.PENDING
-        return known.evolve(request=wish.canonical) if unsent else known
+        return as_wanted(wish, known) if known.status is Status.PENDING else known
     return attempt_of(wish, attempt)
 
 

@@ -29,8 +29,6 @@ from reconciler.engine.ports import Options, Ports
 from reconciler.engine.survey import Survey
 from reconciler.kling.errors import AccountTrouble, TryLater
 
-__all__ = ["Order", "OrderError", "Outcome", "Verb", "carry_out"]
-
 MOST_NAMES = 50_000  # in one order
 _CLOCKS_DIFFER = 5 * SECOND  # of two processes, or machines, that share a folder
 _ID = r"[A-Za-z0-9._-]{1,128}"

@@ -21,7 +21,8 @@ from reconciler.core.states import LIVE, Record, Status
 from reconciler.engine.ended import Ended
 from reconciler.engine.fitting import sightings
 from reconciler.engine.journal import Journal
-from reconciler.engine.orders import Order, OrderError, Outcome, Verb, carry_out
+from reconciler.engine.orders import Order, OrderError, Verb, carry_out
+from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
