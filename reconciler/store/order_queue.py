@@ -136,7 +136,9 @@ def new_ticket() -> str:
 
 @contextmanager
 def open_queue(path: Path) -> Iterator[OrderQueue | None]:
-    """Open the orders of a database that another process writes, to give one; None where that has no tables yet.
+    """Open the orders of a database that another process writes, to give one; None where that has no tables or no log yet.
+
+    Without a log every row would change the file, which its writer takes for somebody's copy.
 
     Raises:
         StateError: it cannot be used, or another version of the program made it.
@@ -147,7 +149,9 @@ def open_queue(path: Path) -> Iterator[OrderQueue | None]:
         yield None
         return
     with closing(database):
-        is_ready = schema.is_ready(database)
+        with database.read() as connection:
+            has_log = connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        is_ready = has_log and schema.is_ready(database)
         database.raise_fence()
         yield OrderQueue(database) if is_ready else None
 

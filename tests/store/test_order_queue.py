@@ -336,6 +336,16 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["reconciler.db"]
 
 
+def test_no_order_is_left_in_a_database_without_a_log(path: Path, tmp_path: Path) -> None:
+    """A backup that was put in place is left as it is until its writer has opened it."""
+    Repository.open(path).close()
+    back_up(path, tmp_path / "backup.db")
+    before = (tmp_path / "backup.db").read_bytes()
+    with open_queue(tmp_path / "backup.db") as queue:
+        assert queue is None
+    assert (tmp_path / "backup.db").read_bytes() == before
+
+
 @pytest.mark.parametrize("ticket", ["", "../../x", "' OR 1=1 --", "%"])
 def test_only_a_ticket_names_an_order(giver: OrderQueue, daemon: OrderQueue, ticket: str) -> None:
     """What was not handed out leads nowhere."""
