@@ -43,11 +43,9 @@ def init(
         ".env.example": (templates / "env.example").read_text(encoding="utf-8"),
         SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
-    written = 0
-    for name, text in contents.items():
-        if name == "specs/dance.yaml" and (folder / "specs").exists():
-            continue  # a folder of specs is somebody's already: a sample in it would be a wish to buy
-        written += _add(folder, name, text)
+    if (folder / "specs").exists():  # somebody's already: a sample in it would be a wish to buy
+        del contents["specs/dance.yaml"]
+    written = [name for name, text in contents.items() if _add(folder, name, text)]
     ignored = _ignored(folder / ".gitignore")
     if lacking := [name for name in ("state/", ".env") if name not in ignored]:
         out.print(f"  `.gitignore` is yours; add to it: {' '.join(lacking)}")
@@ -70,7 +68,7 @@ def _ignored(path: Path) -> list[str]:
 
 
 def _add(folder: Path, name: str, text: str) -> bool:
-    """Write a file that is not there yet; says what it did."""
+    """Write a file that is not there yet, and say so; whether it was written."""
     path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -184,8 +184,8 @@ class _Watch:
     async def _daemon(
         self, ports: Ports, options: Options, report: Announcer, clock: SteadyClock
     ) -> AsyncIterator[tuple[Daemon, SpecIndex]]:
-        from reconciler.cli.order_desk import OrderDesk
         from reconciler.engine.daemon import Daemon, Duties
+        from reconciler.engine.taking import OrderTaker
         from reconciler.workspace.git import Checkout
         from reconciler.workspace.index import SpecIndex
         from reconciler.workspace.outputs import check_room
@@ -219,15 +219,15 @@ class _Watch:
                 cache=folder.cache,
                 deferred=True,
             )
-            desk = OrderDesk(folder, ports, options, index)
+            taker = OrderTaker(ports, options, index, folder.surveyor)
             duties = Duties(
                 index,
                 watcher,
                 _pace(settings),
                 checkout,
                 folder.can_host,
-                is_ordered=desk.is_ordered,
-                carry_out=desk.carry_out,
+                is_ordered=taker.is_ordered,
+                carry_out=taker.carry_out,
                 correct_clock=clock.correct,
                 check_room=partial(check_room, folder.root, settings.specs_dir),
             )

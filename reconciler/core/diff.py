@@ -173,10 +173,7 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
     Only an attempt that is known to have ended is followed by another (rule 6), and none while it is suspended.
     """
     if record is not None and record.status is Status.PENDING:
-        # Nothing was created under this id: what the spec says today is what would be.
-        return record.evolve(
-            request=generation.canonical, estimated_units=generation.estimated_units
-        )
+        return as_wanted(generation, record)
     if record is not None and (generation.suspended or not _may_retry(generation, record)):
         return record
     return attempt_of(generation, 1 if record is None else record.attempt + 1)
@@ -195,6 +192,11 @@ def attempt_of(generation: Generation, attempt: int, reason: str = "") -> Record
         reason=reason,
         estimated_units=generation.estimated_units,
     )
+
+
+def as_wanted(generation: Generation, unsent: Record) -> Record:
+    """Return an attempt under whose id nothing was created: what its spec says today is what would be."""
+    return unsent.evolve(request=generation.canonical, estimated_units=generation.estimated_units)
 
 
 def _may_retry(generation: Generation, record: Record) -> bool:

@@ -1,37 +1,40 @@
-"""`forget`: a generation leaves the state and this folder's receipts. Files, objects and its history stay.
+"""`forget` and `prune`: orders by which something of ours leaves the folder. Objects and history stay.
 
-The receipts go first: what a receipt still lists would be recalled by the next survey. What was forgotten is looked for
-before it is bought again; so nothing is forgotten while the provider may not show yet what its last create made.
+`forget` removes a generation from the state and this folder's receipts. The receipts go first: what a receipt still lists
+would be recalled by the next survey. What was forgotten is looked for before it is bought again; so nothing is forgotten
+while the provider may not show yet what its last create made.
+
+`prune` removes outputs that no spec asks for any more (rule 8). A file goes only while it is, byte for byte, what this
+state published there, and no spec reads it: what a receipt lists may be anybody's word. It is never reached through a
+symbolic link in the specs folder; that folder itself may be one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.core.errors import StateError
 from reconciler.core.receipts import ReceiptEntry
 from reconciler.core.schedule import SECOND
-from reconciler.core.states import LIVE, Status
+from reconciler.core.work import is_unsaved
 from reconciler.engine.effects import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.outcome import Ground, Outcome
 from reconciler.store.changes import HistoryEntry
+from reconciler.workspace.flaws import file_sha256
 from reconciler.workspace.inputs import Root
-from reconciler.workspace.outputs import remove, signature
+from reconciler.workspace.outputs import is_behind_a_link, remove, signature
 from reconciler.workspace.receipts import ReceiptError, read_receipt, render_receipt, write_receipt
-
-IN_FLIGHT = LIVE | {Status.SUCCEEDED}
-"""The provider works on it, or has a result that was paid for and is not saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """Where receipts list a generation, and which receipts cannot say."""
 
-    entries: Mapping[str, tuple[ReceiptEntry, ...]] = field(
-        default_factory=dict
-    )  # receipt -> all of its entries, where one is the generation's
-    unreadable: tuple[str, ...] = ()  # those that name it
+    entries: Mapping[str, tuple[ReceiptEntry, ...]]
+    """Receipt -> all of its entries, where one is the generation's."""
+    unreadable: tuple[str, ...]  # those that name it
 
 
 def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
@@ -64,7 +67,7 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
         )
     if record is None and not known.entries:
         return Outcome.left(f"{name} is not known: there is nothing to forget")
-    if record is not None and record.status in IN_FLIGHT and not in_flight:
+    if record is not None and is_unsaved(record) and not in_flight:
         return Outcome.refused(
             f"{name} is {record.status}: it has been paid for, or may have been, and was not forgotten"
         )
@@ -79,6 +82,42 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
         ground.records.forget(base_id)
     where = f" and removed from {', '.join(known.entries)}" if known.entries else ""
     return Outcome.done(f"{name} is forgotten{where}", base_id)
+
+
+def prune(ground: Ground, path: str) -> Outcome:
+    """Remove one orphan, named relative to the root, and forget that it was published.
+
+    Raises:
+        WorkspaceError: the file cannot be read or removed.
+    """
+    root, objects = ground.ports.root, ground.ports.objects
+    target = root / path
+    if why := ground.survey.needed.get(path):
+        return Outcome.refused(f"`{path}` stays: {why}")
+    if path not in ground.survey.orphans:
+        return Outcome.left(f"`{path}` is not an orphan, or not any more: it stays")
+    found = signature(target)
+    if found is None or not found.is_file:
+        return Outcome.refused(
+            f"`{path}` is no longer there as it was published: nothing is removed"
+        )
+    specs = root / ground.survey.desired.folder
+    if is_behind_a_link(specs if specs in target.parents else root, target):
+        return Outcome.refused(
+            f"`{path}` stays: a folder of its path is a link, so it is somewhere else now"
+        )
+    sha256 = file_sha256(target)
+    if not ground.survey.whereabouts.was_published(path, sha256):
+        return Outcome.refused(f"`{path}` was changed: it stays")
+    if not objects.verify(sha256):
+        try:
+            objects.ingest(target, sha256)
+        except StateError as error:
+            return Outcome.refused(f"`{path}` stays: its bytes cannot be kept: {error.message}")
+    if not remove(target, found):
+        return Outcome.refused(f"`{path}` was changed at the last moment: it stays")
+    ground.ports.repository.unpublish([path])
+    return Outcome.done(f"`{path}` is removed; its bytes are kept as {objects.path(sha256)}")
 
 
 def _hidden_for(ground: Ground, base_id: str) -> int:

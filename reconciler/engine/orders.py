@@ -1,7 +1,7 @@
 """Orders: what somebody asks for by a command that names it. Whoever may write the state carries them out.
 
 The command shows an order and has it confirmed; it travels as a document where a daemon holds the lock. Time
-passes in between, so an order says what its author saw and until when it is meant, and everything is checked again
+passes in between, so an order says what its giver saw and until when it is meant, and everything is checked again
 here: what does not hold any more is said and skipped, never forced. No order creates a task: `effects` alone can spend money.
 
 Whoever keeps other work going meanwhile sees to it that no turn of the same generation is under way.
@@ -18,25 +18,21 @@ from typing import Self, TypeGuard
 
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.schedule import SECOND
-from reconciler.engine.adopting import adopt
+from reconciler.engine.attempts import adopt, retry
 from reconciler.engine.collecting import collect
 from reconciler.engine.fitting import misfit
-from reconciler.engine.forgetting import forget
+from reconciler.engine.forgetting import forget, prune
 from reconciler.engine.outcome import Ground, Outcome, in_a_line
 from reconciler.engine.ports import Options, Ports
-from reconciler.engine.pruning import prune
 from reconciler.engine.records import Records
 from reconciler.engine.refresh import refresh
-from reconciler.engine.retrying import retry
 from reconciler.engine.survey import Survey
 from reconciler.kling.errors import AccountTrouble, TryLater
 
-__all__ = ["Order", "OrderError", "Outcome", "Verb", "carry_out"]
-
 MOST_NAMES = 50_000  # in one order
-_LONGEST_PATH = 4096  # characters
 _CLOCKS_DIFFER = 5 * SECOND  # of two processes, or machines, that share a folder
 _ID = r"[A-Za-z0-9._-]{1,128}"
+_PATH = r"[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,4095}"
 
 
 class OrderError(ReconcilerError):
@@ -61,9 +57,9 @@ _NAMES = {
     Verb.FORGET: re.compile(f"{_ID}!?"),
     Verb.GC: re.compile(
         r"objects/[0-9a-f]{64}|prepared/[0-9a-f]{64}|partial/[0-9a-f]{32}\.[a-z]{3,4}|"
-        rf"beside/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{{0,{_LONGEST_PATH - 1}}}"
+        f"beside/{_PATH}"
     ),
-    Verb.PRUNE: re.compile(rf"[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{{0,{_LONGEST_PATH - 1}}}"),
+    Verb.PRUNE: re.compile(_PATH),
 }
 
 
@@ -71,10 +67,11 @@ _NAMES = {
 class Order:
     """A verb and what it is about.
 
-    `seen` is what its author saw of each name (`fitting`), in the same order, or empty; `given` and `until` say
-    when it is meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it attempt N, so that an order which is given
-    twice is carried out once), for `refresh` (none: everything) and for `forget` (with `!`: also while its task
-    is in flight), `ID` or `ID=BASE` for `import`, paths relative to the root for `prune`, and what `collecting` calls it for `gc`.
+    `seen` is what its giver saw of each name (`fitting`), in the same order, or empty; `given` and `until` say when it is
+    meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it attempt
+    N, so that an order which is given twice is carried out once), for `refresh` (none: everything) and for `forget` (with
+    `!`: also while its task is in flight), `ID` or `ID=BASE` for `import`, paths relative to the root for `prune`, and
+    what `collecting` calls it for `gc`.
 
     Raises:
         OrderError: a name is none.
@@ -128,7 +125,7 @@ class Order:
         """Return the order that a document holds.
 
         Raises:
-            OrderError: it holds none. The inbox is a folder: anybody who can write there can write nonsense.
+            OrderError: it holds none. Any program of this user can write nonsense into the table.
         """
         verb, names = document.get("verb"), document.get("names")
         if not isinstance(verb, str) or verb not in set(Verb):
@@ -162,38 +159,31 @@ async def carry_out(
     One name that cannot be served stops no other; a provider that cannot be asked does. `survey` is one made now.
     Never creates a task.
     """
+    records.take_over(survey.records.values())
     ground = Ground(ports, options, records, survey)
+    seen = dict(zip(order.names, order.seen, strict=False))  # of none, or of each
     if order.verb is Verb.REFRESH:
         return await refresh(ground, order.names)
     if order.verb is Verb.GC:
-        seen = zip(order.names, order.seen, strict=False)  # of none, or of each
-        return await collect(ground, order.names, dict(seen))
+        return await collect(ground, order.names, seen)
     outcomes = []
     for number, name in enumerate(order.names, 1):
         try:
-            outcomes.append(await _if_it_fits(ground, order, number - 1))
-        except (AccountTrouble, TryLater) as error:
-            outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
-            if left := len(order.names) - number:
-                outcomes.append(
-                    Outcome.refused(
-                        f"{left:,} more {'was' if left == 1 else 'were'} not tried after that"
-                    )
-                )
-            break
+            outcomes.append(await _one(ground, order.verb, name, seen.get(name, "")))
         except ReconcilerError as error:
             outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
+            if isinstance(error, AccountTrouble | TryLater):
+                if left := len(order.names) - number:
+                    was = "was" if left == 1 else "were"
+                    sentence = f"{left:,} more {was} not tried after that"
+                    outcomes.append(Outcome.refused(sentence))
+                break
     return Outcome.of(outcomes)
 
 
-async def _if_it_fits(ground: Ground, order: Order, number: int) -> Outcome:
-    name = order.names[number]
-    if order.seen and (sentence := misfit(ground, order.verb, name, order.seen[number])):
+async def _one(ground: Ground, verb: Verb, name: str, seen: str) -> Outcome:
+    if seen and (sentence := misfit(ground, verb, name, seen)):
         return Outcome.refused(sentence)
-    return await _one(ground, order.verb, name)
-
-
-async def _one(ground: Ground, verb: Verb, name: str) -> Outcome:
     match verb:
         case Verb.RETRY:
             base_id, _, attempt = name.partition("=")

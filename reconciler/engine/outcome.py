@@ -75,16 +75,14 @@ class Ground:
     records: Records
     survey: Survey
 
-    def wishes(self, base_id: str) -> tuple[Generation, ...]:
-        """Return every place in a valid spec that wants this generation."""
-        return tuple(
-            wish for wish in self.survey.valid_wishes() if wish.external_task_id == base_id
-        )
+    def wish(self, base_id: str) -> Generation | None:
+        """Return what a valid spec says of this generation; None where none wants it."""
+        wishes = (w for w in self.survey.valid_wishes() if w.external_task_id == base_id)
+        return next(wishes, None)
 
     def called(self, base_id: str) -> str:
         """Return how people call a generation: its spec, its label and its id."""
-        known: Generation | None = next(iter(self.wishes(base_id)), None)
-        place = known or self.records.get(base_id)
+        place = self.wish(base_id) or self.records.get(base_id)
         if place is None or not place.spec:
             return base_id
         label = f" [{place.label}]" if place.label else ""

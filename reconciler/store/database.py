@@ -32,9 +32,9 @@ _WRITES = "reconciler_writes"  # the execution option that marks a transaction t
 class Database:
     """An open database, whose `fence` is up once it is opened for writing."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, engine: Engine, path: Path, *, is_shared: bool = False) -> None:
         self.place = str(path)
-        self.fence = Fence(path)
+        self.fence = Fence(None if is_shared else path)
         self._engine = engine
         self._writer = engine.execution_options(**{_WRITES: True})
 
@@ -145,6 +145,20 @@ def open_for_reading(path: Path) -> Database | None:
     return Database(_engine(path, "mode=ro&immutable=1" if sealed else "mode=ro"), path)
 
 
+def open_beside_the_writer(path: Path) -> Database | None:
+    """Open a database that another process holds the lock of, to change a row of its own; None when there is none.
+
+    It is neither made nor upgraded, and nothing is copied from its log: the writer would see its file change, and stop.
+    Raises StateError.
+    """
+    _refuse_what_is_no_file(path)
+    if not path.exists():
+        return None
+    engine = _engine(path, "mode=rw")
+    event.listen(engine, "connect", _prepare_guest)
+    return Database(engine, path, is_shared=True)
+
+
 def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engine:
     patience = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
     address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
@@ -167,6 +181,12 @@ def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engi
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_guest(connection: sqlite3.Connection, _pooled: object) -> None:
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
 
 
 def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:

@@ -19,7 +19,7 @@ FILES = (
     *(f"reconciler.db{end}" for end in ("", "-wal", "-shm")),
     *(f"cache.db{end}" for end in ("", "-journal")),
     "objects",
-    "inbox",
+    "inbox",  # of older versions, whose orders were files
 )
 """What a state folder holds: files, and folders that nobody gets into without a right to the folder itself."""
 PRIVATE = 0o600

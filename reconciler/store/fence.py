@@ -33,7 +33,7 @@ class Fence:
     Until something is pinned, nothing is required.
     """
 
-    def __init__(self, contents: Path) -> None:
+    def __init__(self, contents: Path | None) -> None:
         self._contents = contents  # of this file only we change them
         self._pinned: dict[Path, Identity] = {}
         self._seen: tuple[int, int] | None = None
@@ -70,7 +70,7 @@ class Fence:
             )
 
     def _stamp(self) -> tuple[int, int] | None:
-        found = _looked_at(self._contents)
+        found = None if self._contents is None else _looked_at(self._contents)
         return None if found is None else (found.st_size, found.st_mtime_ns)
 
 

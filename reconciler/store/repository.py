@@ -42,6 +42,7 @@ from reconciler.store.database import (
 )
 from reconciler.store.holds import write_holds
 from reconciler.store.lock import StateLock
+from reconciler.store.order_queue import OrderQueue
 from reconciler.store.removals import remove_generation, remove_history
 from reconciler.store.spending import check_caps
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
@@ -104,6 +105,11 @@ class Repository:
         """Close the database; closing twice is harmless."""
         if self._database is not None:
             self._database.close()
+
+    @property
+    def orders(self) -> OrderQueue:
+        """The orders that other processes leave here. Raises StateError where this was opened for reading only."""
+        return OrderQueue(self._writable())
 
     def records(self) -> dict[str, Record]:
         """Return the foremost attempt of every generation, by base id, with its results."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from reconciler.core.errors import StateError
 from reconciler.store.database import Database
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""
 
 

@@ -125,6 +125,20 @@ class Hold(_Row, table=True):
     since: int = Field(sa_type=BigInteger)
 
 
+class GivenOrder(_Row, table=True):
+    """An order that a command left for the process that writes, and what became of it; see `order_queue`."""
+
+    __tablename__ = "given_order"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(primary_key=True)
+    ticket: str = Field(unique=True)
+    document: str
+    asked: int  # how often the giver was asked whether it still waits; 0: nobody took the order
+    heard: int  # the last of these questions that the giver replied to
+    answer: str | None
+
+
 class Memory(_Row, table=True):
     """Small facts that survive a restart, such as the concurrency that was learnt."""
 
@@ -139,4 +153,5 @@ EVENT: Table = METADATA.tables["event"]
 FORGOTTEN: Table = METADATA.tables["forgotten"]
 PUBLICATION: Table = METADATA.tables["publication"]
 HOLD: Table = METADATA.tables["hold"]
+GIVEN_ORDER: Table = METADATA.tables["given_order"]
 MEMORY: Table = METADATA.tables["memory"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,18 @@ def folder(tmp_path: Path, sim: Simulator) -> Project:
 
 def inbox(project: Project) -> list[str]:
     """The orders that wait or were taken, and are not answered."""
-    folder = project.state / "inbox"
-    found = folder.iterdir() if folder.exists() else ()
-    return sorted(path.name for path in found if path.suffix in {".order", ".taken"})
+    return [
+        document
+        for (document,) in in_the_state(
+            project, "SELECT document FROM given_order WHERE answer IS NULL"
+        )
+    ]
+
+
+def in_the_state(project: Project, statement: str, *values: str) -> list[tuple[str, ...]]:
+    """Ask the database of the state, or change it, as another program would."""
+    with closing(sqlite3.connect(project.state / "reconciler.db")) as connection, connection:
+        return connection.execute(statement, values).fetchall()
 
 
 def leave_one(project: Project, how: signal.Signals, *arguments: str) -> None:
@@ -52,8 +62,7 @@ def asking(project: Project) -> Iterator[Running]:
         with StateLock(project.state):
             running = stack.enter_context(project.running("retry", "specs/dance.yaml", "--yes"))
             wait_until(lambda: inbox(project), "the order")
-            order = next((project.state / "inbox").glob("*.order"))
-            order.rename(order.with_suffix(".taken"))
+            in_the_state(project, "UPDATE given_order SET asked = 1")
         yield running
 
 
@@ -133,10 +142,9 @@ def test_an_order_whose_time_is_over_is_dropped_though_its_command_lives(
 ) -> None:
     """A machine was asleep, or its clock was set: the command waits still, and hears that nothing was done."""
     with asking(folder) as running:
-        (path,) = (folder.state / "inbox").glob("*.taken")
-        document = json.loads(path.read_text())
+        document = json.loads(*inbox(folder))
         moved = {key: document[key] + shift * 1000 for key in ("given", "until")}
-        path.write_text(json.dumps(document | moved))  # in place: it stays locked
+        in_the_state(folder, "UPDATE given_order SET document = ?", json.dumps(document | moved))
         with folder.watching() as watch:
             done = running.ended(30)
             watch.wait_for("is dropped")

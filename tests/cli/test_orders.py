@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.folder import open_folder
-from reconciler.cli.office import carry_out_here
+from reconciler.cli.orders import carry_out_here
 from reconciler.cli.root import Root
 from reconciler.engine.orders import Order, OrderError
 from reconciler.engine.outcome import Outcome
-from reconciler.store.inbox import Inbox
 from reconciler.store.lock import StateLock
+from reconciler.store.order_queue import new_ticket, open_queue
 from tests.support.project import wait_until
 from tests.support.simulator import Simulator
 
@@ -41,16 +41,16 @@ def a_daemon(root: Path) -> Iterator[list[str]]:
 
     def serve() -> None:
         with open_folder(Root(root), write=True) as folder:
-            inbox = Inbox(root / "state")
+            queue = folder.repository.orders
             ready.set()
             while not over.wait(0.02):
-                for ticket, document in inbox.pending():
+                for ticket, document in queue.pending():
                     verbs.append(str(document.get("verb")))
                     try:
                         outcome = asyncio.run(carry_out_here(folder, Order.read(document)))
                     except OrderError as error:
                         outcome = Outcome.refused(error.message)
-                    inbox.answer(ticket, outcome.document())
+                    queue.answer(ticket, outcome.document())
 
     thread = threading.Thread(target=serve, name="daemon")
     thread.start()
@@ -352,7 +352,7 @@ def test_a_command_that_is_told_nothing_is_wrong_usage(shell: Shell, arguments: 
 
 
 def test_a_running_daemon_does_it_and_the_answer_is_shown(shell: Shell, sim: Simulator) -> None:
-    """One process writes: the order goes through its inbox, and comes back as the same sentences."""
+    """One process writes: the order goes through its database, and comes back as the same sentences."""
     shell.write("dance.yaml")
     fail_once(sim)
     shell("apply", "--yes")
@@ -390,27 +390,30 @@ def test_where_nobody_takes_orders_the_command_says_who_writes(
     shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An `apply` has the lock: the order is taken back, so that nothing is done later behind one's back."""
-    monkeypatch.setattr("reconciler.cli.office._TAKEN", 0.2)
+    monkeypatch.setattr("reconciler.cli.orders._TAKEN", 0.2)
     shell.write("dance.yaml", FAILING)
     shell("apply", "--yes")
     with StateLock(shell.root / "state"):
         code, _, err = shell("retry", "specs/dance.yaml", "--yes")
     assert (code, "is already writing" in err) == (1, True)
-    assert Inbox(shell.root / "state").pending() == []
+    with open_queue(shell.root / "state/reconciler.db") as queue:
+        assert queue is not None
+        assert queue.pending() == []
 
 
 def test_an_order_that_is_nonsense_is_answered_and_nothing_happens(
     shell: Shell, sim: Simulator
 ) -> None:
-    """Anybody can write into the inbox; the answer is a refusal."""
+    """Any program of this user can write into the table; the answer is a refusal."""
     shell.write("dance.yaml")
-    with a_daemon(shell.root) as verbs:
-        inbox = Inbox(shell.root / "state")
-        ticket = inbox.put({"verb": "buy", "names": ["everything"]})
+    with a_daemon(shell.root) as verbs, open_queue(shell.root / "state/reconciler.db") as queue:
+        assert queue is not None
+        ticket = new_ticket()
+        queue.put({"verb": "buy", "names": ["everything"]}, ticket)
         answer = None
         deadline = threading.Event()
         while answer is None and not deadline.wait(0.02):
-            answer = inbox.answered(ticket)
+            answer = queue.poll(ticket)
     assert answer is not None
     assert not Outcome.read(json.loads(json.dumps(answer))).ok
     assert verbs == ["buy"]

@@ -59,7 +59,6 @@ async def _obey(project: World, ports: Ports, order: Order) -> Outcome:
     options = Options(run_id="order", rules=Rules(absence_grace=600, poll_interval=50))
     survey = project.survey()
     journal = Records(ports, options, survey.stored)
-    journal.take_over(survey.records.values())
     return await carry_out(order, ports, options, journal, survey)
 
 
@@ -146,7 +145,7 @@ def test_an_order_survives_its_journey(verb: Verb, names: list[str]) -> None:
 
 @given(document=st.dictionaries(st.sampled_from(["verb", "names", "x"]), _JSON))
 def test_nonsense_in_the_inbox_is_an_order_error(document: dict[str, object]) -> None:
-    """Anybody can write a file: it is understood, or refused as nonsense, and nothing else happens."""
+    """Any program of this user can write a row: it is understood, or refused as nonsense, and nothing else happens."""
     try:
         order = Order.read(document)
     except OrderError:

@@ -10,14 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import reconciler.cli.clock
-import reconciler.store.inbox
 import reconciler.workspace.index
 import reconciler.workspace.loader
 from tests.simulation.loop import running
 
 CLOCKED: tuple[Any, ...] = (
     reconciler.cli.clock,
-    reconciler.store.inbox,
     reconciler.workspace.index,
     reconciler.workspace.loader,
 )

@@ -50,6 +50,11 @@ class Machine:
         """Return where its state is."""
         return self.root / "state"
 
+    @property
+    def database(self) -> Path:
+        """Return where the records of its state are."""
+        return self.state_folder / "reconciler.db"
+
     def more_events(self) -> Events:
         """Return what a further process hears that runs beside another."""
         events = Events(self.draw)

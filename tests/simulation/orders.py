@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.states import Record, Status
+from reconciler.engine.attempts import RETRIABLE
 from reconciler.engine.orders import Order, Verb
 from reconciler.engine.outcome import Outcome
-from reconciler.engine.retrying import RETRIABLE
-from reconciler.store.inbox import Inbox
+from reconciler.store.order_queue import new_ticket, open_queue
 from tests.simulation.books import survey_of
 from tests.simulation.history import Act
 from tests.simulation.machine import Machine
 
-TAKEN_S, DONE_S = 10, 60
-"""How long a command waits for its order to be taken, and then for its answer."""
+TAKEN_S, DONE_S, LATE_S = 10, 60, 5
+"""How long a command waits for its order to be taken, then for its answer, and how late its order may be."""
 
 Alone = Callable[[Machine, Order], Awaitable[Outcome | None]]
 """Carries an order out in a process of its own; None where that one died."""
@@ -56,16 +56,19 @@ class Orders:
 
     def leave(self, machine: Machine, act: Act) -> None:
         """Leave an order in the inbox, and be gone."""
-        if order := self._order(machine, str(act.value), act.which):
-            ticket = Inbox(machine.state_folder).put(order.document())
-            self.left[ticket] = machine, order
-            self.say(f"{_told(order)} is left in the inbox, and its author is gone")
+        order = self._order(machine, str(act.value), act.which)
+        with open_queue(machine.database) as queue:
+            if order and queue:
+                ticket = new_ticket()
+                queue.put(_timed(order, machine).document(), ticket)
+                self.left[ticket] = machine, order
+                self.say(f"{_told(order)} is left in the inbox, and its author is gone")
 
     def carried_out(self) -> list[str]:
         """Return the orders that were carried out though their authors were gone, in words."""
         found = []
         for ticket, (machine, order) in self.left.items():
-            answer = Inbox(machine.state_folder).answered(ticket)
+            answer = self._poll(machine, ticket)
             if answer is not None and Outcome.read(answer).touched:
                 found.append(f"{_told(order)}: {'; '.join(Outcome.read(answer).said)}")
         return found
@@ -81,21 +84,34 @@ class Orders:
 
     async def _hand_over(self, machine: Machine, order: Order) -> bool:
         """Leave an order to the process that writes; return whether it is, or may be, carried out."""
-        inbox = Inbox(machine.state_folder)
-        ticket = inbox.put(order.document())
+        with open_queue(machine.database) as queue:
+            if queue is None:
+                return False
+            ticket = new_ticket()
+            queue.put(_timed(order, machine).document(), ticket)
         for second in range(TAKEN_S + DONE_S):
             try:
                 await asyncio.sleep(1.0)
             except asyncio.CancelledError:  # as on Ctrl-C
-                inbox.withdraw(ticket)
+                self._withdraw(machine, ticket)
                 raise
-            if answer := inbox.answered(ticket):
+            if answer := self._poll(machine, ticket):
                 self.say(f"{_told(order)}: {'; '.join(Outcome.read(answer).said)}")
                 return bool(Outcome.read(answer).touched)
-            if second == TAKEN_S and inbox.withdraw(ticket):
+            if second == TAKEN_S and self._withdraw(machine, ticket):
                 self.say(f"{_told(order)} was taken back: nobody took it")
                 return False
         return True
+
+    @staticmethod
+    def _poll(machine: Machine, ticket: str) -> dict[str, object] | None:
+        with open_queue(machine.database) as queue:
+            return None if queue is None else queue.poll(ticket)
+
+    @staticmethod
+    def _withdraw(machine: Machine, ticket: str) -> bool:
+        with open_queue(machine.database) as queue:
+            return queue is not None and queue.withdraw(ticket)
 
     def _order(self, machine: Machine, verb: str, which: int) -> Order | None:
         """Return an order about one generation, as the command shows it; a forgotten one's videos are moved away."""
@@ -126,6 +142,12 @@ class Orders:
             return {}
         wanted = {wish.external_task_id for wish in survey.valid_wishes()}
         return {base: one for base, one in survey.records.items() if base in wanted}
+
+
+def _timed(order: Order, machine: Machine) -> Order:
+    """Return an order that is meant for as long as its author waits."""
+    given = machine.wall_ns() // 1_000_000
+    return replace(order, given=given, until=given + (TAKEN_S + DONE_S + LATE_S) * 1000)
 
 
 def _told(order: Order) -> str:

@@ -12,7 +12,6 @@ import httpx
 
 from reconciler.cli.clock import SteadyClock
 from reconciler.cli.folder import Folder
-from reconciler.cli.order_desk import OrderDesk
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import Rules
 from reconciler.engine.daemon import Daemon, Duties, Pace
@@ -20,6 +19,7 @@ from reconciler.engine.orders import Order, carry_out
 from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
+from reconciler.engine.taking import OrderTaker
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.changes import Caps
@@ -58,15 +58,15 @@ class Process:
                 await apply_all(ports, options, self.stop, seconds=seconds, cache=folder.cache)
                 return
             index = SpecIndex(self.root, "specs", prices=UNITS_PER_SECOND, cache=folder.cache)
-            desk = OrderDesk(folder, ports, options, index)
+            taker = OrderTaker(ports, options, index, folder.surveyor)
             duties = Duties(
                 index,
                 self.events,
                 Pace(),
                 can_host=True,
-                is_ordered=desk.is_ordered,
+                is_ordered=taker.is_ordered,
                 correct_clock=clock.correct,
-                carry_out=desk.carry_out,
+                carry_out=taker.carry_out,
             )
             daemon = Daemon(ports, options, duties)
             self.events.wake, self.hint = daemon.wake, daemon.hint
@@ -77,7 +77,6 @@ class Process:
         async with self._opened(name, SteadyClock(), enduring=False) as (folder, ports, options):
             survey = folder.surveyor.survey(folder.load())
             journal = Records(ports, options, survey.stored)
-            journal.take_over(survey.records.values())
             self.outcome = await carry_out(order, ports, options, journal, survey)
 
     @asynccontextmanager

@@ -36,7 +36,7 @@ MODULES = frozenset({"reconciler", "tests.support.killer"})
 _IMPORTED = (
     "reconciler.cli.app",
     "reconciler.cli.running",
-    "reconciler.cli.order_desk",
+    "reconciler.engine.taking",
     "reconciler.cli.announcing",
     "reconciler.engine.daemon",
     "reconciler.workspace.watcher",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -330,6 +331,8 @@ def test_what_the_reader_of_specs_takes_for_json_a_receipt_does_too(data: st.Dat
     found, expected = _read(changed), _read_as_a_spec(changed)
     if isinstance(expected, Problem):
         assert found == expected
+    elif re.search(r"\binf\b", repr(expected)):
+        assert "too large" in str(found)
     else:
         again = _read(json.dumps(expected).encode())
         assert _without_place(found) == _without_place(again)

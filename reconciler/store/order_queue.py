@@ -1,0 +1,165 @@
+"""The orders that commands leave in the database for the process that writes it, and its answers. Nothing here knows a verb.
+
+Such a row is all that a process without the state's lock may write. Each step is one statement, so of a giver who
+withdraws an order and a daemon that takes it exactly one wins. Right before a daemon begins with an order it asks whether
+the giver still waits. Only a giver who polls replies: one that has died, however it did, cannot (ADR 42).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from sqlalchemy import Delete, Row, Update, bindparam, delete, insert, select, update
+
+from reconciler.core.errors import StateError
+from reconciler.store import schema
+from reconciler.store.database import Database, open_beside_the_writer
+from reconciler.store.tables import GIVEN_ORDER
+
+_LONGEST_ORDER = 1024 * 1024  # bytes
+_AT_ONCE = 100  # orders; the others come when these are answered
+_KEPT = 1000  # the newest orders whose answers stay, though nobody fetched them
+
+_ROW = GIVEN_ORDER.c
+_UNANSWERED = (
+    select(_ROW.ticket, _ROW.document, _ROW.asked)
+    .where(_ROW.answer.is_(None))
+    .order_by(_ROW.id)
+    .limit(_AT_ONCE)
+)
+_OF_TICKET = _ROW.ticket == bindparam("wanted")
+_TAKE = update(GIVEN_ORDER).where(_OF_TICKET, _ROW.asked == 0).values(asked=1)
+_WITHDRAW = delete(GIVEN_ORDER).where(_OF_TICKET, _ROW.asked == 0)
+_FETCH = delete(GIVEN_ORDER).where(_OF_TICKET)
+_ASK = update(GIVEN_ORDER).where(_OF_TICKET).values(asked=_ROW.asked + 1)
+_REPLY = update(GIVEN_ORDER).where(_OF_TICKET).values(heard=_ROW.asked)
+_STATE = select(_ROW.asked, _ROW.heard, _ROW.answer).where(_OF_TICKET)
+_ANSWERED_LONG_AGO = delete(GIVEN_ORDER).where(
+    _ROW.answer.is_not(None),
+    _ROW.id <= select(_ROW.id).where(_OF_TICKET).scalar_subquery() - _KEPT,
+)
+
+
+class OrderQueue:
+    """The orders of one database, for givers and for the daemon. Every verb raises StateError when it cannot be used."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # The giver's side.
+
+    def put(self, document: Mapping[str, object], ticket: str) -> None:
+        """Leave an order under a `new_ticket`; raises StateError beyond 1 MiB.
+
+        It ends when it was answered or withdrawn, or when nobody polls for its answer any more.
+        """
+        text = json.dumps(document, allow_nan=False)
+        if len(text) > _LONGEST_ORDER:
+            raise StateError(
+                f"An order of {len(text)} bytes is too long for the inbox.",
+                hint="Name fewer things at a time.",
+            )
+        with self._database.write() as connection:
+            row = {"ticket": ticket, "document": text, "asked": 0, "heard": 0}
+            connection.execute(insert(GIVEN_ORDER).values(row))
+
+    def withdraw(self, ticket: str) -> bool:
+        """Take an order back; False when it was taken: then it is, was or may be carried out."""
+        return self._changed(_WITHDRAW, ticket)
+
+    def leave(self, ticket: str) -> bool:
+        """Take an order back if it can be; whether nothing is left of it to be done.
+
+        Of one that was taken the giver does not know whether it was begun; where it was not, it is not carried out.
+        """
+        return self.withdraw(ticket) or self._state(ticket) is None
+
+    def poll(self, ticket: str) -> dict[str, object] | None:
+        """Return the answer to an order and remove both, None when there is none yet; says that the giver still waits."""
+        self._database.fence.require()
+        if (found := self._state(ticket)) is None:
+            return None
+        if found.answer is None:
+            if found.heard != found.asked:
+                self._changed(_REPLY, ticket)
+            return None
+        with suppress(StateError):  # it is read; the row goes some day
+            self._changed(_FETCH, ticket)
+        return _document(found.answer)
+
+    # The daemon's side.
+
+    def pending(self) -> list[tuple[str, dict[str, object]]]:
+        """Take what waits; return it, and what was taken before and not answered: the oldest first, at most 100."""
+        with self._database.read() as connection:
+            found = connection.execute(_UNANSWERED).all()
+        if any(row.asked == 0 for row in found):
+            with self._database.write() as connection:
+                connection.execute(_TAKE, [{"wanted": row.ticket} for row in found])
+                found = connection.execute(_UNANSWERED).all()
+        return [(row.ticket, _document(row.document)) for row in found if row.asked]
+
+    def ask(self, ticket: str) -> bool:
+        """Ask whether the giver of an order still waits; False where the order is gone."""
+        return self._changed(_ASK, ticket)
+
+    def has_replied(self, ticket: str) -> bool:
+        """Whether the giver has polled since `ask`."""
+        found = self._state(ticket)
+        return found is not None and bool(found.heard == found.asked)
+
+    def answer(self, ticket: str, document: Mapping[str, object]) -> None:
+        """Say what became of an order that was taken; after this it is never handed out again."""
+        with self._database.write() as connection:
+            said = update(GIVEN_ORDER).where(_OF_TICKET)
+            values = {"answer": json.dumps(document, allow_nan=False)}
+            connection.execute(said.values(values), {"wanted": ticket})
+            connection.execute(_ANSWERED_LONG_AGO, {"wanted": ticket})
+
+    def _state(self, ticket: str) -> Row[int, int, str | None] | None:
+        with self._database.read() as connection:
+            return connection.execute(_STATE, {"wanted": ticket}).one_or_none()
+
+    def _changed(self, statement: Update | Delete, ticket: str) -> bool:
+        with self._database.write() as connection:
+            return connection.execute(statement, {"wanted": ticket}).rowcount > 0
+
+
+def new_ticket() -> str:
+    """Return what an order is found by. Whoever is interrupted while it leaves the order needs it to take that back."""
+    return secrets.token_hex(16)
+
+
+@contextmanager
+def open_queue(path: Path) -> Iterator[OrderQueue | None]:
+    """Open the orders of a database that another process writes, to give one; None where that has no tables or no log yet.
+
+    Without a log every row would change the file, which its writer takes for somebody's copy.
+
+    Raises:
+        StateError: it cannot be used, or another version of the program made it.
+        StateReplaced: by any verb, once it is not on the disk by its name any more.
+    """
+    database = open_beside_the_writer(path)
+    if database is None:
+        yield None
+        return
+    with closing(database):
+        with database.read() as connection:
+            has_log = connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        is_ready = has_log and schema.is_ready(database)
+        database.raise_fence()
+        yield OrderQueue(database) if is_ready else None
+
+
+def _document(text: object) -> dict[str, object]:
+    """Return a document; an empty one for what is none, which nobody understands as an order."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
