@@ -15,9 +15,9 @@ from reconciler.cli.root import Root, named
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
+from reconciler.core.hosts import is_loopback
 from reconciler.engine.outlook import Uncommitted, waiting_for_commit
 from reconciler.engine.survey import Survey, Surveyor, none_uncommitted
-from reconciler.hosting.places import is_loopback
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.database import database_path

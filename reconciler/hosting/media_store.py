@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 from weakref import WeakValueDictionary
 
 from reconciler.core.errors import HostingError, WorkspaceError
-from reconciler.hosting.places import is_near, public_base
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
+from reconciler.core.hosts import is_near
+from reconciler.hosting.places import public_base
 
 UPLOADS: Final = 2  # at a time; each is in memory as a whole, 100 MB at most
 PATIENCE: Final = 60.0  # s for a question, and for an upload besides what its size takes
@@ -24,7 +23,7 @@ PROBE: Final = "reconciler-probe.txt"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredFile:
     """An object as its shelf describes it, without its bytes."""
 
     size: int  # bytes
@@ -35,7 +34,7 @@ class Kept:
 class Shelf(Protocol):
     """Somewhere to keep files; every method raises HostingError."""
 
-    async def look(self, key: str) -> Kept | None:
+    async def look(self, key: str) -> StoredFile | None:
         """Return what is kept under a key, None for nothing."""
         ...
 
@@ -121,7 +120,7 @@ class MediaStore:
             self._shelf = self._open_shelf()
         return self._shelf
 
-    async def _look(self, key: str) -> Kept | None:
+    async def _look(self, key: str) -> StoredFile | None:
         async with _within(PATIENCE):
             return await self._opened.look(key)
 
