@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
     """Return the media store that the settings name, the simulator's own where they name none, or None."""
-    from reconciler.kling.hosting import LoopbackMedia
+    from reconciler.kling.simulator_media import SimulatorMedia
 
     if settings.media_store:
         return _named(settings)
-    return LoopbackMedia(client) if _is_here(settings) else None
+    return SimulatorMedia(client) if _is_here(settings) else None
 
 
 def media_check(settings: Settings) -> Check:

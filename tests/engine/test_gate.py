@@ -13,8 +13,8 @@ from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
 from reconciler.engine.gate import Gate
 from reconciler.engine.ports import Options, Ports, Unconfigured
-from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.downloads import Downloader
+from reconciler.kling.network import LOOPBACK
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from tests.engine.world import Told

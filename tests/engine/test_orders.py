@@ -23,10 +23,10 @@ from reconciler.engine.fitting import sightings
 from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, OrderError, Outcome, Verb, carry_out
 from reconciler.engine.ports import Options, Ports
-from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
+from reconciler.kling.network import LOOPBACK
 from reconciler.store.repository import Change
 from tests.support.project import wait_until
 from tests.support.simulator import Simulator, simulator

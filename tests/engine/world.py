@@ -21,10 +21,10 @@ from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Hosting, Options, Ports, Topic
 from reconciler.engine.survey import Survey, Surveyor
-from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import MAX_RESULT, Downloader
+from reconciler.kling.network import LOOPBACK
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Caps, Repository
 from reconciler.workspace.loader import load

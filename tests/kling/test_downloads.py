@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.downloads import Downloaded, Downloader
 from reconciler.kling.errors import (
     ProviderError,
@@ -17,6 +16,7 @@ from reconciler.kling.errors import (
     ResultTooLarge,
     ResultUnsafe,
 )
+from reconciler.kling.network import LOOPBACK
 
 from .server import Answer, Asked, Server, always, http, in_turn, serving
 
