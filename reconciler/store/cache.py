@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.core.errors import StateError
-from reconciler.store.durable import make_folder, make_private, require_own_journal
+from reconciler.store.durable import is_own, make_folder, make_private, require_own_journal
 
 _FORMAT = 1  # SQLite's user_version; another number: start empty
 _TIMEOUT = 0.5  # seconds; not worth waiting for longer
@@ -104,10 +103,9 @@ class FileCache:
 def _is_own(path: Path) -> bool:
     """Whether nothing stands there, or a regular file with this one name."""
     try:
-        found = path.lstat()
+        return is_own(path.lstat())
     except FileNotFoundError:
         return True
-    return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
 
 
 def _require_format(connection: sqlite3.Connection, *, create: bool) -> None:

@@ -69,7 +69,7 @@ def test_history_outlives_what_it_tells_of(repository: Repository) -> None:
 
 def test_forgetting_what_was_never_bought_says_nothing(repository: Repository) -> None:
     """Without an attempt there is only a hold to drop, and no history to go on."""
-    repository.set_hold("mc1-a", "a cap", now=1)
+    repository.replace_holds({"mc1-a": "a cap"}, now=1)
     assert repository.forget("mc1-a", now=NOW) == ()
     assert repository.holds() == {}
     assert repository.history("mc1-a") == ()
