@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.errors import HostingError
 from reconciler.core.hosts import is_loopback
-from reconciler.hosting.media_store import StoredFile
-from reconciler.hosting.places import MediaPlace
+from reconciler.hosting.places import MediaPlace, StoredFile
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, AzureStore, GCSConfig, GCSStore, S3Config, S3Store

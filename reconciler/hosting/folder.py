@@ -12,7 +12,7 @@ from typing import Final
 
 from reconciler.core.errors import HostingError
 from reconciler.disk import sync, sync_folder
-from reconciler.hosting.media_store import StoredFile
+from reconciler.hosting.places import StoredFile
 
 CHUNK: Final = 1024 * 1024  # bytes between two looks whether to stop
 _RACY_NS: Final = 2_000_000_000

@@ -44,6 +44,15 @@ class MediaPlace:
         return f"{self.scheme}://{self.bucket}{'/' * bool(self.prefix)}{self.prefix}"
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An object as its shelf describes it, without its bytes."""
+
+    size: int  # bytes
+    version: str  # another one whenever the bytes may be others; empty where that cannot be told
+    md5: str = ""  # hex digits that may be the digest of the bytes, by the store's own word
+
+
 def place_of(text: str) -> MediaPlace:
     """Read a place; raises ValueError with a sentence that shows no secret."""
     try:

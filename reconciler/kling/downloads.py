@@ -262,9 +262,9 @@ def _next_hop(here: httpx.URL, response: httpx.Response) -> httpx.URL:
 
 def _refusal(status: int) -> ResultRefused | ResultInterrupted:
     """Any lasting 4xx is the URL's fault: hosts answer an expired signature with 400, 401, 403, 404 or 410."""
-    if 400 <= status < 500 and status not in _PASSING:
-        return ResultRefused(status)
-    return ResultInterrupted(f"The result's host answered HTTP {status}.", http_status=status)
+    is_lasting = 400 <= status < 500 and status not in _PASSING
+    kind = ResultRefused if is_lasting else ResultInterrupted
+    return kind(f"The result's host answered HTTP {status}.", http_status=status)
 
 
 def _inside() -> ResultUnsafe:

@@ -122,10 +122,6 @@ class SendingBroke(OutcomeUnknown):
 class ResultRefused(ProviderError):
     """The result's URL is refused: it has expired, or the file is gone."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"The result's host answered HTTP {status}.", http_status=status)
-        self.status = status
-
 
 class ResultInterrupted(ProviderError):
     """The download broke off."""
@@ -188,7 +184,9 @@ def reaction(http_status: int, code: int | None, *, create: bool) -> type[Provid
     or 405 that is not the API's own comes from what has no such route.
     """
     no_route = http_status in NO_ROUTE and code not in REACTIONS
-    if http_status >= 500 or http_status == 408 or _is_internal(code):
+    # Codes that say that the server, or a gateway that numbers as HTTP does, broke down.
+    is_internal = code is not None and (5000 <= code < 6000 or 500 <= code < 600)
+    if http_status >= 500 or http_status == 408 or is_internal:
         return OutcomeUnknown if create else TryLater
     contradictory = 300 <= http_status < 400 or (code == 0 and not 200 <= http_status < 300)
     if code is None or contradictory or (create and no_route):
@@ -198,8 +196,3 @@ def reaction(http_status: int, code: int | None, *, create: bool) -> type[Provid
     if code == 0:
         return None
     return REACTIONS.get(code) or _BY_STATUS.get(http_status, UnlistedRefusal)
-
-
-def _is_internal(code: int | None) -> bool:
-    """Whether the code says that the server, or a gateway that numbers as HTTP does, broke down."""
-    return code is not None and (5000 <= code < 6000 or 500 <= code < 600)

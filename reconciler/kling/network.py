@@ -17,7 +17,6 @@ import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -188,16 +187,15 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
         limits = limits or httpx.Limits(max_connections=100, keepalive_expiry=5.0)
         trust = _authorities()
         proxies = {scheme: proxy for scheme in schemes if (proxy := _proxy(scheme))}
-        self._exceptions = _Exceptions.read() if proxies else _Exceptions()
+        self._networks, self._names = _exceptions() if proxies else ([], [])
         self._checked = None if allowed is None else CheckedNetwork(allowed)
         self._direct = _Direct(trust, limits, self._checked)
-        self._through = {
-            proxy: httpx.AsyncHTTPTransport(
-                verify=trust, limits=limits, trust_env=False, proxy=proxy.parsed()
+        self._by_scheme = {
+            scheme: httpx.AsyncHTTPTransport(
+                verify=trust, limits=limits, trust_env=False, proxy=proxy
             )
-            for proxy in set(proxies.values())
+            for scheme, proxy in proxies.items()
         }
-        self._by_scheme = {scheme: self._through[proxy] for scheme, proxy in proxies.items()}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request its way; raises what httpx raises, AddressRefused and NameUnknown."""
@@ -216,7 +214,18 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
 
     def takes_proxy(self, url: httpx.URL) -> bool:
         """Whether a request to this URL takes a proxy."""
-        return url.scheme in self._by_scheme and not self._exceptions.hold(url)
+        if url.scheme not in self._by_scheme:
+            return False
+        host, place = url.raw_host.decode("ascii"), url.netloc.decode("ascii")
+        if is_loopback(host) or urllib.request.proxy_bypass(place):  # the system's list, too
+            return False
+        if any(one in {"*", host, place} or host.endswith(f".{one}") for one in self._names):
+            return False
+        try:
+            address = ipaddress.ip_address(url.host)
+        except ValueError:
+            return True
+        return not any(address in network for network in self._networks)
 
     def leads_inside(self, url: httpx.URL) -> bool:
         """Whether this URL's host was found to be in a network that is allowed, and not of the internet."""
@@ -224,7 +233,7 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for transport in (self._direct, *self._through.values()):
+        for transport in (self._direct, *self._by_scheme.values()):
             await transport.aclose()
 
 
@@ -250,82 +259,51 @@ def _place(url: httpx.URL) -> tuple[str, int]:
     return url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
-@dataclass(frozen=True, slots=True)
-class _Proxy:
-    """A proxy, as a variable names it."""
-
-    variable: str
-    url: str
-
-    def parsed(self) -> httpx.Proxy:
-        """Return it as httpx wants it; raises SettingsError for what is no proxy."""
-        try:
-            proxy = httpx.Proxy(self.url)
-        except (ValueError, httpx.InvalidURL):
-            proxy = None
-        if proxy is None or proxy.url.scheme not in _SCHEMES or not proxy.url.host:
-            raise SettingsError(
-                f"{self.variable} is `{_without_password(self.url)}`, which names no proxy that can be used",
-                hint=f"It is like http://proxy.example.com:3128; {_KINDS} proxies are supported.",
-            )
-        return proxy
-
-
-@dataclass(frozen=True, slots=True)
-class _Exceptions:
-    """Where no proxy is used: this machine, and what `NO_PROXY` lists."""
-
-    networks: tuple[Network, ...] = ()
-    names: tuple[str, ...] = ()  # in lower case; those below each, too
-
-    @classmethod
-    def read(cls) -> _Exceptions:
-        """Read the variable; raises SettingsError for an entry with a `/` that is no network."""
-        networks, names = [], []
-        for entry in re.split(r"[,\s]+", urllib.request.getproxies_environment().get("no", "")):
-            plain = entry.rpartition("://")[2]
-            try:
-                bare = plain.replace("[", "").replace("]", "")
-                networks.append(ipaddress.ip_network(bare, strict=False))
-            except ValueError:
-                if "/" in plain:
-                    raise SettingsError(
-                        f"{_variable('no_proxy')} holds `{entry[:80]}`, which is not a network",
-                        hint="Networks are like 10.0.0.0/8 or fd00::/8; names stand without a path.",
-                    ) from None
-                names.append(plain.lower() if plain == "*" else plain.lower().lstrip("*."))
-        return cls(tuple(networks), tuple(filter(None, names)))
-
-    def hold(self, url: httpx.URL) -> bool:
-        """Whether a request to this URL takes no proxy."""
-        host, place = url.raw_host.decode("ascii"), url.netloc.decode("ascii")
-        if is_loopback(host) or urllib.request.proxy_bypass(place):  # the system's list, too
-            return True
-        if any(one in {"*", host, place} or host.endswith(f".{one}") for one in self.names):
-            return True
-        try:
-            address = ipaddress.ip_address(url.host)
-        except ValueError:
-            return False
-        return any(address in network for network in self.networks)
-
-
-def _proxy(scheme: str) -> _Proxy | None:
+def _proxy(scheme: str) -> httpx.Proxy | None:
+    """Return the proxy of a scheme; raises SettingsError for a variable that names none."""
     known = urllib.request.getproxies()
-    for name in (scheme, "all"):
-        if url := known.get(name, "").strip():
-            return _Proxy(_variable(f"{name}_proxy"), url if "://" in url else f"http://{url}")
-    return None
+    name = next((n for n in (scheme, "all") if known.get(n, "").strip()), None)
+    if name is None:
+        return None
+    url = known[name].strip()
+    url = url if "://" in url else f"http://{url}"
+    with suppress(ValueError, httpx.InvalidURL):
+        proxy = httpx.Proxy(url)
+        if proxy.url.scheme in _SCHEMES and proxy.url.host:
+            return proxy
+    kind, _, rest = url.rpartition("://")
+    shown = f"{kind}://{rest.rpartition('@')[2]}"[:80]  # without a password
+    raise SettingsError(
+        f"{_variable(f'{name}_proxy')} is `{shown}`, which names no proxy that can be used",
+        hint=f"It is like http://proxy.example.com:3128; {_KINDS} proxies are supported.",
+    )
+
+
+def _exceptions() -> tuple[list[Network], list[str]]:
+    """Return where `NO_PROXY` has no proxy used: networks, and names (in lower case) with those below each.
+
+    Raises SettingsError for an entry with a `/` that is no network.
+    """
+    networks: list[Network] = []
+    names: list[str] = []
+    for entry in re.split(r"[,\s]+", urllib.request.getproxies_environment().get("no", "")):
+        plain = entry.rpartition("://")[2]
+        try:
+            bare = plain.replace("[", "").replace("]", "")
+            networks.append(ipaddress.ip_network(bare, strict=False))
+        except ValueError:
+            if "/" in plain:
+                raise SettingsError(
+                    f"{_variable('no_proxy')} holds `{entry[:80]}`, which is not a network",
+                    hint="Networks are like 10.0.0.0/8 or fd00::/8; names stand without a path.",
+                ) from None
+            names.append(plain.lower() if plain == "*" else plain.lower().lstrip("*."))
+    return networks, [name for name in names if name]
 
 
 def _variable(name: str) -> str:
     """Return how a variable is spelt in the environment; the lower case wins, as with curl and the library."""
     return name if os.environ.get(name) else name.upper()
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.rpartition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"[:80]
 
 
 def _authorities() -> ssl.SSLContext:

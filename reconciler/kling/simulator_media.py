@@ -18,7 +18,6 @@ from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import TryLater
 from reconciler.kling.network import ACCEPTED, read_bounded, user_agent
 
-CHUNK: Final = 512 * 1024  # bytes
 SILENCE: Final = 30.0  # s
 LONGEST: Final = 300.0  # s: 100 MB on loopback take one
 
@@ -54,11 +53,10 @@ class SimulatorMedia:
             raise WorkspaceError(
                 f"`{path.name}` is a local file, and {self._client.base_url} hosts none"
             )
-        size = (await asyncio.to_thread(path.stat)).st_size
+        data = await asyncio.to_thread(path.read_bytes)
         target = self._store + quote(sha256 + suffix, safe="")
-        length = {"Content-Length": str(size)}
         async with _session() as http:
-            request = http.build_request("PUT", target, content=_read(path), headers=length)
+            request = http.build_request("PUT", target, content=data)
             response = await http.send(request, stream=True)
             answer = await _answer(response)
         url = answer.get("url")
@@ -92,12 +90,3 @@ async def _answer(response: httpx.Response) -> dict[str, object]:
     finally:
         await response.aclose()
     return answer if isinstance(answer, dict) else {}
-
-
-async def _read(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        while chunk := await asyncio.to_thread(file.read, CHUNK):
-            yield chunk
-    finally:
-        file.close()

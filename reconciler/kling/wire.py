@@ -151,12 +151,23 @@ def parse_packs(data: object) -> tuple[ResourcePack, ...]:
     packs = _mapping(data).get("resource_pack_subscribe_infos")
     if not isinstance(packs, list):
         raise Unreadable("The answer holds no list of resource packs.")
-    return tuple(_pack(entry) for entry in packs if isinstance(entry, dict))
+    return tuple(
+        ResourcePack(
+            name=sentence(entry.get("resource_pack_name")),
+            status=sentence(entry.get("status")),
+            total=_decimal(entry.get("total_quantity")),
+            remaining=_decimal(entry.get("remaining_quantity")),
+            invalid_at=_milliseconds(entry.get("invalid_time")),
+        )
+        for entry in packs
+        if isinstance(entry, dict)
+    )
 
 
 def balance_of(packs: Sequence[ResourcePack], now: int) -> Balance:
     """Return the balance at a time (ms): packs that are online, not over, and not empty."""
-    usable = tuple(pack for pack in packs if _is_usable(pack, now))
+    online = (pack for pack in packs if pack.status == _ONLINE and pack.remaining != Decimal(0))
+    usable = tuple(p for p in online if p.invalid_at is None or p.invalid_at > now)
     known = [pack.remaining for pack in usable if pack.remaining is not None]
     ends = [pack.invalid_at for pack in usable if pack.invalid_at is not None]
     remaining = total(known) if len(known) == len(usable) else None
@@ -200,21 +211,6 @@ def sentence(value: object) -> str:
     A URL loses what follows its question mark: the provider may quote one that is signed, and this text is kept.
     """
     return _SIGNED.sub(r"\1?…", text(value)[: 8 * LONGEST_TEXT])[:LONGEST_TEXT]
-
-
-def _pack(fields: dict[str, object]) -> ResourcePack:
-    return ResourcePack(
-        name=sentence(fields.get("resource_pack_name")),
-        status=sentence(fields.get("status")),
-        total=_decimal(fields.get("total_quantity")),
-        remaining=_decimal(fields.get("remaining_quantity")),
-        invalid_at=_milliseconds(fields.get("invalid_time")),
-    )
-
-
-def _is_usable(pack: ResourcePack, now: int) -> bool:
-    over = pack.invalid_at is not None and pack.invalid_at <= now
-    return pack.status == _ONLINE and pack.remaining != Decimal(0) and not over
 
 
 def _videos(entries: object) -> tuple[Video, ...]:

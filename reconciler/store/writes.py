@@ -44,10 +44,7 @@ def write_changes(
         values = tables.from_record(change.record)
         if run_id is not None:
             values["run_id"] = run_id
-        if change.expected is None:
-            _insert(connection, change.record, values)
-        else:
-            _update(connection, change.record, change.expected, values)
+        _write(connection, change.record, change.expected, values)
     if not changes:
         return
     connection.execute(_DELETE_RESULTS, [{"owner": c.record.external_task_id} for c in changes])
@@ -104,7 +101,10 @@ def remove_generation(
     _remember_spending(connection, base_id, attempts)
     connection.execute(delete(RESULT).where(RESULT.c.external_task_id.in_(owners)))
     connection.execute(delete(TASK).where(TASK.c.base_id == base_id))
-    append(connection, [HistoryEntry(base_id, now, "forgotten", _described(attempts))])
+    last = attempts[-1]
+    task = f", task {last.task_id}" if last.task_id else ""
+    told = f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"
+    append(connection, [HistoryEntry(base_id, now, "forgotten", told)])
 
 
 def remove_history(connection: Connection, before: int, most: int) -> int:
@@ -133,19 +133,15 @@ def _withdraw(connection: Connection, record: Record) -> None:
     connection.execute(_DELETE, {"owner": record.external_task_id})
 
 
-def _insert(connection: Connection, record: Record, values: Mapping[str, object]) -> None:
-    guard(connection, record.external_task_id, None)
-    try:
-        connection.execute(insert(TASK), values)
-    except IntegrityError as error:
-        raise _contradiction(record, error) from error
-
-
-def _update(
-    connection: Connection, record: Record, expected: Status, values: Mapping[str, object]
+def _write(
+    connection: Connection, record: Record, expected: Status | None, values: Mapping[str, object]
 ) -> None:
-    guarded = {**values, "owner": record.external_task_id, "expected": expected.value}
     try:
+        if expected is None:
+            guard(connection, record.external_task_id, None)
+            connection.execute(insert(TASK), values)
+            return
+        guarded = {**values, "owner": record.external_task_id, "expected": expected.value}
         changed = connection.execute(_UPDATE, guarded).rowcount
     except IntegrityError as error:
         raise _contradiction(record, error) from error
@@ -185,9 +181,3 @@ def _remember_spending(connection: Connection, base_id: str, attempts: Sequence[
         for each in attempts
     ]
     connection.execute(insert(FORGOTTEN), values)
-
-
-def _described(attempts: Sequence[Record]) -> str:
-    last = attempts[-1]
-    task = f", task {last.task_id}" if last.task_id else ""
-    return f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"
