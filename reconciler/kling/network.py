@@ -106,11 +106,10 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
     async def check(self, host: str, port: int, timeout: float | None = None) -> list[Address]:
         """Return the addresses of a host, each of which may be asked; `timeout` bounds the look-up, in s."""
         addresses = await _look_up(host, port, LOOK_UP if timeout is None else timeout)
-        outside = [is_of_the_internet(address) for address in addresses]
-        allowed = [is_within(address, self._allowed) for address in addresses]
-        if not all(a or b for a, b in zip(outside, allowed, strict=True)):
+        inside = [address for address in addresses if not is_of_the_internet(address)]
+        if not all(is_within(address, self._allowed) for address in inside):
             raise AddressRefused("the host is this machine, or in a private network")
-        if not all(outside):
+        if inside:
             self.inside.add(host)
         return addresses
 
@@ -158,12 +157,12 @@ async def _look_up(host: str, port: int, timeout: float) -> list[Address]:
     try:
         async with asyncio.timeout(timeout):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [ipaddress.ip_address(place[0]) for *_, place in found]
+        addresses = dict.fromkeys(ipaddress.ip_address(place[0]) for *_, place in found)
     except (OSError, ValueError):  # TimeoutError and UnicodeError are among them
-        raise NameUnknown("the host's name is not known here") from None
+        addresses = {}
     if not addresses:
         raise NameUnknown("the host's name is not known here")
-    return list(dict.fromkeys(addresses))
+    return list(addresses)
 
 
 class EnvironmentTransport(httpx.AsyncBaseTransport):
