@@ -32,8 +32,8 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.naming import receipt_path
 from reconciler.core.states import Record, Result, Role, Status
 from reconciler.engine.receipts import entry
-from reconciler.store.changes import Change, HistoryEntry
-from reconciler.store.repository import Publication, Repository
+from reconciler.store.changes import Change, HistoryEntry, Publication
+from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import render_receipt

@@ -16,9 +16,8 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 RESERVE: Final = 256 * 1024**2
 """Bytes of a disk that are left free, or a hundredth of it where that is less: what fills it waits, and what must be
 written then (the state, receipts) is small."""
-_NO_HARD_LINKS: Final = frozenset(
-    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
-)  # FAT, some network and FUSE mounts
+# FAT, some network and FUSE mounts
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 _NOT_TAKEN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENODEV})
 
 
@@ -50,9 +49,8 @@ def sync(descriptor: int) -> None:
                 raise
         else:
             return
-    os.fsync(
-        descriptor
-    )  # also where a file system, such as one of a network, does not take the other
+    # also where a file system, such as one of a network, does not take the other
+    os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from watchdog.observers.polling import PollingObserver
 from reconciler import disk
 from reconciler.cli import clock
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.store import partial as partial_module
+from reconciler.store import objects as objects_module
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.workspace.loader import load
@@ -102,7 +102,7 @@ def test_where_no_start_of_the_machine_can_be_told_a_download_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes that a power cut may have taken out of the middle are never continued."""
-    monkeypatch.setattr(partial_module, "_BOOT_ID", tmp_path / "nowhere")
+    monkeypatch.setattr(objects_module, "_BOOT_ID", tmp_path / "nowhere")
     first = ObjectStore(tmp_path / "objects").partial("one")
     first.restart('"etag"')
     first.write(b"half")

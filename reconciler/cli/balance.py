@@ -16,10 +16,9 @@ from reconciler.core.moments import day_of
 from reconciler.core.money import UnitPrice
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.engine.outcome import in_a_line
-from reconciler.kling.balance import Balance, balance_of
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import SlowDown
-from reconciler.kling.wire import ResourcePack
+from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings import Settings
 
 SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word

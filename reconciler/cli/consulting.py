@@ -13,10 +13,9 @@ from reconciler.core.errors import ReconcilerError
 from reconciler.core.moments import day_of
 from reconciler.core.schedule import SECOND
 from reconciler.engine.outcome import in_a_line
-from reconciler.kling.balance import balance_of
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import ProviderError, TryLater
-from reconciler.kling.wire import ResourcePack
+from reconciler.kling.wire import ResourcePack, balance_of
 from reconciler.settings import Settings
 
 MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)

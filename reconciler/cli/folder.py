@@ -15,6 +15,7 @@ from reconciler.cli.root import Root, named
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
+from reconciler.core.hosts import is_loopback
 from reconciler.engine.survey import (
     Survey,
     Surveyor,
@@ -22,7 +23,6 @@ from reconciler.engine.survey import (
     none_uncommitted,
     waiting_for_commit,
 )
-from reconciler.hosting.places import is_loopback
 from reconciler.settings import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.database import database_path

@@ -13,11 +13,11 @@ from reconciler.cli.checks import Check, checked
 from reconciler.cli.folder import Folder
 from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
+from reconciler.core.hosts import is_loopback
 from reconciler.engine.ports import Hosting
 from reconciler.hosting.media_store import MediaStore, Shelf
-from reconciler.hosting.places import VARIABLES, is_loopback, place_of
+from reconciler.hosting.places import VARIABLES, place_of
 from reconciler.kling.client import KlingClient
-from reconciler.kling.hosting import LoopbackMedia
 from reconciler.kling.probing import ProbeFailed, Prober, Sample
 from reconciler.settings import Settings
 from reconciler.settings.sources import Given
@@ -26,9 +26,11 @@ from reconciler.workspace.remote_media import next_part, remote_faults, remote_m
 
 def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
     """Return the media store that the settings name, the simulator's own where they name none, or None."""
+    from reconciler.kling.simulator_media import SimulatorMedia
+
     if settings.media_store:
         return _named(settings)
-    return LoopbackMedia(client) if _is_here(settings) else None
+    return SimulatorMedia(client) if _is_here(settings) else None
 
 
 def media_check(settings: Settings) -> Check:

@@ -322,7 +322,7 @@ def backup(
     The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
     never change: copy them with any tool. Keys and settings are not in it.
     """
-    from reconciler.store.backup import back_up
+    from reconciler.store.upkeep import back_up
 
     place = root_of(context)
     root = place.path.resolve()

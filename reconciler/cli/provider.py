@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from reconciler.core.errors import SettingsError, counted
+from reconciler.core.hosts import is_loopback
 from reconciler.core.states import LIVE, Record, Status
-from reconciler.kling.addresses import LOOPBACK, Network
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
-from reconciler.kling.reach import is_loopback
+from reconciler.kling.network import LOOPBACK, Network
 from reconciler.settings import Settings
 from reconciler.store.repository import Repository
 

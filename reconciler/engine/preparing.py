@@ -16,7 +16,7 @@ from typing import Final
 from reconciler.core.errors import InputChanged, StateError, ToldMistake, WorkspaceError
 from reconciler.core.motion_control import Preparation, Source
 from reconciler.engine.ports import Ports
-from reconciler.store.partial import Partial
+from reconciler.store.objects import Partial
 from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.flaws import Beyond, Flaw, Unfinished
 from reconciler.workspace.outputs import Signature

@@ -15,7 +15,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role
 from reconciler.engine.ports import Ports
 from reconciler.engine.whereabouts import Whereabouts
-from reconciler.store.repository import Publication
+from reconciler.store.changes import Publication
 from reconciler.workspace.outputs import OutputTaken, Signature, publish, signature
 
 _EMPTY = hashlib.sha256().hexdigest()

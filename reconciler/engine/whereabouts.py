@@ -15,8 +15,9 @@ from reconciler.core.diff import IN_PLACE, Output, Standing
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role, Status
+from reconciler.store.changes import Publication
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Publication, Repository
+from reconciler.store.repository import Repository
 from reconciler.workspace.flaws import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
 from reconciler.workspace.outputs import Signature, signature
 

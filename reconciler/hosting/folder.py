@@ -12,7 +12,7 @@ from typing import Final
 
 from reconciler.core.errors import HostingError
 from reconciler.disk import sync, sync_folder
-from reconciler.hosting.media_store import Kept
+from reconciler.hosting.places import StoredFile
 
 CHUNK: Final = 1024 * 1024  # bytes between two looks whether to stop
 _RACY_NS: Final = 2_000_000_000
@@ -25,7 +25,7 @@ class FolderShelf:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def look(self, key: str) -> Kept | None:
+    async def look(self, key: str) -> StoredFile | None:
         """Return what the file system says of a file, None where there is none."""
         found = await asyncio.to_thread(self._stat, key)
         if found is None:
@@ -33,7 +33,7 @@ class FolderShelf:
         # Of a file that has just changed, the same times may mean other bytes a moment later.
         is_racy = abs(time.time_ns() - found.st_ctime_ns) < _RACY_NS
         version = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-        return Kept(found.st_size, "" if is_racy else version)
+        return StoredFile(found.st_size, "" if is_racy else version)
 
     async def read(self, key: str) -> bytes:
         """Return a file's bytes."""

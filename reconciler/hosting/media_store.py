@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import Final
 from urllib.parse import quote, urlsplit
 from weakref import WeakValueDictionary
 
 from reconciler.core.errors import HostingError, WorkspaceError
-from reconciler.hosting.places import is_near, public_base
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
+from reconciler.core.hosts import is_near
+from reconciler.hosting.cloud import CloudShelf
+from reconciler.hosting.folder import FolderShelf
+from reconciler.hosting.places import StoredFile, public_base
 
 UPLOADS: Final = 2  # at a time; each is in memory as a whole, 100 MB at most
 PATIENCE: Final = 60.0  # s for a question, and for an upload besides what its size takes
@@ -23,37 +23,7 @@ SLOWEST: Final = 128 * 1024  # bytes per second
 PROBE: Final = "reconciler-probe.txt"
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An object as its shelf describes it, without its bytes."""
-
-    size: int  # bytes
-    version: str  # another one whenever the bytes may be others; empty where that cannot be told
-    md5: str = ""  # hex digits that may be the digest of the bytes, by the store's own word
-
-
-class Shelf(Protocol):
-    """Somewhere to keep files; every method raises HostingError."""
-
-    async def look(self, key: str) -> Kept | None:
-        """Return what is kept under a key, None for nothing."""
-        ...
-
-    async def read(self, key: str) -> bytes:
-        """Return the bytes that are kept under a key."""
-        ...
-
-    async def put(self, key: str, data: bytes) -> None:
-        """Keep these bytes: all of them or none."""
-        ...
-
-    async def remove(self, key: str) -> None:
-        """Keep nothing under this key."""
-        ...
-
-    async def sign(self, key: str) -> str:
-        """Return a URL that holds for a while."""
-        ...
+Shelf = FolderShelf | CloudShelf
 
 
 class MediaStore:
@@ -121,29 +91,27 @@ class MediaStore:
             self._shelf = self._open_shelf()
         return self._shelf
 
-    async def _look(self, key: str) -> Kept | None:
+    async def _look(self, key: str) -> StoredFile | None:
         async with _within(PATIENCE):
             return await self._opened.look(key)
 
     async def _has(self, key: str, sha256: str, path: Path) -> bool:
         """Whether the store holds these bytes, which are those of a file."""
         kept = await self._look(key)
-        if kept is None or kept.size != await asyncio.to_thread(_size_of, path):
-            return False
+        with _reading(path):
+            if kept is None or kept.size != (await asyncio.to_thread(path.stat)).st_size:
+                return False
         if kept.version and self._sound.get(key) == kept.version:
             return True
         async with self._uploads:
             by_md5 = kept.md5 and kept.md5 == await asyncio.to_thread(_md5_of, path, sha256)
-            if not by_md5 and await self._read_back(key, kept.size) != sha256:
-                return False
+            if not by_md5:
+                async with _within(PATIENCE + kept.size / SLOWEST):
+                    data = await self._opened.read(key)
+                if await asyncio.to_thread(_sha256, data) != sha256:
+                    return False
         self._sound[key] = kept.version
         return True
-
-    async def _read_back(self, key: str, size: int) -> str:
-        """Return the SHA-256 of an object's bytes."""
-        async with _within(PATIENCE + size / SLOWEST):
-            data = await self._opened.read(key)
-        return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
 
     async def _url(self, key: str) -> str:
         async with _within(PATIENCE):
@@ -169,16 +137,11 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         ) from None
 
 
-def _size_of(path: Path) -> int:
-    with _reading(path):
-        return path.stat().st_size
-
-
 def _read(path: Path, sha256: str) -> bytes:
     """Return the bytes that are uploaded: those that were compared, not the file's a moment later."""
     with _reading(path):
         data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if _sha256(data) != sha256:
         raise WorkspaceError(
             f"`{path.name}` changed while it was being uploaded; nothing was sent",
             hint="Run again.",
@@ -189,6 +152,10 @@ def _read(path: Path, sha256: str) -> bytes:
 def _md5_of(path: Path, sha256: str) -> str:
     """Return the MD5 of the bytes that have this digest: not to trust it, but to compare it with a store's."""
     return hashlib.md5(_read(path, sha256), usedforsecurity=False).hexdigest()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

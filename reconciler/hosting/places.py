@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -28,12 +27,11 @@ VARIABLES: Final[dict[Scheme, tuple[str, ...]]] = {
 }
 """The clouds' own variables that also count when they stand in `.env`."""
 
-_HERE_BY_NAME = re.compile(r"(.*\.)?(localhost|local|internal|lan|home\.arpa)")
 _EXAMPLE = "it must look like s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MediaPlace:
     """A bucket, or a folder of this machine, and the path below which everything of ours lies."""
 
     scheme: Scheme
@@ -46,7 +44,16 @@ class Place:
         return f"{self.scheme}://{self.bucket}{'/' * bool(self.prefix)}{self.prefix}"
 
 
-def place_of(text: str) -> Place:
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An object as its shelf describes it, without its bytes."""
+
+    size: int  # bytes
+    version: str  # another one whenever the bytes may be others; empty where that cannot be told
+    md5: str = ""  # hex digits that may be the digest of the bytes, by the store's own word
+
+
+def place_of(text: str) -> MediaPlace:
     """Read a place; raises ValueError with a sentence that shows no secret."""
     try:
         parts = urlsplit(text)
@@ -61,9 +68,9 @@ def place_of(text: str) -> Place:
         case "file":
             if host or not parts.path.startswith("/"):
                 raise ValueError("a folder is written with its whole path: file:///srv/media")
-            return Place("file", "", unquote(parts.path).rstrip("/") or "/")
+            return MediaPlace("file", "", unquote(parts.path).rstrip("/") or "/")
         case "s3" | "gs" | "az" as scheme if parts.netloc:
-            return Place(scheme, parts.netloc, unquote(parts.path).strip("/"))
+            return MediaPlace(scheme, parts.netloc, unquote(parts.path).strip("/"))
         case _:
             raise ValueError(_EXAMPLE)
 
@@ -80,19 +87,3 @@ def public_base(text: str) -> str:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("it holds a host and a path, nothing else")
     return text.rstrip("/") + "/"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very spelling."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def is_near(host: str) -> bool:
-    """Whether a host is, by its very spelling, this machine or a neighbour that the internet cannot reach."""
-    try:
-        return not ipaddress.ip_address(host.strip("[]")).is_global
-    except ValueError:
-        return "." not in host or _HERE_BY_NAME.fullmatch(host.lower().rstrip(".")) is not None

@@ -10,16 +10,19 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
 import httpx
 
-from reconciler.core.errors import MISTAKES, mistake
+from reconciler.core.errors import MISTAKES, SettingsError, mistake
+from reconciler.core.hosts import is_loopback
 from reconciler.core.identity import may_name
+from reconciler.core.states import Task
 from reconciler.kling import wire
-from reconciler.kling.auth import KlingAuth
+from reconciler.kling.auth import Credentials, KlingAuth
 from reconciler.kling.errors import (
     CLOCK_CODES,
     LOOK_AT_ADDRESS,
@@ -36,20 +39,13 @@ from reconciler.kling.errors import (
     Unreadable,
     reaction,
 )
-from reconciler.kling.proxies import EnvironmentTransport
-from reconciler.kling.reach import (
+from reconciler.kling.network import (
     ACCEPTED,
-    api_base,
-    is_loopback,
+    EnvironmentTransport,
+    may_visit,
     read_bounded,
     user_agent,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from reconciler.core.states import Task
-    from reconciler.kling.auth import Credentials
 
 TASKS: Final = "/v1/videos/motion-control"
 COSTS: Final = "/account/costs"
@@ -70,6 +66,8 @@ _TAKEN: Final = re.compile(
     re.IGNORECASE,
 )
 _EXTERNAL_ID: Final = re.compile(r"external.?(task.?)?id", re.IGNORECASE)
+_PASTED: Final = re.compile(r"(?<![:/])(/+v1(/videos(/motion-control)?)?)?/*$")
+"""What stands at the end of a base that was copied with the path of an endpoint."""
 
 _NEVER_LEFT: Final = (
     httpx.ConnectError,
@@ -134,7 +132,7 @@ class KlingClient:
         now: Callable[[], float] = time.time,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._base = api_base(base_url)
+        self._base = _api_base(base_url)
         self._auth = KlingAuth(credentials, base=self._base, now=now)
         self._timeout = timeout
         # httpcore's pool is quadratic in waiting requests: they wait here instead.
@@ -186,7 +184,12 @@ class KlingClient:
             envelope = await self._ask(request)
         except RequestRefused as refused:
             if _is_taken(refused, ours):
-                raise IdInUse.like(refused) from None
+                raise IdInUse(
+                    refused.message,
+                    code=refused.code,
+                    http_status=refused.http_status,
+                    request_id=refused.request_id,
+                ) from None
             raise
         try:
             task = wire.parse_task(envelope.data)
@@ -224,12 +227,9 @@ class KlingClient:
         """Return a page of the account's tasks, `number` from 1 to 1000, `size` from 1 to 500 (D); no order (U)."""
         return wire.parse_tasks((await self._get(TASKS, pageNum=number, pageSize=size)).data)
 
-    async def costs(
-        self, *, start_ms: int, end_ms: int, pack: str | None = None
-    ) -> tuple[wire.ResourcePack, ...]:
+    async def costs(self, *, start_ms: int, end_ms: int) -> tuple[wire.ResourcePack, ...]:
         """Return the account's packs; the provider allows one call a second (D), which the caller keeps to."""
-        named = {} if pack is None else {"resource_pack_name": pack}
-        envelope = await self._get(COSTS, start_time=start_ms, end_time=end_ms, **named)
+        envelope = await self._get(COSTS, start_time=start_ms, end_time=end_ms)
         inner = wire.parse_verdict(envelope)
         if kind := reaction(200, inner.code, create=False):
             raise _refusal(kind, 200, inner)
@@ -290,6 +290,33 @@ class KlingClient:
         except Unreadable:
             envelope = None
         return _Answer(response.status_code, envelope, is_page=body[:512].lstrip()[:1] == b"<")
+
+
+def _api_base(text: str) -> httpx.URL:
+    """Return the API's base without a final slash; raises SettingsError when a key may not be sent there.
+
+    What the API's own paths begin with is no part of it, though people paste it: `/v1`, or a whole endpoint.
+    """
+    try:
+        url = httpx.URL(_PASTED.sub("", text.strip()))
+    except (httpx.InvalidURL, ValueError):
+        raise SettingsError(
+            "KLING_BASE_URL is not a URL.",
+            hint="It is like https://api-singapore.klingai.com, the default.",
+        ) from None
+    if not url.scheme or not url.host:
+        raise SettingsError(
+            f"KLING_BASE_URL is {text!r}, which is not a URL.",
+            hint="It is like https://api-singapore.klingai.com, the default.",
+        )
+    if url.userinfo or url.query or url.fragment:
+        raise SettingsError("KLING_BASE_URL may hold a host, a port and a path, nothing else.")
+    if not may_visit(url):
+        raise SettingsError(
+            f"KLING_BASE_URL is {text!r}, which would send the key unprotected.",
+            hint="Use https; plain http is for localhost only.",
+        )
+    return url
 
 
 def _lost(failure: Exception, *, create: bool) -> ProviderError:

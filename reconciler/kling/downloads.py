@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import httpx
 
-from reconciler.kling.addresses import AddressRefused, Network
+from reconciler.core.hosts import is_loopback
 from reconciler.kling.errors import (
     ResultInterrupted,
     ResultRefused,
@@ -22,18 +23,12 @@ from reconciler.kling.errors import (
     ResultTooLarge,
     ResultUnsafe,
 )
-from reconciler.kling.proxies import EnvironmentTransport
-from reconciler.kling.reach import is_loopback, may_visit, user_agent
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+from reconciler.kling.network import AddressRefused, Network, Visitor, may_visit
 
 MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
 CHUNK: Final = 512 * 1024  # bytes
-MAX_HOPS: Final = 5
 FLOOR: Final = 16 * 1024  # bytes per second; a download below it does not keep others waiting
 WINDOW: Final = 30.0  # s over which that is measured
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PASSING: Final = frozenset({408, 425, 429})
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
@@ -82,21 +77,11 @@ class Downloader:
     ) -> None:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._http = httpx.AsyncClient(
-            headers={
-                "User-Agent": user_agent(),
-                "Accept": "*/*",
-                "Accept-Encoding": "identity",
-            },
-            follow_redirects=False,
-            timeout=timeout,
-            trust_env=False,
-            transport=transport or EnvironmentTransport(allowed=allowed),
-        )
+        self._visitor = Visitor(timeout=timeout, allowed=allowed, transport=transport)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._visitor.http.aclose()
 
     async def fetch(
         self,
@@ -161,26 +146,17 @@ class Downloader:
     @asynccontextmanager
     async def _open(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         """Give the answer at the end of the redirects, its body unread."""
-        target = _safe(url)
-        for _ in range(MAX_HOPS + 1):
-            response = await self._send(target, headers)
+        async with AsyncExitStack() as opened:
             try:
-                if response.status_code not in _REDIRECTS:
-                    yield response
-                    return
-                target = _next_hop(target, response)
-            finally:
-                await response.aclose()
-        raise ResultUnsafe("The result's URL redirects endlessly.")
-
-    async def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
-        request = self._http.build_request("GET", url, headers=headers)
-        try:
-            return await self._http.send(request, stream=True)
-        except AddressRefused:
-            raise _inside() from None
-        except (httpx.HTTPError, OSError) as failure:
-            raise _broken(failure) from failure
+                visit = self._visitor.visit(_safe(url), headers, _next_hop)
+                response = await opened.enter_async_context(visit)
+            except AddressRefused:
+                raise _inside() from None
+            except httpx.TooManyRedirects:
+                raise ResultUnsafe("The result's URL redirects endlessly.") from None
+            except (httpx.HTTPError, OSError) as failure:
+                raise _broken(failure) from failure
+            yield response
 
 
 class _Pace:
@@ -286,9 +262,9 @@ def _next_hop(here: httpx.URL, response: httpx.Response) -> httpx.URL:
 
 def _refusal(status: int) -> ResultRefused | ResultInterrupted:
     """Any lasting 4xx is the URL's fault: hosts answer an expired signature with 400, 401, 403, 404 or 410."""
-    if 400 <= status < 500 and status not in _PASSING:
-        return ResultRefused(status)
-    return ResultInterrupted(f"The result's host answered HTTP {status}.", http_status=status)
+    is_lasting = 400 <= status < 500 and status not in _PASSING
+    kind = ResultRefused if is_lasting else ResultInterrupted
+    return kind(f"The result's host answered HTTP {status}.", http_status=status)
 
 
 def _inside() -> ResultUnsafe:

@@ -1,32 +1,11 @@
 """What the provider can do to a request, one class for each kind of reaction, and the map from its answers to them.
 
-::
-
-    ProviderError
-    ├── RequestRefused        the request is wrong or against a policy: fix it (1200, 1201, 1203, 1300, 1301)
-    │   ├── UnlistedRefusal   a readable refusal whose code is in no table
-    │   └── IdInUse           a task with the id of the create exists: look for it, for as long as it takes
-    ├── SlotsExhausted        every slot of the account is taken: wait for one (1303)
-    ├── SlowDown              too many requests (1302)
-    ├── AccountTrouble        key, balance, rights, address: nothing works until somebody acts (1000-1004, 1100-1103, 1304)
-    │   └── NoSuchRoute       what answers at KLING_BASE_URL has no such method (1202)
-    ├── TryLater              the provider is unwell and nothing was decided (5xx on a read)
-    │   ├── NotSent           surely no byte of the request reached the server
-    │   └── Unreadable        an answer to a read that is not in the provider's format
-    ├── Unproven              a receipt names a task, and no answer shows that it is ours
-    ├── OutcomeUnknown        a create that the provider may or may not have acted on: ask before anything else
-    │   └── Misdirected       the same, answered by what does not seem to be the API: no other is sent there either
-    ├── ResultRefused         the result's URL is refused: refresh it by a query, or the file is gone
-    ├── ResultInterrupted     the download broke off: go on from where it stopped
-    └── ResultUnsafe          the result lies where it may not be fetched from
-        └── ResultTooLarge    there is more of it than is kept
-
 Not here: what to do about them, which `core.transitions` decides.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 from reconciler.core.errors import ReconcilerError
 
@@ -76,16 +55,6 @@ class IdInUse(RequestRefused):
     """The provider has a task under the id of this create."""
 
     advice = "The task is looked for by its id; nothing is sent again."
-
-    @classmethod
-    def like(cls, refused: RequestRefused) -> Self:
-        """Return a refusal as the one that it turned out to be."""
-        return cls(
-            refused.message,
-            code=refused.code,
-            http_status=refused.http_status,
-            request_id=refused.request_id,
-        )
 
 
 class SlotsExhausted(ProviderError):
@@ -153,10 +122,6 @@ class SendingBroke(OutcomeUnknown):
 class ResultRefused(ProviderError):
     """The result's URL is refused: it has expired, or the file is gone."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"The result's host answered HTTP {status}.", http_status=status)
-        self.status = status
-
 
 class ResultInterrupted(ProviderError):
     """The download broke off."""
@@ -219,7 +184,9 @@ def reaction(http_status: int, code: int | None, *, create: bool) -> type[Provid
     or 405 that is not the API's own comes from what has no such route.
     """
     no_route = http_status in NO_ROUTE and code not in REACTIONS
-    if http_status >= 500 or http_status == 408 or _is_internal(code):
+    # Codes that say that the server, or a gateway that numbers as HTTP does, broke down.
+    is_internal = code is not None and (5000 <= code < 6000 or 500 <= code < 600)
+    if http_status >= 500 or http_status == 408 or is_internal:
         return OutcomeUnknown if create else TryLater
     contradictory = 300 <= http_status < 400 or (code == 0 and not 200 <= http_status < 300)
     if code is None or contradictory or (create and no_route):
@@ -229,8 +196,3 @@ def reaction(http_status: int, code: int | None, *, create: bool) -> type[Provid
     if code == 0:
         return None
     return REACTIONS.get(code) or _BY_STATUS.get(http_status, UnlistedRefusal)
-
-
-def _is_internal(code: int | None) -> bool:
-    """Whether the code says that the server, or a gateway that numbers as HTTP does, broke down."""
-    return code is not None and (5000 <= code < 6000 or 500 <= code < 600)

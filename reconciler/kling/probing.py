@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import httpx
 
 from reconciler.core.errors import SpecError
-from reconciler.kling.addresses import AddressRefused, NameUnknown, Network
-from reconciler.kling.proxies import EnvironmentTransport
-from reconciler.kling.reach import user_agent
+from reconciler.kling.network import AddressRefused, NameUnknown, Network, Visitor
 
 PART: Final = 512 * 1024  # bytes read at a time
 MOST_PARTS: Final = 4  # for a URL
-MAX_HOPS: Final = 5
 LONGEST: Final = 60.0  # s for a URL, however slowly it answers
 AT_A_TIME: Final = 8
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _UNREAD: Final = (
     "is no file that the provider can read: its host is not known here, is this machine or in a private network, "
@@ -66,18 +61,13 @@ class Prober:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._turn = asyncio.Semaphore(AT_A_TIME)
-        self._way = EnvironmentTransport(schemes=("http", "https"), allowed=allowed)
-        self._http = httpx.AsyncClient(
-            headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
-            follow_redirects=False,
-            timeout=timeout,
-            trust_env=False,
-            transport=transport or self._way,
+        self._visitor = Visitor(
+            timeout=timeout, allowed=allowed, schemes=("http", "https"), transport=transport
         )
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._visitor.http.aclose()
 
     async def sample(self, url: str, where: Where) -> Sample:
         """Return the beginning of what a URL leads to, and the parts that `where` asks for.
@@ -95,14 +85,21 @@ class Prober:
                     sample = replace(sample, parts=(*sample.parts, *more.parts))
                 return sample
         except (ProbeFailed, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as failure:
-            if any(self._way.leads_inside(hop) for hop in hops):
+            if any(self._visitor.leads_inside(hop) for hop in hops):
                 raise ProbeFailed(_UNREAD) from None
             raise _failed(failure) from failure
 
     async def _part(self, url: str, begin: int, hops: list[httpx.URL]) -> Sample:
         """Read a part; a host that knows no ranges gives the beginning, and is not asked for another place."""
         headers = {"Range": f"bytes={begin}-{begin + PART - 1}"}
-        async with self._open(url, headers, hops) as response:
+
+        def follow(here: httpx.URL, response: httpx.Response) -> httpx.URL:
+            return self._hop(hops, here.join(response.headers.get("Location", "")))
+
+        async with self._visitor.visit(
+            self._hop(hops, httpx.URL(url)), headers, follow
+        ) as response:
+            self._visitor.http.cookies.clear()
             if response.status_code == 416 and not begin:  # of an empty file there is no part
                 return Sample("", 0, ((0, b""),))
             if response.status_code not in (200, 206):
@@ -120,32 +117,20 @@ class Prober:
             parts = ((begin, bytes(data[:PART])),) if data or not begin else ()
             return Sample(content_type[:80].lower(), size, parts)
 
-    @asynccontextmanager
-    async def _open(
-        self, url: str, headers: dict[str, str], hops: list[httpx.URL]
-    ) -> AsyncIterator[httpx.Response]:
-        """Give the answer at the end of the redirects, its body unread, and note each URL on the way."""
-        target = httpx.URL(url)
-        for _ in range(MAX_HOPS + 1):
-            if target.scheme not in ("http", "https") or not target.host:
-                raise ProbeFailed("redirects to something that is not an http or https URL")
-            hops.append(target)
-            request = self._http.build_request("GET", target, headers=headers)
-            response = await self._http.send(request, stream=True)
-            self._http.cookies.clear()
-            try:
-                if response.status_code not in _REDIRECTS:
-                    yield response
-                    return
-                target = target.join(response.headers.get("Location", ""))
-            finally:
-                await response.aclose()
-        raise ProbeFailed(f"redirects more than {MAX_HOPS} times")
+    def _hop(self, hops: list[httpx.URL], target: httpx.URL) -> httpx.URL:
+        """Note where a URL or a redirect leads."""
+        self._visitor.http.cookies.clear()
+        if target.scheme not in ("http", "https") or not target.host:
+            raise ProbeFailed("redirects to something that is not an http or https URL")
+        hops.append(target)
+        return target
 
 
 def _failed(failure: Exception) -> ProbeFailed:
     if isinstance(failure, ProbeFailed):
         return failure
+    if isinstance(failure, httpx.TooManyRedirects):
+        return ProbeFailed(str(failure))
     if isinstance(failure, (AddressRefused, NameUnknown)):
         return ProbeFailed(_UNREAD)
     if isinstance(failure, TimeoutError):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
 from reconciler.core.identity import may_name
 from reconciler.core.moments import milliseconds
+from reconciler.core.money import total
 from reconciler.core.states import Task, TaskState, Video
 from reconciler.kling.errors import Unreadable
 
@@ -28,6 +29,7 @@ _STATES: Final = {
     "succeeded": TaskState.SUCCEEDED,  # O: the newer family of the API
     "failed": TaskState.FAILED,
 }
+_ONLINE: Final = "online"  # documented; a pack in any other status pays for nothing now
 _DECIMAL: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 
 
@@ -46,14 +48,24 @@ class ResourcePack:
     """A prepaid pack of units (D); quantities in units, times in ms by the provider's clock."""
 
     name: str
-    pack_id: str
-    kind: str  # decreasing_total or constant_period
     status: str  # toBeOnline, online, expired or runOut
     total: Decimal | None
     remaining: Decimal | None
-    purchased_at: int | None
-    effective_at: int | None
     invalid_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The packs that pay, together. A postpaid account may list none, and pays all the same."""
+
+    listed: int  # packs, usable or not
+    usable: tuple[ResourcePack, ...]
+    remaining: Decimal | None  # units of the usable ones; None: one does not say
+    next_expiry: int | None  # ms, the provider's clock: when the first usable one ends
+
+    def is_short_of(self, units: Decimal) -> bool:
+        """Whether the packs are known not to hold so many units."""
+        return bool(self.listed) and self.remaining is not None and self.remaining < units
 
 
 def parse_envelope(raw: bytes) -> Envelope:
@@ -74,9 +86,8 @@ def parse_envelope(raw: bytes) -> Envelope:
 def parse_task(data: object) -> Task:
     """Return one task of an answer's `data`; raises Unreadable when it has no id that a task can be known by."""
     fields = _mapping(data)
-    task_id = _identifier(fields.get("task_id")) or _identifier(
-        fields.get("id")
-    )  # `id`: the newer family, O
+    # `id`: the newer family, O
+    task_id = _identifier(fields.get("task_id")) or _identifier(fields.get("id"))
     if not task_id:
         raise Unreadable("The answer names no task.")
     said = sentence(fields.get("task_status"))
@@ -140,7 +151,27 @@ def parse_packs(data: object) -> tuple[ResourcePack, ...]:
     packs = _mapping(data).get("resource_pack_subscribe_infos")
     if not isinstance(packs, list):
         raise Unreadable("The answer holds no list of resource packs.")
-    return tuple(_pack(entry) for entry in packs if isinstance(entry, dict))
+    return tuple(
+        ResourcePack(
+            name=sentence(entry.get("resource_pack_name")),
+            status=sentence(entry.get("status")),
+            total=_decimal(entry.get("total_quantity")),
+            remaining=_decimal(entry.get("remaining_quantity")),
+            invalid_at=_milliseconds(entry.get("invalid_time")),
+        )
+        for entry in packs
+        if isinstance(entry, dict)
+    )
+
+
+def balance_of(packs: Sequence[ResourcePack], now: int) -> Balance:
+    """Return the balance at a time (ms): packs that are online, not over, and not empty."""
+    online = (pack for pack in packs if pack.status == _ONLINE and pack.remaining != Decimal(0))
+    usable = tuple(p for p in online if p.invalid_at is None or p.invalid_at > now)
+    known = [pack.remaining for pack in usable if pack.remaining is not None]
+    ends = [pack.invalid_at for pack in usable if pack.invalid_at is not None]
+    remaining = total(known) if len(known) == len(usable) else None
+    return Balance(len(packs), usable, remaining, min(ends, default=None))
 
 
 def create_body(
@@ -180,20 +211,6 @@ def sentence(value: object) -> str:
     A URL loses what follows its question mark: the provider may quote one that is signed, and this text is kept.
     """
     return _SIGNED.sub(r"\1?…", text(value)[: 8 * LONGEST_TEXT])[:LONGEST_TEXT]
-
-
-def _pack(fields: dict[str, object]) -> ResourcePack:
-    return ResourcePack(
-        name=sentence(fields.get("resource_pack_name")),
-        pack_id=_identifier(fields.get("resource_pack_id")),
-        kind=sentence(fields.get("resource_pack_type")),
-        status=sentence(fields.get("status")),
-        total=_decimal(fields.get("total_quantity")),
-        remaining=_decimal(fields.get("remaining_quantity")),
-        purchased_at=_milliseconds(fields.get("purchase_time")),
-        effective_at=_milliseconds(fields.get("effective_time")),
-        invalid_at=_milliseconds(fields.get("invalid_time")),
-    )
 
 
 def _videos(entries: object) -> tuple[Video, ...]:

@@ -36,10 +36,11 @@ from pydantic_settings import (
 )
 
 from reconciler.core.errors import SettingsError
+from reconciler.core.hosts import is_loopback
 from reconciler.core.money import UnitPrice
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.states import Role
-from reconciler.hosting.places import VARIABLES, is_loopback, place_of, public_base
+from reconciler.hosting.places import VARIABLES, place_of, public_base
 from reconciler.settings.folder import Folder, Leave, combined, leave_of, refuse_operators
 from reconciler.settings.sources import (
     CONFIG_FILE,

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.core.errors import StateError
-from reconciler.store.durable import make_folder, make_private, require_own_journal
+from reconciler.store.durable import is_own, make_folder, make_private, require_own_journal
 
 _FORMAT = 1  # SQLite's user_version; another number: start empty
 _TIMEOUT = 0.5  # seconds; not worth waiting for longer
@@ -26,6 +25,8 @@ PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
 _KINDS = (str, str, bytes)
+# The file itself is at fault, so that making it anew is the cure.
+_LOST = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError, StateError)
 
 
@@ -38,6 +39,7 @@ class FileCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._journal = path.with_name(f"{path.name}-journal")
         self._connection: sqlite3.Connection | None = None
 
     def load(self) -> dict[str, tuple[str, bytes]]:
@@ -60,10 +62,14 @@ class FileCache:
             self._write(added, forgotten)
         except _TROUBLE as error:
             self.close()
-            if _is_lost(error):
-                with suppress(*_TROUBLE):
-                    self._remove()
-                    self._write(added, forgotten)
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if not isinstance(error, _Unusable) and code not in _LOST:
+                return
+            with suppress(*_TROUBLE):
+                # In this order: SQLite ignores a journal without its database, never the other way round.
+                self._path.unlink(missing_ok=True)
+                self._journal.unlink(missing_ok=True)
+                self._write(added, forgotten)
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless; another verb opens it again."""
@@ -85,8 +91,7 @@ class FileCache:
     def _open(self, mode: str) -> sqlite3.Connection:
         require_own_journal(self._path)  # each time: a commit may bring one while this is open
         if self._connection is None:
-            journal = self._path.with_name(f"{self._path.name}-journal")
-            if not (_is_own(self._path) and _is_own(journal)):
+            if not (_is_own(self._path) and _is_own(self._journal)):
                 raise FileExistsError(f"{self._path} is not a file of ours")
             address = f"file:{quote(os.fsencode(self._path.absolute()))}?mode={mode}"
             self._connection = sqlite3.connect(
@@ -95,19 +100,13 @@ class FileCache:
             _require_format(self._connection, create=mode == "rwc")
         return self._connection
 
-    def _remove(self) -> None:
-        # In this order: SQLite ignores a journal without its database, never the other way round.
-        self._path.unlink(missing_ok=True)
-        self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
-
 
 def _is_own(path: Path) -> bool:
     """Whether nothing stands there, or a regular file with this one name."""
     try:
-        found = path.lstat()
+        return is_own(path.lstat())
     except FileNotFoundError:
         return True
-    return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
 
 
 def _require_format(connection: sqlite3.Connection, *, create: bool) -> None:
@@ -117,9 +116,3 @@ def _require_format(connection: sqlite3.Connection, *, create: bool) -> None:
         connection.executescript(_CREATE)
     elif version != _FORMAT:
         raise _Unusable(f"format {version}, not {_FORMAT}")
-
-
-def _is_lost(error: Exception) -> bool:
-    """Whether the file itself is at fault, so that making it anew is the cure."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return isinstance(error, _Unusable) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

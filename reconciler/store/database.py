@@ -1,32 +1,57 @@
-"""Opening the database, and its transactions: the only place that knows which kind of database it is.
+"""Opening the database, its schema, transactions and errors: the only place that knows which kind of database it is.
 
 SQLite is set up so that a commit that returned survives a power cut (WAL, `synchronous=FULL`), and every write
-takes the write lock when it begins, so that what it reads first cannot change before it writes. No verbs here.
+takes the write lock when it begins, so that what it reads first cannot change before it writes. What it says against
+us becomes one sentence: what is wrong, the driver's short reason, and what to do; never SQL. No verbs here.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from reconciler.core.errors import StateError
-from reconciler.store import housekeeping
-from reconciler.store.durable import make_folder, make_private, require_own_journal
-from reconciler.store.failures import translated
-from reconciler.store.fence import Fence
+from reconciler.store.durable import is_own, make_folder, make_private, require_own_journal
+from reconciler.store.lock import Fence
 
+HEAD = "0008"
+"""The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""
 BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
 _URL_HINT = "Use sqlite:///path/to/file.db, or leave the setting out; other databases come later."
 _WRITES = "reconciler_writes"  # the execution option that marks a transaction that will write
+_MOVE_AWAY = (
+    "Move it away together with its -wal and -shm files, keep them, and run again: before anything is bought "
+    "the provider is asked for every id and the receipts are read, so what either of them remembers is not "
+    "bought twice."
+)
+_FREE_SPACE = "Free some space and run again; nothing that was recorded is lost."
+_PERMISSIONS = (
+    "Make the state folder and its files writable, or set RECONCILER_STATE_DIR to a folder that is."
+)
+_BUSY = "Wait until it is done, or stop it, and run again."
+
+_SENTENCES = {
+    sqlite3.SQLITE_CORRUPT: ("{place} is damaged", _MOVE_AWAY),
+    sqlite3.SQLITE_NOTADB: ("{place} is not a database of this program", _MOVE_AWAY),
+    sqlite3.SQLITE_FULL: ("{place} cannot grow", _FREE_SPACE),
+    sqlite3.SQLITE_READONLY: ("{place} cannot be written", _PERMISSIONS),
+    sqlite3.SQLITE_PERM: ("{place} cannot be used", _PERMISSIONS),
+    sqlite3.SQLITE_CANTOPEN: ("{place} cannot be opened", _PERMISSIONS),
+    sqlite3.SQLITE_BUSY: ("Another program holds {place}", _BUSY),
+    sqlite3.SQLITE_LOCKED: ("Another program holds {place}", _BUSY),
+    sqlite3.SQLITE_IOERR: ("The disk failed under {place}", "Check the disk, then run again."),
+    sqlite3.SQLITE_CONSTRAINT: ("{place} refused a change that contradicts what it holds", ""),
+}
+_OURS = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.NotSupportedError)
+_PRIMARY = 0xFF  # SQLite's extended codes keep the primary one in their low byte
 
 
 class Database:
@@ -60,28 +85,13 @@ class Database:
         """From now on, require what is open to stay on the disk by its name. SQLite has opened it all by now."""
         self.fence.pin(Path(f"{self.place}{suffix}") for suffix in ("", "-wal", "-shm"))
 
-    def complaints(self) -> tuple[str, ...]:
-        """Return what the database finds wrong with its own file; empty when it is sound. Raises StateError."""
-        with self.read() as connection:
-            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        return tuple(line for line in found if line != "ok")
-
-    def copy_into(self, copy: sqlite3.Connection) -> None:
-        """Copy all of it, as it is at one moment, into another database. Raises StateError."""
+    @contextmanager
+    def driver(self) -> Iterator[sqlite3.Connection]:
+        """Give the driver's own connection, outside any transaction. Raises StateError."""
         with translated(self.place), closing(self._engine.raw_connection()) as pooled:
             connection = pooled.driver_connection
             assert isinstance(connection, sqlite3.Connection)
-            connection.backup(copy)  # in one step, so that a writer does not make it begin again
-
-    def tidy(self) -> bool:
-        """Do a short piece of housekeeping; whether another one is worth doing soon. Raises StateError."""
-        self.fence.require()
-        with translated(self.place), closing(self._engine.raw_connection()) as pooled:
-            connection = pooled.driver_connection
-            assert isinstance(connection, sqlite3.Connection)
-            is_more = housekeeping.tidy(connection)
-        self.fence.changed()
-        return is_more
+            yield connection
 
     def close(self) -> None:
         """Close every connection."""
@@ -159,6 +169,63 @@ def open_beside_the_writer(path: Path) -> Database | None:
     return Database(engine, path, is_shared=True)
 
 
+def upgrade(database: Database) -> None:
+    """Create or upgrade the tables, in one transaction. Raises StateError for a newer database.
+
+    Alembic costs 0.1 s to import, and a start that finds nothing to do must be fast.
+    """
+    if _found(database) == HEAD:
+        return
+    from alembic.command import upgrade as run
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "reconciler.store:migrations")
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        run(config, "head")
+
+
+def is_ready(database: Database) -> bool:
+    """Whether the tables exist; a database that was only just created has none.
+
+    Raises StateError for a database that a newer or an older version of the program made: one that is only
+    read cannot be upgraded.
+    """
+    found = _found(database)
+    if found is not None and found < HEAD:
+        raise StateError(
+            f"`{database.place}` was made by an older version of this program.",
+            hint="Run `reconciler refresh` once: it brings the database up to date and buys nothing.",
+        )
+    return found is not None
+
+
+def is_ours(database: Database) -> bool:
+    """Whether this or any other version of the program made the tables."""
+    with database.read() as connection:
+        return _revision(connection) is not None
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Turn what the database says against us into a StateError that names `place`; a mistake of ours stays one."""
+    try:
+        yield
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise StateError(f"`{place}` cannot hold a value that it was given ({error}).") from error
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, sqlite3.Error) or isinstance(cause, _OURS):
+            raise  # a statement that no database could carry out, or a connection of ours that is closed
+        raise _state_error(place, cause) from error
+
+
+def garbled(what: str) -> StateError:
+    """Return the error for a database that holds what no version of this program writes."""
+    return StateError(f"The state database is damaged ({what}).", hint=_MOVE_AWAY)
+
+
 def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engine:
     patience = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
     address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
@@ -209,8 +276,33 @@ def _refuse_what_is_no_file(path: Path) -> None:
             continue
         except OSError as error:
             raise StateError(f"`{place}` cannot be used: {error.strerror}.") from error
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        if not is_own(found):
             raise StateError(
                 f"`{place}` is not a regular file of its own, so it cannot hold the state.",
                 hint="Move it away and run again; the program makes its own.",
             )
+
+
+def _found(database: Database) -> str | None:
+    with database.read() as connection:
+        revision = _revision(connection)
+    if revision is not None and revision > HEAD:
+        raise StateError(
+            f"`{database.place}` was made by a newer version of this program ({revision}, not {HEAD}).",
+            hint="Upgrade the program; the database is left as it is.",
+        )
+    return revision
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _state_error(place: str, cause: sqlite3.Error) -> StateError:
+    code = getattr(cause, "sqlite_errorcode", 0) & _PRIMARY
+    reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+    sentence, hint = _SENTENCES.get(code, ("{place} cannot be used", ""))
+    return StateError(f"{sentence.format(place=f'`{place}`')} ({reason}).", hint=hint)

@@ -26,8 +26,6 @@ PRIVATE = 0o600
 """The mode of every file of the state: it tells what somebody wants, pays and makes."""
 OTHERS = 0o077
 """The bits of a mode that are for anybody but the owner."""
-
-
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")
 """How SQLite marks a rollback journal: its beginning, and its end where it names the journal of several databases."""
 
@@ -54,10 +52,15 @@ def require_regular(descriptor: int, path: Path | str) -> None:
         raise StateError(f"`{path}` is not a regular file.", hint="Remove it and run again.")
 
 
+def is_own(found: os.stat_result) -> bool:
+    """Whether this is a regular file with one name: what is written into it is written nowhere else."""
+    return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
+
+
 def require_own(descriptor: int, path: Path | str) -> None:
-    """Raise StateError unless this is a regular file with this one name: what is written into it is written nowhere else."""
+    """Raise StateError unless this is a regular file with this one name."""
     require_regular(descriptor, path)
-    if os.fstat(descriptor).st_nlink > 1:
+    if not is_own(os.fstat(descriptor)):
         raise StateError(f"`{path}` has a second name elsewhere.", hint="Remove it and run again.")
 
 
@@ -134,9 +137,7 @@ def tighten(paths: Iterable[Path]) -> None:
             descriptor = os.open(path, READ)
             try:
                 found = os.fstat(descriptor)
-                is_plain = stat.S_ISDIR(found.st_mode) or (
-                    stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-                )
+                is_plain = stat.S_ISDIR(found.st_mode) or is_own(found)
                 if is_plain and found.st_uid == os.geteuid() and found.st_mode & OTHERS:
                     os.fchmod(descriptor, found.st_mode & ~OTHERS & 0o7777)
             finally:

@@ -1,7 +1,9 @@
-"""The lock that makes one process the only writer of a state folder. Nothing here reads or writes records.
+"""The lock that makes one process the only writer of a state folder, and the fence that sees when it is not any more.
 
 The kernel holds the lock (`flock`) and frees it when the process ends, however it ends; the file's text, the
-holder's process id, only serves the sentence that the second process shows.
+holder's process id, only serves the sentence that the second process shows. A file that was deleted goes on working
+for whoever has it open, and excludes nobody: a lock lets a second writer in, and what is committed to a database is
+gone. So a writer asks the fence before each change, and buys nothing on a file without a name.
 """
 
 from __future__ import annotations
@@ -9,16 +11,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from reconciler.core.errors import StateError, StateLocked
-from reconciler.store.durable import PRIVATE, READ, make_folder
-from reconciler.store.fence import Fence, Identity, identity
+from reconciler.core.errors import StateError, StateLocked, StateReplaced
+from reconciler.store.durable import PRIVATE, READ, is_own, make_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -26,10 +26,69 @@ _ROOM = "Free some space and run again, or set RECONCILER_STATE_DIR to a folder 
 _PERMISSION = "Make it writable, or set RECONCILER_STATE_DIR to a folder that is."
 _LONGEST_PID = 32  # bytes
 _LONGEST_LOOK = 0.05  # seconds; whoever only looks, as `lock_holder` does, is gone long before
-_LONGEST_STALL = (
-    1.0  # seconds; where no running process is named it can only be a look, on a busy machine
-)
+# seconds; where no running process is named it can only be a look, on a busy machine
+_LONGEST_STALL = 1.0
 _AGAIN = 0.005  # seconds
+
+Identity = tuple[int, int]
+"""Device and inode: what a file is, whatever it is called."""
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENOTCONN)
+_RUN_AGAIN = (
+    "Run again: before anything is bought the provider is asked for every id and the receipts are read, so what is "
+    "in flight is found and nothing is paid for twice. Stop this program before its state is cleaned, moved or restored."
+)
+_COPY_AGAIN = (
+    "If a copy was put there, do that once more now that this process does not write to it, and run again: the "
+    "provider is asked for every id before anything is bought."
+)
+
+
+class Fence:
+    """What must stay where it is while a process writes: names that lead to files, and one file's contents.
+
+    Until something is pinned, nothing is required.
+    """
+
+    def __init__(self, contents: Path | None) -> None:
+        self._contents = contents  # of this file only we change them
+        self._pinned: dict[Path, Identity] = {}
+        self._seen: tuple[int, int] | None = None
+
+    def pin(self, names: Iterable[Path]) -> None:
+        """Take what these names lead to now for what is held open; a name that leads nowhere is left out."""
+        for path in names:
+            if (found := _identity(path)) is not None:
+                self._pinned[path] = found
+        self.changed()
+
+    def hold(self, path: Path, held: Identity) -> None:
+        """Require a name to lead to this file."""
+        self._pinned[path] = held
+
+    def changed(self) -> None:
+        """We have changed the contents ourselves, or may have."""
+        self._seen = self._stamp()
+
+    def require(self) -> None:
+        """Return if everything is where it was. Raises StateReplaced if not, StateError where that cannot be seen."""
+        for path, held in self._pinned.items():
+            if _identity(path) != held:
+                raise StateReplaced(
+                    f"`{path}` was removed, moved or replaced while this process writes to it, so it buys nothing more "
+                    "and stops.",
+                    hint=_RUN_AGAIN,
+                )
+        if self._pinned and self._stamp() != self._seen:
+            raise StateReplaced(
+                f"Another program wrote over `{self._contents}` while this process uses it, so it buys nothing more "
+                "and stops.",
+                hint=_COPY_AGAIN,
+            )
+
+    def _stamp(self) -> tuple[int, int] | None:
+        found = None if self._contents is None else _looked_at(self._contents)
+        return None if found is None else (found.st_size, found.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +118,7 @@ class StateLock:
             descriptor = self._open()
             try:
                 self._take(descriptor)
-                if identity(self._path) == _identity_of(descriptor):
+                if _identity(self._path) == _identity_of(descriptor):
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
                     self._descriptor = descriptor
@@ -92,12 +151,7 @@ class StateLock:
         self.acquire()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def _open(self) -> int:
@@ -158,6 +212,23 @@ def _locked(descriptor: int, kind: int) -> bool:
     return True
 
 
+def _identity(path: Path) -> Identity | None:
+    """Return which file a name leads to, None where it leads nowhere. Raises StateError where that cannot be seen."""
+    return None if (found := _looked_at(path)) is None else (found.st_dev, found.st_ino)
+
+
+def _looked_at(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise StateError(
+            f"`{path}` cannot be accessed: {error.strerror}.",
+            hint="Make the state folder readable and writable for the user that runs this.",
+        ) from error
+
+
 def _identity_of(descriptor: int) -> Identity:
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
@@ -176,14 +247,13 @@ def _is_running(pid: int | None) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass  # it is another user's
     return True
 
 
 def _require_lock_file(descriptor: int, path: Path) -> None:
     """A hard link is as good as a symbolic one: the process id would be written over somebody else's file."""
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+    if not is_own(os.fstat(descriptor)):
         raise _planted(path)
 
 

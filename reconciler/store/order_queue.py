@@ -16,8 +16,7 @@ from pathlib import Path
 from sqlalchemy import Delete, Row, Update, bindparam, delete, insert, select, update
 
 from reconciler.core.errors import StateError
-from reconciler.store import schema
-from reconciler.store.database import Database, open_beside_the_writer
+from reconciler.store.database import Database, is_ready, open_beside_the_writer
 from reconciler.store.tables import GIVEN_ORDER
 
 _LONGEST_ORDER = 1024 * 1024  # bytes
@@ -151,9 +150,9 @@ def open_queue(path: Path) -> Iterator[OrderQueue | None]:
     with closing(database):
         with database.read() as connection:
             has_log = connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        is_ready = has_log and schema.is_ready(database)
+        is_usable = has_log and is_ready(database)
         database.raise_fence()
-        yield OrderQueue(database) if is_ready else None
+        yield OrderQueue(database) if is_usable else None
 
 
 def _document(text: object) -> dict[str, object]:

@@ -11,20 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    bindparam,
-    delete,
-    insert,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, or_, select
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import PREVIEWS, Record, Status, foremost
-from reconciler.store import rows, schema
+from reconciler.store import tables, upkeep, writes
+from reconciler.store.caps import check_caps
 from reconciler.store.changes import (
     KEPT_BESIDE,
     Caps,
@@ -37,23 +29,20 @@ from reconciler.store.changes import (
 from reconciler.store.database import (
     Database,
     database_path,
+    is_ready,
     open_for_reading,
     open_for_writing,
+    upgrade,
 )
-from reconciler.store.holds import write_holds
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import OrderQueue
-from reconciler.store.removals import remove_generation, remove_history
-from reconciler.store.spending import check_caps
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
-from reconciler.store.writes import append, guard, write_changes
 
 __all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository", "Spent"]
 
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
 _DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
 _Query = Select[*tuple[Any, ...]]
-_Rows = Sequence[Row[*tuple[Any, ...]]]
 _TIDY_EVERY = 600_000  # ms
 
 
@@ -89,11 +78,11 @@ class Repository:
             return cls(None, read_only=True)
         try:
             if not read_only:
-                schema.upgrade(database)
+                upgrade(database)
                 database.raise_fence()
                 for lock in locks:
                     lock.hold(database.fence)
-            elif not schema.is_ready(database):
+            elif not is_ready(database):
                 database.close()
                 return cls(None, read_only=True)
         except BaseException:
@@ -113,10 +102,12 @@ class Repository:
 
     def records(self) -> dict[str, Record]:
         """Return the foremost attempt of every generation, by base id, with its results."""
-        with rows.collector_paused():
-            tasks, results = self._read(select(*rows.RECORD_COLUMNS), select(*rows.RESULT_COLUMNS))
-            found = rows.to_results(results)
-            latest = (rows.to_record(row, found) for row in rows.latest_attempts(tasks))
+        with tables.collector_paused():
+            tasks, results = self._read(
+                select(*tables.RECORD_COLUMNS), select(*tables.RESULT_COLUMNS)
+            )
+            found = tables.to_results(results)
+            latest = (tables.to_record(row, found) for row in tables.latest_attempts(tasks))
             return {record.base_id: record for record in latest}
 
     def record(self, base_id: str) -> Record | None:
@@ -129,10 +120,12 @@ class Repository:
 
     def ledger(self) -> Ledger:
         """Return every attempt at every generation, and every one that was forgotten."""
-        with rows.collector_paused():
-            tasks, gone = self._read(select(*rows.RECORD_COLUMNS), select(*rows.FORGOTTEN_COLUMNS))
-            attempts = tuple(rows.to_record(row, {}) for row in tasks)
-            return Ledger(attempts, tuple(map(rows.to_forgotten, gone)))
+        with tables.collector_paused():
+            tasks, gone = self._read(
+                select(*tables.RECORD_COLUMNS), select(*tables.FORGOTTEN_COLUMNS)
+            )
+            attempts = tuple(tables.to_record(row, {}) for row in tasks)
+            return Ledger(attempts, tuple(map(tables.to_forgotten, gone)))
 
     def find(self, any_id: str) -> Record | None:
         """Return the attempt that a base id (the foremost one), an attempt's id or a `task_id` names."""
@@ -154,9 +147,9 @@ class Repository:
         if change.record.status is not Status.SUBMITTING:
             raise ValueError("an intent is recorded with the status submitting")
         with self._writable().write() as connection:
-            guard(connection, change.record.external_task_id, change.expected)
+            writes.guard(connection, change.record.external_task_id, change.expected)
             spent = check_caps(connection, change.record, caps, run_id=run_id)
-            write_changes(connection, (change,), run_id=run_id)
+            writes.write_changes(connection, (change,), run_id=run_id)
         self.require_in_place()  # the disk took its time, and the request has not left
         return spent
 
@@ -168,7 +161,7 @@ class Repository:
         """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task."""
         if changes:
             with self._writable().write() as connection:
-                write_changes(connection, changes)
+                writes.write_changes(connection, changes)
 
     def history(self, base_id: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to all attempts at a generation, forgotten ones too, oldest first."""
@@ -177,7 +170,7 @@ class Repository:
             for table in (TASK, FORGOTTEN)
         )
         owner = EVENT.c.external_task_id
-        query = select(*rows.ENTRY_COLUMNS).where(
+        query = select(*tables.ENTRY_COLUMNS).where(
             or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
         )
         (entries,) = self._read(query.order_by(EVENT.c.id))
@@ -187,7 +180,7 @@ class Repository:
         """Add lines to the history, which nothing changes afterwards."""
         if entries:
             with self._writable().write() as connection:
-                append(connection, entries)
+                writes.append(connection, entries)
 
     def trim_history(self, before: int, *, most: int) -> int:
         """Remove the oldest lines from before a time (ms), at most so many; return how many went.
@@ -196,7 +189,7 @@ class Repository:
         which the database itself keeps.
         """
         with self._writable().write() as connection:
-            return remove_history(connection, before, most)
+            return writes.remove_history(connection, before, most)
 
     def forget(self, base_id: str, *, now: int) -> tuple[Record, ...]:
         """Remove all attempts at a generation, its holds and that its outputs are ours; return the attempts.
@@ -210,13 +203,13 @@ class Repository:
                     for query in _records_where(TASK.c.base_id == base_id)
                 )
             )
-            remove_generation(connection, base_id, attempts, now=now)
+            writes.remove_generation(connection, base_id, attempts, now=now)
         return attempts
 
     def publications(self) -> dict[str, Publication]:
         """Return the outputs that are ours, by their path relative to the root."""
-        (found,) = self._read(select(*rows.PUBLICATION_COLUMNS))
-        return {row.path: rows.to_publication(row) for row in found}
+        (found,) = self._read(select(*tables.PUBLICATION_COLUMNS))
+        return {row.path: tables.to_publication(row) for row in found}
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Remember these outputs as ours, in place of what was remembered of their paths."""
@@ -224,7 +217,7 @@ class Repository:
         if latest:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in latest])
-                values = [rows.from_publication(publication) for publication in latest.values()]
+                values = [tables.from_publication(publication) for publication in latest.values()]
                 connection.execute(insert(PUBLICATION), values)
 
     def unpublish(self, paths: Iterable[str]) -> None:
@@ -264,17 +257,11 @@ class Repository:
 
     def replace_holds(self, holds: Mapping[str, str], *, now: int) -> None:
         """Make these the holds, by base id; one that stays keeps its beginning. `now` is in ms."""
-        self._change_holds(self.holds(), holds, now)
-
-    def set_hold(self, base_id: str, reason: str, *, now: int) -> None:
-        """Hold one generation, or give another reason; saying the same again writes nothing. `now` is in ms."""
-        self._change_holds(self._hold(base_id), {base_id: reason}, now)
-
-    def drop_hold(self, base_id: str) -> None:
-        """Let go of one generation; where it is not held, nothing is written."""
-        if self._hold(base_id):
+        known = self.holds()
+        wanted = {base_id: tables.printable(reason) for base_id, reason in holds.items()}
+        if wanted != known:
             with self._writable().write() as connection:
-                connection.execute(delete(HOLD).where(HOLD.c.base_id == base_id))
+                writes.write_holds(connection, known, wanted, now=now)
 
     def recall(self, key: str) -> str | None:
         """Return what was remembered under a key, None when nothing was."""
@@ -289,7 +276,11 @@ class Repository:
 
     def integrity_check(self) -> tuple[str, ...]:
         """Return what is wrong with the database file, in the database's words; empty when it is sound."""
-        return () if self._database is None else self._database.complaints()
+        if self._database is None:
+            return ()
+        with self._database.read() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        return tuple(line for line in found if line != "ok")
 
     def tidy(self, *, now: int) -> None:
         """Keep the file small, a short piece at a time; to be called whenever there is nothing else to do.
@@ -298,25 +289,15 @@ class Repository:
         """
         if self._tidied_at is not None and 0 <= now - self._tidied_at < _TIDY_EVERY:
             return
-        is_more = self._writable().tidy()
+        is_more = upkeep.tidy(self._writable())
         self._tidied_at = None if is_more else now
 
-    def _hold(self, base_id: str) -> dict[str, str]:
-        (found,) = self._read(select(HOLD.c.reason).where(HOLD.c.base_id == base_id))
-        return {base_id: found[0].reason} if found else {}
-
-    def _change_holds(self, known: Mapping[str, str], holds: Mapping[str, str], now: int) -> None:
-        wanted = {base_id: rows.printable(reason) for base_id, reason in holds.items()}
-        if wanted != known:
-            with self._writable().write() as connection:
-                write_holds(connection, known, wanted, now=now)
-
-    def _read(self, *queries: _Query) -> list[_Rows]:
+    def _read(self, *queries: _Query) -> list[tables.Found]:
         """Return the rows of each query, all as of one moment."""
         if self._database is None:
             return [[] for _ in queries]
         with self._database.read() as connection:
-            return [rows.sound(query, connection.execute(query).all()) for query in queries]
+            return [tables.sound(query, connection.execute(query).all()) for query in queries]
 
     def _writable(self) -> Database:
         if self._database is None or self._read_only:
@@ -327,11 +308,11 @@ class Repository:
 def _records_where(condition: ColumnElement[bool]) -> tuple[_Query, _Query]:
     owners = select(TASK.c.external_task_id).where(condition)
     return (
-        select(*rows.RECORD_COLUMNS).where(condition).order_by(TASK.c.attempt),
-        select(*rows.RESULT_COLUMNS).where(RESULT.c.external_task_id.in_(owners)),
+        select(*tables.RECORD_COLUMNS).where(condition).order_by(TASK.c.attempt),
+        select(*tables.RESULT_COLUMNS).where(RESULT.c.external_task_id.in_(owners)),
     )
 
 
-def _to_records(tasks: _Rows, results: _Rows) -> tuple[Record, ...]:
-    found = rows.to_results(results)
-    return tuple(rows.to_record(row, found) for row in tasks)
+def _to_records(tasks: tables.Found, results: tables.Found) -> tuple[Record, ...]:
+    found = tables.to_results(results)
+    return tuple(tables.to_record(row, found) for row in tasks)

@@ -1,4 +1,4 @@
-"""The tables of the state database as SQLModel row types. No verbs, and nothing here leaves the package.
+"""The tables of the state database as SQLModel row types, and how their rows become the core's values. No verbs.
 
 The migrations, not these classes, create the schema; a test proves that both say the same. The triggers that
 keep `event` from being changed are known to the migrations alone, because table metadata cannot hold them.
@@ -8,8 +8,32 @@ SQLite and PostgreSQL alike.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, MetaData, Table, UniqueConstraint, false, text
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    MetaData,
+    Row,
+    Select,
+    Table,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlmodel import Field, SQLModel
+
+from reconciler.core.moments import milliseconds
+from reconciler.core.states import ALIVE, PREVIEWS, Record, Result, Role, Status
+from reconciler.store.changes import Forgotten, HistoryEntry, Publication
+from reconciler.store.database import garbled
 
 LIVE_TASKS = text("status IN ('submitting', 'submitted', 'processing')")
 """The condition of the index below, in the words that let the database use it."""
@@ -26,9 +50,10 @@ class _Row(SQLModel):
     )
 
 
-class Task(_Row, table=True):
+class TaskRow(_Row, table=True):
     """One attempt at a generation; the columns are the fields of `core.states.Record`, and `run_id`."""
 
+    __tablename__ = "task"
     __table_args__ = (
         UniqueConstraint("base_id", "attempt"),
         # A task is one attempt's: an answer that was mixed up cannot give it to a second one.
@@ -68,8 +93,10 @@ class Task(_Row, table=True):
     claimed: bool = Field(sa_column_kwargs={"server_default": false()})
 
 
-class Result(_Row, table=True):
+class ResultRow(_Row, table=True):
     """One file of a finished attempt, bought or made of it here; its bytes are in the object store."""
+
+    __tablename__ = "result"
 
     external_task_id: str = Field(primary_key=True, foreign_key="task.external_task_id")
     role: str = Field(primary_key=True)
@@ -80,9 +107,10 @@ class Result(_Row, table=True):
     height: int | None
 
 
-class Event(_Row, table=True):
+class EventRow(_Row, table=True):
     """One line of history; never changed, removed only when it is old, and kept when its task is not."""
 
+    __tablename__ = "event"
     __table_args__ = {"sqlite_autoincrement": True}
 
     id: int | None = Field(primary_key=True)
@@ -93,8 +121,10 @@ class Event(_Row, table=True):
     request_id: str
 
 
-class Forgotten(_Row, table=True):
+class ForgottenRow(_Row, table=True):
     """An attempt that was forgotten: whose history it has, and what it may have cost, which caps go on counting."""
+
+    __tablename__ = "forgotten"
 
     external_task_id: str = Field(primary_key=True)
     base_id: str = Field(index=True)
@@ -104,8 +134,10 @@ class Forgotten(_Row, table=True):
     calendar_at: int | None = Field(sa_type=BigInteger)
 
 
-class Publication(_Row, table=True):
+class PublicationRow(_Row, table=True):
     """An output that we wrote, and how it looked; the inode is text because it may need all 64 bits."""
+
+    __tablename__ = "publication"
 
     path: str = Field(primary_key=True)
     external_task_id: str
@@ -117,8 +149,10 @@ class Publication(_Row, table=True):
     ctime_ns: int | None = Field(sa_type=BigInteger)
 
 
-class Hold(_Row, table=True):
+class HoldRow(_Row, table=True):
     """Why a wanted generation is not sent, on our side."""
+
+    __tablename__ = "hold"
 
     base_id: str = Field(primary_key=True)
     reason: str
@@ -139,8 +173,10 @@ class GivenOrder(_Row, table=True):
     answer: str | None
 
 
-class Memory(_Row, table=True):
+class MemoryRow(_Row, table=True):
     """Small facts that survive a restart, such as the concurrency that was learnt."""
+
+    __tablename__ = "memory"
 
     key: str = Field(primary_key=True)
     value: str
@@ -155,3 +191,181 @@ PUBLICATION: Table = METADATA.tables["publication"]
 HOLD: Table = METADATA.tables["hold"]
 GIVEN_ORDER: Table = METADATA.tables["given_order"]
 MEMORY: Table = METADATA.tables["memory"]
+
+_NAMES = tuple(field.name for field in fields(Record) if field.name not in {"results", "previews"})
+_ID, _BASE_ID, _ATTEMPT, _STATUS = map(
+    _NAMES.index, ("external_task_id", "base_id", "attempt", "status")
+)
+_TOLD = ("created_at", "finished_at")  # by the provider; older programs kept whatever it said
+_PROSE = ("reason", "refusal", "spec", "label")
+_STATUSES = {status.value: status for status in Status}
+_ROLES = {role.value: role for role in Role}
+_KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
+_MOST_DIGITS = 100  # of an amount of units, before or after the point
+_ROLE_ORDER = {role: place for place, role in enumerate(Role)}
+
+
+def _columns(table: Table, value: type) -> tuple[Column[Any], ...]:
+    return tuple(table.c[field.name] for field in fields(value))
+
+
+Found = Sequence[Row[*tuple[Any, ...]]]
+RECORD_COLUMNS = tuple(TASK.c[name] for name in _NAMES)
+RESULT_COLUMNS = (RESULT.c.external_task_id, *_columns(RESULT, Result))
+ENTRY_COLUMNS = _columns(EVENT, HistoryEntry)
+FORGOTTEN_COLUMNS = _columns(FORGOTTEN, Forgotten)
+PUBLICATION_COLUMNS = _columns(PUBLICATION, Publication)
+
+
+def sound(query: Select[*tuple[Any, ...]], found: Found) -> Found:
+    """Return the rows of a query, all of whose values are of their column's type. Raises StateError.
+
+    SQLite holds anything anywhere: without this a damaged byte comes up as a mistake of the program, far from here.
+    """
+    columns = tuple(query.selected_columns)
+    kinds = [_kinds(column) for column in columns]
+    shapes: set[tuple[type, ...]] = set()
+    for row in found:
+        if (shape := tuple(map(type, row))) in shapes:
+            continue
+        for column, allowed, kind in zip(columns, kinds, shape, strict=True):
+            if kind not in allowed:
+                raise garbled(f"a {column} holds a value of another kind")
+        shapes.add(shape)
+    return found
+
+
+def _kinds(column: ColumnElement[Any]) -> tuple[type, ...]:
+    try:
+        kinds = _KINDS.get(column.type.python_type, (str,))
+    except NotImplementedError:  # sqlmodel's texts do not say that they are
+        kinds = (str,)
+    return (*kinds, type(None)) if getattr(column, "nullable", True) else kinds
+
+
+def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]]) -> Record:
+    """Return the record of a row of RECORD_COLUMNS with its results, by id. Raises StateError."""
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+    units = values["units"]
+    try:
+        values["status"] = _STATUSES[values["status"]]
+        values["estimated_units"] = _to_units(values["estimated_units"])
+        values["units"] = None if units is None else _to_units(units)
+        for name in _TOLD:
+            values[name] = None if values[name] is None else milliseconds(values[name])
+    except (KeyError, ArithmeticError) as error:
+        raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
+    found = results.get(row[_ID], ())
+    bought = tuple(result for result in found if result.role not in PREVIEWS)
+    made = tuple(result for result in found if result.role in PREVIEWS)
+    return Record(**values, results=bought, previews=made)
+
+
+def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
+    """Return the attempt of a row of FORGOTTEN_COLUMNS. Raises StateError."""
+    external_task_id, base_id, units, intent_at, calendar_at = row
+    try:
+        return Forgotten(external_task_id, base_id, Decimal(units), intent_at, calendar_at)
+    except ArithmeticError as error:
+        raise garbled(f"what {external_task_id} cost makes no sense") from error
+
+
+def latest_attempts(found: Iterable[Row[*tuple[Any, ...]]]) -> Iterable[Row[*tuple[Any, ...]]]:
+    """Return the row of every generation's foremost attempt, as `core.states.foremost`, from rows of RECORD_COLUMNS."""
+    latest: dict[str, Row[*tuple[Any, ...]]] = {}
+    for row in found:
+        known = latest.get(row[_BASE_ID])
+        if known is None or _standing(known) < _standing(row):
+            latest[row[_BASE_ID]] = row
+    return latest.values()
+
+
+def _standing(row: Row[*tuple[Any, ...]]) -> tuple[bool, int]:
+    return row[_STATUS] in ALIVE, row[_ATTEMPT]
+
+
+def from_record(record: Record) -> dict[str, object]:
+    """Return the columns of `task` that say what the record says; its results are rows of their own."""
+    return _values(
+        record,
+        RECORD_COLUMNS,
+        status=record.status.value,
+        estimated_units=str(record.estimated_units),
+        units=None if record.units is None else str(record.units),
+        **{name: printable(getattr(record, name)) for name in _PROSE},
+    )
+
+
+def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
+    """Return the results of each attempt, video first, from rows of RESULT_COLUMNS. Raises StateError."""
+    results: dict[str, list[Result]] = {}
+    for external_task_id, role, sha256, size, duration, width, height in found:
+        result = Result(_to_role(role), sha256, size, duration, width, height)
+        results.setdefault(external_task_id, []).append(result)
+    for several in results.values():
+        if len(several) > 1:
+            several.sort(key=lambda result: _ROLE_ORDER[result.role])
+    return results
+
+
+def from_results(record: Record) -> list[dict[str, object]]:
+    """Return the rows of `result` for a record."""
+    owner = {"external_task_id": record.external_task_id}
+    files = (*record.results, *record.previews)
+    return [owner | _values(file, RESULT_COLUMNS[1:], role=file.role.value) for file in files]
+
+
+def from_entry(entry: HistoryEntry) -> dict[str, object]:
+    """Return the row of `event` for a line of history."""
+    detail, request_id = printable(entry.detail), printable(entry.request_id)
+    return _values(entry, ENTRY_COLUMNS, detail=detail, request_id=request_id)
+
+
+def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
+    """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
+    path, external_task_id, role, sha256, size, mtime_ns, inode, ctime_ns = row
+    if not inode.isdecimal():
+        raise garbled(f"{path!r} has no inode")
+    stood = size, mtime_ns, int(inode), ctime_ns
+    return Publication(path, external_task_id, _to_role(role), sha256, *stood)
+
+
+def from_publication(output: Publication) -> dict[str, object]:
+    """Return the row of `publication` for an output."""
+    return _values(output, PUBLICATION_COLUMNS, role=output.role.value, inode=str(output.inode))
+
+
+def _values(value: object, columns: Iterable[Column[Any]], **changed: object) -> dict[str, object]:
+    return {column.name: getattr(value, column.name) for column in columns} | changed
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking thousands of values, none of them garbage, as they are made."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def printable(text: str) -> str:
+    """Return text for people that every database can hold: JSON may carry halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _to_units(text: str) -> Decimal:
+    """Return an amount; written out, one of many digits would fill the memory. Raises ArithmeticError."""
+    units = Decimal(text)
+    if not units.is_finite() or not -_MOST_DIGITS < units.adjusted() < _MOST_DIGITS:
+        raise ArithmeticError(text[:_MOST_DIGITS])
+    return units
+
+
+def _to_role(word: str) -> Role:
+    try:
+        return _ROLES[word]
+    except KeyError as error:
+        raise garbled(f"{word!r} is not a role of a result") from error

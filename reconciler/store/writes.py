@@ -1,20 +1,22 @@
-"""The guarded writes of records, inside a transaction that the repository began. Nothing here commits.
+"""What is written and removed inside a transaction that the repository began. Nothing here commits.
 
-A change that expects another status than the one on disk, or a second live task of one generation, is refused.
+A change that expects another status than the one on disk, or a second live task of one generation, is refused. What is
+removed takes no paid file with it, and frees no cap: what was spent is remembered apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from reconciler.core.errors import StaleRecord, StateError
+from reconciler.core.errors import StaleRecord, StateError, counted
+from reconciler.core.spending import charged
 from reconciler.core.states import LIVE, Record, Status
-from reconciler.store import rows
-from reconciler.store.changes import Change, HistoryEntry
-from reconciler.store.tables import EVENT, RESULT, TASK
+from reconciler.store import tables
+from reconciler.store.changes import KEPT_BESIDE, Change, HistoryEntry
+from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, LIVE_TASKS, PUBLICATION, RESULT, TASK
 
 _STATUS = select(TASK.c.status).where(TASK.c.external_task_id == bindparam("owner"))
 _UPDATE = (
@@ -24,6 +26,8 @@ _UPDATE = (
 )
 _DELETE = delete(TASK).where(TASK.c.external_task_id == bindparam("owner"))
 _DELETE_RESULTS = delete(RESULT).where(RESULT.c.external_task_id == bindparam("owner"))
+_DELETE_HOLD = delete(HOLD).where(HOLD.c.base_id == bindparam("gone"))
+_UPDATE_HOLD = update(HOLD).where(HOLD.c.base_id == bindparam("held"))
 
 
 def write_changes(
@@ -37,26 +41,21 @@ def write_changes(
     for change in changes:
         for withdrawn in change.withdraws:
             _withdraw(connection, withdrawn)
-        values = rows.from_record(change.record)
+        values = tables.from_record(change.record)
         if run_id is not None:
             values["run_id"] = run_id
-        if change.expected is None:
-            _insert(connection, change.record, values)
-        else:
-            _update(connection, change.record, change.expected, values)
+        _write(connection, change.record, change.expected, values)
     if not changes:
         return
     connection.execute(_DELETE_RESULTS, [{"owner": c.record.external_task_id} for c in changes])
-    results = [row for change in changes for row in rows.from_results(change.record)]
-    if results:
+    if results := [row for change in changes for row in tables.from_results(change.record)]:
         connection.execute(insert(RESULT), results)
     append(connection, (entry for change in changes for entry in change.history))
 
 
 def append(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
     """Add lines to the history."""
-    values = [rows.from_entry(entry) for entry in entries]
-    if values:
+    if values := [tables.from_entry(entry) for entry in entries]:
         connection.execute(insert(EVENT), values)
 
 
@@ -71,6 +70,62 @@ def guard(connection: Connection, external_task_id: str, expected: Status | None
         )
 
 
+def write_holds(
+    connection: Connection, known: Mapping[str, str], wanted: Mapping[str, str], *, now: int
+) -> None:
+    """Turn the known holds into the wanted ones, by base id; one that stays keeps its beginning. `now` is in ms."""
+    gone = [{"gone": base_id} for base_id in known.keys() - wanted.keys()]
+    changed = [
+        {"held": b, "reason": wanted[b]} for b in wanted if wanted[b] != known.get(b, wanted[b])
+    ]
+    new = [
+        {"base_id": base_id, "reason": wanted[base_id], "since": now}
+        for base_id in wanted.keys() - known.keys()
+    ]
+    for statement, values in ((_DELETE_HOLD, gone), (_UPDATE_HOLD, changed), (insert(HOLD), new)):
+        if values:
+            connection.execute(statement, values)
+
+
+def remove_generation(
+    connection: Connection, base_id: str, attempts: Sequence[Record], *, now: int
+) -> None:
+    """Remove a generation, of which these are all attempts; `now` (ms) dates the line that says so."""
+    owners = select(TASK.c.external_task_id).where(TASK.c.base_id == base_id)
+    owner = PUBLICATION.c.external_task_id
+    connection.execute(delete(PUBLICATION).where(or_(owner == base_id, owner.in_(owners))))
+    connection.execute(delete(HOLD).where(HOLD.c.base_id == base_id))
+    if not attempts:
+        return
+    connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.external_task_id.in_(owners)))
+    _remember_spending(connection, base_id, attempts)
+    connection.execute(delete(RESULT).where(RESULT.c.external_task_id.in_(owners)))
+    connection.execute(delete(TASK).where(TASK.c.base_id == base_id))
+    last = attempts[-1]
+    task = f", task {last.task_id}" if last.task_id else ""
+    told = f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"
+    append(connection, [HistoryEntry(base_id, now, "forgotten", told)])
+
+
+def remove_history(connection: Connection, before: int, most: int) -> int:
+    """Remove the oldest lines from before a time (ms); return how many.
+
+    None of a live generation goes, and none that is the only word of what was paid for.
+    """
+    live = select(TASK.c.base_id).where(LIVE_TASKS)
+    attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
+    old = (
+        select(EVENT.c.id)
+        .where(EVENT.c.at < before)
+        .where(EVENT.c.kind != KEPT_BESIDE)
+        .where(EVENT.c.external_task_id.not_in(attempts))
+        .where(EVENT.c.external_task_id.not_in(live))
+        .order_by(EVENT.c.at, EVENT.c.id)
+        .limit(most)
+    )
+    return connection.execute(delete(EVENT).where(EVENT.c.id.in_(old))).rowcount
+
+
 def _withdraw(connection: Connection, record: Record) -> None:
     """Remove an attempt under which nothing exists at the provider; its lines of history stay."""
     guard(connection, record.external_task_id, record.status)
@@ -78,19 +133,15 @@ def _withdraw(connection: Connection, record: Record) -> None:
     connection.execute(_DELETE, {"owner": record.external_task_id})
 
 
-def _insert(connection: Connection, record: Record, values: Mapping[str, object]) -> None:
-    guard(connection, record.external_task_id, None)
-    try:
-        connection.execute(insert(TASK), values)
-    except IntegrityError as error:
-        raise _contradiction(record, error) from error
-
-
-def _update(
-    connection: Connection, record: Record, expected: Status, values: Mapping[str, object]
+def _write(
+    connection: Connection, record: Record, expected: Status | None, values: Mapping[str, object]
 ) -> None:
-    guarded = {**values, "owner": record.external_task_id, "expected": expected.value}
     try:
+        if expected is None:
+            guard(connection, record.external_task_id, None)
+            connection.execute(insert(TASK), values)
+            return
+        guarded = {**values, "owner": record.external_task_id, "expected": expected.value}
         changed = connection.execute(_UPDATE, guarded).rowcount
     except IntegrityError as error:
         raise _contradiction(record, error) from error
@@ -113,3 +164,20 @@ def _contradiction(record: Record, error: IntegrityError) -> StateError:
     return StaleRecord(
         f"Attempt {record.attempt} of {record.base_id} is recorded under another id; nothing was written."
     )
+
+
+def _remember_spending(connection: Connection, base_id: str, attempts: Sequence[Record]) -> None:
+    payers = select(TASK.c.external_task_id, TASK.c.run_id).where(TASK.c.base_id == base_id)
+    runs = {row.external_task_id: row.run_id for row in connection.execute(payers)}
+    values = [
+        {
+            "external_task_id": each.external_task_id,
+            "base_id": base_id,
+            "units": str(charged(each.status, each.estimated_units, each.units)),
+            "intent_at": each.intent_at,
+            "calendar_at": each.calendar_at,
+            "run_id": runs[each.external_task_id],
+        }
+        for each in attempts
+    ]
+    connection.execute(insert(FORGOTTEN), values)

@@ -344,15 +344,15 @@ def test_a_local_video_at_a_loopback_that_is_no_simulator_is_a_sentence(
     media = Path(__file__).parent.parent / "media" / "bigbuckbunny.mp4"
     (shell.root / "specs/clip.mp4").write_bytes(media.read_bytes())
     shell.write("dance.yaml", SPEC.replace("https://example.com/dance.mp4", "clip.mp4"))
-    monkeypatch.setattr("reconciler.kling.hosting.simulator_media", _no_simulator)
+    monkeypatch.setattr("reconciler.kling.simulator_media.SimulatorMedia.find", _no_simulator)
     code, document = shell.json("apply", "--yes")
     assert (code, document["summary"]) == (3, {"blocked": 1})
     assert "local file" in document["generations"][0]["reason"]
     assert sim.billed() == {}
 
 
-async def _no_simulator(client: object) -> None:
-    return None
+async def _no_simulator(media: object) -> bool:
+    return False
 
 
 def test_an_output_that_is_put_back_needs_no_provider_and_a_rotten_one_does(

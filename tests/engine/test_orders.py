@@ -24,10 +24,10 @@ from reconciler.engine.orders import Order, OrderError, Verb, carry_out
 from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
+from reconciler.kling.network import LOOPBACK
 from reconciler.store.changes import Change
 from tests.support.project import wait_until
 from tests.support.simulator import Simulator, simulator

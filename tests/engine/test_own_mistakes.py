@@ -21,7 +21,7 @@ from reconciler.engine.loop import Ended
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import OutcomeUnknown
-from reconciler.store.failures import translated
+from reconciler.store.database import translated
 from reconciler.workspace.images import check_pixels, open_image
 from reconciler.workspace.watcher import Watcher
 from tests.engine.world import World

@@ -20,7 +20,7 @@ from reconciler.core.states import Role, Status
 from reconciler.engine import saving
 from reconciler.engine.loop import Ended
 from reconciler.engine.orders import Verb
-from reconciler.store.partial import Partial
+from reconciler.store.objects import Partial
 from reconciler.workspace.result_media import make_preview
 from tests.support.simulator import Simulator, simulator
 from tests.workspace.spoiled import with_noise

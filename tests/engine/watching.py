@@ -13,10 +13,10 @@ from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.commits import Checkout
 from reconciler.engine.daemon import Daemon, Duties, Pace
 from reconciler.engine.ports import Options, Ports
-from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
+from reconciler.kling.network import LOOPBACK
 from reconciler.store.changes import Caps
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.watcher import Watcher

@@ -22,10 +22,10 @@ from reconciler.engine.apply import Run, works_of
 from reconciler.engine.loop import Ended
 from reconciler.engine.ports import Hosting, Options, Ports
 from reconciler.engine.survey import Survey, Surveyor
-from reconciler.kling.addresses import LOOPBACK
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import MAX_RESULT, Downloader
+from reconciler.kling.network import LOOPBACK
 from reconciler.store.changes import Caps
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository

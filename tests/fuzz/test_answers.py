@@ -22,7 +22,7 @@ from reconciler.engine.loop import Ended
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient, Reply
 from reconciler.kling.errors import NotSent, ProviderError
-from reconciler.kling.reach import MAX_BODY
+from reconciler.kling.network import MAX_BODY
 from tests.fuzz.commands import bounded
 from tests.fuzz.damage import bytes_of, damaged
 from tests.fuzz.profile import fuzz

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.hosting.places import Place, is_near, place_of, public_base
+from reconciler.core.hosts import is_near
+from reconciler.hosting.places import MediaPlace, place_of, public_base
 
 PLACES = [
-    ("s3://videos", Place("s3", "videos", ""), "a bucket"),
-    ("s3://videos/", Place("s3", "videos", ""), "a slash says nothing"),
-    ("s3://videos/in/here/", Place("s3", "videos", "in/here"), "a folder in it"),
-    ("gs://videos/in", Place("gs", "videos", "in"), "Google"),
-    ("az://videos/in", Place("az", "videos", "in"), "Azure"),
-    ("file:///srv/media/", Place("file", "", "/srv/media"), "a folder"),
-    ("file:///srv/my%20media", Place("file", "", "/srv/my media"), "escaped, as URLs are"),
+    ("s3://videos", MediaPlace("s3", "videos", ""), "a bucket"),
+    ("s3://videos/", MediaPlace("s3", "videos", ""), "a slash says nothing"),
+    ("s3://videos/in/here/", MediaPlace("s3", "videos", "in/here"), "a folder in it"),
+    ("gs://videos/in", MediaPlace("gs", "videos", "in"), "Google"),
+    ("az://videos/in", MediaPlace("az", "videos", "in"), "Azure"),
+    ("file:///srv/media/", MediaPlace("file", "", "/srv/media"), "a folder"),
+    ("file:///srv/my%20media", MediaPlace("file", "", "/srv/my media"), "escaped, as URLs are"),
 ]
 
 
 @pytest.mark.parametrize(("text", "place", "reason"), PLACES)
-def test_a_place_is_read(text: str, place: Place, reason: str) -> None:
+def test_a_place_is_read(text: str, place: MediaPlace, reason: str) -> None:
     """Every kind of place is understood, and is the same one after it was written down."""
     assert place_of(text) == place, reason
 

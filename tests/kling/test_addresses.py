@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler.kling.addresses import LOOPBACK, is_of_the_internet
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.errors import ProviderError, ResultInterrupted, ResultUnsafe
+from reconciler.kling.network import LOOPBACK, is_of_the_internet
 from reconciler.kling.probing import ProbeFailed, Prober
 
 from .server import Server, always, http, serving

@@ -6,8 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.kling.balance import balance_of
-from reconciler.kling.wire import ResourcePack
+from reconciler.kling.wire import ResourcePack, balance_of
 
 NOW = 1_764_028_800_000  # ms
 DAY = 86_400_000
@@ -17,13 +16,9 @@ def pack(**changes: object) -> ResourcePack:
     """Return a pack that pays: 10 of 100 units, for ten days more."""
     values: dict[str, object] = {
         "name": "Pack",
-        "pack_id": "1",
-        "kind": "decreasing_total",
         "status": "online",
         "total": Decimal(100),
         "remaining": Decimal(10),
-        "purchased_at": None,
-        "effective_at": None,
         "invalid_at": NOW + 10 * DAY,
     }
     return ResourcePack(**(values | changes))  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ from reconciler.kling.errors import (
     TryLater,
     Unreadable,
 )
-from reconciler.kling.reach import MAX_BODY
+from reconciler.kling.network import MAX_BODY
 
 from .server import Answer, Asked, Server, always, enveloped, http, in_turn, serving
 
@@ -279,11 +279,11 @@ def test_the_balance_has_two_verdicts() -> None:
     }
     packs, server = ask(
         always(enveloped(200, 0, data)),
-        lambda client: client.costs(start_ms=1, end_ms=2, pack="A b"),
+        lambda client: client.costs(start_ms=1, end_ms=2),
     )
     assert isinstance(packs, tuple)
     assert packs[0].remaining == 7
-    assert server.asked[0].target == "/account/costs?start_time=1&end_time=2&resource_pack_name=A+b"
+    assert server.asked[0].target == "/account/costs?start_time=1&end_time=2"
     error, _ = ask(
         always(enveloped(200, 0, {"code": 1102, "msg": "gone"})),
         lambda client: client.costs(start_ms=1, end_ms=2),

@@ -11,7 +11,7 @@ import pytest
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import TryLater
-from reconciler.kling.hosting import SimulatorMedia, simulator_media
+from reconciler.kling.simulator_media import SimulatorMedia
 
 from .server import always, http, in_turn, serving
 
@@ -29,9 +29,9 @@ def test_a_file_is_published_under_its_digest(tmp_path: Path) -> None:
             in_turn(HERE, b"", http(200, b'{"url":"http://127.0.0.1:1/v.mp4"}'))
         ) as server:
             client = KlingClient(base_url=server.url, credentials=PAIR)
-            media = await simulator_media(client)
+            media = SimulatorMedia(client)
+            assert await media.find()
             await client.aclose()
-            assert media
             server.answer = always(http(201, b'{"url":"http://127.0.0.1:1/v.mp4"}'))
             assert await media.publish("ab" * 32, video, ".mp4") == "http://127.0.0.1:1/v.mp4"
             put = server.asked[1]
@@ -58,7 +58,7 @@ def test_what_is_no_simulator_gets_no_files(answer: bytes, reason: str) -> None:
     async def run() -> None:
         async with serving(always(answer)) as server:
             client = KlingClient(base_url=server.url, credentials=PAIR)
-            assert await simulator_media(client) is None, reason
+            assert not await SimulatorMedia(client).find(), reason
             await client.aclose()
 
     asyncio.run(run())
@@ -67,7 +67,7 @@ def test_what_is_no_simulator_gets_no_files(answer: bytes, reason: str) -> None:
 def test_the_real_api_is_never_asked() -> None:
     """A host that is not loopback is no simulator, without a request."""
     client = KlingClient(base_url="https://api.invalid", credentials=PAIR)
-    assert asyncio.run(simulator_media(client)) is None
+    assert not asyncio.run(SimulatorMedia(client).find())
 
 
 @pytest.mark.parametrize("answer", [http(500), http(200, b"{}"), http(200, b"[" * 10), b""])
@@ -77,15 +77,15 @@ def test_a_store_that_does_not_take_a_file_is_tried_later(answer: bytes, tmp_pat
     video.write_bytes(b"v")
 
     async def run() -> None:
-        async with serving(in_turn(answer)) as server:
-            media = SimulatorMedia(server.url + "/simulator/media/")
+        async with serving(in_turn(HERE, answer)) as server:
+            client = KlingClient(base_url=server.url, credentials=PAIR)
+            media = SimulatorMedia(client)
             with pytest.raises(TryLater):
                 await media.publish("ab", video, ".mp4")
             with pytest.raises(FileNotFoundError):
                 await media.publish("ab", tmp_path / "none.mp4", ".mp4")
-        client = KlingClient(base_url=server.url, credentials=PAIR)
         with pytest.raises(TryLater):
-            await simulator_media(client)
+            await SimulatorMedia(client).find()
         await client.aclose()
 
     asyncio.run(run())

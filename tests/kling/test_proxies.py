@@ -17,8 +17,8 @@ from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.errors import NotSent
+from reconciler.kling.network import EnvironmentTransport
 from reconciler.kling.probing import Prober, Sample
-from reconciler.kling.proxies import EnvironmentTransport
 
 from .server import always, http, serving
 

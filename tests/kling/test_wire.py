@@ -306,17 +306,11 @@ def test_packs_are_read() -> None:
     """Quantities are exact, whether they come as numbers or strings (D)."""
     pack = {
         "resource_pack_name": "P",
-        "resource_pack_id": 9,
         "total_quantity": Decimal("10.5"),
         "status": "online",
     }
     (parsed,) = wire.parse_packs({"code": 0, "resource_pack_subscribe_infos": [pack, None]})
-    assert (parsed.name, parsed.pack_id, parsed.total, parsed.remaining) == (
-        "P",
-        "9",
-        Decimal("10.5"),
-        None,
-    )
+    assert (parsed.name, parsed.total, parsed.remaining) == ("P", Decimal("10.5"), None)
 
 
 def test_a_create_body_is_the_request_with_its_files_replaced() -> None:

@@ -26,8 +26,7 @@ from reconciler.engine.ports import Options, Ports, Reporter
 from reconciler.engine.preparing import Preparer
 from reconciler.engine.survey import Surveyor
 from reconciler.store.cache import FileCache
-from reconciler.store.objects import ObjectStore
-from reconciler.store.partial import Partial
+from reconciler.store.objects import ObjectStore, Partial
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
 from tests.simulation.loop import running

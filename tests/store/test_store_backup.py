@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import StateError
-from reconciler.store.backup import back_up
 from reconciler.store.repository import Repository
+from reconciler.store.upkeep import back_up
 from tests.store.builders import first_version, fresh, record
 
 

@@ -17,9 +17,9 @@ from sqlalchemy import text
 from reconciler.core.errors import StateError
 from reconciler.core.states import Role, Status
 from reconciler.store import database as database_module
-from reconciler.store.changes import Change
+from reconciler.store.changes import Change, Publication
 from reconciler.store.database import open_for_writing
-from reconciler.store.repository import Publication, Repository
+from reconciler.store.repository import Repository
 
 from .builders import fresh, plain_user, record
 
@@ -117,7 +117,7 @@ def test_value_of_another_kind(database: Path, change: str) -> None:
     _filled(database)
     with closing(Repository.open(database)) as repository:
         repository.publish([Publication("specs/a.mp4", "mc1-1", Role.VIDEO, "0" * 64, 1, 2, 3)])
-        repository.set_hold("mc1-1", "why", now=1)
+        repository.replace_holds({"mc1-1": "why"}, now=1)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(f"UPDATE OR IGNORE {change}")
     with closing(Repository.open(database, read_only=True)) as reader:

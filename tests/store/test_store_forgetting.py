@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import CapReached, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
-from reconciler.store.changes import Caps, Change, Forgotten, HistoryEntry
-from reconciler.store.repository import Publication, Repository
+from reconciler.store.changes import Caps, Change, Forgotten, HistoryEntry, Publication
+from reconciler.store.repository import Repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record
 
@@ -69,7 +69,7 @@ def test_history_outlives_what_it_tells_of(repository: Repository) -> None:
 
 def test_forgetting_what_was_never_bought_says_nothing(repository: Repository) -> None:
     """Without an attempt there is only a hold to drop, and no history to go on."""
-    repository.set_hold("mc1-a", "a cap", now=1)
+    repository.replace_holds({"mc1-a": "a cap"}, now=1)
     assert repository.forget("mc1-a", now=NOW) == ()
     assert repository.holds() == {}
     assert repository.history("mc1-a") == ()

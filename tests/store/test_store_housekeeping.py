@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.store import housekeeping
+from reconciler.store import upkeep
 from reconciler.store.changes import HistoryEntry
 from reconciler.store.repository import Repository
 
@@ -139,7 +139,7 @@ def test_long_file_of_the_first_version_is_not_copied(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a copy would hold up the writer the free pages stay, to be used again."""
-    monkeypatch.setattr(housekeeping, "_SMALL", 4096)
+    monkeypatch.setattr(upkeep, "_SMALL", 4096)
     first_version(database)
     with closing(Repository.open(database)) as repository:
         _bloat(repository, 12_000)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.errors import StateError
-from reconciler.store import partial as partial_module
-from reconciler.store.partial import Partial
+from reconciler.store import objects as objects_module
+from reconciler.store.objects import Partial
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_bytes_from_before_a_power_cut_do_not_count(
     _begun(path)
     boot = tmp_path / "boot_id"
     boot.write_text("another\n")
-    monkeypatch.setattr(partial_module, "_BOOT_ID", boot)
+    monkeypatch.setattr(objects_module, "_BOOT_ID", boot)
     assert Partial(path).offset == 0
 
 

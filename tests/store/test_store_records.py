@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import Record, Result, Role, Status
-from reconciler.store.changes import Change, HistoryEntry
-from reconciler.store.repository import Publication, Repository
+from reconciler.store.changes import Change, HistoryEntry, Publication
+from reconciler.store.repository import Repository
 from reconciler.store.tables import TASK
 
 from .builders import NO_CAPS, fresh, record, records, texts
@@ -173,28 +173,26 @@ def test_holds_are_replaced_as_a_whole(repository: Repository, database: Path) -
     assert wal.stat() == before
 
 
-def test_one_hold_is_set_and_dropped_apart_from_the_others(
+def test_a_hold_that_stays_keeps_since_when_it_is_held(
     repository: Repository, database: Path
 ) -> None:
-    """Holding or freeing one generation leaves the others, and keeps since when it is held."""
+    """Another reason, or other generations that are held or freed, change nothing about its beginning."""
     repository.replace_holds({"mc1-a": "a cap"}, now=1)
-    repository.set_hold("mc1-b", "taken \ud800", now=2)
-    repository.set_hold("mc1-a", "no units", now=3)
+    repository.replace_holds({"mc1-a": "no units", "mc1-b": "taken \ud800"}, now=2)
     assert repository.holds() == {"mc1-a": "no units", "mc1-b": "taken ?"}
     with closing(sqlite3.connect(database)) as connection:
         found = connection.execute("SELECT since FROM hold ORDER BY base_id").fetchall()
     assert found == [(1,), (2,)]
-    repository.drop_hold("mc1-a")
+    repository.replace_holds({"mc1-b": "taken ?"}, now=3)
     assert repository.holds() == {"mc1-b": "taken ?"}
 
 
 def test_hold_that_is_said_again_writes_nothing(repository: Repository, database: Path) -> None:
-    """Setting the same reason, or dropping what is not held, may be done at every turn."""
-    repository.set_hold("mc1-a", "half \ud800", now=1)
+    """Saying the same reason may be done at every turn, also one that no database can hold as it is."""
+    repository.replace_holds({"mc1-a": "half \ud800"}, now=1)
     wal = database.with_name("reconciler.db-wal")
     before = wal.stat()
-    repository.set_hold("mc1-a", "half \ud800", now=2)
-    repository.drop_hold("mc1-b")
+    repository.replace_holds({"mc1-a": "half \ud800"}, now=2)
     assert wal.stat() == before
 
 

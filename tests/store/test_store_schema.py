@@ -21,10 +21,10 @@ from sqlalchemy import create_engine
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import LIVE, Status
-from reconciler.store import schema
+from reconciler.store import database as database_module
 from reconciler.store.changes import HistoryEntry
+from reconciler.store.database import HEAD
 from reconciler.store.repository import Repository
-from reconciler.store.schema import HEAD
 from reconciler.store.tables import METADATA
 
 from .builders import DAY, first_version
@@ -122,7 +122,7 @@ def test_database_of_this_version_is_refused_by_the_one_before(
 ) -> None:
     """The program that knows the first tables only leaves a database of today alone."""
     Repository.open(database).close()
-    monkeypatch.setattr(schema, "HEAD", "0001")
+    monkeypatch.setattr(database_module, "HEAD", "0001")
     with pytest.raises(StateError, match=rf"newer version of this program \({HEAD}, not 0001\)"):
         Repository.open(database, read_only=read_only)
 

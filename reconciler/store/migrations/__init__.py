@@ -1,1 +1,1 @@
-"""Alembic's folder: the environment and the revisions. Only `store.schema` runs it, and only when needed."""
+"""Alembic's folder: the environment and the revisions. Only `store.database` runs it, and only when needed."""

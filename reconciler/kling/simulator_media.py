@@ -1,0 +1,92 @@
+"""The simulator's own media store, so that a demo needs no hosting: found on loopback only, spoken to without a key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.hosts import is_loopback
+from reconciler.kling.client import KlingClient
+from reconciler.kling.errors import TryLater
+from reconciler.kling.network import ACCEPTED, read_bounded, user_agent
+
+SILENCE: Final = 30.0  # s
+LONGEST: Final = 300.0  # s: 100 MB on loopback take one
+
+
+class SimulatorMedia:
+    """Files that the simulator serves back by URL, named by their digest; looked for when the first one needs it."""
+
+    def __init__(self, client: KlingClient) -> None:
+        self._client = client
+        self._store = ""  # the URL that a file's name is appended to
+
+    async def find(self) -> bool:
+        """Whether the client speaks to the simulator. Raises TryLater when nobody answers there."""
+        base = httpx.URL(self._client.base_url)
+        if self._store or not is_loopback(base.host):
+            return bool(self._store)
+        async with _session() as http:
+            request = http.build_request("GET", f"{self._client.base_url}/simulator")
+            answer = await _answer(await http.send(request, stream=True))
+        media = answer.get("media")
+        if answer.get("simulator") is True and isinstance(media, str):
+            store = base.join(media)
+            self._store = str(store) if is_loopback(store.host) else ""
+        return bool(self._store)
+
+    async def publish(self, sha256: str, path: Path, suffix: str) -> str:
+        """Upload a file under its digest and suffix; returns its URL. Repeating it changes nothing.
+
+        Raises TryLater when the simulator does not take it, WorkspaceError when it is none that answers, and OSError
+        when the file cannot be read.
+        """
+        if not await self.find():
+            raise WorkspaceError(
+                f"`{path.name}` is a local file, and {self._client.base_url} hosts none"
+            )
+        data = await asyncio.to_thread(path.read_bytes)
+        target = self._store + quote(sha256 + suffix, safe="")
+        async with _session() as http:
+            request = http.build_request("PUT", target, content=data)
+            response = await http.send(request, stream=True)
+            answer = await _answer(response)
+        url = answer.get("url")
+        if not isinstance(url, str) or not url:
+            raise TryLater(f"The simulator did not take the file: HTTP {response.status_code}.")
+        return url
+
+
+@asynccontextmanager
+async def _session() -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client without a key or a proxy; raises TryLater for whatever the network does."""
+    headers = {"User-Agent": user_agent(), "Accept-Encoding": ACCEPTED}
+    try:
+        async with (
+            asyncio.timeout(LONGEST),
+            httpx.AsyncClient(headers=headers, timeout=SILENCE, trust_env=False) as http,
+        ):
+            yield http
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as failure:
+        raise TryLater(
+            f"The simulator does not answer: {str(failure) or type(failure).__name__}"
+        ) from failure
+
+
+async def _answer(response: httpx.Response) -> dict[str, object]:
+    """Return the JSON object of a success, an empty one for anything else."""
+    try:
+        answer = json.loads(await read_bounded(response)) if response.is_success else None
+    except (ValueError, RecursionError):
+        answer = None
+    finally:
+        await response.aclose()
+    return answer if isinstance(answer, dict) else {}
