@@ -8,19 +8,22 @@ from collections.abc import Collection
 from reconciler.cli.folder import Folder
 from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
+from reconciler.core.sources import Medium
 from reconciler.kling.probing import ProbeFailed, Prober, Sample
 from reconciler.workspace.remote_media import Remote, next_part, remote_faults, remote_media
 
-Asked = tuple[str, str]  # key of a spec, URL
+Asked = tuple[Medium, str]  # what it is, and its URL
 
 
 def probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
     """Return the problems of media at URLs, by spec."""
     remotes = remote_media(folder.root, folder.settings.specs_dir, specs, folder.settings.prices)
-    answers = asyncio.run(_ask(folder, list({(one.key, one.url): None for one in remotes})))
+    answers = asyncio.run(
+        _ask(folder, list({(one.wanted.medium, one.url): None for one in remotes}))
+    )
     found: dict[str, tuple[Problem, ...]] = {}
     for remote in remotes:
-        if sentences := _sentences(remote, answers[remote.key, remote.url]):
+        if sentences := _sentences(remote, answers[remote.wanted.medium, remote.url]):
             problems = (remote.problem(sentence) for sentence in sentences)
             found[remote.spec] = (*found.get(remote.spec, ()), *problems)
     return found
@@ -36,9 +39,9 @@ async def _ask(folder: Folder, urls: Collection[Asked]) -> dict[Asked, Sample | 
     return dict(zip(urls, answers, strict=True))
 
 
-async def _sample(prober: Prober, key: str, url: str) -> Sample | ProbeFailed:
+async def _sample(prober: Prober, medium: Medium, url: str) -> Sample | ProbeFailed:
     try:
-        return await prober.sample(url, lambda seen: next_part(key, seen.size, seen.parts))
+        return await prober.sample(url, lambda seen: next_part(medium, seen.size, seen.parts))
     except ProbeFailed as failure:
         return failure
 

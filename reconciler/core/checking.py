@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,38 +21,33 @@ from reconciler.core.documents import (
     texts,
 )
 from reconciler.core.identity import PREFIX, split_attempt
-from reconciler.core.motion_control import (
-    UNITS_PER_SECOND,
-    Element,
-    Trim,
-    WatermarkInfo,
-    conflicts,
-    model_fault,
-)
-from reconciler.core.spec_model import KEYS, Spec
+from reconciler.core.kinds import KINDS, Kind, Prices, Spec, keys_of, kind_named, spec_type
 
 # Of shells, Compose files, CI, Jinja and Go templates: what somebody who writes this expects to be replaced.
 _PLACEHOLDER = re.compile(r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\$[A-Z_][A-Z0-9_]{2,}\b")
 _BRACES = (("{{", "}}"), ("{%", "%}"))
 _MOST_PROBLEMS = 100  # of one document that are told: a file may be wrong in ten thousand places
 
-Prices = Mapping[str, Mapping[str, Decimal]]
-"""Units per second of result, by model and mode."""
+
+def kind_asked(document: Node) -> Kind:
+    """Return the kind that a document names, or means by naming none."""
+    return kind_named(find(document, ("kind",)).value)
 
 
 def check(
-    document: Node, prices: Prices = UNITS_PER_SECOND, *, complete: bool = True
+    document: Node, prices: Prices, *, complete: bool = True
 ) -> tuple[Spec | None, list[Problem]]:
     """Validate one combination; problems stand where the offending key or value was written.
 
     `prices` name the models that may be sent. What need not be `complete` may lack required keys.
     """
     uncertain = list(itertools.islice(_uncertain(document), _MOST_PROBLEMS))
+    kind = kind_asked(document)
     try:
-        spec = Spec.model_validate(said(document))
+        spec = spec_type(kind).model_validate(said(document))
     except ValidationError as error:
         found = [
-            _problem(document, details)
+            _problem(document, details, kind)
             for details in itertools.islice(_details(error, complete=complete), _MOST_PROBLEMS)
         ]
         known = {problem.key for problem in uncertain}
@@ -62,21 +55,17 @@ def check(
     if uncertain:
         return None, uncertain
     entries = document.value if isinstance(document.value, Mapping) else {}
+    places = {key: entry.node.place for key, entry in entries.items()}
     problems = [
-        Problem(entries[key].node.place if key in entries else document.place, key, sentence)
-        for key, sentence in conflicts(spec)
+        Problem(places.get(key, document.place), key, sentence, meant)
+        for key, sentence, meant in kind.conflicts(spec, prices)
     ]
-    if fault := model_fault(spec, prices):
-        place = entries["model_name"].node.place if "model_name" in entries else document.place
-        problems.append(Problem(place, "model_name", fault, nearest(spec.model_name, prices)))
     custom = spec.external_task_id
     if custom and (
         split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")
     ):
         sentence = f"`external_task_id` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
-        problems.append(
-            Problem(entries["external_task_id"].node.place, "external_task_id", sentence)
-        )
+        problems.append(Problem(places["external_task_id"], "external_task_id", sentence))
     return (None if problems else spec), problems
 
 
@@ -117,59 +106,44 @@ def _details(error: ValidationError, *, complete: bool) -> Iterator[Any]:
             yield details
 
 
-def _problem(document: Node, details: Any) -> Problem:
+def _problem(document: Node, details: Any, kind: Kind) -> Problem:
     """Turn one of pydantic's errors into a sentence at a place."""
     path: tuple[str | int, ...] = details["loc"]
     key = ".".join(str(step) for step in path)
     holder = find(document, path[:-1])
     entry = holder.value.get(str(path[-1])) if isinstance(holder.value, Mapping) else None
-    place = find(document, path).place
+    place, meant = find(document, path).place, ""
     given, context = details["input"], details.get("ctx", {})
     match details["type"]:
         case "missing":
-            return Problem(entry.key if entry else place, key, f"`{key}` is required")
+            place, sentence = entry.key if entry else place, f"`{key}` is required"
         case "extra_forbidden":
-            allowed = KEYS if len(path) == 1 else _nested_keys(path)
+            allowed = _keys_beside(path, kind)
+            place, meant = entry.key if entry else place, nearest_key(str(path[-1]), allowed)
             sentence = f"`{key}` is not a key of a spec; the keys are: {', '.join(allowed)}"
-            meant = nearest_key(str(path[-1]), allowed)
-            return Problem(entry.key if entry else place, key, sentence, meant)
         case "literal_error":
-            allowed = _literals(str(path[0]))
-            sentence = f"`{key}` is {json.dumps(given, ensure_ascii=False)[:80]}: it can be {' or '.join(allowed)}"
-            return Problem(place, key, sentence, nearest(given, allowed))
+            allowed = _literals(str(path[0]), kind)
+            written, meant = json.dumps(given, ensure_ascii=False)[:80], nearest(given, allowed)
+            sentence = f"`{key}` is {written}: it can be {' or '.join(allowed)}"
         case "string_too_long":
-            return Problem(
-                place,
-                key,
-                f"`{key}` has {len(given):,} characters: at most {context['max_length']:,} are allowed",
-            )
+            most = context["max_length"]
+            sentence = f"`{key}` has {len(given):,} characters: at most {most:,} are allowed"
         case "string_pattern_mismatch":
-            return Problem(
-                place, key, f"`{key}` may hold 1 to 64 letters, digits, `.`, `_` and `-`"
-            )
+            sentence = f"`{key}` may hold 1 to 64 letters, digits, `.`, `_` and `-`"
         case "too_long":
-            return Problem(
-                place,
-                key,
-                f"`{key}` has {context['actual_length']} items: at most {context['max_length']} {'is' if context['max_length'] == 1 else 'are'} allowed",
-            )
-        case "greater_than_equal" | "less_than_equal":
-            bound = context.get("ge", context.get("le"))
-            return Problem(
-                place,
-                key,
-                f"`{key}` is {given}: it must be at {'least' if 'ge' in context else 'most'} {bound}",
-            )
-        case _:
-            wanted = _WANTED.get(details["type"], details["msg"])
-            return Problem(place, key, f"`{key}` is {kind_of(given)}: it must be {wanted}")
+            most = context["max_length"]
+            items = f"{context['actual_length']} items: at most {most}"
+            sentence = f"`{key}` has {items} {'is' if most == 1 else 'are'} allowed"
+        case "greater_than_equal":
+            sentence = f"`{key}` is {given}: it must be at least {context['ge']}"
+        case "less_than_equal":
+            sentence = f"`{key}` is {given}: it must be at most {context['le']}"
+        case other:
+            wanted = _WANTED.get(other, details["msg"])
+            sentence = f"`{key}` is {kind_of(given)}: it must be {wanted}"
+    return Problem(place, key, sentence, meant)
 
 
-_NESTED: Mapping[str, type[BaseModel]] = {
-    "element_list": Element,
-    "watermark_info": WatermarkInfo,
-    "trim": Trim,
-}
 _WANTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -182,11 +156,21 @@ _WANTED = {
 }
 
 
-def _nested_keys(path: Sequence[str | int]) -> tuple[str, ...]:
-    return tuple(_NESTED[str(path[0])].model_fields)
+def _keys_beside(path: Sequence[str | int], kind: Kind) -> tuple[str, ...]:
+    """Return the keys that may stand where one is that is not known."""
+    if len(path) == 1:
+        return keys_of(kind)
+    annotation = spec_type(kind).model_fields[str(path[0])].annotation
+    (nested,) = (
+        one
+        for one in (annotation, *get_args(annotation))
+        if isinstance(one, type) and issubclass(one, BaseModel)
+    )
+    return tuple(nested.model_fields)
 
 
-@functools.cache
-def _literals(key: str) -> tuple[str, ...]:
-    schema = Spec.model_json_schema()["properties"][key]
-    return tuple(str(value) for value in schema.get("enum", [schema.get("const", "")]))
+def _literals(key: str, kind: Kind) -> tuple[str, ...]:
+    if key == "kind":
+        return tuple(KINDS)
+    schema = spec_type(kind).model_json_schema()["properties"][key]
+    return tuple(str(value) for value in schema.get("enum", ()))

@@ -6,6 +6,7 @@ It believes what it is shown. What it is not shown stays as it is: absence is ju
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.diff import next_attempt
@@ -90,7 +91,9 @@ async def _ask(
     trouble: ProviderError | None = None
     is_whole = False
     try:
-        is_whole = await _read_pages(answers, asked, shown)
+        kinds = Counter(one.endpoint for one in asked.values())
+        read = [await _read_pages(answers, asked, shown, one) for one in kinds.items()]
+        is_whole = all(read)
     except AccountTrouble as error:
         return shown, error
     except ProviderError:
@@ -121,15 +124,19 @@ async def _query(answers: Answers, record: Record) -> tuple[Task, str] | Provide
 
 
 async def _read_pages(
-    answers: Answers, asked: Mapping[str, Record], shown: dict[str, tuple[Task, str]]
+    answers: Answers,
+    asked: Mapping[str, Record],
+    shown: dict[str, tuple[Task, str]],
+    kind: tuple[str, int],
 ) -> bool:
-    """Read the list where many are asked about: requests grow with their number divided by the length of a page.
+    """Read the list of a kind (its endpoint, and how many are asked about) where many are asked about: requests grow with their number divided by the length of a page.
 
     Returns whether the list was read to its end.
     """
     waiting = {record.task_id or record.external_task_id: base for base, record in asked.items()}
-    for number in range(1, pages_to_read(len(waiting)) + 1):
-        tasks = await answers.client.page(number, PAGE_SIZE)
+    endpoint, count = kind
+    for number in range(1, pages_to_read(count) + 1):
+        tasks = await answers.client.page(number, PAGE_SIZE, endpoint=endpoint)
         for task in tasks:
             name = task.task_id if task.task_id in waiting else task.external_task_id
             if name in waiting and answers.accept(asked[waiting[name]], task):

@@ -168,9 +168,9 @@ def _beside_specs(
 def _recipes(survey: Survey) -> Iterator[str]:
     """Yield the names of what is prepared for specs; that of what is bought may be wanted for another take."""
     for wish in survey.desired.generations:
-        for key, source in (("image_url", wish.image), ("video_url", wish.video)):
-            if source.preparation is not None:
-                yield recipe(key, source, source.preparation)
+        for one in wish.kind.INPUTS:
+            if (source := wish.inputs[one.name]).preparation is not None:
+                yield recipe(one.medium, source)
 
 
 def _downloads(survey: Survey) -> Iterable[str]:

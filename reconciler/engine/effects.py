@@ -32,7 +32,7 @@ from reconciler.core.transitions import (
     step,
 )
 from reconciler.engine.answers import Answers
-from reconciler.engine.inputs import LocalInputs
+from reconciler.engine.inputs import Inputs
 from reconciler.engine.journal import INTENT, Journal
 from reconciler.engine.ports import Options, Ports
 from reconciler.kling import errors
@@ -91,7 +91,7 @@ class Purchases:
         self._journal = journal
         self._answers = Answers(ports.client, ports.repository)
         self._take_slot = take_slot
-        self._inputs = LocalInputs(ports, host_images=options.host_images)
+        self._inputs = Inputs(ports, host_images=options.host_images)
         self._closed = False
 
     def close(self) -> None:
@@ -199,7 +199,7 @@ class Purchases:
         """Send the one create that the intent on disk stands for, and write down what came of it."""
         trouble: errors.ProviderError | None = None
         try:
-            reply = await self._ports.client.create(body)
+            reply = await self._ports.client.create(body, endpoint=intent.endpoint)
             self._answers.check(intent, reply.task)
         except errors.Unreadable as error:
             # About another attempt's task; what became of this one is not known.
@@ -215,11 +215,10 @@ class Purchases:
         return Outcome(decision.record, decision.again_at, trouble)
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
+        sent = await self._inputs.sent(wish)
         return create_body(
-            wish.request,
+            wish.kind.body(wish.request, sent),
             external_task_id=external_task_id,
-            image=await self._inputs.image(wish.image),
-            video_url=await self._inputs.video(wish.video),
             callback_url=wish.callback_url or self._options.callback_url,
         )
 

@@ -1,19 +1,31 @@
-"""Local inputs as a create needs them: the very bytes that the identity was computed from, mended, hosted, or read.
+"""Inputs as a create needs them: the very bytes that the identity was computed from, mended, hosted, or read.
 
-Nothing here is promised to anybody yet: it comes before the intent, and can be done again.
+Nothing here is promised to anybody yet: it comes before the intent, and can be done again. What was made of a file is an
+object, found again by its recipe; it is made by a process of its own (`workspace.preparing`), one at a time, and whoever
+is cut off ends it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
-from reconciler.core.errors import InputChanged, WorkspaceError
-from reconciler.core.motion_control import Source
+from reconciler.core.errors import InputChanged, StateError, ToldMistake, WorkspaceError
+from reconciler.core.generations import Generation
+from reconciler.core.sources import Medium, Preparation, Source
 from reconciler.engine.ports import Ports
-from reconciler.engine.preparing import SUFFIXES, Preparer
+from reconciler.store.objects import Partial
+from reconciler.workspace.decoding import Beyond, Unfinished
+from reconciler.workspace.files import describe_os_error, digest, open_plain
+from reconciler.workspace.flaws import Flaw
+from reconciler.workspace.outputs import Signature
+from reconciler.workspace.preparing import encoder, make, recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,50 +38,38 @@ class _File:
     suffix: str  # of the name that it is hosted under
 
 
-class LocalInputs:
-    """Inputs that are files of the project."""
+class Inputs:
+    """Makes what a request needs of the files of the project."""
 
     def __init__(self, ports: Ports, *, host_images: bool) -> None:
         self._ports = ports
         self._host_images = host_images
-        self._preparer = Preparer(ports)
+        self._turn = asyncio.Semaphore(1)  # an encoder takes all cores
+        self._faults: dict[str, str] = {}  # by recipe: what no further try would change
 
-    async def image(self, source: Source) -> bytes | str:
-        """Return an image's bytes, or a URL of them. Raises what `video` does."""
-        if source.url:
-            return source.url
-        file, data = await self._read("image_url", source)
-        return await self._hosted(file) if self._host_images else data
-
-    async def video(self, source: Source) -> str:
-        """Return a URL of a video, made for one request: it is kept nowhere.
+    async def sent(self, wish: Generation) -> dict[str, bytes | str]:
+        """Return each input by its name: a URL, made for one request and kept nowhere, or bytes.
 
         Raises:
-            WorkspaceError: the file changed, cannot be read, or cannot be prepared.
+            WorkspaceError: a file changed, cannot be read, or cannot be prepared.
             HostingError: the media store does not take it.
         """
+        return {
+            one.name: await self._sent(one.medium, wish.inputs[one.name])
+            for one in wish.kind.INPUTS
+        }
+
+    async def _sent(self, medium: Medium, source: Source) -> bytes | str:
         if source.url:
             return source.url
-        file, _ = await self._read("video_url", source)
-        return await self._hosted(file)
-
-    async def _read(self, key: str, source: Source) -> tuple[_File, bytes]:
-        """Return an input as it is sent, and its bytes; where it is not what it was, nobody believes that any more."""
         try:
-            file = await self._file(key, source)
-            return file, await asyncio.to_thread(_read_unchanged, file)
-        except InputChanged:
+            file = await self._file(medium, source)
+            data = await asyncio.to_thread(_read_unchanged, file)
+        except InputChanged:  # nobody believes any more what is remembered of it
             self._ports.distrust(source.path)
             raise
-
-    async def _file(self, key: str, source: Source) -> _File:
-        if source.preparation is None:
-            suffix = PurePosixPath(source.path).suffix.lower()
-            return _File(source.path, self._ports.root / source.path, source.sha256, suffix)
-        sha256 = await self._preparer.prepare(key, source, source.preparation)
-        return _File(source.path, self._ports.objects.path(sha256), sha256, SUFFIXES[key])
-
-    async def _hosted(self, file: _File) -> str:
+        if not medium.by_url_only and not self._host_images:
+            return data
         if self._ports.hosting is None:
             raise WorkspaceError(
                 f"`{file.named}` is a local file, and there is no media store to host it"
@@ -79,10 +79,91 @@ class LocalInputs:
         except OSError as error:
             raise _unreadable(file, error) from error
 
+    async def _file(self, medium: Medium, source: Source) -> _File:
+        if source.preparation is None:
+            suffix = PurePosixPath(source.path).suffix.lower()
+            return _File(source.path, self._ports.root / source.path, source.sha256, suffix)
+        try:
+            sha256 = await self._prepared(medium, source)
+        except StateError as error:
+            raise WorkspaceError(
+                f"`{source.path}` cannot be prepared: {error.message}", hint=error.hint
+            ) from error
+        return _File(source.path, self._ports.objects.path(sha256), sha256, medium.sent_suffix)
+
+    async def _prepared(self, medium: Medium, source: Source) -> str:
+        """Return the digest of the object that a file was made into, now or earlier."""
+        objects, name = self._ports.objects, recipe(medium, source)
+        kept = source.preparation or Preparation()
+        async with self._turn:
+            with _opened(self._ports.root / source.path, source.path) as file:
+                before = _standing(file)
+                # Also where it was prepared before: what nobody has in the folder any more is not to be bought.
+                if await asyncio.to_thread(digest, file) != source.sha256:
+                    raise _changed(source.path, "prepared")
+                if await asyncio.to_thread(objects.verify, known := objects.remembered(name)):
+                    return known
+                if fault := self._faults.get(name):
+                    raise WorkspaceError(f"`{source.path}` {fault}")
+                objects.check_room()
+                partial = objects.partial(f"prepared:{name}")
+                part = ", its first frame" if kept.is_first_frame else ""
+                self._ports.report.say(f"preparing `{source.path}`{part}")
+                try:
+                    await self._make(medium, source, file, partial)
+                    if _standing(file) != before:
+                        raise _changed(source.path, "prepared")
+                    made, _ = await asyncio.to_thread(objects.adopt, partial)
+                finally:
+                    partial.discard()
+            with suppress(StateError):  # a note that is not kept costs making it again, later
+                objects.remember(name, made)
+            return made
+
+    async def _make(
+        self, medium: Medium, source: Source, file: BufferedReader, partial: Partial
+    ) -> None:
+        partial.restart("")
+        # The very file whose digest is known, whatever is put in its place, or in a link's, meanwhile; and the lock of
+        # what is written holds while somebody writes.
+        kept, target = source.preparation or Preparation(), (partial.path, partial.fileno())
+        try:
+            with closing(encoder(medium)) as process:
+                await asyncio.to_thread(make, process, medium, kept, file.fileno(), target)
+        except Flaw as flaw:
+            said = f"cannot be prepared: it {flaw}" if isinstance(flaw, Beyond) else str(flaw)
+            if not isinstance(flaw, Unfinished):
+                self._faults[recipe(medium, source)] = said
+            raise WorkspaceError(f"`{source.path}` {said}") from flaw
+        except OSError as error:
+            raise WorkspaceError(f"`{source.path}` cannot be prepared: {error.strerror}") from error
+        except ToldMistake as error:
+            raise WorkspaceError(f"`{source.path}` cannot be prepared: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path, named: str) -> Iterator[BufferedReader]:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_plain(path))
+        except OSError as error:
+            raise describe_os_error(error, named) from error
+        yield file
+
+
+def _standing(file: BufferedReader) -> Signature:
+    return Signature.of(os.fstat(file.fileno()))
+
 
 def _unreadable(file: _File, error: OSError) -> WorkspaceError:
     return WorkspaceError(
         f"`{file.named}` cannot be read: {error.strerror}", hint="Restore the file and run again."
+    )
+
+
+def _changed(named: str, what: str) -> InputChanged:
+    return InputChanged(
+        f"`{named}` changed while it was being {what}; nothing was sent", hint="Run again."
     )
 
 
@@ -93,8 +174,5 @@ def _read_unchanged(file: _File) -> bytes:
     except OSError as error:
         raise _unreadable(file, error) from error
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise InputChanged(
-            f"`{file.named}` changed while it was being submitted; nothing was sent",
-            hint="Run again.",
-        )
+        raise _changed(file.named, "submitted")
     return data

@@ -143,4 +143,4 @@ class Lander:
 
 def _reference(work: Work) -> Decimal | None:
     """Return the length of the motion video in s; a URL's is not known."""
-    return next((wish.video.seconds for wish in work.wishes if wish.video.seconds), None)
+    return next((wish.seconds for wish in work.wishes if wish.seconds), None)

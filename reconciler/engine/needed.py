@@ -44,7 +44,7 @@ def needed(
 def _uses(desired: Desired, written: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield every file that says what is wanted, or that a valid spec reads or writes, and what is to be said of it."""
     for wish in desired.generations:
-        yield from ((one.path, f"`{wish.spec}` reads it") for one in wish.media if one.path)
+        yield from ((path, f"`{wish.spec}` reads it") for path in wish.files)
     read = {*desired.specs, *desired.defaults, *desired.receipts, IGNORE_FILE}
     yield from ((path, f"it is `{path}` under another name") for path in (*written, *sorted(read)))
 

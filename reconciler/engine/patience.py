@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.core.contact import Contact, Limits, Move, Trouble, next_move
 from reconciler.core.errors import ReconcilerError, told
+from reconciler.core.kinds import DEFAULT
 from reconciler.core.schedule import SECOND, backoff
 from reconciler.core.states import LIVE, Record
 from reconciler.engine.ports import Options, Ports
@@ -111,10 +112,14 @@ class Patience:
     async def _ask_anything(self) -> None:
         """Find out whether anybody is answered: by a question about no task, else by a page of the list."""
         client, questions = self._ports.client, (_NOBODYS, "")
+        endpoint = DEFAULT.ENDPOINT
         for name in questions:
             self._contact = self._contact.asked(self._ports.now())
             try:
-                await (client.query(name) if name else client.page(1, 1))
+                if name:
+                    await client.query(name, endpoint=endpoint)
+                else:
+                    await client.page(1, 1, endpoint=endpoint)
             except errors.ProviderError as error:
                 if not _is_readable(error):
                     self._contact = self._contact.asked(self._ports.now())

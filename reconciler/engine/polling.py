@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -61,10 +62,12 @@ class Poller:
 
     async def _ask(self, records: Iterable[Record], found: Round) -> None:
         waiting = {record.external_task_id: record for record in records}
-        if pages := pages_to_read(len(waiting)):
-            await self._read_pages(pages, waiting, found)
+        kinds = Counter(record.endpoint for record in waiting.values())
+        pages = {endpoint: pages_to_read(count) for endpoint, count in kinds.items()}
+        for endpoint, number in pages.items():
+            await self._read_pages(endpoint, number, waiting, found)
         stragglers = list(waiting.values())
-        if pages and len(stragglers) > _STRAGGLERS:  # others' turn in the next round
+        if any(pages.values()) and len(stragglers) > _STRAGGLERS:  # others' turn in the next round
             self._turn = (self._turn + _STRAGGLERS) % len(stragglers)
             stragglers = (stragglers[self._turn :] + stragglers[: self._turn])[:_STRAGGLERS]
         # Side by side: one that hangs must not keep the others waiting.
@@ -82,12 +85,14 @@ class Poller:
         found.events[record.external_task_id] = (event, reply.request_id)
         found.answered = True
 
-    async def _read_pages(self, pages: int, waiting: dict[str, Record], found: Round) -> None:
+    async def _read_pages(
+        self, endpoint: str, pages: int, waiting: dict[str, Record], found: Round
+    ) -> None:
         """Take what the list shows out of `waiting`; a list that stumbles leaves the rest to single queries."""
         by_task = {record.task_id: name for name, record in waiting.items() if record.task_id}
         for number in range(1, pages + 1):
             try:
-                tasks = await self._ports.client.page(number, PAGE_SIZE)
+                tasks = await self._ports.client.page(number, PAGE_SIZE, endpoint=endpoint)
             except ProviderError:
                 return
             found.answered = True

@@ -17,7 +17,7 @@ from fractions import Fraction
 from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO
 
-from reconciler.core.motion_control import PREPARABLE_PIXELS
+from reconciler.core.sources import PREPARABLE_PIXELS
 from reconciler.workspace.flaws import Evident, Flaw, beginning
 
 if TYPE_CHECKING:

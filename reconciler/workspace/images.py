@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from reconciler.core.motion_control import ANIMATED, IMAGE_PIXELS
+from reconciler.core.sources import ANIMATED, IMAGE_PIXELS
 from reconciler.workspace.flaws import Evident, Flaw, beginning
 
 if TYPE_CHECKING:

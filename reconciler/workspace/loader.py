@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.core.checking import Prices
 from reconciler.core.documents import Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
-from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.kinds import Prices, default_prices
 from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document
@@ -58,7 +57,7 @@ class Desired:
     notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
     # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
-    prices: Prices = field(default_factory=lambda: UNITS_PER_SECOND, compare=False)
+    prices: Prices = field(default_factory=default_prices, compare=False)
     sources: Media = field(default_factory=dict, compare=False)  # what local media turned out to be
 
     @property
@@ -204,7 +203,7 @@ class Reader:
         generations: list[Generation] = []
         for wish in wishes:
             try:
-                generations += declare(wish, *self.inputs.of(wish), self._prices)
+                generations += declare(wish, self.inputs.of(wish), self._prices)
             except DocumentError as error:
                 problems.append(error.problem)
                 if len(problems) == _MOST_PROBLEMS:
@@ -250,7 +249,7 @@ class Reader:
     def _media(self, reading: Reading) -> Media:
         media: Media = {}
         for wish in reading.generations:
-            media |= self.inputs.read_as(wish.image, wish.video)
+            media |= self.inputs.read_as(wish)
         return media
 
     def _judged(self) -> set[tuple[str, str]]:

@@ -8,12 +8,12 @@ until then, so nothing of it is bought.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler.core.errors import MISTAKES, mistake
-from reconciler.core.motion_control import Source
+from reconciler.core.sources import Source
 from reconciler.workspace.media import MediaError, PassingError, read_source
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.spec_cache import Media, SpecCache
@@ -23,7 +23,7 @@ PATIENCE: Final = 600.0
 """Seconds that one command gives to the files that nobody knows yet; 1,000 photographs of 12 megapixels take 150."""
 _KEEP_AFTER: Final = 1.0  # s between two writes of verdicts
 
-File = tuple[str, str]  # path relative to the root, spec's key
+File = tuple[str, str]  # path relative to the root, its medium
 
 
 class Fault(NamedTuple):
@@ -77,9 +77,9 @@ class Looks:
 
     def look_at(self, file: File, found: Signature) -> Look:
         """Read and decode a file: from any thread, one at a time."""
-        name, key = file
+        name, medium = file
         try:
-            return Look(file, found, read_source(self._root, name, key, self.verdicts))
+            return Look(file, found, read_source(self._root, name, medium, self.verdicts))
         except MediaError as error:
             return Look(file, found, Fault(error.message, isinstance(error, PassingError)))
         except MISTAKES as error:  # not the file's fault, and no other spec's either
@@ -113,9 +113,9 @@ class Looks:
             self._cache.save(self.verdicts.take_new(), ())
             self._kept_at = time.monotonic()
 
-    def forget(self, name: str, keys: Sequence[str]) -> None:
+    def forget(self, name: str, media: Iterable[str]) -> None:
         """Have a file looked at again, whatever its signature says."""
-        for file in ((name, key) for key in keys):
+        for file in ((name, medium) for medium in media):
             self.sources.pop(file, None)
             self._faults.pop(file, None)
             self.pending.pop(file, None)

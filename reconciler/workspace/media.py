@@ -15,16 +15,17 @@ from io import BufferedReader
 from pathlib import Path
 
 from reconciler.core.errors import SpecError
-from reconciler.core.motion_control import (
+from reconciler.core.sources import (
+    IMAGE,
+    MEDIUMS,
     PREPARABLE_PIXELS,
-    PREPARABLE_SUFFIXES,
-    SUFFIXES,
     Source,
     format_faults,
-    image_faults,
+    limit_faults,
+    too_large,
 )
-from reconciler.core.preparation import too_large
-from reconciler.workspace.decoding import MEDIA, RESULTS, Answer, Beyond, Unfinished
+from reconciler.workspace.decoding import MEDIA as DECODER
+from reconciler.workspace.decoding import RESULTS, Answer, Beyond, Unfinished
 from reconciler.workspace.files import describe_os_error, digest, open_plain
 from reconciler.workspace.films import (
     VideoFacts,
@@ -92,33 +93,28 @@ def probe_video(path: Path) -> VideoFacts:
         return _film(file)
 
 
-def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = None) -> Source:
-    """Return a local file (`name` relative to the root) as the input for `image_url` or `video_url`.
+def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = None) -> Source:
+    """Return a local file (`name` relative to the root) as an input of a medium (its name).
 
     A file whose content has a verdict already is not decoded again; one that was not decoded to the end has none.
 
-    Raises `MediaError` with a sentence when it is missing, of another kind than its name or key says, far too
-    large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
+    Raises `MediaError` with a sentence when it is missing, of another kind than its name says, far too large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
     """
-    taken, preparable = SUFFIXES[key], PREPARABLE_SUFFIXES[key]
-    if not name.lower().endswith((*taken, *preparable)):
-        sentence = f"`{name}` is not one of {', '.join(taken)}, which `{key}` needs"
-        raise MediaError(f"{sentence}; `prepare: true` also takes {', '.join(preparable)}")
     verdicts = verdicts or Verdicts()
     with opened_media(root / name, name) as file:
         before = Signature.of(os.fstat(file.fileno()))
-        if fault := too_large(key, before.size, prepare=True):
+        if fault := too_large(MEDIUMS[medium], before.size, prepare=True):
             raise MediaError(f"`{name}`: {fault}")
         sha256 = digest(file)
-        known = verdicts.of(sha256, key)
-        verdict = known or _judged(file, key)
+        known = verdicts.of(sha256, medium)
+        verdict = known or _judged(file, medium)
         after = Signature.of(os.fstat(file.fileno()))
     if before != after:
         raise PassingError(
             f"`{name}` changed while it was read: it is looked at again once it is quiet"
         )
     if known is None:
-        verdicts.put(sha256, key, verdict)
+        verdicts.put(sha256, medium, verdict)
     if verdict.flaw:
         raise MediaError(f"`{name}` {verdict.flaw}")
     return Source(
@@ -170,10 +166,10 @@ def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
         raise PassingError(describe_os_error(error, name).message) from error
 
 
-def _judged(file: BufferedReader, key: str) -> Verdict:
+def _judged(file: BufferedReader, medium: str) -> Verdict:
     """Return the verdict on a file; what may be another one next time is raised."""
     try:
-        return Verdict.of_row(MEDIA.ask("judge", [key], file.fileno()).facts)
+        return Verdict.of_row(DECODER.ask("judge", [medium], file.fileno()).facts)
     except Unfinished:
         raise
     except Flaw as flaw:
@@ -183,9 +179,9 @@ def _judged(file: BufferedReader, key: str) -> Verdict:
 # From here on: what the other process does.
 
 
-def judge(file: BufferedReader, key: str) -> Answer:
+def judge(file: BufferedReader, medium: str) -> Answer:
     """Decode a file as far as its header gives reason to, and answer with a verdict's row. Raises `Flaw`."""
-    verdict = _judge_image(file) if key == "image_url" else _judge_video(file)
+    verdict = _judge_video(file) if MEDIUMS[medium].codec else _judge_image(file)
     return Answer(verdict.row())
 
 
@@ -205,7 +201,7 @@ def _judge_image(file: BufferedReader) -> Verdict:
     facts = image_facts(file)
     source = Source(width=facts.width, height=facts.height, format=facts.format)
     # Another format is decoded where it is made into a JPEG, in a process of its own.
-    if not image_faults(source) and not format_faults("image_url", source):
+    if not limit_faults(IMAGE, source) and not format_faults(IMAGE, source):
         check_pixels(file)
     coded = facts.format, "", facts.rotation, facts.mirrored
     return Verdict(facts.width, facts.height, None, *coded)

@@ -6,8 +6,7 @@ import io
 from io import BufferedReader
 from typing import TYPE_CHECKING, Final
 
-from reconciler.core.motion_control import IMAGE_BYTES, IMAGE_SIDES
-from reconciler.core.preparation import fit
+from reconciler.core.sources import IMAGE_BYTES, IMAGE_SIDES, fit
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import check_pixels, flawed, open_image, shown_as
 

@@ -15,13 +15,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from reconciler.core.motion_control import (
+from reconciler.core.sources import (
     PREPARABLE_PIXELS,
     SHORTEST_SECONDS,
     VIDEO_BYTES,
     VIDEO_SIDES,
+    fit,
 )
-from reconciler.core.preparation import fit
 from reconciler.workspace.films import film_of, is_whole, shown_as
 from reconciler.workspace.flaws import Flaw
 

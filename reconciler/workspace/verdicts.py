@@ -45,7 +45,7 @@ class Verdict:
 
 
 class Verdicts:
-    """Verdicts by the digest of a file and the key of a spec that it is judged for."""
+    """Verdicts by the digest of a file and the medium that it is judged as."""
 
     def __init__(self) -> None:
         self._packed: dict[str, bytes] = {}
