@@ -21,7 +21,8 @@ from reconciler.core.documents import (
     texts,
 )
 from reconciler.core.identity import PREFIX, split_attempt
-from reconciler.core.kinds import KINDS, Kind, Prices, Spec, keys_of, kind_named, spec_type
+from reconciler.core.kinds import KINDS, Kind, Spec, keys_of, kind_named, spec_type
+from reconciler.core.sources import Prices
 
 # Of shells, Compose files, CI, Jinja and Go templates: what somebody who writes this expects to be replaced.
 _PLACEHOLDER = re.compile(r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\$[A-Z_][A-Z0-9_]{2,}\b")

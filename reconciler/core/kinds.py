@@ -6,19 +6,15 @@ Whatever differs between kinds is asked of the kind; a new one is a module like 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Set
+import re
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 from pydantic import Field, create_model
 
 from reconciler.core import motion_control
-from reconciler.core.sources import Fields, Input, Source, whole_seconds
-
-Prices = Mapping[str, Mapping[str, Decimal]]
-"""Units per second of result, by model and mode."""
-Rate = tuple[str, str, Decimal]
-"""What a request is priced by: its model, its mode, and the seconds that it can last at most."""
+from reconciler.core.sources import Fields, Input, Prices, Rate, Sent, Source
 
 MOST_TAKES = 100
 MOST_RETRIES = 10
@@ -27,37 +23,26 @@ NOT_MULTIPLIED = frozenset(
     {"kind", "takes", "matrix", "retries", "suspend", "prepare", "external_task_id"}
 )
 SCHEMA_KEY = "$schema"  # names the schema for editors, and means nothing
-_BEFORE_THE_NAME = '{"kind":"'  # so every canonical JSON begins
-_LONGEST_NAME = 64
+_NAMED = re.compile(r'\{"kind":"([^"]*)"')  # so every canonical JSON begins
 _CUSTOM_ID = r"^[A-Za-z0-9._-]{1,64}$"  # pydantic searches: both anchors are needed
 
 
 class Kind(Protocol):
     """What a kind says; a module does. `motion_control` tells what each function returns."""
 
-    def __hash__(self) -> int: ...
-    @property
-    def NAME(self) -> str: ...  # noqa: D102, N802
-    @property
-    def ENDPOINT(self) -> str: ...  # noqa: D102, N802
-    @property
-    def FIELDS(self) -> type[Fields]: ...  # noqa: D102, N802
-    @property
-    def INPUTS(self) -> tuple[Input, ...]: ...  # noqa: D102, N802
-    @property
-    def UNITS_PER_SECOND(self) -> Prices: ...  # noqa: D102, N802
-    @property
-    def LONGEST(self) -> Decimal: ...  # noqa: D102, N802
-    @property
-    def LABELLED_AS_READ(self) -> Set[str]: ...  # noqa: D102, N802
-    @property
-    def SCHEMA(self) -> Mapping[str, Any]: ...  # noqa: D102, N802
+    NAME: str
+    ENDPOINT: str
+    FIELDS: type[Fields]
+    INPUTS: tuple[Input, ...]
+    UNITS_PER_SECOND: Prices
+    LONGEST: Decimal
+    LABELLED_AS_READ: frozenset[str]
+    SCHEMA: Mapping[str, Any]
 
+    def __hash__(self) -> int: ...
     def inputs(self, wish: Any) -> tuple[Input, ...]: ...  # noqa: D102
     def canonical(self, wish: Any, sources: Mapping[str, Source]) -> dict[str, Any]: ...  # noqa: D102
-    def body(  # noqa: D102
-        self, request: Mapping[str, Any], sent: Mapping[str, str | bytes]
-    ) -> dict[str, object]: ...
+    def body(self, request: Mapping[str, Any], sent: Sent) -> dict[str, object]: ...  # noqa: D102
     def price(self, request: Mapping[str, Any]) -> Rate: ...  # noqa: D102
     def results(self, canonical_json: str) -> tuple[str, ...]: ...  # noqa: D102
     def conflicts(self, wish: Any, prices: Prices) -> Iterator[tuple[str, str, str]]: ...  # noqa: D102
@@ -71,13 +56,13 @@ KINDS: dict[str, Kind] = {DEFAULT.NAME: DEFAULT}
 
 def kind_named(name: object) -> Kind:
     """Return the kind that a spec names; the default for a name that none has: its fields refuse it."""
-    return KINDS.get(str(name), DEFAULT)
+    return KINDS.get(name, DEFAULT) if isinstance(name, str) else DEFAULT
 
 
 def kind_behind(canonical: str) -> Kind:
     """Return the kind of a generation, by its canonical JSON; the default for a text that names none."""
-    begin = len(_BEFORE_THE_NAME)
-    return kind_named(canonical[begin : begin + _LONGEST_NAME].partition('"')[0])
+    found = _NAMED.match(canonical)
+    return kind_named(found.group(1) if found else "")
 
 
 def kinds_that_may_mean(request: Mapping[str, Any]) -> list[Kind]:
@@ -104,19 +89,6 @@ def dearest() -> Decimal:
     )
 
 
-def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decimal:
-    """Return the units that a generation is expected to cost; the most it can, where the length is not known.
-
-    Seconds are rounded to the nearest whole one before they are priced (documented, and observed).
-    """
-    model, mode, longest = rate
-    length = longest if seconds is None else whole_seconds(seconds)
-    dearest = max(
-        (price for modes in prices.values() for price in modes.values()), default=Decimal(0)
-    )
-    return (prices.get(model, {}).get(mode, dearest) * length).quantize(Decimal("0.001"))
-
-
 class Spec(Fields):
     """What a spec may say whatever its kind is."""
 
@@ -124,32 +96,22 @@ class Spec(Fields):
         kind: str
         callback_url: str
 
-    takes: Annotated[
-        int, Field(ge=1, le=MOST_TAKES, description="How many independent results.")
-    ] = 1
-    retries: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=MOST_RETRIES,
-            description="New attempts allowed after the provider reports a failure.",
-        ),
-    ] = 0
-    suspend: Annotated[
-        bool,
-        Field(description="Buy nothing for this spec now; what is bought already goes on."),
-    ] = False
-    external_task_id: Annotated[
-        str,
-        Field(
-            pattern=_CUSTOM_ID,
-            description="An id of your own, for a single generation.",
-        ),
-    ] = ""
-    matrix: Annotated[
-        dict[str, Annotated[list[Any], Field(min_length=1)]],
-        Field(description="One generation for every combination of these values."),
-    ] = Field(default_factory=dict)
+    takes: int = Field(1, ge=1, le=MOST_TAKES, description="How many independent results.")
+    retries: int = Field(
+        0,
+        ge=0,
+        le=MOST_RETRIES,
+        description="New attempts allowed after the provider reports a failure.",
+    )
+    suspend: bool = Field(
+        False, description="Buy nothing for this spec now; what is bought already goes on."
+    )
+    external_task_id: str = Field(
+        "", pattern=_CUSTOM_ID, description="An id of your own, for a single generation."
+    )
+    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict, description="One generation for every combination of these values."
+    )
 
 
 @functools.cache

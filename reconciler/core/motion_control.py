@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -20,6 +20,9 @@ from reconciler.core.sources import (
     VIDEO,
     Fields,
     Input,
+    Prices,
+    Rate,
+    Sent,
     Source,
     Span,
     Trim,
@@ -28,25 +31,26 @@ from reconciler.core.sources import (
     url_fault,
 )
 
-NAME: Final = "motion-control"
-ENDPOINT: Final = "/v1/videos/motion-control"
-INPUTS: Final = (Input("image_url", IMAGE), Input("video_url", VIDEO))
-SPANS: Final = {
+NAME = "motion-control"
+ENDPOINT = "/v1/videos/motion-control"
+INPUTS: tuple[Input, ...] = (Input("image_url", IMAGE), Input("video_url", VIDEO))
+SPANS = {
     orientation: Span(longest, f"`character_orientation` is `{orientation}`")
     for orientation, longest in (("image", Decimal(10)), ("video", Decimal(30)))
 }
-LONGEST: Final = max(span.longest for span in SPANS.values())
-"""Seconds that a result of this kind can have."""
-UNITS_PER_SECOND: Mapping[str, Mapping[str, Decimal]] = {
+UNITS_PER_SECOND: Prices = {
     "kling-v2-6": {"std": Decimal("0.5"), "pro": Decimal("0.8")},
     "kling-v3": {"std": Decimal("0.9"), "pro": Decimal("1.2")},
 }
 """By model and mode: observed, a price list of 2026."""
-LABELLED_AS_READ: Final = frozenset({"keep_original_sound"})
+LONGEST = max(span.longest for span in SPANS.values())
+"""Seconds that a result of this kind can have."""
+LABELLED_AS_READ = frozenset({"keep_original_sound"})
 """A bare yes is a boolean in YAML and a text in JSON: both make the same label."""
-SCHEMA: Final[Mapping[str, Any]] = {
+SCHEMA: Mapping[str, Any] = {
     "keep_original_sound": {"enum": ["yes", "no", True, False], "default": "yes"}
 }
+"""What editors are told in place of what the types of the fields say."""
 
 
 def _yes_or_no(value: object) -> object:
@@ -83,52 +87,37 @@ class WatermarkInfo(Fields):
 class MotionControl(Fields):
     """What a spec may ask of the motion-control API; the names are the API's own."""
 
-    kind: Literal["motion-control"] = NAME
-    image_url: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description="The character: a .jpg or .png file beside the spec, or a URL.",
-        ),
-    ]
-    video_url: Annotated[
-        str,
-        Field(
-            min_length=1, description="The motion: a .mp4 or .mov file beside the spec, or a URL."
-        ),
-    ]
-    prompt: Annotated[
-        str,
-        Field(max_length=2500, description="At most 2,500 characters."),
-        BeforeValidator(_stripped),
-    ] = ""
-    character_orientation: Annotated[
-        Literal["image", "video"],
-        Field(
-            description="Whose orientation the character takes; image: up to 10 s, video: up to 30 s."
-        ),
-    ]
-    mode: Annotated[Literal["std", "pro"], Field(description="std is 720p, pro is 1080p.")]
+    kind: Literal["motion-control"] = "motion-control"
+    image_url: str = Field(
+        min_length=1, description="The character: a .jpg or .png file beside the spec, or a URL."
+    )
+    video_url: str = Field(
+        min_length=1, description="The motion: a .mp4 or .mov file beside the spec, or a URL."
+    )
+    prompt: Annotated[str, BeforeValidator(_stripped)] = Field(
+        "", max_length=2500, description="At most 2,500 characters."
+    )
+    character_orientation: Literal["image", "video"] = Field(
+        description="Whose orientation the character takes; image: up to 10 s, video: up to 30 s."
+    )
+    mode: Literal["std", "pro"] = Field(description="std is 720p, pro is 1080p.")
     model_name: Annotated[
-        str,
-        WithJsonSchema({"anyOf": [{"enum": list(UNITS_PER_SECOND)}, {"type": "string"}]}),
+        str, WithJsonSchema({"anyOf": [{"enum": list(UNITS_PER_SECOND)}, {"type": "string"}]})
     ] = "kling-v2-6"
     keep_original_sound: Annotated[Literal["yes", "no"], BeforeValidator(_yes_or_no)] = "yes"
-    element_list: Annotated[list[Element], Field(max_length=1)] = []  # noqa: RUF012 - copied
+    element_list: list[Element] = Field([], max_length=1)
     watermark_info: WatermarkInfo = WatermarkInfo(enabled=False)
     callback_url: str = ""
-    prepare: Annotated[
-        bool,
-        Field(
-            description="Mend local files that the API would refuse: transcode, turn, scale, cut."
-        ),
-    ] = False
-    trim: Annotated[
-        Trim | None, Field(description="Which part of a local video is sent; needs `prepare`.")
-    ] = None
+    prepare: bool = Field(
+        False,
+        description="Mend local files that the API would refuse: transcode, turn, scale, cut.",
+    )
+    trim: Trim | None = Field(
+        None, description="Which part of a local video is sent; needs `prepare`."
+    )
 
 
-FIELDS: Final = MotionControl
+FIELDS: type[Fields] = MotionControl
 
 
 def inputs(wish: MotionControl) -> tuple[Input, ...]:
@@ -156,22 +145,17 @@ def canonical(wish: MotionControl, sources: Mapping[str, Source]) -> dict[str, A
     if wish.prompt:
         request["prompt"] = wish.prompt
     if wish.element_list:
-        request["element_list"] = [
-            {"element_id": element.element_id} for element in wish.element_list
-        ]
+        request["element_list"] = [{"element_id": one.element_id} for one in wish.element_list]
     return request
 
 
-def body(request: Mapping[str, Any], sent: Mapping[str, str | bytes]) -> dict[str, object]:
+def body(request: Mapping[str, Any], sent: Sent) -> dict[str, object]:
     """Return what is sent for a canonical request, its inputs replaced by what the provider reads."""
     return {**request, **sent}
 
 
-def price(request: Mapping[str, Any]) -> tuple[str, str, Decimal]:
-    """Return what a request is priced by: its model, its mode, and the seconds that it can last at most.
-
-    Raises KeyError for a request that makes no sense.
-    """
+def price(request: Mapping[str, Any]) -> Rate:
+    """Return what a request is priced by. Raises KeyError for one that makes no sense."""
     longest = SPANS[request["character_orientation"]].longest
     return request["model_name"], request["mode"], longest
 
@@ -185,15 +169,11 @@ def results(canonical_json: str) -> tuple[str, ...]:
     return ("video", "watermark") if is_marked else ("video",)
 
 
-def conflicts(
-    wish: MotionControl, prices: Mapping[str, Mapping[str, Decimal]]
-) -> Iterator[tuple[str, str, str]]:
+def conflicts(wish: MotionControl, prices: Prices) -> Iterator[tuple[str, str, str]]:
     """Yield (key, sentence, what was probably meant) for every rule that no single field's type can say (documented)."""
     if wish.element_list and wish.character_orientation != "video":
-        sentence = (
-            "`character_orientation` can only be `video` when `element_list` names an element"
-        )
-        yield "character_orientation", sentence, ""
+        only = "can only be `video` when `element_list` names an element"
+        yield "character_orientation", f"`character_orientation` {only}", ""
     if wish.callback_url and (fault := url_fault(wish.callback_url)):
         yield "callback_url", fault, ""
     if wish.trim and (fault := _trim_fault(wish, wish.trim)):
@@ -202,20 +182,18 @@ def conflicts(
         yield "model_name", fault, nearest(wish.model_name, prices)
 
 
-def _model_fault(wish: MotionControl, prices: Mapping[str, Mapping[str, Decimal]]) -> str:
+def _model_fault(wish: MotionControl, prices: Prices) -> str:
     """Return a sentence when nobody said what the model costs, or an empty string.
 
     One that is newer than this program is sent where it has a price: without one no cap could count it.
     """
-    name, known = wish.model_name, " or ".join(UNITS_PER_SECOND)
-    if wish.mode in prices.get(name, {}):
+    said = f'`model_name` is "{wish.model_name}"'
+    if wish.mode in prices.get(wish.model_name, {}):
         return ""
-    if name in prices:
-        return (
-            f'`model_name` is "{name}": RECONCILER_PRICES has no price for its mode `{wish.mode}`'
-        )
+    if wish.model_name in prices:
+        return f"{said}: RECONCILER_PRICES has no price for its mode `{wish.mode}`"
     return (
-        f'`model_name` is "{name}": it can be {known}; a newer one is sent once RECONCILER_PRICES, '
+        f"{said}: it can be {' or '.join(UNITS_PER_SECOND)}; a newer one is sent once RECONCILER_PRICES, "
         "or `[prices.NAME]` in the operator's settings file, says what it costs"
     )
 

@@ -15,6 +15,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+Prices = Mapping[str, Mapping[str, Decimal]]
+"""Units per second of result, by model and mode."""
+Rate = tuple[str, str, Decimal]
+"""What a request is priced by: its model, its mode, and the seconds that it can last at most."""
+Sent = Mapping[str, str | bytes]
+"""What is sent for each input, by its name: a URL, or the bytes of a file."""
+
 SHORTEST_SECONDS = Decimal(3)
 # The larger reading of "MB": a refusal by the API costs nothing, one of ours might be wrong.
 MEGABYTE = 1024 * 1024
@@ -410,6 +417,19 @@ def _part(kept: Preparation) -> str:
 
 def _article(format_: str) -> str:
     return f"{'an' if format_ == 'MP4' else 'a'} {format_}"
+
+
+def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decimal:
+    """Return the units that a generation is expected to cost; the most it can, where the length is not known.
+
+    Seconds are rounded to the nearest whole one before they are priced (documented, and observed).
+    """
+    model, mode, longest = rate
+    length = longest if seconds is None else whole_seconds(seconds)
+    dearest = max(
+        (price for modes in prices.values() for price in modes.values()), default=Decimal(0)
+    )
+    return (prices.get(model, {}).get(mode, dearest) * length).quantize(Decimal("0.001"))
 
 
 def length_remark(result: float | None, reference: Decimal | None) -> str:

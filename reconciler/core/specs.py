@@ -32,15 +32,13 @@ from reconciler.core.kinds import (
     NOT_MULTIPLIED,
     SCHEMA_KEY,
     Kind,
-    Prices,
     Spec,
     default_prices,
-    estimate_units,
     keys_of,
     kind_named,
 )
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
-from reconciler.core.sources import Source, length_of
+from reconciler.core.sources import Prices, Source, estimate_units, length_of
 from reconciler.core.states import Role
 
 _MOST_PROBLEMS = 1000  # of all combinations, each counted as often as it is found

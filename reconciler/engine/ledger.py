@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
-from reconciler.core.kinds import Prices, estimate_units, kind_behind
+from reconciler.core.kinds import kind_behind
 from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.naming import receipt_path
 from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.sources import Prices, estimate_units
 from reconciler.core.spending import FREE, Purchase, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
 from reconciler.engine.recall import to_record

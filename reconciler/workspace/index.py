@@ -17,7 +17,7 @@ from types import MappingProxyType
 from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.kinds import Prices
+from reconciler.core.sources import Prices
 from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.defaults import Defaults, broken
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from reconciler.core.documents import Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
-from reconciler.core.kinds import Prices, default_prices
+from reconciler.core.kinds import default_prices
+from reconciler.core.sources import Prices
 from reconciler.core.specs import Wish, declare, read_wishes
 from reconciler.workspace.defaults import Defaults, DefaultsFiles, broken
 from reconciler.workspace.documents import DocumentError, read_document

@@ -15,7 +15,6 @@ from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from reconciler.core.documents import Place, Problem
-from reconciler.core.kinds import Prices
 from reconciler.core.sources import (
     IMAGE,
     MEDIUMS,
@@ -23,6 +22,7 @@ from reconciler.core.sources import (
     VIDEO,
     Input,
     Medium,
+    Prices,
     Source,
     Span,
     format_faults,

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, compute_external_task_id
-from reconciler.core.kinds import Prices, Rate, estimate_units
-from reconciler.core.sources import Preparation, Source, length_of
+from reconciler.core.sources import Preparation, Prices, Rate, Source, estimate_units, length_of
 from reconciler.workspace.outputs import Signature
 
 _VERSION = (

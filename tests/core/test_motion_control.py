@@ -6,12 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.core.kinds import estimate_units
 from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, price
 from reconciler.core.sources import (
     IMAGE,
     VIDEO,
     Source,
+    estimate_units,
     format_faults,
     length_remark,
     limit_faults,
