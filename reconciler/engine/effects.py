@@ -32,9 +32,9 @@ from reconciler.core.transitions import (
     step,
 )
 from reconciler.engine.answers import Answers
-from reconciler.engine.inputs import Inputs
 from reconciler.engine.journal import INTENT, Journal
 from reconciler.engine.ports import Options, Ports
+from reconciler.engine.sending import Sender
 from reconciler.kling import errors
 from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
@@ -91,7 +91,7 @@ class Purchases:
         self._journal = journal
         self._answers = Answers(ports.client, ports.repository)
         self._take_slot = take_slot
-        self._inputs = Inputs(ports, host_images=options.host_images)
+        self._sender = Sender(ports, host_images=options.host_images)
         self._closed = False
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ class Purchases:
         return Outcome(decision.record, decision.again_at, trouble)
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
-        sent = await self._inputs.sent(wish)
+        sent = await self._sender.inputs(wish)
         return create_body(
             wish.kind.body(wish.request, sent),
             external_task_id=external_task_id,

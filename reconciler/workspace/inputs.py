@@ -141,7 +141,7 @@ def may_be_meant(name: str, missing: str) -> bool:
     """Whether a name in the folder may be suggested for one that is missing: an image for an image, and so on."""
     medium = _MEDIA_OF.get(posixpath.splitext(name)[1].lower())
     wanted = _MEDIA_OF.get(posixpath.splitext(missing)[1].lower(), medium)
-    return medium is not None and medium == wanted
+    return medium is not None and medium is wanted
 
 
 def _alike(one: str, other: str) -> int:

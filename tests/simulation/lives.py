@@ -22,8 +22,8 @@ from reconciler.core.sources import Medium, Source
 from reconciler.core.states import Record, Role
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.ended import Ended
-from reconciler.engine.inputs import Inputs
 from reconciler.engine.ports import Options, Ports, Reporter, Topic
+from reconciler.engine.sending import Sender
 from reconciler.engine.survey import Surveyor
 from reconciler.store.cache import FileCache
 from reconciler.store.objects import ObjectStore, Partial
@@ -102,7 +102,7 @@ class Shelf:
 
 
 async def make(
-    self: Inputs, medium: Medium, source: Source, file: BufferedReader, partial: Partial
+    self: Sender, medium: Medium, source: Source, file: BufferedReader, partial: Partial
 ) -> None:
     """Encode as a process would, in virtual time: each time it comes to other bytes."""
     partial.restart("")

@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
@@ -28,17 +27,7 @@ from reconciler.workspace.outputs import Signature
 from reconciler.workspace.preparing import encoder, make, recipe
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file that goes to the provider: a spec's own, or what was made of it."""
-
-    named: str  # in the spec, relative to the root
-    path: Path
-    sha256: str
-    suffix: str  # of the name that it is hosted under
-
-
-class Inputs:
+class Sender:
     """Makes what a request needs of the files of the project."""
 
     def __init__(self, ports: Ports, *, host_images: bool) -> None:
@@ -47,54 +36,45 @@ class Inputs:
         self._turn = asyncio.Semaphore(1)  # an encoder takes all cores
         self._faults: dict[str, str] = {}  # by recipe: what no further try would change
 
-    async def sent(self, wish: Generation) -> dict[str, bytes | str]:
+    async def inputs(self, wish: Generation) -> dict[str, bytes | str]:
         """Return each input by its name: a URL, made for one request and kept nowhere, or bytes.
 
         Raises:
             WorkspaceError: a file changed, cannot be read, or cannot be prepared.
             HostingError: the media store does not take it.
         """
-        return {
-            one.name: await self._sent(one.medium, wish.inputs[one.name])
-            for one in wish.kind.INPUTS
-        }
+        wanted = [(one.name, one.medium) for one in wish.kind.INPUTS]
+        return {name: await self._input(medium, wish.inputs[name]) for name, medium in wanted}
 
-    async def _sent(self, medium: Medium, source: Source) -> bytes | str:
+    async def _input(self, medium: Medium, source: Source) -> bytes | str:
         if source.url:
             return source.url
+        named, sha256, hosting = source.path, source.sha256, self._ports.hosting
+        path, suffix = self._ports.root / named, PurePosixPath(named).suffix.lower()
         try:
-            file = await self._file(medium, source)
-            data = await asyncio.to_thread(_read_unchanged, file)
+            if source.preparation is not None:
+                sha256 = await self._prepared(medium, source, source.preparation)
+                path, suffix = self._ports.objects.path(sha256), medium.sent_suffix
+            data = await asyncio.to_thread(_read_unchanged, named, path, sha256)
+            if not medium.by_url_only and not self._host_images:
+                return data
+            if hosting is None:
+                told = "is a local file, and there is no media store to host it"
+                raise WorkspaceError(f"`{named}` {told}")
+            return await hosting.publish(sha256, path, suffix)
         except InputChanged:  # nobody believes any more what is remembered of it
-            self._ports.distrust(source.path)
+            self._ports.distrust(named)
             raise
-        if not medium.by_url_only and not self._host_images:
-            return data
-        if self._ports.hosting is None:
-            raise WorkspaceError(
-                f"`{file.named}` is a local file, and there is no media store to host it"
-            )
-        try:
-            return await self._ports.hosting.publish(file.sha256, file.path, file.suffix)
-        except OSError as error:
-            raise _unreadable(file, error) from error
-
-    async def _file(self, medium: Medium, source: Source) -> _File:
-        if source.preparation is None:
-            suffix = PurePosixPath(source.path).suffix.lower()
-            return _File(source.path, self._ports.root / source.path, source.sha256, suffix)
-        try:
-            sha256 = await self._prepared(medium, source)
         except StateError as error:
-            raise WorkspaceError(
-                f"`{source.path}` cannot be prepared: {error.message}", hint=error.hint
-            ) from error
-        return _File(source.path, self._ports.objects.path(sha256), sha256, medium.sent_suffix)
+            told = f"`{named}` cannot be prepared: {error.message}"
+            raise WorkspaceError(told, hint=error.hint) from error
+        except OSError as error:
+            told = f"`{named}` cannot be read: {error.strerror}"
+            raise WorkspaceError(told, hint="Restore the file and run again.") from error
 
-    async def _prepared(self, medium: Medium, source: Source) -> str:
+    async def _prepared(self, medium: Medium, source: Source, kept: Preparation) -> str:
         """Return the digest of the object that a file was made into, now or earlier."""
         objects, name = self._ports.objects, recipe(medium, source)
-        kept = source.preparation or Preparation()
         async with self._turn:
             with _opened(self._ports.root / source.path, source.path) as file:
                 before = _standing(file)
@@ -155,24 +135,14 @@ def _standing(file: BufferedReader) -> Signature:
     return Signature.of(os.fstat(file.fileno()))
 
 
-def _unreadable(file: _File, error: OSError) -> WorkspaceError:
-    return WorkspaceError(
-        f"`{file.named}` cannot be read: {error.strerror}", hint="Restore the file and run again."
-    )
-
-
 def _changed(named: str, what: str) -> InputChanged:
-    return InputChanged(
-        f"`{named}` changed while it was being {what}; nothing was sent", hint="Run again."
-    )
+    told = f"`{named}` changed while it was being {what}; nothing was sent"
+    return InputChanged(told, hint="Run again.")
 
 
-def _read_unchanged(file: _File) -> bytes:
-    """Return a local input's bytes, which must still be those that were looked at."""
-    try:
-        data = file.path.read_bytes()
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise _changed(file.named, "submitted")
+def _read_unchanged(named: str, path: Path, sha256: str) -> bytes:
+    """Return a file's bytes, which must still be those that were looked at."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise _changed(named, "submitted")
     return data
