@@ -53,14 +53,13 @@ class Medium:
     """What an input can be, with the API's limits on it."""
 
     name: str  # for people, and in caches
-    suffixes: tuple[str, ...]  # of what the API takes
+    suffixes: tuple[str, ...]  # of what the API takes; the first is that of what is made
     preparable: tuple[str, ...]  # suffixes of what `prepare` makes into that
     most: int  # bytes
     readable: int  # bytes: a file beyond these is not even read
     sides: tuple[int, int]  # px
     pixels: int  # of a picture that is mended
     sent: str  # the format that is made of a file
-    sent_suffix: str
     codec: str = ""  # that a film is sent in, as the decoder library calls it
     aspect: Decimal | None = None  # the longer side by the shorter one, at most
     by_url_only: bool = False  # bytes of it cannot stand in a request
@@ -75,7 +74,6 @@ IMAGE = Medium(
     sides=IMAGE_SIDES,
     pixels=IMAGE_PIXELS,
     sent="JPEG",
-    sent_suffix=".jpg",
     aspect=Decimal("2.5"),
 )
 VIDEO = Medium(
@@ -87,7 +85,6 @@ VIDEO = Medium(
     sides=VIDEO_SIDES,
     pixels=PREPARABLE_PIXELS,
     sent="MP4",
-    sent_suffix=".mp4",
     codec="h264",
     by_url_only=True,
 )

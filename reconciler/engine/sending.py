@@ -54,7 +54,7 @@ class Sender:
         try:
             if source.preparation is not None:
                 sha256 = await self._prepared(medium, source, source.preparation)
-                path, suffix = self._ports.objects.path(sha256), medium.sent_suffix
+                path, suffix = self._ports.objects.path(sha256), medium.suffixes[0]
             data = await asyncio.to_thread(_read_unchanged, named, path, sha256)
             if not medium.by_url_only and not self._host_images:
                 return data
