@@ -144,7 +144,7 @@ class Input:
     name: str  # of the key in a spec, and of the field in the request
     medium: Medium
     span: Span | None = None  # of a film
-    prepare: bool = False  # whether a local file may be mended
+    prepare: bool | None = None  # whether a local file may be mended; None: its kind mends none
     trim: Trim | None = None
 
 
@@ -258,20 +258,24 @@ def format_faults(medium: Medium, source: Source) -> list[str]:
 
 def suffix_fault(wanted: Input, name: str) -> str:
     """Return a sentence when a file has the name of none that can be sent or mended, or an empty string."""
-    medium = wanted.medium
-    if name.lower().endswith(medium.suffixes + medium.preparable):
+    taken = wanted.medium.suffixes
+    mended = () if wanted.prepare is None else wanted.medium.preparable
+    if name.lower().endswith(taken + mended):
         return ""
-    taken, mended = ", ".join(medium.suffixes), ", ".join(medium.preparable)
-    needs = f"`{name}` is not one of {taken}, which `{wanted.name}` needs"
-    return f"{needs}; `prepare: true` also takes {mended}"
+    also = f"; `prepare: true` also takes {', '.join(mended)}" if mended else ""
+    return f"`{name}` is not one of {', '.join(taken)}, which `{wanted.name}` needs{also}"
 
 
-def too_large(medium: Medium, size: int, *, prepare: bool) -> str:
+def too_large(medium: Medium, size: int, *, prepare: bool | None) -> str:
     """Return a sentence when a file of this many bytes is not worth reading, or an empty string."""
     faults = size_faults(medium, size)
+    if not faults or (prepare and size <= medium.readable):
+        return ""
+    if prepare is None:
+        return faults[0]
     if size > medium.readable:
         return f"{faults[0]}, and with `prepare: true` at most {medium.readable:,}"
-    return f"{faults[0]}; `prepare: true` compresses it" if faults and not prepare else ""
+    return f"{faults[0]}; `prepare: true` compresses it"
 
 
 def limits_broken(wanted: Input, source: Source) -> Iterator[tuple[str, str]]:
@@ -288,7 +292,8 @@ def limits_broken(wanted: Input, source: Source) -> Iterator[tuple[str, str]]:
     faults = [f"`{source.path}` {fault}" for fault in format_faults(medium, sent)]
     faults += limit_faults(medium, sent, None if cut else wanted.span)
     is_hopeless = limit_faults(medium, better, wanted.span)
-    advice = "" if wanted.prepare or is_hopeless else _advice(medium, source, better)
+    may_help = wanted.prepare is False and not is_hopeless
+    advice = _advice(medium, source, better) if may_help else ""
     yield from ((wanted.name, fault + advice) for fault in faults)
 
 

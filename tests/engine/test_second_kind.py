@@ -145,10 +145,13 @@ def test_what_is_wrong_with_a_spec_of_a_second_kind_is_said_by_its_own_keys(
         project.write("a.yaml", SPEC + "video_url: a.mp4\n")
         project.write("b.yaml", SPEC.replace("merry", "none"))
         project.write("c.yaml", SPEC.replace("portrait", "landscape"))
+        (tmp_path / "specs/girl.webp").write_bytes(b"RIFF")
+        project.write("d.yaml", SPEC.replace("../assets/girl.png", "girl.webp"))
         problems = project.survey().desired.problems
     said = {(problem.place.file[6], problem.key): problem.message for problem in problems}
     assert "the keys are: kind, face, mood, callback_url, takes" in said["a", "video_url"]
     assert said["b", "mood"] == "`mood` cannot be `none`"
+    assert said["d", "face"].endswith("is not one of .jpg, .jpeg, .png, which `face` needs")
     assert said["c", "kind"] == '`kind` is "landscape": it can be motion-control or portrait'
 
 
