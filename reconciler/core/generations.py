@@ -172,9 +172,8 @@ def fed_by(generation: Generation) -> list[str]:
 
 def newer_models(generations: Iterable[Generation], priced: Iterable[str]) -> list[str]:
     """Return the models among those `priced` that generations ask for and that this program does not know."""
-    newer = {name: f'"model_name":{json.dumps(name, ensure_ascii=False)}' for name in priced}
-    for name in default_prices():
-        newer.pop(name, None)
+    names = set(priced) - default_prices().keys()
+    newer = {name: f'"model_name":{json.dumps(name, ensure_ascii=False)}' for name in names}
     texts = [wish.canonical for wish in generations] if newer else []
     return sorted(name for name, said in newer.items() if any(said in text for text in texts))
 
@@ -185,11 +184,8 @@ def has_own_id(generation: Generation) -> bool:
 
 
 def _both(one: Generation, other: Generation, what: str, key: str = "") -> list[Problem]:
+    advice = "rename or change one of the two"
     return [
-        Problem(
-            Place(here.spec, here.line),
-            key,
-            f"`{there.spec}` {what}; rename or change one of the two",
-        )
+        Problem(Place(here.spec, here.line), key, f"`{there.spec}` {what}; {advice}")
         for here, there in ((one, other), (other, one))
     ]

@@ -250,10 +250,11 @@ def format_faults(medium: Medium, source: Source) -> list[str]:
         return []
     if source.codec == "hevc":
         return ["is H.265 (HEVC), which the API refuses"]
-    ways = ["mirrored"] * source.mirrored
-    ways += [f"turned by {source.rotation}°"] if source.rotation else []
-    stored = " and ".join(ways)
-    return [f"is stored {stored}, which the API refuses or reads the wrong way round"] * bool(ways)
+    ways = ["mirrored"] * source.mirrored + [f"turned by {source.rotation}°"] * bool(
+        source.rotation
+    )
+    odd = f"is stored {' and '.join(ways)}, which the API refuses or reads the wrong way round"
+    return [odd] if ways else []
 
 
 def suffix_fault(wanted: Input, name: str) -> str:
@@ -349,14 +350,11 @@ def _kept(wanted: Input, film: Source) -> Preparation:
 def fit(width: float, height: float, sides: tuple[int, int]) -> tuple[int, int]:
     """Return the even sides (px) nearest to a picture's own that lie within `sides`, as far as its shape allows."""
     least, most = sides
-    small, large = min(width, height), max(width, height)
+    small, large = sorted((width, height))
     scale = most / large if large > most else max(least / small, 1.0)
-    return _even(width * scale, most), _even(height * scale, most)
-
-
-def _even(side: float, most: int) -> int:
-    even = int(side / 2 + 0.5) * 2
-    return even - 2 if even > most >= side else even
+    even = [(int(side * scale / 2 + 0.5) * 2, side * scale) for side in (width, height)]
+    across, down = (near - 2 if near > most >= side else near for near, side in even)
+    return across, down
 
 
 def _cut_fault(trim: Trim | None, video: Source) -> str:
@@ -404,17 +402,12 @@ def _advice(medium: Medium, before: Source, after: Source) -> str:
     if (before.width, before.height) != (after.width, after.height):
         does.append(f"scales it to {after.width} × {after.height} px")
     if _is_cut(before, after.preparation):
-        does.append(f"keeps {_part(after.preparation)}")
+        start, end = spoken(after.preparation.start), spoken(after.preparation.end or Decimal(0))
+        first = f"its first {end} s (`trim: {{start: …, end: …}}` chooses another part)"
+        does.append(f"keeps {f'the part from {start} to {end} s' if start != '0' else first}")
     if size_faults(medium, before.size):
         does.append("compresses it")
     return f"; `prepare: true` {' and '.join(does)}" if does else ""
-
-
-def _part(kept: Preparation) -> str:
-    end = spoken(kept.end or Decimal(0))
-    if kept.start:
-        return f"the part from {spoken(kept.start)} to {end} s"
-    return f"its first {end} s (`trim: {{start: …, end: …}}` chooses another part)"
 
 
 def _article(format_: str) -> str:

@@ -6,6 +6,7 @@ remembers.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import os
@@ -58,10 +59,6 @@ class Root:
         self._inner = self._real.rstrip("/") + "/"
         self._folders: dict[str, str] = {}  # as named -> as it really is
         self._faults: dict[str, str] = {}  # of folders
-
-    def holds(self, name: str) -> bool:
-        """Whether a name, symbolic links followed, leads to what may be read; see `fault`."""
-        return not self.fault(name)
 
     def fault(self, name: str) -> str:
         """Return why what a name leads to is not read, to stand after the name; or nothing.
@@ -150,6 +147,13 @@ def _alike(one: str, other: str) -> int:
     return sum(next((n for n, (a, b) in enumerate(each) if a != b), len(one)) for each in pairs)
 
 
+def _listed(root: Path, folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(root / folder))  # noqa: PTH208 - names
+    except (OSError, ValueError):
+        return []
+
+
 class Sight(NamedTuple):
     """How a local file was found; of a missing one, how the folder was that another name was looked for in."""
 
@@ -162,7 +166,7 @@ class Sight(NamedTuple):
         """Look at a name now."""
         if file := root.signature(name):
             return cls(file)
-        return cls(None, root.signature(name.rpartition("/")[0]), not root.holds(name))
+        return cls(None, root.signature(name.rpartition("/")[0]), bool(root.fault(name)))
 
 
 class Inputs:
@@ -173,7 +177,7 @@ class Inputs:
         self._looks = looks
         self._sights: dict[str, Sight] = {}
         self._looked_at: dict[str, None] = {}  # in order
-        self._listed: dict[str, list[str]] = {}  # folder -> names
+        self._names_in = functools.cache(partial(_listed, root.path))
 
     def take_looked_at(self) -> tuple[str, ...]:
         """Return the local files, missing ones too, that were looked at since this was last asked."""
@@ -253,22 +257,13 @@ class Inputs:
             sentence = f"`{written[:80]}` is an absolute path: write it relative to this file"
             raise fail(node.place, sentence, key)
         name = posixpath.normpath(posixpath.join(posixpath.dirname(node.place.file), written))
-        inside = name != ".." and not name.startswith("../")
-        if inside:
+        fault = "leads out of the project"
+        if name != ".." and not name.startswith("../"):
             self._looked_at[name] = None
-        fault = self._root.fault(name) if inside else "leads out of the project"
+            fault = self._root.fault(name)
         if fault:
             raise fail(node.place, f"`{written[:80]}` {fault}", key)
         return name
-
-    def _names_in(self, folder: str) -> list[str]:
-        """Return what a folder holds, in order; it is listed once."""
-        if folder not in self._listed:
-            try:
-                self._listed[folder] = sorted(os.listdir(self._root.path / folder))  # noqa: PTH208 - names
-            except (OSError, ValueError):
-                self._listed[folder] = []
-        return self._listed[folder]
 
     def _missing(self, node: Node, name: str, key: str) -> DocumentError:
         folder, wanted = posixpath.split(name)
