@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, compute_external_task_id
+from reconciler.core.kinds import kind_behind
 from reconciler.core.sources import Preparation, Prices, Rate, Source, estimate_units, length_of
 from reconciler.workspace.outputs import Signature
 
@@ -84,7 +85,7 @@ def _row(generation: Generation) -> list[Any]:
         generation.external_task_id,
         generation.canonical,
         generation.label,
-        [[one.name, one.medium.name, *_input(generation.inputs[one.name])] for one in kind.INPUTS],
+        [_input(generation.inputs[one.name]) for one in kind.INPUTS],
         generation.callback_url,
         generation.retries,
         generation.line,
@@ -151,7 +152,10 @@ def _generation(spec: str, row: Sequence[Any], price: Price, local: Local) -> Ge
     task_id, canonical, label, inputs, callback_url, retries, line, suspended, *rate = row
     if task_id.startswith(PREFIX) and task_id != compute_external_task_id(canonical):
         raise ValueError("a row whose content is not its id's")
-    sources = {name: _source(known, medium, local) for name, medium, *known in inputs}
+    sources = {
+        one.name: _source(known, one.medium.name, local)
+        for one, known in zip(kind_behind(canonical).INPUTS, inputs, strict=True)
+    }
     model, mode, longest = rate
     return Generation(
         external_task_id=task_id,
