@@ -129,7 +129,7 @@ async def _read_pages(
     shown: dict[str, tuple[Task, str]],
     kind: tuple[str, int],
 ) -> bool:
-    """Read the list of a kind (its endpoint, and how many are asked about) where many are asked about: requests grow with their number divided by the length of a page.
+    """Read the list of a kind (its endpoint, and how many are asked about): requests grow with that by pages.
 
     Returns whether the list was read to its end.
     """
