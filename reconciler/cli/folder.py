@@ -229,9 +229,8 @@ def _made_of(wish: Generation, desired: Desired) -> frozenset[str]:
     """Return the files that a wish was read from: its spec, `.reconcilerignore`, its defaults and its local media."""
     above = (f"{parent / DEFAULTS_NAME}" for parent in PurePosixPath(wish.spec).parents)
     defaults = (name for name in above if name in desired.defaults)
-    media = (source.path for source in (wish.image, wish.video) if source.path)
     ignoring = () if desired.seen.get(IGNORE_FILE) is None else (IGNORE_FILE,)
-    return frozenset({wish.spec, *ignoring, *defaults, *media})
+    return frozenset({wish.spec, *ignoring, *defaults, *wish.files})
 
 
 def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection:

@@ -105,12 +105,7 @@ def _view(root: Root, paths: Sequence[Path]) -> View:
         plan = select(folder, desired, paths).plan(survey)
     wishes = [item.generation for item in plan.assessments]
     files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
-    files += [
-        source.path
-        for item in plan.assessments
-        for source in (item.generation.image, item.generation.video)
-        if source.path
-    ]
+    files += [path for wish in wishes for path in wish.files]
     stood = _signatures(base, files)
     first = iter([(before, stood)])
 

@@ -14,6 +14,7 @@ from reconciler.cli.folder import Folder
 from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
 from reconciler.core.hosts import is_loopback
+from reconciler.core.sources import Medium
 from reconciler.engine.ports import Hosting
 from reconciler.hosting.media_store import MediaStore, Shelf
 from reconciler.hosting.places import VARIABLES, place_of
@@ -82,17 +83,19 @@ def _is_here(settings: Settings) -> bool:
     return is_loopback(urlsplit(settings.base_url).hostname or "")
 
 
-Asked = tuple[str, str]  # key of a spec, URL
+Asked = tuple[Medium, str]  # what it is, and its URL
 
 
 def probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
     """Ask each URL of specs once; return what is found against it at every place that names it, by spec."""
     settings = folder.settings
     remotes = remote_media(folder.root, settings.specs_dir, specs, settings.prices)
-    answers = asyncio.run(_ask(settings, list({(one.key, one.url): None for one in remotes})))
+    answers = asyncio.run(
+        _ask(settings, list({(one.wanted.medium, one.url): None for one in remotes}))
+    )
     found: defaultdict[str, tuple[Problem, ...]] = defaultdict(tuple)
     for remote in remotes:
-        answer = answers[remote.key, remote.url]
+        answer = answers[remote.wanted.medium, remote.url]
         if isinstance(answer, ProbeFailed):
             sentences = [answer.message]
         else:
@@ -105,9 +108,9 @@ def probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, .
 async def _ask(settings: Settings, urls: Collection[Asked]) -> dict[Asked, Sample | ProbeFailed]:
     prober = Prober(timeout=settings.request_timeout, allowed=allowed_networks(settings))
 
-    async def sample(key: str, url: str) -> Sample | ProbeFailed:
+    async def sample(medium: Medium, url: str) -> Sample | ProbeFailed:
         try:
-            return await prober.sample(url, lambda seen: next_part(key, seen.size, seen.parts))
+            return await prober.sample(url, lambda seen: next_part(medium, seen.size, seen.parts))
         except ProbeFailed as failure:
             return failure
 

@@ -18,7 +18,7 @@ from reconciler.cli.exits import ExitCode
 from reconciler.cli.folder import Folder, database_of, open_folder, select
 from reconciler.cli.root import root_of
 from reconciler.cli.terminal import err, out, print_json
-from reconciler.core import spec_model
+from reconciler.core import kinds
 from reconciler.core.diff import Plan
 from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.errors import WorkspaceError, counted
@@ -339,5 +339,5 @@ def backup(
 
 def schema() -> int:
     """Print the JSON Schema of a spec, for editors."""
-    print_json(spec_model.schema())
+    print_json(kinds.schema())
     return ExitCode.DONE

@@ -14,7 +14,7 @@ from reconciler.cli.exits import ExitCode
 from reconciler.cli.root import Options
 from reconciler.cli.terminal import out
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.spec_model import schema
+from reconciler.core.kinds import schema
 from reconciler.workspace.files import open_plain
 from reconciler.workspace.ignoring import IGNORE_FILE
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.identity import compute_external_task_id
-from reconciler.core.motion_control import UNITS_PER_SECOND, Source
+from reconciler.core.kinds import Kind, default_prices, kind_behind
 from reconciler.core.naming import output_path, receipt_path
+from reconciler.core.sources import Source, length_of
 from reconciler.core.states import PREVIEWS, Role, asked_roles
 
 _WRITTEN_SUFFIXES = (".mp4", ".webp")  # of every output and preview
@@ -25,13 +26,17 @@ class Generation:
     canonical: str  # canonical JSON of kind, request and take
     spec: str  # path of the spec, relative to the root
     label: str
-    image: Source
-    video: Source
+    inputs: Mapping[str, Source] = field(hash=False)  # by the names that its kind gives them
     callback_url: str = ""
     retries: int = 0
     estimated_units: Decimal = Decimal(0)
     line: int = 1  # of the spec, where it begins
     suspended: bool = False  # by `suspend: true`: not to be bought now
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of a generation it is."""
+        return kind_behind(self.canonical)
 
     @property
     def request(self) -> dict[str, Any]:
@@ -44,9 +49,14 @@ class Generation:
         return output_path(self.spec, self.label, role)
 
     @property
-    def media(self) -> tuple[Source, Source]:
-        """The image and the video that it is made of."""
-        return self.image, self.video
+    def files(self) -> list[str]:
+        """The local files that it is made of, as the spec names them; relative to the root."""
+        return [one.path for one in self.inputs.values() if one.path]
+
+    @property
+    def seconds(self) -> Decimal | None:
+        """The length of the film that it is made of, where there is one and that is known."""
+        return length_of(self.inputs)
 
     @property
     def outputs(self) -> tuple[tuple[Role, str], ...]:
@@ -155,16 +165,15 @@ def fed_by(generation: Generation) -> list[str]:
 
     What a link leads to is one of them: by another name, too, a result would be its own input.
     """
-    inputs = (generation.image, generation.video)
+    inputs = generation.inputs.values()
     paths = (path.casefold() for one in inputs for path in (one.path, one.target))
     return [path for path in paths if path.endswith(_WRITTEN_SUFFIXES)]
 
 
 def newer_models(generations: Iterable[Generation], priced: Iterable[str]) -> list[str]:
     """Return the models among those `priced` that generations ask for and that this program does not know."""
-    newer = {name: f'"model_name":{json.dumps(name, ensure_ascii=False)}' for name in priced}
-    for name in UNITS_PER_SECOND:
-        newer.pop(name, None)
+    names = set(priced) - default_prices().keys()
+    newer = {name: f'"model_name":{json.dumps(name, ensure_ascii=False)}' for name in names}
     texts = [wish.canonical for wish in generations] if newer else []
     return sorted(name for name, said in newer.items() if any(said in text for text in texts))
 
@@ -175,11 +184,8 @@ def has_own_id(generation: Generation) -> bool:
 
 
 def _both(one: Generation, other: Generation, what: str, key: str = "") -> list[Problem]:
+    advice = "rename or change one of the two"
     return [
-        Problem(
-            Place(here.spec, here.line),
-            key,
-            f"`{there.spec}` {what}; rename or change one of the two",
-        )
+        Problem(Place(here.spec, here.line), key, f"`{there.spec}` {what}; {advice}")
         for here, there in ((one, other), (other, one))
     ]

@@ -45,9 +45,7 @@ def _named(digest: bytes) -> str:
 def take_of(base_id: str, kind: str, request: Mapping[str, object], most: int) -> int | None:
     """Return the take (from 1, at most `most`) of a request that a computed id was computed for; None for no take."""
     whole = canonical_generation(kind, request, 1).encode("utf-8")
-    begun = hashlib.sha256(
-        whole.removesuffix(b"1}")
-    )  # a forged request may be long: it is read once
+    begun = hashlib.sha256(whole.removesuffix(b"1}"))  # it may be long: it is read once
     for take in range(1, most + 1):
         digest = begun.copy()
         digest.update(b"%d}" % take)

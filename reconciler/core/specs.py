@@ -8,26 +8,45 @@ must not stop the others.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, get_args
 
-from reconciler.core.checking import Prices, check
-from reconciler.core.documents import Entry, Node, Place, Problem, kind_of, plain, weight
+from pydantic import BaseModel, ValidationError
+
+from reconciler.core import documents
+from reconciler.core.documents import Entry, Node, Place, Problem, find, kind_of, nearest_key, plain
 from reconciler.core.generations import Generation
-from reconciler.core.identity import canonical_generation, compute_external_task_id
-from reconciler.core.matrix import read_axes
-from reconciler.core.motion_control import (
-    KIND,
-    MEDIA_FIELDS,
-    UNITS_PER_SECOND,
-    Source,
-    canonical_request,
-    estimate_units,
+from reconciler.core.identity import (
+    PREFIX,
+    canonical_generation,
+    compute_external_task_id,
+    split_attempt,
+)
+from reconciler.core.kinds import (
+    DEFAULT,
+    KINDS,
+    MOST_RESULTS,
+    NOT_MULTIPLIED,
+    SCHEMA_KEY,
+    Kind,
+    Spec,
+    default_prices,
+    keys_of,
+    kind_named,
+    spec_type,
 )
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
-from reconciler.core.spec_model import MOST_RESULTS, SCHEMA_KEY, Spec
+from reconciler.core.sources import Prices, Source, estimate_units, length_of
 from reconciler.core.states import Role
 
+# Of shells, Compose files, CI, Jinja and Go templates: what somebody who writes this expects to be replaced.
+_PLACEHOLDER = re.compile(r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\$[A-Z_][A-Z0-9_]{2,}\b")
+_BRACES = (("{{", "}}"), ("{%", "%}"))
+_MOST_TOLD = 100  # problems of one document: a file may be wrong in ten thousand places
 _MOST_PROBLEMS = 1000  # of all combinations, each counted as often as it is found
 _MOST_LOOKED_AT = 100_000  # values of all combinations, once one of them is wrong
 
@@ -41,14 +60,18 @@ class Wish:
     media: Mapping[str, Node]  # what names or cuts a file, with the place that states each
     place: Place
 
+    @property
+    def kind(self) -> Kind:
+        """What kind of a generation it is."""
+        return kind_named(self.spec.kind)
 
-def take_label(wish: Wish, take: int) -> str:
-    """Return the label of a take (from 1): that of its combination, and its number where there are several."""
-    return ".".join(filter(None, (wish.label, str(take) if wish.spec.takes > 1 else "")))
+    def take_label(self, take: int) -> str:
+        """Return the label of a take (from 1): that of the combination, and its number where there are several."""
+        return ".".join(filter(None, (self.label, str(take) if self.spec.takes > 1 else "")))
 
 
 def read_wishes(
-    document: Node, prices: Prices = UNITS_PER_SECOND
+    document: Node, prices: Prices = DEFAULT.UNITS_PER_SECOND
 ) -> tuple[list[Wish], list[Problem]]:
     """Check a merged document and return one wish for each combination of its matrix.
 
@@ -56,31 +79,30 @@ def read_wishes(
     """
     if not isinstance(document.value, Mapping):
         what = "is empty" if document.value is None else f"is {kind_of(plain(document))}"
-        return [], [
-            Problem(document.place, "", f"a spec is a mapping of keys to values; this one {what}")
-        ]
+        sentence = f"a spec is a mapping of keys to values; this one {what}"
+        return [], [Problem(document.place, "", sentence)]
     entries = dict(document.value)
     entries.pop(SCHEMA_KEY, None)
-    matrix_entry = entries.pop("matrix", None)
-    axes, problems = read_axes(matrix_entry)
+    matrix, kind = entries.pop("matrix", None), _kind_asked(document)
+    axes, problems = _axes(matrix, kind)
     wishes: list[Wish] = []
     looked_at = 0
     for combination in itertools.product(*axes.values()) if not problems else ():
         chosen = dict(zip(axes, combination, strict=True))
         merged = entries | {key: Entry(node.place, node) for key, node in chosen.items()}
         combined = Node(merged, document.place)
-        spec, found = check(combined, prices)
+        spec, found = _check(combined, prices)
         problems += found
-        looked_at += weight(combined)
+        looked_at += documents.weight(combined)
         if len(problems) > _MOST_PROBLEMS or (problems and looked_at > _MOST_LOOKED_AT):
             break  # the rest would cost as much again, and nearly always say the same
         if spec is not None:
-            values = {key: plain(node) for key, node in chosen.items()}
-            if (
-                "keep_original_sound" in values
-            ):  # a bare yes is a boolean in YAML, and a text in JSON
-                values["keep_original_sound"] = spec.keep_original_sound
-            media = {key: merged[key].node for key in (*MEDIA_FIELDS, "trim") if key in merged}
+            values = {
+                key: getattr(spec, key) if key in kind.LABELLED_AS_READ else plain(node)
+                for key, node in chosen.items()
+            }
+            names = (*(one.name for one in kind.INPUTS), "trim")
+            media = {key: merged[key].node for key in names if key in merged}
             wishes.append(Wish(spec, combination_label(values.values()), media, document.place))
     if not problems:
         if sum(wish.spec.takes for wish in wishes) == 1:
@@ -94,59 +116,230 @@ def check_defaults(document: Node) -> list[Problem]:
     if document.value is None:
         return []
     if not isinstance(document.value, Mapping):
-        return [
-            Problem(
-                document.place,
-                "",
-                f"defaults are a mapping of keys to values; this is {kind_of(plain(document))}",
-            )
-        ]
-    problems = []
-    entry = document.value.get("external_task_id")
+        what = f"defaults are a mapping of keys to values; this is {kind_of(plain(document))}"
+        return [Problem(document.place, "", what)]
+    problems, entries = [], dict(document.value)
+    entry = entries.get("external_task_id")
     if entry is not None and entry.node.value is not None:
-        problems.append(
-            Problem(
-                entry.key,
-                "external_task_id",
-                "`external_task_id` names one generation: it cannot be a default",
-            )
-        )
-    _, found = check(
-        Node(
-            {
-                key: entry
-                for key, entry in document.value.items()
-                if key not in ("matrix", SCHEMA_KEY)
-            },
-            document.place,
-        ),
-        complete=False,
-    )
-    return problems + found
+        sentence = "`external_task_id` names one generation: it cannot be a default"
+        problems.append(Problem(entry.key, "external_task_id", sentence))
+    for key in ("matrix", SCHEMA_KEY):
+        entries.pop(key, None)
+    return problems + _check(Node(entries, document.place), default_prices(), complete=False)[1]
 
 
-def declare(wish: Wish, image: Source, video: Source, prices: Prices) -> list[Generation]:
+def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[Generation]:
     """Return the generations of a wish whose media were found: one for each take."""
-    request = canonical_request(wish.spec, image, video)
+    kind, spec = wish.kind, wish.spec
+    request = kind.canonical(spec, sources)
     generations = []
-    for take in range(1, wish.spec.takes + 1):
-        canonical = canonical_generation(KIND, request, take)
+    for take in range(1, spec.takes + 1):
+        canonical = canonical_generation(kind.NAME, request, take)
         generations.append(
             Generation(
-                external_task_id=wish.spec.external_task_id or compute_external_task_id(canonical),
+                external_task_id=spec.external_task_id or compute_external_task_id(canonical),
                 canonical=canonical,
                 spec=wish.place.file,
-                label=take_label(wish, take),
-                image=image,
-                video=video,
-                callback_url=wish.spec.callback_url,
-                retries=wish.spec.retries,
-                estimated_units=estimate_units(request, video.seconds, prices),
+                label=wish.take_label(take),
+                inputs=sources,
+                callback_url=spec.callback_url,
+                retries=spec.retries,
+                estimated_units=estimate_units(kind.price(request), length_of(sources), prices),
                 line=wish.place.line,
-                suspended=wish.spec.suspend,
+                suspended=spec.suspend,
             )
         )
     return generations
+
+
+def _kind_asked(document: Node) -> Kind:
+    """Return the kind that a document names, or means by naming none."""
+    return kind_named(find(document, ("kind",)).value)
+
+
+def _check(
+    document: Node, prices: Prices, *, complete: bool = True
+) -> tuple[Spec | None, list[Problem]]:
+    """Validate one combination; problems stand where the offending key or value was written.
+
+    `prices` name the models that may be sent. What need not be `complete` may lack required keys.
+    """
+    uncertain = list(itertools.islice(_uncertain(document), _MOST_TOLD))
+    kind = _kind_asked(document)
+    try:
+        spec = spec_type(kind).model_validate(documents.said(document))
+    except ValidationError as error:
+        found = [
+            _problem(document, details, kind)
+            for details in itertools.islice(_details(error, complete=complete), _MOST_TOLD)
+        ]
+        known = {problem.key for problem in uncertain}
+        return None, [*uncertain, *(one for one in found if one.key not in known)]
+    if uncertain:
+        return None, uncertain
+    entries = document.value if isinstance(document.value, Mapping) else {}
+    places = {key: entry.node.place for key, entry in entries.items()}
+    problems = [
+        Problem(places.get(key, document.place), key, sentence, meant)
+        for key, sentence, meant in kind.conflicts(spec, prices)
+    ]
+    custom = spec.external_task_id
+    if custom and (
+        split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")
+    ):
+        sentence = f"`external_task_id` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
+        problems.append(Problem(places["external_task_id"], "external_task_id", sentence))
+    return (None if problems else spec), problems
+
+
+def _uncertain(document: Node) -> Iterator[Problem]:
+    """Yield a problem for every text that may not be what its writer wanted to be sent."""
+    if not isinstance(document.value, Mapping):
+        return
+    for key, entry in document.value.items():
+        if key == "prompt" and entry.node.cut:
+            sentence = (
+                "a comment begins here and ends the unquoted `prompt` before it: put the text in quotes "
+                "if the `#` belongs to it, or put the comment on a line of its own"
+            )
+            yield Problem(entry.node.cut, key, sentence)
+        for text in documents.texts(entry.node):
+            if placeholder := _placeholder(str(text.value)):
+                sentence = f"`{placeholder[:60]}` would be sent as it is, since nothing is replaced in a spec: write the value itself"
+                yield Problem(text.place, key, sentence)
+
+
+def _placeholder(text: str) -> str:
+    """Return what somebody may expect to be replaced; empty where there is nothing of the kind. Linear in the text."""
+    if found := _PLACEHOLDER.search(text):
+        return found.group()
+    for opening, closing in _BRACES:
+        # Only the first of a line is tried: where it is never closed, none after it is.
+        for line in text.split("\n") if opening in text and closing in text else ():
+            begin = line.find(opening)
+            end = line.find(closing, begin + len(opening)) if begin >= 0 else -1
+            if end >= 0:
+                return line[begin : end + len(closing)]
+    return ""
+
+
+def _details(error: ValidationError, *, complete: bool) -> Iterator[Any]:
+    for details in error.errors(include_url=False, include_context=True):
+        if complete or details["type"] != "missing" or len(details["loc"]) > 1:
+            yield details
+
+
+def _problem(document: Node, details: Any, kind: Kind) -> Problem:
+    """Turn one of pydantic's errors into a sentence at a place."""
+    path: tuple[str | int, ...] = details["loc"]
+    key = ".".join(str(step) for step in path)
+    holder = find(document, path[:-1])
+    entry = holder.value.get(str(path[-1])) if isinstance(holder.value, Mapping) else None
+    place, meant = find(document, path).place, ""
+    given, context = details["input"], details.get("ctx", {})
+    match details["type"]:
+        case "missing":
+            place, sentence = entry.key if entry else place, f"`{key}` is required"
+        case "extra_forbidden":
+            allowed = _keys_beside(path, kind)
+            place, meant = entry.key if entry else place, nearest_key(str(path[-1]), allowed)
+            sentence = f"`{key}` is not a key of a spec; the keys are: {', '.join(allowed)}"
+        case "literal_error":
+            allowed = _literals(str(path[0]), kind)
+            written, meant = (
+                json.dumps(given, ensure_ascii=False)[:80],
+                documents.nearest(given, allowed),
+            )
+            sentence = f"`{key}` is {written}: it can be {' or '.join(allowed)}"
+        case "string_too_long":
+            most = context["max_length"]
+            sentence = f"`{key}` has {len(given):,} characters: at most {most:,} are allowed"
+        case "string_pattern_mismatch":
+            sentence = f"`{key}` may hold 1 to 64 letters, digits, `.`, `_` and `-`"
+        case "too_long":
+            most = context["max_length"]
+            items = f"{context['actual_length']} items: at most {most}"
+            sentence = f"`{key}` has {items} {'is' if most == 1 else 'are'} allowed"
+        case "greater_than_equal":
+            sentence = f"`{key}` is {given}: it must be at least {context['ge']}"
+        case "less_than_equal":
+            sentence = f"`{key}` is {given}: it must be at most {context['le']}"
+        case other:
+            wanted = _WANTED.get(other, details["msg"])
+            sentence = f"`{key}` is {kind_of(given)}: it must be {wanted}"
+    return Problem(place, key, sentence, meant)
+
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "is_instance_of": "a number of seconds",
+    "finite_number": "a number of seconds",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+}
+
+
+def _keys_beside(path: Sequence[str | int], kind: Kind) -> tuple[str, ...]:
+    """Return the keys that may stand where one is that is not known."""
+    if len(path) == 1:
+        return keys_of(kind)
+    annotation = spec_type(kind).model_fields[str(path[0])].annotation
+    (nested,) = (
+        one
+        for one in (annotation, *get_args(annotation))
+        if isinstance(one, type) and issubclass(one, BaseModel)
+    )
+    return tuple(nested.model_fields)
+
+
+def _literals(key: str, kind: Kind) -> tuple[str, ...]:
+    if key == "kind":
+        return tuple(KINDS)
+    schema = spec_type(kind).model_json_schema()["properties"][key]
+    return tuple(str(value) for value in schema.get("enum", ()))
+
+
+def _axes(entry: Entry | None, kind: Kind) -> tuple[dict[str, tuple[Node, ...]], list[Problem]]:
+    """Return the matrix as key to values, in the order written, and what is wrong with it."""
+    if entry is None or entry.node.value is None:
+        return {}, []
+    if not isinstance(entry.node.value, Mapping):
+        what = f"this is {kind_of(plain(entry.node))}"
+        sentence = f"`matrix` must be a mapping of keys to lists; {what}"
+        return {}, [Problem(entry.node.place, "matrix", sentence)]
+    written = entry.node.value
+    axes = {
+        key: axis.node.value for key, axis in written.items() if isinstance(axis.node.value, tuple)
+    }
+    multiplied = [key for key in keys_of(kind) if key not in NOT_MULTIPLIED]
+    problems = [found for key, axis in written.items() for found in _faults(key, axis, multiplied)]
+    size = math.prod(len(values) for values in axes.values())
+    if size > MOST_RESULTS:
+        sentence = f"`matrix` makes {size} combinations: at most {MOST_RESULTS} are allowed"
+        problems.append(Problem(entry.key, "matrix", sentence))
+    return axes, problems
+
+
+def _faults(key: str, axis: Entry, multiplied: Sequence[str]) -> Iterator[Problem]:
+    """Yield what is wrong with one axis of a matrix."""
+    name, values = f"matrix.{key}", axis.node.value
+    if key not in multiplied:
+        sentence = f"`{key}` cannot be multiplied by a matrix"
+        yield Problem(axis.key, name, sentence, nearest_key(key, multiplied))
+    elif not isinstance(values, tuple) or not values:
+        yield Problem(axis.node.place, name, f"`{name}` must be a list of at least one value")
+    else:
+        seen: set[str] = set()
+        for node in values:
+            if node.value is None and not node.cut:
+                yield Problem(node.place, name, f"`{name}` lists an empty value: write the value")
+            text = json.dumps(plain(node), sort_keys=True)
+            if text in seen:
+                yield Problem(node.place, name, f"`{name}` lists {text[:80]} twice")
+            seen.add(text)
 
 
 def _naming_problems(wishes: Sequence[Wish], entries: Mapping[str, Entry]) -> list[Problem]:
@@ -166,7 +359,7 @@ def _naming_problems(wishes: Sequence[Wish], entries: Mapping[str, Entry]) -> li
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         sentence = f"two combinations of `matrix` have the same name, `{twice[0]}`: they ask for the same thing"
         return [Problem(place, "matrix", sentence)]
-    longest = max((take_label(wish, wish.spec.takes) for wish in wishes), key=len)
+    longest = max((wish.take_label(wish.spec.takes) for wish in wishes), key=len)
     names = (receipt_path(spec), output_path(spec, longest, Role.WATERMARK))
     if max(len(name.rpartition("/")[2].encode()) for name in names) > LONGEST_FILE_NAME:
         sentence = "the name of the file is too long to name its results after: shorten it"

@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from reconciler.core.kinds import dearest
 from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.money import EXACT
-from reconciler.core.motion_control import LONGEST_SECONDS, UNITS_PER_SECOND
 from reconciler.core.states import LIVE, Status
 
 FREE = (Status.PENDING, Status.REJECTED)
 """Nothing is billed for an attempt that was never sent, or that was refused."""
 
-_DEAREST = max(LONGEST_SECONDS.values()) * max(
-    price for table in UNITS_PER_SECOND.values() for price in table.values()
-)
 _BEYOND = 10  # times what the dearest request costs: prices change, but not like that
 
 
@@ -28,7 +25,7 @@ def believed(units: Decimal | None, estimated: Decimal) -> Decimal | None:
     """Return a deduction that can be; None for none, and for one that is beyond every price or less than nothing."""
     if units is None or not units.is_finite():
         return None
-    return units if 0 <= units <= _BEYOND * max(estimated, _DEAREST) else None
+    return units if 0 <= units <= _BEYOND * max(estimated, dearest()) else None
 
 
 def charged(status: Status | str, estimated: Decimal, units: Decimal | None) -> Decimal:

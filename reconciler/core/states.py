@@ -6,12 +6,15 @@ provider's package: both are turned into these.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Self
+
+from reconciler.core.kinds import kind_behind
 
 
 class Status(StrEnum):
@@ -74,11 +77,12 @@ def asked_roles(canonical: str) -> tuple[Role, ...]:
 
     Nothing else decides what is fetched, published and complete: an answer may list what nobody asked for.
     """
-    if "true" not in canonical:  # the same answer, without reading thousands of documents
-        return (Role.VIDEO,)
-    info = json.loads(canonical).get("request", {}).get("watermark_info")
-    is_marked = isinstance(info, dict) and info.get("enabled") is True
-    return (Role.VIDEO, Role.WATERMARK) if is_marked else (Role.VIDEO,)
+    return _roles(kind_behind(canonical).results(canonical))
+
+
+@functools.cache
+def _roles(names: tuple[str, ...]) -> tuple[Role, ...]:
+    return tuple(Role(name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,11 @@ class Record:
         except (ValueError, KeyError, TypeError, RecursionError):  # a request out of a receipt
             return ""
         return name if isinstance(name, str) else ""
+
+    @property
+    def endpoint(self) -> str:
+        """The path that it is created at, and asked for."""
+        return kind_behind(self.request).ENDPOINT
 
     @property
     def asked(self) -> tuple[Role, ...]:

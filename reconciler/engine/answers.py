@@ -70,7 +70,7 @@ class Answers:
         unanswered: Unreadable | Unproven | None = None
         if record.task_id is not None:
             try:
-                reply = await self.client.query(record.task_id)
+                reply = await self.client.query(record.task_id, endpoint=record.endpoint)
             except Unreadable as error:
                 unanswered = error
             else:
@@ -78,7 +78,9 @@ class Answers:
                     return reply
                 if reply.task is not None and record.claimed:
                     unanswered = _unproven(record)
-        reply = await self.client.query(record.external_task_id, ours=True)
+        reply = await self.client.query(
+            record.external_task_id, ours=True, endpoint=record.endpoint
+        )
         self.check(record, reply.task)  # asked for by our id, it need not name it
         if reply.task is None and record.claimed and record.status in LIVE:
             raise _unproven(record)  # a task that nobody knows would be waited for without end

@@ -11,6 +11,7 @@ from __future__ import annotations
 from reconciler.core.diff import as_wanted, attempt_of
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
+from reconciler.core.kinds import KINDS
 from reconciler.core.states import ENDED, LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen
 from reconciler.engine.answers import Answers
@@ -102,7 +103,10 @@ def again_of(record: Record, wish: Generation) -> Record:
 
 async def adopt(ground: Ground, name: str, base_id: str = "") -> Outcome:
     """Ask for a task by either of its ids, and make it the record of what it is; with `base_id`, of that."""
-    reply = await ground.ports.client.query(name)
+    wanted = ground.wish(base_id)
+    kinds = KINDS.values() if wanted is None else (wanted.kind,)
+    replies = [await ground.ports.client.query(name, endpoint=kind.ENDPOINT) for kind in kinds]
+    reply = next((one for one in replies if one.task is not None), replies[0])
     task = reply.task
     if task is None:
         return Outcome.refused(f"the provider knows no task `{name}`")
@@ -153,10 +157,10 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
 
 async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outcome:
     """Take a task that does not say what it was made from for a generation that was never sent."""
-    own = await ground.ports.client.query(base_id, ours=True)
     wish = ground.wish(base_id)
     if wish is None:
         return Outcome.refused(f"no valid spec wants {base_id}")
+    own = await ground.ports.client.query(base_id, ours=True, endpoint=wish.kind.ENDPOINT)
     name = ground.called(base_id)
     if is_computed(external):
         return Outcome.refused(

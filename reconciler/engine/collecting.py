@@ -167,9 +167,8 @@ def _beside_specs(
 def _recipes(survey: Survey) -> Iterator[str]:
     """Yield the names of what is prepared for specs; that of what is bought may be wanted for another take."""
     for wish in survey.desired.generations:
-        for key, source in (("image_url", wish.image), ("video_url", wish.video)):
-            if source.preparation is not None:
-                yield recipe(key, source, source.preparation)
+        named = ((one.medium, wish.inputs[one.name]) for one in wish.kind.INPUTS)
+        yield from (recipe(*one) for one in named if one[1].preparation is not None)
 
 
 def _downloads(survey: Survey) -> Iterable[str]:

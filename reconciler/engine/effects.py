@@ -32,9 +32,9 @@ from reconciler.core.transitions import (
     in_place_of,
 )
 from reconciler.engine.answers import Answers, trouble_of
-from reconciler.engine.inputs import LocalInputs
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import INTENT, Records
+from reconciler.engine.sending import Sender
 from reconciler.kling import errors
 from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
@@ -79,7 +79,7 @@ class Purchases:
         self._records = records
         self._answers = Answers(ports.client, ports.repository)
         self._take_slot = take_slot
-        self._inputs = LocalInputs(ports, host_images=options.host_images)
+        self._sender = Sender(ports, host_images=options.host_images)
         self._closed = False
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class Purchases:
         """Send the one create that the intent on disk stands for, and write down what came of it."""
         trouble: errors.ProviderError | None = None
         try:
-            reply = await self._ports.client.create(body)
+            reply = await self._ports.client.create(body, endpoint=intent.endpoint)
             self._answers.check(intent, reply.task)
         except errors.Unreadable as error:
             # About another attempt's task; what became of this one is not known.
@@ -203,11 +203,10 @@ class Purchases:
         return Looked(decision.record, decision.again_at, came_to)
 
     async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
+        sent = await self._sender.inputs(wish)
         return create_body(
-            wish.request,
+            wish.kind.body(wish.request, sent),
             external_task_id=external_task_id,
-            image=await self._inputs.image(wish.image),
-            video_url=await self._inputs.video(wish.video),
             callback_url=wish.callback_url or self._options.callback_url,
         )
 

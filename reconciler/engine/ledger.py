@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
+from reconciler.core.kinds import kind_behind
 from reconciler.core.moments import UNKNOWN, day_of
-from reconciler.core.motion_control import estimate_units
 from reconciler.core.naming import receipt_path
 from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.sources import Prices, estimate_units
 from reconciler.core.spending import FREE, Purchase, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
 from reconciler.engine.recall import to_record
@@ -21,8 +22,6 @@ from reconciler.store.changes import Forgotten, Ledger
 from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Desired
 from reconciler.workspace.receipts import ReceiptError, read_receipt
-
-Prices = Mapping[str, Mapping[str, Decimal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def everything_bought(root: Path, ledger: Ledger, desired: Desired, prices: Pric
             continue
         record = to_record(entry, PurePosixPath(receipt))
         if believed(entry.units, Decimal(0)) is None:
-            record = record.evolve(estimated_units=_estimated(entry, prices))
+            record = record.evolve(estimated_units=_estimated(record.request, entry, prices))
         if _may_be_billed(record):
             found[record.external_task_id] = _purchase(record, wishes, receipt=receipt)
     return Bought(tuple(found.values()), unreadable)
@@ -134,12 +133,12 @@ def _first_sound(*moments: int | None) -> int | None:
     return next((at for at in moments if at is not None and day_of(at) != UNKNOWN), None)
 
 
-def _estimated(entry: ReceiptEntry, prices: Prices) -> Decimal:
+def _estimated(canonical: str, entry: ReceiptEntry, prices: Prices) -> Decimal:
     """Return what a purchase probably cost whose receipt does not say; 0 where its request makes no sense."""
     seconds = next(_lengths(entry), None)
     words = {key: value for key, value in entry.request.items() if isinstance(value, str)}
     try:
-        return estimate_units(words, seconds, prices)
+        return estimate_units(kind_behind(canonical).price(words), seconds, prices)
     except (KeyError, ArithmeticError):
         return Decimal(0)
 

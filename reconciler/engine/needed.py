@@ -28,8 +28,16 @@ def needed(
         if (found := _inode(root / candidate)) is not None:
             files.setdefault(found, []).append(candidate)
     kept: dict[str, str] = {}
+
+    def keep(path: str, why: str) -> None:
+        found = _inode(root / path)
+        for candidate in files.get(found, ()) if found else ():
+            # Another hard link is another file: to remove one name leaves the bytes to the other.
+            if _real_name(root / path) == _real_name(root / candidate):
+                kept.setdefault(candidate, why)
+
     for path, why in _uses(desired, written):
-        _keep(root, path, why, files, kept)
+        keep(path, why)
     for name in sorted({*desired.invalid, *desired.defaults}):
         named = mentioned(root, name)
         if isinstance(named, Unclear):
@@ -37,30 +45,16 @@ def needed(
             kept |= {path: kept.get(path, why) for path in candidates if names_file(named, path)}
             continue
         for path in named:
-            _keep(root, path, f"`{name}` names it", files, kept)
+            keep(path, f"`{name}` names it")
     return kept
 
 
 def _uses(desired: Desired, written: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield every file that says what is wanted, or that a valid spec reads or writes, and what is to be said of it."""
     for wish in desired.generations:
-        yield from ((one.path, f"`{wish.spec}` reads it") for one in wish.media if one.path)
+        yield from ((path, f"`{wish.spec}` reads it") for path in wish.files)
     read = {*desired.specs, *desired.defaults, *desired.receipts, IGNORE_FILE}
     yield from ((path, f"it is `{path}` under another name") for path in (*written, *sorted(read)))
-
-
-def _keep(
-    root: Path,
-    path: str,
-    why: str,
-    files: dict[tuple[int, int], list[str]],
-    kept: dict[str, str],
-) -> None:
-    found = _inode(root / path)
-    for candidate in files.get(found, ()) if found else ():
-        # Another hard link is another file: to remove one name leaves the bytes to the other.
-        if _real_name(root / path) == _real_name(root / candidate):
-            kept.setdefault(candidate, why)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ judged over time, by a run.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,23 +47,35 @@ class Round:
         return {base: record for base, record in asked.items() if base not in self.shown}
 
 
-async def read_list(answers: Answers, asked: Mapping[str, Record], found: Round, size: int) -> None:
-    """Read the list where many are asked about: requests grow with their number divided by the length of a page.
+async def read_lists(
+    answers: Answers, asked: Mapping[str, Record], found: Round, size: int
+) -> None:
+    """Read the lists of those kinds of which many are asked about: requests grow with their number by pages.
 
     Raises:
         ProviderError: a page was not answered; what others showed stands.
     """
+    kinds = Counter(record.endpoint for record in asked.values())
+    ends = [await _read_list(answers, asked, found, kind, size) for kind in kinds.items()]
+    found.listed = all(ends)
+
+
+async def _read_list(
+    answers: Answers, asked: Mapping[str, Record], found: Round, kind: tuple[str, int], size: int
+) -> bool:
+    """Read the list of a kind (its endpoint, and how many are asked about); return whether to its end."""
+    endpoint, count = kind
     waiting = {record.task_id or record.external_task_id: base for base, record in asked.items()}
-    for number in range(1, pages_to_read(len(asked), size) + 1):
-        tasks = await answers.client.page(number, size)
+    for number in range(1, pages_to_read(count, size) + 1):
+        tasks = await answers.client.page(number, size, endpoint=endpoint)
         found.answered = True
         for task in tasks:
             name = task.task_id if task.task_id in waiting else task.external_task_id
             if name in waiting and answers.accept(asked[waiting[name]], task):
                 found.shown[waiting.pop(name)] = (task, "")
         if not waiting or len(tasks) < size:
-            found.listed = True
-            return
+            return True
+    return False
 
 
 async def ask_each(
@@ -99,7 +112,7 @@ async def ask(
     """
     found = Round()
     try:
-        await read_list(answers, asked, found, Rules().page)
+        await read_lists(answers, asked, found, Rules().page)
     except AccountTrouble as error:
         found.troubles[""] = error
         return found
@@ -158,7 +171,7 @@ class Poller:
 
     async def _ask(self, flying: Mapping[str, Record], found: Round) -> None:
         with suppress(ProviderError):  # a list that stumbles leaves the rest to single questions
-            await read_list(self._answers, flying, found, self._page)
+            await read_lists(self._answers, flying, found, self._page)
         rest = list(found.unshown(flying).items())
         if (
             pages_to_read(len(flying), self._page) and len(rest) > _STRAGGLERS

@@ -36,15 +36,15 @@ class Hosting(Protocol):
 class Provider(Protocol):
     """The provider's API, as `kling.client` offers it."""
 
-    async def create(self, body: Mapping[str, object]) -> Reply:
-        """Create a task; whoever calls this may spend money, and is `engine.effects` alone."""
+    async def create(self, body: Mapping[str, object], *, endpoint: str) -> Reply:
+        """Create a task at the endpoint of its kind; whoever calls this may spend money, and is `engine.effects` alone."""
         ...
 
-    async def query(self, task_or_external_id: str, *, ours: bool = False) -> Reply:
+    async def query(self, task_or_external_id: str, *, ours: bool = False, endpoint: str) -> Reply:
         """Ask for one task by either of its ids; `ours`: by the one that we gave it."""
         ...
 
-    async def page(self, number: int, size: int) -> tuple[Task, ...]:
+    async def page(self, number: int, size: int, *, endpoint: str) -> tuple[Task, ...]:
         """Read one page of the list of tasks."""
         ...
 
@@ -52,15 +52,15 @@ class Provider(Protocol):
 class Unconfigured:
     """Stands in for the provider where no key is set and none is needed."""
 
-    async def create(self, body: Mapping[str, object]) -> Reply:
+    async def create(self, body: Mapping[str, object], *, endpoint: str) -> Reply:
         """Refuse."""
         raise AccountTrouble("no key for the Kling API is set")
 
-    async def query(self, task_or_external_id: str, *, ours: bool = False) -> Reply:
+    async def query(self, task_or_external_id: str, *, ours: bool = False, endpoint: str) -> Reply:
         """Refuse."""
         raise AccountTrouble("no key for the Kling API is set")
 
-    async def page(self, number: int, size: int) -> tuple[Task, ...]:
+    async def page(self, number: int, size: int, *, endpoint: str) -> tuple[Task, ...]:
         """Refuse."""
         raise AccountTrouble("no key for the Kling API is set")
 

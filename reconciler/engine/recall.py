@@ -14,10 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import canonical_generation, is_computed, split_attempt, take_of
-from reconciler.core.motion_control import KIND
+from reconciler.core.kinds import MOST_TAKES, kinds_that_may_mean
 from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
-from reconciler.core.spec_model import MOST_TAKES
 from reconciler.core.spending import believed
 from reconciler.core.states import ALIVE, Record, Result, Status
 from reconciler.engine.records import Records
@@ -100,21 +99,28 @@ def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) ->
 
 def proves_itself(entry: ReceiptEntry) -> bool:
     """Whether an entry's id is the one of the request that it lists; an id of the user's own says nothing of it."""
-    if not is_computed(entry.external_task_id):
-        return True
-    return take_of(entry.base_id, KIND, entry.request, MOST_TAKES) is not None
+    return not is_computed(entry.external_task_id) or _made_for(entry) is not None
+
+
+def _made_for(entry: ReceiptEntry) -> str | None:
+    """Return the canonical JSON that a computed id was computed from: a receipt names neither kind nor take."""
+    for kind in kinds_that_may_mean(entry.request) if is_computed(entry.base_id) else ():
+        if take := take_of(entry.base_id, kind.NAME, entry.request, MOST_TAKES):
+            return canonical_generation(kind.NAME, entry.request, take)
+    return None
 
 
 def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
     """Return the record that a receipt's entry stands for."""
     base_id, attempt = split_attempt(entry.external_task_id)
+    probable = kinds_that_may_mean(entry.request)[0]
     bought = entry.finished_at if entry.created_at is None else entry.created_at
     return Record(
         external_task_id=entry.external_task_id,
         base_id=base_id,
         attempt=attempt,
         status=entry.status,
-        request=_canonical(entry, base_id),
+        request=_made_for(entry) or canonical_generation(probable.NAME, entry.request, 1),
         spec=str(receipt.with_name(receipt.name.removesuffix(".receipt.json"))),
         label=entry.label,
         task_id=entry.task_id or None,
@@ -138,15 +144,6 @@ def _results(outputs: Iterable[ReceiptOutput]) -> tuple[Result, ...]:
         )
         for output in outputs
     )
-
-
-def _canonical(entry: ReceiptEntry, base_id: str) -> str:
-    """Return the generation's canonical JSON: a receipt names no take, the id tells which one it was.
-
-    An id of the user's own names one generation.
-    """
-    take = take_of(base_id, KIND, entry.request, MOST_TAKES) if is_computed(base_id) else 1
-    return canonical_generation(KIND, entry.request, take or 1)
 
 
 def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -> dict[str, Record]:

@@ -98,7 +98,7 @@ class Rereading:
 
     def _is_as_planned(self, spec: str) -> bool:
         root, seen = Root(self._ports.root), self._desired.seen
-        media = (one.path for wish in self._planned.get(spec, ()) for one in wish.media if one.path)
+        media = (path for wish in self._planned.get(spec, ()) for path in wish.files)
         return all(root.signature(name) == seen.get(name) for name in (*self._names(spec), *media))
 
     def _is_young(self, spec: str) -> bool:

@@ -12,8 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError, mistake
-from reconciler.core.motion_control import length_remark
 from reconciler.core.schedule import RETENTION, URGENT_AGE
+from reconciler.core.sources import length_remark
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
 from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen
 from reconciler.engine.answers import Answers

@@ -91,12 +91,13 @@ class Outlook:
             return sentence
         if problem := self.doubt(wish):
             return f"a receipt cannot be read, so this may already have been bought: {problem}"
-        if wish.video.path and not self.can_host:
-            return (
-                f"`{wish.video.path}` is a local file, and the provider reads videos from a URL only; "
-                "set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `video_url` as an "
-                "http(s) URL"
-            )
+        for one in () if self.can_host else wish.kind.INPUTS:
+            if one.medium.by_url_only and (path := wish.inputs[one.name].path):
+                return (
+                    f"`{path}` is a local file, and the provider reads {one.medium.name}s from a URL only; "
+                    f"set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `{one.name}` as an "
+                    "http(s) URL"
+                )
         return self.uncommitted(wish) or self._without_room(wish)
 
     def _without_room(self, wish: Generation) -> str:

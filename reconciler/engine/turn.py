@@ -24,6 +24,7 @@ from reconciler.core.errors import (
     told,
 )
 from reconciler.core.generations import Generation
+from reconciler.core.kinds import DEFAULT
 from reconciler.core.progress import Asked, At, Cause, Effect, Event, InFlight, Stopped, Verdict
 from reconciler.core.schedule import Slots
 from reconciler.core.states import Record
@@ -294,7 +295,7 @@ class Turns:
 
     async def _fetch(self, key: str) -> Event:
         record = self._attempt(key)
-        lengths = (wish.video.seconds for wish in self._wishes(key))
+        lengths = (wish.seconds for wish in self._wishes(key))
         try:
             saved, again_at = await self._saver.save(record, next(filter(None, lengths), None))
         except (ProviderError, MediaError) as error:
@@ -305,8 +306,8 @@ class Turns:
     async def _ask_anything(self) -> None:
         """Find out whether anybody is answered: by a question about no task, else by a page of the list."""
         for ask in (
-            lambda: self._ports.client.query(_NOBODYS),
-            lambda: self._ports.client.page(1, 1),
+            lambda: self._ports.client.query(_NOBODYS, endpoint=DEFAULT.ENDPOINT),
+            lambda: self._ports.client.page(1, 1, endpoint=DEFAULT.ENDPOINT),
         ):
             self._asked_now()
             try:

@@ -20,6 +20,7 @@ import httpx
 from reconciler.core.errors import MISTAKES, SettingsError, mistake
 from reconciler.core.hosts import is_loopback
 from reconciler.core.identity import may_name
+from reconciler.core.kinds import DEFAULT
 from reconciler.core.states import Task
 from reconciler.kling import wire
 from reconciler.kling.auth import Credentials, KlingAuth
@@ -47,7 +48,6 @@ from reconciler.kling.network import (
     user_agent,
 )
 
-TASKS: Final = "/v1/videos/motion-control"
 COSTS: Final = "/account/costs"
 SLOWEST_UPLINK: Final = 128 * 1024  # bytes/s: a create may hold 13 MB of Base64
 _NO_TASK: Final = re.compile(
@@ -167,15 +167,17 @@ class KlingClient:
         """Close every connection."""
         await self._http.aclose()
 
-    async def create(self, body: Mapping[str, object]) -> Reply:
-        """Ask for a task; returns it as accepted.
+    async def create(
+        self, body: Mapping[str, object], *, endpoint: str = DEFAULT.ENDPOINT
+    ) -> Reply:
+        """Ask for a task of the kind that has this endpoint (a path); returns it as accepted.
 
         Raises NotSent when surely nothing reached the server, OutcomeUnknown whenever the task may exist, and
         the other kinds of ProviderError when the provider readably refused and created nothing.
         """
         request = self._http.build_request(
             "POST",
-            self.base_url + TASKS,
+            self.base_url + endpoint,
             content=json.dumps(body).encode(),
             headers={"Content-Type": "application/json; charset=utf-8"},
         )
@@ -206,7 +208,9 @@ class KlingClient:
             )
         return Reply(task, envelope.request_id)
 
-    async def query(self, task_or_external_id: str, *, ours: bool = False) -> Reply:
+    async def query(
+        self, task_or_external_id: str, *, ours: bool = False, endpoint: str = DEFAULT.ENDPOINT
+    ) -> Reply:
         """Ask for one task by either of its ids; the reply's task is None when the provider readably knows none.
 
         `ours` says that the id is one that we gave a task; see `wire.find_task`.
@@ -215,7 +219,7 @@ class KlingClient:
         if not task_or_external_id:
             raise RequestRefused("An empty id names no task.")
         try:
-            envelope = await self._get(f"{TASKS}/{_segment(task_or_external_id)}")
+            envelope = await self._get(f"{endpoint}/{_segment(task_or_external_id)}")
         except RequestRefused as refused:
             if _is_unknown(refused, task_or_external_id):
                 return Reply(None, refused.request_id)
@@ -223,9 +227,11 @@ class KlingClient:
         task = wire.find_task(envelope.data, task_or_external_id, ours=ours)
         return Reply(task, envelope.request_id)
 
-    async def page(self, number: int, size: int) -> tuple[Task, ...]:
+    async def page(
+        self, number: int, size: int, *, endpoint: str = DEFAULT.ENDPOINT
+    ) -> tuple[Task, ...]:
         """Return a page of the account's tasks, `number` from 1 to 1000, `size` from 1 to 500 (D); no order (U)."""
-        return wire.parse_tasks((await self._get(TASKS, pageNum=number, pageSize=size)).data)
+        return wire.parse_tasks((await self._get(endpoint, pageNum=number, pageSize=size)).data)
 
     async def costs(self, *, start_ms: int, end_ms: int) -> tuple[wire.ResourcePack, ...]:
         """Return the account's packs; the provider allows one call a second (D), which the caller keeps to."""

@@ -175,24 +175,15 @@ def balance_of(packs: Sequence[ResourcePack], now: int) -> Balance:
 
 
 def create_body(
-    request: Mapping[str, object],
-    *,
-    external_task_id: str,
-    image: bytes | str,
-    video_url: str,
-    callback_url: str = "",
+    request: Mapping[str, object], *, external_task_id: str, callback_url: str = ""
 ) -> dict[str, object]:
-    """Return the body of a create for a canonical request, its local files replaced by what the provider reads.
-
-    Image bytes become raw Base64 without a `data:` prefix, a str is a URL; a video can only be a URL (D).
-    """
-    body = dict(request)
-    body["image_url"] = image if isinstance(image, str) else base64.b64encode(image).decode("ascii")
-    body["video_url"] = video_url
-    body["external_task_id"] = external_task_id
-    if callback_url:
-        body["callback_url"] = callback_url
-    return body
+    """Return the body of a create for what its kind sends; bytes become raw Base64 without a `data:` prefix (D)."""
+    body = {
+        key: base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
+        for key, value in request.items()
+    }
+    called_back = {"callback_url": callback_url} if callback_url else {}
+    return {**body, "external_task_id": external_task_id, **called_back}
 
 
 def text(value: object) -> str:

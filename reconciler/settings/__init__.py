@@ -37,8 +37,8 @@ from pydantic_settings import (
 
 from reconciler.core.errors import SettingsError
 from reconciler.core.hosts import is_loopback
+from reconciler.core.kinds import default_prices
 from reconciler.core.money import UnitPrice
-from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, place_of, public_base
 from reconciler.settings.folder import Folder, Leave, combined, leave_of, refuse_operators
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     allowed_networks: tuple[Network, ...] = _own("ALLOWED_NETWORKS", ())
     max_units_per_day: Annotated[Units | None, _LOWER] = _own("MAX_UNITS_PER_DAY", None)
     max_units_per_run: Annotated[Units | None, _LOWER] = _own("MAX_UNITS_PER_RUN", None)
-    prices: Annotated[dict[str, dict[str, Units]], _RAISE] = _own("PRICES", dict(UNITS_PER_SECOND))
+    prices: Annotated[dict[str, dict[str, Units]], _RAISE] = _own("PRICES", dict(default_prices()))
     price_per_unit: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = _own("UNIT_PRICE", None)
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = _own("CURRENCY", "USD")
     settle_seconds: Annotated[float, Field(ge=0, le=3600), _RAISE] = _own("SETTLE_SECONDS", 2.0)
@@ -257,18 +257,18 @@ class Settings(BaseSettings):
     @classmethod
     def _complete(cls, given: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:
         """A price that is not given stays the observed one; one for a mode that is none would be no price at all."""
-        modes = {mode for prices in UNITS_PER_SECOND.values() for mode in prices}
+        known = default_prices()
+        modes = {mode for prices in known.values() for mode in prices}
         if unknown := {mode for prices in given.values() for mode in prices} - modes:
             raise ValueError(
                 f"`{min(unknown)}` is not a mode; the modes are {', '.join(sorted(modes))}"
             )
-        for model in given.keys() - UNITS_PER_SECOND.keys():
-            meant = [known for known in UNITS_PER_SECOND if _letters(known) == _letters(model)]
+        for model in given.keys() - known.keys():
+            meant = [name for name in known if _letters(name) == _letters(model)]
             if meant:
                 raise ValueError(f"`{model}` is not a model; it is called `{meant[0]}`")
-        models = {*UNITS_PER_SECOND, *given}
         return {
-            model: {**UNITS_PER_SECOND.get(model, {}), **given.get(model, {})} for model in models
+            model: {**known.get(model, {}), **given.get(model, {})} for model in {*known, *given}
         }
 
     @property

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from reconciler.core.motion_control import ANIMATED, IMAGE_PIXELS, Source
+from reconciler.core.sources import ANIMATED, IMAGE_PIXELS, Source
 from reconciler.workspace.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
 
 if TYPE_CHECKING:

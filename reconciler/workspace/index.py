@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from reconciler.core.checking import Prices
 from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
+from reconciler.core.sources import Prices
 from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.ignoring import IGNORE_FILE, signature_of
 from reconciler.workspace.inputs import Root

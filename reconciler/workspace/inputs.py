@@ -6,6 +6,7 @@ remembers.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import os
@@ -18,25 +19,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.documents import DocumentError, Node, fail, nearest
-from reconciler.core.motion_control import (
-    MEDIA_FIELDS,
-    PREPARABLE_SUFFIXES,
-    SUFFIXES,
+from reconciler.core.generations import Generation
+from reconciler.core.sources import (
+    MEDIUMS,
+    Input,
     Source,
+    as_sent,
+    is_url,
+    limits_broken,
+    suffix_fault,
+    too_large,
     url_fault,
 )
-from reconciler.core.preparation import as_sent, limits_broken, too_large
 from reconciler.core.specs import Wish
 from reconciler.workspace.flaws import MediaError
 from reconciler.workspace.looking import Looks
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.spec_cache import Media, Remembered
 
-_KINDS = {
-    suffix: key
-    for table in (SUFFIXES, PREPARABLE_SUFFIXES)
-    for key in table
-    for suffix in table[key]
+_MEDIA_OF = {
+    suffix: medium for medium in MEDIUMS.values() for suffix in medium.suffixes + medium.preparable
 }
 _MOST_NAMES = 1000  # of a folder that are looked through for one that was meant
 _MOST_COMPARED = 10  # of them, letter by letter, which takes half a millisecond for each
@@ -55,10 +57,6 @@ class Root:
         self._inner = self._real.rstrip("/") + "/"
         self._folders: dict[str, str] = {}  # as named -> as it really is
         self._faults: dict[str, str] = {}  # of folders
-
-    def holds(self, name: str) -> bool:
-        """Whether a name, symbolic links followed, leads to what may be read; see `fault`."""
-        return not self.fault(name)
 
     def fault(self, name: str) -> str:
         """Return why what a name leads to is not read, to stand after the name; or nothing.
@@ -136,15 +134,22 @@ class Root:
 
 def may_be_meant(name: str, missing: str) -> bool:
     """Whether a name in the folder may be suggested for one that is missing: an image for an image, and so on."""
-    kind = _KINDS.get(posixpath.splitext(name)[1].lower())
-    wanted = _KINDS.get(posixpath.splitext(missing)[1].lower(), kind)
-    return kind is not None and kind == wanted
+    medium = _MEDIA_OF.get(posixpath.splitext(name)[1].lower())
+    wanted = _MEDIA_OF.get(posixpath.splitext(missing)[1].lower(), medium)
+    return medium is not None and medium is wanted
 
 
 def _alike(one: str, other: str) -> int:
     """Return how many letters two names begin and end with together."""
     pairs = zip(one, other, strict=False), zip(reversed(one), reversed(other), strict=False)
     return sum(next((n for n, (a, b) in enumerate(each) if a != b), len(one)) for each in pairs)
+
+
+def _listed(root: Path, folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(root / folder))  # noqa: PTH208 - names
+    except (OSError, ValueError):
+        return []
 
 
 class Sight(NamedTuple):
@@ -159,7 +164,7 @@ class Sight(NamedTuple):
         """Look at a name now."""
         if file := root.signature(name):
             return cls(file)
-        return cls(None, root.signature(name.rpartition("/")[0]), not root.holds(name))
+        return cls(None, root.signature(name.rpartition("/")[0]), bool(root.fault(name)))
 
 
 class Inputs:
@@ -170,7 +175,7 @@ class Inputs:
         self._looks = looks
         self._sights: dict[str, Sight] = {}
         self._looked_at: dict[str, None] = {}  # in order
-        self._listed: dict[str, list[str]] = {}  # folder -> names
+        self._names_in = functools.cache(partial(_listed, root.path))
 
     def take_looked_at(self) -> tuple[str, ...]:
         """Return the local files, missing ones too, that were looked at since this was last asked."""
@@ -189,9 +194,9 @@ class Inputs:
                 self._looks.sources[file] = known.source(row)
         return current
 
-    def recalled(self, path: str, key: str) -> Source:
+    def recalled(self, path: str, medium: str) -> Source:
         """Return a file that `recall` took over. Raises LookupError when it did not."""
-        return self._followed(self._looks.sources[path, key][1])
+        return self._followed(self._looks.sources[path, medium][1])
 
     def signatures(self) -> dict[str, Signature | None]:
         """Return every local file that was looked at, as it was found."""
@@ -203,25 +208,23 @@ class Inputs:
             self._sights[name] = Sight.of(self._root, name)
         return self._sights[name]
 
-    def of(self, wish: Wish) -> tuple[Source, Source]:
-        """Return a wish's image and video. Raises `DocumentError` with the first problem at the place that names it."""
-        prepare = wish.spec.prepare
-        image = self._source(wish.media["image_url"], "image_url", prepare=prepare)
-        video = self._source(wish.media["video_url"], "video_url", prepare=prepare)
-        for key, sentence in limits_broken(wish.spec, image, video):
-            raise fail(wish.media[key].place, sentence, key)
-        return as_sent(wish.spec, image, video)
+    def of(self, wish: Wish) -> dict[str, Source]:
+        """Return a wish's inputs by name. Raises `DocumentError` with the first problem at the place that names it."""
+        wanted = wish.kind.inputs(wish.spec)
+        found = {one.name: self._source(wish.media[one.name], one) for one in wanted}
+        for one in wanted:
+            for key, sentence in limits_broken(one, found[one.name]):
+                raise fail(wish.media[key].place, sentence, key)
+        return {one.name: as_sent(one, found[one.name]) for one in wanted}
 
-    def read_as(self, image: Source, video: Source) -> Media:
-        """Return the local files among these, with the signatures they were read under."""
-        used = (
-            (source.path, key) for key, source in zip(MEDIA_FIELDS, (image, video), strict=True)
-        )
+    def read_as(self, wish: Generation) -> Media:
+        """Return the local files that a generation is made of, with the signatures they were read under."""
+        used = ((wish.inputs[one.name].path, one.medium.name) for one in wish.kind.INPUTS)
         return {file: self._looks.sources[file] for file in used if file[0]}
 
-    def _source(self, node: Node, key: str, *, prepare: bool) -> Source:
-        written = str(node.value)
-        if written.lower().startswith(("http:", "https:")):
+    def _source(self, node: Node, wanted: Input) -> Source:
+        written, key = str(node.value), wanted.name
+        if is_url(written):
             if fault := url_fault(written):
                 raise fail(node.place, fault, key)
             return Source(url=written)
@@ -229,10 +232,12 @@ class Inputs:
         found = self.sight(name).file
         if found is None:
             raise self._missing(node, name, key)
-        if fault := too_large(key, found.size, prepare=prepare):
+        if fault := too_large(wanted.medium, found.size, prepare=wanted.prepare):
             raise fail(node.place, f"`{name}`: {fault}", key)
+        if fault := suffix_fault(wanted, name):
+            raise fail(node.place, fault, key)
         try:
-            return self._followed(self._looks.source((name, key), found))
+            return self._followed(self._looks.source((name, wanted.medium.name), found))
         except MediaError as error:
             raise fail(node.place, error.message, key) from error
 
@@ -250,22 +255,13 @@ class Inputs:
             sentence = f"`{written[:80]}` is an absolute path: write it relative to this file"
             raise fail(node.place, sentence, key)
         name = posixpath.normpath(posixpath.join(posixpath.dirname(node.place.file), written))
-        inside = name != ".." and not name.startswith("../")
-        if inside:
+        fault = "leads out of the project"
+        if name != ".." and not name.startswith("../"):
             self._looked_at[name] = None
-        fault = self._root.fault(name) if inside else "leads out of the project"
+            fault = self._root.fault(name)
         if fault:
             raise fail(node.place, f"`{written[:80]}` {fault}", key)
         return name
-
-    def _names_in(self, folder: str) -> list[str]:
-        """Return what a folder holds, in order; it is listed once."""
-        if folder not in self._listed:
-            try:
-                self._listed[folder] = sorted(os.listdir(self._root.path / folder))  # noqa: PTH208 - names
-            except (OSError, ValueError):
-                self._listed[folder] = []
-        return self._listed[folder]
 
     def _missing(self, node: Node, name: str, key: str) -> DocumentError:
         folder, wanted = posixpath.split(name)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.core.checking import Prices
 from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem, fail, merged
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
-from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.kinds import default_prices
+from reconciler.core.sources import Prices
 from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
 from reconciler.workspace.documents import read_document
 from reconciler.workspace.ignoring import IGNORE_FILE
@@ -58,7 +58,7 @@ class Desired:
     notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
     # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
-    prices: Prices = field(default_factory=lambda: UNITS_PER_SECOND, compare=False)
+    prices: Prices = field(default_factory=default_prices, compare=False)
     sources: Media = field(default_factory=dict, compare=False)  # what local media turned out to be
 
     @property
@@ -286,7 +286,7 @@ class Reader:
         generations: list[Generation] = []
         for wish in wishes:
             try:
-                generations += declare(wish, *self.inputs.of(wish), self._prices)
+                generations += declare(wish, self.inputs.of(wish), self._prices)
             except DocumentError as error:
                 problems.append(error.problem)
                 if len(problems) == _MOST_PROBLEMS:
@@ -328,7 +328,7 @@ class Reader:
     def _media(self, reading: Reading) -> Media:
         media: Media = {}
         for wish in reading.generations:
-            media |= self.inputs.read_as(wish.image, wish.video)
+            media |= self.inputs.read_as(wish)
         return media
 
     def _is_settled(self, name: str, media: Media, before: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from reconciler.core.motion_control import MEDIA_FIELDS
+from reconciler.core.sources import MEDIUMS
 from reconciler.workspace.inputs import Root, Sight, may_be_meant
 from reconciler.workspace.known_tree import Groups, Names
 from reconciler.workspace.looking import Looks
@@ -132,7 +132,7 @@ class LocalMedia:
 
     def _forget(self, file: str) -> None:
         self.racy.discard(file)
-        self.looks.forget(file, MEDIA_FIELDS)
+        self.looks.forget(file, MEDIUMS)
 
     def _folders_of(self, file: str) -> list[str]:
         names = filter(None, (file, self.links.targets().get(file)))

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from reconciler.core.errors import MISTAKES, mistake
-from reconciler.core.motion_control import (
+from reconciler.core.sources import (
+    IMAGE,
+    MEDIUMS,
     PREPARABLE_PIXELS,
-    PREPARABLE_SUFFIXES,
-    SUFFIXES,
     Source,
     format_faults,
-    image_faults,
+    limit_faults,
+    too_large,
 )
-from reconciler.core.preparation import too_large
 from reconciler.workspace.decoding import MEDIA, Answer
 from reconciler.workspace.files import digest
 from reconciler.workspace.films import check_frames, film_facts
@@ -43,13 +43,13 @@ _VERSION = "6"  # raise it whenever a file may be judged in another way: then al
 _PREFIX = "//"  # no path relative to the root begins so
 _SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 
-File = tuple[str, str]  # path relative to the root, spec's key
+File = tuple[str, str]  # path relative to the root, its medium
 Verdict = Source | str
 """The facts of a file, or what is wrong with it whatever it is used for, to go on after its name."""
 
 
 class Verdicts:
-    """Verdicts by the digest of a file and the key of a spec that it is judged for.
+    """Verdicts by the digest of a file and the medium that it is judged as.
 
     They lie in the cache of what was read of specs, under keys that no spec can have. Losing them costs time.
     """
@@ -121,57 +121,53 @@ def _verdict(row: Sequence[Any]) -> Verdict:
     return str(flaw) if flaw else facts
 
 
-def read_source(root: Path, name: str, key: str, verdicts: Verdicts | None = None) -> Source:
-    """Return a local file (`name` relative to the root) as the input for `image_url` or `video_url`.
+def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = None) -> Source:
+    """Return a local file (`name` relative to the root) as an input of a medium (its name).
 
     A file whose content has a verdict already is not decoded again; one that was not decoded to the end has none.
 
-    Raises `MediaError` with a sentence when it is missing, of another kind than its name or key says, far too
+    Raises `MediaError` with a sentence when it is missing, of another kind than its name says, far too
     large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
     """
-    taken, preparable = SUFFIXES[key], PREPARABLE_SUFFIXES[key]
-    if not name.lower().endswith((*taken, *preparable)):
-        sentence = f"`{name}` is not one of {', '.join(taken)}, which `{key}` needs"
-        raise MediaError(f"{sentence}; `prepare: true` also takes {', '.join(preparable)}")
     verdicts = verdicts or Verdicts()
     with opened_media(root / name, name) as file:
         before = Signature.of(os.fstat(file.fileno()))
-        if fault := too_large(key, before.size, prepare=True):
+        if fault := too_large(MEDIUMS[medium], before.size, prepare=True):
             raise MediaError(f"`{name}`: {fault}")
         sha256 = digest(file)
-        known = verdicts.of(sha256, key)
-        verdict = _judged(file, key) if known is None else known
+        known = verdicts.of(sha256, medium)
+        verdict = _judged(file, medium) if known is None else known
         after = Signature.of(os.fstat(file.fileno()))
     if before != after:
         raise PassingError(
             f"`{name}` changed while it was read: it is looked at again once it is quiet"
         )
     if known is None:
-        verdicts.put(sha256, key, verdict)
+        verdicts.put(sha256, medium, verdict)
     if isinstance(verdict, str):
         raise MediaError(f"`{name}` {verdict}")
     return replace(verdict, path=name, sha256=sha256, size=before.size)
 
 
-def _judged(file: BufferedReader, key: str) -> Verdict:
+def _judged(file: BufferedReader, medium: str) -> Verdict:
     """Return the verdict on a file; what may be another one next time is raised."""
     try:
-        return _verdict(MEDIA.ask("judge", [key], file.fileno()).facts)
+        return _verdict(MEDIA.ask("judge", [medium], file.fileno()).facts)
     except Unfinished:
         raise
     except Flaw as flaw:
         return str(flaw)
 
 
-def judge(file: BufferedReader, key: str) -> Answer:
+def judge(file: BufferedReader, medium: str) -> Answer:
     """Answer, in the other process, with a verdict's row: decode a file as far as its header gives reason to.
 
     Raises `Flaw`.
     """
-    if key == "image_url":
+    if not MEDIUMS[medium].codec:
         facts = image_facts(file)
         # Another format is decoded where it is made into a JPEG, in a process of its own.
-        if not image_faults(facts) and not format_faults(key, facts):
+        if not limit_faults(IMAGE, facts) and not format_faults(IMAGE, facts):
             check_pixels(file)
     else:
         facts = film_facts(file)
@@ -224,9 +220,9 @@ class Looks:
 
     def look_at(self, file: File, found: Signature) -> Look:
         """Read and decode a file: from any thread, one at a time."""
-        name, key = file
+        name, medium = file
         try:
-            return Look(file, found, read_source(self._root, name, key, self.verdicts))
+            return Look(file, found, read_source(self._root, name, medium, self.verdicts))
         except MediaError as error:  # kept without what led to it
             return Look(file, found, type(error)(error.message))
         except MISTAKES as error:  # not the file's fault, and no other spec's either
@@ -256,9 +252,9 @@ class Looks:
             self._cache.save(self.verdicts.take_new(), ())
             self._kept_at = time.monotonic()
 
-    def forget(self, name: str, keys: Sequence[str]) -> None:
+    def forget(self, name: str, media: Iterable[str]) -> None:
         """Have a file looked at again, whatever its signature says."""
-        for file in ((name, key) for key in keys):
+        for file in ((name, medium) for medium in media):
             self.sources.pop(file, None)
             self._faults.pop(file, None)
             self.pending.pop(file, None)

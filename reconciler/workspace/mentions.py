@@ -24,7 +24,7 @@ class Unclear:
 
 def mentioned(root: Path, name: str) -> frozenset[str] | Unclear:
     """Return every path that a file could mean, relative to the root: each of its texts, from where it lies."""
-    if not Root(root).holds(name):
+    if Root(root).fault(name):
         return frozenset()  # it leads where nothing is ever read
     try:
         document = read_document(root / name, name)

@@ -12,16 +12,16 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from reconciler.core.motion_control import (
+from reconciler.core.sources import (
+    MEDIUMS,
     SHORTEST_SECONDS,
+    Medium,
     Preparation,
     Source,
-    image_faults,
+    limit_faults,
     spoken,
-    video_faults,
     whole_seconds,
 )
-from reconciler.core.preparation import PREPARABLE_BYTES
 from reconciler.workspace.decoding import MEBIBYTE, Answer, Bounds, Decoder
 from reconciler.workspace.films import probe_video
 from reconciler.workspace.flaws import Flaw, MediaError
@@ -29,29 +29,27 @@ from reconciler.workspace.images import probe_image
 from reconciler.workspace.transcoding import reencode, transcode
 
 LONGEST: Final = 1800  # s of the processor, and by the clock
-_MEMORY: Final = {
-    "image_url": 2048 * MEBIBYTE,
-    "video_url": 2560 * MEBIBYTE,
-}  # bytes; an 8K film in 10 bits takes 2000 MiB
-_VERSION: Final = (
-    5  # raise it when what is made of a file should be made anew; it is in no identity
-)
+# Bytes; an 8K film in 10 bits takes 2000 MiB.
+_MEMORY: Final = {"image": 2048 * MEBIBYTE, "video": 2560 * MEBIBYTE}
+# Raise it when what is made of a file should be made anew; it is in no identity.
+_VERSION: Final = 5
 
 
-def recipe(key: str, source: Source, preparation: Preparation) -> str:
+def recipe(medium: Medium, source: Source) -> str:
     """Return the name of what is made of a file: by its bytes, what it is for, and how it is made."""
-    parts = [_VERSION, key, source.sha256, str(preparation.start), str(preparation.end)]
+    kept = source.preparation or Preparation()
+    parts = [_VERSION, medium.name, source.sha256, str(kept.start), str(kept.end)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def preparing(key: str) -> Decoder:
+def encoder(medium: Medium) -> Decoder:
     """Return the process for one file, which is not started yet; whoever asks it closes it."""
-    written = PREPARABLE_BYTES[key]
-    return Decoder(Bounds(LONGEST, LONGEST, _MEMORY[key], written=written, niceness=10))
+    written = medium.readable
+    return Decoder(Bounds(LONGEST, LONGEST, _MEMORY[medium.name], written=written, niceness=10))
 
 
 def make(
-    process: Decoder, key: str, source: int, target: tuple[Path, int], preparation: Preparation
+    process: Decoder, medium: Medium, kept: Preparation, file: int, target: tuple[Path, int]
 ) -> None:
     """Make of an open file (a descriptor) what the API takes, at `target`: a path, and what holds its lock.
 
@@ -61,25 +59,25 @@ def make(
         ToldMistake: we are.
     """
     path, lock = target
-    end = "" if preparation.end is None else str(preparation.end)
-    process.ask("prepare", [key, str(path), str(preparation.start), end], source, lock)
+    end = "" if kept.end is None else str(kept.end)
+    process.ask("prepare", [medium.name, str(path), str(kept.start), end], file, lock)
 
 
 # From here on: what the process does.
 
 
 def prepare(
-    source: BufferedReader, _lock: BinaryIO, key: str, target: str, start: str, end: str
+    source: BufferedReader, _lock: BinaryIO, name: str, target: str, start: str, end: str
 ) -> Answer:
     """Make one file. Raises `Flaw`."""
-    made = Path(target)
+    made, medium = Path(target), MEDIUMS[name]
     source.seek(0)
     try:
-        if key == "image_url":
-            made.write_bytes(reencode(source))
-        else:
+        if medium.codec:
             transcode(source, made, float(start), float(end))
-        faults = _faults(key, made, Decimal(end or 0) - Decimal(start))
+        else:
+            made.write_bytes(reencode(source))
+        faults = _faults(medium, made, Decimal(end or 0) - Decimal(start))
     except MediaError as error:
         raise Flaw(f"cannot be prepared: {error.message}") from error
     if faults:
@@ -87,17 +85,17 @@ def prepare(
     return Answer([])
 
 
-def _faults(key: str, made: Path, counted: Decimal) -> list[str]:
+def _faults(medium: Medium, made: Path, counted: Decimal) -> list[str]:
     """Return what is wrong with what was made: nothing, or the encoder is not what we take it for.
 
     A film that would be billed as longer than it was `counted` (s) is never sent: no cap would hold.
     """
+    film = probe_video(made) if medium.codec else None
+    facts = film or probe_image(made)
     size = made.stat().st_size
-    if key == "image_url":
-        image = probe_image(made)
-        return image_faults(Source(size=size, width=image.width, height=image.height))
-    film = probe_video(made)
-    faults = video_faults(Source(size=size, width=film.width, height=film.height), "video")
+    faults = limit_faults(medium, Source(size=size, width=facts.width, height=facts.height))
+    if film is None:
+        return faults
     seconds = film.seconds or Decimal(0)
     if whole_seconds(seconds) < SHORTEST_SECONDS:
         lasts = f"what is left of it lasts {spoken(seconds)} s"

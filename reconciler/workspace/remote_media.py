@@ -8,21 +8,25 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
 from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
-from reconciler.core.checking import Prices
 from reconciler.core.documents import Place, Problem
-from reconciler.core.motion_control import (
-    MEDIA_FIELDS,
+from reconciler.core.sources import (
+    MEDIUMS,
     TRANSCODE,
+    Input,
+    Medium,
+    Prices,
     Source,
+    Span,
     format_faults,
-    image_faults,
+    is_url,
+    limit_faults,
     size_faults,
-    video_faults,
 )
 from reconciler.workspace.decoding import MEDIA, Answer
 from reconciler.workspace.films import boxes, check_container, film_format, read_facts
@@ -42,37 +46,34 @@ class Remote(NamedTuple):
 
     spec: str
     place: Place
-    key: str
+    wanted: Input
     url: str
-    orientation: str
 
     def problem(self, sentence: str) -> Problem:
         """Return a problem at the place that names the URL; what may be a secret in it is left out."""
-        return Problem(self.place, self.key, f"`{_shown(self.url)}` {sentence}")
+        return Problem(self.place, self.wanted.name, f"`{_shown(self.url)}` {sentence}")
 
 
 def remote_media(
     root: Path, specs_dir: str, specs: Collection[str], prices: Prices
 ) -> list[Remote]:
-    """Return every URL that valid specs name, each once for every place and orientation."""
+    """Return every URL that valid specs name, each once for every place and limit."""
     folder = specs_folder(root, specs_dir)
     memory = Memory(Looks(root, {}, patience=0), {})
     reader = Reader(Root(root), folder, walk(root, folder), prices, memory)
     found: dict[Remote, None] = {}
     for spec in sorted(specs):
         for wish in reader.wishes(spec)[0]:
-            for key in MEDIA_FIELDS:
-                node = wish.media[key]
-                url = str(node.value)
-                if url.lower().startswith(("http:", "https:")):
-                    orientation = wish.spec.character_orientation
-                    found[Remote(spec, node.place, key, url, orientation)] = None
+            for wanted in wish.kind.inputs(wish.spec):
+                node = wish.media[wanted.name]
+                if is_url(url := str(node.value)):
+                    found[Remote(spec, node.place, wanted, url)] = None
     return list(found)
 
 
-def next_part(key: str, size: int | None, parts: Parts) -> int | None:
+def next_part(medium: Medium, size: int | None, parts: Parts) -> int | None:
     """Return where more of a video's index lies, or may; None when it is there already or nothing helps."""
-    if key != "video_url" or size is None or size > _LARGEST:
+    if not medium.codec or size is None or size > _LARGEST:
         return None
     with _laid_out(size, parts) as file:
         seen = list(boxes(file))
@@ -101,12 +102,13 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
     """
     if size == 0 or not parts[0][1]:
         return ["leads to an empty file"]
-    faults = _as_ends(size_faults(remote.key, size or 0))
+    faults = _as_ends(size_faults(remote.wanted.medium, size or 0))
     whole = size is not None and len(parts[0][1]) == size
     length = len(parts[0][1]) if size is None else min(size, _LARGEST)
     with _laid_out(length, parts) as file:
         try:
-            asked = [remote.key, remote.orientation, "whole" if size == length else ""]
+            span = [str(said) for said in remote.wanted.span or ()]
+            asked = [remote.wanted.medium.name, "whole" if size == length else "", *span]
             faults += MEDIA.ask("sample", asked, file.fileno()).facts
         except Flaw as flaw:
             if whole or isinstance(flaw, Evident):
@@ -115,21 +117,22 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
     return faults
 
 
-def sample(file: BufferedReader, key: str, orientation: str, whole: str) -> Answer:
+def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
     """Answer, in the other process, with what a sample shows against a medium; `whole`: it has the real length. Raises `Flaw`."""
-    is_image = key == "image_url"
-    kind = image_format(file) if is_image else film_format(file)
-    if strange := format_faults(key, Source(format=kind)):
+    medium = MEDIUMS[name]
+    found = film_format(file) if medium.codec else image_format(file)
+    if strange := format_faults(medium, Source(format=found)):
         return Answer(strange)
-    if is_image:
-        return Answer(_as_ends(image_faults(image_facts(file))))
+    if not medium.codec:
+        return Answer(_as_ends(limit_faults(medium, image_facts(file))))
     if whole:
         check_container(file)
-    facts = read_facts(file)
+    facts, (longest, when) = read_facts(file), span
     advised = [
-        f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in format_faults(key, facts)
+        f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in format_faults(medium, facts)
     ]
-    return Answer([*advised, *_as_ends(video_faults(facts, orientation))])
+    too_long = limit_faults(medium, facts, Span(Decimal(longest), when))
+    return Answer([*advised, *_as_ends(too_long)])
 
 
 def _as_ends(faults: list[str]) -> list[str]:

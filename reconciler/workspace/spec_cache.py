@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, compute_external_task_id
-from reconciler.core.motion_control import Preparation, Source, estimate_units
+from reconciler.core.kinds import kind_behind
+from reconciler.core.sources import Preparation, Prices, Rate, Source, estimate_units, length_of
 from reconciler.workspace.outputs import Signature
 
 # Raise it whenever a spec may say, or means, something else: then all are read again.
-_VERSION = "7"
+_VERSION = "8"
 _KNOWN = ("sha256", "size", "width", "height", "seconds", "format", "codec", "rotation", "mirrored")
 
 
@@ -32,9 +33,9 @@ class SpecCache(Protocol):
         """Remember the changed entries and forget the gone ones."""
 
 
-Media = dict[tuple[str, str], tuple[Signature, Source]]  # (path, spec's key) -> what it was
-Price = Callable[[str, str, str, Decimal | None], Decimal]  # model, mode, orientation, seconds
-Local = Callable[[str, str], Source]  # path, spec's key
+Media = dict[tuple[str, str], tuple[Signature, Source]]  # (path, its medium) -> what it was
+Price = Callable[[Rate, Decimal | None], Decimal]  # of so many seconds
+Local = Callable[[str, str], Source]  # path, its medium
 
 
 def forget_file(cache: SpecCache, name: str) -> None:
@@ -60,16 +61,16 @@ def _text(signature: Signature) -> str:
 def encode(generations: Sequence[Generation], media: Media) -> bytes:
     """Return the payload of a valid spec."""
     document = {
-        "media": [_medium(path, key, *known) for (path, key), known in media.items()],
+        "media": [_medium(*file, *known) for file, known in media.items()],
         "rows": [_row(generation) for generation in generations],
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _medium(path: str, key: str, signature: Signature, source: Source) -> list[Any]:
+def _medium(path: str, medium: str, signature: Signature, source: Source) -> list[Any]:
     known = (getattr(source, name) for name in _KNOWN)
     texts = (str(one) if isinstance(one, Decimal) else one for one in known)
-    return [path, key, *_numbers(signature), *texts]
+    return [path, medium, *_numbers(signature), *texts]
 
 
 def _numbers(signature: Signature) -> list[int]:
@@ -77,20 +78,20 @@ def _numbers(signature: Signature) -> list[int]:
 
 
 def _row(generation: Generation) -> list[Any]:
-    request = generation.request
+    kind = generation.kind
+    model, mode, longest = kind.price(generation.request)
     return [
         generation.external_task_id,
         generation.canonical,
         generation.label,
-        _input(generation.image),
-        _input(generation.video),
+        [_input(generation.inputs[one.name]) for one in kind.INPUTS],
         generation.callback_url,
         generation.retries,
         generation.line,
         generation.suspended,
-        request["model_name"],
-        request["mode"],
-        request["character_orientation"],
+        model,
+        mode,
+        str(longest),
     ]
 
 
@@ -127,36 +128,38 @@ class Remembered:
         return Signature(*row[2:6]), Source(path=row[0], **{**known, "seconds": seconds})
 
     def generations(self, spec: str, price: Price, local: Local) -> list[Generation]:
-        """Return the generations of a spec; `price` estimates one, `local` gives a file by path and key."""
+        """Return the generations of a spec; `price` estimates one, `local` gives a file by path and medium."""
         return [_generation(spec, row, price, local) for row in self._rows]
 
 
 def _generation(spec: str, row: Sequence[Any], price: Price, local: Local) -> Generation:
-    task_id, canonical, label, image, video, callback_url, retries, line, suspended, *rate = row
+    task_id, canonical, label, inputs, callback_url, retries, line, suspended, *rate = row
     if task_id.startswith(PREFIX) and task_id != compute_external_task_id(canonical):
         raise ValueError("a row whose content is not its id's")
-    clip = _source(video, "video_url", local)
-    model, mode, orientation = rate
+    sources = {
+        one.name: _source(known, one.medium.name, local)
+        for one, known in zip(kind_behind(canonical).INPUTS, inputs, strict=True)
+    }
+    model, mode, longest = rate
     return Generation(
         external_task_id=task_id,
         canonical=canonical,
         spec=spec,
         label=label,
-        image=_source(image, "image_url", local),
-        video=clip,
+        inputs=sources,
         callback_url=callback_url,
         retries=retries,
-        estimated_units=price(model, mode, orientation, clip.seconds),
+        estimated_units=price((model, mode, Decimal(longest)), length_of(sources)),
         line=line,
         suspended=suspended,
     )
 
 
-def _source(row: Sequence[Any], key: str, local: Local) -> Source:
+def _source(row: Sequence[Any], medium: str, local: Local) -> Source:
     url, path, mended = row
     if not path:
         return Source(url=url)
-    found = local(path, key)
+    found = local(path, medium)
     if mended is None:
         return found
     start, end, seconds = (None if text is None else Decimal(text) for text in mended[:3])
@@ -175,16 +178,16 @@ def _source(row: Sequence[Any], key: str, local: Local) -> Source:
     )
 
 
-def pricer(prices: Mapping[str, Mapping[str, Decimal]]) -> Price:
+def pricer(prices: Prices) -> Price:
     """Return the estimate of a generation in units, by what it depends on; each is worked out once.
 
     It raises LookupError for what has no price (any more): such a spec has to be read again.
     """
 
     @functools.cache
-    def price(model: str, mode: str, orientation: str, seconds: Decimal | None) -> Decimal:
+    def price(rate: Rate, seconds: Decimal | None) -> Decimal:
+        model, mode, _ = rate
         _ = prices[model][mode]
-        request = {"model_name": model, "mode": mode, "character_orientation": orientation}
-        return estimate_units(request, seconds, prices)
+        return estimate_units(rate, seconds, prices)
 
     return price

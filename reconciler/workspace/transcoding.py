@@ -15,15 +15,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from reconciler.core.motion_control import (
+from reconciler.core.sources import (
     IMAGE_BYTES,
     IMAGE_SIDES,
     PREPARABLE_PIXELS,
     SHORTEST_SECONDS,
     VIDEO_BYTES,
     VIDEO_SIDES,
+    fit,
 )
-from reconciler.core.preparation import fit
 from reconciler.workspace.films import film_of, frame_shown_as, is_whole
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import check_pixels, flawed, image_shown_as, open_image, upright

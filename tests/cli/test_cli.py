@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.cli.app import run
 from reconciler.cli.views import units_text
-from reconciler.core.spec_model import KEYS
+from reconciler.core.kinds import DEFAULT, keys_of
 from reconciler.store.lock import StateLock
 from tests.cli.shell import SPEC, Shell
 from tests.support.simulator import Simulator
@@ -216,7 +216,7 @@ def test_schema_knows_every_key(shell: Shell) -> None:
     document = json.loads(out)
     assert (code, set(document["properties"]), document["additionalProperties"]) == (
         0,
-        {"$schema", *KEYS},
+        {"$schema", *keys_of(DEFAULT)},
         False,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.app import run
-from reconciler.core.spec_model import KEYS
+from reconciler.core.kinds import DEFAULT, keys_of
 
 
 def test_a_new_folder_has_a_valid_spec_and_no_key(
@@ -24,7 +24,7 @@ def test_a_new_folder_has_a_valid_spec_and_no_key(
     assert {"state/", ".env"} <= set((root / ".gitignore").read_text().splitlines())
     assert set(json.loads((root / "spec.schema.json").read_text())["properties"]) == {
         "$schema",
-        *KEYS,
+        *keys_of(DEFAULT),
     }
     for name in ("README.yaml", "clip.info.json", "deep/package.json"):
         (root / "specs" / name).parent.mkdir(exist_ok=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from reconciler.core.documents import Entry, Node, Place
 from reconciler.core.generations import Generation
-from reconciler.core.motion_control import UNITS_PER_SECOND, Source
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.sources import Source
 from reconciler.core.specs import declare, read_wishes
 
 IMAGE_URL = "https://example.com/girl.png"
@@ -43,8 +44,7 @@ def generations(value: Mapping[str, object], file: str = "specs/dance.yaml") -> 
         for wish in wishes
         for generation in declare(
             wish,
-            Source(url=wish.spec.image_url),
-            Source(url=wish.spec.video_url),
+            {key: Source(url=str(value[key])) for key in ("image_url", "video_url")},
             UNITS_PER_SECOND,
         )
     ]

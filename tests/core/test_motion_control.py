@@ -6,15 +6,16 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.core.motion_control import (
-    UNITS_PER_SECOND,
+from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, price
+from reconciler.core.sources import (
+    IMAGE,
+    VIDEO,
     Source,
     estimate_units,
     format_faults,
-    image_faults,
     length_remark,
+    limit_faults,
     url_fault,
-    video_faults,
 )
 
 MB = 1024 * 1024
@@ -34,7 +35,7 @@ MB = 1024 * 1024
     ],
 )
 def test_an_images_limits(image: Source, broken: str, reason: str) -> None:
-    faults = image_faults(image)
+    faults = limit_faults(IMAGE, image)
     assert bool(faults) == bool(broken), reason
     assert broken in "".join(faults)
 
@@ -67,7 +68,7 @@ def video(seconds: str | None, width: int = 1280, height: int = 720, size: int =
     ],
 )
 def test_a_videos_limits(source: Source, orientation: str, broken: str, reason: str) -> None:
-    faults = video_faults(source, orientation)
+    faults = limit_faults(VIDEO, source, SPANS[orientation])
     assert bool(faults) == bool(broken), reason
     assert broken in "".join(faults)
 
@@ -113,14 +114,16 @@ REQUEST = {"character_orientation": "image", "mode": "pro", "model_name": "kling
 )
 def test_estimates(change: dict[str, str], seconds: str | None, units: str, reason: str) -> None:
     length = None if seconds is None else Decimal(seconds)
-    assert estimate_units(REQUEST | change, length) == Decimal(units), reason
+    assert estimate_units(price(REQUEST | change), length, UNITS_PER_SECOND) == Decimal(units), (
+        reason
+    )
 
 
 def test_a_price_table_of_ones_own_is_honoured_and_an_empty_one_estimates_nothing() -> None:
     own = {"kling-v2-6": {"pro": Decimal(2)}}
-    assert estimate_units(REQUEST, Decimal(5), own) == Decimal(10)
-    assert estimate_units(REQUEST, Decimal(5), {}) == 0
-    assert estimate_units(REQUEST, Decimal(5), UNITS_PER_SECOND) == Decimal(4)
+    assert estimate_units(price(REQUEST), Decimal(5), own) == Decimal(10)
+    assert estimate_units(price(REQUEST), Decimal(5), {}) == 0
+    assert estimate_units(price(REQUEST), Decimal(5), UNITS_PER_SECOND) == Decimal(4)
 
 
 @pytest.mark.parametrize(
@@ -156,5 +159,5 @@ def test_a_result_is_compared_with_its_reference(
 )
 def test_only_what_is_known_to_be_refused_is_refused(film: Source, words: str) -> None:
     """H.265, rotated and mirrored streams; of other codecs nobody knows."""
-    faults = format_faults("video_url", film)
+    faults = format_faults(VIDEO, film)
     assert [words in fault for fault in faults] == ([True] if words else [])

@@ -10,19 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.motion_control import (
+from reconciler.core import motion_control, sources
+from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, MotionControl
+from reconciler.core.sources import (
     IMAGE_SIDES,
     VIDEO_SIDES,
-    MotionControl,
     Preparation,
     Source,
     Trim,
-    canonical_request,
-    conflicts,
-    image_faults,
-    video_faults,
+    fit,
+    limit_faults,
+    too_large,
 )
-from reconciler.core.preparation import as_sent, fit, limits_broken, too_large
 
 MB = 1024 * 1024
 IMAGE = Source(path="a.png", sha256="1" * 64, size=MB, width=512, height=512)
@@ -48,6 +47,20 @@ def wish(orientation: str = "image", **fields: Any) -> MotionControl:
             **fields,
         }
     )
+
+
+def as_sent(spec: MotionControl, image: Source, video: Source) -> tuple[Source, Source]:
+    one, other = motion_control.inputs(spec)
+    return sources.as_sent(one, image), sources.as_sent(other, video)
+
+
+def limits_broken(spec: MotionControl, image: Source, video: Source) -> list[tuple[str, str]]:
+    one, other = motion_control.inputs(spec)
+    return [*sources.limits_broken(one, image), *sources.limits_broken(other, video)]
+
+
+def canonical(spec: MotionControl, image: Source, video: Source) -> dict[str, Any]:
+    return motion_control.canonical(spec, {"image_url": image, "video_url": video})
 
 
 def test_files_that_the_api_takes_are_sent_as_they_are() -> None:
@@ -92,7 +105,7 @@ def test_a_video_is_mended_as_far_as_it_must(
     start, end = part
     assert sent.preparation == Preparation(Decimal(start), Decimal(end)), reason
     assert (sent.seconds, (sent.width, sent.height)) == (Decimal(seconds), sides), reason
-    assert not video_faults(sent, "image")
+    assert not limit_faults(sources.VIDEO, sent, SPANS["image"])
     assert not list(limits_broken(wish(), IMAGE, replace(VIDEO, **changes)))
 
 
@@ -112,7 +125,7 @@ def test_an_image_is_mended_as_far_as_it_must(changes: dict[str, Any], sides: An
     sent, _ = as_sent(wish(), replace(IMAGE, **changes), VIDEO)
     assert sent.preparation == Preparation()
     assert (sent.width, sent.height) == sides
-    assert not image_faults(sent)
+    assert not limit_faults(sources.IMAGE, sent)
     assert not list(limits_broken(wish(), replace(IMAGE, **changes), VIDEO))
 
 
@@ -169,7 +182,7 @@ def test_a_cut_is_part_of_what_is_wanted(
     start, end = kept
     wanted = Preparation(Decimal(start), None if end is None else Decimal(end))
     assert (video.preparation or Preparation()) == wanted
-    clip = canonical_request(spec, image, video)["video_url"]
+    clip = canonical(spec, image, video)["video_url"]
     assert clip == {"sha256": film.sha256, **({"trim": identity} if identity else {})}
 
 
@@ -183,7 +196,7 @@ def test_leave_to_mend_changes_no_identity() -> None:
     }
     for film in (VIDEO, replace(VIDEO, **mended)):
         requests = [
-            canonical_request(spec, *as_sent(spec, IMAGE, film))
+            canonical(spec, *as_sent(spec, IMAGE, film))
             for spec in (wish(prepare=True), wish(prepare=False))
         ]
         assert requests[0] == requests[1]
@@ -210,9 +223,9 @@ def test_a_cut_that_cannot_be_is_an_error_whatever_the_film_is(
     fields: dict[str, Any], words: str, reason: str
 ) -> None:
     """Said at `trim`, before any file is opened."""
-    said = conflicts(wish(**fields))
-    assert [key for key, _ in said] == (["trim"] if words else []), reason
-    assert all(words in sentence for _, sentence in said)
+    said = list(motion_control.conflicts(wish(**fields), UNITS_PER_SECOND))
+    assert [key for key, *_ in said] == (["trim"] if words else []), reason
+    assert all(words in sentence for _, sentence, _ in said)
 
 
 @pytest.mark.parametrize(
@@ -239,11 +252,11 @@ def test_a_cut_that_the_film_does_not_hold_is_an_error(trim: dict[str, Any], sen
 
 def test_files_far_beyond_the_limits_are_not_read() -> None:
     """Neither with leave nor without is a film of five gigabytes hashed."""
-    assert too_large("video_url", 100 * MB, prepare=False) == ""
-    assert "`prepare: true` compresses it" in too_large("video_url", 101 * MB, prepare=False)
-    assert too_large("video_url", 101 * MB, prepare=True) == ""
+    assert too_large(sources.VIDEO, 100 * MB, prepare=False) == ""
+    assert "`prepare: true` compresses it" in too_large(sources.VIDEO, 101 * MB, prepare=False)
+    assert too_large(sources.VIDEO, 101 * MB, prepare=True) == ""
     for prepare in (True, False):
-        assert "at most" in too_large("video_url", 5000 * MB, prepare=prepare)
+        assert "at most" in too_large(sources.VIDEO, 5000 * MB, prepare=prepare)
 
 
 @given(

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation, circles, collisions
-from reconciler.core.motion_control import UNITS_PER_SECOND, Source
+from reconciler.core.kinds import DEFAULT, keys_of, schema
+from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.naming import label_part, output_path, receipt_path
-from reconciler.core.spec_model import KEYS, schema
+from reconciler.core.sources import Source
 from reconciler.core.specs import check_defaults, declare, read_wishes
 from reconciler.core.states import Role
 
 from .builders import SMALLEST, generations, node
+
+KEYS = keys_of(DEFAULT)
 
 
 def problems(value: object, file: str = "specs/dance.yaml") -> list[Problem]:
@@ -126,7 +129,14 @@ def test_whatever_a_spec_says_the_answer_is_wishes_or_problems(changes: dict[str
     assert wishes or found
     check_defaults(document)
     for wish in wishes if not found else ():
-        declare(wish, Source(url="https://e.com/i"), Source(url="https://e.com/v"), {})
+        declare(
+            wish,
+            {
+                "image_url": Source(url="https://e.com/i"),
+                "video_url": Source(url="https://e.com/v"),
+            },
+            {},
+        )
 
 
 def test_a_problem_stands_at_the_key_when_the_key_is_wrong_and_at_the_value_otherwise() -> None:
@@ -265,10 +275,14 @@ def test_an_id_of_ones_own_names_one_content() -> None:
     assert {problem.key for problem in collisions(different)} == {"external_task_id"}
 
 
+def made_of(video: str) -> dict[str, Source]:
+    return {"image_url": Source(url="https://e.com/i.png"), "video_url": Source(path=video)}
+
+
 def fed(spec: str, video: str) -> Generation:
     """A generation whose motion is a local file."""
     wishes, _ = read_wishes(node(SMALLEST, spec))
-    (one,) = declare(wishes[0], Source(url="https://e.com/i.png"), Source(path=video), {})
+    (one,) = declare(wishes[0], made_of(video), {})
     return one
 
 
@@ -329,7 +343,7 @@ def test_a_long_chain_of_results_is_followed_in_a_moment() -> None:
     names = [f"{number}.yaml" for number in range(6_000)]
     one = fed("v.yaml", "w.mp4")
     chain = [
-        replace(one, spec=name, video=Source(path=f"{(number or 3_000) - 1}.mp4"))
+        replace(one, spec=name, inputs=made_of(f"{(number or 3_000) - 1}.mp4"))
         for number, name in enumerate(names)
     ]
     before = time.process_time()

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.core.sources import IMAGE
 from reconciler.core.states import Status
 from reconciler.engine.collecting import Garbage, garbage
 from reconciler.engine.orders import Order, Verb
@@ -111,8 +112,8 @@ def test_what_was_prepared_for_a_spec_stays(project: World) -> None:
     local = SPEC.replace("https://example.com/{image}.png", "girl.webp")
     project.write("dance.yaml", f"{local.format(prompt='waves')}prepare: true\n")
     (wish,) = project.survey().desired.generations
-    assert wish.image.preparation is not None
-    name = recipe("image_url", wish.image, wish.image.preparation)
+    assert wish.inputs["image_url"].preparation is not None
+    name = recipe(IMAGE, wish.inputs["image_url"])
     project.objects.remember(name, put(project, "prepared"))
     assert found(project, later=DAY) == {}
 

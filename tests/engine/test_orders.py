@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.diff import Action
+from reconciler.core.kinds import DEFAULT
 from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.engine.fitting import sightings
@@ -101,7 +102,7 @@ def made_by_hand(project: World, external: str = "") -> str:
     }
 
     async def create(ports: Ports) -> str:
-        task = (await ports.client.create(body)).task
+        task = (await ports.client.create(body, endpoint=DEFAULT.ENDPOINT)).task
         assert task is not None
         return task.task_id
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core import motion_control
 from reconciler.core.states import TaskState, Video
 from reconciler.kling import wire
 from reconciler.kling.errors import ProviderError, Unreadable
@@ -321,9 +322,8 @@ def test_a_create_body_is_the_request_with_its_files_replaced() -> None:
         "mode": "std",
         "element_list": [{"element_id": 829836802793406551}],
     }
-    body = wire.create_body(
-        request, external_task_id="mc1-a", image=b"\x89PNG", video_url="https://m/v.mp4"
-    )
+    sent = motion_control.body(request, {"image_url": b"\x89PNG", "video_url": "https://m/v.mp4"})
+    body = wire.create_body(sent, external_task_id="mc1-a")
     assert body == {
         "image_url": base64.b64encode(b"\x89PNG").decode(),
         "video_url": "https://m/v.mp4",
@@ -332,9 +332,8 @@ def test_a_create_body_is_the_request_with_its_files_replaced() -> None:
         "external_task_id": "mc1-a",
     }
     assert request["image_url"] == {"sha256": "0" * 64}
-    by_url = wire.create_body(
-        request, external_task_id="a", image="https://i", video_url="v", callback_url="https://c"
-    )
+    sent = motion_control.body(request, {"image_url": "https://i", "video_url": "v"})
+    by_url = wire.create_body(sent, external_task_id="a", callback_url="https://c")
     assert (by_url["image_url"], by_url["callback_url"]) == ("https://i", "https://c")
 
 

@@ -17,13 +17,14 @@ import httpx
 from PIL import Image
 
 from reconciler.core.errors import HostingError, WorkspaceError
-from reconciler.core.motion_control import UNITS_PER_SECOND, Source
+from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.progress import Topic
+from reconciler.core.sources import Medium, Source
 from reconciler.core.states import Record, Role
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.loop import Ended
 from reconciler.engine.ports import Options, Ports, Reporter
-from reconciler.engine.preparing import Preparer
+from reconciler.engine.sending import Sender
 from reconciler.engine.survey import Surveyor
 from reconciler.store.cache import FileCache
 from reconciler.store.objects import ObjectStore, Partial
@@ -102,7 +103,7 @@ class Shelf:
 
 
 async def make(
-    self: Preparer, key: str, source: Source, file: BufferedReader, _: object, partial: Partial
+    self: Sender, medium: Medium, source: Source, file: BufferedReader, partial: Partial
 ) -> None:
     """Encode as a process would, in virtual time: each time it comes to other bytes."""
     partial.restart("")

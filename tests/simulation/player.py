@@ -16,7 +16,7 @@ from unittest import mock
 
 import httpx
 
-from reconciler.engine.preparing import Preparer
+from reconciler.engine.sending import Sender
 from reconciler.simulator.plans import parse_plan
 from reconciler.simulator.provider import Provider
 from reconciler.store.changes import Caps
@@ -99,7 +99,7 @@ class Player:
         with ExitStack() as stack:
             stack.enter_context(self.disk.attached())
             stack.enter_context(self.clock.attached())
-            stack.enter_context(mock.patch.object(Preparer, "_make", make))
+            stack.enter_context(mock.patch.object(Sender, "_make", make))
             yield
 
     async def play(self) -> None:

@@ -498,17 +498,17 @@ class Counting:
     under_way: int = 0
     most: int = 0
 
-    async def create(self, body: Mapping[str, object]) -> Reply:
-        return await self.behind.create(body)
+    async def create(self, body: Mapping[str, object], *, endpoint: str) -> Reply:
+        return await self.behind.create(body, endpoint=endpoint)
 
-    async def page(self, number: int, size: int) -> tuple[Task, ...]:
-        return await self.behind.page(number, size)
+    async def page(self, number: int, size: int, *, endpoint: str) -> tuple[Task, ...]:
+        return await self.behind.page(number, size, endpoint=endpoint)
 
-    async def query(self, task_or_external_id: str, *, ours: bool = False) -> Reply:
+    async def query(self, task_or_external_id: str, *, ours: bool = False, endpoint: str) -> Reply:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
-            return await self.behind.query(task_or_external_id, ours=ours)
+            return await self.behind.query(task_or_external_id, ours=ours, endpoint=endpoint)
         finally:
             self.under_way -= 1
 

@@ -36,7 +36,7 @@ def decoder() -> Iterator[Decoder]:
 
 def judged(decoder: Decoder, path: Path) -> list[object]:
     with open_plain(path) as file:
-        return list(decoder.ask("judge", ["image_url"], file.fileno()).facts)
+        return list(decoder.ask("judge", ["image"], file.fileno()).facts)
 
 
 def pid_of(decoder: Decoder) -> int:

@@ -23,11 +23,11 @@ ELEMENT = 829836802793406551
 def test_a_local_image_and_video_stand_in_the_identity_by_their_bytes(project: Project) -> None:
     project.write("specs/dance.yaml")
     generation = project.generation()
-    assert generation.image.path == "assets/girl.png"
+    assert generation.inputs["image_url"].path == "assets/girl.png"
     assert generation.request["image_url"] == {
         "sha256": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
     }
-    assert generation.video.seconds == Decimal("5.28")
+    assert generation.inputs["video_url"].seconds == Decimal("5.28")
     assert generation.estimated_units == Decimal(4)
 
 
@@ -116,7 +116,7 @@ def test_a_path_is_relative_to_the_file_that_states_it(project: Project) -> None
     project.write("specs/_defaults.yaml", "image_url: ../assets/girl.png\n")
     rest = SPEC.replace("image_url: ../assets/girl.png\n", "").replace("../", "../../../")
     project.write("specs/x/y/a.yaml", rest)
-    assert project.generation().image.path == "assets/girl.png"
+    assert project.generation().inputs["image_url"].path == "assets/girl.png"
 
 
 def test_a_url_is_taken_as_written_and_costs_at_most_what_it_can(project: Project) -> None:
@@ -176,7 +176,7 @@ def test_the_limits_of_the_api_are_checked_where_the_file_is_named(project: Proj
     (problem,) = project.problems()
     assert problem.startswith("specs/a.yaml:2:12: the video lasts 12 s: 3 to 10 s are allowed")
     project.write("specs/a.yaml", SPEC.replace("orientation: image", "orientation: video"))
-    assert project.generation().video.seconds == 12
+    assert project.generation().inputs["video_url"].seconds == 12
 
 
 def test_one_bad_spec_never_stops_the_others(project: Project) -> None:
@@ -314,7 +314,7 @@ def test_media_may_be_linked_inside_the_project(project: Project) -> None:
     (project.root / "assets/girl.png").rename(project.root / "assets/v2.png")
     (project.root / "assets/girl.png").symlink_to("v2.png")
     project.write("specs/a.yaml")
-    assert project.generation().image.path == "assets/girl.png"
+    assert project.generation().inputs["image_url"].path == "assets/girl.png"
 
 
 def test_a_folder_that_cannot_be_listed_stops_the_load(

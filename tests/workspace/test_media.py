@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.motion_control import Source
+from reconciler.core.sources import Source
 from reconciler.workspace.files import digest
 from reconciler.workspace.films import longest_seconds, probe_video
 from reconciler.workspace.flaws import MediaError, file_sha256
@@ -32,7 +32,7 @@ BUNNY = (MEDIA / "bigbuckbunny.mp4").read_bytes()
 
 
 def test_a_real_image_and_a_real_video() -> None:
-    assert read_source(MEDIA, "astronaut.png", "image_url") == Source(
+    assert read_source(MEDIA, "astronaut.png", "image") == Source(
         path="astronaut.png",
         sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
         size=791_555,
@@ -40,7 +40,7 @@ def test_a_real_image_and_a_real_video() -> None:
         height=512,
         format="PNG",
     )
-    video = read_source(MEDIA, "bigbuckbunny.mp4", "video_url")
+    video = read_source(MEDIA, "bigbuckbunny.mp4", "video")
     assert (video.width, video.height, video.seconds) == (1280, 720, Decimal("5.28"))
     assert video.sha256 == hashlib.sha256(BUNNY).hexdigest()
     assert examine_result(MEDIA / "bigbuckbunny.mp4").seconds == 5.28
@@ -73,7 +73,7 @@ def test_a_video_has_the_sides_that_are_shown(
 def test_a_phones_h265_video_is_read_as_what_it_is(tmp_path: Path) -> None:
     """Codec, rotation, sides as shown and length: what is to be said of it, and what would mend it, follows."""
     make_video(tmp_path / "a.mp4", codec="libx265", rotation=-90)
-    source = read_source(tmp_path, "a.mp4", "video_url")
+    source = read_source(tmp_path, "a.mp4", "video")
     assert (source.codec, source.rotation) == ("hevc", 270)
     assert (source.width, source.height, source.seconds) == (360, 640, Decimal(4))
 
@@ -129,7 +129,7 @@ def test_a_film_lasts_as_long_as_anything_in_it_says(
 ) -> None:
     """What is billed may go by the header, the edit list or the frames: the longest is what is priced and limited."""
     (tmp_path / "a.mp4").write_bytes(make(tmp_path / "a.mp4"))
-    assert read_source(tmp_path, "a.mp4", "video_url").seconds == Decimal(lasts), reason
+    assert read_source(tmp_path, "a.mp4", "video").seconds == Decimal(lasts), reason
 
 
 def test_a_film_whose_frames_cannot_be_counted_has_no_length(tmp_path: Path) -> None:
@@ -170,18 +170,16 @@ def test_a_decompression_bomb_is_measured_and_not_decompressed(tmp_path: Path) -
         ("a.png", BUNNY[:1000], "no image that is known here", "a video in disguise"),
         ("a.png", png(1, 1)[:20], "is damaged", "broken off"),
         ("a.jpg", b"\xff\xd8\xff\xe0" + b"\0" * 50, "is damaged", "nothing behind the first bytes"),
-        ("a.bmp", png(1, 1), "not one of .jpg, .jpeg, .png", "another name"),
         ("a.mp4", b"", "no MP4, QuickTime, WebM or Matroska", "empty"),
         ("a.mp4", b"#EXTM3U\nfile:///etc/passwd\n", "no MP4, QuickTime, WebM or Matroska", "a playlist opens other files"),
         ("a.mp4", BUNNY[:5000], "is broken off", "broken off"),
-        ("a.avi", BUNNY, "not one of .mp4, .mov", "another name"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_an_input_is_said_in_a_sentence(
     tmp_path: Path, name: str, content: bytes, words: str, reason: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    key = "image_url" if name[-3:] in ("png", "jpg", "bmp") else "video_url"
+    key = "image" if name[-3:] in ("png", "jpg", "bmp") else "video"
     with pytest.raises(MediaError, match=words):
         read_source(tmp_path, name, key)
 
@@ -195,7 +193,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
         ("none.png", "does not exist"),
     ]:
         with pytest.raises(MediaError, match=words):
-            read_source(tmp_path, name, "image_url")
+            read_source(tmp_path, name, "image")
     with pytest.raises(WorkspaceError, match="does not exist"):
         file_sha256(tmp_path / "none.png")
 
@@ -211,13 +209,13 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(
 
     monkeypatch.setattr("reconciler.workspace.looking.digest", digest_and_change)
     with pytest.raises(MediaError, match="changed while it was read"):
-        read_source(tmp_path, "a.png", "image_url")
+        read_source(tmp_path, "a.png", "image")
 
 
 def test_names_in_a_film_need_not_be_utf_8(tmp_path: Path) -> None:
     """Old cameras write Latin-1; neither an input nor a paid result is refused for that, or ends in a traceback."""
     (tmp_path / "a.mp4").write_bytes(BUNNY.replace(b"VideoHandler", b"Vid\xe9oHandler"))
-    assert read_source(tmp_path, "a.mp4", "video_url").seconds == Decimal("5.28")
+    assert read_source(tmp_path, "a.mp4", "video").seconds == Decimal("5.28")
     assert examine_result(tmp_path / "a.mp4").seconds == 5.28
 
 
@@ -301,7 +299,7 @@ def test_damaged_media_raise_nothing_but_media_errors(
     said = []
     for name in ("a.mp4", "a.png", "a.jpg"):
         try:
-            read_source(tmp_path, name, "video_url" if name == "a.mp4" else "image_url")
+            read_source(tmp_path, name, "video" if name == "a.mp4" else "image")
             if name == "a.mp4":
                 examine_result(tmp_path / name)
         except MediaError as error:

@@ -6,6 +6,7 @@ import io
 import os
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -14,13 +15,13 @@ import av
 import pytest
 from PIL import Image
 
-from reconciler.core.motion_control import IMAGE_BYTES, Preparation, Source
+from reconciler.core.sources import IMAGE, IMAGE_BYTES, MEDIUMS, VIDEO, Preparation, Source
 from reconciler.core.states import Role
 from reconciler.workspace.files import open_plain
 from reconciler.workspace.films import probe_video
 from reconciler.workspace.flaws import Flaw
 from reconciler.workspace.images import image_facts, probe_image
-from reconciler.workspace.preparing import make, preparing, recipe
+from reconciler.workspace.preparing import encoder, make, recipe
 from reconciler.workspace.result_media import make_preview
 from reconciler.workspace.transcoding import reencode
 from tests.workspace.builders import (
@@ -42,10 +43,10 @@ ALL = Preparation(end=Decimal("30.499"))
 def prepared(key: str, source: Path, preparation: Preparation = ALL) -> tuple[Path, str]:
     """Prepare a file as the engine does; returns what was made, and what is said against it."""
     target = source.with_name(f"{source.stem}.part")
-    process = preparing(key)
+    process = encoder(MEDIUMS[key])
     try:
         with open_plain(source) as file, target.open("wb") as lock:
-            make(process, key, file.fileno(), (target, lock.fileno()), preparation)
+            make(process, MEDIUMS[key], preparation, file.fileno(), (target, lock.fileno()))
     except Flaw as flaw:
         return target, str(flaw)
     finally:
@@ -61,7 +62,7 @@ def test_a_film_that_is_stored_turned_or_mirrored_is_made_as_a_player_shows_it(
     source = make_quartered(tmp_path / "a.mov", matrix)
     before = probe_video(source)
     assert (before.rotation, before.mirrored) == (0, False) or seen != "RGBW"
-    made, fault = prepared("video_url", source)
+    made, fault = prepared("video", source)
     assert fault == ""
     facts = probe_video(made)
     assert (facts.codec, facts.rotation, facts.mirrored) == ("h264", 0, False)
@@ -116,7 +117,7 @@ def test_a_picture_that_the_api_does_not_take_becomes_a_jpeg(
         "AVIF",
         "GIF",
     }
-    made, fault = prepared("image_url", tmp_path / "a")
+    made, fault = prepared("image", tmp_path / "a")
     assert fault == ""
     assert quarters(Image.open(made)) == seen
     assert probe_image(made).format == "JPEG"
@@ -128,10 +129,10 @@ def test_a_picture_that_is_broken_off_is_never_made_into_half_of_one(tmp_path: P
     for kind in ("WEBP", "AVIF", "GIF"):
         noise.save(tmp_path / "whole", kind)
         (tmp_path / "a").write_bytes((tmp_path / "whole").read_bytes()[:-5_000])
-        _, fault = prepared("image_url", tmp_path / "a")
+        _, fault = prepared("image", tmp_path / "a")
         assert fault.startswith(("is damaged", "cannot be converted")), kind
     (tmp_path / "a").write_bytes((MEDIA / "phone.heic").read_bytes()[:-500])
-    _, fault = prepared("image_url", tmp_path / "a")
+    _, fault = prepared("image", tmp_path / "a")
     assert fault.startswith(("is damaged", "cannot be converted"))
 
 
@@ -142,7 +143,7 @@ def test_a_film_of_the_web_becomes_an_mp4(tmp_path: Path, container: str, codec:
         tmp_path / "a", codec=codec, container=container, seconds=3, heard=5, rate=10
     )
     assert (probe_video(source).format, probe_video(source).seconds) == ("Matroska", Decimal(3))
-    made, fault = prepared("video_url", source)
+    made, fault = prepared("video", source)
     facts = probe_video(made)
     assert (fault, facts.format, facts.codec, facts.seconds) == ("", "MP4", "h264", Decimal(3))
     with av.open(made) as film:
@@ -167,7 +168,7 @@ def test_the_part_that_is_kept_is_the_part_that_was_asked_for(
     """To the frame, never longer than the limit for lack of care, never shorter than the API takes."""
     source = make_clip(tmp_path / "a.mp4", rate=rate, seconds=8, sound=True)
     part = Preparation(Decimal(start), Decimal(end))
-    made, fault = prepared("video_url", source, part)
+    made, fault = prepared("video", source, part)
     assert fault == ""
     assert probe_video(made).seconds == Decimal(lasts), reason
     picture = first_picture(made)
@@ -180,7 +181,7 @@ def test_a_prepared_film_can_be_streamed_and_keeps_its_sound(tmp_path: Path) -> 
     """The index comes first, the sound is AAC and no longer than the picture, and no date is in it."""
     source = tmp_path / "a.mp4"
     source.write_bytes(BUNNY)
-    made, fault = prepared("video_url", source)
+    made, fault = prepared("video", source)
     assert fault == ""
     data = made.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
@@ -199,17 +200,17 @@ def test_the_same_bytes_give_the_same_bytes(tmp_path: Path) -> None:
     made = set()
     for name in ("one", "two"):
         source = make_clip(tmp_path / name / "a.mp4", codec="libx265", sound=True)
-        made.add(prepared("video_url", source)[0].read_bytes())
+        made.add(prepared("video", source)[0].read_bytes())
     assert len(made) == 1
 
 
 def test_a_film_out_of_range_is_scaled_into_it(tmp_path: Path) -> None:
     """Too small and too large ones, with odd sides too; the shape stays."""
-    small, fault = prepared("video_url", make_clip(tmp_path / "a.mp4", size=(320, 180), seconds=3))
+    small, fault = prepared("video", make_clip(tmp_path / "a.mp4", size=(320, 180), seconds=3))
     facts = probe_video(small)
     assert (fault, facts.width, facts.height) == ("", 604, 340)
     wide = make_clip(tmp_path / "b.mp4", size=(3_900, 400), seconds=3, rate=5)
-    large, fault = prepared("video_url", wide)
+    large, fault = prepared("video", wide)
     facts = probe_video(large)
     assert (fault, facts.width, facts.height) == ("", 3_850, 394)
 
@@ -219,7 +220,7 @@ def test_a_heavy_image_becomes_light_enough(tmp_path: Path) -> None:
     noise = Image.frombytes("RGBA", (2_400, 1_600), os.urandom(2_400 * 1_600 * 4))
     noise.save(tmp_path / "a.png", compress_level=0)
     assert (tmp_path / "a.png").stat().st_size > IMAGE_BYTES
-    made, fault = prepared("image_url", tmp_path / "a.png")
+    made, fault = prepared("image", tmp_path / "a.png")
     assert fault == ""
     assert made.stat().st_size <= IMAGE_BYTES
     facts = probe_image(made)
@@ -233,7 +234,7 @@ def test_an_image_is_turned_as_it_is_shown_and_scaled_up(tmp_path: Path) -> None
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"  # turned clockwise; the maker
     picture.save(tmp_path / "a.jpg", exif=exif)
-    made, fault = prepared("image_url", tmp_path / "a.jpg")
+    made, fault = prepared("image", tmp_path / "a.jpg")
     assert fault == ""
     with Image.open(made) as turned:
         assert turned.size == (300, 420)
@@ -266,23 +267,23 @@ def test_what_cannot_be_prepared_is_said_in_a_sentence(
     """The file is named before it, and no traceback is printed."""
     assert callable(make)
     make(tmp_path / "a.mp4")
-    _, fault = prepared("video_url", tmp_path / "a.mp4")
+    _, fault = prepared("video", tmp_path / "a.mp4")
     assert (words in fault) if words else fault == "", reason
     assert "Traceback" not in fault
     assert "\n" not in fault
 
 
-@pytest.mark.parametrize("key", ["image_url", "video_url"])
+@pytest.mark.parametrize("key", ["image", "video"])
 def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, key: str) -> None:
     """Nobody is told to export a sound file again, and another try may well succeed."""
     source = tmp_path / "a"
-    if key == "image_url":
+    if key == "image":
         source.write_bytes((MEDIA / "astronaut.png").read_bytes())
     else:
         make_clip(source.with_suffix(".mp4")).rename(source)
-    process = preparing(key)
+    process = encoder(MEDIUMS[key])
     with open_plain(source) as file, pytest.raises(OSError, match="No space left on device"):
-        make(process, key, file.fileno(), (Path("/dev/full"), file.fileno()), ALL)
+        make(process, MEDIUMS[key], ALL, file.fileno(), (Path("/dev/full"), file.fileno()))
     process.close()
 
 
@@ -290,10 +291,10 @@ def test_what_is_made_is_never_longer_than_what_was_priced(tmp_path: Path) -> No
     """Whatever the film says of itself: it ends where it was counted to end, or it is refused with a sentence."""
     lie = tmp_path / "lie.mp4"
     lie.write_bytes(announcing(make_clip(lie, seconds=8, rate=10, codec="mpeg4").read_bytes(), 3))
-    made, fault = prepared("video_url", lie, Preparation(end=Decimal("3.499")))
+    made, fault = prepared("video", lie, Preparation(end=Decimal("3.499")))
     assert (fault, probe_video(made).seconds) == ("", Decimal("3.4"))
     held = make_timed(tmp_path / "held.mp4", [0, 20])
-    _, fault = prepared("video_url", held, Preparation(end=Decimal(3)))
+    _, fault = prepared("video", held, Preparation(end=Decimal(3)))
     assert fault == (
         "cannot be prepared: what is made of it lasts 10.017 s, and only 3 s of it were priced; export it again"
     )
@@ -301,12 +302,12 @@ def test_what_is_made_is_never_longer_than_what_was_priced(tmp_path: Path) -> No
 
 def test_a_recipe_is_of_the_bytes_the_part_and_the_use() -> None:
     """Names and places are not in it: a film that is moved is not made again."""
-    one = Source(path="a.mp4", sha256="1" * 64)
-    moved, other = Source(path="b.mp4", sha256="1" * 64), Source(path="a.mp4", sha256="2" * 64)
+    one = Source(path="a.mp4", sha256="1" * 64, preparation=ALL)
+    moved, other = replace(one, path="b.mp4"), replace(one, sha256="2" * 64)
     part = Preparation(Decimal(1), Decimal(5))
-    assert recipe("video_url", one, ALL) == recipe("video_url", moved, ALL)
-    names = [recipe("video_url", one, ALL), recipe("video_url", other, ALL)]
-    names += [recipe("video_url", one, part), recipe("image_url", one, ALL)]
+    assert recipe(VIDEO, one) == recipe(VIDEO, moved)
+    names = [recipe(VIDEO, one), recipe(VIDEO, other)]
+    names += [recipe(VIDEO, replace(one, preparation=part)), recipe(IMAGE, one)]
     assert len(set(names)) == 4
 
 
@@ -342,7 +343,7 @@ def test_a_part_counts_from_the_first_picture_whatever_the_clock_of_the_film(
     clip = make_clip(tmp_path / "clip.mp4", seconds=8, rate=10, sound=True)
     for name, sound in (("both", 5.0), ("picture", 0.0)):
         late = shifted(clip, tmp_path / f"{name}.mp4", picture=5, sound=sound)
-        made, fault = prepared("video_url", late, Preparation(Decimal(3), Decimal(7)))
+        made, fault = prepared("video", late, Preparation(Decimal(3), Decimal(7)))
         assert (fault, probe_video(made).seconds) == ("", Decimal(4)), name
         assert abs(centre(made) - 50) <= 4, name
 
@@ -352,7 +353,7 @@ def test_sound_stays_with_its_picture(tmp_path: Path, picture: float, sound: flo
     """However late either begins: what is heard is heard at the same picture as before."""
     (tmp_path / "bunny.mp4").write_bytes(BUNNY)
     late = shifted(tmp_path / "bunny.mp4", tmp_path / "late.mp4", picture=picture, sound=sound)
-    made, fault = prepared("video_url", late)
+    made, fault = prepared("video", late)
     assert fault == ""
     assert begin_of_sound(made) == pytest.approx(begin_of_sound(late), abs=0.06)
 
@@ -368,7 +369,7 @@ def test_pixels_that_are_no_squares_become_squares(tmp_path: Path) -> None:
         for frame in read.decode(video=0):
             written.mux(stream.encode(frame))
         written.mux(stream.encode(None))
-    made, fault = prepared("video_url", path)
+    made, fault = prepared("video", path)
     facts = probe_video(made)
     assert (fault, facts.width, facts.height) == ("", 720, 360)
 
@@ -376,7 +377,7 @@ def test_pixels_that_are_no_squares_become_squares(tmp_path: Path) -> None:
 def test_sixteen_bits_of_grey_are_still_grey(tmp_path: Path) -> None:
     """What scanners and 3D programs write does not become a white sheet."""
     Image.new("I;16", (200, 280), 0x8000).save(tmp_path / "a.png")
-    made, fault = prepared("image_url", tmp_path / "a.png")
+    made, fault = prepared("image", tmp_path / "a.png")
     assert fault == ""
     with Image.open(made) as picture:
         grey = picture.convert("L").getpixel((100, 100))
@@ -392,5 +393,5 @@ def test_no_module_of_the_folder_is_run(tmp_path: Path, monkeypatch: pytest.Monk
         foreign.parent.mkdir(parents=True, exist_ok=True)
         foreign.write_text("raise SystemExit('foreign code ran')\n")
     monkeypatch.chdir(tmp_path / "project")
-    _, fault = prepared("video_url", clip)
+    _, fault = prepared("video", clip)
     assert fault == ""

@@ -7,7 +7,8 @@ from io import BufferedReader
 
 import pytest
 
-from reconciler.core.motion_control import UNITS_PER_SECOND, Source
+from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.sources import Source
 from reconciler.store.cache import FileCache
 from reconciler.workspace import looking
 from reconciler.workspace.index import SpecIndex
@@ -23,7 +24,7 @@ def filled(count: int) -> dict[str, tuple[str, bytes]]:
     for number in range(count):
         verdicts.put(
             f"{number:064x}",
-            "image_url",
+            "image",
             Source(width=number, height=1, seconds=Decimal("1.5"), format="é"),
         )
     return verdicts.take_new()
@@ -33,10 +34,10 @@ def test_a_verdict_comes_back_from_a_cache_as_it_was() -> None:
     """Facts and sentences survive, for the key they were made for; nothing is written twice."""
     verdicts = Verdicts()
     verdicts.recall({"specs/a.yaml": ("3;1", b"{}"), **filled(2)})
-    assert verdicts.of(f"{1:064x}", "image_url") == Source(
+    assert verdicts.of(f"{1:064x}", "image") == Source(
         width=1, height=1, seconds=Decimal("1.5"), format="é"
     )
-    assert verdicts.of(f"{1:064x}", "video_url") is None
+    assert verdicts.of(f"{1:064x}", "video") is None
     assert verdicts.take_new() == {}
     assert of_specs(["specs/a.yaml", *filled(2)]) == ["specs/a.yaml"]
 
@@ -49,7 +50,7 @@ def test_a_damaged_or_older_row_is_as_good_as_none(row: tuple[str, bytes]) -> No
     """Then the file is decoded again."""
     verdicts = Verdicts()
     verdicts.recall(dict.fromkeys(filled(1), row))
-    assert verdicts.of(f"{0:064x}", "image_url") is None
+    assert verdicts.of(f"{0:064x}", "image") is None
 
 
 def test_what_nothing_names_is_forgotten_when_there_is_much_of_it() -> None:
@@ -58,7 +59,7 @@ def test_what_nothing_names_is_forgotten_when_there_is_much_of_it() -> None:
     few.recall(filled(900))
     assert few.surplus([]) == []
     many.recall(filled(2000))
-    used = [(f"{number:064x}", "image_url") for number in range(400)]
+    used = [(f"{number:064x}", "image") for number in range(400)]
     assert len(many.surplus(used)) == 1600
     assert not set(many.surplus(used)) & {f"//image_url/{digest}" for digest, _ in used}
 
@@ -85,7 +86,7 @@ def test_a_daemon_decodes_a_touched_file_no_second_time(
     assert judged == []
     make_image(project.root / "assets/girl.png", (400, 400))
     index.refresh(["assets/girl.png"])
-    assert judged == ["image_url"]
+    assert judged == ["image"]
     assert index.desired() != before
 
 
@@ -105,7 +106,7 @@ def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
     judged: list[str] = []
 
     def noted(file: BufferedReader, key: str) -> Verdict:
-        if judged == ["image_url", "video_url"]:
+        if judged == ["image", "video"]:
             judged.append("")
             raise Killed
         judged.append(key)
@@ -123,4 +124,4 @@ def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
     assert desired.generations == ()
     assert all("was not looked at yet" in str(problem) for problem in desired.problems)
     assert len(loaded().generations) == 3
-    assert sorted(judged) == ["", "image_url", "image_url", "image_url", "video_url"]
+    assert sorted(judged) == ["", "image", "image", "image", "video"]

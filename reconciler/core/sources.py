@@ -1,0 +1,450 @@
+"""The media that a request is made of: the API's limits on them, and what `prepare: true` mends before they are sent. Pure.
+
+Limits are the API's (documented). What is mended is decided from a file's facts alone, so a plan knows the length, and
+the price, of what will be sent. How it is coded is nobody's wish and in no identity: a new encoder buys nothing again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Annotated, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+Prices = Mapping[str, Mapping[str, Decimal]]
+"""Units per second of result, by model and mode."""
+Rate = tuple[str, str, Decimal]
+"""What a request is priced by: its model, its mode, and the seconds that it can last at most."""
+Sent = Mapping[str, str | bytes]
+"""What is sent for each input, by its name: a URL, or the bytes of a file."""
+
+SHORTEST_SECONDS = Decimal(3)
+# The larger reading of "MB": a refusal by the API costs nothing, one of ours might be wrong.
+MEGABYTE = 1024 * 1024
+IMAGE_BYTES = 10 * MEGABYTE
+VIDEO_BYTES = 100 * MEGABYTE
+IMAGE_SIDES = (300, 65_536)  # px
+VIDEO_SIDES = (340, 3_850)  # px
+IMAGE_PIXELS = 100_000_000  # one more is taken for a decompression bomb
+PREPARABLE_PIXELS = 40_000_000  # of a film's frame, that are decoded at all: 8K has 33 million
+NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before it is said
+TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
+ANIMATED = "animated "  # before a format: of such an image the first frame is taken
+_LONGEST_URL = 8192  # characters; ours: it is kept with each of a thousand results
+_NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
+_MILLISECOND = Decimal("0.001")
+_NEARLY = Decimal("0.5")  # s that a cut may end after its film: sound often goes on a little longer
+_ROUNDED_AWAY = Decimal("0.499")  # s after a whole second that are not billed
+_STRANGE = {
+    "HEIC": "an HEIC image, as phones make it",
+    "WebP": "a WebP image",
+    "GIF": "a GIF image",
+    "AVIF": "an AVIF image",
+    "Matroska": "a WebM or Matroska film",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What an input can be, with the API's limits on it."""
+
+    name: str  # for people, and in caches
+    suffixes: tuple[str, ...]  # of what the API takes; the first is that of what is made
+    preparable: tuple[str, ...]  # suffixes of what `prepare` makes into that
+    most: int  # bytes
+    readable: int  # bytes: a file beyond these is not even read
+    sides: tuple[int, int]  # px
+    pixels: int  # of a picture that is mended
+    sent: str  # the format that is made of a file
+    codec: str = ""  # that a film is sent in, as the decoder library calls it
+    aspect: Decimal | None = None  # the longer side by the shorter one, at most
+    by_url_only: bool = False  # bytes of it cannot stand in a request
+
+
+IMAGE = Medium(
+    name="image",
+    suffixes=(".jpg", ".jpeg", ".png"),
+    preparable=(".heic", ".heif", ".webp", ".gif", ".avif"),
+    most=IMAGE_BYTES,
+    readable=256 * MEGABYTE,
+    sides=IMAGE_SIDES,
+    pixels=IMAGE_PIXELS,
+    sent="JPEG",
+    aspect=Decimal("2.5"),
+)
+VIDEO = Medium(
+    name="video",
+    suffixes=(".mp4", ".mov"),
+    preparable=(".webm", ".mkv", ".m4v"),
+    most=VIDEO_BYTES,
+    readable=4096 * MEGABYTE,  # a phone's minute of 4K has half a gigabyte
+    sides=VIDEO_SIDES,
+    pixels=PREPARABLE_PIXELS,
+    sent="MP4",
+    codec="h264",
+    by_url_only=True,
+)
+MEDIUMS: Final = {medium.name: medium for medium in (IMAGE, VIDEO)}
+
+
+class Span(NamedTuple):
+    """The longest that a film may be."""
+
+    longest: Decimal  # s
+    when: str  # that holds, as the end of a sentence
+
+    def fault(self, seconds: Decimal) -> str:
+        """Return what lengths are allowed, to go on after one that is not, or an empty string; whole seconds decide."""
+        if SHORTEST_SECONDS <= whole_seconds(seconds) <= self.longest:
+            return ""
+        return f"{SHORTEST_SECONDS} to {self.longest} s are allowed when {self.when}"
+
+
+def _seconds(value: object) -> object:
+    """A number of YAML or JSON as an exact number of milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        return Decimal(str(value)).quantize(_MILLISECOND)
+    except InvalidOperation:
+        return value
+
+
+_SECONDS_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0, "maximum": 86_400})
+_Seconds = Annotated[Decimal, BeforeValidator(_seconds), Field(ge=0, le=86_400), _SECONDS_SCHEMA]
+
+
+class Fields(BaseModel):
+    """Base of everything that a spec says: keys that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Trim(Fields):
+    """Which part of the motion video is sent, in seconds from its beginning."""
+
+    start: _Seconds = Decimal(0)
+    end: Annotated[_Seconds | None, _SECONDS_SCHEMA] = None
+
+    def canonical(self, span: Span) -> dict[str, str]:
+        """Return how the cut stands in the identity; an end is not in it where the longest cut ends there anyway."""
+        longest = self.end is None or self.end - self.start == span.longest
+        ends = {} if self.end is None or longest else {"end": spoken(self.end)}
+        return ends | ({"start": spoken(self.start)} if self.start else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A field of a request that names a file or a URL."""
+
+    name: str  # of the key in a spec, and of the field in the request
+    medium: Medium
+    span: Span | None = None  # of a film
+    prepare: bool | None = None  # whether a local file may be mended; None: its kind mends none
+    trim: Trim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to a local file before it is sent: it is mended, and of a film a part is kept (s)."""
+
+    start: Decimal = Decimal(0)
+    end: Decimal | None = None  # what is made ends there at the latest; None: of an image
+    is_first_frame: bool = False  # of an image that moves
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an input comes from: a URL as written, or a local file known by its digest."""
+
+    url: str = ""
+    path: str = ""  # relative to the root, with forward slashes
+    target: str = ""  # the same of what links lead to; empty where there are none
+    sha256: str = ""
+    size: int = 0  # bytes
+    width: int = 0  # px, as shown (rotation applied)
+    height: int = 0  # px
+    seconds: Decimal | None = None  # a video's length, when known
+    format: str = ""  # of a local file, by its content and as people call it: "JPEG", "MP4"
+    codec: str = ""  # of a local video, as the decoder library calls it
+    rotation: int = 0  # degrees that a viewer turns a local file by, counter-clockwise
+    mirrored: bool = False  # whether a viewer mirrors it, left to right, before
+    preparation: Preparation | None = None  # None: the file is sent as it is
+
+    def canonical(self) -> dict[str, object] | str:
+        """Return how the input stands in the identity."""
+        return self.url or {"sha256": self.sha256}
+
+
+def length_of(sources: Mapping[str, Source]) -> Decimal | None:
+    """Return the length (s) of the film among the inputs; None where there is none, or it is not known."""
+    return next((one.seconds for one in sources.values() if one.seconds is not None), None)
+
+
+def is_url(text: str) -> bool:
+    """Whether a spec names an input by a URL, right or wrong, and not by a path."""
+    return text.lower().startswith(("http:", "https:"))
+
+
+def url_fault(url: str) -> str:
+    """Return a sentence when a text cannot be a URL that the provider could read, or an empty string."""
+    if len(url) > _LONGEST_URL:
+        return f"`{url[:80]}…` has {len(url):,} characters: a URL may have {_LONGEST_URL:,}"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return f"`{url[:80]}` is not a URL"
+    if parts.scheme not in ("http", "https"):
+        return f"`{url[:80]}` is not an http or https URL"
+    if not host or not url[len(parts.scheme) :].startswith("://"):
+        return f"`{url[:80]}` names no host"
+    if _NOT_IN_URLS.search(url):
+        return f"`{url[:80]}` holds white space or control characters: write them percent-encoded"
+    return ""
+
+
+def size_faults(medium: Medium, size: int) -> list[str]:
+    """Return a sentence when a local file has too many bytes."""
+    if size <= medium.most:
+        return []
+    most = f"{medium.most // MEGABYTE} MB ({medium.most:,} bytes)"
+    return [f"the {medium.name} has {size:,} bytes: at most {most} are allowed"]
+
+
+def limit_faults(medium: Medium, source: Source, span: Span | None = None) -> list[str]:
+    """Return a sentence for every limit that a file breaks."""
+    faults = size_faults(medium, source.size)
+    small, large = sorted((source.width, source.height))
+    shown = f"the {medium.name} is {source.width} × {source.height} px"
+    if not _lies_within(source, medium.sides):
+        least, most = medium.sides
+        faults.append(f"{shown}: each side must be {least} to {most} px")
+    if medium.aspect and small and large > small * medium.aspect:
+        shape = f"between 1:{medium.aspect} and {medium.aspect}:1"
+        faults.append(f"{shown}: its aspect ratio must lie {shape}; crop it, or add a border")
+    if span and source.seconds is not None and (fault := span.fault(source.seconds)):
+        faults.append(f"the {medium.name} lasts {spoken(source.seconds)} s: {fault}")
+    return faults
+
+
+def format_faults(medium: Medium, source: Source) -> list[str]:
+    """Return what is wrong with how a file is stored, to go on after its name (observed; other codecs: unknown).
+
+    Nothing is said of how a camera notes that an image is turned: whether the API reads that note is not known.
+    """
+    if source.preparation is not None:
+        return []
+    kind = source.format.removeprefix(ANIMATED)
+    if kind in _STRANGE:
+        what = f"an animated {kind}" if kind != source.format else _STRANGE[kind]
+        return [f"is {what}, which the API does not take"]
+    if source.path and kind and not source.path.lower().endswith(medium.suffixes):
+        taken = ", ".join(medium.suffixes)
+        return [f"is {_article(kind)} under another name: the API takes {taken}"]
+    if not medium.codec:
+        return []
+    if source.codec == "hevc":
+        return ["is H.265 (HEVC), which the API refuses"]
+    ways = ["mirrored"] * source.mirrored + [f"turned by {source.rotation}°"] * bool(
+        source.rotation
+    )
+    odd = f"is stored {' and '.join(ways)}, which the API refuses or reads the wrong way round"
+    return [odd] if ways else []
+
+
+def suffix_fault(wanted: Input, name: str) -> str:
+    """Return a sentence when a file has the name of none that can be sent or mended, or an empty string."""
+    taken = wanted.medium.suffixes
+    mended = () if wanted.prepare is None else wanted.medium.preparable
+    if name.lower().endswith(taken + mended):
+        return ""
+    also = f"; `prepare: true` also takes {', '.join(mended)}" if mended else ""
+    return f"`{name}` is not one of {', '.join(taken)}, which `{wanted.name}` needs{also}"
+
+
+def too_large(medium: Medium, size: int, *, prepare: bool | None) -> str:
+    """Return a sentence when a file of this many bytes is not worth reading, or an empty string."""
+    faults = size_faults(medium, size)
+    if not faults or (prepare and size <= medium.readable):
+        return ""
+    if prepare is None:
+        return faults[0]
+    if size > medium.readable:
+        return f"{faults[0]}, and with `prepare: true` at most {medium.readable:,}"
+    return f"{faults[0]}; `prepare: true` compresses it"
+
+
+def limits_broken(wanted: Input, source: Source) -> Iterator[tuple[str, str]]:
+    """Yield (key, sentence) for what stands against sending a local file; of URLs nothing is known.
+
+    Where `prepare: true` would help, the sentence says so, and what it would do.
+    """
+    if not source.path:
+        return
+    medium, better = wanted.medium, _mended(wanted, source)
+    if cut := _cut_fault(wanted.trim, source):
+        yield "trim", cut
+    sent = better if wanted.prepare else source
+    faults = [f"`{source.path}` {fault}" for fault in format_faults(medium, sent)]
+    faults += limit_faults(medium, sent, None if cut else wanted.span)
+    is_hopeless = limit_faults(medium, better, wanted.span)
+    may_help = wanted.prepare is False and not is_hopeless
+    advice = _advice(medium, source, better) if may_help else ""
+    yield from ((wanted.name, fault + advice) for fault in faults)
+
+
+def as_sent(wanted: Input, source: Source) -> Source:
+    """Return an input as the API will get it: a local file mended, where the spec allows it and it needs that."""
+    return _mended(wanted, source) if wanted.prepare else source
+
+
+def _mended(wanted: Input, source: Source) -> Source:
+    medium = wanted.medium
+    if not source.path or not 0 < source.width * source.height <= medium.pixels:
+        return source
+    is_fine = not format_faults(medium, source) and source.size <= medium.most
+    is_fine = is_fine and not source.rotation and not source.mirrored
+    is_in_range = _lies_within(source, medium.sides)
+    upright = replace(source, rotation=0, mirrored=False, format=medium.sent, size=0)
+    if not medium.codec:
+        if is_fine and is_in_range:
+            return source
+        width, height = source.width, source.height
+        if not is_in_range:
+            width, height = fit(width, height, medium.sides)
+        made = Preparation(is_first_frame=source.format.startswith(ANIMATED))
+        return replace(upright, width=width, height=height, preparation=made)
+    kept = _kept(wanted, source)
+    is_cut = _is_cut(source, kept)
+    if is_fine and is_in_range and source.codec == medium.codec and not is_cut:
+        return source
+    width, height = fit(source.width, source.height, medium.sides)
+    end = kept.end or Decimal(0)
+    return replace(
+        upright,
+        width=width,
+        height=height,
+        seconds=end - kept.start,
+        codec=medium.codec,
+        # A whole film keeps its last frame, however its times are rounded, and costs what was counted all the same.
+        preparation=kept if is_cut else replace(kept, end=whole_seconds(end) + _ROUNDED_AWAY),
+    )
+
+
+def _kept(wanted: Input, film: Source) -> Preparation:
+    """Return the part of a film that is sent: what a cut names, as far as it may be that long."""
+    assert wanted.span is not None
+    trim, longest = wanted.trim or Trim(), wanted.span.longest
+    ends = [end for end in (trim.end, film.seconds) if end is not None]
+    end = min(ends, default=None)
+    if end is None or whole_seconds(end - trim.start) > longest:
+        end = trim.start + longest
+    return Preparation(trim.start, end)
+
+
+def fit(width: float, height: float, sides: tuple[int, int]) -> tuple[int, int]:
+    """Return the even sides (px) nearest to a picture's own that lie within `sides`, as far as its shape allows."""
+    least, most = sides
+    small, large = sorted((width, height))
+    scale = most / large if large > most else max(least / small, 1.0)
+    even = [(int(side * scale / 2 + 0.5) * 2, side * scale) for side in (width, height)]
+    across, down = (near - 2 if near > most >= side else near for near, side in even)
+    return across, down
+
+
+def _cut_fault(trim: Trim | None, video: Source) -> str:
+    """Return a sentence when a film does not hold the part that a cut names, or an empty string."""
+    if trim is None or video.seconds is None:
+        return ""
+    starts = f"`trim` starts at {spoken(trim.start)} s"
+    lasts = f"`{video.path}` lasts {spoken(video.seconds)} s"
+    if trim.start >= video.seconds:
+        return f"{starts}, and {lasts}"
+    if trim.end is not None and trim.end > video.seconds + _NEARLY:
+        return f"`trim` ends at {spoken(trim.end)} s, and {lasts}"
+    if trim.start > 0 and whole_seconds(video.seconds - trim.start) < SHORTEST_SECONDS:
+        return f"{starts}, and {lasts}: at least {SHORTEST_SECONDS} s have to be left"
+    return ""
+
+
+def _is_cut(film: Source, kept: Preparation) -> bool:
+    """Whether less than all of a film is kept; of one of unknown length, nobody can say that it is all."""
+    if kept.end is None:
+        return False
+    return kept.start > 0 or film.seconds is None or kept.end < film.seconds
+
+
+def _lies_within(source: Source, sides: tuple[int, int]) -> bool:
+    small, large = sorted((source.width, source.height))
+    return sides[0] <= small and large <= sides[1]
+
+
+def _advice(medium: Medium, before: Source, after: Source) -> str:
+    """Return what `prepare: true` would do about a file, as the end of a sentence; empty where it would do nothing."""
+    if after.preparation is None:
+        return ""
+    does = []
+    as_coded = replace(before, codec="", rotation=0, mirrored=False)
+    if before.codec != after.codec:
+        does.append("transcodes it to H.264")
+    elif after.preparation.is_first_frame:
+        does.append(f"makes {_article(medium.sent)} of its first frame")
+    elif format_faults(medium, as_coded):
+        does.append(f"makes {_article(medium.sent)} of it")
+    ways = ["mirrors"] * before.mirrored + ["turns"] * bool(before.rotation)
+    if ways:
+        does.append(f"{' and '.join(ways)} the picture itself")
+    if (before.width, before.height) != (after.width, after.height):
+        does.append(f"scales it to {after.width} × {after.height} px")
+    if _is_cut(before, after.preparation):
+        start, end = spoken(after.preparation.start), spoken(after.preparation.end or Decimal(0))
+        first = f"its first {end} s (`trim: {{start: …, end: …}}` chooses another part)"
+        does.append(f"keeps {f'the part from {start} to {end} s' if start != '0' else first}")
+    if size_faults(medium, before.size):
+        does.append("compresses it")
+    return f"; `prepare: true` {' and '.join(does)}" if does else ""
+
+
+def _article(format_: str) -> str:
+    return f"{'an' if format_ == 'MP4' else 'a'} {format_}"
+
+
+def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decimal:
+    """Return the units that a generation is expected to cost; the most it can, where the length is not known.
+
+    Seconds are rounded to the nearest whole one before they are priced (documented, and observed).
+    """
+    model, mode, longest = rate
+    length = longest if seconds is None else whole_seconds(seconds)
+    dearest = max(
+        (price for modes in prices.values() for price in modes.values()), default=Decimal(0)
+    )
+    return (prices.get(model, {}).get(mode, dearest) * length).quantize(Decimal("0.001"))
+
+
+def length_remark(result: float | None, reference: Decimal | None) -> str:
+    """Return a sentence when a result is notably shorter than its reference (both in s), or an empty string.
+
+    The provider shortens where the motion is fast or complex, and refunds nothing (documented).
+    """
+    if result is None or reference is None or float(reference) - result <= NOTABLE_SECONDS:
+        return ""
+    return (
+        f"the result lasts {result:.1f} s, the reference {reference:.1f} s; "
+        "the provider shortens fast or complex motion and does not refund it"
+    )
+
+
+def whole_seconds(seconds: Decimal) -> Decimal:
+    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented)."""
+    return seconds.to_integral_value(ROUND_HALF_UP)
+
+
+def spoken(seconds: Decimal) -> str:
+    """Return a length to the millisecond, without idle zeros: what is just over a limit must not look like it."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
