@@ -7,9 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.checks import Check, checked
+from reconciler.cli.doctor import Check, checked
+from reconciler.core.hosts import is_loopback
 from reconciler.hosting.media_store import MediaStore, Shelf
-from reconciler.hosting.places import VARIABLES, is_loopback, place_of
+from reconciler.hosting.places import VARIABLES, place_of
 from reconciler.settings import Settings
 from reconciler.settings.sources import Given
 

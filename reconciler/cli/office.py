@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, open_folder, select
-from reconciler.cli.root import Root
-from reconciler.cli.terminal import confirmed, err, is_interactive, out, print_error
+from reconciler.cli.project import Folder, ProjectRoot, open_folder, select
+from reconciler.cli.terminal import ExitCode, confirmed, err, is_interactive, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError
+from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
 from reconciler.engine.survey import Survey
@@ -61,7 +60,7 @@ class Office:
         place = next(wishes, None) or self.known(base_id)
         if place is None or not place.spec:
             return base_id
-        return f"{place.spec} [{place.label}]" if place.label else place.spec
+        return labelled(place.spec, place.label)
 
     def carry_out(self, verb: str, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
         """Have an order carried out: here, or by the process that writes.
@@ -103,7 +102,7 @@ class Office:
 
 
 @contextmanager
-def open_office(root: Root) -> Iterator[Office]:
+def open_office(root: ProjectRoot) -> Iterator[Office]:
     """Open a folder as its only writer or, where another process is that, to read and to hand over."""
     with ExitStack() as stack:
         writer = None
@@ -156,8 +155,7 @@ class _Quiet:
 
 async def carry_out_here(folder: Folder, order: Order) -> Outcome:
     """Carry an order out in this process, which has the lock."""
-    from reconciler.cli.clock import SteadyClock
-    from reconciler.cli.running import open_ports, options_of
+    from reconciler.cli.running import SteadyClock, open_ports, options_of
     from reconciler.engine.journal import Journal
     from reconciler.engine.orders import carry_out
 

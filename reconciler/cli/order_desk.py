@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from reconciler.cli.folder import Folder
-from reconciler.core.errors import ReconcilerError, StateError, mistake, told
+from reconciler.cli.project import Folder
+from reconciler.core.errors import ReconcilerError, StateError, in_a_line, mistake, told
 from reconciler.core.schedule import SECOND
 from reconciler.engine.journal import Journal
 from reconciler.engine.orders import Order, carry_out
-from reconciler.engine.outcome import Outcome, in_a_line
+from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.inbox import Inbox

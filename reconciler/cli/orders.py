@@ -14,12 +14,9 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import views
-from reconciler.cli.clock import calendar
-from reconciler.cli.exits import ExitCode
 from reconciler.cli.office import Office, agreed, open_office, say
-from reconciler.cli.offline import Paths
-from reconciler.cli.root import root_of
-from reconciler.cli.terminal import err, out, print_error
+from reconciler.cli.project import Paths, root_of
+from reconciler.cli.terminal import ExitCode, err, out, print_error
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.states import BOUGHT, Status
 
@@ -152,6 +149,7 @@ def gc(
     ] = False,
 ) -> int:
     """Remove from the state what nothing refers to any more."""
+    from reconciler.cli.running import calendar
     from reconciler.engine.collecting import garbage
 
     with open_office(root_of(context)) as office:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from reconciler.cli.folder import Folder
+from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
 from reconciler.kling.probing import ProbeFailed, Prober, Sample

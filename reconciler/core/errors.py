@@ -107,4 +107,9 @@ def counted(count: int, noun: str) -> str:
 
 def told(error: ReconcilerError) -> str:
     """Return what happened and what to do, in one line."""
-    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message
+    return in_a_line(error) if error.hint else error.message
+
+
+def in_a_line(error: ReconcilerError) -> str:
+    """Return the same as whole sentences: without a hint, too, there is a full stop."""
+    return f"{error.message.rstrip('.')}. {error.hint}".rstrip()

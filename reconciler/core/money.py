@@ -40,3 +40,11 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     for amount in amounts:
         found = EXACT.add(found, amount)
     return found
+
+
+def units_text(units: Decimal | None) -> str | None:
+    """Return units as a plain decimal string without zeros at its end; None for None."""
+    if units is None:
+        return None
+    text = f"{units:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.diff import next_attempt
-from reconciler.core.errors import counted
+from reconciler.core.errors import counted, in_a_line
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX
 from reconciler.core.schedule import Rules, pages_to_read
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen, step
 from reconciler.engine.answers import Answers
-from reconciler.engine.outcome import Ground, Outcome, in_a_line
+from reconciler.engine.outcome import Ground, Outcome
 from reconciler.engine.polling import PAGE_SIZE
 from reconciler.engine.work import Work
 from reconciler.kling.errors import AccountTrouble, ProviderError

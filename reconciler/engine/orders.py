@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Self, TypeGuard
 
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, in_a_line
 from reconciler.core.schedule import SECOND
 from reconciler.engine.adopting import adopt
 from reconciler.engine.asking import ask_again
@@ -24,7 +24,7 @@ from reconciler.engine.collecting import collect
 from reconciler.engine.fitting import misfit
 from reconciler.engine.forgetting import forget
 from reconciler.engine.journal import Journal
-from reconciler.engine.outcome import Ground, Outcome, in_a_line
+from reconciler.engine.outcome import Ground, Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.pruning import prune
 from reconciler.engine.retrying import retry

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from reconciler.core.errors import HostingError
+from reconciler.core.hosts import is_loopback
 from reconciler.hosting.abandoning import apart
 from reconciler.hosting.media_store import Kept
-from reconciler.hosting.places import is_loopback
 from reconciler.hosting.refusals import refusal
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from urllib.parse import quote, urlsplit
 from weakref import WeakValueDictionary
 
 from reconciler.core.errors import HostingError, WorkspaceError
-from reconciler.hosting.places import is_near, public_base
+from reconciler.core.hosts import is_near
+from reconciler.hosting.places import public_base
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

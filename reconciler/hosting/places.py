@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -28,7 +27,6 @@ VARIABLES: Final[dict[Scheme, tuple[str, ...]]] = {
 }
 """The clouds' own variables that also count when they stand in `.env`."""
 
-_HERE_BY_NAME = re.compile(r"(.*\.)?(localhost|local|internal|lan|home\.arpa)")
 _EXAMPLE = "it must look like s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
 
 
@@ -80,19 +78,3 @@ def public_base(text: str) -> str:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("it holds a host and a path, nothing else")
     return text.rstrip("/") + "/"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very spelling."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def is_near(host: str) -> bool:
-    """Whether a host is, by its very spelling, this machine or a neighbour that the internet cannot reach."""
-    try:
-        return not ipaddress.ip_address(host.strip("[]")).is_global
-    except ValueError:
-        return "." not in host or _HERE_BY_NAME.fullmatch(host.lower().rstrip(".")) is not None

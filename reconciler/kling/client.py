@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from reconciler.core.errors import MISTAKES, mistake
+from reconciler.core.hosts import is_loopback
 from reconciler.core.identity import may_name
 from reconciler.kling import wire
 from reconciler.kling.auth import KlingAuth
@@ -40,7 +41,6 @@ from reconciler.kling.proxies import EnvironmentTransport
 from reconciler.kling.reach import (
     ACCEPTED,
     api_base,
-    is_loopback,
     read_bounded,
     user_agent,
 )

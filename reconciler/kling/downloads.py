@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 
+from reconciler.core.hosts import is_loopback
 from reconciler.kling.addresses import AddressRefused, Network
 from reconciler.kling.errors import (
     ResultInterrupted,
@@ -23,7 +24,7 @@ from reconciler.kling.errors import (
     ResultUnsafe,
 )
 from reconciler.kling.proxies import EnvironmentTransport
-from reconciler.kling.reach import is_loopback, may_visit, user_agent
+from reconciler.kling.reach import may_visit, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

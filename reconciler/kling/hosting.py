@@ -12,8 +12,9 @@ from urllib.parse import quote
 import httpx
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.core.hosts import is_loopback
 from reconciler.kling.errors import TryLater
-from reconciler.kling.reach import ACCEPTED, is_loopback, read_bounded, user_agent
+from reconciler.kling.reach import ACCEPTED, read_bounded, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -21,8 +21,8 @@ import httpx
 import socksio
 
 from reconciler.core.errors import SettingsError
+from reconciler.core.hosts import is_loopback
 from reconciler.kling.addresses import CheckedNetwork, NameUnknown, Network
-from reconciler.kling.reach import is_loopback
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 _KINDS: Final = "http, https, socks5 and socks5h"

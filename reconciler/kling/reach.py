@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import zlib
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Final
 import httpx
 
 from reconciler.core.errors import SettingsError
+from reconciler.core.hosts import is_loopback
 
 MAX_BODY: Final = 16 * 1024**2
 """Bytes of an answer that are read, unpacked; a page of 500 tasks is about a megabyte."""
@@ -19,16 +19,6 @@ ACCEPTED: Final = "gzip"
 """The one encoding of an answer that is asked for, and unpacked."""
 _PASTED: Final = re.compile(r"(?<![:/])(/+v1(/videos(/motion-control)?)?)?/*$")
 """What stands at the end of a base that was copied with the path of an endpoint."""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether the host is this machine by its very spelling; no name is resolved but `localhost`."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def may_visit(url: httpx.URL) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from reconciler.core.errors import CapReached
 from reconciler.core.moments import day_start
-from reconciler.core.money import EXACT, total
+from reconciler.core.money import EXACT, total, units_text
 from reconciler.core.schedule import DAY
 from reconciler.core.spending import FREE, charged
 from reconciler.core.states import Record
@@ -112,12 +112,7 @@ def _refuse_beyond(cap: Decimal, period: str, used: Decimal, wanted: Decimal) ->
     if cap > 0 and EXACT.add(used, wanted) <= cap:
         return
     raise CapReached(
-        f"The cap of {_plain(cap)} unit{'s' * (cap != 1)} per {period} is reached: {_plain(used)} are used and "
-        f"{_plain(wanted)} more are wanted, so nothing was sent.",
+        f"The cap of {units_text(cap)} unit{'s' * (cap != 1)} per {period} is reached: {units_text(used)} are used and "
+        f"{units_text(wanted)} more are wanted, so nothing was sent.",
         hint=f"Raise RECONCILER_MAX_UNITS_PER_{period.upper()}, or wait for the next {period}.",
     )
-
-
-def _plain(units: Decimal) -> str:
-    text = f"{units:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.app import run
-from reconciler.cli.views import units_text
+from reconciler.core.money import units_text
 from reconciler.core.spec_model import KEYS
 from reconciler.store.lock import StateLock
 from tests.cli.shell import SPEC, Shell

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.clock import SteadyClock
-from reconciler.cli.folder import Folder, open_folder
 from reconciler.cli.order_desk import OrderDesk
-from reconciler.cli.root import Root
-from reconciler.cli.running import open_ports, options_of
+from reconciler.cli.project import Folder, ProjectRoot, open_folder
+from reconciler.cli.running import SteadyClock, open_ports, options_of
 from reconciler.core.errors import StateError
 from reconciler.engine.journal import Journal
 from reconciler.engine.recall import Recalled
@@ -67,7 +65,7 @@ def failed(shell: Shell, sim: Simulator) -> tuple[str, str]:
 
 @contextmanager
 def desk(root: Path) -> Iterator[Desk]:
-    with open_folder(Root(root), write=True) as folder:
+    with open_folder(ProjectRoot(root), write=True) as folder:
         yield Desk(folder)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.hosting.places import Place, is_near, place_of, public_base
+from reconciler.core.hosts import is_near
+from reconciler.hosting.places import Place, place_of, public_base
 
 PLACES = [
     ("s3://videos", Place("s3", "videos", ""), "a bucket"),

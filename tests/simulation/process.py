@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from reconciler.cli.clock import SteadyClock
-from reconciler.cli.folder import Folder
 from reconciler.cli.order_desk import OrderDesk
+from reconciler.cli.project import Folder
+from reconciler.cli.running import SteadyClock
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import Rules
 from reconciler.engine.daemon import Daemon, Duties, Pace
