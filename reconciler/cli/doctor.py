@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import track
 
 from reconciler import settings as configuration
 from reconciler.cli.project import ProjectRoot, kept_private, root_of
@@ -114,14 +113,13 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
         database = settings.database_url or state / "reconciler.db"
         return Repository.open(database, read_only=True)
 
+    objects = ObjectStore(state / "objects")
     yield checked("folder", lambda: _folder(root, settings))
     yield checked("privacy", lambda: _privacy(root, settings))
     yield checked("disk", lambda: _disk(root, settings))
     yield checked("database", lambda: _database(open_state))
-    yield checked(
-        "objects", lambda: _objects(open_state, ObjectStore(state / "objects"), quick=quick)
-    )
-    yield checked("lock", lambda: _lock(state))
+    yield checked("objects", lambda: _objects(open_state, objects, quick=quick))
+    yield checked("lock", lambda: (True, f"{lock_holder(state) or 'nobody'} writes here"))
     yield checked("inotify", lambda: _inotify(root, settings))
     yield checked("git", lambda: _git(root, settings))
 
@@ -169,15 +167,12 @@ async def _ask(settings: Settings) -> list[Check]:
             reached = Check("provider", False, said)
         else:
             reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
-        return [reached, _clock(client.clock_skew), await _balance(client)]
-
-
-def _clock(skew: float) -> Check:
-    if abs(skew) <= _MOST_SKEW:
-        return Check("clock", True, f"within {max(abs(skew), 1):.0f} s of the provider's")
-    way = "behind" if skew > 0 else "ahead of"
-    said = f"{abs(skew):.0f} s {way} the provider's; tokens are corrected for it, but set the clock"
-    return Check("clock", False, said)
+        skew = client.clock_skew
+        clock = f"within {max(abs(skew), 1):.0f} s of the provider's"
+        if is_off := abs(skew) > _MOST_SKEW:
+            way = "behind" if skew > 0 else "ahead of"
+            clock = f"{abs(skew):.0f} s {way} the provider's; tokens are corrected for it, but set the clock"
+        return [reached, Check("clock", not is_off, clock), await _balance(client)]
 
 
 async def _balance(client: KlingClient) -> Check:
@@ -272,6 +267,8 @@ def _objects(
     elsewhere = f"; {counted(len(lacking), 'result')} without an object here" if lacking else ""
     if quick:
         return True, f"{len(names):,}, not read (--quick){elsewhere}"
+    from rich.progress import track
+
     is_followed = err.is_terminal and len(names) >= _MANY_OBJECTS
     shown = track(names, "objects", console=err, transient=True) if is_followed else names
     damaged = [name for name in shown if not objects.verify(name)]
@@ -282,11 +279,6 @@ def _objects(
             "where an output is missing `apply` fetches it again, while the provider has it"
         )
     return True, f"{len(names):,}, all of them intact{elsewhere}"
-
-
-def _lock(state: Path) -> tuple[bool, str]:
-    holder = lock_holder(state)
-    return True, "nobody writes here" if holder is None else f"{holder} writes here"
 
 
 def _inotify(root: Path, settings: Settings) -> tuple[bool, str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import as_file, files
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.request import urlopen
@@ -28,6 +29,17 @@ from reconciler.workspace.children import environment
 
 if TYPE_CHECKING:
     from reconciler.simulator.config import SimulatorConfig
+
+
+_MARKER = ".simulator"
+_IGNORED = "state/\n.simulator/\n.env\n"
+_NO_SETTINGS = "settings.toml"  # of the marker: in the place of one that is meant for the real API
+_PROGRAM = (sys.executable, "-P", "-m", "reconciler")  # -P: no module of the folder that it runs in
+_COMMITTER = (
+    *("-c", "safe.bareRepository=explicit", "-c", "commit.gpgsign=false"),
+    *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
+)
+_CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
 
 
 def simulate(
@@ -112,15 +124,13 @@ def simulate(
 
 def _require_no_links(folder: Path) -> None:
     """Raise WorkspaceError where the simulator would write into something else than files of its own."""
-    found = [folder] if folder.is_symlink() else []
-    for here, folders, names in os.walk(folder):
-        places = (Path(here, name) for name in (*folders, *names))
-        found += filter(_leads_elsewhere, places)
-    if found:
-        raise WorkspaceError(
-            f"`{found[0]}` is no plain file, and the simulator would write to it",
-            hint="Remove it, or name another folder with --dir.",
-        )
+    within = (Path(here, name) for here, *names in os.walk(folder) for name in chain(*names))
+    for place in chain([folder] if folder.is_symlink() else [], within):
+        if _leads_elsewhere(place):
+            raise WorkspaceError(
+                f"`{place}` is no plain file, and the simulator would write to it",
+                hint="Remove it, or name another folder with --dir.",
+            )
 
 
 def _leads_elsewhere(place: Path) -> bool:
@@ -157,17 +167,6 @@ def demo(
     return Demo(folder.resolve()).run()
 
 
-_MARKER = ".simulator"
-_IGNORED = "state/\n.simulator/\n.env\n"
-_NO_SETTINGS = "settings.toml"  # of the marker: in the place of one that is meant for the real API
-_PROGRAM = (sys.executable, "-P", "-m", "reconciler")  # -P: no module of the folder that it runs in
-_COMMITTER = (
-    *("-c", "safe.bareRepository=explicit", "-c", "commit.gpgsign=false"),
-    *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
-)
-_CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
-
-
 class Demo:
     """One run of the demonstration; a second one finds everything done."""
 
@@ -177,25 +176,33 @@ class Demo:
     def run(self) -> int:
         """Apply twice and show that the second time costs nothing."""
         fresh = self._prepare()
-        out.print(
-            f"The demonstration lives in [bold]{escape(str(self._folder))}[/]"
-            + ("" if fresh else " (kept from an earlier run)")
-        )
+        kept = "" if fresh else " (kept from an earlier run)"
+        out.print(f"The demonstration lives in [bold]{escape(str(self._folder))}[/]{kept}")
         for spec in sorted(self._specs.glob("*.yaml")):
-            self._say(f"specs/{spec.name}")
+            self._head(f"specs/{spec.name}")
             for line in spec.read_text(encoding="utf-8").rstrip().split("\n"):
                 out.print(line, markup=False)
         with self._simulator() as settings:
             missing = "everything is missing, so it is bought (on the simulator)"
-            self._say(f"First apply: {missing if fresh else 'as the earlier run left it'}")
+            self._head(f"First apply: {missing if fresh else 'as the earlier run left it'}")
             code = self._reconciler(settings, "apply", "--yes")
             if code != ExitCode.DONE:
                 return code
             self._commit("What the first apply brought home")
             before, calls = self._mtimes(), self._calls(settings)
-            self._say("Second apply: everything is there")
+            self._head("Second apply: everything is there")
             code = self._reconciler(settings, "apply", "--yes")
-            self._conclude(before, calls, self._calls(settings))
+            after = self._calls(settings)
+        self._head("What you have now")
+        for video in sorted(self._specs.rglob("*.mp4")):
+            if video.parent.name != "assets":
+                out.print(f"  {escape(str(video))}  [dim]{video.stat().st_size:,} bytes[/]")
+        out.print()
+        sent = counted(after["create"] - calls["create"], "create")
+        fetched = counted(after["result"] - calls["result"], "result")
+        same = "no file changed." if self._mtimes() == before else "[red]files changed![/]"
+        out.print(f"The second apply sent {sent} and fetched {fetched}; {same}")
+        self._conclude()
         return code
 
     @property
@@ -205,8 +212,7 @@ class Demo:
     def _prepare(self) -> bool:
         """Make the folder, unless an earlier run did; returns whether it is new.
 
-        Raises:
-            WorkspaceError: there is something else in its place.
+        Raises WorkspaceError: there is something else in its place.
         """
         if (self._folder / _MARKER).is_dir():
             return False
@@ -228,29 +234,24 @@ class Demo:
     @contextmanager
     def _simulator(self) -> Iterator[Mapping[str, str]]:
         """Run the simulator in a process of its own; yields the settings that lead to it."""
-        command = [
-            *_PROGRAM,
-            "simulate",
-            "--json",
-            "--port",
-            "0",
-            "--dir",
-            str(self._folder / _MARKER),
-        ]
+        command = (*_PROGRAM, "simulate", "--json", "--port", "0", "--dir")
         process = subprocess.Popen(  # noqa: S603 - our own program
-            command, stdout=subprocess.PIPE, cwd=self._folder, env=environment(os.environ)
+            [*command, str(self._folder / _MARKER)],
+            stdout=subprocess.PIPE,
+            cwd=self._folder,
+            env=environment(os.environ),
         )
         try:
             assert process.stdout is not None
-            lines = b""
-            while not lines.endswith(b"}\n}\n"):
-                line = process.stdout.readline()
-                if not line:
-                    raise ReconcilerError(
-                        "the simulator did not start", hint="Its own message is above."
-                    )
-                lines += line
-            yield json.loads(lines)["settings"]
+            said = b""
+            for line in process.stdout:
+                said += line
+                if said.endswith(b"}\n}\n"):
+                    break
+            else:
+                hint = "Its own message is above."
+                raise ReconcilerError("the simulator did not start", hint=hint)
+            yield json.loads(said)["settings"]
         finally:
             process.terminate()
             process.communicate()
@@ -260,50 +261,26 @@ class Demo:
         nothing.unlink(missing_ok=True)  # an earlier run's, or whatever came with the folder
         nothing.touch(exist_ok=False)
         own = ["--root", str(self._folder), "--config", str(nothing)]
-        command = [*_PROGRAM, *own, *arguments]
         out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")
         out.file.flush()
         passed = {**environment(os.environ), **settings}
+        command = [*_PROGRAM, *own, *arguments]
         return subprocess.run(command, env=passed, check=False).returncode  # noqa: S603 - our own program
 
-    def _conclude(
-        self, before: Mapping[str, int], calls: Mapping[str, int], after: Mapping[str, int]
-    ) -> None:
-        videos = sorted(self._specs.rglob("*.mp4"))
-        made = [video for video in videos if video.parent.name != "assets"]
-        self._say("What you have now")
-        for video in made:
-            out.print(f"  {escape(str(video))}  [dim]{video.stat().st_size:,} bytes[/]")
-        sent = after["create"] - calls["create"]
-        fetched = after["result"] - calls["result"]
-        out.print()
-        out.print(
-            f"The second apply sent {counted(sent, 'create')} and fetched {counted(fetched, 'result')}; ",
-            end="",
-        )
-        out.print("no file changed." if self._mtimes() == before else "[red]files changed![/]")
+    def _conclude(self) -> None:
+        """Say what git sees, and how to go on."""
         if self._has_git:
             changed = self._git("status", "--porcelain")
-            out.print(
-                "`git status` is clean."
-                if not changed
-                else f"[red]git status:[/] {escape(changed)}"
-            )
-        command = (
-            "reconciler"
-            if shutil.which("reconciler")
-            else Path(sys.executable).with_name("reconciler")
-        )
-        out.print(
-            f"Look around: [bold]{escape(f'{command} --root {self._folder} status')}[/]; delete the folder when you are done."
-        )
+            dirty = f"[red]git status:[/] {escape(changed)}"
+            out.print(dirty if changed else "`git status` is clean.")
+        beside = Path(sys.executable).with_name("reconciler")
+        program = "reconciler" if shutil.which("reconciler") else beside
+        command = escape(f"{program} --root {self._folder} status")
+        out.print(f"Look around: [bold]{command}[/]; delete the folder when you are done.")
 
-    def _mtimes(self) -> dict[str, int]:
-        return {
-            str(path): path.stat().st_mtime_ns
-            for path in sorted(self._specs.rglob("*"))
-            if path.is_file()
-        }
+    def _mtimes(self) -> dict[Path, int]:
+        found = filter(Path.is_file, self._specs.rglob("*"))
+        return {path: path.stat().st_mtime_ns for path in found}
 
     def _calls(self, settings: Mapping[str, str]) -> dict[str, int]:
         with urlopen(f"{settings['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
@@ -317,9 +294,8 @@ class Demo:
     def _git(self, *arguments: str) -> str:
         # Its own repository, by name: git, looking for one, takes whatever a folder of an earlier run holds.
         named = (f"--git-dir={self._folder / '.git'}", f"--work-tree={self._folder}")
-        command = ["git", *named, *_COMMITTER, *arguments]
         done = subprocess.run(  # noqa: S603
-            command,
+            ["git", *named, *_COMMITTER, *arguments],  # noqa: S607
             cwd=self._folder,
             env=environment(os.environ),
             check=True,
@@ -334,6 +310,6 @@ class Demo:
             if self._git("status", "--porcelain"):
                 self._git("commit", "--quiet", "--message", message)
 
-    def _say(self, title: str) -> None:
+    def _head(self, title: str) -> None:
         out.print()
         out.print(f"[bold]{escape(title)}[/]")

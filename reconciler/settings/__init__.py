@@ -67,8 +67,8 @@ def load(root: Path, *, config: Path | None = None, again: Settings | None = Non
             hint="Where nothing shall be set in it any more, leave an empty file.",
         )
     ours = [name for field in Settings.model_fields.values() for name in names_of(field)]
-    written = read(root, operators, ours, CLOUDS)
-    settings = _with_folder(_parsed(written.by_operator), written.by_folder)
+    by_operator, by_folder = read(root, operators, ours, CLOUDS)
+    settings = _with_folder(_parsed(by_operator), by_folder)
     settings._provenance = replace(settings.provenance, files=files, config=config)
     return settings if again is None else _kept_from(again, settings)
 

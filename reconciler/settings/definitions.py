@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -77,10 +77,20 @@ def _sayable(units: Decimal) -> Decimal:
     return units or Decimal(0)
 
 
-def _usable(place: str | Path) -> str | Path:
-    if "\0" in str(place) or len(str(place)) > _LONGEST_PLACE:
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """Return a validator of what may be empty, and otherwise passes a check; it raises ValueError."""
+
+    def validate(given: Any) -> Any:
+        if given:
+            check(given.get_secret_value() if isinstance(given, SecretStr) else str(given))
+        return given
+
+    return AfterValidator(validate)
+
+
+def _usable(place: str) -> None:
+    if "\0" in place or len(place) > _LONGEST_PLACE:
         raise ValueError("no path has a NUL in it, or more than 4,096 characters")
-    return place
 
 
 def _listed(given: object) -> object:
@@ -101,33 +111,23 @@ def _networks(given: object) -> object:
         raise ValueError(f"{error}; a network is like 10.20.0.0/16 or fd00::/8") from None
 
 
-def _reachable(given: str) -> str:
-    if given and not re.match(r"https?://[^\s/]+", given):
+def _reachable(given: str) -> None:
+    if not re.match(r"https?://[^\s/]+", given):
         raise ValueError("it must be an http(s) URL that leads to this program's `/callbacks`")
-    return given
 
 
-def _unguessable(given: SecretStr | None) -> SecretStr | None:
-    if given and not re.fullmatch(rf"[!-~]{{{_SHORTEST_TOKEN},}}", given.get_secret_value()):
+def _unguessable(given: str) -> None:
+    if not re.fullmatch(rf"[!-~]{{{_SHORTEST_TOKEN},}}", given):
         raise ValueError(
             f"it must have at least {_SHORTEST_TOKEN} characters, ASCII and without spaces; "
             "`openssl rand -hex 24` makes one"
         )
-    return given
 
 
-def _signing(given: SecretStr | None) -> SecretStr | None:
-    if given:
-        from reconciler.web.callbacks import signing_key  # needs a web framework
+def _signing(given: str) -> None:
+    from reconciler.web.callbacks import signing_key  # needs a web framework
 
-        signing_key(given.get_secret_value())
-    return given
-
-
-def _store(given: str) -> str:
-    if given:
-        place_of(given)
-    return given
+    signing_key(given)
 
 
 def _public(given: str, info: ValidationInfo) -> str:
@@ -140,11 +140,6 @@ def _hostable(given: bool, info: ValidationInfo) -> bool:
     here = is_loopback(urlsplit(info.data.get("base_url", "")).hostname or "")
     if given and not info.data.get("media_store") and not here:
         raise ValueError("images can be hosted only where RECONCILER_MEDIA_STORE is set")
-    return given
-
-
-def _url(given: str) -> str:
-    urlsplit(given).port  # noqa: B018 - raises ValueError with the reason
     return given
 
 
@@ -188,7 +183,7 @@ def _complete(given: Prices) -> Prices:
 _LOWER, _RAISE, _CHOOSE = FolderRule(Leave.LOWER), FolderRule(Leave.RAISE), FolderRule(Leave.CHOOSE)
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 _Units = Annotated[Decimal, Field(ge=0), AfterValidator(_sayable)]
-_Place = Annotated[str, AfterValidator(_usable)]
+_Place = Annotated[str, _checked(_usable)]
 _Folder = Annotated[_Place, AT_START]
 _Key = Annotated[SecretStr | None, AT_START]
 _Network = IPv4Network | IPv6Network
@@ -227,10 +222,10 @@ class Settings(BaseModel):
     access_key: _Key = _key("ACCESS_KEY")
     secret_key: _Key = _key("SECRET_KEY")
     api_key: _Key = _key("API_KEY")
-    webhook_secret: Annotated[_Key, AfterValidator(_signing)] = Field(
+    webhook_secret: Annotated[_Key, _checked(_signing)] = Field(
         default=None, validation_alias="KLING_WEBHOOK_SECRET"
     )
-    base_url: Annotated[str, AfterValidator(_url), AT_START] = Field(
+    base_url: Annotated[str, _checked(lambda url: urlsplit(url).port), AT_START] = Field(
         default="https://api-singapore.klingai.com", validation_alias="KLING_BASE_URL"
     )
     specs_dir: _Folder = _own("SPECS_DIR", "specs")
@@ -268,19 +263,19 @@ class Settings(BaseModel):
     )
     require_committed: Annotated[bool, _RAISE] = _own("REQUIRE_COMMITTED", False)
     log_format: Annotated[Literal["console", "json"], _CHOOSE] = _own("LOG_FORMAT", "console")
-    log_file: Annotated[Path, AfterValidator(_usable)] | None = _own("LOG_FILE", None)
+    log_file: Annotated[Path, _checked(_usable)] | None = _own("LOG_FILE", None)
     log_max_bytes: Annotated[int, Field(ge=10_000)] = _own("LOG_MAX_BYTES", 10_000_000)
     history_days: Annotated[int, Field(ge=_LEAST_HISTORY)] = _own("HISTORY_DAYS", 400)
     posters: Annotated[bool, _CHOOSE] = _own("POSTERS", True)
     contact_sheets: Annotated[bool, _CHOOSE] = _own("CONTACT_SHEETS", False)
-    media_store: Annotated[str, AfterValidator(_store)] = _own("MEDIA_STORE", "")
+    media_store: Annotated[str, _checked(place_of)] = _own("MEDIA_STORE", "")
     media_public_url: Annotated[str, AfterValidator(_public)] = _own("MEDIA_PUBLIC_URL", "")
     media_url_seconds: Annotated[int, Field(ge=600, le=_LONGEST_SIGNATURE)] = _own(
         "MEDIA_URL_SECONDS", 86_400
     )
     media_images: Annotated[bool, AfterValidator(_hostable)] = _own("MEDIA_IMAGES", False)
-    callback_url: Annotated[str, AfterValidator(_reachable)] = _own("CALLBACK_URL", "")
-    page_token: Annotated[SecretStr | None, AfterValidator(_unguessable)] = _own("PAGE_TOKEN", None)
+    callback_url: Annotated[str, _checked(_reachable)] = _own("CALLBACK_URL", "")
+    page_token: Annotated[SecretStr | None, _checked(_unguessable)] = _own("PAGE_TOKEN", None)
     notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
     notify_on: Annotated[frozenset[_Notice], BeforeValidator(_listed)] = _own(
         "NOTIFY_ON", frozenset(get_args(_Notice))

@@ -13,13 +13,12 @@ import json
 import re
 from collections.abc import Collection
 from functools import partial
-from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
@@ -41,17 +40,17 @@ class PageToken:
     """A token, and who has shown it."""
 
     def __init__(self, token: str) -> None:
-        self._token = token.encode()
+        self._token = token
         # Cookies are shared by all ports of a host: each daemon looks for its own.
         self._cookie = f"reconciler-{self._derived(b'name')[:8]}"
         self._pass = self._derived(b"pass")
 
-    def allows(self, headers: Headers) -> bool:
+    def allows(self, asked: HTTPConnection) -> bool:
         """Whether a request may read the pages."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
+        scheme, _, given = asked.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return True
-        return any(self._has_pass(line) for line in headers.getlist("cookie"))
+        return _are_same(asked.cookies.get(self._cookie, ""), self._pass)
 
     async def log_in(self, request: Request) -> Response:
         """Answer the form: with the cookie and the page, or with the form again."""
@@ -66,19 +65,16 @@ class PageToken:
         return answer
 
     def _is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
-
-    def _has_pass(self, line: str) -> bool:
-        try:
-            found = SimpleCookie(line).get(self._cookie)
-        except CookieError:
-            return False
-        return found is not None and hmac.compare_digest(
-            found.value.encode("utf-8", "replace"), self._pass.encode()
-        )
+        return _are_same(given, self._token)
 
     def _derived(self, purpose: bytes) -> str:
-        return hmac.digest(self._token, b"reconciler page " + purpose, "sha256").hex()
+        message = b"reconciler page " + purpose
+        return hmac.digest(self._token.encode(), message, "sha256").hex()
+
+
+def _are_same(given: str, secret: str) -> bool:
+    """Compare in a time that tells nothing of the secret."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode())
 
 
 def refused(headers: Headers) -> Response:
@@ -174,7 +170,11 @@ class Guard:
             headers = Headers(scope=scope)
             if not self._is_meant(headers):
                 answer = PlainTextResponse("this name is not served here\n", 421)
-            elif self._access and scope["path"] not in _OPEN and not self._access.allows(headers):
+            elif (
+                self._access
+                and scope["path"] not in _OPEN
+                and not self._access.allows(HTTPConnection(scope))
+            ):
                 answer = refused(headers)
         await answer(scope, receive, guarded)
 
@@ -222,7 +222,7 @@ async def _live(_: Request) -> Response:
 async def _ready(source: StatusSource, access: PageToken | None, request: Request) -> Response:
     reasons = list(source.unready())
     status = 503 if reasons else 200
-    if access and not access.allows(request.headers):
+    if access and not access.allows(request):
         reasons = []
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"ready": status == 200, "reasons": reasons}, status)
