@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from reconciler.cli import views
 from reconciler.cli.planning import note_newer_models, note_strays
-from reconciler.cli.project import Folder, Paths, Selection, open_folder, root_of, select
+from reconciler.cli.project import Folder, Paths, Selection, open_folder, root_of, surveyed
 from reconciler.cli.terminal import (
     AsJson,
     ExitCode,
@@ -47,12 +47,10 @@ def apply(
     from reconciler.engine.apply import unsaved, works_of
 
     with open_folder(root_of(context), write=True) as folder:
-        desired = folder.load()
-        chosen = select(folder, desired, paths or [])
-        survey = folder.surveyor.survey(desired)
+        chosen, survey = surveyed(folder, paths)
         plan, price = chosen.plan(survey), folder.settings.unit_price
         works: Sequence[Work] = works_of(plan, survey, whole=chosen.whole)
-        note_strays(desired)
+        note_strays(survey.desired)
         _show(plan, works, price)
         note_newer_models(folder, [wish for work in works for wish in work.wishes])
         works = _possible(folder, survey, works)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import views
-from reconciler.cli.project import Folder, Paths, open_folder, root_of, select
+from reconciler.cli.project import Folder, Paths, open_folder, root_of, surveyed
 from reconciler.cli.terminal import AsJson, ExitCode, err, note, out, print_json
 from reconciler.core import spec_model
 from reconciler.core.diff import Plan
@@ -35,9 +35,7 @@ def validate(
 ) -> int:
     """Check specs and their media, offline unless --probe."""
     with open_folder(root_of(context)) as folder:
-        desired = folder.load()
-        chosen = select(folder, desired, paths or [])
-        survey = folder.surveyor.survey(desired)
+        chosen, survey = surveyed(folder, paths)
         specs = {*chosen.invalid, *(wish.spec for wish in chosen.generations)}
         invalid = {
             spec: found for spec, found in survey.invalid.items() if chosen.whole or spec in specs
@@ -51,7 +49,7 @@ def validate(
         problems = sorted({problem for found in invalid.values() for problem in found})
         checked = {wish.spec for wish in chosen.generations} | set(invalid)
         good = [wish for wish in chosen.generations if wish.spec not in invalid]
-    note_strays(desired)
+    note_strays(survey.desired)
     if as_json:
         print_json(views.validate_document(problems, len(checked), len(good)))
     else:
@@ -97,9 +95,8 @@ def plan(
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
     with open_folder(root_of(context)) as folder:
-        desired = folder.load()
-        chosen = select(folder, desired, paths or [])
-        survey = folder.surveyor.survey(desired)
+        chosen, survey = surveyed(folder, paths)
+        desired = survey.desired
         if refresh:
             known = asyncio.run(_refreshed(folder, survey.records, desired.generations))
             survey = folder.surveyor.survey(desired, known)

@@ -342,6 +342,13 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection
     return Selection.of(desired, chosen if paths else None)
 
 
+def surveyed(folder: Folder, paths: Sequence[Path] | None) -> tuple[Selection, Survey]:
+    """Return what a command is about, and what is known of everything; raises WorkspaceError: a path names no spec."""
+    desired = folder.load()
+    chosen = select(folder, desired, paths or [])
+    return chosen, folder.surveyor.survey(desired)
+
+
 def specs_at(
     root: Path, paths: Sequence[Path], specs: Sequence[str], otherwise: str, hint: str
 ) -> frozenset[str]:

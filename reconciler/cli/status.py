@@ -35,6 +35,7 @@ from reconciler.cli.project import (
     refuse_leading_out,
     root_of,
     select,
+    surveyed,
 )
 from reconciler.cli.terminal import AsJson, ExitCode, error_document, out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
@@ -71,9 +72,9 @@ def status(
     if watch:
         return _follow(root_of(context), paths or [], as_json=as_json)
     with open_folder(root_of(context)) as folder:
-        desired = folder.load()
-        plan = select(folder, desired, paths or []).plan(folder.surveyor.survey(desired))
-    note_strays(desired)
+        chosen, survey = surveyed(folder, paths)
+        plan = chosen.plan(survey)
+    note_strays(survey.desired)
     document = views.status_document(plan)
     if as_json:
         print_json(document)
@@ -140,8 +141,8 @@ def _view(root: ProjectRoot, paths: Sequence[Path]) -> _View:
         base, specs = folder.root, folder.settings.specs_dir
         database = database_of(base, folder.settings)
         before = _tree(base, specs, database)
-        desired = folder.load()
-        plan = select(folder, desired, paths).plan(folder.surveyor.survey(desired))
+        chosen, survey = surveyed(folder, paths)
+        plan = chosen.plan(survey)
     wishes = [item.generation for item in plan.assessments]
     files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
     files += [one.path for wish in wishes for one in (wish.image, wish.video) if one.path]

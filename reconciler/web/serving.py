@@ -26,6 +26,8 @@ _SILENT_S = 10.0
 """Seconds within which a connection must have asked for something, again and again."""
 _MOST_CONNECTIONS = 200
 """More than this would take the files that the work itself needs to open."""
+_AT_ONCE = 100
+"""Connections that are accepted before the first of them is looked at."""
 _HIGHEST_PORT = 65_535
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
 _CLOSED_HINT = (
@@ -47,7 +49,7 @@ class _Connection(H11Protocol):
         super().connection_made(transport)
         self._began = self.loop.time()
         self._listen()
-        others = [one for one in self.connections if isinstance(one, _Connection)]
+        others = (one for one in self.connections if isinstance(one, _Connection))
         there = [one for one in others if not one.transport.is_closing()]
         if len(there) > _MOST_CONNECTIONS:
             idle = (one for one in there if not one._is_answering)
@@ -98,6 +100,7 @@ async def serving(
         log_config=None,
         access_log=False,
         proxy_headers=False,
+        backlog=_AT_ONCE,
         timeout_graceful_shutdown=_GRACE_S,
     )
     config.load()
