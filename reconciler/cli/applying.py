@@ -101,10 +101,7 @@ def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence
 def _run(
     folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
 ) -> tuple[Ended, Survey]:
-    """Carry a plan out, and look again; say which results are saved and stand nowhere.
-
-    When they came, no spec asked for them any more.
-    """
+    """Carry a plan out, look again, and say which results no spec asked for any more when they came."""
     from reconciler.cli.running import run
 
     ended = run(folder, survey, plan, works, timeout)

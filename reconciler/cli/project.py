@@ -60,10 +60,7 @@ class GlobalOptions:
 
 
 def root_of(context: typer.Context, *, or_here: bool = False) -> ProjectRoot:
-    """Return the root folder of a command; with `or_here` the working folder, where there is none.
-
-    Raises WorkspaceError: there is none, or two could be meant.
-    """
+    """Return the root folder of a command, `or_here` the working folder; raises WorkspaceError: none, or two, are meant."""
     options: GlobalOptions = context.obj
     path = options.root if options.root is not None else _found(or_here=or_here)
     return ProjectRoot(path, options.config)
@@ -239,10 +236,7 @@ def open_folder(
 
 
 def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:
-    """Raise WorkspaceError where a commit could hold the state: what was bought, and which files are ours.
-
-    Where git cannot tell, what only reads goes on.
-    """
+    """Raise WorkspaceError where a commit could hold the state; where git cannot tell, what only reads goes on."""
     from reconciler.workspace.git import tracked_below
 
     if root.is_relative_to(os.path.normpath(state)):

@@ -33,10 +33,9 @@ def has_key(settings: Settings) -> bool:
 
 
 def watch_host(repository: Repository, base_url: str, records: Mapping[str, Record]) -> None:
-    """Refuse to go on at another host than the one that has our tasks; remember the host.
+    """Remember the host; raises SettingsError while another one has tasks of ours under way.
 
     What one provider does not know says nothing about what another one has accepted.
-    Raises SettingsError: tasks are under way elsewhere.
     """
     host = urlsplit(base_url).hostname or ""
     host = "loopback" if is_loopback(host) else host
@@ -72,10 +71,7 @@ def credentials(settings: Settings) -> Credentials:
 
 
 def allowed_networks(settings: Settings) -> tuple[Network, ...]:
-    """Return which networks media and results may lie in that are not of the internet.
-
-    They are those that the operator names, and this machine where the API is on it: then it is the simulator.
-    """
+    """Return where beyond the internet media may lie: what the operator names, and this machine for the simulator."""
     return (*settings.allowed_networks, *(LOOPBACK if settings.is_simulated else ()))
 
 

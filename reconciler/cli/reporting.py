@@ -122,10 +122,7 @@ class LogReporter(HoldsToldOnce):
 
 @contextmanager
 def open_report(settings: Settings, root: Path) -> Iterator[LogReporter]:
-    """Open the daemon's log and the services.
-
-    Raises SettingsError: a notification URL is wrong, or the log file cannot be written.
-    """
+    """Open the daemon's log and the services; raises SettingsError: a URL is wrong, or the file cannot be written."""
     file = None if settings.log_file is None else root / settings.log_file
     if file is not None and Root(root).leads_out(file):
         raise SettingsError(
@@ -146,10 +143,7 @@ def open_report(settings: Settings, root: Path) -> Iterator[LogReporter]:
 def open_log(
     form: Literal["console", "json"], file: Path | None, max_bytes: int
 ) -> Iterator[LogReporter]:
-    """Open the log: a file of at most `max_bytes` beside three older ones, or stderr.
-
-    Raises SettingsError: the file cannot be written.
-    """
+    """Open the log: stderr, or a file of at most `max_bytes` beside three older ones; raises SettingsError."""
     handler = _OnStderr() if file is None else _in_file(file, max_bytes)
     handler.setFormatter(_JsonFormat() if form == "json" else _ConsoleFormat())
     try:
@@ -257,10 +251,7 @@ def watchdog_interval() -> float | None:
 
 
 async def feed_watchdog(hangs: Callable[[], bool]) -> None:
-    """Feed it for as long as the loop goes round and what it does gets on; while something `hangs`, not at all.
-
-    Without food for too long systemd starts the daemon anew.
-    """
+    """Keep systemd from starting the daemon anew, for as long as the loop goes round and nothing `hangs`."""
     if (seconds := watchdog_interval()) is None:
         return
     while True:

@@ -210,10 +210,7 @@ class Demo:
         return self._folder / "specs"
 
     def _prepare(self) -> bool:
-        """Make the folder, unless an earlier run did; returns whether it is new.
-
-        Raises WorkspaceError: there is something else in its place.
-        """
+        """Return whether the folder is new, and make it then; raises WorkspaceError: its place is taken."""
         if (self._folder / _MARKER).is_dir():
             return False
         if self._folder.exists() and any(self._folder.iterdir()):

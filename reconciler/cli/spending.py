@@ -108,10 +108,7 @@ def spend(
 def _chosen(
     root: Path, paths: Sequence[Path], purchases: Sequence[Purchase], specs: Sequence[str]
 ) -> tuple[Purchase, ...]:
-    """Return what was bought for what lies, or lay, at these paths.
-
-    Raises WorkspaceError: a path names no spec, and nothing was ever bought for it.
-    """
+    """Return what was bought for what lies, or lay, at these paths; raises WorkspaceError: at one there is nothing."""
     if not paths:
         return tuple(purchases)
     known = [*specs, *(purchase.spec for purchase in purchases if purchase.spec)]

@@ -96,10 +96,7 @@ class _View:
 
 
 def _follow(root: ProjectRoot, paths: Sequence[Path], *, as_json: bool) -> int:
-    """Show the status again and again, until Ctrl-C or until its reader leaves: it is meant to end so.
-
-    Raises ReconcilerError: there is nothing to show from the beginning. Later troubles are shown, and may pass.
-    """
+    """Show the status again and again, until Ctrl-C or until its reader leaves; only the first look may raise."""
     first = _view(root, paths)
     with _stopped_by_signals():
         try:

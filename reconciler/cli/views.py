@@ -266,17 +266,12 @@ def plan_table(plan: Plan, price: UnitPrice | None = None) -> Table:
 
 def status_table(plan: Plan) -> Table:
     """Return the status of every generation for a terminal."""
-    rows: list[_Row] = [
-        (
-            item.status,
-            name_of(item),
-            item.record.units if item.record else None,
-            ", ".join(path for path, _ in item.published)
-            if item.status is Status.COMPLETE
-            else item.reason,
-        )
-        for item in plan.assessments
-    ]
+    rows: list[_Row] = []
+    for item in plan.assessments:
+        outputs = ", ".join(path for path, _ in item.published)
+        said = outputs if item.status is Status.COMPLETE else item.reason
+        units = item.record.units if item.record else None
+        rows.append((item.status, name_of(item), units, said))
     rows += [(Status.INVALID, spec, None, in_short(found)) for spec, found in plan.invalid.items()]
     return _table(("status", "generation", "units", "output or reason"), rows)
 

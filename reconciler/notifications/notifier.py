@@ -171,10 +171,7 @@ class Notifier:
         trouble: Callable[[str], None],
         gather: float = 5.0,
     ) -> None:
-        """`trouble` is given one sentence, in another thread, when a service fails; again only after it has worked.
-
-        Raises SettingsError: a URL is not one that Apprise knows; names its scheme, never the URL.
-        """
+        """`trouble` is told once, in another thread, that a service fails; raises SettingsError: a URL is not known."""
         self._services = _services_of(urls)
         self._kinds = kinds
         self._trouble = trouble
