@@ -13,15 +13,14 @@ from reconciler.cli.project import Folder, Paths, Selection, open_folder, root_o
 from reconciler.cli.terminal import (
     AsJson,
     ExitCode,
-    confirmed,
+    agreed,
     err,
     error_document,
-    is_interactive,
     out,
     print_json,
 )
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
-from reconciler.core.errors import ReconcilerError, counted
+from reconciler.core.errors import counted
 from reconciler.core.states import Status
 from reconciler.engine.ended import Ended
 
@@ -128,21 +127,18 @@ def _show(plan: Plan, works: Sequence[Work], price: UnitPrice | None) -> None:
 
 
 def _agreed(folder: Folder, plan: Plan, *, yes: bool) -> bool:
-    """Warn where the account holds too little, and ask, unless `--yes` was given."""
+    """Warn where the account holds too little, and ask."""
     from reconciler.cli.provider import warn_if_short
 
     warn_if_short(folder.settings, plan.estimated_units)
-    if yes:
-        return True
-    if not is_interactive():
-        hint = "Run `reconciler apply --yes` to buy without being asked."
-        raise ReconcilerError("there is nobody to ask, so nothing was bought", hint=hint)
     count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
     cost = views.units_and_money(plan.estimated_units, folder.settings.unit_price)
-    if confirmed(f"Buy {counted(count, 'generation')} for about {cost}?"):
-        return True
-    err.print("Nothing was bought.")
-    return False
+    return agreed(
+        f"Buy {counted(count, 'generation')} for about {cost}?",
+        yes=yes,
+        otherwise="nothing was bought",
+        hint="Run `reconciler apply --yes` to buy without being asked.",
+    )
 
 
 def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from reconciler.cli.project import Folder, ProjectRoot, open_folder, select
-from reconciler.cli.terminal import ExitCode, confirmed, err, is_interactive, out, print_error
+from reconciler.cli.terminal import ExitCode, err, out
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError
 from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
@@ -112,24 +112,6 @@ def open_office(root: ProjectRoot) -> Iterator[Office]:
             writer = locked
             folder = stack.enter_context(open_folder(root))
         yield Office(folder, folder.surveyor.survey(folder.load()), writer)
-
-
-def agreed(question: str, *, yes: bool, otherwise: str) -> bool:
-    """Ask, unless `--yes` was given; where nobody can be asked the answer is no.
-
-    `otherwise` says what has not happened then, as `nothing was removed`.
-    """
-    if yes:
-        return True
-    if not is_interactive():
-        print_error(
-            f"there is nobody to ask, so {otherwise}", "Use `--yes` to go on without being asked."
-        )
-        return False
-    if confirmed(question):
-        return True
-    err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
-    return False
 
 
 def say(outcome: Outcome) -> int:

@@ -14,9 +14,9 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import views
-from reconciler.cli.office import Office, agreed, open_office, say
+from reconciler.cli.office import Office, open_office, say
 from reconciler.cli.project import Paths, root_of
-from reconciler.cli.terminal import ExitCode, err, out, print_error
+from reconciler.cli.terminal import ExitCode, agreed, err, out, print_error
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.states import BOUGHT, Status
 

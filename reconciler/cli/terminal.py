@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.segment import Segment
 from rich.text import Text
 
+from reconciler.core.errors import ReconcilerError
 from reconciler.core.printable import printable, printable_lines
 
 _WIDE = 400  # columns, where no terminal wraps: a line of a pipe is a record
@@ -117,9 +118,25 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def confirmed(question: str) -> bool:
-    """Ask somebody, on stderr; to be called where somebody can be."""
-    return typer.confirm(printable(question), err=True)
+def agreed(
+    question: str,
+    *,
+    yes: bool,
+    otherwise: str,
+    hint: str = "Use `--yes` to go on without being asked.",
+) -> bool:
+    """Ask somebody, on stderr, unless `--yes` was given; raises ReconcilerError where nobody can be asked.
+
+    `otherwise` says what has not happened then, as `nothing was removed`.
+    """
+    if yes:
+        return True
+    if not is_interactive():
+        raise ReconcilerError(f"there is nobody to ask, so {otherwise}", hint=hint)
+    if typer.confirm(printable(question), err=True):
+        return True
+    err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
+    return False
 
 
 class ExitCode(IntEnum):

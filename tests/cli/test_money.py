@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli import applying, provider
+from reconciler.cli import provider, terminal
 from tests.support.simulator import Simulator, simulator
 
 from .shell import SPEC, Shell
@@ -22,7 +22,7 @@ def priced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answering(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     """Somebody sits there and answers."""
-    monkeypatch.setattr(applying, "is_interactive", lambda: True)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr("sys.stdin", io.StringIO(word + "\n"))
 
 
