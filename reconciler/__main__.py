@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    del sys.path[
-        0
-    ]  # the folder that `python -m` is started in: a commit's files would be our libraries
+    # The folder that `python -m` is started in: a commit's files would be our libraries.
+    del sys.path[0]
 
 import gc
 import signal
@@ -19,9 +18,8 @@ def main() -> None:
     """Run the command line and leave with its exit code; a signal is an interruption from the first line on."""
     streams.secure()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    gc.set_threshold(
-        100_000
-    )  # ten thousand specs are values, not cycles: looking for some costs a quarter
+    # Ten thousand specs are values, not cycles: looking for some costs a quarter.
+    gc.set_threshold(100_000)
     try:
         from reconciler.cli.app import run
 

@@ -16,14 +16,14 @@ import pytest
 from starlette.routing import Route
 
 from reconciler import settings
-from reconciler.cli.exits import ExitCode
+from reconciler.cli.terminal import ExitCode
 from reconciler.core.diff import Action
 from reconciler.core.errors import CapReached, StaleRecord, StateLocked
 from reconciler.core.states import Status
 from reconciler.engine.orders import Verb
 from reconciler.kling.errors import REACTIONS, ProviderError
-from reconciler.notifications.bundles import Kind
-from reconciler.settings.folder import leave_of
+from reconciler.notifications.notifier import Kind
+from reconciler.settings.definitions import rule_of
 from reconciler.settings.sources import key_of
 from reconciler.simulator.control import control_routes
 from reconciler.simulator.faults import ACTIONS, ENDPOINTS, STATES
@@ -77,7 +77,7 @@ def test_every_setting_is_documented() -> None:
     rows = [line for line in page("docs/settings.md").splitlines() if line.startswith("| `")]
     for field in settings.Settings.model_fields.values():
         name = settings.names_of(field)[0]
-        cells = f"| `{name}` | `{key_of(name)}` | {leave_of(field).leave}"
+        cells = f"| `{name}` | `{key_of(name)}` | {rule_of(field).leave}"
         found = [row for row in rows if row.startswith(cells)]
         assert len(found) == 1, f"docs/settings.md needs one row that begins with {cells}"
 

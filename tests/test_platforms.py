@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import importlib
 import os
 import time
 import unicodedata
@@ -15,7 +14,7 @@ from watchdog import observers
 from watchdog.observers.polling import PollingObserver
 
 from reconciler import disk
-from reconciler.cli import clock
+from reconciler.cli.running import SteadyClock
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.store import objects as objects_module
 from reconciler.store.lock import StateLock
@@ -135,11 +134,10 @@ def test_the_clock_of_a_run_needs_nothing_of_linux(monkeypatch: pytest.MonkeyPat
     """Without CLOCK_BOOTTIME it counts by CLOCK_MONOTONIC, which goes on while macOS sleeps, and never jumps."""
     with monkeypatch.context() as patched:
         patched.delattr(time, "CLOCK_BOOTTIME", raising=False)
-        steady = importlib.reload(clock).SteadyClock()
+        steady = SteadyClock()
         before = steady()
         patched.setattr(time, "time", lambda: 0.0)
         assert 0 <= steady() - before < 60_000
-    importlib.reload(clock)
 
 
 def test_names_that_differ_in_case_alone_never_share_an_output(tmp_path: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import re
+import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -11,21 +16,21 @@ import typer
 from reconciler.cli import (
     applying,
     doctor,
-    offline,
     orders,
-    playground,
+    planning,
+    simulate,
     spending,
     starting,
+    status,
     watching,
 )
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.root import Options
-from reconciler.cli.terminal import out, print_error, print_json
+from reconciler.cli.project import GlobalOptions
+from reconciler.cli.terminal import ExitCode, error_document, out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
 
-UsageError = cast(
-    "type[typer.BadParameter]", typer.BadParameter.__mro__[1]
-)  # typer names only the subclass
+# Typer names only the subclass.
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+_DISTRIBUTION = "kling-reconciler"
 
 app = typer.Typer(
     name="reconciler",
@@ -39,12 +44,38 @@ app = typer.Typer(
 
 
 def _tell_version(wanted: bool) -> None:
-    if wanted:
-        from reconciler.cli.version import version_lines
+    """Print what a report of a bug has to name: the program, Python, what is compiled in, every library."""
+    if not wanted:
+        return
+    needed: list[str] = []
+    ours = _installed(_DISTRIBUTION, "of an unknown version (not installed)")
+    with suppress(metadata.PackageNotFoundError):  # a source tree that is on the path
+        needed = metadata.requires(_DISTRIBUTION) or []
+    names = {re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in needed} | {"SQLAlchemy"}
+    for line in (
+        f"reconciler {ours}",
+        f"{platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
+        f"SQLite {sqlite3.sqlite_version}, FFmpeg {_ffmpeg()}",
+        ", ".join(f"{name} {_installed(name)}" for name in sorted(names, key=str.lower)),
+    ):
+        out.print(line, markup=False)
+    raise typer.Exit
 
-        for line in version_lines():
-            out.print(line, markup=False)
-        raise typer.Exit
+
+def _installed(name: str, otherwise: str = "is missing") -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return otherwise
+
+
+def _ffmpeg() -> str:
+    """Return the version of FFmpeg, which PyAV brings and only PyAV knows."""
+    try:
+        from av import ffmpeg_version_info
+    except ImportError as error:  # a report of just that is worth having
+        return f"cannot be loaded ({error})"
+    return ffmpeg_version_info
 
 
 @app.callback()
@@ -76,17 +107,17 @@ def root_options(
     ] = False,
 ) -> None:
     """Keep a folder of specs true: the videos they ask for, bought exactly once."""
-    context.obj = Options(root, None if config is None else config.absolute())
+    context.obj = GlobalOptions(root, None if config is None else config.absolute())
 
 
 for _command in (
     starting.init,
-    offline.validate,
-    offline.plan,
+    planning.validate,
+    planning.plan,
     applying.apply,
     watching.watch,
-    offline.status,
-    offline.show,
+    status.status,
+    status.show,
     spending.spend,
     orders.retry,
     orders.import_,
@@ -95,10 +126,10 @@ for _command in (
     orders.prune,
     orders.gc,
     doctor.doctor,
-    offline.backup,
-    playground.simulate,
-    playground.demo,
-    offline.schema,
+    status.backup,
+    simulate.simulate,
+    simulate.demo,
+    planning.schema,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
 
@@ -119,11 +150,9 @@ def run(arguments: Sequence[str]) -> int:
         _fail(error.format_message(), "See `reconciler --help`.", as_json=as_json)
         return ExitCode.USAGE
     except OSError as error:
-        return _fail(
-            (f"`{error.filename}`: " if error.filename else "") + (error.strerror or str(error)),
-            "Nothing is lost; run again.",
-            as_json=as_json,
-        )
+        at = f"`{error.filename}`: " if error.filename else ""
+        message = at + (error.strerror or str(error))
+        return _fail(message, "Nothing is lost; run again.", as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, whatever happened
         hint = "Nothing is lost: what was sent is on record. Name the command that you ran."
         return _fail(mistake(error), hint, as_json=as_json)
@@ -132,6 +161,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(message: str, hint: str, *, as_json: bool) -> int:
     if as_json:
-        print_json({"error": {"message": message, "hint": hint}})
+        print_json(error_document(message, hint))
     print_error(message, hint)
     return ExitCode.ERROR

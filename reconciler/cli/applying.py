@@ -8,13 +8,19 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import views
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, Selection, open_folder, select
-from reconciler.cli.offline import AsJson, Paths, note_newer_models, tell_notes
-from reconciler.cli.root import root_of
-from reconciler.cli.terminal import confirmed, err, is_interactive, out, print_json
+from reconciler.cli.planning import note_newer_models, note_strays
+from reconciler.cli.project import Folder, Paths, Selection, open_folder, root_of, surveyed
+from reconciler.cli.terminal import (
+    AsJson,
+    ExitCode,
+    agreed,
+    err,
+    error_document,
+    out,
+    print_json,
+)
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
-from reconciler.core.errors import ReconcilerError, counted
+from reconciler.core.errors import counted
 from reconciler.core.states import Status
 from reconciler.engine.loop import Ended
 
@@ -37,36 +43,24 @@ def apply(
     as_json: AsJson = False,
 ) -> int:
     """Make the folder true once: submit what is missing, wait, and save the results."""
-    from reconciler.cli.balance import warn_if_short
-    from reconciler.cli.provider import credentials, has_key, watch_host
-    from reconciler.cli.running import run
     from reconciler.engine.apply import unsaved, works_of
 
     with open_folder(root_of(context), write=True) as folder:
-        desired = folder.load()
-        chosen = select(folder, desired, paths or [])
-        survey = folder.surveyor.survey(desired)
+        chosen, survey = surveyed(folder, paths)
         plan, price = chosen.plan(survey), folder.settings.unit_price
-        works = works_of(plan, survey, whole=chosen.whole)
-        tell_notes(desired)
+        works: Sequence[Work] = works_of(plan, survey, whole=chosen.whole)
+        note_strays(survey.desired)
         _show(plan, works, price)
         note_newer_models(folder, [wish for work in works for wish in work.wishes])
-        if has_key(folder.settings):
-            watch_host(folder.repository, folder.settings.base_url, survey.stored)
-        elif not all(work.local or work.optional for work in works):
-            credentials(folder.settings)  # says what is missing, before anybody is asked
-        else:
-            works = [work for work in works if work.local]
-        if any(item.action in BUYS for item in plan.assessments):
-            warn_if_short(folder.settings, plan.estimated_units)
-            if not yes and not _agreed(plan, price):
-                if as_json:
-                    print_json({"error": {"message": "nothing was bought", "hint": ""}})
-                return ExitCode.ERROR
-        ended = run(folder, survey, plan, works, timeout)
-        after = folder.surveyor.survey(folder.load())
+        works = _possible(folder, survey, works)
+        if any(item.action in BUYS for item in plan.assessments) and not _agreed(
+            folder, plan, yes=yes
+        ):
+            if as_json:
+                print_json(error_document("nothing was bought", ""))
+            return ExitCode.ERROR
+        ended, after = _run(folder, survey, plan, works, timeout)
         left = unsaved(after) if chosen.whole else []
-        _tell_unpublished(works, after)
     for record in left:
         err.print(
             f"[yellow]not saved yet[/] {record.external_task_id}: paid for, but no spec wants it any more"
@@ -77,39 +71,51 @@ def apply(
 
 def settle(folder: Folder, base_ids: Collection[str]) -> int:
     """Apply what is wanted of these generations, which somebody agreed to; return the exit code."""
-    from reconciler.cli.running import run
     from reconciler.engine.apply import works_of
 
-    desired = folder.load()
-    wishes = tuple(wish for wish in desired.generations if wish.external_task_id in base_ids)
-    chosen = Selection(wishes, (), whole=False)
-    survey = folder.surveyor.survey(desired)
-    plan = chosen.plan(survey)
+    def plan_of(survey: Survey) -> Plan:
+        wishes = survey.desired.generations
+        ordered = tuple(wish for wish in wishes if wish.external_task_id in base_ids)
+        return Selection(ordered, (), whole=False).plan(survey)
+
+    survey = folder.surveyor.survey(folder.load())
+    plan = plan_of(survey)
     works = works_of(plan, survey, whole=False)
-    ended = run(folder, survey, plan, works, None)
+    ended, after = _run(folder, survey, plan, works, None)
+    return _report(plan_of(after), ended, idle=not works, as_json=False)
+
+
+def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence[Work]:
+    """Return what can be done: all of it with a key, without one what takes only this disk."""
+    from reconciler.cli.provider import credentials, has_key, watch_host
+
+    if has_key(folder.settings):
+        watch_host(folder.repository, folder.settings.base_url, survey.stored)
+        return works
+    if not all(work.local or work.optional for work in works):
+        credentials(folder.settings)  # says what is missing, before anybody is asked
+    return [work for work in works if work.local]
+
+
+def _run(
+    folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
+) -> tuple[Ended, Survey]:
+    """Carry a plan out, look again, and say which results no spec asked for any more when they came."""
+    from reconciler.cli.running import run
+
+    ended = run(folder, survey, plan, works, timeout)
     after = folder.surveyor.survey(folder.load())
-    _tell_unpublished(works, after)
-    ordered = (wish for wish in after.desired.generations if wish.external_task_id in base_ids)
-    chosen = Selection(tuple(ordered), (), whole=False)
-    return _report(chosen.plan(after), ended, idle=not works, as_json=False)
-
-
-def _tell_unpublished(works: Sequence[Work], after: Survey) -> None:
-    """Say which results are saved and stand nowhere: when they came, no spec asked for them any more."""
     wanted = {wish.external_task_id for wish in after.desired.generations}
     for work in works:
         record = after.stored.get(work.base_id)
-        if (
-            work.wishes
-            and work.base_id not in wanted
-            and record
-            and record.status is Status.COMPLETE
-        ):
+        is_complete = record is not None and record.status is Status.COMPLETE
+        if record and is_complete and work.wishes and work.base_id not in wanted:
             place = escape(work.wishes[0].spec)
             err.print(
                 f"[yellow]not published[/] {record.external_task_id}: bought and saved, but "
                 f"`{place}` no longer asks for it; when it does, it is published at no cost"
             )
+    return ended, after
 
 
 def _show(plan: Plan, works: Sequence[Work], price: UnitPrice | None) -> None:
@@ -120,16 +126,19 @@ def _show(plan: Plan, works: Sequence[Work], price: UnitPrice | None) -> None:
         err.print(views.plan_line(plan, price))
 
 
-def _agreed(plan: Plan, price: UnitPrice | None) -> bool:
-    if not is_interactive():
-        hint = "Run `reconciler apply --yes` to buy without being asked."
-        raise ReconcilerError("there is nobody to ask, so nothing was bought", hint=hint)
+def _agreed(folder: Folder, plan: Plan, *, yes: bool) -> bool:
+    """Warn where the account holds too little, and ask."""
+    from reconciler.cli.provider import warn_if_short
+
+    warn_if_short(folder.settings, plan.estimated_units)
     count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
-    cost = views.units_and_money(plan.estimated_units, price)
-    if confirmed(f"Buy {counted(count, 'generation')} for about {cost}?"):
-        return True
-    err.print("Nothing was bought.")
-    return False
+    cost = views.units_and_money(plan.estimated_units, folder.settings.unit_price)
+    return agreed(
+        f"Buy {counted(count, 'generation')} for about {cost}?",
+        yes=yes,
+        otherwise="nothing was bought",
+        hint="Run `reconciler apply --yes` to buy without being asked.",
+    )
 
 
 def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
@@ -137,14 +146,13 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
     if as_json:
         print_json(document)
     else:
-        troubled = [item for item in plan.assessments if item.status in NEEDS_SOMEBODY]
-        for item in troubled:
-            err.print(
-                f"[yellow]{item.status}[/] {escape(views.name_of(item))}: {escape(item.reason)}"
-            )
+        for item in plan.assessments:
+            if item.status in NEEDS_SOMEBODY:
+                name, reason = escape(views.name_of(item)), escape(item.reason)
+                err.print(f"[yellow]{item.status}[/] {name}: {reason}")
         for line in views.invalid_lines(plan.invalid):
             err.print(f"[red]invalid[/] {escape(line)}")
-        out.print(_said(document["summary"], ended, idle=idle))
+        out.print(_said(views.summary_line(document["summary"]), ended, idle=idle))
     match ended:
         case Ended.STOPPED:
             return ExitCode.INTERRUPTED
@@ -154,8 +162,7 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
     return ExitCode.NEEDS_SOMEBODY if unsettled or plan.invalid else ExitCode.DONE
 
 
-def _said(summary: dict[str, int], ended: Ended, *, idle: bool) -> str:
-    counts = views.summary_line(summary)
+def _said(counts: str, ended: Ended, *, idle: bool) -> str:
     match ended:
         case Ended.STOPPED:
             return f"Stopped: {counts}. Run again to go on; nothing is paid for twice."

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from reconciler import settings as configuration
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.offline import AsJson
-from reconciler.cli.root import Root, root_of
-from reconciler.cli.terminal import out, print_json
-from reconciler.core.errors import ReconcilerError
+from reconciler.cli.project import ProjectRoot, kept_private, root_of
+from reconciler.cli.terminal import AsJson, ExitCode, err, out, print_json
+from reconciler.core.errors import ReconcilerError, counted, in_a_line
+from reconciler.core.moments import day_of
+from reconciler.core.money import units_text
 from reconciler.core.printable import printable
+from reconciler.core.schedule import SECOND
+from reconciler.settings import DEFAULT, Origin, origins
+from reconciler.settings.definitions import Settings
+from reconciler.settings.sources import ENV_FILE
+from reconciler.store.durable import OTHERS
+from reconciler.store.lock import lock_holder
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.workspace.walk import specs_folder, walk
 
 if TYPE_CHECKING:
-    from reconciler.cli.checks import Check
-    from reconciler.cli.provenance import Origin
-    from reconciler.settings import Settings
+    from reconciler.kling.client import KlingClient
+    from reconciler.kling.wire import ResourcePack
 
-_KEYS = ("access_key", "secret_key", "api_key")
+_MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
+_LEAST_FREE = 1_000_000_000  # bytes; a result is some tens of megabytes
+_MANY_OBJECTS = 50  # from here on it takes long enough to be followed
+_MOST_NAMED = 5
+_INOTIFY = Path("/proc/sys/fs/inotify")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    message: str
 
 
 def doctor(
@@ -47,17 +76,24 @@ def doctor(
             for line in more:
                 out.print(escape(line))
     if as_json:
-        rows = [{"name": item.name, "ok": item.ok, "message": item.message} for item in found]
-        print_json({"checks": rows})
+        print_json({"checks": [asdict(check) for check in found]})
     return ExitCode.DONE if all(check.ok for check in found) else ExitCode.ERROR
 
 
-def _checks(place: Root, *, quick: bool) -> Iterator[Check]:
-    from reconciler.cli.checks import Check, local_checks
-    from reconciler.cli.consulting import provider_checks
+def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
+    """Return what a look found; one that cannot be made is a check that failed."""
+    try:
+        return Check(name, *look())
+    except ReconcilerError as error:
+        return Check(name, False, in_a_line(error))
+    except OSError as error:
+        at = f"`{error.filename}`: " if error.filename else ""
+        return Check(name, False, at + (error.strerror or str(error)))
+
+
+def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
+    """Give one check after the other; `quick` leaves out reading every object."""
     from reconciler.cli.media import media_check
-    from reconciler.cli.provenance import DEFAULT, origins
-    from reconciler.engine.outcome import in_a_line
 
     root = place.path.resolve()
     try:
@@ -66,26 +102,205 @@ def _checks(place: Root, *, quick: bool) -> Iterator[Check]:
         yield Check("settings", False, f"{in_a_line(error)} Nothing else was checked.")
         return
     known = origins(settings)
-    given = sum(item.source != DEFAULT for item in known)
-    lines = "".join(f"\n  {printable(str(item))}" for item in known)
+    given = sum(item.source != DEFAULT for item in known.values())
+    lines = "".join(f"\n  {printable(str(item))}" for item in known.values())
     yield Check("settings", True, f"{len(known)}, {given} of them given:{lines}")
-    yield _key(settings, known)
-    yield from provider_checks(settings)
+    yield checked("key", lambda: _key(settings, known))
+    yield from _provider(settings)
     yield media_check(settings)
-    yield from local_checks(root, settings, quick=quick)
+    state = root / settings.state_dir
+
+    def open_state() -> Repository:
+        database = settings.database_url or state / "reconciler.db"
+        return Repository.open(database, read_only=True)
+
+    objects = ObjectStore(state / "objects")
+    yield checked("folder", lambda: _folder(root, settings))
+    yield checked("privacy", lambda: _privacy(root, settings))
+    yield checked("disk", lambda: _disk(root, settings))
+    yield checked("database", lambda: _database(open_state))
+    yield checked("objects", lambda: _objects(open_state, objects, quick=quick))
+    yield checked("lock", lambda: (True, f"{lock_holder(state) or 'nobody'} writes here"))
+    yield checked("inotify", lambda: _inotify(root, settings))
+    yield checked("git", lambda: _git(root, settings))
 
 
-def _key(settings: Settings, known: list[Origin]) -> Check:
+def _key(settings: Settings, known: dict[str, Origin]) -> tuple[bool, str]:
     """Tell whether there is a key that could be one; only the provider knows whether it is."""
-    from reconciler.cli.checks import checked
     from reconciler.cli.provider import credentials
 
-    def look() -> tuple[bool, str]:
-        credentials(settings)
-        pair = settings.access_key and settings.secret_key
-        used = _KEYS[:2] if pair else _KEYS[2:]
-        fields = dict(zip(type(settings).model_fields, known, strict=True))
-        places = ", ".join(f"{fields[name].name} from {fields[name].source}" for name in used)
-        return True, f"{'a pair of keys' if pair else 'a static key'}: {places}"
+    credentials(settings)
+    is_pair = settings.access_key and settings.secret_key
+    used = ("access_key", "secret_key") if is_pair else ("api_key",)
+    places = ", ".join(f"{known[name].name} from {known[name].source}" for name in used)
+    return True, f"{'a pair of keys' if is_pair else 'a static key'}: {places}"
 
-    return checked("key", look)
+
+def _provider(settings: Settings) -> list[Check]:
+    """Ask the provider two questions, which cost nothing: of the key and the time, and of the balance."""
+    from reconciler.cli.provider import has_key
+
+    why = "there is no key"
+    if has_key(settings):
+        try:
+            return asyncio.run(_ask(settings))
+        except ReconcilerError as error:
+            why = in_a_line(error)
+    return [Check(name, False, f"not asked: {why}") for name in ("provider", "clock", "balance")]
+
+
+async def _ask(settings: Settings) -> list[Check]:
+    from reconciler.cli.provider import provider
+    from reconciler.kling.errors import ProviderError, TryLater
+
+    async with provider(settings) as client:
+        try:
+            await client.page(1, 1)
+        except TryLater as error:
+            unknown = "not known: the provider gave no answer"
+            return [
+                Check("provider", False, f"{client.base_url}: {in_a_line(error)}"),
+                Check("clock", False, unknown),
+                Check("balance", False, unknown),
+            ]
+        except ProviderError as error:
+            said = f"{client.base_url} answers, but refuses: {in_a_line(error)}"
+            reached = Check("provider", False, said)
+        else:
+            reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
+        skew = client.clock_skew
+        clock = f"within {max(abs(skew), 1):.0f} s of the provider's"
+        if is_off := abs(skew) > _MOST_SKEW:
+            way = "behind" if skew > 0 else "ahead of"
+            clock = f"{abs(skew):.0f} s {way} the provider's; tokens are corrected for it, but set the clock"
+        return [reached, Check("clock", not is_off, clock), await _balance(client)]
+
+
+async def _balance(client: KlingClient) -> Check:
+    from reconciler.cli.provider import expiry_warnings, packs_of
+    from reconciler.kling.errors import ProviderError
+    from reconciler.kling.wire import balance_of
+
+    try:
+        packs = await packs_of(client)
+    except ProviderError as error:
+        return Check("balance", False, in_a_line(error))
+    if not packs:
+        return Check("balance", True, "the account lists no packs (a postpaid account has none)")
+    now = int(time.time() * SECOND)
+    balance = balance_of(packs, now)
+    said = "; ".join(_pack(pack) for pack in balance.usable or packs)
+    if not balance.usable:
+        return Check("balance", False, f"no pack can be used: {said}")
+    return Check("balance", True, ". ".join([said, *expiry_warnings(balance, now)]))
+
+
+def _pack(pack: ResourcePack) -> str:
+    left, total = units_text(pack.remaining) or "?", units_text(pack.total) or "?"
+    until = "" if pack.invalid_at is None else f", until {day_of(pack.invalid_at)}"
+    return f"{pack.name or 'a pack'}: {left} of {total} units, {pack.status}{until}"
+
+
+def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
+    specs = specs_folder(root, settings.specs_dir)
+    if not (root / specs).is_dir():
+        return False, f"there is no folder `{settings.specs_dir}` in `{root}`"
+    tree = walk(root, specs)
+    count = len(tree.problems) + (tree.ignoring.problem is not None)
+    wrong = f"; {counted(count, 'file')} cannot be used: see `validate`" if count else ""
+    return True, f"`{root / settings.specs_dir}` holds {counted(len(tree.specs), 'spec')}{wrong}"
+
+
+def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
+    """Look whether other users of this machine can read keys, or what was bought."""
+    for name in sorted(settings.secret_files() | {ENV_FILE}):
+        secrets = root / name
+        if secrets.exists() and (mode := _others(secrets)):
+            return False, (
+                f"`{name}` is where keys stand, and other users of this machine may read it (mode {mode}): "
+                f"run `chmod 600 {name}`"
+            )
+    readable = next((place for place in kept_private(root, settings) if _others(place)), None)
+    if readable is not None:
+        return True, (
+            f"other users of this machine may use `{readable}` (mode {_others(readable)}); the next `apply` or `watch` "
+            "of its owner takes that from them"
+        )
+    return True, "other users of this machine can read neither keys nor the state"
+
+
+def _others(path: Path) -> str:
+    """Return the mode of a file or folder that others than its owner may use, or an empty string."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return f"{mode:04o}" if mode & OTHERS else ""
+
+
+def _disk(root: Path, settings: Settings) -> tuple[bool, str]:
+    said, well = [], True
+    for name in dict.fromkeys((settings.state_dir, settings.specs_dir)):
+        wanted = root / name
+        place = next(one for one in (wanted, *wanted.parents) if one.exists())
+        free = shutil.disk_usage(place).free
+        writable = os.access(place, os.W_OK)
+        well = well and writable and free >= _LEAST_FREE
+        said.append(f"{name}: {free / 1e9:,.1f} GB free{'' if writable else ', NOT WRITABLE'}")
+    return well, "; ".join(said)
+
+
+def _database(open_state: Callable[[], Repository]) -> tuple[bool, str]:
+    with closing(open_state()) as repository:
+        complaints = repository.integrity_check()
+        if complaints:
+            return False, (
+                f"damaged: {complaints[0]}. Move it and its -wal and -shm files away, keep them, "
+                "and run `plan`: the receipts remember what was bought"
+            )
+        count = len(repository.records())
+    return True, f"sound; {counted(count, 'generation')} on record"
+
+
+def _objects(
+    open_state: Callable[[], Repository], objects: ObjectStore, *, quick: bool
+) -> tuple[bool, str]:
+    names = list(objects.names())
+    with closing(open_state()) as repository:
+        lacking = repository.known_results(previews=False).keys() - set(names)
+    elsewhere = f"; {counted(len(lacking), 'result')} without an object here" if lacking else ""
+    if quick:
+        return True, f"{len(names):,}, not read (--quick){elsewhere}"
+    from rich.progress import track
+
+    is_followed = err.is_terminal and len(names) >= _MANY_OBJECTS
+    shown = track(names, "objects", console=err, transient=True) if is_followed else names
+    damaged = [name for name in shown if not objects.verify(name)]
+    if damaged:
+        named = ", ".join(name[:12] for name in damaged[:_MOST_NAMED])
+        return False, (
+            f"{len(damaged):,} of {len(names):,} are damaged ({named}{'…' * (len(damaged) > _MOST_NAMED)}); "
+            "where an output is missing `apply` fetches it again, while the provider has it"
+        )
+    return True, f"{len(names):,}, all of them intact{elsewhere}"
+
+
+def _inotify(root: Path, settings: Settings) -> tuple[bool, str]:
+    if not _INOTIFY.is_dir():
+        return True, "not used on this system"
+    watches, instances = (
+        int((_INOTIFY / name).read_text()) for name in ("max_user_watches", "max_user_instances")
+    )
+    folders = sum(1 for _ in os.walk(root / settings.specs_dir))
+    said = f"{watches:,} watches and {instances:,} instances for {counted(folders, 'folder')}"
+    if watches < 2 * folders or instances < 2:
+        return False, (
+            f"{said}: too few, so `watch` would have to poll. Raise fs.inotify.max_user_watches "
+            "(and max_user_instances) with sysctl"
+        )
+    return True, said
+
+
+def _git(root: Path, settings: Settings) -> tuple[bool, str]:
+    if not settings.require_committed:
+        return True, "not needed: RECONCILER_REQUIRE_COMMITTED is off"
+    from reconciler.workspace.git import Checkout
+
+    return True, f"the repository at {Checkout.find(root).top}"

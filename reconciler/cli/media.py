@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reconciler.cli.checks import Check, checked
-from reconciler.cli.folder import Folder
+from reconciler.cli.doctor import Check, checked
+from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
 from reconciler.core.hosts import is_loopback
@@ -20,7 +20,7 @@ from reconciler.hosting.media_store import MediaStore, Shelf
 from reconciler.hosting.places import VARIABLES, place_of
 from reconciler.kling.client import KlingClient
 from reconciler.kling.probing import ProbeFailed, Prober, Sample
-from reconciler.settings import Settings
+from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import Given
 from reconciler.workspace.remote_media import next_part, remote_faults, remote_media
 

@@ -20,14 +20,19 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import views
-from reconciler.cli.clock import SteadyClock, calendar
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, database_of, open_folder, select
-from reconciler.cli.offline import Paths
-from reconciler.cli.root import Root, root_of
-from reconciler.cli.terminal import confirmed, err, is_interactive, out, print_error
+from reconciler.cli.project import (
+    Folder,
+    Paths,
+    ProjectRoot,
+    database_of,
+    open_folder,
+    root_of,
+    select,
+)
+from reconciler.cli.terminal import ExitCode, agreed, err, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError, counted
 from reconciler.core.identity import split_attempt
+from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.engine.survey import Survey
@@ -79,7 +84,7 @@ class Giver:
         place = next(wishes, None) or self.known(base_id)
         if place is None or not place.spec:
             return base_id
-        return f"{place.spec} [{place.label}]" if place.label else place.spec
+        return labelled(place.spec, place.label)
 
     def require_provider(self) -> None:
         """Find out before anybody is asked whether the provider can be.
@@ -111,6 +116,8 @@ class Giver:
         order = Order(Verb(verb), chosen, shown)
         if self.writer is None:
             return asyncio.run(carry_out_here(self.folder, order))
+        from reconciler.cli.running import calendar
+
         given = calendar()
         until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
         with open_queue(database_of(self.folder.root, self.folder.settings)) as queue:
@@ -136,7 +143,7 @@ class Giver:
 
 
 @contextmanager
-def open_giver(root: Root) -> Iterator[Giver]:
+def open_giver(root: ProjectRoot) -> Iterator[Giver]:
     """Open a folder as its only writer or, where another process is that, to read and to hand over."""
     with ExitStack() as stack:
         writer = None
@@ -166,7 +173,7 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
             return ExitCode.DONE
         giver.require_provider()
         question = _show_retries(giver, chosen)
-        if not _agreed(question, yes=yes, otherwise="nothing was bought"):
+        if not agreed(question, yes=yes, otherwise="nothing was bought"):
             return ExitCode.ERROR
         # With the attempt that was shown: no order makes more of it than was agreed to.
         names = (f"{base}={next_number(record)}" for base, record in chosen.items())
@@ -226,7 +233,7 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
             )
             return ExitCode.ERROR
         question = f"Forget {counted(len(bases), 'generation')}?"
-        if not _agreed(question, yes=yes, otherwise="nothing was forgotten"):
+        if not agreed(question, yes=yes, otherwise="nothing was forgotten"):
             return ExitCode.ERROR
         names = (f"{base}!" if base in flying else base for base in bases)
         return _say(giver.carry_out("forget", names))
@@ -251,7 +258,7 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
             err.print(f"  [yellow]remove[/] {escape(path)}  {size:,} bytes")
         err.print("Their bytes stay in the object store, and their receipts stay as they are.")
         question = f"Remove {counted(len(orphans), 'file')} ({sum(sizes):,} bytes)?"
-        if not _agreed(question, yes=yes, otherwise="nothing was removed"):
+        if not agreed(question, yes=yes, otherwise="nothing was removed"):
             return ExitCode.ERROR
         return _say(giver.carry_out("prune", orphans))
 
@@ -264,6 +271,7 @@ def gc(
     ] = False,
 ) -> int:
     """Remove from the state what nothing refers to any more."""
+    from reconciler.cli.running import calendar
     from reconciler.engine.collecting import garbage
 
     with open_giver(root_of(context)) as giver:
@@ -285,7 +293,7 @@ def gc(
         if dry_run:
             out.print(f"{what} would be removed.")
             return ExitCode.DONE
-        if not _agreed(f"Remove {what}?", yes=yes, otherwise="nothing was removed"):
+        if not agreed(f"Remove {what}?", yes=yes, otherwise="nothing was removed"):
             return ExitCode.ERROR
         names, code = list(found), 0
         for begin in range(0, len(names), _AT_ONCE):
@@ -372,14 +380,14 @@ def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
 
 async def carry_out_here(folder: Folder, order: Order) -> Outcome:
     """Carry an order out in this process, which has the lock."""
-    from reconciler.cli.running import open_ports, options_of
+    from reconciler.cli.running import SteadyClock, open_ports, options_of
     from reconciler.engine.orders import carry_out
     from reconciler.engine.records import Records
 
     survey, options = folder.surveyor.survey(folder.load()), options_of(folder.settings)
     async with open_ports(folder, _Quiet(), SteadyClock()) as ports:
-        journal = Records(ports, options, survey.stored)
-        return await carry_out(order, ports, options, journal, survey)
+        records = Records(ports, options, survey.stored)
+        return await carry_out(order, ports, options, records, survey)
 
 
 class _Quiet:
@@ -449,24 +457,6 @@ def _answer(queue: OrderQueue, ticket: str, seconds: float) -> dict[str, object]
     while (answer := queue.poll(ticket)) is None and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN)
     return answer
-
-
-def _agreed(question: str, *, yes: bool, otherwise: str) -> bool:
-    """Ask, unless `--yes` was given; where nobody can be asked the answer is no.
-
-    `otherwise` says what has not happened then, as `nothing was removed`.
-    """
-    if yes:
-        return True
-    if not is_interactive():
-        print_error(
-            f"there is nobody to ask, so {otherwise}", "Use `--yes` to go on without being asked."
-        )
-        return False
-    if confirmed(question):
-        return True
-    err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
-    return False
 
 
 def _say(outcome: Outcome) -> int:

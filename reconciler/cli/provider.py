@@ -1,18 +1,28 @@
-"""Building the provider's client out of the settings."""
+"""The provider's client out of the settings, and what the account can still pay with."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from urllib.parse import urlsplit
 
-from reconciler.core.errors import SettingsError, counted
+from reconciler.cli.terminal import warn
+from reconciler.cli.views import units_and_money
+from reconciler.core.errors import ReconcilerError, SettingsError, counted, in_a_line
 from reconciler.core.hosts import is_loopback
+from reconciler.core.moments import day_of
+from reconciler.core.money import UnitPrice, units_text
+from reconciler.core.schedule import DAY, SECOND
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
+from reconciler.kling.errors import SlowDown
 from reconciler.kling.network import LOOPBACK, Network
-from reconciler.settings import Settings
+from reconciler.kling.wire import Balance, ResourcePack, balance_of
+from reconciler.settings.definitions import Settings
 from reconciler.store.repository import Repository
 
 
@@ -22,12 +32,9 @@ def has_key(settings: Settings) -> bool:
 
 
 def watch_host(repository: Repository, base_url: str, records: Mapping[str, Record]) -> None:
-    """Refuse to go on at another host than the one that has our tasks; remember the host.
+    """Remember the host; raises SettingsError while another one has tasks of ours under way.
 
     What one provider does not know says nothing about what another one has accepted.
-
-    Raises:
-        SettingsError: tasks are under way elsewhere.
     """
     host = urlsplit(base_url).hostname or ""
     host = "loopback" if is_loopback(host) else host
@@ -47,11 +54,7 @@ def watch_host(repository: Repository, base_url: str, records: Mapping[str, Reco
 
 
 def credentials(settings: Settings) -> Credentials:
-    """Return the keys.
-
-    Raises:
-        SettingsError: they are missing, or half of a pair is.
-    """
+    """Return the keys; raises SettingsError: they are missing, or half of a pair is."""
     access, secret, static = settings.access_key, settings.secret_key, settings.api_key
     if access and secret:
         return Credentials(
@@ -59,33 +62,21 @@ def credentials(settings: Settings) -> Credentials:
         )
     if static:
         return Credentials(api_key=static.get_secret_value())
-    missing = (
-        "KLING_SECRET_KEY is missing"
-        if access
-        else "KLING_ACCESS_KEY is missing"
-        if secret
-        else "no key for the Kling API is set"
-    )
+    missing = "no key for the Kling API is set"
+    if access or secret:
+        missing = f"KLING_{'SECRET' if access else 'ACCESS'}_KEY is missing"
     hint = "Set KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY) in the environment or in `.env`; `reconciler demo` needs none."
     raise SettingsError(missing, hint=hint)
 
 
 def allowed_networks(settings: Settings) -> tuple[Network, ...]:
-    """Return which networks media and results may lie in that are not of the internet.
-
-    They are those that the operator names, and this machine where the API is on it: then it is the simulator.
-    """
-    here = is_loopback(urlsplit(settings.base_url).hostname or "")
-    return (*settings.allowed_networks, *(LOOPBACK if here else ()))
+    """Return where beyond the internet media may lie: what the operator names, and this machine for the simulator."""
+    return (*settings.allowed_networks, *(LOOPBACK if settings.is_simulated else ()))
 
 
 @asynccontextmanager
 async def provider(settings: Settings) -> AsyncIterator[KlingClient]:
-    """Open the client.
-
-    Raises:
-        SettingsError: a key is missing, or the base URL is not https (or loopback).
-    """
+    """Open the client; raises SettingsError: a key is missing, or the base URL is not https (or loopback)."""
     client = KlingClient(
         base_url=settings.base_url,
         credentials=credentials(settings),
@@ -95,3 +86,82 @@ async def provider(settings: Settings) -> AsyncIterator[KlingClient]:
         yield client
     finally:
         await client.aclose()
+
+
+_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
+_LONGEST = 4.0  # s; whoever wants to buy is not held up longer for a remark
+_BETWEEN = 1.1  # s; one question a second is allowed (documented)
+_YEAR = 365 * DAY
+
+
+async def packs_of(client: KlingClient) -> tuple[ResourcePack, ...]:
+    """Return the account's packs. Raises ProviderError."""
+    now = int(time.time() * SECOND)
+    try:
+        return await client.costs(start_ms=now - _YEAR, end_ms=now)
+    except SlowDown:  # somebody has just asked
+        await asyncio.sleep(_BETWEEN)
+        return await client.costs(start_ms=now - _YEAR, end_ms=now)
+
+
+def ask_balance(settings: Settings) -> Balance | str:
+    """Return the balance, or in a sentence why it is not known; takes a few seconds at most."""
+
+    async def ask() -> tuple[ResourcePack, ...]:
+        async with provider(settings) as client, asyncio.timeout(_LONGEST):
+            return await packs_of(client)
+
+    try:
+        return balance_of(asyncio.run(ask()), int(time.time() * SECOND))
+    except ReconcilerError as error:
+        return in_a_line(error)
+    except TimeoutError:
+        return f"the provider gave no answer within {_LONGEST:.0f} s"
+
+
+def warn_if_short(settings: Settings, units: Decimal) -> None:
+    """Say on stderr that the packs do not hold what is about to be bought, where that is known."""
+    if not has_key(settings):
+        return
+    balance = ask_balance(settings)
+    if isinstance(balance, Balance) and balance.is_short_of(units):
+        warn(_short(balance, units, settings.unit_price))
+
+
+def balance_sentences(balance: Balance | str, units: Decimal, price: UnitPrice | None) -> list[str]:
+    """Return what `plan --refresh` says of the account, for a plan of so many units."""
+    if isinstance(balance, str):
+        return [f"Balance: not known: {balance}"]
+    if not balance.listed:
+        return ["Balance: the account lists no packs (a postpaid account has none)."]
+    if not balance.usable:
+        said = ["Balance: no pack can be used."]
+    else:
+        left = balance.remaining
+        held = "an unknown amount" if left is None else units_and_money(left, price)
+        count = counted(len(balance.usable), "pack")
+        ends = balance.next_expiry
+        until = "" if ends is None else f"; the next one expires on {day_of(ends)}"
+        said = [f"Balance: {held} in {count}{until}."]
+    if balance.is_short_of(units):
+        short = _short(balance, units, price)
+        said.append(f"{short[:1].upper()}{short[1:]}.")
+    return said
+
+
+def expiry_warnings(balance: Balance, now: int) -> list[str]:
+    """Return a sentence for every usable pack that ends within a week; `now` is in ms."""
+    return [
+        f"{pack.name or 'A pack'} expires on {day_of(pack.invalid_at)}, and "
+        f"{units_text(pack.remaining) or 'what is left of the'} units in it will be lost unless they are used before then"
+        for pack in balance.usable
+        if pack.invalid_at is not None and pack.invalid_at - now < _SOON
+    ]
+
+
+def _short(balance: Balance, units: Decimal, price: UnitPrice | None) -> str:
+    left = units_text(balance.remaining) if balance.remaining else "no"
+    return (
+        f"the account's packs hold {left} units, and this is expected to cost "
+        f"{units_and_money(units, price)}: they will not be enough, unless the account is also billed afterwards"
+    )

@@ -1,70 +1,123 @@
-"""Running a plan: the engine is put together here, out of the settings, and stopped by a signal."""
+"""The engine put together out of the settings: its clock, its ports, and one run of it, followed on stderr."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Self
 
-from reconciler.cli.clock import SteadyClock, calendar
-from reconciler.cli.folder import Folder
+from rich.markup import escape
+from rich.status import Status as Spinner
+
 from reconciler.cli.media import media_store
-from reconciler.cli.progress import Progress
+from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks, has_key, provider
+from reconciler.cli.reporting import Event, HoldsToldOnce
+from reconciler.cli.terminal import err, warn
 from reconciler.core.diff import Plan
+from reconciler.core.printable import labelled
+from reconciler.core.progress import Topic
 from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
 from reconciler.engine.apply import Run
 from reconciler.engine.loop import Ended
 from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfigured
 from reconciler.engine.survey import Survey
 from reconciler.kling.downloads import Downloader
-from reconciler.settings import Settings
+from reconciler.settings.definitions import Settings
 from reconciler.store.changes import Caps
 from reconciler.workspace.decoding import close_all
 from reconciler.workspace.spec_cache import forget_file
+
+_DRIFT = 60.0  # seconds that the system's clock must be ahead before it is taken over
+
+
+_SYMBOLS = {
+    Status.COMPLETE: "[green]✓[/]",
+    Status.FAILED: "[red]✗[/]",
+    Status.REJECTED: "[red]✗[/]",
+    Status.EXPIRED: "[red]✗[/]",
+    Status.BLOCKED: "[yellow]![/]",
+}
+
+
+class Progress(HoldsToldOnce):
+    """A reporter for people on stderr: a line for every change, and on a terminal a line below that counts."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self._total = total
+        self._status: dict[str, str] = {}
+        self._spinner: Spinner | None = err.status("") if err.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._spinner and self._total:
+            self._count()
+            self._spinner.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._spinner:
+            self._spinner.stop()
+
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
+        """Tell something that concerns everybody; on a terminal every topic looks the same."""
+        warn(message)
+
+    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:  # noqa: ARG002
+        self._status[record.base_id] = status
+        name = escape(labelled(record.spec, record.label))
+        symbol = _SYMBOLS.get(status, "[cyan]·[/]")
+        why = f"  {escape(reason)}" if reason else ""
+        err.print(f"{symbol} {status:<10} {name}  [dim]{record.external_task_id}[/]{why}")
+        self._count()
+
+    def _count(self) -> None:
+        if self._spinner:
+            counts = Counter(self._status.values())
+            said = ", ".join(f"{count} {status}" for status, count in counts.items())
+            self._spinner.update(
+                f"{said or 'starting'} (of {self._total}); Ctrl-C stops, and nothing is lost"
+            )
 
 
 def run(
     folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
 ) -> Ended:
-    """Apply a plan and follow it on stderr; `timeout` is in seconds.
+    """Apply a plan and follow it on stderr; `timeout` is in seconds. Raises what `engine.apply.Run` raises."""
 
-    Raises:
-        SettingsError, StateError, Unreachable: see `engine.apply.Run`.
-    """
+    async def apply(progress: Progress) -> Ended:
+        stop = _stop_on_signals(progress)
+        async with open_ports(folder, progress, SteadyClock()) as ports:
+            deadline = None if timeout is None else ports.now() + int(timeout * SECOND)
+            begun = Run(ports, options_of(folder.settings), survey)
+            return await begun.apply(plan, works, stop, deadline)
+
     with Progress(len(works)) as progress:
-        return asyncio.run(_run(folder, survey, plan, works, progress, timeout))
+        return asyncio.run(apply(progress))
 
 
-async def _run(
-    folder: Folder,
-    survey: Survey,
-    plan: Plan,
-    works: Sequence[Work],
-    progress: Progress,
-    timeout: float | None,
-) -> Ended:
-    stop = asyncio.Event()
+def _stop_on_signals(progress: Progress) -> asyncio.Event:
+    """Stop submitting on a signal; a second Ctrl-C ends at once, which loses nothing either."""
+    stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stop, stop, progress, loop)
-    async with open_ports(folder, progress, SteadyClock()) as ports:
-        deadline = None if timeout is None else ports.now() + int(timeout * SECOND)
-        return await Run(ports, options_of(folder.settings), survey).apply(
-            plan, works, stop, deadline
-        )
 
+    def stop() -> None:
+        progress.say("stopping; what is in flight is on record")
+        stopped.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
-def _stop(stop: asyncio.Event, progress: Progress, loop: asyncio.AbstractEventLoop) -> None:
-    """Stop submitting; a second Ctrl-C ends at once, which loses nothing either."""
-    progress.say("stopping; what is in flight is on record")
-    stop.set()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)
+        loop.add_signal_handler(number, stop)
+    return stopped
 
 
 @asynccontextmanager
@@ -72,14 +125,14 @@ async def open_ports(
     folder: Folder, report: Reporter, clock: Callable[[], int]
 ) -> AsyncIterator[Ports]:
     """Open what the engine needs; what only takes this disk needs no key."""
+    settings = folder.settings
     async with AsyncExitStack() as stack:
         stack.callback(close_all)  # no thread waits for a file any more
         client: Provider = Unconfigured()
         hosting = None
-        if has_key(folder.settings):
-            real = await stack.enter_async_context(provider(folder.settings))
-            client, hosting = real, media_store(folder.settings, real)
-        settings = folder.settings
+        if has_key(settings):
+            real = await stack.enter_async_context(provider(settings))
+            client, hosting = real, media_store(settings, real)
         downloader = Downloader(
             timeout=settings.request_timeout,
             max_bytes=settings.max_result_bytes,
@@ -115,3 +168,34 @@ def options_of(settings: Settings, *, enduring: bool = False) -> Options:
         previews=settings.previews,
         enduring=enduring,
     )
+
+
+def calendar() -> int:
+    """Return the time as the machine shows it, in ms since the epoch: anybody may set it at any moment."""
+    return int(time.time() * SECOND)
+
+
+class SteadyClock:
+    """Milliseconds since the epoch that start right and never jump; they also count while a laptop sleeps.
+
+    A grace period that is measured with a clock somebody corrects could end at once, and a create be repeated.
+    """
+
+    def __init__(self) -> None:
+        self._source = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        self._offset = self._ahead()
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return int((self._offset + time.clock_gettime(self._source)) * SECOND)
+
+    def correct(self) -> None:
+        """Take over the system's time where it is well ahead: a machine was frozen, or began with a wrong clock.
+
+        To be called only while nothing is in doubt. Never goes back: what is due would wait for the old time.
+        """
+        if (offset := self._ahead()) - self._offset > _DRIFT:
+            self._offset = offset
+
+    def _ahead(self) -> float:
+        return time.time() - time.clock_gettime(self._source)

@@ -17,14 +17,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import open_folder
-from reconciler.cli.offline import AsJson
-from reconciler.cli.root import named, root_of
-from reconciler.cli.terminal import err, out, print_json
-from reconciler.cli.views import bare_table, units_text
+from reconciler.cli.project import open_folder, refuse_leading_out, root_of, specs_at
+from reconciler.cli.terminal import AsJson, ExitCode, err, out, print_json
+from reconciler.cli.views import bare_table
 from reconciler.core.errors import WorkspaceError, counted
-from reconciler.core.money import UnitPrice
+from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.printable import printable
 from reconciler.core.spending import (
     By,
@@ -36,33 +33,17 @@ from reconciler.core.spending import (
     total_of,
 )
 from reconciler.workspace.files import describe_os_error, replace_plain
-from reconciler.workspace.inputs import Root
 
 _DAY = "%Y-%m-%d"
-_COLUMNS = (
-    "attempts",
-    "estimated",
-    "deducted",
-    "undetermined",
-    "difference",
-    "spent",
-    "wasted",
-    "unwanted",
+_AMOUNTS = (
+    *("estimated", "deducted", "undetermined", "difference"),
+    *("spent", "wasted", "unwanted"),
 )
 _HEADS = {"undetermined": "by estimate", "unwanted": "not wanted"}
 _MOST_ROWS = 500  # of a table; CSV and JSON have them all
 _STDOUT = Path("-")
 _AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-_FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "＝",
-    "＋",
-    "－",
-    "＠",
-)  # the wide ones count where people write such letters
+_FORMULA = tuple("=+-@＝＋－＠")  # the wide ones count where people write such letters
 
 
 def spend(
@@ -101,12 +82,14 @@ def spend(
         ledger = folder.repository.ledger()
         bought = everything_bought(folder.root, ledger, desired, folder.settings.prices)
         chosen = _chosen(folder.root, paths or [], bought.purchases, desired.specs)
-    chosen = between(chosen, _day(since), _day(until))
+    days = [None if day is None else f"{day:{_DAY}}" for day in (since, until)]
+    chosen = between(chosen, *days)
     for name, why in bought.unreadable.items():
         err.print(f"[yellow]not counted[/] {escape(name)}: {escape(why)}")
     for purchase in chosen:
         if purchase.disbelieved is not None:
-            err.print(f"[yellow]not believed[/] {escape(_disbelief(purchase))}")
+            why = disbelief(purchase.external_task_id, purchase.disbelieved, purchase.spent)
+            err.print(f"[yellow]not believed[/] {escape(why)}")
     groups, whole = group(chosen, by), total_of(chosen)
     if table is not None:
         _write(folder.root, table, by, groups, price)
@@ -125,32 +108,18 @@ def spend(
 def _chosen(
     root: Path, paths: Sequence[Path], purchases: Sequence[Purchase], specs: Sequence[str]
 ) -> tuple[Purchase, ...]:
-    """Return what was bought for what lies, or lay, at these paths.
-
-    Raises:
-        WorkspaceError: a path names no spec, and nothing was ever bought for it.
-    """
+    """Return what was bought for what lies, or lay, at these paths; raises WorkspaceError: at one there is nothing."""
     if not paths:
         return tuple(purchases)
     known = [*specs, *(purchase.spec for purchase in purchases if purchase.spec)]
-    chosen: set[str] = set()
-    for path in paths:
-        found = named(root, path, known)
-        if not found:
-            hint = "Give the path of a spec, or of a folder that holds or held some."
-            raise WorkspaceError(
-                f"`{path}` names no spec, and nothing was bought for it", hint=hint
-            )
-        chosen |= found
+    hint = "Give the path of a spec, or of a folder that holds or held some."
+    otherwise = "names no spec, and nothing was bought for it"
+    chosen = specs_at(root, paths, known, otherwise, hint)
     return tuple(purchase for purchase in purchases if purchase.spec in chosen)
 
 
-def _day(given: datetime | None) -> str | None:
-    return None if given is None else f"{given:{_DAY}}"
-
-
 def _amounts(sums: Sums) -> dict[str, Decimal]:
-    return {name: getattr(sums, name) for name in _COLUMNS[1:]}
+    return {name: getattr(sums, name) for name in _AMOUNTS}
 
 
 def _document(
@@ -160,10 +129,6 @@ def _document(
     money = {"currency": price.currency} if price else {}
     rows = [{by.value: name, **_row(sums, price)} for name, sums in groups.items()]
     return {"by": by.value, "rows": rows, "total": _row(whole, price), **money}
-
-
-def _disbelief(purchase: Purchase) -> str:
-    return disbelief(purchase.external_task_id, purchase.disbelieved or Decimal(0), purchase.spent)
 
 
 def _not_believed(purchases: Sequence[Purchase]) -> dict[str, Any]:
@@ -181,12 +146,12 @@ def _not_believed(purchases: Sequence[Purchase]) -> dict[str, Any]:
 
 
 def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:
-    units = {f"{name}_units": units_text(amount) for name, amount in _amounts(sums).items()}
-    costs = {
-        f"{name}_cost": units_text(price.of(amount)) if price else None
-        for name, amount in (("spent", sums.spent), ("wasted", sums.wasted))
-    }
-    return {"attempts": sums.attempts, **units, **(costs if price else {})}
+    row: dict[str, Any] = {"attempts": sums.attempts}
+    row |= {f"{name}_units": units_text(amount) for name, amount in _amounts(sums).items()}
+    if price:
+        row["spent_cost"] = units_text(price.of(sums.spent))
+        row["wasted_cost"] = units_text(price.of(sums.wasted))
+    return row
 
 
 def _write(
@@ -194,9 +159,8 @@ def _write(
 ) -> None:
     """Write CSV to its place.
 
-    Raises:
-        WorkspaceError: a file stands there that is no CSV file by its name, so that it could be something paid for; it
-            is a link or leads through one out of the project, is no plain file, or cannot be written.
+    Raises WorkspaceError: a file stands there that is no CSV file by its name, so that it could be something paid for;
+    it is a link or leads through one out of the project, is no plain file, or cannot be written.
     """
     if place == _STDOUT:
         _write_rows(sys.stdout, by, groups, price)
@@ -204,9 +168,7 @@ def _write(
     if os.path.lexists(place) and place.suffix.lower() != ".csv":
         hint = "Name a new file, or one that ends in .csv."
         raise WorkspaceError(f"`{place}` already exists, and is not overwritten", hint=hint)
-    if Root(root).leads_out(place):
-        hint = "Remove the link, or name a file in another folder."
-        raise WorkspaceError(f"a link takes `{place}` out of the project", hint=hint)
+    refuse_leading_out(root, place)
     text = io.StringIO()
     _write_rows(text, by, groups, price)
     try:
@@ -237,7 +199,7 @@ def _cell(value: object) -> object:
 
 
 def _table(by: By, groups: Mapping[str, Sums], whole: Sums, price: UnitPrice | None) -> Table:
-    heads = [_HEADS.get(name, name) for name in _COLUMNS]
+    heads = [_HEADS.get(name, name) for name in ("attempts", *_AMOUNTS)]
     money = [price.currency] if price else []
     table = bare_table([by.value, *heads, *money], [*heads, *money])
     rows = list(groups.items())
@@ -258,18 +220,13 @@ def _cells(sums: Sums, price: UnitPrice | None) -> Iterator[str]:
 
 
 def _said(whole: Sums, price: UnitPrice | None) -> str:
-    told = [
-        f"{units_text(whole.spent)} unit{'s' * (whole.spent != 1)} spent"
-        + (f", {price.told(whole.spent)}" if price else "")
-    ]
-    if whole.undetermined:
-        told.append(
-            f"{units_text(whole.undetermined)} of them by estimate: no deduction is known yet"
-        )
-    if whole.wasted:
-        told.append(f"{units_text(whole.wasted)} wasted: paid for, but the result cannot be had")
-    if whole.unwanted:
-        told.append(
-            f"{units_text(whole.unwanted)} for what no spec asks for now: kept, and free when it comes back"
-        )
-    return "; ".join(told) + "."
+    money = f", {price.told(whole.spent)}" if price else ""
+    said = f"{units_text(whole.spent)} unit{'s' * (whole.spent != 1)} spent{money}"
+    for amount, what in (
+        (whole.undetermined, "of them by estimate: no deduction is known yet"),
+        (whole.wasted, "wasted: paid for, but the result cannot be had"),
+        (whole.unwanted, "for what no spec asks for now: kept, and free when it comes back"),
+    ):
+        if amount:
+            said += f"; {units_text(amount)} {what}"
+    return f"{said}."

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.root import Options
-from reconciler.cli.terminal import out
+from reconciler.cli.project import GlobalOptions
+from reconciler.cli.terminal import ExitCode, out
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.kinds import schema
 from reconciler.workspace.files import open_plain
@@ -32,7 +31,7 @@ def init(
     ] = Path(),
 ) -> int:
     """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
-    options: Options = context.obj
+    options: GlobalOptions = context.obj
     if options.root is not None:  # `--root DIR`, as `git -C DIR`
         folder = options.root / folder
     templates = files("reconciler.cli") / "starter"

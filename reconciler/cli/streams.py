@@ -63,17 +63,10 @@ def secure() -> None:
         with suppress(OSError, ValueError):
             stream.flush()
         writer = io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False))
-        setattr(
-            sys,
-            name,
-            _Text(
-                writer,
-                _usable(stream.encoding),
-                _ERRORS,
-                line_buffering=stream.line_buffering,
-                write_through=stream.write_through,
-            ),
-        )
+        # An encoding in which JSON is JSON: UTF-16 and the like are not.
+        encoding = stream.encoding if "{}".encode(stream.encoding) == b"{}" else "utf-8"
+        how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+        setattr(sys, name, _Text(writer, encoding, _ERRORS, **how))
 
 
 def is_cut_off() -> bool:
@@ -111,9 +104,8 @@ def _failure() -> OSError | None:
 
 def _open_nowhere(name: str) -> None:
     """Open a stream that was closed: else the next file, the database for one, would get its number and its text."""
-    descriptor = os.open(
-        os.devnull, os.O_RDWR
-    )  # gets the lowest number that is free, which is that one
+    # It gets the lowest number that is free, which is that one.
+    descriptor = os.open(os.devnull, os.O_RDWR)
     os.set_inheritable(descriptor, True)
     mode = "r" if name == "stdin" else "w"
     setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115 - a descriptor, for as long as we live
@@ -126,11 +118,6 @@ def _read_names_as_utf8() -> None:
     os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())  # text goes on as it was
     with suppress(OSError):
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
-
-
-def _usable(encoding: str) -> str:
-    """Return an encoding in which JSON is JSON: UTF-16 and the like are not."""
-    return encoding if "{}".encode(encoding) == b"{}" else "utf-8"
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:

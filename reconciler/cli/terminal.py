@@ -1,4 +1,4 @@
-"""What reaches the terminal: results on stdout, everything else on stderr; colours only for a person.
+"""What reaches the terminal, and what a command's end means to a script: results on stdout, everything else on stderr.
 
 Whatever is printed here is a line, whoever's words are in it: what would be anything else is escaped at this one place.
 """
@@ -10,7 +10,8 @@ import io
 import json
 import sys
 from collections.abc import Iterable
-from typing import IO, Any, cast
+from enum import IntEnum
+from typing import IO, Annotated, Any, cast
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -18,9 +19,13 @@ from rich.markup import escape
 from rich.segment import Segment
 from rich.text import Text
 
+from reconciler.core.errors import ReconcilerError
 from reconciler.core.printable import printable, printable_lines
 
 _WIDE = 400  # columns, where no terminal wraps: a line of a pipe is a record
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
+]
 
 
 class _Rendered:
@@ -43,9 +48,9 @@ class _Console(Console):
     def file(self) -> IO[str]:
         """The stream of now; past what it escapes of others."""
         stream = super().file
-        return (
-            cast("IO[str]", _Rendered(stream)) if isinstance(stream, io.TextIOWrapper) else stream
-        )
+        if isinstance(stream, io.TextIOWrapper):
+            return cast("IO[str]", _Rendered(stream))
+        return stream
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return the text that a string with markup stands for, escaped before anything measures it."""
@@ -86,6 +91,21 @@ def print_json(document: object, *, indent: int | None = 2) -> None:
     sys.stdout.write(f"{printable_lines(text)}\n")
 
 
+def error_document(message: str, hint: str) -> dict[str, object]:
+    """Return what `--json` prints of an error."""
+    return {"error": {"message": message, "hint": hint}}
+
+
+def warn(message: str) -> None:
+    """Print on stderr what may surprise somebody."""
+    err.print(f"[bold yellow]warning:[/] {escape(message)}")
+
+
+def note(message: str) -> None:
+    """Print on stderr what somebody may want to know; it changes no exit code."""
+    err.print(f"[yellow]note:[/] {escape(message)}")
+
+
 def print_error(message: str, hint: str = "") -> None:
     """Print one sentence on stderr, and what to do."""
     err.print(f"[bold red]error:[/] {escape(message.rstrip('.'))}")
@@ -98,6 +118,35 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def confirmed(question: str) -> bool:
-    """Ask somebody, on stderr; to be called where somebody can be."""
-    return typer.confirm(printable(question), err=True)
+def agreed(
+    question: str,
+    *,
+    yes: bool,
+    otherwise: str,
+    hint: str = "Use `--yes` to go on without being asked.",
+) -> bool:
+    """Ask somebody, on stderr, unless `--yes` was given; raises ReconcilerError where nobody can be asked.
+
+    `otherwise` says what has not happened then, as `nothing was removed`.
+    """
+    if yes:
+        return True
+    if not is_interactive():
+        raise ReconcilerError(f"there is nobody to ask, so {otherwise}", hint=hint)
+    if typer.confirm(printable(question), err=True):
+        return True
+    err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
+    return False
+
+
+class ExitCode(IntEnum):
+    """What a command's end means."""
+
+    DONE = 0
+    ERROR = 1
+    CHANGES = 2  # plan --detailed-exitcode
+    # `apply` settled, and something is failed, rejected, expired, invalid or blocked.
+    NEEDS_SOMEBODY = 3
+    TIMED_OUT = 4
+    USAGE = 64
+    INTERRUPTED = 130

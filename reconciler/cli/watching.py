@@ -15,25 +15,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler import settings as configuration
-from reconciler.cli.exits import ExitCode
-from reconciler.cli.folder import Folder, open_folder
-from reconciler.cli.root import root_of
-from reconciler.cli.terminal import print_error
-from reconciler.core.errors import ReconcilerError, SettingsError, counted
+from reconciler.cli.project import Folder, open_folder, root_of
+from reconciler.cli.terminal import ExitCode, print_error
+from reconciler.core.errors import ReconcilerError, SettingsError, counted, told
 from reconciler.core.schedule import DAY, SECOND
-from reconciler.settings import Settings
+from reconciler.settings.definitions import Settings
+
+if TYPE_CHECKING:
+    from reconciler.cli.reporting import LogReporter
+    from reconciler.cli.running import SteadyClock
+    from reconciler.engine.daemon import Daemon
+    from reconciler.engine.ports import Options, Ports
+    from reconciler.workspace.index import SpecIndex
 
 _BUSY_TIMEOUT = 1.0
 """Seconds that a change of the state waits for another program: the loop stands still meanwhile, and the change is
 tried again later."""
-
-if TYPE_CHECKING:
-    from reconciler.cli.announcing import Announcer
-    from reconciler.cli.clock import SteadyClock
-    from reconciler.engine.daemon import Daemon, Pace
-    from reconciler.engine.looks import Looks
-    from reconciler.engine.ports import Options, Ports
-    from reconciler.workspace.index import SpecIndex
 
 
 def watch(
@@ -73,25 +70,35 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _leave_at_once() -> None:
+    """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
+
+    def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
+        # An exception would be raised, and swallowed, wherever a library happens to be.
+        os._exit(ExitCode.DONE)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the settings are being read already
+
+
 @dataclass
 class _Watch:
     """One life of the daemon, from reading the settings to reading them again, or to the end."""
 
     folder: Folder
     address: tuple[str, int] | None
-    _stop: asyncio.Event = field(default_factory=asyncio.Event)
     has_begun: bool = False  # from then on an error has nothing to do with the settings
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _next: Settings | None = None
     _is_leaving: bool = False
-    _looks: Looks | None = None
+    _daemon: Daemon | None = None
 
     async def run(self) -> Settings | None:
         """Keep the folder true until a signal; return the settings to begin anew with, None to leave."""
-        from reconciler.cli import systemd
-        from reconciler.cli.announcing import announcer
-        from reconciler.cli.clock import SteadyClock
         from reconciler.cli.provider import credentials, watch_host
-        from reconciler.cli.running import open_ports, options_of
+        from reconciler.cli.reporting import feed_watchdog, open_report, tell_systemd
+        from reconciler.cli.running import SteadyClock, open_ports, options_of
 
         folder, settings = self.folder, self.folder.settings
         credentials(settings)  # says what is missing
@@ -99,15 +106,14 @@ class _Watch:
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
-            report = stack.enter_context(announcer(settings, folder.root))
-            pulse = asyncio.create_task(systemd.pulse(self._hangs), name="systemd watchdog")
-            stack.callback(pulse.cancel)
+            report = stack.enter_context(open_report(settings, folder.root))
+            feeding = asyncio.create_task(feed_watchdog(self._hangs), name="systemd watchdog")
+            stack.callback(feeding.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
             daemon, index = await stack.enter_async_context(
-                self._daemon(ports, options, report, clock)
+                self._opened(ports, options, report, clock)
             )
-            self._looks = daemon.looks
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
 
@@ -117,24 +123,24 @@ class _Watch:
                 gc.freeze()  # what was read stays: looking through it again and again costs a save 50 ms
                 count = counted(len(index.specs), "spec")
                 report.info(f"watching {count} in `{settings.specs_dir}`{where}")
-                systemd.ready()
+                tell_systemd("READY=1")
 
             await daemon.run(self._stop, begun=begun)
             if self._follows is None:
-                systemd.stopping()
+                tell_systemd("STOPPING=1")
                 report.info("leaving; what is in flight is on record, and nothing is lost")
         return self._follows
 
     def _hangs(self) -> bool:
         """Whether a look at the folder hangs; until specs are read for the first time nobody says so."""
-        return self._looks is not None and self._looks.hangs
+        return self._daemon is not None and self._daemon.looks.hangs
 
     @property
     def _follows(self) -> Settings | None:
         """The settings of the next life; a stop may come while they are being read, and counts for more."""
         return None if self._is_leaving else self._next
 
-    def _obey_signals(self, report: Announcer) -> None:
+    def _obey_signals(self, report: LogReporter) -> None:
         """Stop, or read the settings again, when told to.
 
         Not by the loop's own handlers: they go with the loop, and a signal in that moment would end the process.
@@ -151,16 +157,14 @@ class _Watch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, obey)
 
-    def _reload(self, report: Announcer) -> None:
+    def _reload(self, report: LogReporter) -> None:
         """Begin anew with the settings as they are now; wrong ones change nothing."""
         if self._is_leaving:
             return
-        from reconciler.cli import systemd
-        from reconciler.cli.provenance import changes
         from reconciler.cli.provider import credentials
-        from reconciler.core.errors import told
+        from reconciler.cli.reporting import tell_systemd, tell_systemd_of_reload
 
-        systemd.reloading()
+        tell_systemd_of_reload()
         try:
             settings = configuration.load(self.folder.root, again=self.folder.settings)
             credentials(settings)
@@ -168,23 +172,24 @@ class _Watch:
             report.say(
                 f"the settings were not read again, and the earlier ones stay in force: {told(error)}"
             )
-            systemd.ready()
+            tell_systemd("READY=1")
             return
-        if settings.kept:
+        if kept := settings.provenance.kept:
             report.say(
-                f"{', '.join(settings.kept)} cannot change while `watch` runs: what held at its start stays in force; "
+                f"{', '.join(kept)} cannot change while `watch` runs: what held at its start stays in force; "
                 "stop it and start it again for that"
             )
-        changed = "; ".join(changes(self.folder.settings, settings)) or "nothing changed in them"
+        changes = configuration.changes(self.folder.settings, settings)
+        changed = "; ".join(changes) or "nothing changed in them"
         report.info(f"reading the settings again: {changed}")
         self._next = settings
         self._stop.set()
 
     @asynccontextmanager
-    async def _daemon(
-        self, ports: Ports, options: Options, report: Announcer, clock: SteadyClock
+    async def _opened(
+        self, ports: Ports, options: Options, report: LogReporter, clock: SteadyClock
     ) -> AsyncIterator[tuple[Daemon, SpecIndex]]:
-        from reconciler.engine.daemon import Daemon, Duties
+        from reconciler.engine.daemon import Daemon, Duties, Pace
         from reconciler.engine.taking import OrderTaker
         from reconciler.workspace.git import Checkout
         from reconciler.workspace.index import SpecIndex
@@ -195,12 +200,11 @@ class _Watch:
         folder, settings = self.folder, self.folder.settings
         checkout = Checkout.find(folder.root) if settings.require_committed else None
         loop = asyncio.get_running_loop()
-        daemon: Daemon | None = None
 
         def wake() -> None:
-            if daemon is not None:
+            if self._daemon is not None:
                 with suppress(RuntimeError):  # the loop is closed: this was the last event
-                    loop.call_soon_threadsafe(daemon.wake)
+                    loop.call_soon_threadsafe(self._daemon.wake)
 
         watcher = Watcher(
             folder.root,
@@ -219,11 +223,16 @@ class _Watch:
                 cache=folder.cache,
                 deferred=True,
             )
+            pace = Pace(
+                settle=int(settings.settle_seconds * SECOND),
+                resync=int(settings.resync_seconds * SECOND),
+                history=settings.history_days * DAY,
+            )
             taker = OrderTaker(ports, options, index, folder.surveyor)
             duties = Duties(
                 index,
                 watcher,
-                _pace(settings),
+                pace,
                 checkout,
                 folder.can_host,
                 is_ordered=taker.is_ordered,
@@ -231,8 +240,8 @@ class _Watch:
                 correct_clock=clock.correct,
                 check_room=partial(check_room, folder.root, settings.specs_dir),
             )
-            daemon = Daemon(ports, options, duties)
-            yield daemon, index
+            self._daemon = Daemon(ports, options, duties)
+            yield self._daemon, index
         finally:
             watcher.stop()
 
@@ -248,40 +257,20 @@ class _Watch:
                     hint="Leave out one of the two.",
                 )
             return ""
-        from reconciler.cli.board import Board
+        from reconciler.cli.views import StatusPage
         from reconciler.web.app import status_app
+        from reconciler.web.callbacks import signing_key
         from reconciler.web.serving import serving
-        from reconciler.web.signatures import signing_key
 
-        hint = daemon.hint if settings.callback_url else None
-        secret = settings.webhook_secret
-        key = signing_key(secret.get_secret_value()) if secret else None
         host, port = self.address
-        board = Board(daemon, index, clock)
+        secret = settings.webhook_secret
         token = settings.page_token.get_secret_value() if settings.page_token else ""
-        app = status_app(board, hint, allowed_hosts=[host], signing_key=key, page_token=token)
-        url: str = await stack.enter_async_context(serving(app, host, port, is_guarded=bool(token)))
-        return url
-
-
-def _leave_at_once() -> None:
-    """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
-
-    def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
-        os._exit(
-            ExitCode.DONE
-        )  # an exception would be raised, and swallowed, wherever a library happens to be
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the settings are being read already
-
-
-def _pace(settings: Settings) -> Pace:
-    from reconciler.engine.daemon import Pace
-
-    return Pace(
-        settle=int(settings.settle_seconds * SECOND),
-        resync=int(settings.resync_seconds * SECOND),
-        history=settings.history_days * DAY,
-    )
+        app = status_app(
+            StatusPage(daemon, index, clock),
+            daemon.hint if settings.callback_url else None,
+            allowed_hosts=[host],
+            signing_key=signing_key(secret.get_secret_value()) if secret else None,
+            page_token=token,
+        )
+        served = serving(app, host, port, is_guarded=bool(token))
+        return await stack.enter_async_context(served)

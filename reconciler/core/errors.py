@@ -1,22 +1,7 @@
 """The one error tree of the project; nothing else is ever shown to a user.
 
-Every error a person can see is one sentence (`message`) and what to do (`hint`). The layers below hang their
-own branches on this root, each in an `errors` module of its own::
-
-    ReconcilerError
-    ├── SpecError                 a spec, a defaults file or a receipt says something wrong (place known)
-    ├── WorkspaceError            the folder: unreadable, read-only, full
-    │   └── InputChanged          a local file is not what is remembered of it; nothing was sent
-    ├── SettingsError             a setting is missing or wrong
-    ├── StateError                the state store: corrupt, unwritable, of a newer version
-    │   ├── StateLocked           another process writes; names its pid
-    │   ├── StateReplaced         lock or database are not the ones on disk any more; the writer stops
-    │   └── StaleRecord           a guarded change found another status than it expected
-    ├── CapReached                a spending cap would be passed; nothing was sent
-    ├── HostingError              the media store: unreachable, refusing, full
-    └── ProviderError             kling/errors.py: one class for each kind of reaction
-
-A docstring is the default message.
+Every error a person can see is one sentence (`message`) and what to do (`hint`); a docstring is the default message.
+`ProviderError`, with one class for each kind of reaction, is in `kling/errors.py`.
 """
 
 from __future__ import annotations
@@ -107,4 +92,9 @@ def counted(count: int, noun: str) -> str:
 
 def told(error: ReconcilerError) -> str:
     """Return what happened and what to do, in one line."""
-    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message
+    return in_a_line(error) if error.hint else error.message
+
+
+def in_a_line(error: ReconcilerError) -> str:
+    """Return the same as whole sentences: without a hint, too, there is a full stop."""
+    return f"{error.message.rstrip('.')}. {error.hint}".rstrip()

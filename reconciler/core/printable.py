@@ -31,3 +31,8 @@ def printable_lines(text: str) -> str:
     if "\n" not in text:
         return printable(text)
     return "\n".join(map(printable, text.split("\n")))
+
+
+def labelled(spec: str, label: str) -> str:
+    """Return how people call a generation: its spec, and its label where it has one."""
+    return f"{spec} [{label}]" if label else spec

@@ -16,13 +16,13 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Self, TypeGuard
 
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, in_a_line
 from reconciler.core.schedule import SECOND
 from reconciler.engine.attempts import adopt, retry
 from reconciler.engine.collecting import collect
 from reconciler.engine.fitting import misfit
 from reconciler.engine.forgetting import forget, prune
-from reconciler.engine.outcome import Ground, Outcome, in_a_line
+from reconciler.engine.outcome import Ground, Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.engine.refresh import refresh

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from reconciler.core.errors import ReconcilerError
 from reconciler.core.generations import Generation
+from reconciler.core.printable import labelled
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.engine.survey import Survey
@@ -61,11 +61,6 @@ class Outcome:
         )
 
 
-def in_a_line(error: ReconcilerError) -> str:
-    """Return what happened and what to do, as sentences in one line."""
-    return f"{error.message.rstrip('.')}. {error.hint}".rstrip()
-
-
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What an order is checked against: the records, and a survey made after it was given."""
@@ -85,5 +80,4 @@ class Ground:
         place = self.wish(base_id) or self.records.get(base_id)
         if place is None or not place.spec:
             return base_id
-        label = f" [{place.label}]" if place.label else ""
-        return f"{place.spec}{label} ({base_id})"
+        return f"{labelled(place.spec, place.label)} ({base_id})"

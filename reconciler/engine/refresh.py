@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.errors import counted
+from reconciler.core.errors import counted, in_a_line
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX
 from reconciler.core.states import LIVE, Status, Task
 from reconciler.core.transitions import Seen
 from reconciler.core.work import Work
 from reconciler.engine.answers import Answers
-from reconciler.engine.outcome import Ground, Outcome, in_a_line
+from reconciler.engine.outcome import Ground, Outcome
 from reconciler.engine.poll import ask
 
 _ASKED = LIVE | {Status.PENDING, Status.SUCCEEDED, Status.EXPIRED, Status.REJECTED}

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from reconciler.core.errors import ReconcilerError, StateError, mistake, told
+from reconciler.core.errors import ReconcilerError, StateError, in_a_line, mistake, told
 from reconciler.engine.orders import Order, carry_out
-from reconciler.engine.outcome import Outcome, in_a_line
+from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.engine.survey import Surveyor

@@ -1,13 +1,156 @@
-"""Who is told, and when: one thread that gathers sentences and sends them, out of the way of the work."""
+"""Who is told, of what and when: one thread that gathers sentences and sends them, through Apprise and beside the work.
+
+An Apprise URL is a secret. Nothing that leaves this module holds one: a service is named by the scheme of its URL
+and its place in the setting, and what the library would log is dropped.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import threading
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from reconciler.notifications.bundles import Bundle, Kind
-from reconciler.notifications.services import SETTING, Service, services
+from reconciler.core.errors import SettingsError
+from reconciler.core.printable import printable
+
+if TYPE_CHECKING:
+    from apprise import Apprise, AppriseAsset
+
+
+SHOWN = 10
+"""Sentences that a message holds; the others are counted."""
+_LONGEST = 500  # characters of a sentence
+
+
+class Kind(StrEnum):
+    """What people can ask to be told of; the words are those of `RECONCILER_NOTIFY_ON`."""
+
+    COMPLETE = "complete"  # results are saved
+    FAILED = "failed"  # generations need attention
+    ACCOUNT = "account"  # trouble with the account, and its end
+    CAP = "cap"  # a spending cap is near or reached
+
+
+_TITLES = {
+    Kind.COMPLETE: ("1 result saved", "{count:,} results saved"),
+    Kind.FAILED: ("1 generation needs attention", "{count:,} generations need attention"),
+    Kind.ACCOUNT: ("the account at the provider", "the account at the provider"),
+    Kind.CAP: ("a spending cap", "spending caps"),
+}
+
+
+@dataclass(slots=True)
+class Bundle:
+    """The sentences of one kind that go out together: the first ones, and how many there were."""
+
+    kind: Kind
+    count: int = 0
+    sentences: list[str] = field(default_factory=list)
+
+    def add(self, sentence: str) -> None:
+        """Take one more; memory stays bounded however many come."""
+        self.count += 1
+        if len(self.sentences) < SHOWN:
+            self.sentences.append(_one_line(sentence))
+
+    @property
+    def title(self) -> str:
+        """One line that says what this is about."""
+        one, many = _TITLES[self.kind]
+        return f"reconciler: {one if self.count == 1 else many.format(count=self.count)}"
+
+    @property
+    def body(self) -> str:
+        """The sentences, a line each, and how many more there are."""
+        more = self.count - len(self.sentences)
+        return "\n".join([*self.sentences, f"and {more:,} more"] if more else self.sentences)
+
+
+def _one_line(sentence: str) -> str:
+    """Return a sentence without what could forge a second one; a provider's words can hold anything."""
+    plain = printable(sentence[: _LONGEST + 1])
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
+
+
+_SETTING = "RECONCILER_NOTIFY_URLS"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,19})://")
+_TONES = {
+    Kind.COMPLETE: "success",
+    Kind.FAILED: "failure",
+    Kind.ACCOUNT: "warning",
+    Kind.CAP: "warning",
+}
+_TALKATIVE = ("apprise", "requests", "urllib3")  # their records and warnings name hosts and URLs
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Somewhere a message can be sent."""
+
+    name: str  # for people, without the secret
+    _sender: Apprise
+
+    def send(self, bundle: Bundle) -> bool:
+        """Send one message and return whether the service took it; blocks, never raises."""
+        try:
+            return bool(
+                self._sender.notify(
+                    body=bundle.body,
+                    title=bundle.title,
+                    notify_type=_TONES[bundle.kind],
+                    body_format="text",
+                )
+            )
+        except Exception:  # noqa: BLE001 - whatever a service does, the work that is told of goes on
+            return False
+
+
+def _services_of(urls: Sequence[str]) -> tuple[Service, ...]:
+    """Return the services of these URLs; the library is imported only when there is one (0.3 s, 20 MB)."""
+    if not urls:
+        return ()
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+        warnings.filterwarnings("ignore", module=rf"{name}\b")
+    import apprise
+
+    # No service time-out: with one, the library would send from a pool that the interpreter's exit waits for.
+    asset = apprise.AppriseAsset(
+        app_id="reconciler",
+        app_desc="reconciler",
+        async_mode=False,
+        http_redirects=False,  # a POST that is redirected arrives as an empty GET and counts as sent
+        interpret_emojis=False,
+        service_timeout=0,
+        storage_mode="memory",
+    )
+    return tuple(_service(place, url, asset) for place, url in enumerate(urls, start=1))
+
+
+def _service(place: int, url: str, asset: AppriseAsset) -> Service:
+    import apprise
+
+    scheme = _SCHEME.match(url)
+    name = f"entry {place} (`{scheme[1].lower()}://…`)" if scheme else f"entry {place}"
+    sender = apprise.Apprise(asset=asset)
+    # Made one by one: `add` would split a text into several, and read configuration files from URLs of its own.
+    instance = apprise.Apprise.instantiate(url, asset=asset)
+    if instance is None or not sender.add(instance):
+        raise SettingsError(
+            f"{_SETTING}: {name} is not a complete URL of a service that Apprise knows",
+            hint="Write it as Apprise's documents say, `json://host/path` for a plain webhook; "
+            "several are separated by white space.",
+        )
+    return Service(name, sender)
+
 
 _PAUSES = (0.5, 1.5)
 """Seconds before the second and the third attempt; a service that took none of the three is given up."""
@@ -28,12 +171,8 @@ class Notifier:
         trouble: Callable[[str], None],
         gather: float = 5.0,
     ) -> None:
-        """`trouble` is given one sentence, in another thread, when a service fails; again only after it has worked.
-
-        Raises:
-            SettingsError: a URL is not one that Apprise knows; names its scheme, never the URL.
-        """
-        self._services = services(urls)
+        """`trouble` is told once, in another thread, that a service fails; raises SettingsError: a URL is not known."""
+        self._services = _services_of(urls)
         self._kinds = kinds
         self._trouble = trouble
         self._gather = gather
@@ -100,7 +239,7 @@ class Notifier:
         if service.name not in self._failing:
             self._failing.add(service.name)
             self._say(
-                f"{SETTING}: {service.name} does not take notifications; "
+                f"{_SETTING}: {service.name} does not take notifications; "
                 "others go on, and it is tried again with the next one"
             )
 

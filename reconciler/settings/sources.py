@@ -76,14 +76,6 @@ class Given:
         return f"`{self.source}:{self.at}`" if self.at else f"`{self.source}`"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What is given, by name, apart by who wrote it."""
-
-    by_operator: dict[str, Given]
-    by_folder: dict[str, Given]
-
-
 def key_of(name: str) -> str:
     """Return the key in a settings file for the environment's name of a setting."""
     return name.removeprefix("RECONCILER_").lower()
@@ -91,14 +83,13 @@ def key_of(name: str) -> str:
 
 def read(
     root: Path, config: Path | None, ours: Collection[str], others: Collection[str] = ()
-) -> Written:
-    """Return what is given: the environment wins over `.env`, and `.env` over `config`, the operator's settings file.
+) -> tuple[dict[str, Given], dict[str, Given]]:
+    """Return what is given by the operator and by the folder, by name.
 
-    `ours` are the names of settings; `others` are read from `.env` too, and nothing is asked of their spelling.
-
-    Raises:
-        SettingsError: a file cannot be read, a line is no assignment, a name is almost that of a setting, or git tracks
-            (or may track) what should be the operator's.
+    The environment wins over `.env`, and `.env` over `config`, the operator's settings file. `ours` are the names of
+    settings; `others` are read from `.env` too, and nothing is asked of their spelling.
+    Raises SettingsError: a file cannot be read, a line is no assignment, a name is almost that of a setting, or git
+    tracks (or may track) what should be the operator's.
     """
     _refuse_misnamed(root)
     known = {name.upper(): name for name in (*ours, *others)}
@@ -115,7 +106,7 @@ def read(
             _refuse_tracked(root, path)
     by_folder = {one.name: one for one in _configured(root / CONFIG_FILE, CONFIG_FILE, ours)}
     given = {name: one for name, one in given.items() if one.value != "" or name not in by_folder}
-    return Written(given, by_folder)
+    return given, by_folder
 
 
 def users_file() -> Path | None:
@@ -202,9 +193,8 @@ def _environment(ours: Collection[str], known: Mapping[str, str]) -> Iterator[Gi
 def _dotenv(path: Path, ours: Collection[str], known: Mapping[str, str]) -> Collection[Given]:
     found: dict[str, Given] = {}
     variables: dict[str, str] = dict(os.environ)
-    for key, written, line in _assignments(
-        _text(path, ENV_FILE, "It must be a text file in UTF-8.")
-    ):
+    text = _text(path, ENV_FILE, "It must be a text file in UTF-8.")
+    for key, written, line in _assignments(text):
         name = known.get(key.upper())
         if name is None and (meant := _meant(key, ours)) is not None:
             raise _no_setting(f"`{ENV_FILE}:{line}` holds", key, meant, ours)

@@ -1,30 +1,89 @@
-"""The routes, and the guard in front of them: which hosts are answered, and what a browser may do with an answer.
+"""The routes, and the guard in front of them: which hosts are answered, who may read, and what a browser may do.
 
-GET only, but for `/callbacks` and the form that takes a token. A page elsewhere cannot read these pages: a name that somebody points at this machine
-(DNS rebinding) is refused by its Host header, and no answer allows another origin.
+GET only, but for `/callbacks` and the form that takes a token. A page elsewhere cannot read these pages: a name that
+somebody points at this machine (DNS rebinding) is refused by its Host header, and no answer allows another origin. The
+token itself is never in an address, nor in the cookie: what the cookie holds is computed from it, and ends with it.
 """
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import json
 import re
 from collections.abc import Collection
 from functools import partial
 from importlib.resources import files
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.errors import ReconcilerError, told
-from reconciler.web.access import Access, refused
-from reconciler.web.callbacks import Callbacks, Hint
-from reconciler.web.pages import status_page, trouble_page
-from reconciler.web.source import Recent, StatusSource
+from reconciler.web.callbacks import Hint, read_body, receive
+from reconciler.web.pages import Recent, StatusSource, login_page, status_page, trouble_page
+
+_MOST_BYTES = 4096  # of a form
+
+
+class PageToken:
+    """A token, and who has shown it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        # Cookies are shared by all ports of a host: each daemon looks for its own.
+        self._cookie = f"reconciler-{self._derived(b'name')[:8]}"
+        self._pass = self._derived(b"pass")
+
+    def allows(self, asked: HTTPConnection) -> bool:
+        """Whether a request may read the pages."""
+        scheme, _, given = asked.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(given.strip()):
+            return True
+        return _are_same(asked.cookies.get(self._cookie, ""), self._pass)
+
+    async def log_in(self, request: Request) -> Response:
+        """Answer the form: with the cookie and the page, or with the form again."""
+        body = await read_body(request, _MOST_BYTES)
+        if isinstance(body, Response):
+            return body
+        given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])
+        if not self._is_token(given[0].strip()):
+            return HTMLResponse(login_page("That is not the token of this page."), 401)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(self._cookie, self._pass, httponly=True, samesite="strict")
+        return answer
+
+    def _is_token(self, given: str) -> bool:
+        return _are_same(given, self._token)
+
+    def _derived(self, purpose: bytes) -> str:
+        message = b"reconciler page " + purpose
+        return hmac.digest(self._token.encode(), message, "sha256").hex()
+
+
+def _are_same(given: str, secret: str) -> bool:
+    """Compare in a time that tells nothing of the secret."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode())
+
+
+def refused(headers: Headers) -> Response:
+    """Return the answer to who has not shown the token: the form for a browser, a line for a program."""
+    asks = {"www-authenticate": 'Bearer realm="reconciler"'}
+    if "text/html" in headers.get("accept", ""):
+        return HTMLResponse(login_page(""), 401)
+    return PlainTextResponse("the token of this page is missing or wrong\n", 401, asks)
+
 
 CALLBACKS = "/callbacks"
 _LOGIN = "/login"
@@ -61,30 +120,38 @@ def status_app(
     With a `signing_key`, callbacks that were not signed with it are refused; with a `page_token`, whoever has not
     shown it sees no page, and is told no reason.
     """
-    access = Access(page_token) if page_token else None
+
+    def page() -> str:
+        return status_page(source.document(), source.health())
+
+    def document() -> str:
+        return json.dumps(source.document(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+    access = PageToken(page_token) if page_token else None
     app = Starlette(
         routes=[
             Route("/livez", _live, methods=["GET"]),
             Route("/readyz", partial(_ready, source, access), methods=["GET"]),
-            Route("/", partial(_page, Recent(lambda: _rendered(source))), methods=["GET"]),
-            Route("/status.json", partial(_json, Recent(lambda: _dumped(source))), methods=["GET"]),
+            Route("/", partial(_page, Recent(page)), methods=["GET"]),
+            Route("/status.json", partial(_json, Recent(document)), methods=["GET"]),
             Route("/healthz", partial(_health, source), methods=["GET"]),
             Route("/status.css", partial(_static, "status.css", "text/css"), methods=["GET"]),
             Route("/status.js", partial(_static, "status.js", "text/javascript"), methods=["GET"]),
-            Route(CALLBACKS, Callbacks),
+            Route(CALLBACKS, partial(receive, hint, signing_key), methods=["POST"]),
             *([Route(_LOGIN, access.log_in, methods=["POST"])] if access else ()),
         ],
         exception_handlers={Exception: _broken},
     )
     app.router.redirect_slashes = False
-    app.state.hint, app.state.signing_key = hint, signing_key
     return Guard(app, allowed_hosts, access)
 
 
 class Guard:
     """Answers only those hosts that are meant, and who may read; puts the same strict headers on everything."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str], access: Access | None) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed_hosts: Collection[str], access: PageToken | None
+    ) -> None:
         self._app = app
         self._access = access
         self._allowed = _LOOPBACK | {host.lower().strip("[]") for host in allowed_hosts}
@@ -103,7 +170,11 @@ class Guard:
             headers = Headers(scope=scope)
             if not self._is_meant(headers):
                 answer = PlainTextResponse("this name is not served here\n", 421)
-            elif self._access and scope["path"] not in _OPEN and not self._access.allows(headers):
+            elif (
+                self._access
+                and scope["path"] not in _OPEN
+                and not self._access.allows(HTTPConnection(scope))
+            ):
                 answer = refused(headers)
         await answer(scope, receive, guarded)
 
@@ -125,22 +196,14 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _rendered(source: StatusSource) -> str:
-    return status_page(source.document(), source.health())
-
-
-def _dumped(source: StatusSource) -> str:
-    return json.dumps(source.document(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-async def _page(page: Recent[str], _: Request) -> Response:
+async def _page(page: Recent, _: Request) -> Response:
     try:
         return HTMLResponse(page.get())
     except ReconcilerError as error:
         return HTMLResponse(trouble_page(told(error)), 503)
 
 
-async def _json(document: Recent[str], _: Request) -> Response:
+async def _json(document: Recent, _: Request) -> Response:
     try:
         return Response(document.get(), media_type="application/json")
     except ReconcilerError as error:
@@ -153,15 +216,13 @@ async def _health(source: StatusSource, _: Request) -> Response:
 
 
 async def _live(_: Request) -> Response:
-    return PlainTextResponse(
-        "the program answers\n"
-    )  # who asks is answered only where the loop turns
+    return PlainTextResponse("the program answers\n")  # only where the loop turns
 
 
-async def _ready(source: StatusSource, access: Access | None, request: Request) -> Response:
+async def _ready(source: StatusSource, access: PageToken | None, request: Request) -> Response:
     reasons = list(source.unready())
     status = 503 if reasons else 200
-    if access and not access.allows(request.headers):
+    if access and not access.allows(request):
         reasons = []
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"ready": status == 200, "reasons": reasons}, status)

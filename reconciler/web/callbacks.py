@@ -1,4 +1,4 @@
-"""The receiver of the provider's callbacks. Without a webhook secret anybody can send one: a hint, and never a fact.
+"""`/callbacks`: the receiver of the provider's callbacks. Without a webhook secret anybody can send one: a hint, and never a fact.
 
 What comes is bounded, read once and forgotten: nothing is stored, nothing is logged, and every answer is the same
 whether an id exists or not.
@@ -6,51 +6,104 @@ whether an id exists or not.
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import binascii
+import hmac
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from starlette.endpoints import HTTPEndpoint
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-
-from reconciler.web.bodies import read_body
-from reconciler.web.signatures import is_signed
 
 Hint = Callable[[str], None]
 
+TOLERATED_S = 300
+"""How far a callback's time may be off, to either side (API: documented)."""
+_LONGEST_S = 5.0  # for a whole body
 _MOST_BYTES = 64 * 1024
-_ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _CLOSE = {"connection": "close"}  # what was not read must not be taken for the next request
+_PREFIX = "whsec_"
+_TIME = re.compile(r"[0-9]{1,12}")
+_ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
-class Callbacks(HTTPEndpoint):
-    """`POST /callbacks`."""
+async def read_body(request: Request, most: int) -> bytes | Response:
+    """Return the body, or the answer to one that has more than `most` bytes (413), is too slow (408), or breaks off."""
+    try:
+        async with asyncio.timeout(_LONGEST_S):
+            body = await _read(request, most)
+    except TimeoutError:
+        return PlainTextResponse("the body took too long\n", 408, _CLOSE)
+    except ClientDisconnect:
+        return Response(status_code=400)
+    return PlainTextResponse("the body is too large\n", 413, _CLOSE) if body is None else body
 
-    async def post(self, request: Request) -> Response:
-        """Answer 204 for whatever parses; 413, 408 and 400 for what is too large, too slow, or no JSON object.
 
-        With a key, 401 for what was not signed with it, or longer than five minutes ago.
-        """
-        hint: Hint | None = request.app.state.hint
-        if hint is None:
-            return PlainTextResponse("no callbacks are expected here\n", 404, _CLOSE)
-        body = await read_body(request, _MOST_BYTES)
-        if isinstance(body, Response):
-            return body
-        key: bytes | None = request.app.state.signing_key
-        if key is not None and not is_signed(key, request.headers, body, time.time()):
-            return PlainTextResponse("this was not signed with the webhook secret\n", 401)
-        try:
-            message = json.loads(body)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            return PlainTextResponse("the body is not a JSON object\n", 400)
-        for name in _ids(message):
-            hint(name)
-        return Response(status_code=204)
+async def _read(request: Request, most: int) -> bytes | None:
+    """Return the body, or None for one that is too large, without reading on."""
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced[:20]) > most:
+        return None
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            return None
+    return bytes(body)
+
+
+def signing_key(secret: str) -> bytes:
+    """Return the key in a webhook secret, such as `whsec_dGVzd…`; raises ValueError that does not repeat it."""
+    encoded = secret.strip().removeprefix(_PREFIX)
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise ValueError(
+            "it must be the webhook secret of the provider's console: `whsec_` and Base64"
+        )
+    return key
+
+
+def is_signed(key: bytes, headers: Mapping[str, str], body: bytes, now: float) -> bool:
+    """Whether the body was signed with the key, and not long ago; `now` is in seconds since the epoch.
+
+    While a secret is rotated the header holds several signatures, and one that fits is enough.
+    """
+    name, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not name or not _TIME.fullmatch(time) or abs(now - int(time)) > TOLERATED_S:
+        return False
+    digest = hmac.digest(key, f"{name}.{time}.".encode() + body, "sha256")
+    wanted = b"v1," + base64.b64encode(digest)
+    given = headers.get("webhook-signature", "").split()
+    return any(hmac.compare_digest(one.encode(), wanted) for one in given)
+
+
+async def receive(hint: Hint | None, key: bytes | None, request: Request) -> Response:
+    """Answer 204 for whatever parses; 413, 408 and 400 for what is too large, too slow, or no JSON object.
+
+    With a key, 401 for what was not signed with it, or longer than five minutes ago.
+    """
+    if hint is None:
+        return PlainTextResponse("no callbacks are expected here\n", 404, _CLOSE)
+    body = await read_body(request, _MOST_BYTES)
+    if isinstance(body, Response):
+        return body
+    if key is not None and not is_signed(key, request.headers, body, time.time()):
+        return PlainTextResponse("this was not signed with the webhook secret\n", 401)
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        return PlainTextResponse("the body is not a JSON object\n", 400)
+    for name in _ids(message):
+        hint(name)
+    return Response(status_code=204)
 
 
 def _ids(message: dict[str, object]) -> Iterator[str]:

@@ -5,15 +5,55 @@ Takes documents, returns text; knows no request. The template escapes everything
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from time import monotonic
+from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reconciler.core.states import Status
-from reconciler.web.source import Document
+
+_KEPT_S = 2.0
+"""Seconds for which an answer is given again: many tabs, or a page that asks in a loop, cost one document a second."""
+
+Document = Mapping[str, Any]
+
+
+class StatusSource(Protocol):
+    """Whoever knows how things stand; called on the event loop, and quick."""
+
+    def document(self) -> Document:
+        """Return the document of `status --json`."""
+        ...
+
+    def health(self) -> Document:
+        """Return `ok` (bool), `since` and `last_look` (ISO 8601), `in_flight` (count), and what is wrong.
+
+        `trouble` is why all is not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or
+        a sentence on its silence.
+        """
+        ...
+
+    def unready(self) -> Sequence[str]:
+        """Return, in sentences, what keeps things from being bought; empty when all is ready."""
+        ...
+
+
+class Recent:
+    """A text that is made at most every two seconds, however many ask."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self._make = make
+        self._made: tuple[float, str] | None = None
+
+    def get(self) -> str:
+        """Return the text; raises what making it raises."""
+        if self._made is None or monotonic() - self._made[0] >= _KEPT_S:
+            self._made = monotonic(), self._make()
+        return self._made[1]
+
 
 _TEMPLATES = Environment(
     loader=PackageLoader("reconciler.web"),

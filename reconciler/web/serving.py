@@ -1,6 +1,6 @@
 """A listening port around an application, on the loop that runs already: no signals taken, nothing logged.
 
-uvicorn's protocol is used without its server, which would take the process's signals.
+uvicorn's server is started and shut down here: its own `serve` would take the process's signals.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from reconciler.core.errors import SettingsError
 
-_GRACE_S = 1.0
+_GRACE_S = 1
 """Seconds that answers under way get when the port closes."""
 _SILENT_S = 10.0
 """Seconds within which a connection must have asked for something, again and again."""
 _MOST_CONNECTIONS = 200
 """More than this would take the files that the work itself needs to open."""
+_AT_ONCE = 100
+"""Connections that are accepted before the first of them is looked at."""
 _HIGHEST_PORT = 65_535
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
 _CLOSED_HINT = (
@@ -41,50 +41,38 @@ _REASONS = {
 }
 
 
-class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 that takes so many connections and no more, and none that stays silent."""
-
-    def __init__(
-        self, config: uvicorn.Config, state: ServerState, among: dict[BoundedProtocol, None]
-    ) -> None:
-        """`among` holds the open connections, the oldest first."""
-        super().__init__(config, state, {})
-        self._among = among
-        self._last: RequestResponseCycle | None = None
-        self._silence: asyncio.TimerHandle | None = None
+class _Connection(H11Protocol):
+    """HTTP/1.1 on a connection that makes room for others, and is cut when it stays silent."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection; where there are too many, hang up on the oldest that waits for no answer."""
+        """Begin; where there are too many, hang up on the oldest that waits for no answer."""
         super().connection_made(transport)
-        self._among[self] = None
+        self._began = self.loop.time()
         self._listen()
-        if len(self._among) > _MOST_CONNECTIONS:
-            oldest = next((one for one in self._among if not one.is_answering), self)
-            oldest.transport.abort()
+        others = (one for one in self.connections if isinstance(one, _Connection))
+        there = [one for one in others if not one.transport.is_closing()]
+        if len(there) > _MOST_CONNECTIONS:
+            idle = (one for one in there if not one._is_answering)
+            min(idle, key=lambda one: one._began, default=self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection at once, however many come and go."""
-        self._among.pop(self, None)
-        if self._silence:
-            self._silence.cancel()
+        """End; nothing is left to be looked at."""
+        self._silence.cancel()
         super().connection_lost(exc)
 
     @property
-    def is_answering(self) -> bool:
-        """Whether a request is under way that has its answer yet to come."""
-        return (cycle := self._cycle) is not None and not cycle.response_complete
-
-    @property
-    def _cycle(self) -> RequestResponseCycle | None:
-        return cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+    def _is_answering(self) -> bool:
+        """Whether a whole request is here, and its answer is not: a body that trickles in holds no place."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        return cycle is not None and not (cycle.response_complete or cycle.more_body)
 
     def _listen(self) -> None:
-        self._last = self._cycle
+        self._last: RequestResponseCycle | None = self.cycle
         self._silence = self.loop.call_later(_SILENT_S, self._hang_up_if_silent)
 
     def _hang_up_if_silent(self) -> None:
         """End a connection on which nothing was asked for some time, however many bytes trickled in."""
-        if self._cycle is self._last and not self.is_answering:
+        if self.cycle is self._last and not self._is_answering:
             self.transport.abort()
         else:
             self._listen()
@@ -97,27 +85,35 @@ async def serving(
     """Serve until the block ends, which takes at most a second; gives the URL for this machine's browser.
 
     `port` 0 lets the system choose. Unless the application `is_guarded` by a token, only loopback is served.
-
-    Raises:
-        SettingsError: the port is taken, the host is no address of this machine, or other machines would see pages
-            that are not guarded.
+    Raises SettingsError: the port is taken, the host is no address of this machine, or other machines would see pages
+    that are not guarded.
     """
     listener = await _listener(host, port, is_guarded=is_guarded)
+    url = _url(listener)
     for name in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
         logging.getLogger(name).disabled = True
     config = uvicorn.Config(
-        app, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+        app,
+        http=_Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        backlog=_AT_ONCE,
+        timeout_graceful_shutdown=_GRACE_S,
     )
     config.load()
-    state, among = ServerState(), dict[BoundedProtocol, None]()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: BoundedProtocol(config, state, among), sock=listener
-    )
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup(sockets=[listener])
     try:
-        yield _url(listener)
+        yield url
     finally:
-        server.close()
-        await _close(state)
+        await server.shutdown(sockets=[listener])
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # lets what was cut go
 
 
 async def _listener(host: str, port: int, *, is_guarded: bool) -> socket.socket:
@@ -128,10 +124,8 @@ async def _listener(host: str, port: int, *, is_guarded: bool) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
         family, kind, protocol, _, address = found[0]
-        if (
-            not is_guarded
-            and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
-        ):
+        here = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
+        if not (here or is_guarded):
             raise SettingsError(
                 f"the status page at {host}:{port} would be open to other machines, and no token is set",
                 hint=_CLOSED_HINT,
@@ -166,22 +160,3 @@ def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = _ANYWHERE.get(host, host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-async def _close(state: ServerState) -> None:
-    """Give answers under way their grace, then cut what is left."""
-    for connection in list(state.connections):
-        connection.shutdown()
-    await _settled(state)
-    for connection in list(state.connections):
-        connection.transport.abort()
-    for task in list(state.tasks):
-        task.cancel()
-    await _settled(state)
-
-
-async def _settled(state: ServerState) -> None:
-    # One turn of the loop lets closed transports go, also when nobody is being answered.
-    await asyncio.sleep(0)
-    if state.tasks:
-        await asyncio.wait(state.tasks, timeout=_GRACE_S)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.exits import ExitCode
+from reconciler.cli.terminal import ExitCode
 from tests.support.project import Project, picture
 from tests.support.simulator import Simulator
 from tests.workspace.builders import MEDIA, make_clip

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.app import run
-from reconciler.cli.views import units_text
 from reconciler.core.kinds import DEFAULT, keys_of
+from reconciler.core.money import units_text
 from reconciler.store.lock import StateLock
 from tests.cli.shell import SPEC, Shell
 from tests.support.simulator import Simulator

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler import settings as configuration
-from reconciler.cli.provenance import origins
+from reconciler.settings import origins
 from reconciler.store.lock import StateLock
 from tests.support.simulator import Simulator, simulator
 
@@ -229,7 +229,7 @@ def test_every_setting_says_where_it_came_from(
     monkeypatch.setenv("reconciler_max_units_per_day", "7")
     found = {
         origin.name: (origin.said, origin.source)
-        for origin in origins(configuration.load(shell.root))
+        for origin in origins(configuration.load(shell.root)).values()
     }
     assert found["RECONCILER_POLL_INTERVAL"] == ("1.0", "reconciler.toml")
     assert found["RECONCILER_ABSENCE_GRACE"] == ("2.0", ".env")

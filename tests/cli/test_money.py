@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli import applying, balance
+from reconciler.cli import provider, terminal
 from tests.support.simulator import Simulator, simulator
 
 from .shell import SPEC, Shell
@@ -22,7 +22,7 @@ def priced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answering(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     """Somebody sits there and answers."""
-    monkeypatch.setattr(applying, "is_interactive", lambda: True)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr("sys.stdin", io.StringIO(word + "\n"))
 
 
@@ -125,8 +125,8 @@ def test_a_balance_that_cannot_be_read_holds_nothing_up_and_is_not_said(
     shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch, effect: dict[str, Any]
 ) -> None:
     """The purchase goes on; only `plan --refresh`, which asks for it, says that it is not known."""
-    monkeypatch.setattr(balance, "_LONGEST", 0.3)
-    monkeypatch.setattr(balance, "_BETWEEN", 0.01)
+    monkeypatch.setattr(provider, "_LONGEST", 0.3)
+    monkeypatch.setattr(provider, "_BETWEEN", 0.01)
     shell.write("dance.yaml")
     sim.faults([{"endpoint": "costs", "effect": effect}])
     code, out, _ = shell("plan", "--refresh")

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.folder import open_folder
 from reconciler.cli.orders import carry_out_here
-from reconciler.cli.root import Root
+from reconciler.cli.project import ProjectRoot, open_folder
 from reconciler.engine.orders import Order, OrderError
 from reconciler.engine.outcome import Outcome
 from reconciler.store.lock import StateLock
@@ -40,7 +39,7 @@ def a_daemon(root: Path) -> Iterator[list[str]]:
     ready, over = threading.Event(), threading.Event()
 
     def serve() -> None:
-        with open_folder(Root(root), write=True) as folder:
+        with open_folder(ProjectRoot(root), write=True) as folder:
             queue = folder.repository.orders
             ready.set()
             while not over.wait(0.02):

@@ -11,10 +11,8 @@ from typing import NoReturn
 
 import pytest
 
-from reconciler.cli.clock import SteadyClock
-from reconciler.cli.folder import Folder, open_folder
-from reconciler.cli.root import Root
-from reconciler.cli.running import open_ports, options_of
+from reconciler.cli.project import Folder, ProjectRoot, open_folder
+from reconciler.cli.running import SteadyClock, open_ports, options_of
 from reconciler.core.errors import StateError
 from reconciler.engine.records import Records
 from reconciler.engine.taking import OrderTaker
@@ -95,7 +93,7 @@ def failed(shell: Shell, sim: Simulator) -> tuple[str, str]:
 @contextmanager
 def a_daemon(root: Path) -> Iterator[Daemon]:
     with (
-        open_folder(Root(root), write=True) as folder,
+        open_folder(ProjectRoot(root), write=True) as folder,
         open_queue(root / "state/reconciler.db") as giver,
     ):
         assert giver is not None

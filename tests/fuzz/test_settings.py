@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example
 from hypothesis import strategies as st
 
-from reconciler.settings import names
+from reconciler.settings.definitions import names
 from tests.fuzz.commands import said
 from tests.fuzz.damage import bytes_of, damaged
 from tests.fuzz.profile import fuzz

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.errors import SettingsError
-from reconciler.notifications.bundles import SHOWN, Bundle, Kind
-from reconciler.notifications.notifier import Notifier
+from reconciler.notifications.notifier import SHOWN, Bundle, Kind, Notifier
 from tests.notifications.webhook import webhook
 from tests.support.nursery import REPOSITORY
 from tests.support.project import wait_until
@@ -203,7 +202,7 @@ def run_in_new_process(
     """Tell one thing to these URLs, in an interpreter of its own."""
     program = f"""
 {first}
-from reconciler.notifications.bundles import Kind
+from reconciler.notifications.notifier import Kind
 from reconciler.notifications.notifier import Notifier
 n = Notifier({urls!r}, frozenset(Kind), trouble=lambda said: print(said, flush=True), gather=0.05)
 n.tell(Kind.FAILED, "one")

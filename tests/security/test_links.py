@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.announcing import announcer
 from reconciler.cli.app import run
+from reconciler.cli.reporting import open_report
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.settings import load
@@ -124,7 +124,7 @@ def test_no_folder_that_a_link_stands_for_is_written_into(
     (root / "specs").mkdir(parents=True)
     (root / "logs").symlink_to(outside)
     monkeypatch.setenv("RECONCILER_LOG_FILE", "logs/watch.log")
-    with pytest.raises(SettingsError, match="out of the project"), announcer(load(root), root):
+    with pytest.raises(SettingsError, match="out of the project"), open_report(load(root), root):
         pass
     assert run(["--root", str(root), "backup", str(root / "logs" / "copy.db")]) == 1
     assert "out of the project" in capsys.readouterr().err

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.demo import Demo
-from reconciler.cli.folder import open_folder
-from reconciler.cli.root import Root
+from reconciler.cli.project import ProjectRoot, open_folder
+from reconciler.cli.simulate import Demo
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.git import Checkout, index_lock
 from reconciler.workspace.programs import environment
@@ -359,23 +358,23 @@ def test_no_state_is_written_where_git_does_not_say_whose_it_is(
     silence(top, monkeypatch)
     with (
         pytest.raises(WorkspaceError, match="nobody knows") as caught,
-        open_folder(Root(top), write=True),
+        open_folder(ProjectRoot(top), write=True),
     ):
         pass
     for advice in ("Install git", "safe.directory", "RECONCILER_STATE_DIR"):
         assert advice in caught.value.hint
     assert not (top / "state").exists()
-    with open_folder(Root(top)) as folder:
+    with open_folder(ProjectRoot(top)) as folder:
         assert folder.load().specs == ("specs/a.yaml",)
     monkeypatch.setenv("RECONCILER_STATE_DIR", str(tmp_path / "state"))
-    with open_folder(Root(top), write=True):
+    with open_folder(ProjectRoot(top), write=True):
         pass
     monkeypatch.delenv("RECONCILER_STATE_DIR")
     shutil.rmtree(top / ".git")
-    with open_folder(Root(top), write=True):
+    with open_folder(ProjectRoot(top), write=True):
         pass
     (top / ".git").mkdir()  # no repository
-    with open_folder(Root(top), write=True):
+    with open_folder(ProjectRoot(top), write=True):
         pass
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from reconciler import settings as configuration
 from reconciler.cli.app import run
 from reconciler.core.errors import SettingsError
-from reconciler.settings import Settings, names_of
+from reconciler.settings.definitions import Settings, names_of
 from tests.security.conftest import KEYS
 from tests.support.project import Project, wait_until
 from tests.support.simulator import Simulator, simulator
@@ -444,10 +444,10 @@ def test_a_second_reading_keeps_what_a_running_program_is_made_of(
     for name, value in {**KEPT, "RECONCILER_POLL_INTERVAL": "7"}.items():
         monkeypatch.setenv(name, value)
     second = configuration.load(tmp_path, again=first)
-    assert set(second.kept) == set(KEPT)
+    assert set(second.provenance.kept) == set(KEPT)
     assert [second.source(name) for name in KEPT] == [None] * len(KEPT)
     assert second.poll_interval == 7
     for name, field in Settings.model_fields.items():
         if names_of(field)[0] in KEPT:
             assert getattr(second, name) == getattr(first, name)
-    assert set(configuration.load(tmp_path, again=second).kept) == set(KEPT)
+    assert set(configuration.load(tmp_path, again=second).provenance.kept) == set(KEPT)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.cli.progress import Progress
+from reconciler.cli.running import Progress
 from reconciler.cli.terminal import err, out, print_error
 from reconciler.cli.views import bare_table
 from reconciler.core.printable import printable

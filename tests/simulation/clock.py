@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import reconciler.cli.clock
+import reconciler.cli.running
 import reconciler.workspace.index
 import reconciler.workspace.loader
 from tests.simulation.loop import running
 
 CLOCKED: tuple[Any, ...] = (
-    reconciler.cli.clock,
+    reconciler.cli.running,
     reconciler.workspace.index,
     reconciler.workspace.loader,
 )

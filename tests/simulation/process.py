@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from reconciler.cli.clock import SteadyClock
-from reconciler.cli.folder import Folder
+from reconciler.cli.project import Folder
+from reconciler.cli.running import SteadyClock
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import Rules
 from reconciler.engine.daemon import Daemon, Duties, Pace
@@ -20,7 +20,7 @@ from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.engine.taking import OrderTaker
-from reconciler.settings import Settings
+from reconciler.settings.definitions import Settings
 from reconciler.store.cache import FileCache
 from reconciler.store.changes import Caps
 from reconciler.store.lock import StateLock

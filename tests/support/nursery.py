@@ -37,7 +37,7 @@ _IMPORTED = (
     "reconciler.cli.app",
     "reconciler.cli.running",
     "reconciler.engine.taking",
-    "reconciler.cli.announcing",
+    "reconciler.cli.reporting",
     "reconciler.engine.daemon",
     "reconciler.workspace.watcher",
     "reconciler.workspace.yaml_reader",

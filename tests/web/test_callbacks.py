@@ -148,7 +148,7 @@ def test_an_announced_large_body_is_not_waited_for() -> None:
 
 def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not come ends after its time, and nobody else waits for it."""
-    monkeypatch.setattr("reconciler.web.bodies._LONGEST_S", 0.3)
+    monkeypatch.setattr("reconciler.web.callbacks._LONGEST_S", 0.3)
     hints: list[str] = []
 
     async def slow() -> AsyncIterator[bytes]:

@@ -196,6 +196,26 @@ def test_whoever_asks_is_answered_though_others_hold_every_connection(
     asyncio.run(run())
 
 
+def test_bodies_that_never_end_hold_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-sent callbacks on every connection keep nobody from learning that the program lives."""
+    monkeypatch.setattr("reconciler.web.serving._MOST_CONNECTIONS", 10)
+    app = status_app(Standing(), lambda _: None, allowed_hosts=())
+
+    async def run() -> None:
+        async with serving(app, "127.0.0.1", 0) as url:
+            port = httpx.URL(url).port
+            halves = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
+            for _, writer in halves:
+                writer.write(b"POST /callbacks HTTP/1.1\r\nhost: me\r\ncontent-length: 9\r\n\r\n{")
+                await writer.drain()
+            await asyncio.sleep(0.1)
+            assert await get(f"{url}livez") == 200
+            for _, writer in halves:
+                await closed(writer)
+
+    asyncio.run(run())
+
+
 def test_junk_on_the_wire_is_not_logged(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

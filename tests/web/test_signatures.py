@@ -15,7 +15,7 @@ import pytest
 from reconciler.core.errors import SettingsError
 from reconciler.settings import load
 from reconciler.web.app import status_app
-from reconciler.web.signatures import is_signed, signing_key
+from reconciler.web.callbacks import is_signed, signing_key
 from tests.web.standing import Standing
 from tests.web.test_callbacks import CALLBACK
 

@@ -1,0 +1,371 @@
+"""The project that a command is about: which folder is its root, opening it, and the specs that were named.
+
+A root that was found is named on stderr, and none is guessed: where two could be meant, neither is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Self
+
+import typer
+from rich.markup import escape
+
+from reconciler import settings as configuration
+from reconciler.cli.terminal import err
+from reconciler.core.diff import Plan
+from reconciler.core.errors import SettingsError, WorkspaceError
+from reconciler.core.generations import Generation
+from reconciler.engine.survey import (
+    Survey,
+    Surveyor,
+    Uncommitted,
+    none_uncommitted,
+    waiting_for_commit,
+)
+from reconciler.settings.definitions import Settings
+from reconciler.settings.sources import CONFIG_FILE, ENV_FILE, LARGEST_FILE
+from reconciler.store.cache import FileCache
+from reconciler.store.database import database_path
+from reconciler.store.durable import FILES, tighten
+from reconciler.store.lock import StateLock
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.workspace.ignoring import IGNORE_FILE
+from reconciler.workspace.inputs import Root
+from reconciler.workspace.loader import Desired, load
+from reconciler.workspace.walk import DEFAULTS_NAME
+
+_SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
+_HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="PATH", help="Specs, or folders of specs; default: all."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRoot:
+    """A root folder, and the settings file that the operator named for it."""
+
+    path: Path
+    config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """What stands before the command: `--root` and `--config`."""
+
+    root: Path | None
+    config: Path | None
+
+
+def root_of(context: typer.Context, *, or_here: bool = False) -> ProjectRoot:
+    """Return the root folder of a command, `or_here` the working folder; raises WorkspaceError: none, or two, are meant."""
+    options: GlobalOptions = context.obj
+    path = options.root if options.root is not None else _found(or_here=or_here)
+    return ProjectRoot(path, options.config)
+
+
+def _found(*, or_here: bool) -> Path:
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise WorkspaceError("the working folder does not exist any more", hint=_HINT) from None
+    specs, state = os.environ.get(_SPECS, "specs"), os.environ.get(_STATE, "state")
+    if not (_is_below(specs) and _is_below(state)):
+        return here  # such a name says the same in every folder
+    looked, end = _upwards(here)
+    roots = [folder for folder in looked if _is_root(folder, specs, state)]
+    if not roots and or_here:
+        return here
+    if not roots:
+        above = f", nor above it up to `{looked[-1]}`" if len(looked) > 1 else ""
+        raise WorkspaceError(f"there is no folder `{specs}` in `{here}`{above}{end}", hint=_HINT)
+    _refuse_nested(roots, specs, state)
+    if roots[0] != here:
+        err.print(f"The root is {escape(str(roots[0]))}")
+    return roots[0]
+
+
+def _upwards(here: Path) -> tuple[list[Path], str]:
+    """Return the folders that may be looked at, and in words why there are no more.
+
+    As git does, it stops where another file system begins and where a folder is somebody else's: their `.env` would
+    send our key anywhere. The home folder is nobody's project unless somebody works right in it.
+    """
+    device, us = here.stat().st_dev, os.geteuid()
+    home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111 - Path.home() fails where there is none
+    looked = [here]
+    for folder in here.parents if here != home else ():
+        found = folder.stat()
+        if folder == home:
+            return looked, " (the home folder itself is not searched)"
+        if found.st_dev != device:
+            return looked, f" (`{folder}` is on another file system)"
+        if found.st_uid != us:
+            return looked, f" (`{folder}` belongs to another user)"
+        looked.append(folder)
+    return looked, ""
+
+
+def _is_below(name: str) -> bool:
+    path = Path(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _is_root(folder: Path, specs: str, state: str) -> bool:
+    return (
+        os.path.isfile(folder / CONFIG_FILE)  # noqa: PTH113 - pathlib raises where a folder is closed to us
+        or os.path.isfile(folder / state / "reconciler.db")  # noqa: PTH113
+        or os.path.isdir(folder / specs)  # noqa: PTH112
+        or _names_its_folders(folder / ENV_FILE)
+    )
+
+
+def _names_its_folders(env_file: Path) -> bool:
+    try:
+        with env_file.open("rb") as file:
+            text = file.read(LARGEST_FILE)
+    except OSError:
+        return False
+    return any(name.encode() in text.upper() for name in (_SPECS, _STATE))
+
+
+def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
+    """Raise WorkspaceError where the nearest root may be none: a commit can bring all that makes a folder one."""
+    nearest = roots[0]
+    for outer in roots[1:]:
+        if outer / specs in (nearest, *nearest.parents):
+            why = "whose specs it is among"
+        elif _is_used(outer, state) and not _is_used(nearest, state):
+            why = "which has settings or a state, as this one has not"
+        else:
+            continue
+        raise WorkspaceError(
+            f"`{nearest}` could be the root, and so could `{outer}`, {why}",
+            hint="Say which one is meant with --root.",
+        )
+
+
+def _is_used(folder: Path, state: str) -> bool:
+    """Whether somebody worked here: of these files, a commit's own are refused."""
+    return any(os.path.isfile(folder / name) for name in (ENV_FILE, f"{state}/reconciler.db"))  # noqa: PTH113
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A root folder that was opened."""
+
+    root: Path
+    settings: Settings
+    repository: Repository
+    objects: ObjectStore
+    cache: FileCache
+
+    @property
+    def surveyor(self) -> Surveyor:
+        """Return a surveyor of this folder."""
+        return Surveyor(
+            self.root,
+            self.repository,
+            self.objects,
+            can_host=self.can_host,
+            uncommitted=self._uncommitted if self.settings.require_committed else none_uncommitted,
+            previews=self.settings.previews,
+        )
+
+    @property
+    def can_host(self) -> bool:
+        """Whether a local video can be made readable: by a media store, or the one that the simulator brings."""
+        return self.settings.is_simulated or bool(self.settings.media_store)
+
+    def _uncommitted(self, desired: Desired) -> Uncommitted:
+        """Ask git about every file that wishes are made of."""
+        from reconciler.workspace.git import Checkout
+
+        names = {name for wish in desired.generations for name in _made_of(wish, desired)}
+        uncommitted = Checkout.find(self.root).uncommitted(names)
+        return lambda wish: waiting_for_commit(
+            min(_made_of(wish, desired) & uncommitted, default="")
+        )
+
+    def load(self) -> Desired:
+        """Read the specs."""
+        settings = self.settings
+        return load(self.root, settings.specs_dir, prices=settings.prices, cache=self.cache)
+
+
+def _made_of(wish: Generation, desired: Desired) -> frozenset[str]:
+    """Return the files that a wish was read from: its spec, `.reconcilerignore`, its defaults and its local media."""
+    above = (f"{parent / DEFAULTS_NAME}" for parent in PurePosixPath(wish.spec).parents)
+    defaults = (name for name in above if name in desired.defaults)
+    ignoring = () if desired.seen.get(IGNORE_FILE) is None else (IGNORE_FILE,)
+    return frozenset({wish.spec, *ignoring, *defaults, *wish.files})
+
+
+@contextmanager
+def open_folder(
+    place: ProjectRoot,
+    *,
+    write: bool = False,
+    settings: Settings | None = None,
+    busy_timeout: float | None = None,
+) -> Iterator[Folder]:
+    """Open a root folder; with `write`, as its only writer. Its settings are read, unless they are given.
+
+    `busy_timeout` is how long a change waits for another program that holds the database, in seconds.
+    Raises WorkspaceError: there are no specs here; and what settings, store and lock raise.
+    """
+    root = place.path.resolve()
+    settings = settings or configuration.load(root, config=place.config)
+    if not (root / settings.specs_dir).is_dir():
+        hint = "Go to the project's root, or name it with --root."
+        raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
+    database = database_of(root, settings)
+    state = root / settings.state_dir
+    _refuse_tracked(root, state, write=write)
+    with ExitStack() as stack:
+        cache = stack.enter_context(closing(FileCache(state / "cache.db")))
+        locks = _lock(stack, root, settings) if write else []
+        repository = Repository.open(
+            database, read_only=not write, busy_timeout=busy_timeout, locks=locks
+        )
+        stack.enter_context(closing(repository))
+        yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
+
+
+def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:
+    """Raise WorkspaceError where a commit could hold the state; where git cannot tell, what only reads goes on."""
+    from reconciler.workspace.git import tracked_below
+
+    if root.is_relative_to(os.path.normpath(state)):
+        return  # the operator keeps the state among the files of the folder
+    try:
+        name = tracked_below(root, state)
+    except WorkspaceError as error:
+        if not write:
+            return
+        raise WorkspaceError(
+            f"nobody knows whether the state in `{state}` is somebody's commit: {error.message}",
+            hint="Install git, or let it read the repository (`git config --global --add safe.directory FOLDER`), or keep "
+            "the state outside of the repository (RECONCILER_STATE_DIR).",
+        ) from error
+    if name:
+        raise WorkspaceError(
+            f"git tracks `{name}`, so the state in `{state}` could be somebody's commit",
+            hint="Take the folder out of git (`git rm -r --cached`) and commit that. If it came with a commit of somebody else, "
+            "move it away: the receipts remember what was bought.",
+        )
+
+
+def database_of(root: Path, settings: Settings) -> Path:
+    """Return where the state database is; raises SettingsError for one that is no file of this machine."""
+    if settings.database_url and not settings.database_url.startswith("sqlite:"):
+        hint = "Use a sqlite: URL, or leave it unset: state/reconciler.db is the default."
+        raise SettingsError("RECONCILER_DATABASE_URL: only SQLite is supported so far", hint=hint)
+    return database_path(settings.database_url or root / settings.state_dir / "reconciler.db")
+
+
+def _lock(stack: ExitStack, root: Path, settings: Settings) -> list[StateLock]:
+    """Be the only writer: of the state folder, and of the database where a setting puts it elsewhere."""
+    state = root / settings.state_dir
+    locks = [stack.enter_context(StateLock(state))]
+    if settings.database_url:
+        beside = database_path(settings.database_url).absolute().parent
+        if beside.resolve() != state.resolve():
+            locks.append(stack.enter_context(StateLock(beside)))
+    tighten(kept_private(root, settings))
+    return locks
+
+
+def kept_private(root: Path, settings: Settings) -> list[Path]:
+    """Return what only its owner may read: the files of the state, and its folder where that is for the state alone."""
+    state = (root / settings.state_dir).resolve()
+    places = [state / name for name in FILES]
+    if settings.database_url:
+        database = database_path(settings.database_url).absolute()
+        places += [database.with_name(f"{database.name}{end}") for end in ("", "-wal", "-shm")]
+    found = [path for path in places if path.exists()]
+    with suppress(OSError):
+        others = [path for path in state.iterdir() if path.is_dir() and path.name not in FILES]
+        if not others and not root.is_relative_to(state):
+            found.append(state)
+    return found
+
+
+def refuse_leading_out(root: Path, file: Path) -> None:
+    """Raise WorkspaceError where a link takes a file that is to be written out of the project."""
+    if Root(root).leads_out(file):
+        hint = "Remove the link, or name a file in another folder."
+        raise WorkspaceError(f"a link takes `{file}` out of the project", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a command is about: everything, or what lies at the paths that were named."""
+
+    generations: tuple[Generation, ...]
+    invalid: tuple[str, ...]
+    whole: bool
+
+    @classmethod
+    def of(cls, desired: Desired, specs: frozenset[str] | None) -> Self:
+        """Return what these specs ask for; None: all of them."""
+        if specs is None:
+            return cls(desired.generations, tuple(desired.invalid), whole=True)
+        wishes = tuple(wish for wish in desired.generations if wish.spec in specs)
+        return cls(wishes, tuple(spec for spec in desired.invalid if spec in specs), whole=False)
+
+    def again(self, desired: Desired) -> Self:
+        """Return what the same selection comes to now: while a command worked, specs may have changed or gone."""
+        specs = frozenset({*self.invalid, *(wish.spec for wish in self.generations)})
+        return self.of(desired, None if self.whole else specs)
+
+    def plan(self, survey: Survey) -> Plan:
+        """Return the plan for this selection."""
+        return survey.plan(self.generations, self.invalid, whole=self.whole)
+
+
+def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection:
+    """Return what lies at these paths: specs, or folders of specs; raises WorkspaceError: a path names no spec."""
+    hint = "Give the path of a spec file, or of a folder that holds some."
+    if desired.seen.get(IGNORE_FILE) is not None:
+        hint += f" What `{IGNORE_FILE}` leaves out is not a spec."
+    chosen = specs_at(folder.root, paths, desired.specs, "names no spec", hint)
+    return Selection.of(desired, chosen if paths else None)
+
+
+def surveyed(folder: Folder, paths: Sequence[Path] | None) -> tuple[Selection, Survey]:
+    """Return what a command is about, and what is known of everything; raises WorkspaceError: a path names no spec."""
+    desired = folder.load()
+    chosen = select(folder, desired, paths or [])
+    return chosen, folder.surveyor.survey(desired)
+
+
+def specs_at(
+    root: Path, paths: Sequence[Path], specs: Sequence[str], otherwise: str, hint: str
+) -> frozenset[str]:
+    """Return the specs that paths are, or hold; raises WorkspaceError, with these words: a path is and holds none."""
+    chosen: set[str] = set()
+    for path in paths:
+        found = _named(root, path, specs)
+        if not found:
+            raise WorkspaceError(f"`{path}` {otherwise}", hint=hint)
+        chosen |= found
+    return frozenset(chosen)
+
+
+def _named(root: Path, path: Path, specs: Sequence[str]) -> set[str]:
+    """Return the specs that a path is, or holds: a path of the working folder or, where it is not there, of the root."""
+    for candidate in (path.absolute(), root / path):
+        where = candidate.parent.resolve() / candidate.name
+        wanted = candidate.resolve() if candidate.name == ".." else where
+        found = {spec for spec in specs if wanted == root / spec or wanted in (root / spec).parents}
+        if found or (os.path.lexists(candidate) and root in (wanted, *wanted.parents)):
+            return found
+    return set()

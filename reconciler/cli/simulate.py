@@ -1,0 +1,313 @@
+"""The commands that need no key: the provider's simulator, and the demonstration on it.
+
+The demonstration has a folder of its own, a simulator in a process of its own, and the real commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.resources import as_file, files
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.request import urlopen
+
+import typer
+from rich.markup import escape
+
+from reconciler.cli.terminal import ExitCode, err, out, print_json
+from reconciler.core.errors import ReconcilerError, SettingsError, WorkspaceError, counted
+from reconciler.workspace.programs import environment
+
+if TYPE_CHECKING:
+    from reconciler.simulator.config import SimulatorConfig
+
+
+_MARKER = ".simulator"
+_IGNORED = "state/\n.simulator/\n.env\n"
+_NO_SETTINGS = "settings.toml"  # of the marker: in the place of one that is meant for the real API
+_PROGRAM = (sys.executable, "-P", "-m", "reconciler")  # -P: no module of the folder that it runs in
+_COMMITTER = (
+    *("-c", "safe.bareRepository=explicit", "-c", "commit.gpgsign=false"),
+    *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
+)
+_CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
+
+
+def simulate(
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where its tasks and films are kept.")
+    ] = Path(".simulator"),
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The API's port; 0 lets the system choose.")
+    ] = 8790,
+    results_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of results; 0 lets the system choose.")
+    ] = 0,
+    speed: Annotated[float, typer.Option(min=0, help="Simulated seconds per second.")] = 60.0,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Tasks that may be in flight at once.")
+    ] = 5,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Render tiny films, in milliseconds.")
+    ] = False,
+    faults: Annotated[
+        Path | None,
+        typer.Option("--faults", metavar="FILE", help="A fault plan: a JSON list of rules."),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="RULE",
+            help="One rule in JSON, after those of the file; may be repeated.",
+        ),
+    ] = None,
+    knobs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KNOB=VALUE", help="Decide otherwise what is unknown; may be repeated."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print where it is as one JSON document.")
+    ] = False,
+) -> int:
+    """Run the provider's simulator on loopback: the same API, and nothing is paid."""
+    from reconciler.simulator.config import SimulatorConfig
+    from reconciler.simulator.server import RunningSimulator, run
+
+    chosen = SimulatorConfig(
+        folder=folder,
+        port=port,
+        results_port=results_port,
+        speed=speed,
+        concurrency=concurrency,
+        render="draft" if draft else "full",
+    )
+    config = _misbehaving(chosen, faults, fault or [], knobs or [])
+    _require_no_links(folder)
+
+    def announce(running: RunningSimulator) -> None:
+        settings = {
+            "KLING_BASE_URL": running.base_url,
+            "KLING_ACCESS_KEY": config.access_key,
+            "KLING_SECRET_KEY": config.secret_key,
+        }
+        if as_json:
+            where = {"base_url": running.base_url, "results_url": running.results_url}
+            print_json({**where, "settings": settings})
+        else:
+            err.print(
+                f"The simulator is listening on {running.base_url}; Ctrl-C ends it. In another terminal:"
+            )
+            for name, value in {**settings, "RECONCILER_POLL_INTERVAL": "1"}.items():
+                out.print(f"export {name}={value}")
+        out.file.flush()
+
+    try:
+        run(config, on_ready=announce)
+    except OSError as error:
+        hint = "Is another simulator running? Choose another with --port, or 0 for any."
+        raise SettingsError(
+            f"the simulator cannot listen on port {port}: {error.strerror or error}", hint=hint
+        ) from error
+    return ExitCode.DONE
+
+
+def _require_no_links(folder: Path) -> None:
+    """Raise WorkspaceError where the simulator would write into something else than files of its own."""
+    within = (Path(here, name) for here, *names in os.walk(folder) for name in chain(*names))
+    for place in chain([folder] if folder.is_symlink() else [], within):
+        if _leads_elsewhere(place):
+            raise WorkspaceError(
+                f"`{place}` is no plain file, and the simulator would write to it",
+                hint="Remove it, or name another folder with --dir.",
+            )
+
+
+def _leads_elsewhere(place: Path) -> bool:
+    try:
+        mode = place.lstat().st_mode
+    except OSError:  # gone, by another simulator on the same folder
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _misbehaving(
+    config: SimulatorConfig, faults: Path | None, fault: list[str], knobs: list[str]
+) -> SimulatorConfig:
+    """Return the simulator with a fault plan and with its knobs turned; raises typer.BadParameter for wrong ones."""
+    from reconciler.simulator.knobs import KnobError, parse_knobs
+    from reconciler.simulator.plans import PlanError, read_plan, read_rule
+
+    try:
+        rules = [] if faults is None else read_plan(faults)
+        rules += [read_rule(text) for text in fault]
+        return replace(config, **parse_knobs(knobs), faults=tuple(rules))  # type: ignore[arg-type]  # parsed by type
+    except KnobError as error:
+        raise typer.BadParameter(f"--set: {error}") from None
+    except PlanError as error:
+        raise typer.BadParameter(f"the fault plan: {error}") from None
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="The demonstration's own folder.")
+    ] = Path("demo"),
+) -> int:
+    """Show the main job on the simulator, from nothing to videos on disk; no key is needed."""
+    return Demo(folder.resolve()).run()
+
+
+class Demo:
+    """One run of the demonstration; a second one finds everything done."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self) -> int:
+        """Apply twice and show that the second time costs nothing."""
+        fresh = self._prepare()
+        kept = "" if fresh else " (kept from an earlier run)"
+        out.print(f"The demonstration lives in [bold]{escape(str(self._folder))}[/]{kept}")
+        for spec in sorted(self._specs.glob("*.yaml")):
+            self._head(f"specs/{spec.name}")
+            for line in spec.read_text(encoding="utf-8").rstrip().split("\n"):
+                out.print(line, markup=False)
+        with self._simulator() as settings:
+            missing = "everything is missing, so it is bought (on the simulator)"
+            self._head(f"First apply: {missing if fresh else 'as the earlier run left it'}")
+            code = self._reconciler(settings, "apply", "--yes")
+            if code != ExitCode.DONE:
+                return code
+            self._commit("What the first apply brought home")
+            before, calls = self._mtimes(), self._calls(settings)
+            self._head("Second apply: everything is there")
+            code = self._reconciler(settings, "apply", "--yes")
+            after = self._calls(settings)
+        self._head("What you have now")
+        for video in sorted(self._specs.rglob("*.mp4")):
+            if video.parent.name != "assets":
+                out.print(f"  {escape(str(video))}  [dim]{video.stat().st_size:,} bytes[/]")
+        out.print()
+        sent = counted(after["create"] - calls["create"], "create")
+        fetched = counted(after["result"] - calls["result"], "result")
+        same = "no file changed." if self._mtimes() == before else "[red]files changed![/]"
+        out.print(f"The second apply sent {sent} and fetched {fetched}; {same}")
+        self._conclude()
+        return code
+
+    @property
+    def _specs(self) -> Path:
+        return self._folder / "specs"
+
+    def _prepare(self) -> bool:
+        """Return whether the folder is new, and make it then; raises WorkspaceError: its place is taken."""
+        if (self._folder / _MARKER).is_dir():
+            return False
+        if self._folder.exists() and any(self._folder.iterdir()):
+            hint = "Name another folder with --dir, or move that one away."
+            raise WorkspaceError(
+                f"`{self._folder}` already exists, and is not from a demonstration", hint=hint
+            )
+        with as_file(files("reconciler.cli") / "samples") as samples:
+            shutil.copytree(samples, self._specs, dirs_exist_ok=True)
+        (self._folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+        (self._folder / "reconciler.toml").write_text(_CONFIG, encoding="utf-8")
+        if shutil.which("git"):
+            self._git("init", "--quiet")
+            self._commit("Two specs, four wishes")
+        (self._folder / _MARKER).mkdir()
+        return True
+
+    @contextmanager
+    def _simulator(self) -> Iterator[Mapping[str, str]]:
+        """Run the simulator in a process of its own; yields the settings that lead to it."""
+        command = (*_PROGRAM, "simulate", "--json", "--port", "0", "--dir")
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [*command, str(self._folder / _MARKER)],
+            stdout=subprocess.PIPE,
+            cwd=self._folder,
+            env=environment(os.environ),
+        )
+        try:
+            assert process.stdout is not None
+            said = b""
+            for line in process.stdout:
+                said += line
+                if said.endswith(b"}\n}\n"):
+                    break
+            else:
+                hint = "Its own message is above."
+                raise ReconcilerError("the simulator did not start", hint=hint)
+            yield json.loads(said)["settings"]
+        finally:
+            process.terminate()
+            process.communicate()
+
+    def _reconciler(self, settings: Mapping[str, str], *arguments: str) -> int:
+        nothing = self._folder / _MARKER / _NO_SETTINGS
+        nothing.unlink(missing_ok=True)  # an earlier run's, or whatever came with the folder
+        nothing.touch(exist_ok=False)
+        own = ["--root", str(self._folder), "--config", str(nothing)]
+        out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")
+        out.file.flush()
+        passed = {**environment(os.environ), **settings}
+        command = [*_PROGRAM, *own, *arguments]
+        return subprocess.run(command, env=passed, check=False).returncode  # noqa: S603 - our own program
+
+    def _conclude(self) -> None:
+        """Say what git sees, and how to go on."""
+        if self._has_git:
+            changed = self._git("status", "--porcelain")
+            dirty = f"[red]git status:[/] {escape(changed)}"
+            out.print(dirty if changed else "`git status` is clean.")
+        beside = Path(sys.executable).with_name("reconciler")
+        program = "reconciler" if shutil.which("reconciler") else beside
+        command = escape(f"{program} --root {self._folder} status")
+        out.print(f"Look around: [bold]{command}[/]; delete the folder when you are done.")
+
+    def _mtimes(self) -> dict[Path, int]:
+        found = filter(Path.is_file, self._specs.rglob("*"))
+        return {path: path.stat().st_mtime_ns for path in found}
+
+    def _calls(self, settings: Mapping[str, str]) -> dict[str, int]:
+        with urlopen(f"{settings['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
+            calls: dict[str, int] = json.load(answer)
+        return calls
+
+    @property
+    def _has_git(self) -> bool:
+        return shutil.which("git") is not None and (self._folder / ".git").is_dir()
+
+    def _git(self, *arguments: str) -> str:
+        # Its own repository, by name: git, looking for one, takes whatever a folder of an earlier run holds.
+        named = (f"--git-dir={self._folder / '.git'}", f"--work-tree={self._folder}")
+        done = subprocess.run(  # noqa: S603
+            ["git", *named, *_COMMITTER, *arguments],  # noqa: S607
+            cwd=self._folder,
+            env=environment(os.environ),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def _commit(self, message: str) -> None:
+        if self._has_git:
+            self._git("add", "--all")
+            if self._git("status", "--porcelain"):
+                self._git("commit", "--quiet", "--message", message)
+
+    def _head(self, title: str) -> None:
+        out.print()
+        out.print(f"[bold]{escape(title)}[/]")
