@@ -21,6 +21,7 @@ def pictures(project: Project) -> list[str]:
 
 
 def test_a_poster_comes_with_the_video_and_comes_back_without_a_provider(wished: Project) -> None:
+    """Answer, receipt and disk name the same poster; deleted, it is put back offline with the same bytes."""
     done = wished.apply()
     assert done.code == 0, done
     (row,) = done.document["generations"]
@@ -64,6 +65,7 @@ def test_a_foreign_file_in_the_posters_place_holds_nothing_up(
 def test_the_settings_say_what_is_made(
     wished: Project, posters: str, sheets: str, made: list[str]
 ) -> None:
+    """Posters and contact sheets are switched one by one, and afterwards nothing is left to do."""
     wished.env |= {"RECONCILER_POSTERS": posters, "RECONCILER_CONTACT_SHEETS": sheets}
     assert wished.apply().code == 0
     assert pictures(wished) == made

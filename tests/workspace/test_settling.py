@@ -57,6 +57,7 @@ def test_a_clock_that_goes_back_does_not_make_a_name_due_at_once() -> None:
 
 
 def test_a_name_that_keeps_being_touched_is_never_due_and_holds_up_no_other() -> None:
+    """A file under constant change is not read half written, and the files beside it do not wait for it."""
     settling = Settling(SETTLE)
     settling.touch({"still"}, 0)
     for now in range(0, 2000, 100):
@@ -67,6 +68,7 @@ def test_a_name_that_keeps_being_touched_is_never_due_and_holds_up_no_other() ->
 
 
 def test_ten_thousand_touches_of_one_name_are_one_wait() -> None:
+    """A storm of events about one file costs the memory and the wait of one event."""
     settling = Settling(SETTLE)
     for _ in range(10_000):
         settling.touch({"a"}, 0)
