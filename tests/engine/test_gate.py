@@ -12,12 +12,8 @@ import pytest
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Status
 from reconciler.engine.gate import Gate
-from reconciler.engine.ports import Options, Ports, Unconfigured
-from reconciler.kling.addresses import LOOPBACK
-from reconciler.kling.downloads import Downloader
-from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Repository
-from tests.engine.world import Told
+from reconciler.engine.ports import Options, Ports
+from tests.support.ports import Told, offline
 
 
 @dataclass
@@ -53,20 +49,9 @@ def fill(gate: Gate, model: str, count: int) -> None:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    repository = Repository.open(tmp_path / "reconciler.db")
     clock, told = Clock(), Told()
-    ports = Ports(
-        tmp_path,
-        Unconfigured(),
-        Downloader(timeout=1.0, allowed=LOOPBACK),
-        repository,
-        ObjectStore(tmp_path / "objects"),
-        told,
-        clock,
-        clock,
-    )
-    yield Scene(Gate(ports, Options("run", enduring=True)), clock, told, ports)
-    repository.close()
+    with offline(tmp_path, told, clock) as ports:
+        yield Scene(Gate(ports, Options("run", enduring=True)), clock, told, ports)
 
 
 def test_pauses_begin_with_half_a_minute_and_double_to_ten_minutes(scene: Scene) -> None:

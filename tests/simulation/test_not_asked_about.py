@@ -33,11 +33,11 @@ from reconciler.simulator.provider import Provider
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.loader import load
-from tests.engine.world import Told
 from tests.simulation.lives import Events, apply_all, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.ports import Told
 from tests.support.project import picture
 
 SPEC = """\

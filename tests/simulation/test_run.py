@@ -15,11 +15,12 @@ from reconciler.engine.ended import Ended
 from reconciler.engine.ports import Options
 from reconciler.store.changes import HistoryEntry
 from reconciler.store.repository import Repository
-from tests.engine.world import SPEC, Told
+from tests.engine.world import SPEC
 from tests.simulation.lives import apply_all, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.ports import Told
 
 GENERATIONS = 20
 POLL = 10 * SECOND
