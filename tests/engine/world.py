@@ -26,6 +26,7 @@ from reconciler.kling.downloads import MAX_RESULT, Downloader
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Caps, Repository
 from reconciler.workspace.loader import load
+from tests.support.database import open_repository
 from tests.support.ports import Told, client_at, wired
 from tests.support.simulator import Simulator
 
@@ -82,7 +83,7 @@ class World:
         self.repository.close()
         shutil.rmtree(self.root / "state")
         (self.root / "state").mkdir()
-        self.repository = Repository.open(self.root / "state" / "reconciler.db")
+        self.repository = open_repository(self.root / "state" / "reconciler.db")
 
     def ports(self, *, timeout: float = 2.0) -> AbstractAsyncContextManager[Ports]:
         """Give the ports of a run over this project; `timeout` bounds a request and a silence, s."""
@@ -156,7 +157,7 @@ def world(root: Path, simulator: Simulator) -> Iterator[World]:
     """Open a project in this folder against this simulator."""
     (root / "specs").mkdir(exist_ok=True)
     (root / "state").mkdir(exist_ok=True)
-    repository = Repository.open(root / "state" / "reconciler.db")
+    repository = open_repository(root / "state" / "reconciler.db")
     opened = World(root, simulator.env(), repository)
     try:
         yield opened

@@ -13,13 +13,13 @@ from reconciler.core.states import Status
 from reconciler.engine.daemon import Daemon, Duties, Pace
 from reconciler.engine.ports import Options
 from reconciler.simulator.plans import parse_plan
-from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from tests.simulation.lives import Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.database import open_repository
 from tests.support.ports import Told
 
 SICK: list[dict[str, Any]] = [{"endpoint": "create", "effect": {"status": 502}}]
@@ -36,7 +36,7 @@ def test_a_generation_whose_creates_were_not_answered_is_tried_again_by_itself(
         (root / "specs").mkdir(parents=True)
         (root / "state").mkdir()
         (root / "specs" / "dance.yaml").write_text(SPEC.format(prompt="waves", takes=1))
-        repository = Repository.open(root / "state" / "reconciler.db")
+        repository = open_repository(root / "state" / "reconciler.db")
         index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
         events = Events(random.Random(1))
         duties = Duties(index, events, Pace(settle=0, tick=30 * SECOND))

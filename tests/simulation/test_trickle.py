@@ -26,6 +26,7 @@ from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.database import open_repository
 from tests.support.ports import Told
 
 DRIP = 20.0  # s between two bytes: never a silence that a time limit ends
@@ -106,7 +107,7 @@ async def telling(
     (root / "specs").mkdir(parents=True)
     (root / "state").mkdir()
     (root / "specs" / "dance.yaml").write_text(SPEC.format(prompt="waves", takes=takes))
-    repository = Repository.open(root / "state" / "reconciler.db")
+    repository = open_repository(root / "state" / "reconciler.db")
     story = Story(
         root, Trickle(wire, resumes, drip), repository, ObjectStore(root / "state/objects")
     )

@@ -16,6 +16,7 @@ from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
+from tests.support.database import open_repository
 
 
 @dataclass
@@ -79,7 +80,7 @@ async def wired(
 @contextmanager
 def offline(root: Path, report: Reporter, now: Callable[[], int]) -> Iterator[Ports]:
     """Give ports without a provider while the block lasts, for what asks nobody."""
-    repository = Repository.open(root / "state" / "reconciler.db")
+    repository = open_repository(root / "state" / "reconciler.db")
     objects = ObjectStore(root / "state" / "objects")
     try:
         yield Ports(root, Unconfigured(), Downloader(), repository, objects, report, now, now)
