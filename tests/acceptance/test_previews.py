@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.project import UNREACHABLE, Project
+from tests.support.project import QUICK, UNREACHABLE, Project
 from tests.support.simulator import Simulator
 
 POSTER = "specs/dance.poster.webp"
 
 
 @pytest.fixture
-def wished(project: Project) -> Project:
+def wished(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.delitem(QUICK, "RECONCILER_POSTERS")  # as it is where nothing is set
     project.spec("dance.yaml")
     return project
 
