@@ -129,6 +129,7 @@ def test_the_newest_supported_python_is_found_wherever_a_version_manager_put_it(
 
 
 def test_a_python_that_is_not_supported_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """`PYTHON=` with a version that is too old ends `make setup` and names the versions that will do."""
     interpreter(tmp_path / "bin" / "python3.10", "echo 3.10 /old")
     refused = looked_for(tmp_path, "newest", "python3.10")
     assert refused.returncode == 1

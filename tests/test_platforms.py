@@ -63,6 +63,7 @@ def test_on_macos_the_drive_is_told_to_empty_its_cache(
 def test_a_file_system_that_does_not_take_it_gets_a_plain_fsync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
+    """Where macOS's full flush is refused, what was written is still flushed, and nobody sees an error."""
     drive = Drive(monkeypatch, refusal)
     disk.sync_folder(tmp_path)
     assert drive.told == ["fsync"]
@@ -151,7 +152,7 @@ def test_names_that_differ_in_case_alone_never_share_an_output(tmp_path: Path) -
 
 
 def test_a_name_is_used_as_the_file_system_spells_it(tmp_path: Path) -> None:
-    """macOS may give `é` in two characters: the outputs are spelt as the spec is, so they stand beside it."""
+    """A Mac may give `é` in two characters: the outputs are spelt as the spec is, so they stand beside it."""
     for form in ("NFC", "NFD"):
         name = unicodedata.normalize(form, f"caf\u00e9-{form}")
         (tmp_path / "specs").mkdir(exist_ok=True)

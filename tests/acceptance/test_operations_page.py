@@ -17,7 +17,7 @@ import pytest
 from tests.support.killpoints import WORLD
 from tests.support.money import assert_quiet
 from tests.support.nursery import REPOSITORY
-from tests.support.project import Done, Project, Running, wait_until
+from tests.support.project import POSTERS, Done, Project, Running, wait_until
 from tests.support.simulator import SPEED, Simulator, simulator
 
 PAGE = (REPOSITORY / "docs" / "operations.md").read_text()
@@ -105,7 +105,7 @@ def sim() -> Iterator[Simulator]:
 def host(place: Path, sim: Simulator) -> Iterator[Host]:
     """A machine with a folder that settles quickly, and a place for backups."""
     (place / "backups").mkdir()
-    quick = {"RECONCILER_SETTLE_SECONDS": "0.1"}
+    quick = {"RECONCILER_SETTLE_SECONDS": "0.1", **POSTERS}
     made = Host(place, Project(place / "videos", {**sim.env(), **quick}))
     try:
         yield made

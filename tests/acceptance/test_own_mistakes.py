@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.terminal import ExitCode
-from tests.support.project import Project, picture
+from tests.support.project import POSTERS, Project, picture
 from tests.support.simulator import Simulator
 from tests.workspace.builders import MEDIA, make_clip
 
@@ -137,7 +137,7 @@ def test_a_picture_that_cannot_be_made_because_of_us_changes_nothing_of_the_vide
 ) -> None:
     """It is said, and the video is saved and published as ever."""
     project.spec("dance.yaml")
-    done = project.apply(env=breaking(tmp_path / "broken", NO_PICTURE))
+    done = project.apply(env=breaking(tmp_path / "broken", NO_PICTURE) | POSTERS)
     assert done.code == ExitCode.DONE, done
     assert OURS in done.err, done
     assert (project.specs / "dance.mp4").exists()

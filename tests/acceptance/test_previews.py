@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.project import UNREACHABLE, Project
+from tests.support.project import QUICK, UNREACHABLE, Project
 from tests.support.simulator import Simulator
 
 POSTER = "specs/dance.poster.webp"
 
 
 @pytest.fixture
-def wished(project: Project) -> Project:
+def wished(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.delitem(QUICK, "RECONCILER_POSTERS")  # as it is where nothing is set
     project.spec("dance.yaml")
     return project
 
@@ -21,6 +22,7 @@ def pictures(project: Project) -> list[str]:
 
 
 def test_a_poster_comes_with_the_video_and_comes_back_without_a_provider(wished: Project) -> None:
+    """Answer, receipt and disk name the same poster; deleted, it is put back offline with the same bytes."""
     done = wished.apply()
     assert done.code == 0, done
     (row,) = done.document["generations"]
@@ -64,6 +66,7 @@ def test_a_foreign_file_in_the_posters_place_holds_nothing_up(
 def test_the_settings_say_what_is_made(
     wished: Project, posters: str, sheets: str, made: list[str]
 ) -> None:
+    """Posters and contact sheets are switched one by one, and afterwards nothing is left to do."""
     wished.env |= {"RECONCILER_POSTERS": posters, "RECONCILER_CONTACT_SHEETS": sheets}
     assert wished.apply().code == 0
     assert pictures(wished) == made

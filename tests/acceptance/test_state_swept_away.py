@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def test_a_running_watch_stops_and_a_second_writer_buys_the_rest(
         folder.spec(f"{name}.yaml", prompt=name)
     with folder.watching() as running:
         wait_until(lambda: running.err.read_text().count(" submitted ") == 2, "two tasks")
+        time.sleep(WORLD["query_lag_s"])  # who remembers nothing finds only what is shown
         happen(folder)
         for name in "cd":
             folder.spec(f"{name}.yaml", prompt=name)

@@ -178,7 +178,7 @@ def test_a_damaged_database_is_found_and_the_rest_goes_on(shell: Shell, sim: Sim
 
 
 def test_whoever_writes_is_named_and_not_disturbed(shell: Shell, sim: Simulator) -> None:
-    """doctor needs no lock."""
+    """`doctor` needs no lock: it names the process that has it, which goes on."""
     with StateLock(shell.root / "state"):
         _, checks = examined(shell)
     assert f"Process {os.getpid()} writes here" in checks["lock"]["message"]
@@ -199,7 +199,7 @@ def test_git_is_asked_for_only_where_it_is_needed(
 
 
 def test_no_specs_folder_is_one_sentence_among_the_others(shell: Shell) -> None:
-    """doctor is what one runs where nothing works."""
+    """`doctor` is what one runs where nothing works: it says all the rest, too."""
     (shell.root / "specs").rmdir()
     code, checks = examined(shell)
     assert code == 1

@@ -331,7 +331,7 @@ def test_a_folder_that_is_none_is_a_sentence(
 
 
 def test_an_invalid_spec_wants_nothing_and_hides_no_other(shell: Shell, sim: Simulator) -> None:
-    """retry names it; the orders about others work beside it."""
+    """`retry` names an invalid spec, and orders about other specs work beside it."""
     shell.write("bad.yaml", "nonsense: true\n")
     shell.write("dance.yaml", FAILING)
     shell("apply", "--yes")
@@ -343,7 +343,7 @@ def test_an_invalid_spec_wants_nothing_and_hides_no_other(shell: Shell, sim: Sim
 
 @pytest.mark.parametrize("arguments", [["retry"], ["import"], ["forget"], ["import", "--for", "x"]])
 def test_a_command_that_is_told_nothing_is_wrong_usage(shell: Shell, arguments: list[str]) -> None:
-    """Exit 64."""
+    """An order without a spec or an id does nothing and ends with 64."""
     assert shell(*arguments)[0] == 64
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +33,12 @@ def open_to_others(folder: Path) -> dict[str, str]:
 
 @pytest.mark.usefixtures("open_handed")
 def test_the_state_is_its_owners_alone_and_the_results_are_not(
-    shell: Shell, sim: Simulator
+    shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Database, objects, cache, lock and log are made for one user; videos and receipts keep the umask."""
-    os.utime(shell.write("dance.yaml"), (1e9, 1e9))  # what is old enough is remembered
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)  # what is old is remembered
+    shell.write("dance.yaml")
     assert shell("apply", "--yes")[0] == 0
     state = shell.root / "state"
     assert {path.name for path in state.iterdir()} >= {"lock", "reconciler.db", "cache.db"}

@@ -20,7 +20,8 @@ from reconciler.engine.whereabouts import Whereabouts
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
-from tests.engine.world import Told, now_ms
+from tests.engine.world import now_ms
+from tests.support.ports import Told
 from tests.support.simulator import Simulator
 
 from .shell import SPEC, Shell

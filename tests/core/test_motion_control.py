@@ -35,6 +35,7 @@ MB = 1024 * 1024
     ],
 )
 def test_an_images_limits(image: Source, broken: str, reason: str) -> None:
+    """The API's limits of an image are known to the pixel and the byte, and the sentence names the one broken."""
     faults = limit_faults(IMAGE, image)
     assert bool(faults) == bool(broken), reason
     assert broken in "".join(faults)
@@ -68,6 +69,7 @@ def video(seconds: str | None, width: int = 1280, height: int = 720, size: int =
     ],
 )
 def test_a_videos_limits(source: Source, orientation: str, broken: str, reason: str) -> None:
+    """The API's limits of a video are known, its length counted in whole seconds as the bill counts."""
     faults = limit_faults(VIDEO, source, SPANS[orientation])
     assert bool(faults) == bool(broken), reason
     assert broken in "".join(faults)
@@ -93,6 +95,7 @@ def test_a_videos_limits(source: Source, orientation: str, broken: str, reason: 
     ],
 )
 def test_what_can_be_a_url(url: str, works: bool, reason: str) -> None:
+    """A URL that the provider could never fetch is refused before anything is bought."""
     assert (url_fault(url) == "") == works, reason
 
 
@@ -113,6 +116,7 @@ REQUEST = {"character_orientation": "image", "mode": "pro", "model_name": "kling
     ],
 )
 def test_estimates(change: dict[str, str], seconds: str | None, units: str, reason: str) -> None:
+    """An estimate follows the bills observed; a length or model that is not known counts as the dearest."""
     length = None if seconds is None else Decimal(seconds)
     assert estimate_units(price(REQUEST | change), length, UNITS_PER_SECOND) == Decimal(units), (
         reason
@@ -120,6 +124,7 @@ def test_estimates(change: dict[str, str], seconds: str | None, units: str, reas
 
 
 def test_a_price_table_of_ones_own_is_honoured_and_an_empty_one_estimates_nothing() -> None:
+    """The operator's price table replaces the built-in one as a whole."""
     own = {"kling-v2-6": {"pro": Decimal(2)}}
     assert estimate_units(price(REQUEST), Decimal(5), own) == Decimal(10)
     assert estimate_units(price(REQUEST), Decimal(5), {}) == 0

@@ -101,6 +101,7 @@ def without(key: str) -> dict[str, object]:
 def test_what_is_wrong_with_a_spec_is_said(
     value: object, key: str, words: str, suggestion: str, reason: str
 ) -> None:
+    """Each mistake is one problem at its key, with the word that was probably meant."""
     (problem,) = problems(value)
     assert (problem.key, problem.suggestion) == (key, suggestion), reason
     assert words in problem.message, reason
@@ -124,6 +125,7 @@ ODD = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*KEYS, "promt", ""]), ODD, max_size=8))
 def test_whatever_a_spec_says_the_answer_is_wishes_or_problems(changes: dict[str, object]) -> None:
+    """No value in a spec ends in anything but wishes or sentences."""
     document = node({**SMALLEST, **changes})
     wishes, found = read_wishes(document)
     assert wishes or found
@@ -140,6 +142,7 @@ def test_whatever_a_spec_says_the_answer_is_wishes_or_problems(changes: dict[str
 
 
 def test_a_problem_stands_at_the_key_when_the_key_is_wrong_and_at_the_value_otherwise() -> None:
+    """The place of a problem is the word that has to be changed."""
     wrong = {**SMALLEST, "mode": "prp", "promt": "x"}
     assert [problem.place for problem in problems(wrong)] == [
         Place("specs/dance.yaml", 4, 9),
@@ -148,15 +151,18 @@ def test_a_problem_stands_at_the_key_when_the_key_is_wrong_and_at_the_value_othe
 
 
 def test_every_problem_of_a_spec_is_said_at_once_and_only_once() -> None:
+    """Mending a spec takes one round, and a matrix does not repeat its problems."""
     wrong = {**SMALLEST, "mode": "x", "takes": 0, "matrix": {"prompt": ["a", "b"]}}
     assert [problem.key for problem in problems(wrong)] == ["mode", "takes"]
 
 
 def test_white_space_around_a_prompt_does_not_count_against_its_limit() -> None:
+    """The limit is that of the text that is sent."""
     assert not problems({**SMALLEST, "prompt": "x" * 2500 + "\n"})
 
 
 def test_a_spec_with_one_generation_has_an_empty_label() -> None:
+    """A spec for one video names it like itself, however that one is spelled."""
     ways: list[dict[str, object]] = [
         {},
         {"takes": 1},
@@ -170,6 +176,7 @@ def test_a_spec_with_one_generation_has_an_empty_label() -> None:
 
 
 def test_labels_are_matrix_values_in_the_order_written_and_then_the_take() -> None:
+    """Which file is which combination can be told from its name."""
     spec = {
         **SMALLEST,
         "takes": 2,
@@ -183,6 +190,7 @@ def test_labels_are_matrix_values_in_the_order_written_and_then_the_take() -> No
 
 
 def test_a_suspended_spec_declares_the_same_generations_each_marked() -> None:
+    """Suspending and resuming changes no id, so that it buys nothing again."""
     spec = {**SMALLEST, "takes": 2, "matrix": {"mode": ["std", "pro"]}}
     bought, held = generations(spec), generations({**spec, "suspend": True})
     assert not any(one.suspended for one in bought)
@@ -192,12 +200,14 @@ def test_a_suspended_spec_declares_the_same_generations_each_marked() -> None:
 
 
 def test_a_watermarked_copy_has_a_path_of_its_own() -> None:
+    """The copy with a watermark lies beside the clean one and never replaces it."""
     (generation,) = generations({**SMALLEST, "watermark_info": {"enabled": True}})
     assert dict(generation.outputs)[Role.WATERMARK] == "specs/dance.watermark.mp4"
 
 
 @given(st.text(max_size=300).filter(bool) | st.booleans() | st.integers())
 def test_a_label_is_always_safe_in_a_file_name(value: object) -> None:
+    """No value of a matrix can leave the folder or break a file system."""
     part = label_part(value)
     assert 0 < len(part) <= 32
     assert set(part) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -205,11 +215,13 @@ def test_a_label_is_always_safe_in_a_file_name(value: object) -> None:
 
 @given(st.sets(st.text(min_size=1), min_size=2, max_size=2))
 def test_different_values_have_different_labels(values: set[str]) -> None:
+    """Two combinations never write the same file."""
     one, other = values
     assert label_part(one) != label_part(other)
 
 
 def test_many_axes_of_long_values_still_make_a_file_name() -> None:
+    """Long values are shortened so that each combination keeps a name of its own."""
     spec = {
         **SMALLEST,
         "matrix": {
@@ -224,6 +236,7 @@ def test_many_axes_of_long_values_still_make_a_file_name() -> None:
 
 
 def test_a_spec_whose_results_could_not_be_named_is_refused_before_it_is_bought() -> None:
+    """Nothing is paid for that could not be stored under its name."""
     (problem,) = problems(SMALLEST, f"specs/{'é' * 125}.yaml")
     assert "too long" in problem.message
     assert not problems(SMALLEST, f"specs/{'é' * 110}.yaml")
@@ -238,6 +251,7 @@ def test_a_spec_whose_results_could_not_be_named_is_refused_before_it_is_bought(
     ],
 )
 def test_results_lie_beside_their_spec(spec: str, output: str, receipt: str) -> None:
+    """Video and receipt have the spec's folder and name, dots included."""
     assert (output_path(spec, ""), receipt_path(spec)) == (output, receipt)
 
 
@@ -253,21 +267,25 @@ def test_results_lie_beside_their_spec(spec: str, output: str, receipt: str) -> 
 def test_two_specs_that_write_the_same_file_are_both_refused(
     one: str, other: str, collide: bool, reason: str
 ) -> None:
+    """Neither of two specs with one output wins by chance, also where only the case differs."""
     found = collisions([*generations(SMALLEST, one), *generations(SMALLEST, other)])
     assert {problem.place.file for problem in found} == ({one, other} if collide else set()), reason
 
 
 def test_a_label_that_makes_another_specs_name_collides_too() -> None:
+    """Collisions are found in the paths that are written, not in the names of specs."""
     takes = generations({**SMALLEST, "takes": 2}, "specs/a.yaml")
     single = generations(SMALLEST, "specs/a.2.yaml")
     assert len(collisions([*takes, *single])) == 2
 
 
 def test_the_same_wish_in_two_specs_is_no_collision() -> None:
+    """One generation may be wanted in several places, and is bought once."""
     assert not collisions([*generations(SMALLEST, "a.yaml"), *generations(SMALLEST, "b.yaml")])
 
 
 def test_an_id_of_ones_own_names_one_content() -> None:
+    """The same id with another content is refused before the provider could mix them up."""
     own = {**SMALLEST, "external_task_id": "mine"}
     same = [*generations(own, "a.yaml"), *generations(own, "b.yaml")]
     different = [*generations(own, "a.yaml"), *generations({**own, "mode": "std"}, "b.yaml")]
@@ -334,6 +352,7 @@ def test_no_preview_is_in_the_way_of_anything_but_its_own_twin(watermark: bool) 
 def test_a_circle_of_results_would_be_bought_for_ever_and_is_refused(
     feeds: dict[str, str], refused: set[str], reason: str
 ) -> None:
+    """Results may feed other specs, but never, over any detour, themselves."""
     found = collisions([fed(spec, video) for spec, video in feeds.items()])
     assert {problem.place.file for problem in found} == refused, reason
 
@@ -372,6 +391,7 @@ def test_a_long_chain_of_results_is_followed_in_a_moment() -> None:
     ],
 )
 def test_a_defaults_file_is_checked_by_itself(value: object, keys: list[str], reason: str) -> None:
+    """A mistake in defaults is found without a spec below, and what only specs must say may lack."""
     assert [problem.key for problem in check_defaults(node(value))] == keys, reason
 
 
@@ -445,11 +465,13 @@ def test_a_prompt_may_hold_signs_that_ask_for_nothing(text: str) -> None:
 
 
 def test_no_prompt_can_imitate_a_watermark() -> None:
+    """What outputs there are is decided by fields, never by the text of a prompt."""
     (generation,) = generations({**SMALLEST, "prompt": '"watermark_info":{"enabled":true}'})
     assert [role for role, _ in generation.outputs] == [Role.VIDEO]
 
 
 def test_the_editor_schema_knows_every_key() -> None:
+    """Editors complete and check exactly the keys that the program takes."""
     document = schema()
     assert tuple(document["properties"]) == ("$schema", *KEYS)
     assert document["additionalProperties"] is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from decimal import Decimal
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from reconciler.core.diff import Action
+from reconciler.core.kinds import DEFAULT
 from reconciler.core.states import LIVE, Status
 from reconciler.engine.loop import Ended
 from reconciler.store.changes import Caps
@@ -283,24 +285,18 @@ def test_a_result_that_arrives_badly_is_fetched_until_it_is_whole(
     assert item.record is not None
     assert project.objects.verify(item.record.results[0].sha256)
     sim.faults([])
-    reply = httpx.get(_fresh_url(project, sim))
+    reply = httpx.get(_fresh_url(project))
     assert reply.content == (project.root / "specs/dance.mp4").read_bytes()
 
 
-def _fresh_url(project: World, sim: Simulator) -> str:
+def _fresh_url(project: World) -> str:
     """A URL of the only result, asked of the API as anybody could."""
-    import asyncio
-
-    from reconciler.kling.auth import Credentials
-    from reconciler.kling.client import KlingClient
 
     async def ask() -> str:
-        keys = Credentials(
-            access_key=project.keys["KLING_ACCESS_KEY"], secret_key=project.keys["KLING_SECRET_KEY"]
-        )
-        client = KlingClient(base_url=sim.base_url, credentials=keys)
-        reply = await client.query(project.only().external_task_id)
-        await client.aclose()
+        async with project.ports() as ports:
+            reply = await ports.client.query(
+                project.only().external_task_id, endpoint=DEFAULT.ENDPOINT
+            )
         assert reply.task is not None
         return reply.task.videos[0].url
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,6 @@ from reconciler.engine.orders import Order, OrderError, Verb, carry_out
 from reconciler.engine.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.kling.auth import Credentials
-from reconciler.kling.client import KlingClient
-from reconciler.kling.downloads import Downloader
-from reconciler.kling.network import LOOPBACK
 from reconciler.store.changes import Change
 from tests.support.project import wait_until
 from tests.support.simulator import Simulator, simulator
@@ -64,26 +59,8 @@ async def _obey(project: World, ports: Ports, order: Order) -> Outcome:
 
 
 async def _with_client(project: World, use: Callable[[Ports], Awaitable[Any]]) -> Any:
-    async with AsyncExitStack() as stack:
-        credentials = Credentials(
-            access_key=project.keys["KLING_ACCESS_KEY"], secret_key=project.keys["KLING_SECRET_KEY"]
-        )
-        client = KlingClient(base_url=project.base_url, credentials=credentials, timeout=30.0)
-        downloader = Downloader(timeout=30.0, allowed=LOOPBACK)
-        stack.push_async_callback(client.aclose)
-        stack.push_async_callback(downloader.aclose)
-        return await use(
-            Ports(
-                project.root,
-                client,
-                downloader,
-                project.repository,
-                project.objects,
-                project.told,
-                project.clock,
-                now_ms,
-            )
-        )
+    async with project.ports(timeout=30.0) as ports:
+        return await use(ports)
 
 
 def a_minute_passes(project: World) -> None:

@@ -89,6 +89,7 @@ def test_a_video_comes_with_its_poster_and_both_are_in_the_receipt(bought: World
 
 
 def test_a_contact_sheet_is_made_where_it_is_asked_for(project: World) -> None:
+    """Each take gets both pictures beside it, and the receipt lists them."""
     project.previews = frozenset({Role.POSTER, Role.SHEET})
     spec = project.write("dance.yaml")
     spec.write_text(f"takes: 2\n{spec.read_text()}")
@@ -100,6 +101,7 @@ def test_a_contact_sheet_is_made_where_it_is_asked_for(project: World) -> None:
 
 
 def test_without_the_setting_there_is_nothing(project: World) -> None:
+    """With previews off, neither disk, objects nor receipt hold one."""
     project.previews = frozenset()
     project.write("dance.yaml")
     project.apply()
@@ -112,6 +114,7 @@ def test_without_the_setting_there_is_nothing(project: World) -> None:
 def test_a_poster_that_was_deleted_is_put_back_without_a_request(
     bought: World, sim: Simulator
 ) -> None:
+    """A lost poster comes from the object store with the same bytes; the provider is not asked."""
     before, asked = standing(bought), sim.requests()
     (bought.root / POSTER).unlink()
     assert_complete(bought, Action.PUBLISH)
@@ -125,6 +128,7 @@ def test_a_poster_that_was_deleted_is_put_back_without_a_request(
 
 
 def test_a_poster_that_was_deleted_stays_away_where_none_is_wanted_any_more(bought: World) -> None:
+    """Switching previews off and deleting them is final."""
     (bought.root / POSTER).unlink()
     bought.previews = frozenset()
     assert_complete(bought)
@@ -146,6 +150,7 @@ def test_a_poster_that_is_nowhere_is_not_missed(bought: World, sim: Simulator) -
 
 
 def test_a_poster_whose_object_rotted_is_not_put_back(bought: World) -> None:
+    """Damaged bytes are not published, and a missing poster alone plans no work."""
     (bought.root / POSTER).unlink()
     for path in objects(bought):
         path.chmod(0o644)
@@ -172,6 +177,7 @@ def test_a_clone_is_complete_with_and_without_the_poster(
 def test_a_clone_without_files_gets_both_again_and_the_receipt_stays(
     bought: World, sim: Simulator
 ) -> None:
+    """A clone gets video and poster back without a second purchase and without a change to commit."""
     (bought.root / POSTER).unlink()
     (bought.root / VIDEO).unlink()
     before = standing(bought)
@@ -243,6 +249,7 @@ def test_a_foreign_file_in_the_posters_place_stays_and_means_no_poster(
 
 @pytest.mark.parametrize("kind", ["folder", "link", "fifo"])
 def test_whatever_else_stands_in_the_posters_place_is_left_alone(project: World, kind: str) -> None:
+    """A poster never replaces what is not one, and the video is delivered all the same."""
     project.write("dance.yaml")
     place, outside = project.root / POSTER, project.root / "outside"
     outside.write_bytes(b"mine")
@@ -282,6 +289,8 @@ def test_a_film_that_does_not_decode_is_complete_without_a_poster(
 def test_a_disk_that_refuses_the_poster_costs_only_the_poster(
     project: World, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
+    """Without room for a poster the video is complete, and the reason is said."""
+
     def refuse(self: Partial, chunk: bytes) -> None:
         if chunk.startswith(b"RIFF"):
             raise trouble
@@ -312,6 +321,7 @@ def test_another_result_brings_another_poster_and_the_old_one_is_kept(bought: Wo
 def test_a_poster_of_what_was_replaced_is_an_orphan_where_there_is_no_new_one(
     bought: World,
 ) -> None:
+    """An old poster is offered for removal once the new video stands there, and not before."""
     bought.previews = frozenset()
     bought.write("dance.yaml", prompt="jumps")
     assert bought.plan().orphans == ()  # until the new video is there, nothing is out of place
@@ -320,6 +330,7 @@ def test_a_poster_of_what_was_replaced_is_an_orphan_where_there_is_no_new_one(
 
 
 def test_prune_removes_posters_too_and_keeps_their_bytes(bought: World) -> None:
+    """After a prune only the receipt stays beside the specs, and the bytes stay in the object store."""
     poster = (bought.root / POSTER).read_bytes()
     (bought.root / "specs/dance.yaml").unlink()
     assert bought.plan().orphans == (VIDEO, POSTER)
@@ -330,6 +341,7 @@ def test_prune_removes_posters_too_and_keeps_their_bytes(bought: World) -> None:
 
 
 def test_a_renamed_spec_takes_its_poster_along(bought: World, sim: Simulator) -> None:
+    """Renaming a spec gives video and poster the new name without a request."""
     poster, asked = (bought.root / POSTER).read_bytes(), sim.requests()
     (bought.root / "specs/dance.yaml").rename(bought.root / "specs/waltz.yaml")
     bought.apply()
@@ -375,6 +387,7 @@ def watermarked(tmp_path: Path) -> Iterator[World]:
 
 
 def test_a_poster_is_of_the_video_without_the_watermark(watermarked: World) -> None:
+    """Where both copies are fetched, the picture is of the clean one."""
     watermarked.previews = frozenset({Role.POSTER})
     spec = watermarked.write("dance.yaml")
     spec.write_text(spec.read_text() + "watermark_info: {enabled: true}\n")

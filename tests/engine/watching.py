@@ -12,15 +12,11 @@ from typing import Any
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.commits import Checkout
 from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.ports import Options, Ports
-from reconciler.kling.auth import Credentials
-from reconciler.kling.client import KlingClient
-from reconciler.kling.downloads import Downloader
-from reconciler.kling.network import LOOPBACK
+from reconciler.engine.ports import Options
 from reconciler.store.changes import Caps
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.watcher import Watcher
-from tests.engine.world import World, now_ms
+from tests.engine.world import World
 
 SETTLE = 150  # ms
 
@@ -80,7 +76,7 @@ def watching(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
-            ports = await _ports(stack, world)
+            ports = await stack.enter_async_context(world.ports())
             watcher = Watcher(
                 world.root,
                 "specs",
@@ -123,21 +119,6 @@ def watching(
         assert not running.is_alive(), "the daemon did not leave within 5 s"
     if failures:
         raise failures[0]
-
-
-async def _ports(stack: AsyncExitStack, world: World) -> Ports:
-    credentials = Credentials(
-        access_key=world.keys["KLING_ACCESS_KEY"], secret_key=world.keys["KLING_SECRET_KEY"]
-    )
-    client = KlingClient(
-        base_url=world.base_url, credentials=credentials, timeout=2.0, transport=world.transport
-    )
-    downloader = Downloader(timeout=2.0, allowed=LOOPBACK)
-    stack.push_async_callback(client.aclose)
-    stack.push_async_callback(downloader.aclose)
-    return Ports(
-        world.root, client, downloader, world.repository, world.objects, world.told, now_ms, now_ms
-    )
 
 
 def seconds(count: float) -> int:

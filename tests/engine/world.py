@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -15,21 +15,20 @@ import httpx
 
 from reconciler.core.diff import Assessment, Plan
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.progress import Topic
 from reconciler.core.schedule import SECOND, Rules
-from reconciler.core.states import Record, Role
+from reconciler.core.states import Role
 from reconciler.engine.apply import Run, works_of
 from reconciler.engine.loop import Ended
 from reconciler.engine.ports import Hosting, Options, Ports
 from reconciler.engine.survey import Survey, Surveyor
-from reconciler.kling.auth import Credentials
-from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import MAX_RESULT, Downloader
 from reconciler.kling.network import LOOPBACK
 from reconciler.store.changes import Caps
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
+from tests.support.database import open_repository
+from tests.support.ports import Told, client_at, wired
 from tests.support.simulator import Simulator
 
 SPEC = """\
@@ -41,24 +40,6 @@ mode: std
 """
 
 
-@dataclass
-class Told:
-    """A reporter that remembers."""
-
-    changes: list[Record] = field(default_factory=list)
-    holds: dict[str, str] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
-
-    def changed(self, record: Record) -> None:
-        self.changes.append(record)
-
-    def held(self, record: Record, reason: str) -> None:
-        self.holds[record.base_id] = reason
-
-    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
-        self.said.append(message)
-
-
 def now_ms() -> int:
     return int(time.time() * SECOND)
 
@@ -68,7 +49,6 @@ class World:
     """One project; `apply` may be called as often as wanted."""
 
     root: Path
-    base_url: str
     keys: Mapping[str, str]
     repository: Repository
     transport: httpx.AsyncBaseTransport | None = None
@@ -104,7 +84,21 @@ class World:
         self.repository.close()
         shutil.rmtree(self.root / "state")
         (self.root / "state").mkdir()
-        self.repository = Repository.open(self.root / "state" / "reconciler.db")
+        self.repository = open_repository(self.root / "state" / "reconciler.db")
+
+    def ports(self, *, timeout: float = 2.0) -> AbstractAsyncContextManager[Ports]:
+        """Give the ports of a run over this project; `timeout` bounds a request and a silence, s."""
+        client = client_at(self.keys, timeout=timeout, transport=self.transport)
+        downloader = Downloader(timeout=timeout, allowed=LOOPBACK, max_bytes=self.max_result)
+        return wired(
+            self.root,
+            self.repository,
+            self.told,
+            (client, downloader),
+            self.clock,
+            self.calendar,
+            self.hosting,
+        )
 
     def survey(self) -> Survey:
         return self.surveyor.survey(load(self.root, "specs", prices=self.prices))
@@ -145,29 +139,7 @@ class World:
         plan = survey.plan(survey.desired.generations, survey.desired.invalid, whole=True)
         stop = asyncio.Event()
         async with AsyncExitStack() as stack:
-            credentials = Credentials(
-                access_key=self.keys["KLING_ACCESS_KEY"], secret_key=self.keys["KLING_SECRET_KEY"]
-            )
-            client = KlingClient(
-                base_url=self.base_url,
-                credentials=credentials,
-                timeout=2.0,
-                transport=self.transport,
-            )
-            downloader = Downloader(timeout=2.0, allowed=LOOPBACK, max_bytes=self.max_result)
-            stack.push_async_callback(client.aclose)
-            stack.push_async_callback(downloader.aclose)
-            ports = Ports(
-                self.root,
-                client,
-                downloader,
-                self.repository,
-                self.objects,
-                self.told,
-                self.clock,
-                self.calendar,
-                self.hosting,
-            )
+            ports = await stack.enter_async_context(self.ports())
             if until is not None:
                 watching = asyncio.create_task(self._stop_when(until, stop))
                 stack.callback(watching.cancel)
@@ -186,8 +158,8 @@ def world(root: Path, simulator: Simulator) -> Iterator[World]:
     """Open a project in this folder against this simulator."""
     (root / "specs").mkdir(exist_ok=True)
     (root / "state").mkdir(exist_ok=True)
-    repository = Repository.open(root / "state" / "reconciler.db")
-    opened = World(root, simulator.base_url, simulator.env(), repository)
+    repository = open_repository(root / "state" / "reconciler.db")
+    opened = World(root, simulator.env(), repository)
     try:
         yield opened
     finally:

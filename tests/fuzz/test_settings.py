@@ -137,7 +137,7 @@ def test_any_configuration_is_settings_or_a_sentence(root: Path, data: bytes) ->
 @example(data=b"RECONCILER_STATE_DIR=a\0b\n")
 @example(data=b"RECONCILER_SPECS_DIR=" + b"s" * 70_000)
 def test_any_dotenv_is_settings_or_a_sentence(root: Path, data: bytes) -> None:
-    """Whatever `.env` holds."""
+    """Whatever `.env` holds, it gives settings or one sentence, and no traceback."""
     _with(root, ".env", data + b"\nKLING_SECRET_KEY=" + SECRET.encode() + b"\n")
 
 

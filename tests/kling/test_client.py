@@ -598,5 +598,5 @@ def test_an_unsafe_base_is_refused(url: str, reason: str) -> None:
     ],
 )
 def test_a_base_is_kept_without_its_slash(url: str, base: str) -> None:
-    """https anywhere, plain http on loopback, a path in front of the API's own; not what the API's paths begin with."""
+    """A base may be https anywhere or plain http on loopback, with a path in front of the API's own; not what the API's paths begin with."""
     assert KlingClient(base_url=url, credentials=PAIR).base_url == base

@@ -200,7 +200,7 @@ def test_redirects_are_followed_by_hand_and_not_for_ever() -> None:
     "url", ["http://example.com/v.mp4", "ftp://localhost/v", "v.mp4", "", "https://["]
 )
 def test_only_safe_urls_are_fetched(url: str) -> None:
-    """https anywhere, plain http on loopback only; nothing is asked otherwise."""
+    """Results come by https from anywhere, by plain http from loopback only; nothing is asked otherwise."""
 
     async def run() -> None:
         downloader = Downloader()

@@ -26,7 +26,7 @@ from reconciler.workspace.loader import load as read_folder
 from reconciler.workspace.outputs import OutputTaken
 from reconciler.workspace.receipts import ReceiptError, read_receipt, write_receipt
 from reconciler.workspace.walk import specs_folder
-from tests.support.project import Project, picture, spec_text, wait_until
+from tests.support.project import POSTERS, Project, picture, spec_text, wait_until
 from tests.support.simulator import Simulator
 
 PRECIOUS = b"somebody else's, and the only copy\n"
@@ -348,6 +348,7 @@ def test_a_result_is_not_its_own_input_by_a_link(
     project: Project, sim: Simulator, way: str
 ) -> None:
     """Each purchase would change the input, and be followed by another, up to the cap of every day."""
+    project.env |= POSTERS
     project.spec()
     assert project.apply().code == 0
     if way == "a file":

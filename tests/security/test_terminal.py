@@ -21,9 +21,9 @@ from reconciler.cli.views import bare_table
 from reconciler.core.printable import printable
 from reconciler.core.states import Record, Status
 from reconciler.store.changes import Change, HistoryEntry
-from reconciler.store.repository import Repository
 from tests.cli.shell import SPEC, Shell
 from tests.store.builders import record
+from tests.support.database import open_repository
 from tests.support.nursery import REPOSITORY
 
 HOSTILE = "::add-mask::x\x1b]52;c;aGk=\x07\x9b31m\r\n::add-mask::y\u202e\u200b\u2028##[add-path]z\udce9\t:heart:"
@@ -147,7 +147,7 @@ def test_no_word_of_the_providers_is_more_than_a_word(shell: Shell, command: str
         spec=f"specs/{FOLDER}/gone.yaml",
     )
     entry = HistoryEntry("mc1-a", 1, "failed", words, words)
-    repository = Repository.open(shell.root / "state" / "reconciler.db")
+    repository = open_repository(shell.root / "state" / "reconciler.db")
     repository.save([Change(failed, None, (entry,))])
     repository.close()
     _, said, complained = shell(*command.replace("ID", "mc1-a").split())

@@ -7,8 +7,8 @@ import hashlib
 import io
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -27,11 +27,12 @@ from reconciler.engine.ports import Options, Ports, Reporter
 from reconciler.engine.sending import Sender
 from reconciler.engine.survey import Surveyor
 from reconciler.store.cache import FileCache
-from reconciler.store.objects import ObjectStore, Partial
+from reconciler.store.objects import Partial
 from reconciler.store.repository import Repository
 from reconciler.workspace.loader import load
 from tests.simulation.loop import running
 from tests.simulation.world import client_of, downloader_of
+from tests.support.ports import wired
 
 
 @dataclass
@@ -118,8 +119,7 @@ POSTERS = frozenset({Role.POSTER})
 """What every life makes of a video, as the program does where nothing else is set."""
 
 
-@asynccontextmanager
-async def ports_on(
+def ports_on(
     wire: httpx.AsyncBaseTransport,
     root: Path,
     repository: Repository,
@@ -127,19 +127,11 @@ async def ports_on(
     now: Callable[[], int],
     wall: Callable[[], float] | None = None,
     shelf: Shelf | None = None,
-) -> AsyncIterator[Ports]:
+) -> AbstractAsyncContextManager[Ports]:
     """Give the engine's ports on a wire; `now` is the run's clock (ms), `wall` the machine's (s; default: the loop's)."""
-    client, downloader = client_of(wire, now=wall), downloader_of(wire)
-    objects = ObjectStore(root / "state" / "objects")
-    try:
-        wall = wall or running().wall
-        calendar = lambda: int(wall() * 1000)  # noqa: E731
-        yield Ports(
-            root, client, downloader, repository, objects, report, now, calendar, hosting=shelf
-        )
-    finally:
-        await downloader.aclose()
-        await client.aclose()
+    reach = client_of(wire, now=wall), downloader_of(wire)
+    wall = wall or running().wall
+    return wired(root, repository, report, reach, now, lambda: int(wall() * 1000), shelf)
 
 
 async def apply_all(

@@ -37,6 +37,7 @@ from tests.simulation.lives import Ear, Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.database import open_repository
 
 DAY = 24 * 3600
 SPEC = """\
@@ -226,7 +227,7 @@ class Soak:
 
     async def _live(self, root: Path, seconds: float, *, calmly: bool = False) -> None:
         """Let one process live so long, then end it."""
-        repository = Repository.open(root / "state" / "reconciler.db")
+        repository = open_repository(root / "state" / "reconciler.db")
         try:
             async with ports_on(self._wire, root, repository, self.ear, running().wall_ms) as ports:
                 options = Options(f"run-{sum(self.restarts.values())}", Rules(), enduring=True)
@@ -288,7 +289,7 @@ class Soak:
         wrong = [f"the wire saw {error!r}" for error in self._wire.crashes]
         billed = self._billed()
         wrong += [f"{name} was billed {count} times" for name, count in billed.items() if count > 1]
-        repository = Repository.open(root / "state" / "reconciler.db")
+        repository = open_repository(root / "state" / "reconciler.db")
         try:
             wrong += self._lost(repository, root, billed)
             surveyor = Surveyor(root, repository, ObjectStore(root / "state" / "objects"), True)

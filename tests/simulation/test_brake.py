@@ -11,17 +11,16 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import HOUR, SECOND, Rules
 from reconciler.core.states import Status
 from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.ports import Options, Ports
+from reconciler.engine.ports import Options
 from reconciler.simulator.plans import parse_plan
-from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
-from tests.engine.world import Told
-from tests.simulation.lives import Events
+from tests.simulation.lives import Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC
 from tests.simulation.wire import Wire
-from tests.simulation.world import START, account, client_of, downloader_of
+from tests.simulation.world import START, account
+from tests.support.database import open_repository
+from tests.support.ports import Told
 
 SICK: list[dict[str, Any]] = [{"endpoint": "create", "effect": {"status": 502}}]
 
@@ -37,17 +36,16 @@ def test_a_generation_whose_creates_were_not_answered_is_tried_again_by_itself(
         (root / "specs").mkdir(parents=True)
         (root / "state").mkdir()
         (root / "specs" / "dance.yaml").write_text(SPEC.format(prompt="waves", takes=1))
-        repository = Repository.open(root / "state" / "reconciler.db")
-        client, downloader = client_of(wire), downloader_of(wire)
-        objects = ObjectStore(root / "state" / "objects")
-        wall = running().wall_ms
-        ports = Ports(root, client, downloader, repository, objects, told, wall, wall)
+        repository = open_repository(root / "state" / "reconciler.db")
         index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
         events = Events(random.Random(1))
         duties = Duties(index, events, Pace(settle=0, tick=30 * SECOND))
-        daemon = Daemon(ports, Options("run-1", Rules(), enduring=True), duties)
         stop, fired = asyncio.Event(), []
-        async with account(tmp_path / "account", wire, faults=tuple(SICK)) as provider:
+        async with (
+            account(tmp_path / "account", wire, faults=tuple(SICK)) as provider,
+            ports_on(wire, root, repository, told, running().wall_ms) as ports,
+        ):
+            daemon = Daemon(ports, Options("run-1", Rules(), enduring=True), duties)
             life = asyncio.create_task(daemon.run(stop, begun=lambda: None))
             for _ in range(10):
                 await asyncio.sleep(HOUR / 1000)
@@ -59,8 +57,6 @@ def test_a_generation_whose_creates_were_not_answered_is_tried_again_by_itself(
             billed: Any = provider.ledger.report()["billed"]
             (record,) = repository.records().values()
         repository.close()
-        await client.aclose()
-        await downloader.aclose()
         return fired, billed, record.status
 
     fired, billed, status = run(story(), start=START)

@@ -33,11 +33,12 @@ from reconciler.simulator.provider import Provider
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
 from reconciler.workspace.loader import load
-from tests.engine.world import Told
 from tests.simulation.lives import Events, apply_all, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.database import open_repository
+from tests.support.ports import Told
 from tests.support.project import picture
 
 SPEC = """\
@@ -141,7 +142,7 @@ async def scene(folder: Path, **config: Any) -> AsyncIterator[Scene]:
     (root / "state").mkdir()
     wire, told = Wire(seed="held"), Told()
     wall = Firewall(wire)
-    repository = Repository.open(root / "state" / "reconciler.db")
+    repository = open_repository(root / "state" / "reconciler.db")
     try:
         async with (
             account(folder / "account", wire, **config) as provider,

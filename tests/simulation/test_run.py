@@ -15,11 +15,13 @@ from reconciler.engine.loop import Ended
 from reconciler.engine.ports import Options
 from reconciler.store.changes import HistoryEntry
 from reconciler.store.repository import Repository
-from tests.engine.world import SPEC, Told
+from tests.engine.world import SPEC
 from tests.simulation.lives import apply_all, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account
+from tests.support.database import open_repository
+from tests.support.ports import Told
 
 GENERATIONS = 20
 POLL = 10 * SECOND
@@ -45,7 +47,7 @@ def project(root: Path, count: int) -> Repository:
     for number in range(count):
         text = SPEC.format(image="girl", prompt=f"waves {number} times")
         (root / "specs" / f"dance{number:04}.yaml").write_text(text)
-    return Repository.open(root / "state" / "reconciler.db")
+    return open_repository(root / "state" / "reconciler.db")
 
 
 async def apply(root: Path, wire: Wire, repository: Repository, page: int = 500) -> Ended:

@@ -17,17 +17,17 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Status
 from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.ports import Options, Ports
-from reconciler.kling.downloads import Downloader
+from reconciler.engine.ports import Options
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.index import SpecIndex
-from tests.engine.world import Told
-from tests.simulation.lives import Events
+from tests.simulation.lives import Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC
 from tests.simulation.wire import Wire
-from tests.simulation.world import START, account, client_of
+from tests.simulation.world import START, account
+from tests.support.database import open_repository
+from tests.support.ports import Told
 
 DRIP = 20.0  # s between two bytes: never a silence that a time limit ends
 FOUR = 4
@@ -107,18 +107,19 @@ async def telling(
     (root / "specs").mkdir(parents=True)
     (root / "state").mkdir()
     (root / "specs" / "dance.yaml").write_text(SPEC.format(prompt="waves", takes=takes))
-    repository = Repository.open(root / "state" / "reconciler.db")
+    repository = open_repository(root / "state" / "reconciler.db")
     story = Story(
         root, Trickle(wire, resumes, drip), repository, ObjectStore(root / "state/objects")
     )
-    client, downloader = client_of(wire), Downloader(transport=story.trickle)
-    wall = running().wall_ms
-    ports = Ports(root, client, downloader, repository, story.objects, Told(), wall, wall)
     index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
     duties = Duties(index, Events(random.Random(1)), Pace(settle=0, tick=30 * SECOND))
     options = Options("run-1", Rules(), max_concurrency=takes, enduring=True, downloads=downloads)
-    daemon, stop = Daemon(ports, options, duties), asyncio.Event()
-    async with account(folder / "account", wire) as provider:
+    stop = asyncio.Event()
+    async with (
+        account(folder / "account", wire) as provider,
+        ports_on(story.trickle, root, repository, Told(), running().wall_ms) as ports,
+    ):
+        daemon = Daemon(ports, options, duties)
         life = asyncio.create_task(daemon.run(stop, begun=lambda: None))
         try:
             yield story
@@ -131,8 +132,6 @@ async def telling(
     assert [record.status for record in records] == [Status.COMPLETE] * takes
     assert all(story.objects.verify(one.sha256) for record in records for one in record.results)
     repository.close()
-    await client.aclose()
-    await downloader.aclose()
 
 
 @pytest.mark.parametrize("resumes", [True, False])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.store.repository import Repository
+from tests.support.database import open_repository
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def database(tmp_path: Path) -> Path:
 @pytest.fixture
 def repository(database: Path) -> Iterator[Repository]:
     """An empty repository on a real file."""
-    repository = Repository.open(database)
+    repository = open_repository(database)
     yield repository
     repository.close()
 

@@ -13,6 +13,7 @@ from reconciler.core.errors import CapReached
 from reconciler.core.states import Record, Status
 from reconciler.store.changes import Caps, Change
 from reconciler.store.repository import Repository
+from tests.support.database import open_repository
 
 from .builders import DAY, fresh, record
 
@@ -114,7 +115,7 @@ def test_sum_of_intents_never_passes_the_cap(
     """Exactly those intents are accepted that a ledger of decimals would accept."""
     spent = Decimal(0)
     path = tmp_path_factory.mktemp("caps") / "reconciler.db"
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         for number, estimate in enumerate(estimates):
             wanted = record(f"mc1-{number}", estimated_units=estimate)
             if cap and spent + estimate <= cap:

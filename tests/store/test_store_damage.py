@@ -20,6 +20,7 @@ from reconciler.store import database as database_module
 from reconciler.store.changes import Change, Publication
 from reconciler.store.database import open_for_writing
 from reconciler.store.repository import Repository
+from tests.support.database import open_repository
 
 from .builders import fresh, plain_user, record
 
@@ -35,7 +36,7 @@ for batch in range(10**6):
 
 
 def _filled(path: Path) -> None:
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         repository.save(
             [fresh(record(f"mc1-{number}", request="x" * 500)) for number in range(400)]
         )

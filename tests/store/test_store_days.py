@@ -19,6 +19,7 @@ from reconciler.core.schedule import HOUR
 from reconciler.core.states import Record, Status
 from reconciler.store.changes import Caps, Change
 from reconciler.store.repository import Repository
+from tests.support.database import open_repository
 
 from .builders import DAY, first_version, fresh, record
 
@@ -55,7 +56,7 @@ def test_no_day_that_anybody_sees_passes_its_cap(
     seen: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     path = tmp_path_factory.mktemp("days") / "reconciler.db"
     wall = steady = DAY
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         for number, (what, value) in enumerate(steps):
             match what, value:
                 case "pass", int(spent):

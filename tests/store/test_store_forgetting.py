@@ -16,6 +16,7 @@ from reconciler.core.errors import CapReached, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
 from reconciler.store.changes import Caps, Change, Forgotten, HistoryEntry, Publication
 from reconciler.store.repository import Repository
+from tests.support.database import open_repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record
 
@@ -194,7 +195,7 @@ def test_trimming_does_what_a_list_would(
     ]
     gone = sorted(old, key=lambda line: line.at)[:most]
     path = tmp_path_factory.mktemp("trim") / "reconciler.db"
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         repository.save(
             [Change(record(attempt=n + 1, status=s), None) for n, s in enumerate(ended)]
         )

@@ -12,6 +12,7 @@ from reconciler.core.errors import StaleRecord, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
 from reconciler.store.changes import Change, HistoryEntry
 from reconciler.store.repository import Repository
+from tests.support.database import open_repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record
 
@@ -110,7 +111,7 @@ def test_guards_hold_in_any_order_of_changes(
     """Whatever is asked in whatever order, the store does what a dictionary with the two rules would."""
     model: dict[int, Record] = {}
     path = tmp_path_factory.mktemp("guards") / "reconciler.db"
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         for attempt, expected, status in steps:
             new = record(attempt=attempt, status=status)
             found = model[attempt].status if attempt in model else None

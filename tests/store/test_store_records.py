@@ -19,6 +19,7 @@ from reconciler.core.states import Record, Result, Role, Status
 from reconciler.store.changes import Change, HistoryEntry, Publication
 from reconciler.store.repository import Repository
 from reconciler.store.tables import TASK
+from tests.support.database import open_repository
 
 from .builders import NO_CAPS, fresh, record, records, texts
 
@@ -43,7 +44,7 @@ def test_record_comes_back_as_it_was(
     """Every field of every record survives, through a second opening of the file."""
     path = tmp_path_factory.mktemp("round") / "reconciler.db"
     history = (HistoryEntry(wanted.external_task_id, entry.at, entry.kind, "d", "r"),)
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         repository.save([Change(wanted, None, history)])
     with closing(Repository.open(path, read_only=True)) as repository:
         assert repository.records() == {wanted.base_id: wanted}
@@ -60,7 +61,7 @@ def test_save_replaces_every_field(
     """A change leaves nothing of the record before it, its results included."""
     second = second.evolve(external_task_id=first.external_task_id)
     path = tmp_path_factory.mktemp("replace") / "reconciler.db"
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         repository.save([Change(first, None)])
         repository.save([Change(second, first.status)])
         assert repository.records() == {second.base_id: second}
@@ -229,7 +230,7 @@ def test_reader_refuses_every_change(repository: Repository, database: Path) -> 
 def test_path_with_signs_of_a_url_is_only_a_path(tmp_path: Path) -> None:
     """A folder called `50% off?#1` is no trouble, as a path or in a URL."""
     path = tmp_path / "50% off?#1" / "reconciler.db"
-    with closing(Repository.open(path)) as repository:
+    with closing(open_repository(path)) as repository:
         repository.remember("a", "b")
     assert path.is_file()
     plain = tmp_path / "plain.db"

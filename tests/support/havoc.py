@@ -21,7 +21,7 @@ from tests.support.killpoints import wish
 from tests.support.lives import Command, Death, Mode, live, on_record
 from tests.support.mishaps import CREATE_MISHAPS
 from tests.support.money import assert_bought_once, assert_quiet, film, purchases
-from tests.support.project import Project, wait_until
+from tests.support.project import POSTERS, Project, wait_until
 from tests.support.simulator import Simulator, simulator
 
 GRACE, LAG = 3.0, 1.4
@@ -29,6 +29,7 @@ GRACE, LAG = 3.0, 1.4
 HOSTILE: Mapping[str, Any] = {"duplicate_ids": "bill_again", "query_lag_s": LAG, "concurrency": 4}
 _UNKNOWN = ("404", "400", "empty", "null", "list")
 _SETTINGS = {
+    **POSTERS,
     "RECONCILER_ABSENCE_GRACE": str(GRACE),
     "RECONCILER_SETTLE_SECONDS": "0.2",
     "RECONCILER_RESYNC_SECONDS": "2",

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support import killer
 from tests.support.money import assert_bought_once, assert_quiet
-from tests.support.project import Done, Project, picture
+from tests.support.project import POSTERS, Done, Project, picture
 from tests.support.simulator import Simulator, simulator
 
 KILLED = -9
@@ -33,6 +33,7 @@ class Point:
 
 def wish(project: Project, name: str) -> None:
     """Write a spec that nobody else asks for, with a local image."""
+    project.env |= POSTERS
     picture(project.specs / "girl.png")
     project.spec(image_url="girl.png", prompt=name)
 

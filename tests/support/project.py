@@ -28,9 +28,12 @@ IMAGE = "https://example.com/girl.png"
 QUICK = {
     "RECONCILER_ABSENCE_GRACE": "1",
     "RECONCILER_POLL_INTERVAL": "0.1",
+    "RECONCILER_POSTERS": "false",
     "RECONCILER_REQUEST_TIMEOUT": "1",
 }
 """Settings under which a run that has nothing to wait for takes a second."""
+POSTERS = {"RECONCILER_POSTERS": "true"}
+"""The default of the program, for tests that look at pictures or die while one is made: a process decodes for each."""
 LONGEST = 180.0
 """Seconds after which a command is taken to hang."""
 

@@ -140,12 +140,14 @@ def test_only_what_head_holds_as_it_is_on_disk_is_committed(
 
 
 def test_a_name_that_is_nowhere_is_not_committed(repository: Repository) -> None:
+    """Names outside the repository and in `.git` never count as committed."""
     outside = ["nowhere/x.yaml", "../x.yaml", ".git/HEAD"]
     assert repository.uncommitted(*outside, A) == set(outside)
     assert repository.uncommitted() == set()
 
 
 def test_a_project_in_a_sub_folder_is_judged_by_its_own_names(repository: Repository) -> None:
+    """A file of the same name higher up in the repository changes no answer."""
     repository.write("project/specs/a.yaml")
     repository.write("project/specs/new.yaml", "new")
     repository.commit()
@@ -159,6 +161,7 @@ def test_a_project_in_a_sub_folder_is_judged_by_its_own_names(repository: Reposi
 
 
 def test_each_work_tree_has_its_own_head(repository: Repository, tmp_path: Path) -> None:
+    """What is committed is asked of the work tree that the project lies in."""
     repository.git("worktree", "add", "--quiet", "-b", "side", str(tmp_path / "side"))
     edit(content="a: 2\n")(repository)
     side = Checkout.find(tmp_path / "side")
@@ -172,6 +175,7 @@ def test_each_work_tree_has_its_own_head(repository: Repository, tmp_path: Path)
 def test_a_root_that_is_a_symbolic_link_is_the_folder_it_leads_to(
     repository: Repository, tmp_path: Path
 ) -> None:
+    """Working through a link gives the answers of the folder itself."""
     (tmp_path / "link").symlink_to(repository.top)
     assert Checkout.find(tmp_path / "link").uncommitted([A, NEW]) == {NEW}
 
@@ -217,6 +221,7 @@ NAMES = st.text(
 def test_no_name_is_taken_for_a_pattern_an_option_or_two_names(
     tmp_path_factory: pytest.TempPathFactory, names: set[str]
 ) -> None:
+    """Any file name reaches git as that name, so that no edit hides behind another."""
     repository = Repository(tmp_path_factory.mktemp("names"))
     for name in names:
         (repository.top / name).write_text(name)
@@ -230,6 +235,7 @@ def test_no_name_is_taken_for_a_pattern_an_option_or_two_names(
 
 
 def test_a_name_that_is_not_utf_8_is_a_name_too(repository: Repository) -> None:
+    """A name in an old encoding is seen as uncommitted and as committed like any other."""
     name = os.fsdecode(b"specs/caf\xe9.yaml")
     repository.write(name)
     assert repository.uncommitted(name) == {name}
@@ -289,6 +295,7 @@ def test_asking_writes_nothing_and_waits_for_no_lock(repository: Repository) -> 
 def test_no_key_of_ours_reaches_git_or_what_git_starts(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Filters and hooks of a repository never see the secrets of the program that asks."""
     monkeypatch.setenv("KLING_SECRET_KEY", "secret")
     monkeypatch.setenv("RECONCILER_X", "secret")
     repository.git("config", "filter.spy.clean", f"env >> {tmp_path}/seen; cat")
@@ -308,21 +315,25 @@ def refusal(root: Path) -> WorkspaceError:
 
 
 def test_a_folder_without_a_repository_is_said_to_be_one(tmp_path: Path) -> None:
+    """Asking for committed specs outside git ends in a sentence that says so."""
     assert "not in a git repository" in refusal(tmp_path).message
 
 
 def test_a_repository_without_a_commit_is_said_to_be_one(tmp_path: Path) -> None:
+    """Before the first commit the sentence says what is missing."""
     Repository(tmp_path)
     assert "nothing is committed yet" in refusal(tmp_path).message
 
 
 def test_a_folder_that_is_not_there_is_said_not_to_be(tmp_path: Path) -> None:
+    """A wrong root is told apart from a folder without git."""
     assert "is not a folder" in refusal(tmp_path / "nowhere").message
 
 
 def test_a_machine_without_git_is_told_to_install_it(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Without git nothing is taken for committed, and the hint says what to install."""
     checkout = Checkout.find(repository.top)
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert "Install git" in refusal(repository.top).hint
@@ -334,6 +345,7 @@ def test_a_machine_without_git_is_told_to_install_it(
 def test_a_repository_of_somebody_else_is_refused_with_gits_own_words(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Git's protection against other people's repositories is passed on with its way out."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in (repository.top, repository.top / ".git"):
         os.chown(path, 12345, 12345)
@@ -347,6 +359,7 @@ def test_a_repository_of_somebody_else_is_refused_with_gits_own_words(
 
 
 def test_a_damaged_repository_is_an_error_and_no_answer(repository: Repository) -> None:
+    """A repository that git cannot read never makes a spec look committed."""
     checkout = Checkout.find(repository.top)
     (repository.top / ".git/index").write_bytes(b"rubbish")
     with pytest.raises(WorkspaceError, match="git cannot tell") as caught:
@@ -360,6 +373,7 @@ def test_a_damaged_repository_is_an_error_and_no_answer(repository: Repository) 
 def test_a_git_that_does_not_end_is_an_error(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A hanging git costs a bounded time and gives no answer."""
     repository.git("config", "filter.slow.clean", "sleep 60")
     repository.write(".gitattributes", "*.yaml filter=slow\n")
     touch(repository)
@@ -401,6 +415,7 @@ def test_the_signs_change_whenever_head_or_the_index_does(
 
 
 def test_one_name_among_many_files_and_all_of_them_are_answered_quickly(tmp_path: Path) -> None:
+    """Thousands of specs are asked about in one go, within seconds."""
     repository = Repository(tmp_path)
     names = [f"specs/{n % 50}/{n}.yaml" for n in range(3000)]
     for name in names:

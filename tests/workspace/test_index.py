@@ -58,6 +58,7 @@ sys.addaudithook(OPENED.hear)  # for good: a hook cannot be taken back
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_an_index_begins_as_a_load_ends(project: Project, cached: bool) -> None:
+    """The daemon's first picture of a folder is the one that `plan` has."""
     project.write("specs/_defaults.yaml", "character_orientation: image\nmode: pro\n")
     project.write("specs/x/a.yaml", SPEC.replace("../", "../../"))
     project.write("specs/x/b.yaml", "mode: [")
@@ -107,6 +108,7 @@ def test_what_is_opened_is_what_the_name_concerns(
     opened: set[str],
     reason: str,
 ) -> None:
+    """A save costs as many reads as it concerns files, and the answer equals a fresh load."""
     project.write("specs/a.yaml")
     project.write("specs/x/b.yaml", URLS)
     project.write("specs/y/c.yaml", URLS)
@@ -119,6 +121,7 @@ def test_what_is_opened_is_what_the_name_concerns(
 
 
 def test_an_output_that_is_touched_concerns_its_spec(project: Project) -> None:
+    """A result or receipt that somebody deletes or edits wakes the spec that it belongs to."""
     project.write("specs/a.yaml", f"{URLS}matrix: {{mode: [std, pro]}}\n")
     project.write("specs/b.yaml", URLS)
     index = indexed(project)
@@ -134,6 +137,7 @@ def test_an_output_that_is_touched_concerns_its_spec(project: Project) -> None:
 
 
 def test_receipts_that_come_change_and_go_are_told(project: Project) -> None:
+    """A receipt that git brings, edits or removes is noticed, and an unchanged one is not."""
     project.write("specs/a.yaml")
     index = indexed(project)
     name = "specs/a.receipt.json"
@@ -150,6 +154,7 @@ def test_receipts_that_come_change_and_go_are_told(project: Project) -> None:
 def test_concerned_names_all_that_depend_on_a_file_before_anything_is_read(
     project: Project,
 ) -> None:
+    """Who has to wait for a file to settle is known without opening it."""
     project.write("specs/x/a.yaml", SPEC.replace("../", "../../"))
     project.write("specs/x/b.yaml", URLS.replace("https://e.com/girl.png", "gril.png"))
     project.write("specs/y/c.yaml", URLS)
@@ -169,6 +174,7 @@ def test_concerned_names_all_that_depend_on_a_file_before_anything_is_read(
 
 
 def test_when_a_collision_ends_the_survivor_is_told(project: Project) -> None:
+    """A spec that was held back by another becomes valid when the other goes."""
     project.write("specs/a.yaml", URLS)
     index = indexed(project)
     project.write("specs/A.yml", URLS)
@@ -181,6 +187,8 @@ def test_when_a_collision_ends_the_survivor_is_told(project: Project) -> None:
 
 
 def test_a_circle_through_three_specs_is_seen_and_its_end_too(project: Project) -> None:
+    """Specs that feed on each other are all refused, and all freed with the first that stops."""
+
     def feeding_on(video: str) -> str:
         return URLS.replace("https://e.com/dance.mp4", video)
 
@@ -205,6 +213,7 @@ def test_a_circle_through_three_specs_is_seen_and_its_end_too(project: Project) 
 
 
 def test_a_collision_outlives_the_change_of_a_third(project: Project) -> None:
+    """An edit that does not end a collision does not hide it either."""
     project.write("specs/a.yml", URLS)
     project.write("specs/a.yaml", f"{URLS}matrix: {{mode: [std, pro]}}\n")  # the same receipt
     project.write("specs/a.std.yaml", URLS)  # the same output as one of those
@@ -218,6 +227,7 @@ def test_a_collision_outlives_the_change_of_a_third(project: Project) -> None:
 def test_an_id_that_two_specs_gave_is_theirs_as_long_as_they_want_the_same(
     project: Project,
 ) -> None:
+    """An id of one's own buys nothing while two specs mean different things by it."""
     both = {"specs/a.yaml", "specs/b.yaml"}
     for name in both:
         project.write(name, f"{URLS}external_task_id: own\n")
@@ -234,6 +244,7 @@ def test_an_id_that_two_specs_gave_is_theirs_as_long_as_they_want_the_same(
 def test_broken_and_misnamed_defaults_hold_up_what_lies_below_until_they_are_mended(
     project: Project,
 ) -> None:
+    """A mistake in a folder's defaults stops that folder only, and mending it is enough."""
     below = {"specs/x/a.yaml", "specs/x/y/b.yaml"}
     for name in (*below, "specs/c.yaml"):
         project.write(name, URLS)
@@ -255,6 +266,7 @@ def test_broken_and_misnamed_defaults_hold_up_what_lies_below_until_they_are_men
 def test_what_lies_behind_a_linked_folder_is_no_spec_even_when_it_is_named(
     project: Project,
 ) -> None:
+    """An event's path through a link makes no spec of what a plan would not see."""
     project.write("elsewhere/b.yaml", URLS)
     project.write("specs/x/b.yaml", URLS)
     (project.root / "specs/linked").symlink_to("../elsewhere")
@@ -268,6 +280,7 @@ def test_what_lies_behind_a_linked_folder_is_no_spec_even_when_it_is_named(
 
 
 def test_every_place_that_wants_a_generation_is_found_by_its_id(project: Project) -> None:
+    """One purchase is delivered to every spec that asks for it."""
     for name in ("b", "a", "x/c"):
         project.write(f"specs/{name}.yaml", URLS)
     project.write("specs/d.yaml", f"{URLS}takes: 2\n")
@@ -335,6 +348,7 @@ def edit(name: str, text: str) -> Callable[[Project], object]:
 def test_before_money_is_spent_a_change_that_nobody_told_of_is_noticed(
     project: Project, change: Callable[[Project], object], reason: str
 ) -> None:
+    """The last look before a purchase sees any change of spec, defaults or media, without reading."""
     project.write("specs/_defaults.yaml", "prompt: x\n")
     project.write("specs/x/a.yaml", SPEC.replace("../", "../../"))
     project.write("specs/x/b.yaml", "mode: [")
@@ -350,6 +364,7 @@ def test_before_money_is_spent_a_change_that_nobody_told_of_is_noticed(
 
 
 def test_inputs_and_the_folders_to_watch(project: Project) -> None:
+    """All files that a spec depends on are known, and so are the folders where media can change."""
     project.write("specs/_defaults.yaml", "prompt: x\n")
     project.write("specs/x/_defaults.yaml", "mode: std\n")
     project.write("specs/y/_defaults.yaml", "mode: std\n")
@@ -367,6 +382,7 @@ def test_inputs_and_the_folders_to_watch(project: Project) -> None:
 
 
 def test_what_a_link_leads_to_is_an_input_too(project: Project) -> None:
+    """A change behind a link counts as a change of the spec, and leaving the project is noticed."""
     project.write("shared/in.yaml", SPEC)
     (project.root / "specs/in.yaml").symlink_to("../shared/in.yaml")
     (project.root / "assets").rename(project.root / "real")
@@ -401,6 +417,7 @@ def test_what_a_link_leads_to_is_an_input_too(project: Project) -> None:
 
 
 def test_a_missing_image_is_not_looked_for_again_when_an_output_appears(project: Project) -> None:
+    """Only a file that could be the missing one reads its spec again."""
     project.write("specs/a.yaml", URLS.replace("https://e.com/girl.png", "gril.png"))
     index = indexed(project)
     project.write("specs/b.mp4", b"x")
@@ -418,6 +435,7 @@ def test_a_missing_image_is_not_looked_for_again_when_an_output_appears(project:
 def test_a_file_that_was_read_within_a_tick_of_its_change_is_read_once_more(
     project: Project,
 ) -> None:
+    """Two edits in one tick of the clock cannot leave the first one in force."""
     path = project.root / "specs/a.yaml"
     path.write_text(URLS)
     status = path.stat()
@@ -433,6 +451,7 @@ def test_a_file_that_was_read_within_a_tick_of_its_change_is_read_once_more(
 
 
 def test_an_image_that_is_named_is_read_again_though_it_looks_the_same(project: Project) -> None:
+    """An event about an image is believed, even where size and time say that nothing changed."""
     project.write("specs/a.yaml")
     image = project.root / "assets/girl.png"
     make_image(image, (320, 320))
@@ -448,6 +467,7 @@ def test_an_image_that_is_named_is_read_again_though_it_looks_the_same(project: 
 
 
 def test_whoever_finds_an_image_changed_tells_all_that_use_it(project: Project) -> None:
+    """No spec goes on with an image's old bytes because another one noticed the change."""
     project.write("specs/a.yaml")
     project.write("specs/b.yaml", SPEC + "prompt: slowly\n")
     index = indexed(project)
@@ -465,6 +485,7 @@ def test_whoever_finds_an_image_changed_tells_all_that_use_it(project: Project) 
 
 
 def test_a_stray_hunt_in_another_thread_disturbs_nobody(project: Project) -> None:
+    """The resync's search runs beside edits without an error and without a wrong answer."""
     for number in range(200):
         project.write(f"specs/{number % 7}/{number}.yaml", URLS)
     index = indexed(project)
@@ -493,6 +514,7 @@ def test_a_stray_hunt_in_another_thread_disturbs_nobody(project: Project) -> Non
 
 
 def test_the_root_itself_may_hold_the_specs(project: Project) -> None:
+    """With specs at the root, all of it works, and the settings file is no spec."""
     shutil.rmtree(project.root / "specs")
     project.write("reconciler.toml", "[settings]\n")
     project.write("a.yaml", SPEC.replace("../", ""))

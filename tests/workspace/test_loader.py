@@ -21,6 +21,7 @@ ELEMENT = 829836802793406551
 
 
 def test_a_local_image_and_video_stand_in_the_identity_by_their_bytes(project: Project) -> None:
+    """The id depends on what local media contain, and the length gives the estimate."""
     project.write("specs/dance.yaml")
     generation = project.generation()
     assert generation.inputs["image_url"].path == "assets/girl.png"
@@ -49,6 +50,7 @@ def test_a_local_image_and_video_stand_in_the_identity_by_their_bytes(project: P
 def test_how_a_wish_is_written_never_changes_its_id(
     project: Project, name: str, content: str, reason: str
 ) -> None:
+    """Format, order, comments, line ends and folders buy nothing again."""
     project.write("specs/dance.yaml")
     expected = project.generation().external_task_id
     project.remove("specs/dance.yaml")
@@ -57,6 +59,7 @@ def test_how_a_wish_is_written_never_changes_its_id(
 
 
 def test_renaming_an_image_keeps_the_id_and_changing_a_byte_does_not(project: Project) -> None:
+    """Media count by content: a new name is the same wish, new bytes are another."""
     project.write("specs/dance.yaml")
     before = project.generation().external_task_id
     (project.root / "assets/girl.png").rename(project.root / "assets/woman.png")
@@ -78,6 +81,7 @@ def test_renaming_an_image_keeps_the_id_and_changing_a_byte_does_not(project: Pr
 def test_an_element_id_of_64_bits_survives_every_format(
     project: Project, name: str, content: str
 ) -> None:
+    """No format rounds a number that the provider needs exactly."""
     project.write("specs/_defaults.yaml", SPEC.replace("orientation: image", "orientation: video"))
     project.write(name, content)
     assert project.generation().request["element_list"] == [{"element_id": ELEMENT}]
@@ -87,11 +91,13 @@ def test_an_element_id_of_64_bits_survives_every_format(
     ("written", "sound"), [("yes", "yes"), ("no", "no"), ("'no'", "no"), ("off", "no")]
 )
 def test_a_bare_yes_or_no_is_what_it_says(project: Project, written: str, sound: str) -> None:
+    """YAML's booleans reach the API's `yes` and `no` as they were meant."""
     project.write("specs/a.yaml", f"{SPEC}keep_original_sound: {written}\n")
     assert project.generation().request["keep_original_sound"] == sound
 
 
 def test_a_matrix_and_takes_multiply_in_the_order_written(project: Project) -> None:
+    """The plan lists every combination and take under its own output, specs sorted by name."""
     project.write("specs/b.yaml", f"{SPEC}takes: 2\nmatrix:\n  mode: [std, pro]\n")
     project.write("specs/a.yaml")
     assert [generation.output() for generation in project.load().generations] == [
@@ -104,6 +110,7 @@ def test_a_matrix_and_takes_multiply_in_the_order_written(project: Project) -> N
 
 
 def test_the_nearest_default_wins_and_the_spec_wins_over_all(project: Project) -> None:
+    """Which of several values holds follows the folders, key by key."""
     project.write("specs/_defaults.yaml", SPEC + "prompt: far\nmodel_name: kling-v3\n")
     project.write("specs/near/_defaults.yaml", "prompt: near\nmode: std\n")
     project.write("specs/near/deep/a.yaml", "mode: pro\n")
@@ -113,6 +120,7 @@ def test_the_nearest_default_wins_and_the_spec_wins_over_all(project: Project) -
 
 
 def test_a_path_is_relative_to_the_file_that_states_it(project: Project) -> None:
+    """A defaults file can name media for specs at any depth below it."""
     project.write("specs/_defaults.yaml", "image_url: ../assets/girl.png\n")
     rest = SPEC.replace("image_url: ../assets/girl.png\n", "").replace("../", "../../../")
     project.write("specs/x/y/a.yaml", rest)
@@ -120,6 +128,7 @@ def test_a_path_is_relative_to_the_file_that_states_it(project: Project) -> None
 
 
 def test_a_url_is_taken_as_written_and_costs_at_most_what_it_can(project: Project) -> None:
+    """A URL is not changed, and an unknown length is estimated at its maximum."""
     project.write(
         "specs/a.yaml", SPEC.replace("../assets/dance.mp4", "https://e.com/d.mp4?a=b%20c")
     )
@@ -155,18 +164,21 @@ def test_a_url_is_taken_as_written_and_costs_at_most_what_it_can(project: Projec
 def test_what_is_wrong_is_said_at_its_place(
     project: Project, change: tuple[str, str], expected: str, reason: str
 ) -> None:
+    """Slips in values, keys and paths, and every way out of the project, are said at line and column."""
     project.write("specs/a.yaml", SPEC.replace(*change))
     (problem,) = project.problems()
     assert expected in problem, reason
 
 
 def test_a_video_is_never_suggested_for_an_image(project: Project) -> None:
+    """A suggestion is only made where it would help."""
     project.write("specs/a.yaml", SPEC.replace("girl.png", "dance.png"))
     (problem,) = project.load().problems
     assert (problem.message, problem.suggestion) == ("`assets/dance.png` does not exist", "")
 
 
 def test_the_limits_of_the_api_are_checked_where_the_file_is_named(project: Project) -> None:
+    """An image or video that the API would refuse is a problem of the spec that names it."""
     make_image(project.root / "assets/girl.png", (200, 600))
     make_video(project.root / "assets/dance.mp4", seconds=12)
     project.write("specs/a.yaml")
@@ -180,6 +192,7 @@ def test_the_limits_of_the_api_are_checked_where_the_file_is_named(project: Proj
 
 
 def test_one_bad_spec_never_stops_the_others(project: Project) -> None:
+    """A broken spec is listed as invalid, and the rest of the folder is read."""
     project.write("specs/good.yaml")
     project.write("specs/bad.yaml", "mode: [")
     desired = project.load()
@@ -189,6 +202,7 @@ def test_one_bad_spec_never_stops_the_others(project: Project) -> None:
 
 
 def test_one_bad_combination_makes_the_whole_spec_invalid(project: Project) -> None:
+    """Nothing of a matrix is bought while one of its values is wrong."""
     matrix = "matrix:\n  image_url: [../assets/girl.png, ../assets/none.png]\n"
     project.write("specs/a.yaml", SPEC + matrix)
     desired = project.load()
@@ -199,6 +213,7 @@ def test_one_bad_combination_makes_the_whole_spec_invalid(project: Project) -> N
 
 
 def test_two_specs_that_write_the_same_output_are_both_refused(project: Project) -> None:
+    """A collision stops both specs, and only those."""
     project.write("specs/a.yaml")
     project.write("specs/a.yml", SPEC + "prompt: x\n")
     project.write("specs/b.yaml")
@@ -208,6 +223,7 @@ def test_two_specs_that_write_the_same_output_are_both_refused(project: Project)
 
 
 def test_a_broken_defaults_file_stops_all_below_it_and_is_said_once(project: Project) -> None:
+    """The folder below is invalid, and the mistake appears once instead of for every spec."""
     project.write("specs/x/_defaults.yaml", "promt: slowly\n")
     project.write("specs/x/a.yaml", SPEC.replace("../", "../../"))
     project.write("specs/x/y/b.yaml", SPEC.replace("../", "../../../"))
@@ -227,6 +243,7 @@ def test_a_broken_defaults_file_stops_all_below_it_and_is_said_once(project: Pro
     ],
 )
 def test_defaults_of_another_name_are_not_quietly_ignored(project: Project, name: str) -> None:
+    """A defaults file that would have no effect holds up its folder instead of changing what is bought."""
     project.write(f"specs/{name}", "")
     project.write("specs/a.yaml")
     desired = project.load()
@@ -236,6 +253,7 @@ def test_defaults_of_another_name_are_not_quietly_ignored(project: Project, name
 
 
 def test_every_misnamed_defaults_file_is_said(project: Project) -> None:
+    """All wrong names are listed at once, beside a right one, too."""
     project.write("specs/_defaults.yml", "")
     project.write("specs/_defaults.json", "{}")
     project.write("specs/_defaults.yaml", "")
@@ -247,6 +265,7 @@ def test_every_misnamed_defaults_file_is_said(project: Project) -> None:
 
 
 def test_what_only_looks_like_a_spec_is_a_problem_and_never_a_crash(project: Project) -> None:
+    """Folders, pipes and broken links with a spec's name are invalid specs."""
     (project.root / "specs/folder.yaml").mkdir()
     (project.root / "specs/link.yaml").symlink_to("nowhere.yaml")
     (project.root / "specs/through.yaml").symlink_to("good.yaml/spec.yaml")
@@ -260,6 +279,7 @@ def test_what_only_looks_like_a_spec_is_a_problem_and_never_a_crash(project: Pro
 
 
 def test_a_name_that_cannot_be_shown_is_a_problem(project: Project) -> None:
+    """A name with line breaks or bytes that are no text is refused and shown escaped."""
     project.write("specs/line\nbreak.yaml")
     (project.root / os.fsdecode(b"specs/caf\xe9.yaml")).write_text(SPEC)
     desired = project.load()
@@ -268,6 +288,7 @@ def test_a_name_that_cannot_be_shown_is_a_problem(project: Project) -> None:
 
 
 def test_hidden_files_receipts_results_and_linked_folders_are_no_specs(project: Project) -> None:
+    """Only visible files of the folder itself can ask for a purchase."""
     project.write("specs/.hidden.yaml")
     project.write("specs/.git/a.yaml")
     project.write("specs/a.receipt.json", "{}")
@@ -282,6 +303,7 @@ def test_hidden_files_receipts_results_and_linked_folders_are_no_specs(project: 
 
 
 def test_a_linked_spec_must_stay_in_the_project(project: Project, tmp_path: Path) -> None:
+    """A link may lead to another spec of the project, and to nothing outside, also later."""
     (tmp_path / "outside.yaml").write_text(SPEC)
     (project.root / "specs/out.yaml").symlink_to(tmp_path / "outside.yaml")
     project.write("shared/in.yaml")
@@ -298,6 +320,7 @@ def test_a_linked_spec_must_stay_in_the_project(project: Project, tmp_path: Path
 def test_media_must_not_leave_the_project_by_a_link(
     project: Project, tmp_path: Path, linked: str
 ) -> None:
+    """No link uploads a file from outside the project."""
     outside = make_image(tmp_path / "outside" / "girl.png", (512, 512))
     project.remove("assets")
     if linked == "folder":
@@ -311,6 +334,7 @@ def test_media_must_not_leave_the_project_by_a_link(
 
 
 def test_media_may_be_linked_inside_the_project(project: Project) -> None:
+    """A link within the project is followed, and keeps the name that the spec gave."""
     (project.root / "assets/girl.png").rename(project.root / "assets/v2.png")
     (project.root / "assets/girl.png").symlink_to("v2.png")
     project.write("specs/a.yaml")
@@ -320,6 +344,7 @@ def test_media_may_be_linked_inside_the_project(project: Project) -> None:
 def test_a_folder_that_cannot_be_listed_stops_the_load(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Specs that cannot be seen are never taken for deleted ones."""
     project.write("specs/locked/a.yaml")
     scandir = os.scandir
 
@@ -345,12 +370,14 @@ def test_a_folder_that_cannot_be_listed_stops_the_load(
 def test_the_specs_folder_must_exist_inside_the_project(
     project: Project, specs_dir: str, words: str
 ) -> None:
+    """A wrong `specs_dir` ends in a sentence, and never reads another place of the machine."""
     (project.root / "out").symlink_to("/etc")
     with pytest.raises(WorkspaceError, match=words):
         load(project.root, specs_dir, prices=UNITS_PER_SECOND)
 
 
 def test_the_root_itself_may_hold_the_specs(project: Project) -> None:
+    """A project can do without a specs folder, and its settings file is no spec."""
     project.write("reconciler.toml", "[settings]\n")
     project.write("a.yaml", SPEC.replace("../", ""))
     for specs_dir in (".", str(project.root)):
@@ -362,6 +389,7 @@ def test_the_root_itself_may_hold_the_specs(project: Project) -> None:
 def test_a_specs_folder_may_be_given_absolutely_and_the_root_relatively(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each way to write the two paths gives the same specs."""
     project.write("specs/a.yaml")
     monkeypatch.chdir(project.root)
     for root, specs_dir in ((project.root, str(project.root / "specs")), (Path(), "specs/")):

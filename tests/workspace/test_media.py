@@ -32,6 +32,7 @@ BUNNY = (MEDIA / "bigbuckbunny.mp4").read_bytes()
 
 
 def test_a_real_image_and_a_real_video() -> None:
+    """Sides, length, size and SHA-256 of real files are read as they are."""
     assert read_source(MEDIA, "astronaut.png", "image") == Source(
         path="astronaut.png",
         sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
@@ -48,6 +49,7 @@ def test_a_real_image_and_a_real_video() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_an_image_is_what_its_content_says(tmp_path: Path, kind: str) -> None:
+    """The format of an image comes from its bytes, not from its name."""
     assert probe_image(make_image(tmp_path / "a", (30, 40), kind)) == Source(
         width=30, height=40, format=kind
     )
@@ -59,6 +61,7 @@ def test_an_image_is_what_its_content_says(tmp_path: Path, kind: str) -> None:
 def test_a_video_has_the_sides_that_are_shown(
     tmp_path: Path, rotation: int, sides: tuple[int, int]
 ) -> None:
+    """Width and height of a film that is stored turned are those on the screen, as the API counts them."""
     facts = probe_video(make_video(tmp_path / "a.mp4", rotation=rotation))
     assert facts == Source(
         width=sides[0],
@@ -158,6 +161,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def test_a_decompression_bomb_is_measured_and_not_decompressed(tmp_path: Path) -> None:
+    """The largest image that is allowed is measured from its header, at no cost in memory."""
     (tmp_path / "a.png").write_bytes(png(65_536, 65_536))
     assert probe_image(tmp_path / "a.png") == Source(width=65_536, height=65_536, format="PNG")
 
@@ -178,6 +182,7 @@ def test_a_decompression_bomb_is_measured_and_not_decompressed(tmp_path: Path) -
 def test_what_cannot_be_an_input_is_said_in_a_sentence(
     tmp_path: Path, name: str, content: bytes, words: str, reason: str
 ) -> None:
+    """A wrong, broken or disguised file is refused with its reason before the provider sees it."""
     (tmp_path / name).write_bytes(content)
     key = "image" if name[-3:] in ("png", "jpg", "bmp") else "video"
     with pytest.raises(MediaError, match=words):
@@ -185,6 +190,7 @@ def test_what_cannot_be_an_input_is_said_in_a_sentence(
 
 
 def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    """Pipes and folders never hold up a plan, and a missing file is named."""
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()
     for name, words in [
@@ -201,6 +207,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An id is never computed from half an old file and half a new one."""
     path = make_image(tmp_path / "a.png", (400, 400))
 
     def digest_and_change(file: BufferedReader) -> str:
@@ -220,6 +227,7 @@ def test_names_in_a_film_need_not_be_utf_8(tmp_path: Path) -> None:
 
 
 def test_a_film_with_sound_only_is_no_video(tmp_path: Path) -> None:
+    """A result that has no picture does not count as delivered."""
     import av
 
     with (
@@ -267,12 +275,14 @@ def boxes() -> dict[bytes, bytes]:
 def test_a_result_that_is_not_whole_is_refused(
     tmp_path: Path, content: bytes, words: str, reason: str
 ) -> None:
+    """A download that is cut, padded or no film at all is never published."""
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(MediaError, match=words):
         examine_result(tmp_path / "a.mp4")
 
 
 def test_large_and_open_ended_boxes_are_walked_too(tmp_path: Path) -> None:
+    """Films with 64-bit sizes and with a last part up to the end of the file count as whole."""
     parts = boxes()
     mdat = parts[b"mdat"][8:]
     wide = struct.pack(">I4sQ", 1, b"mdat", 16 + len(mdat)) + mdat
@@ -293,6 +303,7 @@ def test_large_and_open_ended_boxes_are_walked_too(tmp_path: Path) -> None:
 def test_damaged_media_raise_nothing_but_media_errors(
     tmp_path: Path, noise: bytes, at: int
 ) -> None:
+    """No damage to a media file ends in anything but a sentence about it."""
     (tmp_path / "a.mp4").write_bytes(BUNNY[:at] + noise + BUNNY[at + len(noise) : 60_000])
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + noise)
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + noise)

@@ -36,6 +36,7 @@ def names(folder: Path) -> list[str]:
 def test_a_result_lands_and_leaves_nothing_beside_it(
     source: Path, folder: Path, replace: bool
 ) -> None:
+    """A published file is a whole copy with the object's permissions, and no temporary file stays."""
     target = folder / "dance.mp4"
     assert publish(source, target, replace=replace) == signature(target)
     assert target.read_bytes() == source.read_bytes()
@@ -45,6 +46,7 @@ def test_a_result_lands_and_leaves_nothing_beside_it(
 
 
 def test_what_stands_there_stays_unless_replacing_is_asked_for(source: Path, folder: Path) -> None:
+    """A file of somebody else at the output's name survives until a person allows its replacement."""
     target = folder / "dance.mp4"
     target.write_bytes(b"theirs")
     with pytest.raises(OutputTaken, match="not ours"):
@@ -58,6 +60,7 @@ def test_what_stands_there_stays_unless_replacing_is_asked_for(source: Path, fol
 def test_what_appears_while_we_copy_stays(
     source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A file that appears at the last moment is not overwritten."""
     target, copy = folder / "dance.mp4", outputs._copy
 
     def intrude(*arguments: object) -> None:
@@ -99,6 +102,7 @@ def test_what_is_done_to_the_name_a_moment_later_is_neither_an_error_nor_ours(
 def test_nothing_is_written_through_a_link_or_over_a_folder(
     source: Path, folder: Path, tmp_path: Path, replace: bool
 ) -> None:
+    """No link leads a result out of its folder, even where replacing is allowed."""
     (tmp_path / "precious").write_bytes(b"theirs")
     (folder / "link.mp4").symlink_to(tmp_path / "precious")
     (folder / "dangling.mp4").symlink_to(tmp_path / "nowhere")
@@ -114,6 +118,7 @@ def test_nothing_is_written_through_a_link_or_over_a_folder(
 def test_what_a_crash_left_is_replaced_and_not_followed(
     source: Path, folder: Path, tmp_path: Path
 ) -> None:
+    """The next run removes a temporary file of a dead one, also where it was made a trap."""
     target = folder / "dance.mp4"
     leftover = temporary_beside(target)
     assert leftover.name.startswith(".")
@@ -125,6 +130,7 @@ def test_what_a_crash_left_is_replaced_and_not_followed(
 
 
 def test_a_long_name_still_has_a_temporary_one(source: Path, folder: Path) -> None:
+    """Names up to the file system's limit are published; beyond it a sentence says so."""
     publish(source, folder / ("x" * 251 + ".mp4"), replace=False)
     with pytest.raises(WorkspaceError, match="too long"):
         publish(source, folder / ("x" * 252 + ".mp4"), replace=False)
@@ -134,6 +140,8 @@ def test_a_long_name_still_has_a_temporary_one(source: Path, folder: Path) -> No
 def test_a_file_system_without_hard_links_is_served_too(
     source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
+    """On a drive without hard links a result is published, and still nothing is overwritten."""
+
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -146,6 +154,7 @@ def test_a_file_system_without_hard_links_is_served_too(
 
 
 def test_a_missing_folder_or_object_is_named(source: Path, folder: Path) -> None:
+    """The error says which of the two paths is missing, and nothing is left behind."""
     with pytest.raises(WorkspaceError, match="none` cannot be used: it does not exist"):
         publish(source, folder / "none" / "dance.mp4", replace=False)
     with pytest.raises(WorkspaceError, match="gone` cannot be used: it does not exist"):
@@ -171,6 +180,7 @@ def test_a_system_error_is_a_sentence_and_the_old_file_stays(
     words: str,
     hint: str,
 ) -> None:
+    """A full or read-only disk is told with a way out, and what stood there before is whole."""
     target = folder / "dance.mp4"
     target.write_bytes(b"old")
 
@@ -187,10 +197,12 @@ def test_a_system_error_is_a_sentence_and_the_old_file_stays(
 
 
 def test_an_error_without_a_number_is_described_too() -> None:
+    """Even an odd error of the system becomes a sentence with the file's name."""
     assert "cannot be used" in describe_os_error(OSError("odd"), "a.mp4").message
 
 
 def test_a_signature_tells_files_folders_links_and_nothing_apart(folder: Path) -> None:
+    """What stands at an output's path is judged by itself, never by what a link leads to."""
     (folder / "a").write_bytes(b"12345")
     (folder / "link").symlink_to("a")
     found = signature(folder / "a")

@@ -386,7 +386,7 @@ def test_sixteen_bits_of_grey_are_still_grey(tmp_path: Path) -> None:
 
 
 def test_no_module_of_the_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project is other people's files too: a `json.py` or a folder `reconciler` in it is not code of ours."""
+    """Preparing media runs no `json.py` and no folder `reconciler` that lies in the project."""
     clip = make_clip(tmp_path / "a.mp4", codec="libx265")
     for name in ("json.py", "reconciler/__init__.py"):
         foreign = tmp_path / "project" / name

@@ -49,6 +49,7 @@ def make_striped(path: Path, rotation: int) -> Path:
 
 
 def test_a_poster_is_one_frame_at_a_third_of_the_length_and_no_larger_than_it_may_be() -> None:
+    """A poster is a real picture of at most 640 pixels and well below 100 kB."""
     poster = make_preview(BUNNY, Role.POSTER)
     assert (poster.width, poster.height) == (640, 360)
     assert len(poster.data) < 100_000
@@ -56,6 +57,7 @@ def test_a_poster_is_one_frame_at_a_third_of_the_length_and_no_larger_than_it_ma
 
 
 def test_a_contact_sheet_holds_nine_frames() -> None:
+    """A contact sheet shows nine moments of the film that differ."""
     sheet = opened(make_preview(BUNNY, Role.SHEET))
     assert sheet.size == (960, 540)
     tiles = {
@@ -68,6 +70,7 @@ def test_a_contact_sheet_holds_nine_frames() -> None:
 
 @pytest.mark.parametrize("role", [Role.POSTER, Role.SHEET])
 def test_the_same_film_gives_the_same_bytes(role: Role) -> None:
+    """A preview that is made again is the file that the receipt names."""
     assert make_preview(BUNNY, role) == make_preview(BUNNY, role)
 
 
@@ -102,6 +105,7 @@ def test_a_picture_holds_nothing_but_the_picture() -> None:
 def test_a_poster_is_upright_as_players_show_the_film(
     tmp_path: Path, rotation: int, red: tuple[int, int], blue: tuple[int, int]
 ) -> None:
+    """A film that is stored turned has previews the right way up, with the sides that players show."""
     film = make_striped(tmp_path / "a.mp4", rotation)
     poster = make_preview(film, Role.POSTER)
     facts = probe_video(film)
@@ -119,17 +123,20 @@ def _colour(image: Image.Image, at: tuple[int, int]) -> str:
 
 
 def test_a_small_film_is_not_enlarged(tmp_path: Path) -> None:
+    """A poster has never more pixels than its film."""
     poster = make_preview(make_video(tmp_path / "a.mp4", size=(320, 180)), Role.POSTER)
     assert (poster.width, poster.height) == (320, 180)
 
 
 def test_a_film_that_is_damaged_near_its_end_gives_what_came_before(tmp_path: Path) -> None:
+    """Frames before the damage are enough for a contact sheet."""
     film = make_video(tmp_path / "a.mp4", gop=1)
     film.write_bytes(with_noise(film.read_bytes(), at_the_end=True))
     assert min(opened(make_preview(film, Role.SHEET)).size) > 0
 
 
 def test_a_film_of_which_no_frame_decodes_gives_a_sentence(tmp_path: Path) -> None:
+    """A film without one good frame is told to people in words, not by a decoder's error."""
     (tmp_path / "a.mp4").write_bytes(with_noise(BUNNY.read_bytes()))
     with pytest.raises(MediaError, match="no frame of it decodes here"):
         make_preview(tmp_path / "a.mp4", Role.POSTER)
@@ -159,12 +166,14 @@ def test_no_more_is_decoded_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None
 )
 @pytest.mark.parametrize("role", [Role.POSTER, Role.SHEET])
 def test_what_is_no_film_gives_a_sentence(tmp_path: Path, content: bytes, role: Role) -> None:
+    """Whatever the bytes are, a preview is made or one sentence says why not."""
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(MediaError, match=r"`the video` \w+"):
         make_preview(tmp_path / "a.mp4", role)
 
 
 def test_sound_and_missing_files_give_a_sentence(tmp_path: Path) -> None:
+    """A film without pictures and a file that is gone are told apart in words."""
     with pytest.raises(MediaError, match="only sound"):
         make_preview(make_sound(tmp_path / "a.mp4"), Role.POSTER)
     with pytest.raises(MediaError, match="does not exist"):
@@ -172,6 +181,8 @@ def test_sound_and_missing_files_give_a_sentence(tmp_path: Path) -> None:
 
 
 def test_an_encoder_that_fails_gives_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the image library counts as a flaw of the film, not as a crash."""
+
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("encoder error 6")
 

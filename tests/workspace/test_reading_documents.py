@@ -53,11 +53,13 @@ def entry(node: Node, key: str) -> Entry:
 def test_keys_and_values_know_where_they_stand(
     tmp_path: Path, suffix: str, content: str, key: Place, value: Place
 ) -> None:
+    """In every format a problem can be shown at the line and column that an editor shows."""
     found = entry(read(tmp_path, content, suffix), "prompt")
     assert (found.key, found.node.place) == (key, value)
 
 
 def test_toml_tables_lists_and_long_texts_keep_the_places_of_their_keys(tmp_path: Path) -> None:
+    """TOML's longer forms do not move the places of what follows them."""
     document = read(
         tmp_path,
         'prompt = """\nmode = 1\n[x]\n"""\nlist = [\n  1, # ]\n  "]",\n]\n\n[watermark_info]\nenabled = true\n',
@@ -109,10 +111,12 @@ def test_toml_places_stay_right_below_a_text_that_holds_quotes_and_comments(tmp_
     ],
 )
 def test_what_a_yaml_scalar_means(tmp_path: Path, written: str, meant: object, reason: str) -> None:
+    """YAML is read as people expect it: exact numbers, no octal, sexagesimal or date surprises."""
     assert plain(read(tmp_path, f"a: {written}\n")) == {"a": meant}, reason
 
 
 def test_a_toml_date_stays_text(tmp_path: Path) -> None:
+    """A date means the same in TOML as in YAML and JSON."""
     assert plain(read(tmp_path, "a = 2026-11-22\nb = 10:00:00", ".toml")) == {
         "a": "2026-11-22",
         "b": "10:00:00",
@@ -121,10 +125,12 @@ def test_a_toml_date_stays_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json", ".toml"])
 def test_an_empty_file_is_nothing_and_not_an_error(tmp_path: Path, suffix: str) -> None:
+    """A file that was just created is no syntax error, in any format."""
     assert plain(read(tmp_path, "", suffix)) in (None, {})
 
 
 def test_an_alias_stands_where_it_is_used(tmp_path: Path) -> None:
+    """A problem in a YAML alias is shown where it was used."""
     document = read(tmp_path, "a: &x [1, 2]\nb: *x\n")
     assert plain(document) == {"a": [1, 2], "b": [1, 2]}
     assert entry(document, "b").node.place == Place("specs/spec.yaml", 2, 4)
@@ -204,6 +210,7 @@ def test_an_alias_stands_where_it_is_used(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_said_in_a_sentence_at_its_place(
     tmp_path: Path, suffix: str, content: str | bytes, expected: str, reason: str
 ) -> None:
+    """Each kind of broken file gets a plain sentence at the place of the mistake."""
     assert expected in refusal(tmp_path, content, suffix), reason
 
 
@@ -222,6 +229,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence_at_its_place(
 def test_what_only_looks_like_a_part_of_a_merge_conflict_may_stand_in_a_text(
     tmp_path: Path, suffix: str, content: str
 ) -> None:
+    """Lines of `=` or `<` in prompts and comments are not taken for a conflict."""
     assert plain(read(tmp_path, content, suffix))
 
 
@@ -267,12 +275,14 @@ NESTED_ALIASES = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in
 def test_a_bomb_is_refused_in_no_time(
     tmp_path: Path, suffix: str, content: str, expected: str, reason: str
 ) -> None:
+    """No file makes a plan slow: depth, size, digits and aliases are bounded, in each format."""
     before = time.process_time()
     assert expected in refusal(tmp_path, content, suffix), reason
     assert time.process_time() - before < 2, reason
 
 
 def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    """Pipes, devices, folders and links to nothing are named as such and hold up nothing."""
     os.mkfifo(tmp_path / "fifo.yaml")
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "broken.yaml").symlink_to("nowhere")
@@ -293,6 +303,7 @@ def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path: Path) -> Non
 def test_a_file_without_permission_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A spec that may not be read is a problem of that spec, said as one."""
     (tmp_path / "a.yaml").write_text("a: 1")
 
     def refuse(*_: object) -> int:
@@ -325,6 +336,7 @@ SYNTAX = st.lists(
 def test_any_bytes_give_a_document_or_a_document_error(
     tmp_path: Path, suffix: str, content: bytes
 ) -> None:
+    """Nothing that stands in a spec ends a run: it is read, or refused at a place."""
     problem = None
     try:
         repr(plain(read(tmp_path, content, suffix))).encode()

@@ -77,6 +77,7 @@ RENDERED = """\
 
 
 def test_a_receipt_is_rendered_as_promised() -> None:
+    """The bytes of a receipt are a file format that users commit: they stay."""
     assert render_receipt([ENTRY]).decode() == RENDERED
 
 
@@ -127,6 +128,7 @@ ENTRIES = st.builds(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ENTRIES, max_size=4, unique_by=lambda entry: entry.sort_key))
 def test_reading_what_was_written_gives_the_same_entries(entries: list[ReceiptEntry]) -> None:
+    """A receipt loses nothing, and the order of its entries does not matter."""
     rendered = render_receipt(entries)
     parsed = parse_receipt(rendered, "dance.receipt.json")
     ordered = sorted(entries, key=lambda entry: entry.sort_key)
@@ -137,6 +139,7 @@ def test_reading_what_was_written_gives_the_same_entries(entries: list[ReceiptEn
 
 
 def test_only_what_is_not_current_says_so() -> None:
+    """`current` is written for past purchases only, and survives being read and written."""
     past = json.loads(RENDERED)["generations"][0] | {"current": False}
     (entry,) = parse_receipt(json.dumps({"schema": 1, "generations": [past]}).encode(), "r")
     assert not entry.current
@@ -144,6 +147,7 @@ def test_only_what_is_not_current_says_so() -> None:
 
 
 def test_keys_of_a_newer_program_are_passed_over() -> None:
+    """A receipt with further keys is still a proof of purchase for this program."""
     document = json.loads(RENDERED)
     document["new"] = document["generations"][0]["new"] = {"x": 1}
     assert parse_receipt(json.dumps(document).encode(), "r") == (ENTRY,)
@@ -168,6 +172,7 @@ OUTPUT: list[str | int] = [*FIRST, "outputs", 0]
      "dance.yaml", "x" * 260 + ".mp4", "dance.mp4\n", "C:\\dance.mp4"],
 )  # fmt: skip
 def test_an_output_can_name_nothing_but_a_video_beside_the_receipt(name: str) -> None:
+    """A forged receipt leads to no file outside its folder and to no spec."""
     with pytest.raises(ReceiptError):
         parse_receipt(changed([*OUTPUT, "path"], name), "r")
 
@@ -205,12 +210,14 @@ def test_an_output_can_name_nothing_but_a_video_beside_the_receipt(name: str) ->
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_what_is_wrong_with_a_receipt_is_said(data: bytes, words: str, reason: str) -> None:
+    """A receipt that cannot be believed is refused with the key that is wrong, never half read."""
     with pytest.raises(ReceiptError) as caught:
         parse_receipt(data, "r")
     assert words in str(caught.value.problem), reason
 
 
 def test_a_fault_stands_where_it_was_written() -> None:
+    """A problem in a receipt is shown at its line and column."""
     with pytest.raises(ReceiptError) as caught:
         parse_receipt(RENDERED.replace('"complete"', '"bought"').encode(), "r")
     assert str(caught.value.problem).startswith("r:25:17: ")
@@ -223,6 +230,7 @@ def test_a_fault_stands_where_it_was_written() -> None:
     )
 )
 def test_any_bytes_give_entries_or_a_receipt_error(data: bytes) -> None:
+    """Nothing that stands in a receipt ends a run, and what is read can be written."""
     entries: tuple[ReceiptEntry, ...] = ()
     place = "r:"
     try:
@@ -236,6 +244,7 @@ def test_any_bytes_give_entries_or_a_receipt_error(data: bytes) -> None:
 
 
 def test_a_receipt_that_says_the_same_is_not_touched(tmp_path: Path) -> None:
+    """An unchanged receipt keeps its mtime, so that git and watchers see nothing."""
     path = tmp_path / "dance.receipt.json"
     data = render_receipt([ENTRY])
     assert read_receipt(Root(tmp_path), "dance.receipt.json") == ()
@@ -249,6 +258,7 @@ def test_a_receipt_that_says_the_same_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_receipt_is_never_written_through_a_link(tmp_path: Path) -> None:
+    """A link at a receipt's name does not lead writing to another file."""
     (tmp_path / "precious").write_text("theirs")
     (tmp_path / "link.json").symlink_to("precious")
     (tmp_path / "folder.json").mkdir()
@@ -259,6 +269,7 @@ def test_a_receipt_is_never_written_through_a_link(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    """A receipt whose folder is gone ends in a sentence, not in a new folder."""
     with pytest.raises(WorkspaceError, match="does not exist"):
         write_receipt(Root(tmp_path), "none/a.json", b"ours")
 
@@ -311,6 +322,7 @@ def test_no_receipt_is_written_that_could_not_be_read(tmp_path: Path) -> None:
 
 
 def test_a_receipt_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A folder that is named like a receipt is a problem, and not an empty receipt."""
     with pytest.raises(ReceiptError, match="is not a plain file"):
         read_receipt(Root(tmp_path.parent), tmp_path.name)
 
@@ -383,6 +395,7 @@ def test_a_preview_that_makes_no_sense_hides_no_purchase(previews: object) -> No
 
 
 def test_a_sound_preview_among_others_is_read_once() -> None:
+    """Previews decide nothing: what is odd about one is passed over, and the first sound one counts."""
     twice = [
         None,
         PREVIEW | {"new": 1},
@@ -395,6 +408,7 @@ def test_a_sound_preview_among_others_is_read_once() -> None:
 
 
 def test_the_longest_name_of_a_preview_is_read() -> None:
+    """A preview of the longest name that a file system takes is read back."""
     longest = "x" * 243 + ".poster.webp"
     (entry,) = parse_receipt(changed([*FIRST, "previews"], [PREVIEW | {"path": longest}]), "r")
     assert (len(longest), entry.previews[0].path) == (255, longest)

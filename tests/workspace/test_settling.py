@@ -31,6 +31,7 @@ def test_a_name_is_due_exactly_when_it_was_quiet_for_the_settle_time(
 
 
 def test_a_name_that_keeps_being_touched_is_never_due_and_holds_up_no_other() -> None:
+    """A file under constant change is not read half written, and the files beside it do not wait for it."""
     settling = Settling(SETTLE)
     settling.touch({"still"}, 0)
     for now in range(0, 2000, 100):
@@ -41,6 +42,7 @@ def test_a_name_that_keeps_being_touched_is_never_due_and_holds_up_no_other() ->
 
 
 def test_ten_thousand_touches_of_one_name_are_one_wait() -> None:
+    """A storm of events about one file costs the memory and the wait of one event."""
     settling = Settling(SETTLE)
     for _ in range(10_000):
         settling.touch({"a"}, 0)

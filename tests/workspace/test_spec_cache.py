@@ -62,6 +62,7 @@ def filled(project: Project) -> Project:
 
 
 def test_a_second_load_opens_nothing_and_gives_the_same(filled: Project, reads: Reads) -> None:
+    """An idle plan reads no spec and writes no cache."""
     filled.cache.saved.clear()
     desired, opened = reads.of(lambda: filled.load(cached=True))
     assert desired == filled.load()
@@ -94,6 +95,7 @@ def test_what_changed_is_read_again_and_nothing_else(
     opened: set[str],
     reason: str,
 ) -> None:
+    """After a change the cached load equals a fresh one and opens only what the change concerns."""
     change(filled)
     desired, found = reads.of(lambda: filled.load(cached=True))
     assert found == opened, reason
@@ -104,6 +106,7 @@ def test_what_changed_is_read_again_and_nothing_else(
 def test_whether_a_spec_is_suspended_is_remembered_and_its_defaults_can_free_it(
     filled: Project, reads: Reads
 ) -> None:
+    """A suspension comes out of the cache as it was written, and ends with its defaults file."""
     filled.write("specs/x/_defaults.yaml", "suspend: true\n")
     filled.write("specs/x/c.yaml", (filled.root / "specs/x/c.yaml").read_text() + "suspend: no\n")
     fresh = filled.load(cached=True)
@@ -120,6 +123,7 @@ def test_whether_a_spec_is_suspended_is_remembered_and_its_defaults_can_free_it(
 def test_an_image_that_goes_away_or_out_of_the_project_is_noticed(
     filled: Project, tmp_path: Path
 ) -> None:
+    """A remembered spec is not believed once its media are gone or lead out of the project."""
     (filled.root / "assets").rename(tmp_path / "assets")
     assert len(filled.load(cached=True).generations) == 1
     (filled.root / "assets").symlink_to(tmp_path / "assets")
@@ -130,6 +134,7 @@ def test_an_image_that_goes_away_or_out_of_the_project_is_noticed(
 
 
 def test_a_changed_price_table_is_honoured_without_reading(filled: Project, reads: Reads) -> None:
+    """New prices reach specs that were read under the old ones."""
     prices = {"kling-v2-6": {"pro": Decimal(100)}}
     desired, opened = reads.of(
         lambda: load(filled.root, "specs", prices=prices, cache=filled.cache)
@@ -140,6 +145,7 @@ def test_a_changed_price_table_is_honoured_without_reading(filled: Project, read
 
 
 def test_a_file_that_changed_this_second_is_not_trusted_to_its_mtime(project: Project) -> None:
+    """A second edit within the clock's tick is never missed for the sake of the cache."""
     path = project.write("specs/a.yaml")
     now = time.time_ns()
     os.utime(path, ns=(now, now))
@@ -155,6 +161,7 @@ def test_a_file_that_changed_this_second_is_not_trusted_to_its_mtime(project: Pr
 
 
 def test_an_invalid_spec_stays_invalid_and_a_removed_one_is_forgotten(filled: Project) -> None:
+    """Problems are said on every load, and the cache keeps nothing of files that are gone."""
     filled.write("specs/x/a.yaml", "mode: [")
     for _ in range(2):
         assert list(filled.load(cached=True).invalid) == ["specs/x/a.yaml"]
@@ -164,12 +171,14 @@ def test_an_invalid_spec_stays_invalid_and_a_removed_one_is_forgotten(filled: Pr
 
 
 def test_a_broken_defaults_file_that_nothing_uses_is_said_every_time(filled: Project) -> None:
+    """A mistake does not go silent because nothing below it is read again."""
     filled.write("specs/empty/_defaults.yaml", "promt: x\n")
     for _ in range(2):
         assert len(filled.load(cached=True).problems) == 1
 
 
 def test_a_misnamed_defaults_file_stops_what_was_fine_before(filled: Project) -> None:
+    """Specs in the cache are held back, too, while a defaults file has a wrong name."""
     filled.write("specs/x/_defaults.yml", "mode: std\n")
     for _ in range(2):
         assert not filled.load(cached=True).generations
@@ -178,6 +187,7 @@ def test_a_misnamed_defaults_file_stops_what_was_fine_before(filled: Project) ->
 
 
 def test_two_cached_specs_still_collide(filled: Project) -> None:
+    """Two specs with one output are refused, also where neither is read."""
     filled.write("specs/x/a.yml", SPEC.replace("../", "../../"))
     for _ in range(2):
         assert set(filled.load(cached=True).invalid) == {"specs/x/a.yaml", "specs/x/a.yml"}
@@ -189,6 +199,7 @@ def test_two_cached_specs_still_collide(filled: Project) -> None:
      b'{"media":1,"rows":1}', b"\xff", b'{"media":[],"rows":[["a","b","c",["","x"],["","y"],"",0,1,false,"m","n","o"]]}'],
 )  # fmt: skip
 def test_a_damaged_cache_costs_time_only(filled: Project, payload: bytes) -> None:
+    """Rubbish in the cache is read over and changes no answer."""
     expected = filled.load()
     filled.cache.rows = {name: (key, payload) for name, (key, _) in filled.cache.rows.items()}
     assert filled.load(cached=True) == expected

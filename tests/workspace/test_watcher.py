@@ -120,6 +120,7 @@ def copy_in(root: Path) -> None:
 def test_what_changes_becomes_dirty_by_name_and_what_does_not_stays_clean(
     watched: Watched, act: Do, dirty: set[str], reason: str
 ) -> None:
+    """Every way in which files change is noticed by name; reading and other folders cause no work."""
     act(watched.root)
     assert watched.quiet() == dirty, reason
     assert watched.watcher.is_notified
@@ -127,6 +128,7 @@ def test_what_changes_becomes_dirty_by_name_and_what_does_not_stays_clean(
 
 
 def test_a_tree_that_is_removed_is_dirty_down_from_its_top(watched: Watched) -> None:
+    """Removing a folder is noticed as a change of all that was in it."""
     shutil.rmtree(watched.root / "specs/deep")
     assert "specs/deep" in watched.quiet()
 
@@ -179,6 +181,7 @@ def test_nothing_is_lost_while_a_deep_tree_is_being_made(watched: Watched) -> No
 
 
 def test_a_folder_behind_a_link_is_not_watched(watched: Watched, tmp_path: Path) -> None:
+    """Links neither lead the watch out of the project nor round in circles."""
     (tmp_path / "outside").mkdir()
     (watched.root / "specs/link").symlink_to(tmp_path / "outside")
     (watched.root / "specs/self").symlink_to(".")
@@ -191,6 +194,7 @@ def test_a_folder_behind_a_link_is_not_watched(watched: Watched, tmp_path: Path)
 def test_where_the_root_holds_the_specs_hidden_folders_and_the_state_are_left_out(
     tmp_path: Path,
 ) -> None:
+    """With specs at the root, the daemon is not woken by git's and its own files unless asked to."""
     for folder in ("state/objects", ".git/refs", "deep"):
         (tmp_path / folder).mkdir(parents=True)
     watched = Watched(tmp_path, "")
@@ -233,6 +237,7 @@ def test_a_folder_that_is_missing_is_watched_once_it_appears(watched: Watched, n
 
 
 def test_a_folder_that_was_replaced_is_watched_again_at_its_name(watched: Watched) -> None:
+    """After a folder is swapped, changes in the new one count, and those in the old one do not."""
     watched.watcher.watch_also(["assets"])
     (watched.root / "assets").rename(watched.root / "old")
     (watched.root / "assets").mkdir()
@@ -281,6 +286,7 @@ def test_a_whole_project_that_was_replaced_is_found_again_at_the_next_resync(
 
 
 def test_a_project_without_a_specs_folder_waits_for_one(tmp_path: Path) -> None:
+    """The daemon can start before the first spec exists and notices the folder that appears."""
     watched = Watched(tmp_path, "some/specs")
     watched.watcher.start()
     try:
@@ -309,6 +315,7 @@ def test_a_burst_is_one_wake_up_and_each_name_once(watched: Watched) -> None:
 
 
 def test_each_take_is_followed_by_one_wake_up(watched: Watched) -> None:
+    """A burst of changes wakes the daemon once, and loses no name."""
     for expected in (1, 2, 3):
         names = {f"specs/{expected}-{n}.yaml" for n in range(20)}
         for name in names:
@@ -344,6 +351,7 @@ def open_files() -> int:
 
 
 def test_after_stop_nobody_is_called_and_no_thread_or_file_is_left(tmp_path: Path) -> None:
+    """A stopped watcher leaves nothing running and cannot be revived by accident."""
     (tmp_path / "specs").mkdir()
     threads, files = threading.active_count(), open_files()
     watched = Watched(tmp_path)
@@ -428,6 +436,7 @@ def test_exhausted_watches_are_said_once_with_the_fix_and_events_go_on(wide: Pat
 
 
 def test_exhausted_instances_are_said_once_with_the_fix(wide: Path) -> None:
+    """A kernel without watches left is reported once with the setting to raise, and overcome later."""
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64
     troubles, *found = exhausted(wide, "files")
     assert isinstance(troubles, list)
@@ -466,6 +475,7 @@ nonsense
 def test_a_network_file_system_is_known_by_the_mount_that_holds_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
 ) -> None:
+    """File systems without events are recognised by the innermost mount, for any spelling of a path."""
     (tmp_path / "mountinfo").write_text(MOUNTS)
     monkeypatch.setattr(watcher, "MOUNTS", tmp_path / "mountinfo")
     assert remote_file_system(Path(path)) == kind
@@ -474,6 +484,7 @@ def test_a_network_file_system_is_known_by_the_mount_that_holds_the_path(
 def test_without_a_table_of_mounts_nothing_is_remote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A system that does not list its mounts is taken for a local one."""
     monkeypatch.setattr(watcher, "MOUNTS", tmp_path / "nowhere")
     assert remote_file_system(tmp_path) == ""
 
