@@ -36,8 +36,8 @@ from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.ignoring import IGNORE_FILE
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Desired, load
+from reconciler.workspace.root import Root
 from reconciler.workspace.walk import DEFAULTS_NAME
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"

@@ -30,7 +30,7 @@ from reconciler.core.progress import Topic
 from reconciler.core.states import ENDED, Record, Status
 from reconciler.notifications.notifier import Kind, Notifier
 from reconciler.settings.definitions import Settings
-from reconciler.workspace.inputs import Root
+from reconciler.workspace.root import Root
 
 _OLD_FILES = 3
 _CREATE = os.O_CREAT | os.O_NOFOLLOW

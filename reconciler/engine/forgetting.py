@@ -22,10 +22,10 @@ from reconciler.core.work import is_unsaved
 from reconciler.engine.effects import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.outcome import Ground, Outcome
 from reconciler.store.changes import HistoryEntry
-from reconciler.workspace.flaws import file_sha256
-from reconciler.workspace.inputs import Root
+from reconciler.workspace.files import file_sha256
 from reconciler.workspace.outputs import is_behind_a_link, remove, signature
 from reconciler.workspace.receipts import ReceiptError, read_receipt, render_receipt, write_receipt
+from reconciler.workspace.root import Root
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from reconciler.core.spending import FREE, Purchase, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
 from reconciler.engine.recall import to_record
 from reconciler.store.changes import Forgotten, Ledger
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.loader import Desired
 from reconciler.workspace.receipts import ReceiptError, read_receipt
+from reconciler.workspace.root import Root
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from reconciler.core.spending import believed
 from reconciler.core.states import ALIVE, Record, Result, Status
 from reconciler.engine.records import Records
 from reconciler.engine.whereabouts import Whereabouts
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.receipts import ReceiptError, read_receipt
+from reconciler.workspace.root import Root
 
 _NEVER_BEGAN = frozenset({Status.PENDING, Status.REJECTED})
 _OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})

@@ -12,9 +12,9 @@ from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import LIVE, Record, Result, Status
 from reconciler.engine.records import Records
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import signature
 from reconciler.workspace.receipts import read_receipt, render_receipt, write_receipt
+from reconciler.workspace.root import Root
 
 _LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})  # the provider's part is over
 

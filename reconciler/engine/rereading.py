@@ -18,7 +18,7 @@ from reconciler.engine.survey import Survey
 from reconciler.workspace.git import index_lock
 from reconciler.workspace.ignoring import IGNORE_FILE
 from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.inputs import Root
+from reconciler.workspace.root import Root
 from reconciler.workspace.walk import defaults_above
 
 _QUIET = 2 * SECOND  # since the last change to what a spec is made of

@@ -18,7 +18,7 @@ from reconciler.core.states import Record, Result, Role, Status
 from reconciler.store.changes import Publication
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.flaws import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
+from reconciler.workspace.files import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
 from reconciler.workspace.outputs import Signature, signature
 
 _CLAIMED = (

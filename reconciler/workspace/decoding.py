@@ -184,7 +184,7 @@ def _blame(code: int) -> Exception:
         return ToldMistake(f"{OURS}: the decoding process ended with {code}; please report it")
     if code == -signal.SIGXCPU:
         return Beyond("takes too long to decode; export it again")
-    if code == -signal.SIGKILL:  # by us, after some patience, or by somebody else
+    if code in {0, -signal.SIGKILL}:  # by us, after some patience or nonsense, or by somebody else
         return Unfinished("was not decoded to the end: its decoder took too long, or was killed")
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return Beyond(f"makes its decoder crash ({name}); export it again")
@@ -258,14 +258,14 @@ def _trouble(error: Exception) -> dict[str, Any]:
 
 def _task(name: str) -> Callable[..., Answer]:
     """Return what is done with files; its module, and with it a library, is imported when it is needed."""
-    from reconciler.workspace import looking, preparing, remote_media, result_media
+    from reconciler.workspace import judging, preparing, result_media
 
     tasks: dict[str, Callable[..., Answer]] = {
-        "judge": looking.judge,
+        "judge": judging.judge,
         "examine": result_media.examine,
         "preview": result_media.draw,
         "prepare": preparing.prepare,
-        "sample": remote_media.sample,
+        "sample": judging.sample,
     }
     return tasks[name]
 

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from reconciler.core.documents import DocumentError, Limits, Node, Place, fail, place_at
-from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
-from reconciler.workspace.flaws import ADVICE, points_to
+from reconciler.workspace.files import ADVICE, NotPlain, describe_os_error, open_plain, points_to
 
 __all__ = ["DocumentError", "parse", "read_document"]
 from reconciler.workspace.json_reader import read_json

@@ -2,6 +2,7 @@
 
 Nothing here knows what a file means. A device or a FIFO is never waited for, a symbolic link is never written
 through, and what lands is whole: a temporary file in the same folder, fsync, one atomic step, fsync of the folder.
+A Git LFS pointer, the small text that stands in a checkout for a file that was not fetched, is known as one.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.disk import NearlyFull, sync, sync_folder
@@ -33,6 +35,15 @@ _REASONS = {
     errno.ELOOP: ("its symbolic links go in a circle", "Remove the link."),
     errno.EMFILE: ("too many files are open", "Raise the limit on open files (`ulimit -n`)."),
 }
+
+
+LARGEST_POINTER: Final = 1024  # bytes (documented: a pointer is smaller)
+ADVICE: Final = "is a Git LFS pointer: run `git lfs pull`"
+"""What is said of one, to go on after its name."""
+_VERSION: Final = b"version https://git-lfs.github.com/spec/v1"
+_POINTER: Final = re.compile(
+    re.escape(_VERSION) + rb"\r?\n(?:ext-[^\n]*\n)*oid sha256:([0-9a-f]{64})\r?\nsize [0-9]+\r?\n?"
+)
 
 
 class NotPlain(OSError):
@@ -105,3 +116,27 @@ def replace_plain(target: Path, data: bytes) -> None:
     with written_beside(target, lambda file: file.write(data)) as temporary:
         temporary.replace(target)
     sync_folder(target.parent)
+
+
+def points_to(data: bytes) -> str:
+    """Return the SHA-256 of the file that a pointer stands for; empty when the bytes are no pointer."""
+    found = _POINTER.fullmatch(data) if len(data) <= LARGEST_POINTER else None
+    return found[1].decode() if found else ""
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's own SHA-256 as 64 lower-case hex digits. Raises `WorkspaceError`."""
+    return _of(path, digest)
+
+
+def pointed_to(path: Path) -> str:
+    """Return the SHA-256 of the file that a pointer at a path stands for; empty for none. Raises `WorkspaceError`."""
+    return _of(path, lambda file: points_to(file.read(LARGEST_POINTER + 1)))
+
+
+def _of(path: Path, ask: Callable[[BufferedReader], str]) -> str:
+    try:
+        with open_plain(path) as file:
+            return ask(file)
+    except OSError as error:
+        raise describe_os_error(error, path) from error

@@ -22,8 +22,8 @@ from typing import NamedTuple, Self
 from reconciler.core.documents import Place, Problem
 from reconciler.core.naming import SPEC_SUFFIXES, copied_from
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import Signature
+from reconciler.workspace.root import Root
 
 IGNORE_FILE = ".reconcilerignore"
 

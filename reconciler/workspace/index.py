@@ -20,12 +20,12 @@ from reconciler.core.generations import Generation
 from reconciler.core.sources import Prices
 from reconciler.workspace.collisions import Collisions
 from reconciler.workspace.ignoring import IGNORE_FILE, signature_of
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.known_tree import Difference, KnownTree, Snapshot
 from reconciler.workspace.loader import Defaults, Desired, Memory, Reader, Reading, assemble, broken
 from reconciler.workspace.local_media import LocalMedia
 from reconciler.workspace.looking import PATIENCE, Look, Looks
 from reconciler.workspace.outputs import RACY_NS, Signature
+from reconciler.workspace.root import Root
 from reconciler.workspace.spec_cache import Media, SpecCache
 from reconciler.workspace.walk import (
     Tree,

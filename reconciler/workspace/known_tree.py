@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reconciler.core.naming import copied_from
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, signature_of
-from reconciler.workspace.inputs import Root, Sight
 from reconciler.workspace.outputs import Signature
+from reconciler.workspace.root import Root, Sight
 from reconciler.workspace.walk import Tree, is_defaults, walk
 
 

@@ -20,9 +20,10 @@ from reconciler.core.sources import Prices
 from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
 from reconciler.workspace.documents import read_document
 from reconciler.workspace.ignoring import IGNORE_FILE
-from reconciler.workspace.inputs import Inputs, Root
+from reconciler.workspace.inputs import Inputs
 from reconciler.workspace.looking import PATIENCE, Looks, of_specs
 from reconciler.workspace.outputs import RACY_NS, Signature
+from reconciler.workspace.root import Root
 from reconciler.workspace.spec_cache import (
     Media,
     Remembered,

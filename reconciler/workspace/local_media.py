@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from reconciler.core.sources import MEDIUMS
-from reconciler.workspace.inputs import Root, Sight, may_be_meant
+from reconciler.workspace.inputs import may_be_meant
 from reconciler.workspace.known_tree import Groups, Names
 from reconciler.workspace.looking import Looks
+from reconciler.workspace.root import Root, Sight
 
 
 class Links:

@@ -13,26 +13,20 @@ import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from reconciler.core.errors import MISTAKES, mistake
 from reconciler.core.sources import (
-    IMAGE,
     MEDIUMS,
-    PREPARABLE_PIXELS,
     Source,
-    format_faults,
-    limit_faults,
     too_large,
 )
-from reconciler.workspace.decoding import MEDIA, Answer
+from reconciler.workspace.decoding import MEDIA
 from reconciler.workspace.files import digest
-from reconciler.workspace.films import check_frames, film_facts
 from reconciler.workspace.flaws import Flaw, MediaError, PassingError, Unfinished, opened_media
-from reconciler.workspace.images import check_pixels, image_facts
+from reconciler.workspace.judging import Verdict, row_of, verdict_of
 from reconciler.workspace.outputs import Signature
 from reconciler.workspace.spec_cache import Media, SpecCache
 
@@ -44,8 +38,6 @@ _PREFIX = "//"  # no path relative to the root begins so
 _SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
 
 File = tuple[str, str]  # path relative to the root, its medium
-Verdict = Source | str
-"""The facts of a file, or what is wrong with it whatever it is used for, to go on after its name."""
 
 
 class Verdicts:
@@ -67,13 +59,13 @@ class Verdicts:
     def of(self, sha256: str, key: str) -> Verdict | None:
         """Return a verdict, None when there is none (or a damaged one)."""
         try:
-            return _verdict(json.loads(self._packed[_name(sha256, key)]))
+            return verdict_of(json.loads(self._packed[_name(sha256, key)]))
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             return None
 
     def put(self, sha256: str, key: str, verdict: Verdict) -> None:
         """Remember a verdict."""
-        packed = json.dumps(_row(verdict), ensure_ascii=False, separators=(",", ":")).encode()
+        packed = json.dumps(row_of(verdict), ensure_ascii=False, separators=(",", ":")).encode()
         self._packed[_name(sha256, key)] = packed
         self._new[_name(sha256, key)] = _VERSION, packed
 
@@ -96,29 +88,6 @@ def of_specs(rows: Iterable[str]) -> list[str]:
 
 def _name(sha256: str, key: str) -> str:
     return f"{_PREFIX}{key}/{sha256}"
-
-
-def _row(verdict: Verdict) -> list[Any]:
-    """Return a verdict as JSON has it."""
-    one, flaw = (Source(), verdict) if isinstance(verdict, str) else (verdict, "")
-    seconds = None if one.seconds is None else str(one.seconds)
-    row = [one.width, one.height, seconds, one.format, one.codec, one.rotation, one.mirrored]
-    return [*row, flaw]
-
-
-def _verdict(row: Sequence[Any]) -> Verdict:
-    """Return what a row says. Raises LookupError, TypeError, ValueError or ArithmeticError for what is none."""
-    width, height, seconds, format_, codec, rotation, mirrored, flaw = row
-    facts = Source(
-        width=int(width),
-        height=int(height),
-        seconds=None if seconds is None else Decimal(seconds),
-        format=str(format_),
-        codec=str(codec),
-        rotation=int(rotation),
-        mirrored=bool(mirrored),
-    )
-    return str(flaw) if flaw else facts
 
 
 def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = None) -> Source:
@@ -152,28 +121,11 @@ def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = 
 def _judged(file: BufferedReader, medium: str) -> Verdict:
     """Return the verdict on a file; what may be another one next time is raised."""
     try:
-        return _verdict(MEDIA.ask("judge", [medium], file.fileno()).facts)
+        return verdict_of(MEDIA.ask("judge", [medium], file.fileno()).facts)
     except Unfinished:
         raise
     except Flaw as flaw:
         return str(flaw)
-
-
-def judge(file: BufferedReader, medium: str) -> Answer:
-    """Answer, in the other process, with a verdict's row: decode a file as far as its header gives reason to.
-
-    Raises `Flaw`.
-    """
-    if not MEDIUMS[medium].codec:
-        facts = image_facts(file)
-        # Another format is decoded where it is made into a JPEG, in a process of its own.
-        if not limit_faults(IMAGE, facts) and not format_faults(IMAGE, facts):
-            check_pixels(file)
-    else:
-        facts = film_facts(file)
-        if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
-            check_frames(file)
-    return Answer(_row(facts))
 
 
 class Look(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 from reconciler.core.documents import DocumentError, Node
 from reconciler.workspace.documents import LARGEST_DOCUMENT, read_document
 from reconciler.workspace.files import NotPlain, open_plain
-from reconciler.workspace.inputs import Root
+from reconciler.workspace.root import Root
 
 
 @dataclass(frozen=True, slots=True)

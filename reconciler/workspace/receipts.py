@@ -34,9 +34,9 @@ from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, in_order
 from reconciler.core.states import Role, Status
 from reconciler.workspace.documents import parse
 from reconciler.workspace.files import NotPlain, describe_os_error, open_plain, replace_plain
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.json_reader import read_json
 from reconciler.workspace.outputs import OutputTaken, not_replaced, signature
+from reconciler.workspace.root import Root
 
 SCHEMA = 1
 LARGEST_RECEIPT = 8 * 1024 * 1024  # bytes; a spec's 1,000 results with long prompts take some 4 MiB

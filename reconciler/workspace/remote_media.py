@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from decimal import Decimal
 from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -16,25 +15,19 @@ from urllib.parse import urlsplit
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.sources import (
-    MEDIUMS,
-    TRANSCODE,
     Input,
     Medium,
     Prices,
-    Source,
-    Span,
-    format_faults,
     is_url,
-    limit_faults,
     size_faults,
 )
-from reconciler.workspace.decoding import MEDIA, Answer
-from reconciler.workspace.films import boxes, check_container, film_format, read_facts
+from reconciler.workspace.decoding import MEDIA
+from reconciler.workspace.films import boxes
 from reconciler.workspace.flaws import Evident, Flaw
-from reconciler.workspace.images import image_facts, image_format
-from reconciler.workspace.inputs import Root
+from reconciler.workspace.judging import as_ends
 from reconciler.workspace.loader import Memory, Reader
 from reconciler.workspace.looking import Looks
+from reconciler.workspace.root import Root
 from reconciler.workspace.walk import specs_folder, walk
 
 Parts = Sequence[tuple[int, bytes]]  # where each begins, and its bytes
@@ -102,7 +95,7 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
     """
     if size == 0 or not parts[0][1]:
         return ["leads to an empty file"]
-    faults = _as_ends(size_faults(remote.wanted.medium, size or 0))
+    faults = as_ends(size_faults(remote.wanted.medium, size or 0))
     whole = size is not None and len(parts[0][1]) == size
     length = len(parts[0][1]) if size is None else min(size, _LARGEST)
     with _laid_out(length, parts) as file:
@@ -115,29 +108,6 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
                 said = f" (it is announced as `{content_type}`)" if content_type else ""
                 faults.append(f"{flaw}{said}")
     return faults
-
-
-def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
-    """Answer, in the other process, with what a sample shows against a medium; `whole`: it has the real length. Raises `Flaw`."""
-    medium = MEDIUMS[name]
-    found = film_format(file) if medium.codec else image_format(file)
-    if strange := format_faults(medium, Source(format=found)):
-        return Answer(strange)
-    if not medium.codec:
-        return Answer(_as_ends(limit_faults(medium, image_facts(file))))
-    if whole:
-        check_container(file)
-    facts, (longest, when) = read_facts(file), span
-    advised = [
-        f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in format_faults(medium, facts)
-    ]
-    too_long = limit_faults(medium, facts, Span(Decimal(longest), when))
-    return Answer([*advised, *_as_ends(too_long)])
-
-
-def _as_ends(faults: list[str]) -> list[str]:
-    """Return sentences of the API's limits so that they can follow a name."""
-    return [f"breaks a limit: {fault}" for fault in faults]
 
 
 @contextlib.contextmanager

@@ -22,8 +22,8 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.naming import SPEC_SUFFIXES, spec_meant
 from reconciler.workspace.files import describe_os_error
 from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring, foreign_copy
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.outputs import Signature
+from reconciler.workspace.root import Root
 
 RECEIPT_SUFFIX = ".receipt.json"
 DEFAULTS_NAME = "_defaults.yaml"

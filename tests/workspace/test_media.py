@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.sources import Source
-from reconciler.workspace.files import digest
+from reconciler.workspace.files import digest, file_sha256
 from reconciler.workspace.films import longest_seconds, probe_video
-from reconciler.workspace.flaws import MediaError, file_sha256
+from reconciler.workspace.flaws import MediaError
 from reconciler.workspace.images import probe_image
 from reconciler.workspace.looking import read_source
 from reconciler.workspace.result_media import examine_result

@@ -19,7 +19,6 @@ from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import Role, Status
 from reconciler.workspace import receipts
 from reconciler.workspace.documents import parse
-from reconciler.workspace.inputs import Root
 from reconciler.workspace.json_reader import read_json
 from reconciler.workspace.receipts import (
     ReceiptError,
@@ -28,6 +27,7 @@ from reconciler.workspace.receipts import (
     render_receipt,
     write_receipt,
 )
+from reconciler.workspace.root import Root
 
 ENTRY = ReceiptEntry(
     external_task_id="mc1-uhsvnyxbljvxa2zw6tbzejuzad",

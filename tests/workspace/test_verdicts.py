@@ -12,8 +12,9 @@ from reconciler.core.sources import Source
 from reconciler.store.cache import FileCache
 from reconciler.workspace import looking
 from reconciler.workspace.index import SpecIndex
+from reconciler.workspace.judging import Verdict
 from reconciler.workspace.loader import Desired, load
-from reconciler.workspace.looking import Verdict, Verdicts, of_specs
+from reconciler.workspace.looking import Verdicts, of_specs
 
 from .builders import SPEC, Project, make_image
 
