@@ -31,12 +31,12 @@ from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.naming import receipt_path
 from reconciler.core.states import Record, Result, Role, Status
-from reconciler.engine.receipts import entry
-from reconciler.store.changes import Change, HistoryEntry, Publication
+from reconciler.engine.deliver.receipts import entry
 from reconciler.store.repository import Repository
-from reconciler.workspace.loader import load
-from reconciler.workspace.outputs import signature
-from reconciler.workspace.receipts import render_receipt
+from reconciler.store.values import Change, HistoryEntry, Publication
+from reconciler.workspace.files.outputs import signature
+from reconciler.workspace.read.loader import load
+from reconciler.workspace.receipts.receipt_files import render_receipt
 
 PER_FOLDER = 100
 LONG_AGO = 1_700_000_000  # seconds; a file that changed this second is read again, which is not measured here

@@ -26,7 +26,7 @@ from urllib.request import urlopen
 
 from reconciler.core.progress import Topic
 from reconciler.core.states import Record, Status
-from reconciler.engine.poll import Poller
+from reconciler.engine.ask.poll import Poller
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.auth import Credentials
@@ -34,9 +34,9 @@ from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
 from reconciler.simulator.config import ACCESS_KEY, SECRET_KEY, SimulatorConfig
 from reconciler.simulator.server import RunningSimulator, run
-from reconciler.store.changes import Change
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
+from reconciler.store.values import Change
 
 SIZES = (1, 5, 6, 50, 500)
 

@@ -27,7 +27,7 @@ from benchmarks.noop_plan import build
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.simulator.config import SimulatorConfig
 from reconciler.simulator.server import RunningSimulator, start_in_thread
-from reconciler.workspace.loader import load
+from reconciler.workspace.read.loader import load
 
 SPEC = """\
 image_url: https://example.com/girl.png

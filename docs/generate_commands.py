@@ -41,7 +41,7 @@ def commands(overview: str) -> list[str]:
 
 def help_of(*command: str) -> str:
     """Return what `--help` says, at a fixed width and without colours."""
-    from reconciler.cli.app import run
+    from reconciler.cli.main import run
 
     printed = io.StringIO()
     with mock.patch.dict(os.environ, _PLAIN), contextlib.redirect_stdout(printed):

@@ -21,7 +21,7 @@ def main() -> None:
     # Ten thousand specs are values, not cycles: looking for some costs a quarter.
     gc.set_threshold(100_000)
     try:
-        from reconciler.cli.app import run
+        from reconciler.cli.main import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from reconciler.cli.terminal import ExitCode
 from reconciler.core.diff import Action
 from reconciler.core.errors import CapReached, StaleRecord, StateLocked
 from reconciler.core.states import Status
-from reconciler.engine.orders import Verb
+from reconciler.engine.orders.order import Verb
 from reconciler.kling.errors import REACTIONS, ProviderError
 from reconciler.notifications.notifier import Kind
 from reconciler.settings.definitions import rule_of

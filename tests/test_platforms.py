@@ -19,8 +19,8 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.store import objects as objects_module
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
-from reconciler.workspace.loader import load
-from reconciler.workspace.watcher import Watcher
+from reconciler.workspace.read.loader import load
+from reconciler.workspace.watch.watcher import Watcher
 from tests.engine.world import SPEC
 
 _FULL_SYNC = 51  # F_FULLFSYNC of macOS

@@ -27,11 +27,11 @@ from reconciler.core.schedule import SECOND
 from reconciler.settings import DEFAULT, Origin, origins
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import ENV_FILE
-from reconciler.store.durable import OTHERS
 from reconciler.store.lock import lock_holder
 from reconciler.store.objects import ObjectStore
+from reconciler.store.private_files import OTHERS
 from reconciler.store.repository import Repository
-from reconciler.workspace.walk import specs_folder, walk
+from reconciler.workspace.tree.walk import specs_folder, walk
 
 if TYPE_CHECKING:
     from reconciler.kling.client import KlingClient

@@ -19,10 +19,10 @@ from reconciler.engine.ports import Hosting
 from reconciler.hosting.media_store import MediaStore, Shelf
 from reconciler.hosting.places import VARIABLES, place_of
 from reconciler.kling.client import KlingClient
-from reconciler.kling.probing import ProbeFailed, Prober, Sample
+from reconciler.kling.samples import ProbeFailed, Prober, Sample
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import Given
-from reconciler.workspace.remote_media import next_part, remote_faults, remote_media
+from reconciler.workspace.read.remote import next_part, remote_faults, remote_media
 
 
 def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
@@ -53,7 +53,7 @@ def _named(settings: Settings) -> MediaStore:
 
     def open_shelf() -> Shelf:
         if place.scheme == "file":
-            from reconciler.hosting.folder import FolderShelf
+            from reconciler.hosting.local_folder import FolderShelf
 
             return FolderShelf(Path(place.prefix))
         from reconciler.hosting.cloud import CloudShelf

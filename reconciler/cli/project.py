@@ -20,7 +20,7 @@ from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.engine.survey import (
+from reconciler.engine.observe.survey import (
     Survey,
     Surveyor,
     Uncommitted,
@@ -29,16 +29,16 @@ from reconciler.engine.survey import (
 )
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import CONFIG_FILE, ENV_FILE, LARGEST_FILE
-from reconciler.store.cache import FileCache
 from reconciler.store.database import database_path
-from reconciler.store.durable import FILES, tighten
+from reconciler.store.file_cache import FileCache
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
+from reconciler.store.private_files import FILES, tighten
 from reconciler.store.repository import Repository
-from reconciler.workspace.ignoring import IGNORE_FILE
-from reconciler.workspace.loader import Desired, load
-from reconciler.workspace.root import Root
-from reconciler.workspace.walk import DEFAULTS_NAME
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.read.loader import Desired, load
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
+from reconciler.workspace.tree.walk import DEFAULTS_NAME
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."

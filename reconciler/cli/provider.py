@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from urllib.parse import urlsplit
 
+from reconciler.cli.documents import units_and_money
 from reconciler.cli.terminal import warn
-from reconciler.cli.views import units_and_money
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, in_a_line
 from reconciler.core.hosts import is_loopback
 from reconciler.core.moments import day_of

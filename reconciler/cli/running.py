@@ -15,10 +15,10 @@ from typing import Self
 from rich.markup import escape
 from rich.status import Status as Spinner
 
+from reconciler.cli.log import Event, HoldsToldOnce
 from reconciler.cli.media import media_store
 from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks, has_key, provider
-from reconciler.cli.reporting import Event, HoldsToldOnce
 from reconciler.cli.terminal import err, warn
 from reconciler.core.diff import Plan
 from reconciler.core.printable import labelled
@@ -26,15 +26,15 @@ from reconciler.core.progress import Topic
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
-from reconciler.engine.apply import Run
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
+from reconciler.engine.observe.survey import Survey
 from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfigured
-from reconciler.engine.survey import Survey
+from reconciler.engine.run.apply import Run
 from reconciler.kling.downloads import Downloader
 from reconciler.settings.definitions import Settings
-from reconciler.store.changes import Caps
-from reconciler.workspace.decoding import close_all
-from reconciler.workspace.spec_cache import forget_file
+from reconciler.store.values import Caps
+from reconciler.workspace.media.decoding import close_all
+from reconciler.workspace.read.spec_cache import forget_file
 
 _DRIFT = 60.0  # seconds that the system's clock must be ahead before it is taken over
 

@@ -23,8 +23,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from reconciler import settings as configuration
-from reconciler.cli import streams, views
-from reconciler.cli.planning import note_strays
+from reconciler.cli import documents, streams
+from reconciler.cli.plan import note_strays
 from reconciler.cli.project import (
     Folder,
     Paths,
@@ -44,8 +44,8 @@ from reconciler.core.moments import shown
 from reconciler.core.money import units_text
 from reconciler.core.printable import labelled
 from reconciler.core.states import Record, Status
-from reconciler.workspace.outputs import Signature, signature
-from reconciler.workspace.walk import specs_folder, walk
+from reconciler.workspace.files.outputs import Signature, signature
+from reconciler.workspace.tree.walk import specs_folder, walk
 
 _EVERY = 1.0  # s
 _IDLE = 9  # times as long as the last look took: a large folder is looked at less often
@@ -75,14 +75,14 @@ def status(
         chosen, survey = surveyed(folder, paths)
         plan = chosen.plan(survey)
     note_strays(survey.desired)
-    document = views.status_document(plan)
+    document = documents.status_document(plan)
     if as_json:
         print_json(document)
     elif not document["generations"]:
-        out.print(views.NO_SPECS)
+        out.print(documents.NO_SPECS)
     else:
-        out.print(views.status_table(plan))
-        out.print(views.summary_line(document["summary"]))
+        out.print(documents.status_table(plan))
+        out.print(documents.summary_line(document["summary"]))
     return ExitCode.DONE
 
 
@@ -149,7 +149,7 @@ def _view(root: ProjectRoot, paths: Sequence[Path]) -> _View:
         # The first look is the one from before reading: what changed while we read is seen by the second.
         return next(first, None) or (_tree(base, specs, database), _signatures(base, files))
 
-    return _View(views.status_document(plan), plan, look)
+    return _View(documents.status_document(plan), plan, look)
 
 
 def _tree(root: Path, specs_dir: str, database: Path) -> _Seen:
@@ -194,13 +194,13 @@ def _shown(view: _View, rows: int | None = None) -> RenderableType:
     if view.plan is None:
         error = view.document["error"]
         return Group(escape(f"error: {error['message']}"), escape(f"       {error['hint']}"))
-    summary = views.summary_line(view.document["summary"])
+    summary = documents.summary_line(view.document["summary"])
     if not view.document["generations"]:
-        return Text(views.NO_SPECS)
+        return Text(documents.NO_SPECS)
     plan = view.plan if rows is None else _pressing_first(view.plan, rows)
     hidden = len(view.plan.assessments) - len(plan.assessments)
     more = f" ({hidden:,} of them not shown)" if hidden else ""
-    return Group(views.status_table(plan), Text(f"{summary}{more}"))
+    return Group(documents.status_table(plan), Text(f"{summary}{more}"))
 
 
 def _pressing_first(plan: Plan, rows: int) -> Plan:
@@ -245,7 +245,7 @@ def show(
         plan = Selection(wishes, (), whole=False).plan(survey)
         document = {
             "generations": [_known(folder, survey.records, base) for base in dict.fromkeys(bases)],
-            "status": views.status_document(plan)["generations"],
+            "status": documents.status_document(plan)["generations"],
         }
     if as_json:
         print_json(document)
@@ -285,8 +285,8 @@ def _attempt(folder: Folder, record: Record) -> dict[str, Any]:
         "request": json.loads(record.request),
         "estimated_units": units_text(record.estimated_units),
         "units": units_text(record.units),
-        "results": [views.output_document(path, one) for path, one in results],
-        **views.preview_keys(previews),
+        "results": [documents.output_document(path, one) for path, one in results],
+        **documents.preview_keys(previews),
     }
 
 

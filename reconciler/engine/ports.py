@@ -16,9 +16,9 @@ from reconciler.core.states import Record, Role, Task
 from reconciler.kling.client import Reply
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.errors import AccountTrouble
-from reconciler.store.changes import Caps
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
+from reconciler.store.values import Caps
 
 
 class Hosting(Protocol):

@@ -17,7 +17,7 @@ from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Event, Step, step, without_task
 from reconciler.core.work import Work
 from reconciler.engine.ports import Options, Ports
-from reconciler.store.changes import Change, HistoryEntry, Spent
+from reconciler.store.values import Change, HistoryEntry, Spent
 
 INTENT = "intent"  # the line of the history that says that a create may leave now
 _NEAR = Decimal("0.8")  # of a cap

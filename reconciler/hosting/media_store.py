@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from reconciler.core.errors import HostingError, WorkspaceError
 from reconciler.core.hosts import is_near
 from reconciler.hosting.cloud import CloudShelf
-from reconciler.hosting.folder import FolderShelf
+from reconciler.hosting.local_folder import FolderShelf
 from reconciler.hosting.places import StoredFile, public_base
 
 UPLOADS: Final = 2  # at a time; each is in memory as a whole, 100 MB at most

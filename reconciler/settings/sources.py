@@ -22,9 +22,9 @@ from dotenv.variables import Variable, parse_variables
 
 from reconciler.core.documents import DocumentError, Limits, plain
 from reconciler.core.errors import SettingsError, WorkspaceError
-from reconciler.workspace.files import open_plain
+from reconciler.workspace.files.plain import open_plain
 from reconciler.workspace.git import is_tracked
-from reconciler.workspace.toml_reader import read_toml
+from reconciler.workspace.read.toml_reader import read_toml
 
 ENVIRONMENT, ENV_FILE, CONFIG_FILE = "the environment", ".env", "reconciler.toml"
 LARGEST_FILE = 1024 * 1024  # bytes of a settings file

@@ -17,8 +17,8 @@ from reconciler.core.money import EXACT, total, units_text
 from reconciler.core.schedule import DAY
 from reconciler.core.spending import FREE, charged
 from reconciler.core.states import Record
-from reconciler.store.changes import Caps, Spent
 from reconciler.store.tables import FORGOTTEN, TASK
+from reconciler.store.values import Caps, Spent
 
 _AHEAD = 3 * DAY
 _Scope = Callable[[Table], ColumnElement[bool]]

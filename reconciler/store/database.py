@@ -19,8 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from reconciler.core.errors import StateError
-from reconciler.store.durable import is_own, make_folder, make_private, require_own_journal
 from reconciler.store.lock import Fence
+from reconciler.store.private_files import is_own, make_folder, make_private, require_own_journal
 
 HEAD = "0008"
 """The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.core.errors import StateError, StateLocked, StateReplaced
-from reconciler.store.durable import PRIVATE, READ, is_own, make_folder
+from reconciler.store.private_files import PRIVATE, READ, is_own, make_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FULL = (errno.ENOSPC, errno.EDQUOT)

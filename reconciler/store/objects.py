@@ -19,7 +19,7 @@ from pathlib import Path
 
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.disk import NearlyFull, require_room, sync, sync_folder
-from reconciler.store.durable import (
+from reconciler.store.private_files import (
     PRIVATE,
     disk,
     make_folder,

@@ -17,15 +17,6 @@ from reconciler.core.errors import StateError
 from reconciler.core.states import PREVIEWS, Record, Status, foremost
 from reconciler.store import tables, upkeep, writes
 from reconciler.store.caps import check_caps
-from reconciler.store.changes import (
-    KEPT_BESIDE,
-    Caps,
-    Change,
-    HistoryEntry,
-    Ledger,
-    Publication,
-    Spent,
-)
 from reconciler.store.database import (
     Database,
     database_path,
@@ -37,6 +28,15 @@ from reconciler.store.database import (
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import OrderQueue
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
+from reconciler.store.values import (
+    KEPT_BESIDE,
+    Caps,
+    Change,
+    HistoryEntry,
+    Ledger,
+    Publication,
+    Spent,
+)
 
 __all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository", "Spent"]
 

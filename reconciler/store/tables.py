@@ -32,8 +32,8 @@ from sqlmodel import Field, SQLModel
 
 from reconciler.core.moments import milliseconds
 from reconciler.core.states import ALIVE, PREVIEWS, Record, Result, Role, Status
-from reconciler.store.changes import Forgotten, HistoryEntry, Publication
 from reconciler.store.database import garbled
+from reconciler.store.values import Forgotten, HistoryEntry, Publication
 
 LIVE_TASKS = text("status IN ('submitting', 'submitted', 'processing')")
 """The condition of the index below, in the words that let the database use it."""

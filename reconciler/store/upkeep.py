@@ -14,7 +14,7 @@ from pathlib import Path
 from reconciler.core.errors import StateError
 from reconciler.disk import give_name, sync, sync_folder
 from reconciler.store.database import Database, is_ours, open_for_reading
-from reconciler.store.durable import make_private, open_regular
+from reconciler.store.private_files import make_private, open_regular
 
 _PART = ".part"
 _MEBIBYTE = 1024 * 1024  # bytes

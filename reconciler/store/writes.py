@@ -15,8 +15,8 @@ from reconciler.core.errors import StaleRecord, StateError, counted
 from reconciler.core.spending import charged
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.store import tables
-from reconciler.store.changes import KEPT_BESIDE, Change, HistoryEntry
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, LIVE_TASKS, PUBLICATION, RESULT, TASK
+from reconciler.store.values import KEPT_BESIDE, Change, HistoryEntry
 
 _STATUS = select(TASK.c.status).where(TASK.c.external_task_id == bindparam("owner"))
 _UPDATE = (

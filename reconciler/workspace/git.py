@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.workspace.files import open_plain
+from reconciler.workspace.files.plain import open_plain
 from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git, ask_line
 
 _MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root

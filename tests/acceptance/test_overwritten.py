@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reconciler.store.cache import FileCache
-from reconciler.workspace.outputs import Signature
+from reconciler.store.file_cache import FileCache
+from reconciler.workspace.files.outputs import Signature
 from tests.support.project import Project, wait_until
 from tests.support.simulator import Simulator, simulator
 

@@ -59,7 +59,7 @@ NO_PICTURE = """
     Image.Image.save = save
 """
 NO_BODY = """
-    import reconciler.engine.effects as effects
+    import reconciler.engine.buy.create as effects
     real = effects.create_body
     def create_body(request, *, external_task_id, image, video_url):
         return real(request, external_task_id=external_task_id, image=image, video_url=video_url)

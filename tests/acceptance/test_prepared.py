@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.workspace.films import probe_video
-from reconciler.workspace.images import probe_image
-from reconciler.workspace.preparing import LONGEST
+from reconciler.workspace.media.films import probe_video
+from reconciler.workspace.media.images import probe_image
+from reconciler.workspace.media.preparing import LONGEST
 from tests.simulator.caller import calling, order
 from tests.support.money import assert_bought_once, assert_quiet
 from tests.support.project import Project, picture, sha256, wait_until
@@ -49,7 +49,7 @@ def preparing(project: Project) -> list[int]:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"reconciler.workspace.decoding" in words and str(LONGEST).encode() in words:
+        if b"reconciler.workspace.media.decoding" in words and str(LONGEST).encode() in words:
             with suppress(OSError):
                 opened = [str(one.readlink()) for one in (folder / "fd").iterdir()]
                 if any(one.startswith(f"{project.root}/") for one in opened):

@@ -218,7 +218,7 @@ def test_sighup_reads_the_settings_again(folder: Project, sim: Simulator) -> Non
 STOPPED_WHILE_READING = """
 import os, signal, sys
 from reconciler import settings
-from reconciler.cli.app import run
+from reconciler.cli.main import run
 
 read, readings = settings.load, []
 

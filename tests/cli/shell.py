@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli.app import run
+from reconciler.cli.main import run
 
 SPEC = """\
 image_url: https://example.com/girl.png

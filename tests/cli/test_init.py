@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.app import run
+from reconciler.cli.main import run
 from reconciler.core.kinds import DEFAULT, keys_of
 
 

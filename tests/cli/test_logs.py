@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.reporting import LogReporter, open_log
+from reconciler.cli.log import LogReporter, open_log
 from reconciler.core.errors import SettingsError
 from reconciler.core.states import Record, Status
 from tests.support.nursery import REPOSITORY
@@ -162,7 +162,7 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[
 
 CLOSED = """
 import os, sys
-from reconciler.cli.reporting import open_log
+from reconciler.cli.log import open_log
 with open_log("console", None, 10_000) as log:
     os.read(0, 1)  # until the reader of stderr has gone
     for _ in range(1000):
@@ -196,7 +196,7 @@ def test_a_stderr_that_never_was_is_not_taken_from_another_file(tmp_path: Path) 
 import os
 precious = open({str(tmp_path / "precious")!r}, "w")
 assert precious.fileno() == 2
-from reconciler.cli.reporting import open_log
+from reconciler.cli.log import open_log
 with open_log("console", None, 10_000) as log:
     log.info("a line")
 precious.write("kept")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.orders import carry_out_here
+from reconciler.cli.order_commands import carry_out_here
 from reconciler.cli.project import ProjectRoot, open_folder
-from reconciler.engine.orders import Order, OrderError
-from reconciler.engine.outcome import Outcome
+from reconciler.engine.orders.order import Order, OrderError
+from reconciler.engine.orders.outcome import Outcome
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import new_ticket, open_queue
 from tests.support.project import wait_until
@@ -389,7 +389,7 @@ def test_where_nobody_takes_orders_the_command_says_who_writes(
     shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An `apply` has the lock: the order is taken back, so that nothing is done later behind one's back."""
-    monkeypatch.setattr("reconciler.cli.orders._TAKEN", 0.2)
+    monkeypatch.setattr("reconciler.cli.order_commands._TAKEN", 0.2)
     shell.write("dance.yaml", FAILING)
     shell("apply", "--yes")
     with StateLock(shell.root / "state"):

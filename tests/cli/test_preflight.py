@@ -220,7 +220,7 @@ def test_what_was_decoded_once_is_not_decoded_again(
     def decode(*_: object) -> None:
         raise AssertionError("something was decoded")
 
-    monkeypatch.setattr("reconciler.workspace.decoding.MEDIA.ask", decode)
+    monkeypatch.setattr("reconciler.workspace.media.decoding.MEDIA.ask", decode)
     assert shell.json("validate") == first
     for file in specs.glob("*.*"):
         file.touch()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.app import run
+from reconciler.cli.main import run
 from tests.cli.shell import SPEC, Shell
 from tests.support.simulator import Simulator
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.reporting import (
+from reconciler.cli.log import (
     feed_watchdog,
     tell_systemd,
     tell_systemd_of_reload,
     watchdog_interval,
 )
-from reconciler.engine.looks import Looks
+from reconciler.engine.loop.looks import Looks
 
 STATEMENTS = ["READY=1", "STOPPING=1", "WATCHDOG=1"]
 

@@ -14,8 +14,8 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.states import LIVE, Status
-from reconciler.engine.loop import Ended
-from reconciler.store.changes import Caps
+from reconciler.engine.loop.loop import Ended
+from reconciler.store.values import Caps
 from tests.support.simulator import Simulator, simulator
 
 from .world import World, world

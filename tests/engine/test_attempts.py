@@ -17,7 +17,7 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import LIVE, Status
-from reconciler.engine.orders import Verb
+from reconciler.engine.orders.order import Verb
 from tests.support.simulator import Simulator, simulator
 
 from .test_odd_providers import Altered

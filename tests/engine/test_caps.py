@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 from reconciler.core.schedule import DAY
-from reconciler.store.changes import Caps
+from reconciler.store.values import Caps
 from tests.support.simulator import Simulator
 
 from .world import World, now_ms

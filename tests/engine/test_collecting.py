@@ -13,11 +13,11 @@ from PIL import Image
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.sources import IMAGE
 from reconciler.core.states import Status
-from reconciler.engine.collecting import Garbage, garbage
-from reconciler.engine.orders import Order, Verb
-from reconciler.store.changes import KEPT_BESIDE, HistoryEntry
-from reconciler.workspace.files import temporary_beside
-from reconciler.workspace.preparing import recipe
+from reconciler.engine.orders.collect import Garbage, garbage
+from reconciler.engine.orders.order import Order, Verb
+from reconciler.store.values import KEPT_BESIDE, HistoryEntry
+from reconciler.workspace.files.plain import temporary_beside
+from reconciler.workspace.media.preparing import recipe
 from tests.support.simulator import Simulator
 
 from .test_orders import DAY, _obey, _with_client, give

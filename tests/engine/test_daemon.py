@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from reconciler.core.states import Role, Status
-from reconciler.engine.daemon import Pace
-from reconciler.store.changes import Caps, HistoryEntry
+from reconciler.engine.run.daemon import Pace
+from reconciler.store.values import Caps, HistoryEntry
 from reconciler.workspace.git import Checkout
 from tests.engine.test_odd_providers import Altered
 from tests.engine.watching import SETTLE, Watching, watching

@@ -14,11 +14,11 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
-from reconciler.engine.orders import Verb
-from reconciler.engine.recall import Recalled, ReceiptMemory
+from reconciler.engine.loop.loop import Ended
+from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.receipts_read import Recalled, ReceiptMemory
+from reconciler.engine.orders.order import Verb
 from reconciler.engine.records import Records
-from reconciler.engine.whereabouts import Whereabouts
 from tests.support.simulator import Simulator
 
 from .test_orders import give, made_by_hand
@@ -239,7 +239,7 @@ def test_receipts_are_read_beside_the_loop(
             turns += 1
         return turns
 
-    monkeypatch.setattr("reconciler.engine.recall.recall", slow)
+    monkeypatch.setattr("reconciler.engine.observe.receipts_read.recall", slow)
     assert asyncio.run(turns_meanwhile()) > 3
 
 

@@ -6,9 +6,9 @@ import os
 
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from reconciler.workspace.git import Checkout
-from reconciler.workspace.ignoring import IGNORE_FILE
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from tests.engine.watching import watching
 from tests.engine.world import World
 from tests.support.project import Project, wait_until

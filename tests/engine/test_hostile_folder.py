@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from reconciler.engine.daemon import Pace
+from reconciler.engine.run.daemon import Pace
 from tests.engine.test_daemon import is_idle
 from tests.engine.watching import Watching, watching
 from tests.engine.world import World

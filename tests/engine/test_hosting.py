@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.core.errors import HostingError, WorkspaceError
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from tests.simulator.caller import calling, order
 from tests.support.simulator import simulator
 

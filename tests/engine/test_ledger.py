@@ -12,9 +12,9 @@ from reconciler.core.money import total
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.spending import charged
 from reconciler.core.states import Record, Status
-from reconciler.engine.ledger import everything_bought
-from reconciler.store.changes import Forgotten, Ledger
-from reconciler.workspace.loader import Desired
+from reconciler.engine.observe.purchases import everything_bought
+from reconciler.store.values import Forgotten, Ledger
+from reconciler.workspace.read.loader import Desired
 from tests.store.builders import DAY, record, records
 from tests.support.simulator import Simulator
 

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.core.diff import Action
 from reconciler.core.states import Role, Status
-from reconciler.engine.loop import Ended
-from reconciler.workspace.files import pointed_to
+from reconciler.engine.loop.loop import Ended
+from reconciler.workspace.files.plain import pointed_to
 from tests.support.simulator import Simulator
 from tests.workspace.spoiled import pointer
 

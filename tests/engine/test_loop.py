@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from reconciler.core.progress import Verdict
-from reconciler.engine.loop import Loop
+from reconciler.engine.loop.loop import Loop
 from reconciler.engine.ports import Options
 
 

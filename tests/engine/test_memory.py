@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from reconciler.core.diff import Action
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
-from reconciler.store.changes import Caps
+from reconciler.engine.loop.loop import Ended
+from reconciler.store.values import Caps
 from tests.support.simulator import Simulator
 
 from .world import World

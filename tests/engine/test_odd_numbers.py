@@ -14,9 +14,9 @@ from reconciler.core.moments import day_of
 from reconciler.core.schedule import DAY
 from reconciler.core.spending import By, group
 from reconciler.core.states import Status
-from reconciler.engine.ledger import everything_bought
-from reconciler.store.changes import Caps
-from reconciler.workspace.loader import load
+from reconciler.engine.observe.purchases import everything_bought
+from reconciler.store.values import Caps
+from reconciler.workspace.read.loader import load
 from tests.support.simulator import Simulator
 
 from .world import World, now_ms

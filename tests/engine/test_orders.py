@@ -18,13 +18,13 @@ from reconciler.core.diff import Action
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status
-from reconciler.engine.fitting import sightings
-from reconciler.engine.loop import Ended
-from reconciler.engine.orders import Order, OrderError, Verb, carry_out
-from reconciler.engine.outcome import Outcome
+from reconciler.engine.loop.loop import Ended
+from reconciler.engine.orders.fitting import sightings
+from reconciler.engine.orders.order import Order, OrderError, Verb, carry_out
+from reconciler.engine.orders.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.store.changes import Change
+from reconciler.store.values import Change
 from tests.support.project import wait_until
 from tests.support.simulator import Simulator, simulator
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from reconciler.core.states import Status
-from reconciler.store.changes import Publication
+from reconciler.store.values import Publication
 
 from .world import World
 

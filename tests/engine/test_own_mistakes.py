@@ -17,13 +17,13 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler import settings
 from reconciler.core.errors import mistake
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import OutcomeUnknown
 from reconciler.store.database import translated
-from reconciler.workspace.images import check_pixels, open_image
-from reconciler.workspace.watcher import Watcher
+from reconciler.workspace.media.images import check_pixels, open_image
+from reconciler.workspace.watch.watcher import Watcher
 from tests.engine.world import World
 from tests.support.simulator import Simulator
 from tests.workspace.builders import MEDIA

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from tests.support.simulator import simulator
 
 from .world import World, world

@@ -17,11 +17,11 @@ from PIL import Image
 from reconciler.core.diff import Action, Assessment
 from reconciler.core.errors import StateError
 from reconciler.core.states import Role, Status
-from reconciler.engine import saving
-from reconciler.engine.loop import Ended
-from reconciler.engine.orders import Verb
+from reconciler.engine.deliver import download
+from reconciler.engine.loop.loop import Ended
+from reconciler.engine.orders.order import Verb
 from reconciler.store.objects import Partial
-from reconciler.workspace.result_media import make_preview
+from reconciler.workspace.media.result_media import make_preview
 from tests.support.simulator import Simulator, simulator
 from tests.workspace.spoiled import with_noise
 
@@ -200,7 +200,7 @@ def test_a_committed_poster_of_another_machine_stays_when_the_video_is_fetched_a
     def other(path: Path, role: Role) -> object:
         return make_preview(path, Role.SHEET)
 
-    monkeypatch.setattr(saving, "make_preview", other)
+    monkeypatch.setattr(download, "make_preview", other)
     bought.apply()
     assert_complete(bought)
     after = standing(bought)

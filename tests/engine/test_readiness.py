@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import StateReplaced, WorkspaceError
-from reconciler.engine.daemon import Pace
-from reconciler.engine.looks import Looks
-from reconciler.store.changes import Caps
+from reconciler.engine.loop.looks import Looks
+from reconciler.engine.run.daemon import Pace
 from reconciler.store.objects import ObjectStore
+from reconciler.store.values import Caps
 from tests.engine.watching import SETTLE, Watching, watching
 from tests.engine.world import World
 from tests.support.project import wait_until

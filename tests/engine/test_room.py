@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from tests.support.simulator import Simulator
 
 from .world import World

@@ -17,9 +17,9 @@ import pytest
 
 from reconciler.core.kinds import KINDS, default_prices
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
-from reconciler.store.changes import Caps
-from reconciler.workspace.loader import load
+from reconciler.engine.loop.loop import Ended
+from reconciler.store.values import Caps
+from reconciler.workspace.read.loader import load
 from tests.support import portrait
 from tests.support.simulator import Simulator
 from tests.workspace.builders import Cache
@@ -160,7 +160,7 @@ def test_a_spec_of_a_second_kind_is_remembered_as_it_is(
 ) -> None:
     """What the cache of specs holds of it is what its file says, its price too."""
     monkeypatch.setitem(KINDS, portrait.NAME, portrait)
-    monkeypatch.setattr("reconciler.workspace.loader.RACY_NS", 0)
+    monkeypatch.setattr("reconciler.workspace.read.loader.RACY_NS", 0)
     with _provider(tmp_path):
         cache = Cache()
         read, known = (

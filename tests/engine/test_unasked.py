@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from reconciler.core.states import Result, Role, Status
-from reconciler.store.changes import Change
+from reconciler.store.values import Change
 from tests.support.simulator import Simulator
 
 from .test_odd_providers import WATERMARKED

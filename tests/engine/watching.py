@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.schedule import SECOND, Rules
-from reconciler.engine.commits import Checkout
-from reconciler.engine.daemon import Daemon, Duties, Pace
+from reconciler.engine.observe.commits import Checkout
 from reconciler.engine.ports import Options
-from reconciler.store.changes import Caps
-from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.watcher import Watcher
+from reconciler.engine.run.daemon import Daemon, Duties, Pace
+from reconciler.store.values import Caps
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.watch.watcher import Watcher
 from tests.engine.world import World
 
 SETTLE = 150  # ms

@@ -17,16 +17,16 @@ from reconciler.core.diff import Assessment, Plan
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Role
-from reconciler.engine.apply import Run, works_of
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
+from reconciler.engine.observe.survey import Survey, Surveyor
 from reconciler.engine.ports import Hosting, Options, Ports
-from reconciler.engine.survey import Survey, Surveyor
+from reconciler.engine.run.apply import Run, works_of
 from reconciler.kling.downloads import MAX_RESULT, Downloader
 from reconciler.kling.network import LOOPBACK
-from reconciler.store.changes import Caps
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.loader import load
+from reconciler.store.values import Caps
+from reconciler.workspace.read.loader import load
 from tests.support.database import open_repository
 from tests.support.ports import Told, client_at, wired
 from tests.support.simulator import Simulator

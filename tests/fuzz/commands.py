@@ -15,7 +15,7 @@ from unittest import mock
 
 import typer
 
-from reconciler.cli.app import app, run
+from reconciler.cli.main import app, run
 
 CODES: Final = frozenset({0, 1, 2, 3, 4, 64})
 """The documented exit codes of a command that nobody interrupts."""

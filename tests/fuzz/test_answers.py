@@ -18,7 +18,7 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient, Reply
 from reconciler.kling.errors import NotSent, ProviderError

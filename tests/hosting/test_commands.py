@@ -190,7 +190,7 @@ def test_a_run_that_hosts_nothing_does_not_load_the_library(project: Project) ->
     """`plan`, and an apply with nothing to do, start as quickly as without a media store."""
     project.apply()
     code = (
-        "import sys; from reconciler.cli.app import run; "
+        "import sys; from reconciler.cli.main import run; "
         f"code = run(['--root', {str(project.root)!r}, *sys.argv[1:]]); "
         "sys.exit(code or ('obstore' in sys.modules) * 9)"
     )

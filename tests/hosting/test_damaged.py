@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from reconciler.core.errors import HostingError
 from reconciler.hosting.cloud import CloudShelf
-from reconciler.hosting.folder import FolderShelf
+from reconciler.hosting.local_folder import FolderShelf
 from reconciler.hosting.media_store import MediaStore
 from reconciler.hosting.places import place_of
 from tests.support.bucket import ACCESS_KEY, SECRET_KEY, Bucket, bucket

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from reconciler.core.errors import HostingError, WorkspaceError
-from reconciler.hosting.folder import CHUNK, FolderShelf
+from reconciler.hosting.local_folder import CHUNK, FolderShelf
 from reconciler.hosting.media_store import MediaStore
 
 
@@ -161,7 +161,7 @@ def test_a_write_that_is_cancelled_ends_within_a_piece(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    monkeypatch.setattr("reconciler.hosting.folder.os.open", opened)
+    monkeypatch.setattr("reconciler.hosting.local_folder.os.open", opened)
     asyncio.run(run())  # returns when the thread has ended
     assert not (folder / f"{digest}.mp4").exists()
 

@@ -18,7 +18,7 @@ from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.errors import NotSent
 from reconciler.kling.network import EnvironmentTransport
-from reconciler.kling.probing import Prober, Sample
+from reconciler.kling.samples import Prober, Sample
 
 from .server import always, http, serving
 

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.app import run
-from reconciler.cli.reporting import open_report
+from reconciler.cli.log import open_report
+from reconciler.cli.main import run
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.settings import load
-from reconciler.workspace.files import temporary_beside
-from reconciler.workspace.loader import load as read_folder
-from reconciler.workspace.outputs import OutputTaken
-from reconciler.workspace.receipts import ReceiptError, read_receipt, write_receipt
-from reconciler.workspace.root import Root as InRoot
-from reconciler.workspace.walk import specs_folder
+from reconciler.workspace.files.outputs import OutputTaken
+from reconciler.workspace.files.plain import temporary_beside
+from reconciler.workspace.files.root import Root as InRoot
+from reconciler.workspace.read.loader import load as read_folder
+from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt, write_receipt
+from reconciler.workspace.tree.walk import specs_folder
 from tests.support.project import POSTERS, Project, picture, spec_text, wait_until
 from tests.support.simulator import Simulator
 

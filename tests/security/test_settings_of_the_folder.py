@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler import settings as configuration
-from reconciler.cli.app import run
+from reconciler.cli.main import run
 from reconciler.core.errors import SettingsError
 from reconciler.settings.definitions import Settings, names_of
 from tests.security.conftest import KEYS

@@ -20,7 +20,7 @@ from tests.support.simulator import Simulator
 MISTAKEN = """\
 import sys
 from reconciler.kling import wire
-from reconciler.cli.app import run
+from reconciler.cli.main import run
 whole = wire.parse_task
 count = 0
 def parse_task(data):

@@ -13,11 +13,11 @@ from typing import Any
 from reconciler.core.diff import Action, Plan
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.states import Record, Status
-from reconciler.engine.survey import Survey, Surveyor
+from reconciler.engine.observe.survey import Survey, Surveyor
 from reconciler.simulator.provider import Provider
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.loader import load
+from reconciler.workspace.read.loader import load
 from tests.simulation.lives import POSTERS
 from tests.simulation.witness import Sent
 

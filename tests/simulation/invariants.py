@@ -22,8 +22,8 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import DAY, SECOND, Rules
 from reconciler.core.spending import By, group
 from reconciler.core.states import Role, Status
-from reconciler.engine.ledger import everything_bought
-from reconciler.workspace.result_media import make_preview
+from reconciler.engine.observe.purchases import everything_bought
+from reconciler.workspace.media.result_media import make_preview
 from tests.simulation.author import RETRIES
 from tests.simulation.books import Job, Scene
 from tests.simulation.witness import Sent

@@ -21,15 +21,15 @@ from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.progress import Topic
 from reconciler.core.sources import Medium, Source
 from reconciler.core.states import Record, Role
-from reconciler.engine.apply import Run, works_of
-from reconciler.engine.loop import Ended
+from reconciler.engine.buy.inputs import Sender
+from reconciler.engine.loop.loop import Ended
+from reconciler.engine.observe.survey import Surveyor
 from reconciler.engine.ports import Options, Ports, Reporter
-from reconciler.engine.sending import Sender
-from reconciler.engine.survey import Surveyor
-from reconciler.store.cache import FileCache
+from reconciler.engine.run.apply import Run, works_of
+from reconciler.store.file_cache import FileCache
 from reconciler.store.objects import Partial
 from reconciler.store.repository import Repository
-from reconciler.workspace.loader import load
+from reconciler.workspace.read.loader import load
 from tests.simulation.loop import running
 from tests.simulation.world import client_of, downloader_of
 from tests.support.ports import wired

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.states import Record, Status
-from reconciler.engine.attempts import RETRIABLE
-from reconciler.engine.orders import Order, Verb
-from reconciler.engine.outcome import Outcome
+from reconciler.engine.orders.attempts import RETRIABLE
+from reconciler.engine.orders.order import Order, Verb
+from reconciler.engine.orders.outcome import Outcome
 from reconciler.store.order_queue import new_ticket, open_queue
 from tests.simulation.books import survey_of
 from tests.simulation.history import Act

@@ -16,10 +16,10 @@ from unittest import mock
 
 import httpx
 
-from reconciler.engine.sending import Sender
+from reconciler.engine.buy.inputs import Sender
 from reconciler.simulator.plans import parse_plan
 from reconciler.simulator.provider import Provider
-from reconciler.store.changes import Caps
+from reconciler.store.values import Caps
 from tests.simulation.books import is_in_doubt, unsettled
 from tests.simulation.clock import Clock
 from tests.simulation.crash import LIFE

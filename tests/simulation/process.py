@@ -14,18 +14,18 @@ from reconciler.cli.project import Folder
 from reconciler.cli.running import SteadyClock
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import Rules
-from reconciler.engine.daemon import Daemon, Duties, Pace
-from reconciler.engine.orders import Order, carry_out
-from reconciler.engine.outcome import Outcome
+from reconciler.engine.orders.order import Order, carry_out
+from reconciler.engine.orders.outcome import Outcome
+from reconciler.engine.orders.take import OrderTaker
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.engine.taking import OrderTaker
+from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.settings.definitions import Settings
-from reconciler.store.cache import FileCache
-from reconciler.store.changes import Caps
+from reconciler.store.file_cache import FileCache
 from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
-from reconciler.workspace.index import SpecIndex
+from reconciler.store.values import Caps
+from reconciler.workspace.index.index import SpecIndex
 from tests.simulation.history import Work
 from tests.simulation.lives import POSTERS, Ear, Events, Shelf, apply_all, ports_on
 from tests.simulation.world import API

@@ -25,14 +25,14 @@ from reconciler.core.identity import split_attempt
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Status
-from reconciler.engine.daemon import Daemon, Duties, Pace
+from reconciler.engine.observe.survey import Surveyor
 from reconciler.engine.ports import Options
-from reconciler.engine.survey import Surveyor
+from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.simulator.plans import parse_plan
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.loader import load
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.read.loader import load
 from tests.simulation.lives import Ear, Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire

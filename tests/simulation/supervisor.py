@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from reconciler.core.errors import ReconcilerError
-from reconciler.engine.orders import Order
-from reconciler.engine.outcome import Outcome
-from reconciler.store.changes import Caps
+from reconciler.engine.orders.order import Order
+from reconciler.engine.orders.outcome import Outcome
+from reconciler.store.values import Caps
 from tests.simulation.clock import Clock
 from tests.simulation.crash import Death, Life
 from tests.simulation.history import End, Work

@@ -10,10 +10,10 @@ from typing import Any
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import HOUR, SECOND, Rules
 from reconciler.core.states import Status
-from reconciler.engine.daemon import Daemon, Duties, Pace
 from reconciler.engine.ports import Options
+from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.simulator.plans import parse_plan
-from reconciler.workspace.index import SpecIndex
+from reconciler.workspace.index.index import SpecIndex
 from tests.simulation.lives import Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC

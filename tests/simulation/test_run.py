@@ -11,10 +11,10 @@ from typing import Any
 
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from reconciler.engine.ports import Options
-from reconciler.store.changes import HistoryEntry
 from reconciler.store.repository import Repository
+from reconciler.store.values import HistoryEntry
 from tests.engine.world import SPEC
 from tests.simulation.lives import apply_all, ports_on
 from tests.simulation.loop import run, running

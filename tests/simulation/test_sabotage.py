@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-import reconciler.engine.turn
+import reconciler.engine.loop.turn
 import tests.simulation.process
 from reconciler.core.progress import Looked
 from reconciler.core.schedule import Rules
 from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.core.transitions import Step, intend
 from reconciler.core.transitions import step as decide
-from reconciler.engine.effects import Purchases, Wanted
-from reconciler.engine.publishing import Publisher
-from reconciler.engine.receipts import Receipts
-from reconciler.store.changes import Change, Spent
+from reconciler.engine.buy.create import Purchases, Wanted
+from reconciler.engine.deliver.publish import Publisher
+from reconciler.engine.deliver.receipts import Receipts
 from reconciler.store.repository import Repository
-from reconciler.workspace.result_media import ResultFacts
+from reconciler.store.values import Change, Spent
+from reconciler.workspace.media.result_media import ResultFacts
 from tests.simulation.crash import Death
 from tests.simulation.history import draw_history
 from tests.simulation.past import play
@@ -59,7 +59,7 @@ class Blind(Purchases):
 
 def no_look(patch: pytest.MonkeyPatch) -> None:
     """Rule 3: a create without a look."""
-    patch.setattr(reconciler.engine.turn, "Purchases", Blind)
+    patch.setattr(reconciler.engine.loop.turn, "Purchases", Blind)
 
 
 def no_grace(patch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,8 @@ def doubt_is_failure(patch: pytest.MonkeyPatch) -> None:
 def any_bytes(patch: pytest.MonkeyPatch) -> None:
     """Rule 7: what arrives is kept unverified."""
     seen = ResultFacts(seconds=5.0, width=720, height=720, decodes=True)
-    patch.setattr("reconciler.engine.saving.examine_result", lambda _: seen)
-    patch.setattr("reconciler.engine.saving.Saver._check_etag", lambda *_: None)
+    patch.setattr("reconciler.engine.deliver.download.examine_result", lambda _: seen)
+    patch.setattr("reconciler.engine.deliver.download.Saver._check_etag", lambda *_: None)
 
 
 def no_receipts(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from reconciler.core.states import Status
-from reconciler.engine.loop import Ended
+from reconciler.engine.loop.loop import Ended
 from tests.simulation.loop import run, running
 from tests.simulation.test_not_asked_about import SPEC, refusal, scene
 from tests.simulation.world import START

@@ -16,11 +16,11 @@ import pytest
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Status
-from reconciler.engine.daemon import Daemon, Duties, Pace
 from reconciler.engine.ports import Options
+from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.index import SpecIndex
+from reconciler.workspace.index.index import SpecIndex
 from tests.simulation.lives import Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC

@@ -13,7 +13,7 @@ from reconciler.core.states import Task, TaskState
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import SlowDown
 from reconciler.simulator.provider import Provider
-from reconciler.workspace.result_media import examine_result
+from reconciler.workspace.media.result_media import examine_result
 from tests.simulation.loop import run, running
 from tests.simulation.wire import Wire
 from tests.simulation.world import START, account, client_of

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
-from reconciler.store.changes import Caps, Change, HistoryEntry
+from reconciler.store.values import Caps, Change, HistoryEntry
 
 STORED = [status for status in Status if status not in (Status.INVALID, Status.BLOCKED)]
 _NOBODY = 65534

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.store.cache import FileCache
+from reconciler.store.file_cache import FileCache
 
 from .builders import plain_user
 

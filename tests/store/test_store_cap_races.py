@@ -13,8 +13,8 @@ from pathlib import Path
 
 from reconciler.core.errors import CapReached
 from reconciler.core.states import Record
-from reconciler.store.changes import Caps
 from reconciler.store.repository import Repository
+from reconciler.store.values import Caps
 
 from .builders import fresh, record
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import CapReached
 from reconciler.core.states import Record, Status
-from reconciler.store.changes import Caps, Change
 from reconciler.store.repository import Repository
+from reconciler.store.values import Caps, Change
 from tests.support.database import open_repository
 
 from .builders import DAY, fresh, record

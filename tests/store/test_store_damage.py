@@ -17,9 +17,9 @@ from sqlalchemy import text
 from reconciler.core.errors import StateError
 from reconciler.core.states import Role, Status
 from reconciler.store import database as database_module
-from reconciler.store.changes import Change, Publication
 from reconciler.store.database import open_for_writing
 from reconciler.store.repository import Repository
+from reconciler.store.values import Change, Publication
 from tests.support.database import open_repository
 
 from .builders import fresh, plain_user, record

@@ -17,8 +17,8 @@ from reconciler.core.moments import day_of
 from reconciler.core.schedule import DAY as A_DAY
 from reconciler.core.schedule import HOUR
 from reconciler.core.states import Record, Status
-from reconciler.store.changes import Caps, Change
 from reconciler.store.repository import Repository
+from reconciler.store.values import Caps, Change
 from tests.support.database import open_repository
 
 from .builders import DAY, first_version, fresh, record

@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from reconciler.core.errors import StateError, StateLocked, StateReplaced
 from reconciler.core.states import Record, Status
 from reconciler.store.caps import check_caps
-from reconciler.store.changes import Caps, Change, Spent
 from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
+from reconciler.store.values import Caps, Change, Spent
 
 from .builders import DAY, NO_CAPS, fresh, plain_user, record
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import CapReached, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
-from reconciler.store.changes import Caps, Change, Forgotten, HistoryEntry, Publication
 from reconciler.store.repository import Repository
+from reconciler.store.values import Caps, Change, Forgotten, HistoryEntry, Publication
 from tests.support.database import open_repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record

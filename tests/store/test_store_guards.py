@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import StaleRecord, StateError
 from reconciler.core.states import LIVE, Record, Result, Role, Status
-from reconciler.store.changes import Change, HistoryEntry
 from reconciler.store.repository import Repository
+from reconciler.store.values import Change, HistoryEntry
 from tests.support.database import open_repository
 
 from .builders import DAY, NO_CAPS, STORED, fresh, record

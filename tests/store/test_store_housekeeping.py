@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.store import upkeep
-from reconciler.store.changes import HistoryEntry
 from reconciler.store.repository import Repository
+from reconciler.store.values import HistoryEntry
 
 from .builders import first_version, fresh, record
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import Record, Result, Role, Status
-from reconciler.store.changes import Change, HistoryEntry, Publication
 from reconciler.store.repository import Repository
 from reconciler.store.tables import TASK
+from reconciler.store.values import Change, HistoryEntry, Publication
 from tests.support.database import open_repository
 
 from .builders import NO_CAPS, fresh, record, records, texts

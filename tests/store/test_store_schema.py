@@ -22,10 +22,10 @@ from sqlalchemy import create_engine
 from reconciler.core.errors import StateError
 from reconciler.core.states import LIVE, Status
 from reconciler.store import database as database_module
-from reconciler.store.changes import HistoryEntry
 from reconciler.store.database import HEAD
 from reconciler.store.repository import Repository
 from reconciler.store.tables import METADATA
+from reconciler.store.values import HistoryEntry
 
 from .builders import DAY, first_version
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.states import Status
-from reconciler.store.changes import Change
 from reconciler.store.repository import Repository
+from reconciler.store.values import Change
 
 from .builders import fresh, record
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from reconciler.workspace.files import temporary_beside
+from reconciler.workspace.files.plain import temporary_beside
 from tests.support.killpoints import wish
 from tests.support.lives import Command, Death, Mode, live, on_record
 from tests.support.mishaps import CREATE_MISHAPS

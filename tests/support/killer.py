@@ -183,7 +183,7 @@ def main(arguments: list[str]) -> int:
     plan, separator, *rest = arguments
     if separator != "--":
         raise SystemExit("usage: python -m tests.support.killer PLAN -- arguments")
-    from reconciler.cli.app import run
+    from reconciler.cli.main import run
 
     steps: list[tuple[str, int]] = []
     recording = plan.removeprefix("record=") if plan.startswith("record=") else ""

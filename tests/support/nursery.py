@@ -34,13 +34,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = frozenset({"reconciler", "tests.support.killer"})
 """What a child can run, as `python -m` would."""
 _IMPORTED = (
-    "reconciler.cli.app",
+    "reconciler.cli.main",
     "reconciler.cli.running",
-    "reconciler.engine.taking",
-    "reconciler.cli.reporting",
-    "reconciler.engine.daemon",
-    "reconciler.workspace.watcher",
-    "reconciler.workspace.yaml_reader",
+    "reconciler.engine.orders.take",
+    "reconciler.cli.log",
+    "reconciler.engine.run.daemon",
+    "reconciler.workspace.watch.watcher",
+    "reconciler.workspace.read.yaml_reader",
     "alembic.command",
     "anyio._backends._asyncio",
     "av",

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from reconciler.web.app import status_app
+from reconciler.web.routes import status_app
 from reconciler.web.serving import serving
 
 HEALTHY = {

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.web.app import status_app
+from reconciler.web.routes import status_app
 from tests.web.standing import Standing, visiting
 
 CALLBACK = {

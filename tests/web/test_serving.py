@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from reconciler.core.errors import SettingsError
-from reconciler.web.app import status_app
+from reconciler.web.routes import status_app
 from reconciler.web.serving import serving
 from tests.web.standing import Standing
 

@@ -14,8 +14,8 @@ import pytest
 
 from reconciler.core.errors import SettingsError
 from reconciler.settings import load
-from reconciler.web.app import status_app
 from reconciler.web.callbacks import is_signed, signing_key
+from reconciler.web.routes import status_app
 from tests.web.standing import Standing
 from tests.web.test_callbacks import CALLBACK
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.loader import Desired, load
-from reconciler.workspace.looking import of_specs
+from reconciler.workspace.read.loader import Desired, load
+from reconciler.workspace.read.local import of_specs
 
 MEDIA = Path(__file__).parents[1] / "media"
 

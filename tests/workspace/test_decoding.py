@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reconciler.workspace import decoding
-from reconciler.workspace.decoding import MEBIBYTE, Bounds, Decoder
-from reconciler.workspace.files import open_plain
-from reconciler.workspace.flaws import Beyond, Unfinished
+from reconciler.workspace.files.plain import open_plain
+from reconciler.workspace.media import decoding
+from reconciler.workspace.media.decoding import MEBIBYTE, Bounds, Decoder
+from reconciler.workspace.media.flaws import Beyond, Unfinished
 from reconciler.workspace.programs import environment
 
 from .builders import make_clip, make_image
@@ -49,9 +49,9 @@ def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "sitecustomize.py").write_text(
         "import sys\n"
-        "if 'reconciler.workspace.decoding' in sys.orig_argv:\n"
+        "if 'reconciler.workspace.media.decoding' in sys.orig_argv:\n"
         "    import os, signal, time\n"
-        "    import reconciler.workspace.images as images\n"
+        "    import reconciler.workspace.media.images as images\n"
         "    real = images.image_format\n"
         "    def format(file):\n"
         "        file.seek(0)\n"
@@ -185,7 +185,7 @@ def test_a_process_ends_with_whoever_started_it(
     (tmp_path / "bad.png").write_bytes(b"bad")
     program = (
         "import os, threading, time\n"
-        "from reconciler.workspace.decoding import MEDIA\n"
+        "from reconciler.workspace.media.decoding import MEDIA\n"
         f"file = open({str(tmp_path / 'bad.png')!r}, 'rb')\n"
         "threading.Thread(target=MEDIA.ask, args=('judge', ['image_url'], file.fileno())).start()\n"
         "while MEDIA._socket is None: time.sleep(0.01)\n"

@@ -11,10 +11,10 @@ import pytest
 
 from reconciler.core.documents import Node, Place
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.ignoring import IGNORE_FILE, Ignoring
-from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.loader import DefaultsFiles
-from reconciler.workspace.walk import Tree
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.read.loader import DefaultsFiles
+from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring
+from reconciler.workspace.tree.walk import Tree
 
 from .builders import SPEC, Project
 

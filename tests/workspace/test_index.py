@@ -14,8 +14,8 @@ import pytest
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.outputs import signature
+from reconciler.workspace.files.outputs import signature
+from reconciler.workspace.index.index import SpecIndex
 
 from .builders import SPEC, Project, make_image
 

@@ -18,9 +18,9 @@ from PIL import Image
 
 from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.ignoring import IGNORE_FILE
-from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.loader import Desired, load
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.read.loader import Desired, load
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
 
 from .builders import make_video
 

@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.loader import load
-from reconciler.workspace.outputs import signature
+from reconciler.workspace.files.outputs import signature
+from reconciler.workspace.read.loader import load
 
 from .builders import SPEC, Project, make_image, make_video
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.sources import Source
-from reconciler.workspace.files import digest, file_sha256
-from reconciler.workspace.films import longest_seconds, probe_video
-from reconciler.workspace.flaws import MediaError
-from reconciler.workspace.images import probe_image
-from reconciler.workspace.looking import read_source
-from reconciler.workspace.result_media import examine_result
+from reconciler.workspace.files.plain import digest, file_sha256
+from reconciler.workspace.media.films import longest_seconds, probe_video
+from reconciler.workspace.media.flaws import MediaError
+from reconciler.workspace.media.images import probe_image
+from reconciler.workspace.media.result_media import examine_result
+from reconciler.workspace.read.local import read_source
 
 from .builders import MEDIA, make_clip, make_image, make_timed, make_video
 from .spoiled import announcing, calling_chapters, edited
@@ -214,7 +214,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(
         path.write_bytes(path.read_bytes() + b"more")
         return digest(file)
 
-    monkeypatch.setattr("reconciler.workspace.looking.digest", digest_and_change)
+    monkeypatch.setattr("reconciler.workspace.read.local.digest", digest_and_change)
     with pytest.raises(MediaError, match="changed while it was read"):
         read_source(tmp_path, "a.png", "image")
 

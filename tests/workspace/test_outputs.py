@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.workspace import outputs
-from reconciler.workspace.files import describe_os_error, temporary_beside
-from reconciler.workspace.outputs import OutputTaken, Signature, publish, signature
+from reconciler.workspace.files import outputs
+from reconciler.workspace.files.outputs import OutputTaken, Signature, publish, signature
+from reconciler.workspace.files.plain import describe_os_error, temporary_beside
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.outputs import Signature, publish
+from reconciler.workspace.files.outputs import Signature, publish
+from reconciler.workspace.index.index import SpecIndex
 
 from .builders import Project
 

@@ -17,13 +17,13 @@ from PIL import Image
 
 from reconciler.core.sources import IMAGE, IMAGE_BYTES, MEDIUMS, VIDEO, Preparation, Source
 from reconciler.core.states import Role
-from reconciler.workspace.files import open_plain
-from reconciler.workspace.films import probe_video
-from reconciler.workspace.flaws import Flaw
-from reconciler.workspace.images import image_facts, probe_image
-from reconciler.workspace.preparing import encoder, make, recipe
-from reconciler.workspace.result_media import make_preview
-from reconciler.workspace.transcoding import reencode
+from reconciler.workspace.files.plain import open_plain
+from reconciler.workspace.media.films import probe_video
+from reconciler.workspace.media.flaws import Flaw
+from reconciler.workspace.media.images import image_facts, probe_image
+from reconciler.workspace.media.preparing import encoder, make, recipe
+from reconciler.workspace.media.result_media import make_preview
+from reconciler.workspace.media.transcoding import reencode
 from tests.workspace.builders import (
     MEDIA,
     SEEN,

@@ -13,10 +13,10 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from reconciler.core.states import Role
-from reconciler.workspace import result_media
-from reconciler.workspace.films import probe_video
-from reconciler.workspace.flaws import Flaw, MediaError
-from reconciler.workspace.result_media import Preview, make_preview
+from reconciler.workspace.media import result_media
+from reconciler.workspace.media.films import probe_video
+from reconciler.workspace.media.flaws import Flaw, MediaError
+from reconciler.workspace.media.result_media import Preview, make_preview
 
 from .builders import MEDIA, make_video
 from .spoiled import encrypted_film, make_sound, with_noise

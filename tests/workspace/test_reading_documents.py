@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.documents import DocumentError, Entry, Limits, Node, Place, plain
-from reconciler.workspace.documents import _reader as reader_of
-from reconciler.workspace.documents import parse, read_document
-from reconciler.workspace.yaml_reader import _sentence as yaml_sentence
+from reconciler.workspace.read.formats import _reader as reader_of
+from reconciler.workspace.read.formats import parse, read_document
+from reconciler.workspace.read.yaml_reader import _sentence as yaml_sentence
 
 
 def read(tmp_path: Path, content: str | bytes, suffix: str = ".yaml") -> Node:

@@ -17,17 +17,17 @@ from reconciler.core.documents import DocumentError, Limits, Problem, plain
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import Role, Status
-from reconciler.workspace import receipts
-from reconciler.workspace.documents import parse
-from reconciler.workspace.json_reader import read_json
-from reconciler.workspace.receipts import (
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.read.formats import parse
+from reconciler.workspace.read.json_reader import read_json
+from reconciler.workspace.receipts import receipt_files
+from reconciler.workspace.receipts.receipt_files import (
     ReceiptError,
     parse_receipt,
     read_receipt,
     render_receipt,
     write_receipt,
 )
-from reconciler.workspace.root import Root
 
 ENTRY = ReceiptEntry(
     external_task_id="mc1-uhsvnyxbljvxa2zw6tbzejuzad",
@@ -317,7 +317,7 @@ def test_no_receipt_is_written_that_could_not_be_read(tmp_path: Path) -> None:
     """It stays as it was, and what to do is said."""
     path = tmp_path / "dance.receipt.json"
     with pytest.raises(WorkspaceError, match="too large"):
-        write_receipt(Root(tmp_path), path.name, b" " * (receipts.LARGEST_RECEIPT + 1))
+        write_receipt(Root(tmp_path), path.name, b" " * (receipt_files.LARGEST_RECEIPT + 1))
     assert not path.exists()
 
 

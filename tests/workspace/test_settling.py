@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.workspace.watcher import Settling
+from reconciler.workspace.watch.watcher import Settling
 
 NAMES = st.sets(st.sampled_from("abcd"), max_size=3)
 STEPS = st.lists(st.tuples(NAMES, st.integers(0, 1500)), max_size=30)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.workspace.documents import read_document
-from reconciler.workspace.loader import Desired, load
-from reconciler.workspace.looking import Verdicts, read_source
+from reconciler.workspace.read.formats import read_document
+from reconciler.workspace.read.loader import Desired, load
+from reconciler.workspace.read.local import Verdicts, read_source
 
 from .builders import SPEC, Project, make_image, make_video
 
@@ -31,8 +31,8 @@ class Reads:
             self.names.append(name)
             return read_source(root, name, key, verdicts)
 
-        monkeypatch.setattr("reconciler.workspace.loader.read_document", document)
-        monkeypatch.setattr("reconciler.workspace.looking.read_source", source)
+        monkeypatch.setattr("reconciler.workspace.read.loader.read_document", document)
+        monkeypatch.setattr("reconciler.workspace.read.local.read_source", source)
 
     def of(self, action: Callable[[], Desired]) -> tuple[Desired, set[str]]:
         self.names.clear()

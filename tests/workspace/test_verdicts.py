@@ -9,12 +9,12 @@ import pytest
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.sources import Source
-from reconciler.store.cache import FileCache
-from reconciler.workspace import looking
-from reconciler.workspace.index import SpecIndex
-from reconciler.workspace.judging import Verdict
-from reconciler.workspace.loader import Desired, load
-from reconciler.workspace.looking import Verdicts, of_specs
+from reconciler.store.file_cache import FileCache
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.media.judging import Verdict
+from reconciler.workspace.read import local
+from reconciler.workspace.read.loader import Desired, load
+from reconciler.workspace.read.local import Verdicts, of_specs
 
 from .builders import SPEC, Project, make_image
 
@@ -73,13 +73,13 @@ def test_a_daemon_decodes_a_touched_file_no_second_time(
     index = SpecIndex(project.root, "specs", prices=UNITS_PER_SECOND)
     before = index.desired()
     judged: list[str] = []
-    judge = looking._judged
+    judge = local._judged
 
     def noted(file: BufferedReader, key: str) -> Verdict:
         judged.append(key)
         return judge(file, key)
 
-    monkeypatch.setattr(looking, "_judged", noted)
+    monkeypatch.setattr(local, "_judged", noted)
     project.settle("assets/girl.png")
     project.settle("assets/dance.mp4")
     index.refresh(["assets/girl.png", "assets/dance.mp4"])
@@ -102,8 +102,8 @@ def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
     for name in "abc":
         make_image(project.root / "assets" / f"{name}.png", (400, 300 + ord(name)))
         project.write(f"specs/{name}.yaml", SPEC.replace("girl.png", f"{name}.png"))
-    monkeypatch.setattr("reconciler.workspace.looking._KEEP_AFTER", 0)
-    cache, judge = FileCache(project.root / "cache.db"), looking._judged
+    monkeypatch.setattr("reconciler.workspace.read.local._KEEP_AFTER", 0)
+    cache, judge = FileCache(project.root / "cache.db"), local._judged
     judged: list[str] = []
 
     def noted(file: BufferedReader, key: str) -> Verdict:
@@ -116,11 +116,11 @@ def test_a_look_that_is_cut_off_goes_on_where_it_stopped(
     def loaded() -> Desired:
         return load(project.root, "specs", prices=UNITS_PER_SECOND, cache=cache)
 
-    monkeypatch.setattr(looking, "_judged", noted)
+    monkeypatch.setattr(local, "_judged", noted)
     with pytest.raises(Killed):
         loaded()
     with monkeypatch.context() as patch:
-        patch.setattr("reconciler.workspace.loader.PATIENCE", 0)
+        patch.setattr("reconciler.workspace.read.loader.PATIENCE", 0)
         desired = loaded()
     assert desired.generations == ()
     assert all("was not looked at yet" in str(problem) for problem in desired.problems)

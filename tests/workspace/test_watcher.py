@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.workspace import watcher
-from reconciler.workspace.watcher import Watcher, remote_file_system
-from reconciler.workspace.watches import join
+from reconciler.workspace.watch import watcher
+from reconciler.workspace.watch.watcher import Watcher, remote_file_system
+from reconciler.workspace.watch.watches import join
 from tests.support.project import wait_until
 
 Do = Callable[[Path], object]
@@ -368,7 +368,7 @@ def test_after_stop_nobody_is_called_and_no_thread_or_file_is_left(tmp_path: Pat
 EXHAUSTED = """
 import json, resource, sys, time
 from pathlib import Path
-from reconciler.workspace.watcher import Watcher
+from reconciler.workspace.watch.watcher import Watcher
 root, limit = Path(sys.argv[1]), sys.argv[2]
 if limit == "files":
     import watchdog.observers.inotify_c

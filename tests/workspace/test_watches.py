@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.workspace.watcher import Watcher
+from reconciler.workspace.watch.watcher import Watcher
 from tests.support.project import wait_until
 
 

@@ -1,0 +1,319 @@
+"""What the commands say: the JSON documents of the contract, and the same facts as lines for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from reconciler.core.diff import Action, Assessment, Plan
+from reconciler.core.documents import Problem, waiting_for, waiting_words
+from reconciler.core.generations import Generation
+from reconciler.core.money import UnitPrice, units_text
+from reconciler.core.printable import labelled
+from reconciler.core.schedule import SECOND
+from reconciler.core.states import Record, Result, Status
+
+if TYPE_CHECKING:
+    from reconciler.engine.run.daemon import Daemon
+    from reconciler.workspace.index.index import SpecIndex
+
+_COLOURS = {
+    Action.SUBMIT: "green",
+    Action.RETRY: "green",
+    Action.KEEP: "dim",
+    Action.BLOCKED: "yellow",
+    Action.INVALID: "red",
+    Action.FAILED: "red",
+    Action.EXPIRED: "red",
+    Action.ORPHAN: "yellow",
+    Status.COMPLETE: "green",
+    Status.REJECTED: "red",
+    Status.PENDING: "default",
+}
+
+NO_SPECS = "No specs yet: add a file to the specs folder."
+_MOST_ROWS = 500  # of a table: nobody reads more, and laying them out takes seconds
+_Row = tuple[Action | Status, str, Decimal | None, str]
+
+
+def validate_document(problems: Iterable[Problem], specs: int, generations: int) -> dict[str, Any]:
+    """Return the document of `validate --json`."""
+    return {
+        "specs": specs,
+        "generations": generations,
+        "errors": [
+            {
+                "file": problem.place.file,
+                "line": problem.place.line,
+                "column": problem.place.column,
+                "key": problem.key,
+                "message": problem.message,
+                "suggestion": problem.suggestion or None,
+            }
+            for problem in problems
+        ],
+    }
+
+
+def units_and_money(units: Decimal, price: UnitPrice | None) -> str:
+    """Return units for people, with what they cost where there is a price: `24 units (3.36 USD)`."""
+    money = f" ({price.told(units)})" if price else ""
+    return f"{units_text(units)} unit{'s' * (units != 1)}{money}"
+
+
+def plan_document(plan: Plan, price: UnitPrice | None = None) -> dict[str, Any]:
+    """Return the document of `plan --json`; units and money are exact decimal strings."""
+
+    def cost(units: Decimal) -> dict[str, str | None]:
+        money = {} if price is None else {"estimated_cost": units_text(price.of(units))}
+        return {"estimated_units": units_text(units), **money}
+
+    actions = [
+        {
+            "external_task_id": item.external_task_id,
+            "spec": item.generation.spec,
+            "label": item.generation.label,
+            "action": item.action,
+            "reason": item.reason,
+            **cost(item.estimated_units),
+        }
+        for item in plan.assessments
+    ]
+    bare: dict[str, Any] = {"external_task_id": None, "label": "", **cost(Decimal(0))}
+    actions += [
+        bare | {"spec": spec, "action": Action.INVALID, "reason": in_short(found)}
+        for spec, found in plan.invalid.items()
+    ]
+    ours = "is ours, and no spec asks for it"
+    actions += [
+        bare | {"spec": None, "action": Action.ORPHAN, "path": path, "reason": f"`{path}` {ours}"}
+        for path in plan.orphans
+    ]
+    document = {"actions": actions, "summary": plan.summary(), **cost(plan.estimated_units)}
+    return document if price is None else {**document, "currency": price.currency}
+
+
+def status_document(plan: Plan) -> dict[str, Any]:
+    """Return the document of `status --json`; units are decimal strings, paths relative to the root."""
+    rows = [
+        _status_row(
+            item.generation.spec,
+            item.status,
+            "" if item.status is Status.COMPLETE else item.reason,
+            external_task_id=item.external_task_id,
+            label=item.generation.label,
+            record=item.record,
+            outputs=item.published,
+            previews=item.shown,
+        )
+        for item in plan.assessments
+    ]
+    rows += [
+        _status_row(spec, Status.INVALID, in_short(found)) for spec, found in plan.invalid.items()
+    ]
+    return _counted(rows)
+
+
+def _status_row(
+    spec: str,
+    status: Status,
+    reason: str,
+    *,
+    external_task_id: str | None = None,
+    label: str = "",
+    record: Record | None = None,
+    outputs: Iterable[tuple[str, Result]] = (),
+    previews: Iterable[tuple[str, Result]] = (),
+) -> dict[str, Any]:
+    return {
+        "external_task_id": external_task_id,
+        "spec": spec,
+        "label": label,
+        "status": status.value,
+        "task_id": record.task_id if record else None,
+        "reason": reason,
+        "units": units_text(record.units) if record else None,
+        "outputs": [output_document(path, result) for path, result in outputs],
+        **preview_keys(previews),
+    }
+
+
+def _counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = Counter(row["status"] for row in rows)
+    summary = {status.value: counts[status] for status in Status if counts[status]}
+    return {"generations": rows, "summary": summary}
+
+
+class StatusPage:
+    """What the status page shows: where everything stands by the daemon's memory, without a look at the disk."""
+
+    def __init__(self, daemon: Daemon, index: SpecIndex, now: Callable[[], int]) -> None:
+        self._daemon = daemon
+        self._index = index
+        self._since = now()
+
+    def document(self) -> dict[str, Any]:
+        """Return the document of `status --json`."""
+        rows: list[dict[str, Any]] = []
+        for spec in sorted(self._index.specs):
+            if problems := self._index.problems(spec):
+                rows.append(_status_row(spec, Status.INVALID, in_short(problems)))
+            rows += [self._row(wish) for wish in self._index.generations(spec)]
+        return _counted(rows)
+
+    def health(self) -> dict[str, Any]:
+        """Return how the daemon itself is."""
+        account = self._daemon.turns.account
+        trouble = self._daemon.trouble
+        return {
+            "ok": not trouble,
+            "trouble": trouble,
+            "since": _time(self._since),
+            "last_look": _time(self._daemon.looked_at),
+            "in_flight": len(self._daemon.loop.in_flight),
+            "paused": account.pause.reason,
+            "provider": account.silence or "answers",
+        }
+
+    def unready(self) -> tuple[str, ...]:
+        """Return, in sentences, what keeps the daemon from buying whatever is wanted."""
+        return self._daemon.unready()
+
+    def _row(self, wish: Generation) -> dict[str, Any]:
+        base = wish.external_task_id
+        record = self._daemon.records.get(base)
+        reason = self._daemon.obstacle(base)
+        status = record.status if record else Status.PENDING
+        if reason and status is not Status.COMPLETE:
+            status = Status.BLOCKED
+        elif record is not None and status is not Status.COMPLETE:
+            reason = record.reason
+        done = record if status is Status.COMPLETE else None
+        return _status_row(
+            wish.spec,
+            status,
+            reason,
+            external_task_id=record.external_task_id if record else base,
+            label=wish.label,
+            record=record,
+            outputs=[(wish.output(r.role), r) for r in (done.results if done else ())],
+            previews=[(wish.output(r.role), r) for r in (done.previews if done else ())],
+        )
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="seconds")
+
+
+def output_document(path: str, result: Result) -> dict[str, Any]:
+    """Return an output as the receipt lists it, with the given path."""
+    return {**_file(path, result), "duration": result.duration}
+
+
+def preview_keys(shown: Iterable[tuple[str, Result]]) -> dict[str, Any]:
+    """Return what a document says of previews, as the receipt lists them: nothing where there are none."""
+    listed = [_file(path, preview) for path, preview in shown]
+    return {"previews": listed} if listed else {}
+
+
+def _file(path: str, result: Result) -> dict[str, Any]:
+    sides = {"width": result.width, "height": result.height}  # px, where they are known
+    return {
+        "path": path,
+        "role": result.role,
+        "sha256": result.sha256,
+        "bytes": result.size,
+        **{name: side for name, side in sides.items() if side},
+    }
+
+
+def in_short(problems: Iterable[Problem]) -> str:
+    """Return the first problem as a sentence, and how many more there are."""
+    found = list(problems)
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{found[0]}{more}" if found else ""
+
+
+def invalid_lines(invalid: Mapping[str, tuple[Problem, ...]]) -> Iterator[str]:
+    """Yield what is wrong with each file, once where many wait for the same one, such as a defaults file."""
+    waiting = waiting_for({file: found[:1] for file, found in invalid.items()})
+    lines = {in_short(found): waiting[found[0]] for found in invalid.values()}
+    yield from (f"{line}{waiting_words(count)}" for line, count in lines.items())
+
+
+def name_of(item: Assessment) -> str:
+    """Return how people call a generation."""
+    return labelled(item.generation.spec, item.generation.label)
+
+
+def plan_table(plan: Plan, price: UnitPrice | None = None) -> Table:
+    """Return the plan for a terminal: what would be done, and why; what is kept is only counted."""
+    rows: list[_Row] = [
+        (item.action, name_of(item), item.estimated_units, item.reason)
+        for item in plan.assessments
+        if item.action is not Action.KEEP
+    ]
+    rows += [(Action.INVALID, spec, None, in_short(found)) for spec, found in plan.invalid.items()]
+    rows += [(Action.ORPHAN, path, None, "ours, and no spec asks for it") for path in plan.orphans]
+    return _table(("action", "generation", "units", "reason"), rows, price)
+
+
+def status_table(plan: Plan) -> Table:
+    """Return the status of every generation for a terminal."""
+    rows: list[_Row] = []
+    for item in plan.assessments:
+        outputs = ", ".join(path for path, _ in item.published)
+        said = outputs if item.status is Status.COMPLETE else item.reason
+        units = item.record.units if item.record else None
+        rows.append((item.status, name_of(item), units, said))
+    rows += [(Status.INVALID, spec, None, in_short(found)) for spec, found in plan.invalid.items()]
+    return _table(("status", "generation", "units", "output or reason"), rows)
+
+
+def summary_line(counts: Mapping[str, int]) -> str:
+    """Return counts as a sentence: `2 submit, 3 keep`."""
+    return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing"
+
+
+def plan_line(plan: Plan, price: UnitPrice | None = None) -> str:
+    """Return the plan in a sentence."""
+    units = plan.estimated_units
+    cost = f"; estimated {units_and_money(units, price)}" if units else ""
+    return f"Plan: {summary_line(plan.summary())}{cost}."
+
+
+def bare_table(columns: Sequence[str], numbers: Collection[str]) -> Table:
+    """Return a table without rows; the columns of `numbers` stand at the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        table.add_column(column, justify=justify, overflow="fold")
+    return table
+
+
+def _table(
+    columns: tuple[str, str, str, str], rows: Sequence[_Row], price: UnitPrice | None = None
+) -> Table:
+    """Return a table with a column of money after the units, where there is a price."""
+    money = [price.currency] if price else []
+    table = bare_table([*columns[:3], *money, columns[3]], ["units", *money])
+    for word, name, units, said in rows[:_MOST_ROWS]:
+        told = (units and units_text(units)) or ""
+        cost = [price.rounded(units) if units else ""] if price else []
+        table.add_row(_coloured(word), escape(name), told, *cost, escape(said))
+    if len(rows) > _MOST_ROWS:
+        more = f"and {len(rows) - _MOST_ROWS:,} more"
+        blank = [""] * (1 + len(money))
+        table.add_row("…", more, *blank, "name a folder, or use --json, to see them")
+    return table
+
+
+def _coloured(word: Action | Status) -> str:
+    colour = _COLOURS.get(word, "cyan")
+    return f"[{colour}]{word}[/]" if colour != "default" else str(word)

@@ -1,0 +1,262 @@
+"""What the daemon tells while it goes on: to a log, to people's own services, and to systemd.
+
+A report is never worth the work that it tells of: a full disk or a reader that has gone costs lines and nothing else.
+What comes from elsewhere (names, the provider's words) cannot begin a line of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Literal
+
+from reconciler.core.errors import SettingsError
+from reconciler.core.printable import labelled, printable
+from reconciler.core.progress import Topic
+from reconciler.core.states import ENDED, Record, Status
+from reconciler.notifications.notifier import Kind, Notifier
+from reconciler.settings.definitions import Settings
+from reconciler.workspace.files.root import Root
+
+_OLD_FILES = 3
+_CREATE = os.O_CREAT | os.O_NOFOLLOW
+_PARTING = 2.0  # seconds for the last notifications, out of the five that a stop may take
+_NEEDS_SOMEBODY = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.BLOCKED})
+_KINDS = {
+    Status.COMPLETE: Kind.COMPLETE,
+    Status.FAILED: Kind.FAILED,
+    Status.REJECTED: Kind.FAILED,
+    Status.EXPIRED: Kind.FAILED,
+}
+_TOPICS = {Topic.ACCOUNT: Kind.ACCOUNT, Topic.CAP: Kind.CAP}
+Event = Literal["changed", "held", "warning", "info"]
+
+
+class HoldsToldOnce:
+    """What reporters share: why a generation is held back is told once."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, str] = {}
+
+    def changed(self, record: Record) -> None:
+        """Tell a record's new status or reason."""
+        if record.status in ENDED:
+            self._held.pop(record.base_id, None)
+        self._tell("changed", record, record.status, record.reason)
+
+    def held(self, record: Record, reason: str) -> None:
+        """Tell why a generation stays where it is."""
+        if self._held.get(record.base_id) != reason:
+            self._held[record.base_id] = reason
+            self._tell("held", record, Status.BLOCKED, reason)
+
+    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One event, as the log tells it; what does not apply is empty."""
+
+    event: Event
+    message: str  # the console's line, without the time
+    external_task_id: str = ""
+    spec: str = ""
+    label: str = ""
+    status: str = ""
+    reason: str = ""
+
+
+class LogReporter(HoldsToldOnce):
+    """A reporter for a log, and of what people want to know for their services; may be told from any thread."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__()
+        self.notifier: Notifier | None = None
+        self._log = logging.Logger("reconciler")  # of its own: others configure the root's
+        self._log.addHandler(handler)
+
+    def changed(self, record: Record) -> None:
+        """Tell a record's new status or reason."""
+        super().changed(record)
+        why = f": {record.reason}" if record.reason else ""
+        name = f"{labelled(record.spec, record.label)} ({record.external_task_id})"
+        self._notify(_KINDS.get(record.status), f"{name} is {record.status}{why}")
+
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
+        """Tell something that concerns everybody."""
+        self._log.warning(LogEntry("warning", f"warning: {message}", reason=message))
+        self._notify(_TOPICS.get(topic), message)
+
+    def info(self, sentence: str) -> None:
+        """Log how the daemon itself does."""
+        self._log.info(LogEntry("info", sentence))
+
+    def _notify(self, kind: Kind | None, sentence: str) -> None:
+        if self.notifier and kind:
+            self.notifier.tell(kind, sentence)
+
+    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:
+        name = labelled(record.spec, record.label)
+        said = " ".join(filter(None, (status, name, record.external_task_id)))
+        message = f"{said}  {reason}" if reason else said
+        entry = LogEntry(
+            event, message, record.external_task_id, record.spec, record.label, status, reason
+        )
+        self._log.log(logging.WARNING if status in _NEEDS_SOMEBODY else logging.INFO, entry)
+
+
+@contextmanager
+def open_report(settings: Settings, root: Path) -> Iterator[LogReporter]:
+    """Open the daemon's log and the services; raises SettingsError: a URL is wrong, or the file cannot be written."""
+    file = None if settings.log_file is None else root / settings.log_file
+    if file is not None and Root(root).leads_out(file):
+        raise SettingsError(
+            f"RECONCILER_LOG_FILE: a link takes `{file}` out of the project",
+            hint="Remove the link, or name a file in another folder.",
+        )
+    urls = settings.notify_urls.get_secret_value().split() if settings.notify_urls else []
+    with open_log(settings.log_format, file, settings.log_max_bytes) as log:
+        kinds = frozenset(Kind(name) for name in settings.notify_on)
+        log.notifier = Notifier(urls, kinds, trouble=log.say)
+        try:
+            yield log
+        finally:
+            log.notifier.close(_PARTING)
+
+
+@contextmanager
+def open_log(
+    form: Literal["console", "json"], file: Path | None, max_bytes: int
+) -> Iterator[LogReporter]:
+    """Open the log: stderr, or a file of at most `max_bytes` beside three older ones; raises SettingsError."""
+    handler = _OnStderr() if file is None else _in_file(file, max_bytes)
+    handler.setFormatter(_JsonFormat() if form == "json" else _ConsoleFormat())
+    try:
+        yield LogReporter(handler)
+    finally:
+        with suppress(OSError):  # the last lines of a full disk
+            handler.close()
+
+
+class _OnStderr(logging.Handler):
+    """Lines on whatever stderr is now, and nowhere when there is none any more."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or lose it."""
+        # Not through `sys.stderr`: it would keep what a reader that has gone did not take, and fail at the exit.
+        # AttributeError: there was none when the program began, and its number belongs to another file by now.
+        with suppress(OSError, ValueError, AttributeError):
+            line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            while line:
+                line = line[os.write(sys.stderr.fileno(), line) :]
+
+
+class _RotatingFile(RotatingFileHandler):
+    def _open(self) -> TextIOWrapper:
+        """Open a file of our own: lines that go through a link end up in somebody else's."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        is_link = Path(self.baseFilename).is_symlink()  # to a terminal or a pipe is fine
+        descriptor = os.open(self.baseFilename, flags if is_link else flags | _CREATE, 0o600)
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and (is_link or found.st_nlink > 1):
+            os.close(descriptor)
+            raise OSError(errno.EMLINK, "it is a link to another file")
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor, which the handler closes
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Lose the line: what cannot be written down must not be told in a traceback either."""
+
+
+def _in_file(file: Path, max_bytes: int) -> logging.Handler:
+    try:
+        return _RotatingFile(
+            file,
+            maxBytes=max_bytes,
+            backupCount=_OLD_FILES,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}",
+            hint="Name a file in a folder that is there and may be written.",
+        ) from None
+
+
+class _ConsoleFormat(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at, entry = _told(record)
+        return printable(f"{at:%Y-%m-%d %H:%M:%S} {entry.message}")
+
+
+class _JsonFormat(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at, entry = _told(record)
+        head = {"time": at.isoformat(timespec="milliseconds"), "level": record.levelname.lower()}
+        return printable(json.dumps(head | asdict(entry), ensure_ascii=False))
+
+
+def _told(record: logging.LogRecord) -> tuple[datetime, LogEntry]:
+    entry = record.msg
+    assert isinstance(entry, LogEntry)
+    return datetime.fromtimestamp(record.created).astimezone(), entry
+
+
+# What systemd is told, over the socket that it names (sd_notify(3)); without systemd the variables are not set, and
+# nothing happens.
+
+
+def tell_systemd(state: str) -> None:
+    """Say how the daemon does, in the words of sd_notify(3), such as `READY=1`; never raises, never waits."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    if address.startswith("@"):
+        address = f"\0{address[1:]}"  # an abstract socket: a name without a file
+    flags = socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)
+    with suppress(OSError), socket.socket(socket.AF_UNIX, flags) as sender:
+        sender.setblocking(False)
+        sender.connect(address)
+        sender.sendall(state.encode("utf-8", "replace"))
+
+
+def tell_systemd_of_reload() -> None:
+    """Say that the settings are being read again; `READY=1` must follow."""
+    tell_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_interval() -> float | None:
+    """Return how often to feed systemd's watchdog, in seconds: half of what it allows; None when it does not watch us."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    with suppress(ValueError):
+        microseconds = int(os.environ.get("WATCHDOG_USEC", ""))
+        return microseconds / 2_000_000 if microseconds > 0 else None
+    return None
+
+
+async def feed_watchdog(hangs: Callable[[], bool]) -> None:
+    """Keep systemd from starting the daemon anew, for as long as the loop goes round and nothing `hangs`."""
+    if (seconds := watchdog_interval()) is None:
+        return
+    while True:
+        if hangs():
+            await asyncio.sleep(min(1.0, seconds))  # said at once when it gets on after all
+        else:
+            tell_systemd("WATCHDOG=1")
+            await asyncio.sleep(seconds)

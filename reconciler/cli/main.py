@@ -1,0 +1,156 @@
+"""The commands, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from reconciler.cli import apply, doctor, init, order_commands, plan, simulate, spend, status, watch
+from reconciler.cli.project import GlobalOptions
+from reconciler.cli.terminal import ExitCode, error_document, out, print_error, print_json
+from reconciler.core.errors import ReconcilerError, mistake
+
+# Typer names only the subclass.
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+_DISTRIBUTION = "kling-reconciler"
+
+app = typer.Typer(
+    name="reconciler",
+    help="Keep a folder of specs true: the videos they ask for, bought exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _tell_version(wanted: bool) -> None:
+    """Print what a report of a bug has to name: the program, Python, what is compiled in, every library."""
+    if not wanted:
+        return
+    needed: list[str] = []
+    ours = _installed(_DISTRIBUTION, "of an unknown version (not installed)")
+    with suppress(metadata.PackageNotFoundError):  # a source tree that is on the path
+        needed = metadata.requires(_DISTRIBUTION) or []
+    names = {re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in needed} | {"SQLAlchemy"}
+    for line in (
+        f"reconciler {ours}",
+        f"{platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
+        f"SQLite {sqlite3.sqlite_version}, FFmpeg {_ffmpeg()}",
+        ", ".join(f"{name} {_installed(name)}" for name in sorted(names, key=str.lower)),
+    ):
+        out.print(line, markup=False)
+    raise typer.Exit
+
+
+def _installed(name: str, otherwise: str = "is missing") -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return otherwise
+
+
+def _ffmpeg() -> str:
+    """Return the version of FFmpeg, which PyAV brings and only PyAV knows."""
+    try:
+        from av import ffmpeg_version_info
+    except ImportError as error:  # a report of just that is worth having
+        return f"cannot be loaded ({error})"
+    return ffmpeg_version_info
+
+
+@app.callback()
+def root_options(
+    context: typer.Context,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder that holds specs/ and state/; default: the nearest one, from the working folder upwards.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your own settings file (TOML), not one of the folder; default: reconciler/config.toml in your "
+            "configuration folder.",
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - seen to before
+        bool,
+        typer.Option(
+            "--version",
+            callback=_tell_version,
+            is_eager=True,
+            help="Show the versions of the program and of what it runs on, for bug reports, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Keep a folder of specs true: the videos they ask for, bought exactly once."""
+    context.obj = GlobalOptions(root, None if config is None else config.absolute())
+
+
+for _command in (
+    init.init,
+    plan.validate,
+    plan.plan,
+    apply.apply,
+    watch.watch,
+    status.status,
+    status.show,
+    spend.spend,
+    order_commands.retry,
+    order_commands.import_,
+    order_commands.refresh,
+    order_commands.forget,
+    order_commands.prune,
+    order_commands.gc,
+    doctor.doctor,
+    status.backup,
+    simulate.simulate,
+    simulate.demo,
+    plan.schema,
+):
+    app.command(_command.__name__.rstrip("_"))(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; never raises, never shows a traceback."""
+    as_json = "--json" in arguments
+    try:
+        code = typer.main.get_command(app).main(
+            list(arguments), prog_name="reconciler", standalone_mode=False
+        )
+    except ReconcilerError as error:
+        return _fail(error.message, error.hint, as_json=as_json)
+    except (typer.Abort, KeyboardInterrupt):
+        print_error("interrupted", "What is in flight is on record; run again to go on.")
+        return ExitCode.INTERRUPTED
+    except UsageError as error:
+        _fail(error.format_message(), "See `reconciler --help`.", as_json=as_json)
+        return ExitCode.USAGE
+    except OSError as error:
+        at = f"`{error.filename}`: " if error.filename else ""
+        message = at + (error.strerror or str(error))
+        return _fail(message, "Nothing is lost; run again.", as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, whatever happened
+        hint = "Nothing is lost: what was sent is on record. Name the command that you ran."
+        return _fail(mistake(error), hint, as_json=as_json)
+    return int(code or 0)
+
+
+def _fail(message: str, hint: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json(error_document(message, hint))
+    print_error(message, hint)
+    return ExitCode.ERROR

@@ -1,0 +1,466 @@
+"""The commands that give orders: retry, import, refresh, forget, prune, gc. Each shows what it will do, and asks.
+
+With the state's lock in hand an order is carried out here, by `engine.orders`; else the running `watch` has it handed over
+through the queue in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from reconciler.cli import documents
+from reconciler.cli.project import (
+    Folder,
+    Paths,
+    ProjectRoot,
+    database_of,
+    open_folder,
+    root_of,
+    select,
+)
+from reconciler.cli.terminal import ExitCode, agreed, err, out, print_error
+from reconciler.core.errors import StateError, StateLocked, WorkspaceError, counted
+from reconciler.core.identity import split_attempt
+from reconciler.core.printable import labelled
+from reconciler.core.schedule import SECOND
+from reconciler.core.states import BOUGHT, Record, Status
+from reconciler.engine.observe.survey import Survey
+from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
+
+if TYPE_CHECKING:
+    from reconciler.engine.orders.order import Order
+    from reconciler.engine.orders.outcome import Outcome
+
+_TAKEN = 10.0  # s; a daemon looks for orders far more often
+_DONE = 60.0  # s from then on
+_LATE = 5.0  # s that an order may be late: longer than that nobody waits for it
+_LOOK_AGAIN = 0.05  # s
+_AT_ONCE = 1000
+"""Files in one order: it travels as one document, and nothing else is done meanwhile."""
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+What = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC|ID", help="Specs' paths, external_task_ids or task_ids."),
+]
+Ids = Annotated[
+    list[str], typer.Argument(metavar="ID", help="External_task_ids or task_ids of tasks.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Giver:
+    """A folder that was opened to give an order, and what was found there."""
+
+    folder: Folder
+    survey: Survey
+    writer: StateLocked | None  # who else writes here; None: we do
+
+    def bases(self, what: Sequence[str]) -> list[str]:
+        """Return the generations that specs, folders of specs or ids name.
+
+        Raises:
+            WorkspaceError: something names neither.
+        """
+        return list(dict.fromkeys(base for name in what for base in self._bases(name)))
+
+    def known(self, base_id: str) -> Record | None:
+        """Return the latest attempt at a generation, by the state or else by a receipt."""
+        return self.survey.records.get(base_id)
+
+    def called(self, base_id: str) -> str:
+        """Return how people call a generation."""
+        wishes = (w for w in self.survey.desired.generations if w.external_task_id == base_id)
+        place = next(wishes, None) or self.known(base_id)
+        if place is None or not place.spec:
+            return base_id
+        return labelled(place.spec, place.label)
+
+    def require_provider(self) -> None:
+        """Find out before anybody is asked whether the provider can be.
+
+        Raises:
+            SettingsError: a key is missing, or tasks are under way at another host.
+        """
+        from reconciler.cli.provider import credentials, watch_host
+
+        if self.writer is None:
+            folder = self.folder
+            credentials(folder.settings)
+            watch_host(folder.repository, folder.settings.base_url, self.survey.stored)
+
+    def carry_out(self, verb: str, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
+        """Have an order carried out: here, or by the process that writes.
+
+        `seen` is what was seen of each name, where the survey does not tell.
+
+        Raises:
+            OrderError: a name is none.
+            StateLocked: another process writes, and takes no orders.
+        """
+        from reconciler.engine.orders.fitting import sightings
+        from reconciler.engine.orders.order import Order, Verb
+
+        chosen = tuple(names)
+        shown = tuple(seen) or sightings(verb, chosen, self.survey)
+        order = Order(Verb(verb), chosen, shown)
+        if self.writer is None:
+            return asyncio.run(carry_out_here(self.folder, order))
+        from reconciler.cli.running import calendar
+
+        given = calendar()
+        until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
+        with open_queue(database_of(self.folder.root, self.folder.settings)) as queue:
+            if queue is None:
+                raise self.writer
+            return _hand_over(queue, replace(order, given=given, until=until), self.writer)
+
+    def _bases(self, name: str) -> list[str]:
+        if found := self.folder.repository.find(name):
+            return [found.base_id]
+        wanted = {wish.external_task_id for wish in self.survey.desired.generations}
+        if name in wanted or name in self.survey.records:
+            return [name]
+        try:
+            chosen = select(self.folder, self.survey.desired, [Path(name)])
+        except WorkspaceError as error:
+            hint = "Give a spec's path, or an id as `reconciler status --json` shows it."
+            raise WorkspaceError(f"`{name}` names no spec and no generation", hint=hint) from error
+        if chosen.invalid and not chosen.generations:
+            hint = "`reconciler validate` says what is wrong with it."
+            raise WorkspaceError(f"`{name}` is invalid, so it asks for nothing", hint=hint)
+        return [wish.external_task_id for wish in chosen.generations]
+
+
+@contextmanager
+def open_giver(root: ProjectRoot) -> Iterator[Giver]:
+    """Open a folder as its only writer or, where another process is that, to read and to hand over."""
+    with ExitStack() as stack:
+        writer = None
+        try:
+            folder = stack.enter_context(open_folder(root, write=True))
+        except StateLocked as locked:
+            writer = locked
+            folder = stack.enter_context(open_folder(root))
+        yield Giver(folder, folder.surveyor.survey(folder.load()), writer)
+
+
+def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
+    """Try failed, rejected or expired generations again."""
+    from reconciler.engine.orders.attempts import next_number, why_not
+
+    with open_giver(root_of(context)) as giver:
+        chosen, holds = dict[str, Record](), giver.folder.repository.holds()
+        for base in giver.bases(what):
+            record = giver.known(base)
+            reason = why_not(record, holds.get(base, ""))
+            if record is None or reason:
+                out.print(escape(f"{giver.called(base)} {reason}."))
+            else:
+                chosen[base] = record
+        if not chosen:
+            out.print("Nothing to try again.")
+            return ExitCode.DONE
+        giver.require_provider()
+        question = _show_retries(giver, chosen)
+        if not agreed(question, yes=yes, otherwise="nothing was bought"):
+            return ExitCode.ERROR
+        # With the attempt that was shown: no order makes more of it than was agreed to.
+        names = (f"{base}={next_number(record)}" for base, record in chosen.items())
+        outcome = giver.carry_out("retry", names)
+        code = _say(outcome)
+        if giver.writer is None and outcome.touched:
+            from reconciler.cli.apply import settle
+
+            code = max(code, settle(giver.folder, outcome.touched))
+        return code
+
+
+def import_(
+    context: typer.Context,
+    ids: Ids,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="SPEC|ID",
+            help="Bind the one task to this generation, even though its id does not say so.",
+        ),
+    ] = None,
+) -> int:
+    """Take over tasks that the provider has; buys nothing."""
+    with open_giver(root_of(context)) as giver:
+        giver.require_provider()
+        bound = "" if target is None else f"={_single(giver, ids, target)}"
+        outcome = giver.carry_out("import", (f"{name}{bound}" for name in ids))
+        code = _say(outcome)
+        if giver.writer is None and outcome.touched:
+            out.print("Run `reconciler apply` to wait for results and fetch them.")
+        return code
+
+
+def refresh(context: typer.Context, paths: Paths = None) -> int:
+    """Ask how everything stands that is not settled; buys nothing."""
+    with open_giver(root_of(context)) as giver:
+        giver.require_provider()
+        bases = giver.bases([str(path) for path in paths or []])
+        return _say(giver.carry_out("refresh", bases))
+
+
+def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
+    """Remove generations from the state and receipts; files stay."""
+    from reconciler.core.work import is_unsaved
+
+    with open_giver(root_of(context)) as giver:
+        bases = [_known(giver, name) for name in ids]
+        flying = {base for base in bases if (r := giver.known(base)) and is_unsaved(r)}
+        for base in bases:
+            _show_forgotten(giver, base, in_flight=base in flying)
+        if flying and not yes:
+            print_error(
+                f"{len(flying)} of these may still be billed, so nothing was forgotten",
+                "Use `--yes` to forget them all the same; the provider is not told.",
+            )
+            return ExitCode.ERROR
+        question = f"Forget {counted(len(bases), 'generation')}?"
+        if not agreed(question, yes=yes, otherwise="nothing was forgotten"):
+            return ExitCode.ERROR
+        names = (f"{base}!" if base in flying else base for base in bases)
+        return _say(giver.carry_out("forget", names))
+
+
+def prune(context: typer.Context, yes: Yes = False) -> int:
+    """Remove outputs that no spec asks for any more."""
+    from reconciler.workspace.files.outputs import signature
+
+    with open_giver(root_of(context)) as giver:
+        orphans = sorted(giver.survey.orphans)
+        for path, why in sorted(giver.survey.needed.items()):
+            err.print(f"  [dim]keep[/] {escape(path)}  {escape(why)}")
+        if not orphans:
+            needed = "what no spec asks for is needed"
+            left = needed if giver.survey.needed else "a spec asks for every output of ours"
+            out.print(f"Nothing to prune: {left}.")
+            return ExitCode.DONE
+        found = (signature(giver.folder.root / path) for path in orphans)
+        sizes = [0 if one is None else one.size for one in found]
+        for path, size in zip(orphans, sizes, strict=True):
+            err.print(f"  [yellow]remove[/] {escape(path)}  {size:,} bytes")
+        err.print("Their bytes stay in the object store, and their receipts stay as they are.")
+        question = f"Remove {counted(len(orphans), 'file')} ({sum(sizes):,} bytes)?"
+        if not agreed(question, yes=yes, otherwise="nothing was removed"):
+            return ExitCode.ERROR
+        return _say(giver.carry_out("prune", orphans))
+
+
+def gc(
+    context: typer.Context,
+    yes: Yes = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")
+    ] = False,
+) -> int:
+    """Remove from the state what nothing refers to any more."""
+    from reconciler.cli.running import calendar
+    from reconciler.engine.orders.collect import garbage
+
+    with open_giver(root_of(context)) as giver:
+        folder = giver.folder
+        found = garbage(
+            folder.root, giver.survey, folder.repository, folder.objects, now=calendar()
+        )
+        if not found:
+            out.print("Nothing to remove: all that is older than an hour is referred to.")
+            return ExitCode.DONE
+        for name, one in found.items():
+            err.print(
+                f"  [yellow]remove[/] {escape(name)}  {one.found.size:,} bytes  [dim]{escape(one.what)}[/]"
+            )
+        what = f"{counted(len(found), 'file')} ({sum(one.found.size for one in found.values()):,} bytes)"
+        err.print(
+            "Objects were bought: what only another branch's receipts list is not referred to here."
+        )
+        if dry_run:
+            out.print(f"{what} would be removed.")
+            return ExitCode.DONE
+        if not agreed(f"Remove {what}?", yes=yes, otherwise="nothing was removed"):
+            return ExitCode.ERROR
+        names, code = list(found), 0
+        for begin in range(0, len(names), _AT_ONCE):
+            part = names[begin : begin + _AT_ONCE]
+            outcome = giver.carry_out("gc", part, (found[name].seen for name in part))
+            code = max(code, _say(outcome))
+        return code
+
+
+def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
+    """Show what would be tried again; return the question."""
+    from reconciler.engine.orders.attempts import next_number
+
+    wishes = {wish.external_task_id: wish for wish in giver.survey.valid_wishes()}
+    total, price = Decimal(0), giver.folder.settings.unit_price
+    for base, record in chosen.items():
+        if (wish := wishes.get(base)) is None:
+            continue  # said, and skipped, when it is carried out
+        total += wish.estimated_units
+        paid = "; IT WAS PAID FOR, AND WILL BE PAID AGAIN" if record.status in BOUGHT else ""
+        err.print(
+            f"  [green]retry[/] {escape(giver.called(base))}  attempt {next_number(record)}, about "
+            f"{documents.units_and_money(wish.estimated_units, price)}; {record.status}: {escape(record.reason)}{paid}"
+        )
+    count = counted(len(chosen), "generation")
+    return f"Try {count} again for about {documents.units_and_money(total, price)}?"
+
+
+def _single(giver: Giver, ids: Sequence[str], target: str) -> str:
+    """Return the one generation that `--for` names."""
+    bases = giver.bases([target])
+    if len(ids) != 1 or len(bases) != 1:
+        hint = "Name one task, and a spec with one generation or the generation's id."
+        raise WorkspaceError(
+            f"`--for` binds one task to one generation, not {counted(len(ids), 'task')} to {counted(len(bases), 'generation')}",
+            hint=hint,
+        )
+    return bases[0]
+
+
+def _known(giver: Giver, name: str) -> str:
+    """Return the generation that an id names; it may be in receipts alone.
+
+    Raises:
+        WorkspaceError: it is known nowhere.
+    """
+    from reconciler.engine.orders.forget import listed
+
+    if found := giver.folder.repository.find(name):
+        return found.base_id
+    for base in (name, split_attempt(name)[0]):
+        if base in giver.survey.records:
+            return base
+        known = listed(giver.folder.root, giver.survey.desired.receipts, base)
+        if known.entries or known.unreadable:
+            return base
+    hint = "`reconciler status --json` and `reconciler show SPEC` show the ids."
+    raise WorkspaceError(f"`{name}` is not an id that the state or a receipt knows", hint=hint)
+
+
+def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
+    """Show what goes, and what that means."""
+    from reconciler.engine.orders.forget import listed
+
+    folder, record = giver.folder, giver.known(base)
+    attempts = folder.repository.attempts(base)
+    status = f"  {record.status}" if record else ""
+    err.print(f"  [yellow]forget[/] {escape(giver.called(base))}  [dim]{base}[/]{status}")
+    if attempts:
+        err.print(f"    {counted(len(attempts), 'attempt')} in the state (the history stays)")
+    for receipt in listed(folder.root, giver.survey.desired.receipts, base).entries:
+        err.print(f"    its entry in {escape(receipt)}")
+    ours = {attempt.external_task_id for attempt in attempts}
+    for path, row in sorted(folder.repository.publications().items()):
+        if row.external_task_id in ours:
+            err.print(f"    {escape(path)} stays, and counts as somebody else's from then on")
+    if any(wish.external_task_id == base for wish in giver.survey.desired.generations):
+        err.print("    A spec still wants it: IT MAY BE BOUGHT AGAIN.")
+    if in_flight and record and record.status is not Status.SUCCEEDED:
+        err.print("    It is under way: the provider goes on, and may bill it all the same.")
+    elif in_flight:
+        err.print("    It is paid for, and its result is not saved yet.")
+
+
+async def carry_out_here(folder: Folder, order: Order) -> Outcome:
+    """Carry an order out in this process, which has the lock."""
+    from reconciler.cli.running import SteadyClock, open_ports, options_of
+    from reconciler.engine.orders.order import carry_out
+    from reconciler.engine.records import Records
+
+    survey, options = folder.surveyor.survey(folder.load()), options_of(folder.settings)
+    async with open_ports(folder, _Quiet(), SteadyClock()) as ports:
+        records = Records(ports, options, survey.stored)
+        return await carry_out(order, ports, options, records, survey)
+
+
+class _Quiet:
+    """A reporter for an order: what came of it is told in sentences afterwards."""
+
+    def changed(self, record: Record) -> None:
+        """Say nothing."""
+
+    def held(self, record: Record, reason: str) -> None:
+        """Say nothing."""
+
+    def say(self, message: str, topic: object = None) -> None:  # noqa: ARG002
+        """Tell something that concerns everybody."""
+        err.print(f"[bold yellow]warning:[/] {escape(message)}")
+
+
+def _hand_over(queue: OrderQueue, order: Order, writer: StateLocked) -> Outcome:
+    """Leave an order and wait for what comes of it; however that ends, nothing is left there to be done."""
+    from reconciler.engine.orders.outcome import Outcome
+
+    with _every_end_interrupts():
+        ticket = new_ticket()
+        try:
+            queue.put(order.document(), ticket)
+            answer = _answer(queue, ticket, _TAKEN)
+            is_taken = answer is not None or not queue.withdraw(ticket)
+            if is_taken:
+                answer = answer or _answer(queue, ticket, _DONE)
+        except BaseException:
+            with suppress(StateError):
+                if not queue.leave(ticket):
+                    err.print("The daemon has taken the order, and carries it out if it has begun.")
+            raise
+    if not is_taken:
+        raise writer  # it is no daemon, or it is stuck
+    if answer is None:
+        return Outcome.left(
+            "the daemon took the order but has not answered: what it has not begun, it will not do; "
+            "`reconciler status` shows how things stand"
+        )
+    outcome = Outcome.read(answer)
+    did = ("The running daemon did this, and goes on with it.",) if outcome.ok else ()
+    return Outcome((*outcome.said, *did), outcome.touched, outcome.ok)
+
+
+@contextmanager
+def _every_end_interrupts() -> Iterator[None]:
+    """Let a closed terminal and a plain `kill` interrupt as Ctrl-C does: what was left somewhere is taken back."""
+
+    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
+        raise KeyboardInterrupt
+
+    earlier = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL  # under nohup a closed terminal means nothing
+    }
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _answer(queue: OrderQueue, ticket: str, seconds: float) -> dict[str, object] | None:
+    deadline = time.monotonic() + seconds
+    while (answer := queue.poll(ticket)) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN)
+    return answer
+
+
+def _say(outcome: Outcome) -> int:
+    """Print what came of an order; return the exit code."""
+    for sentence in outcome.said:
+        out.print(escape(sentence))
+    return ExitCode.DONE if outcome.ok else ExitCode.ERROR

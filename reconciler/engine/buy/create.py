@@ -1,0 +1,238 @@
+"""The one module that can spend money: it looks, and creates only where the look was answered with *unknown*.
+
+Order is everything here (rules 1 to 4):
+
+1. ask by id; only a readable *unknown* lets `core.transitions.step` decide to create;
+2. make what the request needs (transcode, upload, Base64) while nothing is promised yet; where that took a while, ask again;
+3. put the intent on disk;
+4. send one create, and write down what came of it. Whatever stops the program in between leaves the record in
+   `submitting`, and the next one begins with a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from reconciler.core.generations import Generation
+from reconciler.core.identity import is_computed
+from reconciler.core.progress import Looked
+from reconciler.core.schedule import SECOND
+from reconciler.core.states import ALIVE, Record, Status, Task
+from reconciler.core.transitions import (
+    Absent,
+    Ambiguous,
+    Event,
+    Exists,
+    Held,
+    Refused,
+    Seen,
+    Step,
+    in_place_of,
+)
+from reconciler.engine.ask.answers import Answers, trouble_of
+from reconciler.engine.buy.inputs import Sender
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import INTENT, Records
+from reconciler.kling import errors
+from reconciler.kling.client import Reply
+from reconciler.kling.wire import create_body
+from reconciler.workspace.files.outputs import check_room
+
+_SURELY_OURS = frozenset({1203})  # no such model; policy refusals are told by their class
+_LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an upload takes longer
+REFUSED = "refused"
+_KINDS = {
+    Seen: "accepted",
+    Ambiguous: "in doubt",
+    Exists: "exists",
+    Held: "not created",
+    Refused: REFUSED,
+}  # in the history
+ENDS_OF_A_CREATE = frozenset({INTENT, *_KINDS.values()})
+"""What the history says last of a create; after any of these but `REFUSED` a task may exist."""
+
+
+Wanted = Callable[[], Generation | None]
+"""Says which wish a create would be for; None where nothing may be bought now: no spec asks for it any more, or
+something stands in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What a look at all attempts of a generation showed."""
+
+    reply: Reply  # about the attempt that was looked for
+    other: Record | None = None  # another attempt that takes its place
+    request_id: str = ""
+
+
+class Purchases:
+    """Looks and creates; the only caller of `KlingClient.create`."""
+
+    def __init__(
+        self, ports: Ports, options: Options, records: Records, take_slot: Callable[[Record], bool]
+    ) -> None:
+        self._ports = ports
+        self._options = options
+        self._records = records
+        self._answers = Answers(ports.client, ports.repository)
+        self._take_slot = take_slot
+        self._sender = Sender(ports, host_images=options.host_images)
+        self._closed = False
+
+    def close(self) -> None:
+        """Send no further create; those under way may still be answered."""
+        self._closed = True
+
+    async def look(self, record: Record, wanted: Wanted) -> Looked:
+        """Ask the provider for the task; when it is readably unknown and still `wanted`, create it.
+
+        `wanted` is asked after the answer, and once more right before the intent: wishes change meanwhile.
+
+        Raises:
+            ProviderError: the question was not answered readably; nothing changed.
+            CapReached: a spending cap would be passed; nothing was sent.
+            WorkspaceError: an input changed, cannot be read or cannot be prepared, or the result could not be put
+                beside the spec; nothing was sent.
+            HostingError: the media store does not take an input; nothing was sent.
+        """
+        sight = await self._sight(record)
+        now = self._records.get(record.base_id)
+        if now is not None and _has_moved(record, now):  # the answer is to an old question
+            return Looked(now, self._ports.now())
+        if sight.other is not None:
+            return self._go_on_with(sight)
+        wish = None if self._closed else wanted()
+        decision = self._step(record, sight.reply, wanted=wish is not None)
+        if decision.create and wish is not None:
+            if wish.canonical != record.request:  # an id of the user's own got another content
+                waits = record.status is Status.SUBMITTING
+                later = self._ports.now() + self._options.rules.poll_interval
+                return Looked(record, later if waits else None)
+            return await self._create(record, decision.record, wish, wanted)
+        return self._learn(record, decision, sight.reply)
+
+    async def _sight(self, record: Record) -> _Sight:
+        """Ask for an attempt and, where it could lead to a create or is over, for all others at the generation."""
+        reply = await self._answers.about(record)
+        seen = self._step(record, reply)
+        if seen.record.status in ALIVE and not seen.create:
+            return _Sight(reply)
+        others = [
+            (self._step(known, found).record, found.request_id)
+            for known, found in await self._answers.about_others(record)
+        ]
+        other = in_place_of(seen.record, [attempt for attempt, _ in others])
+        request_id = next((request for attempt, request in others if attempt is other), "")
+        return _Sight(reply, other, request_id)
+
+    def _step(self, record: Record, reply: Reply, *, wanted: bool = True) -> Step:
+        event: Event = Absent() if reply.task is None else Seen(reply.task)
+        return self._records.decide(record, event, wanted=wanted)
+
+    def _go_on_with(self, sight: _Sight) -> Looked:
+        """Take another attempt that the provider has for the generation's, in place of one that it does not have."""
+        assert sight.other is not None
+        self._say_if_unproven(sight.other)
+        self._records.commit(sight.other, kind="adopted", request_id=sight.request_id)
+        return Looked(sight.other)
+
+    def _learn(self, record: Record, decision: Step, reply: Reply) -> Looked:
+        """Write down what a look showed, when that is something new."""
+        if decision.record != record:
+            if reply.task is not None and record.status is Status.PENDING:
+                self._say_if_unproven(record)
+            kind = "looked" if reply.task is None else "adopted"
+            self._records.commit(decision.record, kind=kind, request_id=reply.request_id)
+        return Looked(decision.record, decision.again_at)
+
+    def _say_if_unproven(self, record: Record) -> None:
+        if not is_computed(record.external_task_id):
+            self._ports.report.say(
+                f"`{record.external_task_id}` already exists at the provider and was adopted; "
+                "an id of your own cannot prove what it was made from: look at the result"
+            )
+
+    async def _create(
+        self, before: Record, intent: Record, wish: Generation, wanted: Wanted
+    ) -> Looked:
+        looked_at = self._ports.now()
+        check_room(self._ports.root, str(PurePosixPath(wish.spec).parent))
+        self._ports.objects.check_room()
+        body = await self._body(wish, intent.external_task_id)
+        # While the inputs were prepared anything may have changed, and nothing is promised yet.
+        late: _Sight | None = None
+        if self._ports.now() - looked_at > _LOOK_HOLDS:
+            late = await self._sight(before)
+        now = self._records.get(before.base_id)
+        if now is not None and _has_moved(before, now):
+            return Looked(now, self._ports.now())
+        if late is not None and late.other is not None:
+            return self._go_on_with(late)
+        if late is not None and late.reply.task is not None:
+            return self._learn(before, self._step(before, late.reply), late.reply)
+        still = wanted()
+        if self._closed or still is None or still.canonical != wish.canonical:
+            again_at = self._ports.now() if before.status is Status.SUBMITTING else None
+            return Looked(before, again_at)
+        if not self._take_slot(before):
+            return Looked(before, full=True)
+        return await self._send(self._records.intend(intent), body)
+
+    async def _send(self, intent: Record, body: dict[str, object]) -> Looked:
+        """Send the one create that the intent on disk stands for, and write down what came of it."""
+        trouble: errors.ProviderError | None = None
+        try:
+            reply = await self._ports.client.create(body, endpoint=intent.endpoint)
+            self._answers.check(intent, reply.task)
+        except errors.Unreadable as error:
+            # About another attempt's task; what became of this one is not known.
+            trouble = errors.OutcomeUnknown(error.message)
+            event, request_id = _event(trouble), ""
+        except errors.ProviderError as error:
+            trouble = error
+            event, request_id = _event(error), error.request_id
+        else:
+            event, request_id = _answer(reply.task), reply.request_id
+        decision = self._records.apply(
+            intent, event, kind=_KINDS[type(event)], request_id=request_id
+        )
+        came_to = None if trouble is None else trouble_of(trouble)
+        return Looked(decision.record, decision.again_at, came_to)
+
+    async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
+        sent = await self._sender.inputs(wish)
+        return create_body(
+            wish.kind.body(wish.request, sent),
+            external_task_id=external_task_id,
+            callback_url=wish.callback_url or self._options.callback_url,
+        )
+
+
+def _has_moved(before: Record, now: Record) -> bool:
+    """Whether somebody else brought a generation forward, or went on with another attempt."""
+    if now.external_task_id != before.external_task_id:
+        return now.attempt > before.attempt or now.status in ALIVE
+    return (now.status, now.task_id, now.creates) != (before.status, before.task_id, before.creates)
+
+
+def _answer(task: Task | None) -> Event:
+    return Ambiguous("the create was answered without a task") if task is None else Seen(task)
+
+
+def _event(error: errors.ProviderError) -> Event:
+    """Sort a failed create by one question: whether the server could have acted."""
+    match error:
+        case errors.IdInUse():
+            return Exists(error.message)
+        case errors.RequestRefused():
+            sure = error.policy or error.code in _SURELY_OURS
+            return Refused(error.message, surely_ours=sure)
+        case (
+            errors.SlotsExhausted() | errors.SlowDown() | errors.AccountTrouble() | errors.NotSent()
+        ):
+            return Held(error.message)
+        case _:
+            return Ambiguous(error.message)

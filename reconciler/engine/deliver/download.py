@@ -1,0 +1,324 @@
+"""Saving what was paid for: fresh URLs, a resumable download, verification, the object store, previews (rule 7)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from reconciler.core.errors import ReconcilerError, StateError, mistake
+from reconciler.core.schedule import RETENTION, URGENT_AGE
+from reconciler.core.sources import length_remark
+from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
+from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen
+from reconciler.engine.ask.answers import Answers
+from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
+from reconciler.kling.downloads import WINDOW
+from reconciler.kling.errors import (
+    ProviderError,
+    ResultInterrupted,
+    ResultRefused,
+    ResultSlow,
+    ResultTooLarge,
+)
+from reconciler.store.values import KEPT_BESIDE, HistoryEntry
+from reconciler.workspace.media.flaws import MediaError
+from reconciler.workspace.media.result_media import ResultFacts, examine_result, make_preview
+
+_CLEARED = "the provider cleared the result before it was saved"
+_PREVIEWS_AT_ONCE = 2  # each decodes for a good part of a second
+_MOST_DOUBLINGS = 7  # then it is longer than any fetch may take
+_MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
+
+
+class CannotKeep(ReconcilerError):
+    """The result cannot be written to this disk."""
+
+
+class Saver:
+    """Downloads what was paid for, a few at a time."""
+
+    def __init__(
+        self, ports: Ports, options: Options, records: Records, files: Whereabouts
+    ) -> None:
+        self._ports = ports
+        self._options = options
+        self._records = records
+        self._previews = _Previews(ports, options.previews, files)
+        self._answers = Answers(ports.client, ports.repository)
+        self._turn = asyncio.Semaphore(options.downloads)
+        self._in_line = 0  # results that wait for their turn
+        self._beside: set[str] = set()  # attempts whose further videos were seen to
+        self._arrived_before: dict[str, str] = {}
+        """Partial file -> MD5 of what disagreed with its ETag."""
+
+    async def save(
+        self, record: Record, reference: Decimal | None = None
+    ) -> tuple[Record, int | None]:
+        """Fetch, verify and keep every result of a succeeded task; return the record and when to try again (ms).
+
+        `reference` is the length of the motion video in s, where it is known: a result that is notably shorter is
+        said, once. URLs are asked for anew each time: they expire, and a query costs nothing.
+
+        Raises:
+            ProviderError: the provider or the result's host did not give the bytes; what arrived is kept for a resume.
+            MediaError: what arrived is whole by its announced length, and still no video.
+            CannotKeep: the bytes cannot be written here; the provider still has them.
+        """
+        for gave_way in itertools.count():
+            try:
+                # Each time it gives way it may stay for twice as long: where nothing can be continued, it comes to an end.
+                window = WINDOW * 2 ** min(gave_way, _MOST_DOUBLINGS)
+                return await self._save(record, reference, window)
+            except ResultSlow:  # the next in line goes first; what arrived is continued afterwards
+                record = self._records.get(record.base_id) or record
+        raise AssertionError
+
+    async def _save(
+        self, record: Record, reference: Decimal | None, window: float
+    ) -> tuple[Record, int | None]:
+        reply = await self._answers.about(record)
+        task, files = reply.task, _files(reply.task, record.asked)
+        if task is None:
+            return self._decide(record, Absent(), reply.request_id)
+        if task.state is not TaskState.SUCCEEDED:
+            record, again_at = self._decide(record, Seen(task), reply.request_id)
+            if record.status is not Status.SUCCEEDED:
+                return record, again_at
+            raise ResultInterrupted(
+                f"the provider says `{task.said[:40]}` of a task that had succeeded"
+            )
+        if not files:
+            return self._cleared(
+                record, _CLEARED, "the provider lists no video for it at the moment"
+            )
+        record, _ = self._decide(record, Seen(task), reply.request_id)
+        self._warn_when_old(record)
+        async with self._slot():
+            for role, url in files:
+                try:
+                    record = await self._keep(record, role, url, window)
+                except ResultRefused as error:
+                    return self._cleared(record, _CLEARED, error)
+            await self._keep_beside(record, task, window)
+        if record.lacking:
+            missing = ", ".join(record.lacking)
+            told = f"the provider cleared the {missing} before it was saved"
+            return self._cleared(record, told, f"the provider lists no {missing} at the moment")
+        return await self._complete(record, reference)
+
+    def _cleared(
+        self, record: Record, told: str, otherwise: str | ResultRefused
+    ) -> tuple[Record, int | None]:
+        """End what the provider has cleared; where it may still have it, raise what it is asked again for."""
+        if self._overdue(record):
+            return self._decide(record, Gone(told))
+        raise ResultInterrupted(otherwise) if isinstance(otherwise, str) else otherwise
+
+    async def _complete(
+        self, record: Record, reference: Decimal | None
+    ) -> tuple[Record, int | None]:
+        previews = await self._previews.of(record)
+        video = next((one for one in record.results if one.role is Role.VIDEO), None)
+        remark = length_remark(video.duration if video else None, reference)
+        decided = self._decide(record, Saved(record.results, previews), detail=remark)
+        if remark:
+            self._ports.report.say(f"{record.spec}: {remark}")
+        return decided
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        self._in_line += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._in_line -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def _keep_beside(self, record: Record, task: Task, window: float) -> None:
+        """Bring what a task lists beyond its first video into the store: it was paid for, too, and is said once.
+
+        It is no result of the generation: nothing waits for it, and it is published nowhere.
+        """
+        further = task.videos[1:]
+        if not further or record.external_task_id in self._beside:
+            return
+        told = []
+        for number, video in enumerate(further, 2):
+            try:
+                kept, _ = await self._fetch(
+                    record, Role.VIDEO, video.url, window, f"video {number}"
+                )
+                told.append(f"video {number} is kept as the object {kept.sha256}")
+            except ResultSlow:
+                raise
+            except (ProviderError, MediaError, CannotKeep) as error:
+                told.append(f"video {number} could not be saved ({error.message})")
+        ids = f"task {task.task_id} of {record.external_task_id}"
+        sentence = (
+            f"the provider lists {len(task.videos)} videos for {ids}; the first is published, "
+        )
+        self._ports.report.say(sentence + "; ".join(told))
+        entry = HistoryEntry(
+            record.external_task_id, self._ports.now(), KEPT_BESIDE, "; ".join(told)
+        )
+        self._ports.repository.note([entry])
+        self._beside.add(record.external_task_id)
+
+    async def _keep(self, record: Record, role: Role, url: str, window: float) -> Record:
+        """Bring one result into the store, unless it is there already."""
+        kept = {result.role: result for result in record.results}.get(role)
+        if kept is not None and await asyncio.to_thread(self._ports.objects.verify, kept.sha256):
+            return record
+        fetched, facts = await self._fetch(record, role, url, window)
+        if kept is not None and kept.sha256 != fetched.sha256:
+            self._ports.report.say(
+                f"the {role} of {record.external_task_id} is not the one that was saved before: look at it"
+            )
+        if not facts.decodes:
+            self._ports.report.say(f"{record.spec}: the {role} is saved: {facts}")
+        record, _ = self._decide(record, Kept(fetched), detail=f"{role}: {facts}")
+        return record
+
+    async def _fetch(
+        self, record: Record, role: Role, url: str, window: float, name: str = ""
+    ) -> tuple[Result, ResultFacts]:
+        objects = self._ports.objects
+        partial = objects.partial(f"{record.external_task_id}.{name or role}")
+        try:
+            arrived = await self._ports.downloader.fetch(
+                url, partial, window=window, is_awaited=lambda: self._in_line > 0
+            )
+            facts = await asyncio.to_thread(examine_result, partial.path)
+            await asyncio.to_thread(self._check_etag, partial.path, arrived.validator)
+            sha256, size = await asyncio.to_thread(objects.adopt, partial)
+        except (MediaError, ResultTooLarge):
+            partial.discard()
+            raise
+        except (OSError, StateError) as error:
+            reason = (
+                error.message
+                if isinstance(error, StateError)
+                else (error.strerror or "the disk refuses it")
+            )
+            raise CannotKeep(
+                f"bought, but its result cannot be written to disk: {reason}"
+            ) from error
+        finally:
+            partial.close()
+        return Result(role, sha256, size, facts.seconds, facts.width, facts.height), facts
+
+    def _check_etag(self, path: Path, etag: str) -> None:
+        """Compare the bytes with an ETag that looks like their MD5, which is what object stores give.
+
+        An ETag need not be a digest: bytes that arrive a second time just as they were are what the host has.
+        """
+        if not _MD5_ETAG.fullmatch(etag):
+            return
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(
+                file, lambda: hashlib.md5(usedforsecurity=False)
+            ).hexdigest()
+        if (
+            digest != etag.strip('"').lower()
+            and self._arrived_before.setdefault(path.name, "") != digest
+        ):
+            self._arrived_before[path.name] = digest
+            raise MediaError("the result does not have the digest that its host announced")
+
+    def _decide(
+        self,
+        record: Record,
+        event: Absent | Seen | Kept | Saved | Gone,
+        request_id: str = "",
+        *,
+        detail: str = "",
+    ) -> tuple[Record, int | None]:
+        kind = type(event).__name__.lower()
+        decided = self._records.apply(
+            record, event, kind=kind, detail=detail, request_id=request_id
+        )
+        return decided.record, decided.again_at
+
+    def _overdue(self, record: Record) -> bool:
+        made = record.finished_at or record.created_at
+        return made is not None and self._ports.now() - made > RETENTION
+
+    def _warn_when_old(self, record: Record) -> None:
+        made = record.finished_at or record.created_at
+        if made is not None and self._ports.now() - made > URGENT_AGE:
+            self._ports.report.say(
+                f"urgent: the result of {record.external_task_id} will be cleared 30 days after it was made, which is soon"
+            )
+
+
+def _files(task: Task | None, asked: Sequence[Role]) -> list[tuple[Role, str]]:
+    """Return the files that were asked for and can be fetched now, the video first."""
+    if task is None or not task.videos:
+        return []
+    video = task.videos[0]
+    urls = {Role.VIDEO: video.url, Role.WATERMARK: video.watermark_url}
+    return [(role, urls[role]) for role in asked if urls[role]]
+
+
+class _Previews:
+    """Makes a poster and a contact sheet of a video that was saved, into the object store.
+
+    The video is on disk and on record by then. Nothing that happens here, and nothing that fails, changes what becomes
+    of it: there is a sentence, and no preview.
+    """
+
+    def __init__(self, ports: Ports, wanted: frozenset[Role], files: Whereabouts) -> None:
+        self._ports = ports
+        self._wanted = wanted
+        self._files = files
+        self._turn = asyncio.Semaphore(_PREVIEWS_AT_ONCE)
+
+    async def of(self, record: Record) -> tuple[Result, ...]:
+        """Return the previews that were made of a record's video; those it has, and that can be had, stay.
+
+        Another machine may have made them, with other bytes: they are not replaced.
+        """
+        there = {
+            preview.role
+            for preview in record.previews
+            if self._files.find_preview(preview) is not None
+        }
+        videos = [result for result in record.results if result.role is Role.VIDEO]
+        roles = [role for role in PREVIEWS if role in self._wanted and role not in there]
+        made = [await self._make(record, video, role) for video in videos for role in roles]
+        return tuple(preview for preview in made if preview is not None)
+
+    async def _make(self, record: Record, video: Result, role: Role) -> Result | None:
+        objects = self._ports.objects
+        try:
+            async with self._turn:
+                preview = await asyncio.to_thread(make_preview, objects.path(video.sha256), role)
+            # Not in a thread: one that was left behind by a stop would be in the way of the next.
+            file = objects.partial(f"{record.external_task_id}.{role}")
+            try:
+                file.restart("")
+                file.write(preview.data)
+                sha256, size = objects.adopt(file)
+            finally:
+                file.discard()
+        except (MediaError, StateError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in a picture costs the picture, no more
+            reason = mistake(error)
+        else:
+            return Result(role, sha256, size, width=preview.width, height=preview.height)
+        self._ports.report.say(
+            f"{record.spec}: the video is saved, but there is no {role} of it: {reason}"
+        )
+        return None

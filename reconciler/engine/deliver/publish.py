@@ -1,0 +1,155 @@
+"""Putting saved results beside their specs (rules 7 and 8).
+
+Nothing that was bought is lost by publishing: bytes that are replaced go to the object store first, and a file
+that is not ours is never touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from reconciler.core.diff import Output, Standing
+from reconciler.core.errors import StateError, WorkspaceError
+from reconciler.core.generations import Generation
+from reconciler.core.states import Record, Result, Role
+from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.ports import Ports
+from reconciler.store.values import Publication
+from reconciler.workspace.files.outputs import OutputTaken, Signature, publish, signature
+
+_EMPTY = hashlib.sha256().hexdigest()
+
+
+class Publisher:
+    """Makes the folder show what the store holds."""
+
+    def __init__(
+        self, ports: Ports, whereabouts: Whereabouts, previews: frozenset[Role] = frozenset()
+    ) -> None:
+        self._ports = ports
+        self._whereabouts = whereabouts
+        self._previews = previews  # those that are put back where they are missing
+        self._said: set[str] = set()
+        self._unsaid: list[str] = []  # found in a thread, and said in the loop
+
+    async def publish(self, wish: Generation, record: Record) -> bool:
+        """Publish a complete record's results where this generation wants them, and previews where they can be.
+
+        Bytes are verified, copied and synced in a thread; who is cut off meanwhile waits for its end, so that nothing
+        is written behind the back of whoever comes next. Returns False when the bytes are nowhere on this disk, so that
+        they have to be fetched again.
+
+        Raises:
+            OutputTaken: a file that is not ours stands there.
+            WorkspaceError: the folder cannot be written.
+        """
+        placing = asyncio.ensure_future(asyncio.to_thread(self._place, wish, record))
+        try:
+            placed = await asyncio.shield(placing)
+        except asyncio.CancelledError:
+            await asyncio.gather(placing, return_exceptions=True)
+            raise
+        return self._note(record, placed)
+
+    def confirm(self, wish: Generation, record: Record) -> bool:
+        """Do the same at once where every output stands already: only what is known of them is written down."""
+        return self._note(record, self._place(wish, record))
+
+    def _place(self, wish: Generation, record: Record) -> list[Publication] | None:
+        results = {result.role: result for result in record.results}
+        published = []
+        for output in self._whereabouts.outputs(wish, record):
+            if output.role not in results:  # the state was damaged: what it lost is fetched again
+                return None
+            if output.standing is Standing.POINTER:
+                continue
+            result = results[output.role]
+            found = self._stand(output, result)
+            if found is None:
+                return None
+            published.append(_publication(output, result, record, found))
+        return [*published, *self._show(wish, record)]
+
+    def _note(self, record: Record, placed: list[Publication] | None) -> bool:
+        for sentence in self._unsaid:
+            self._ports.report.say(sentence)
+        self._unsaid.clear()
+        if placed is None:
+            return False
+        known = self._whereabouts.publications
+        new = [row for row in placed if known.get(row.path) != row]
+        self._ports.repository.publish(new)
+        self._whereabouts.note(new)
+        if not record.claimed:
+            self._whereabouts.ours.update(row.sha256 for row in placed)
+        return True
+
+    def _show(self, wish: Generation, record: Record) -> list[Publication]:
+        """Publish the previews that can be; what goes wrong with one is said, and concerns nothing that was bought."""
+        made = {preview.role: preview for preview in record.previews}
+        shown = []
+        for output in self._whereabouts.previews(wish, record):
+            preview, is_wanted = made[output.role], output.role in self._previews
+            try:
+                is_due = is_wanted and output.standing is not Standing.POINTER
+                if output.standing is Standing.OURS or is_due:
+                    found = self._stand(output, preview)
+                    if found is not None:
+                        shown.append(_publication(output, preview, record, found))
+            except WorkspaceError as error:
+                sentence = f"no {output.role} is published: {error.message}"
+                if sentence not in self._said:  # every look finds it again
+                    self._said.add(sentence)
+                    self._unsaid.append(sentence)
+        return shown
+
+    def _stand(self, output: Output, result: Result) -> Signature | None:
+        """Return the signature of the output's file, putting it there first where that is needed.
+
+        None when the bytes are nowhere on this disk.
+        """
+        if output.standing is Standing.OURS:
+            found = signature(self._ports.root / output.path)
+            if found is not None:
+                return found
+        return self._land(output, result)
+
+    def _land(self, output: Output, result: Result) -> Signature | None:
+        if output.standing is Standing.TAKEN:
+            raise OutputTaken(output.problem) if output.problem else _taken(output.path)
+        source = self._whereabouts.find(result, verify=True)
+        if source is None:
+            return None
+        target = self._ports.root / output.path
+        if output.standing is Standing.OTHER:
+            self._keep(output.path)
+        return publish(source, target, replace=output.standing is Standing.OTHER)
+
+    def _keep(self, path: str) -> None:
+        """Bring the bytes that are about to be replaced into the object store, if they are not there.
+
+        They are read for it, whatever is remembered of them. Raises OutputTaken when they are not ours.
+        """
+        sha256 = self._whereabouts.digest(path, anew=True)
+        if sha256 != _EMPTY and not self._whereabouts.is_ours(sha256):
+            raise _taken(path)
+        if sha256 == _EMPTY or self._ports.objects.verify(sha256):
+            return
+        try:
+            self._ports.objects.ingest(self._ports.root / path, sha256)
+        except StateError as error:
+            raise WorkspaceError(
+                f"`{path}` cannot be replaced: {error.message}", hint=error.hint
+            ) from error
+
+
+def _taken(path: str) -> OutputTaken:
+    return OutputTaken(
+        f"`{path}` holds a file that is not ours, or was changed; move it away and run again"
+    )
+
+
+def _publication(output: Output, result: Result, record: Record, found: Signature) -> Publication:
+    stood = found.size, found.mtime_ns, found.inode, found.ctime_ns
+    return Publication(output.path, record.external_task_id, output.role, result.sha256, *stood)

@@ -1,0 +1,308 @@
+"""Which generations need work, as the folder changes: names that changed go in, pieces of work come out.
+
+An event only says *look again*: what is to be done is read off the folder, the records and the outputs each time.
+What one change costs does not depend on how many specs there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+
+from reconciler.core.diff import IDLE, Assessment, assess, content_problem
+from reconciler.core.documents import Place, Problem, waiting_words
+from reconciler.core.errors import StateError, WorkspaceError, counted
+from reconciler.core.generations import Generation
+from reconciler.core.states import BOUGHT, Record
+from reconciler.core.work import Work, is_unsaved, work_for
+from reconciler.engine.loop.looks import Looks
+from reconciler.engine.loop.turn import Turns
+from reconciler.engine.observe.commits import Commits
+from reconciler.engine.observe.receipts_read import ReceiptMemory
+from reconciler.engine.observe.survey import Outlook
+from reconciler.engine.ports import Ports
+from reconciler.engine.records import Records
+from reconciler.workspace.index.index import SpecIndex
+
+_MOST_TOLD = 20  # problems said at a time
+_AT_ONCE = 200  # names or generations seen to before the loop sees to everything else
+_A_WHILE = 1.0  # s of it after which the specs that can be read are read
+
+
+class Attention:
+    """Keeps `works` what the folder asks for."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        records: Records,
+        index: SpecIndex,
+        outlook: Outlook,
+        memory: ReceiptMemory,
+        commits: Commits,
+        is_at_rest: Callable[[str], bool],
+        looks: Looks,
+        longest_look: int,
+    ) -> None:
+        self._longest_look = longest_look  # ms
+        self._ports = ports
+        self._records = records
+        self._index = index
+        self._outlook = outlook
+        self._memory = memory
+        self._commits = commits
+        self._is_at_rest = is_at_rest
+        self._looks = looks
+        self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
+        self._told: dict[
+            str, tuple[Problem, ...]
+        ] = {}  # spec -> problems of its own that were said
+        self._told_shared: frozenset[Problem] = frozenset()  # of files that are no specs
+        self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
+        self._owed: set[str] = set()  # base ids that could not be looked at
+        self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
+        index.defer()  # nothing that the folder can make long is done in one go: see `_read_on`
+
+    async def begin(self, turns: Turns, wake: Callable[[str], None]) -> None:
+        """Consider everything, for the first time; `wake` has a generation's turn come."""
+        self._turns, self._wake = turns, wake
+        await self.read_receipts()
+        specs = sorted(self._index.specs)
+        await self._commits.look(specs)
+        await self._bring_forward(specs)
+        # What can be brought forward is, before anybody waits for a file that takes long.
+        changed = sorted(await self._read_on())
+        await self._commits.look(changed)
+        await self._bring_forward(changed)
+        self._tell(specs)
+        known = self._records.latest().items()
+        await self.consider([base for base, record in known if is_unsaved(record)])
+
+    async def read_receipts(self) -> None:
+        """Read every receipt: at the start, and where what was known of them is not true any more."""
+        receipts = sorted(self._index.receipts)
+        for start in range(0, len(receipts), _AT_ONCE):
+            await self._memory.read(receipts[start : start + _AT_ONCE])
+            await self._looks.step()
+
+    async def take_in(self, names: Iterable[str]) -> None:
+        """Read again what these names (files and folders, relative to the root) concern, and see to it.
+
+        Raises:
+            WorkspaceError: the folder cannot be listed; nothing was concluded.
+        """
+        root = self._ports.root
+        # What is gone first: a renamed spec must not seem to collide with itself.
+        ordered = sorted(names, key=lambda name: (os.path.lexists(root / name), name))
+        for start in range(0, len(ordered), _AT_ONCE):
+            chunk = ordered[start : start + _AT_ONCE]
+            found = await asyncio.to_thread(self._index.looking_at(chunk))
+            changed = self._index.refresh(chunk, found)
+            specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
+            specs |= await self._read_on()
+            bases = await self._read_receipts(changed.receipts)
+            await self._see_to(specs, bases)
+            await self._looks.step()
+
+    async def go_on(self) -> None:
+        """See to what no look had the time for yet."""
+        if specs := await self._read_on():
+            await self._see_to(specs, set())
+
+    async def _see_to(self, specs: Collection[str], bases: set[str]) -> None:
+        await self._commits.look(specs)
+        self._tell(sorted(specs))
+        await self._bring_forward(sorted(specs))
+        await self.consider(bases)
+
+    async def _bring_forward(self, specs: Sequence[str]) -> None:
+        """Consider what these specs ask for, and asked for before, in their order."""
+        for start in range(0, len(specs), _AT_ONCE):
+            bases = self._bases_of(specs[start : start + _AT_ONCE])
+            await self._foresee(bases)
+            await self.consider(bases)
+            await self._looks.step()
+
+    async def _foresee(self, bases: Iterable[str]) -> None:
+        """Have the files be read, in a thread, that stand where these generations belong: they may be of any size."""
+        wishes = [wish for base in bases for wish in self._index.wishes(base)]
+        paths = [path for wish in wishes for _, path in wish.outputs]
+        await asyncio.to_thread(self._outlook.whereabouts.foresee, paths)
+
+    async def _read_on(self) -> frozenset[str]:
+        """Read specs and look at media that nobody knows yet, for a time that no folder can lengthen.
+
+        A few specs at a time, media in a thread. Returns the specs that differ now.
+        """
+        index, now = self._index, self._ports.now
+        changed: frozenset[str] = frozenset()
+        until = now() + self._longest_look
+        while index.has_more and now() < until:
+            if index.has_unread:
+                changed |= index.read_on()
+            else:
+                pending = dict(index.looks.pending)
+                changed |= index.take(
+                    await asyncio.to_thread(index.looks.look_on, pending, _A_WHILE)
+                )
+            await self._looks.step()
+        return changed
+
+    async def commits_changed(self) -> None:
+        """Look again at everything that waits for a commit, or did not need to."""
+        unbought = {spec for spec, bases in self._wanted_by.items() if self._is_open(bases)}
+        specs = unbought | self._commits.owed
+        await self._commits.look(specs)
+        await self.consider(self._bases_of(specs))
+
+    def _is_open(self, bases: Iterable[str]) -> bool:
+        """Whether one of these generations may still be bought, or bought again."""
+        records = (self._records.get(base) for base in bases)
+        return any(record is None or record.status not in BOUGHT for record in records)
+
+    async def look_over(self) -> None:
+        """Look whether everything that is wanted is still as it should be; what is under way is left alone."""
+        unwanted = {one.base_id for one in self._records.all() if one.work and not one.work.wishes}
+        bases = sorted(unwanted.union(*self._wanted_by.values()))
+        for start in range(0, len(bases), _AT_ONCE):
+            await self.consider(bases[start : start + _AT_ONCE], again=False)
+            await self._looks.step()
+        # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
+        held = {one.base_id for one in self._records.all() if one.hold and one.work is None}
+        await self.consider(self._owed | held)
+
+    async def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
+        """Find out what these generations need; `again`: have their turn come also where that has not changed."""
+        for base in sorted(bases):
+            try:
+                work = await self._work(base, settled=again)
+            except (WorkspaceError, StateError) as error:
+                # What cannot be looked at is not worked on, least of all as it was wanted before.
+                self._owed.add(base)
+                self._records.want(base, None)
+                await self._turns.withhold(base, error)
+                continue
+            self._owed.discard(base)
+            known = self._records.of(base)
+            before = known.work
+            freed = known if work is not None else replace(known, hold=None, tries=0)
+            self._records.put(replace(freed, work=work))
+            if work != before or (again and work is not None):
+                self._wake(base)
+        kept, self._kept = self._kept, {}
+        for items in kept.values():
+            for base, reason in self._turns.confirm(items).items():
+                await self._turns.withhold(base, reason)
+            await self._looks.step()  # for that its receipt was read, which may be a long one
+
+    def declared(self, spec: str) -> Sequence[Generation]:
+        """Return what a spec asks for, where it is valid in every respect."""
+        return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
+
+    async def _work(self, base: str, *, settled: bool) -> Work | None:
+        records = self._records
+        wishes = [wish for wish in self._index.wishes(base) if not self._misfit(wish)]
+        if better := await self._memory.better(base, wishes):
+            records.take_over([better])
+        record = records.get(base)
+        if not wishes:
+            unsaved = record is not None and is_unsaved(record)
+            waits = self._records.of(base).unwritten or unsaved
+            return Work(base) if waits else None
+        items = [self._assess(wish, record) for wish in wishes]
+        if settled:
+            for item in items:
+                spec = item.generation.spec
+                if item.action in IDLE and self._is_at_rest(spec):
+                    self._kept.setdefault(spec, []).append(item)
+        return work_for(items, wishes)
+
+    def _assess(self, wish: Generation, record: Record | None) -> Assessment:
+        known = self._outlook.known(wish, record)
+        if known.record is not None and known.record is not record:
+            self._records.take_over([known.record])
+        return assess(wish, known)
+
+    def _misfit(self, wish: Generation) -> str:
+        record = self._records.get(wish.external_task_id)
+        return content_problem(wish, record) if record is not None else ""
+
+    def _bases_of(self, specs: Iterable[str]) -> set[str]:
+        """Return what these specs ask for, and what they asked for when they were last considered."""
+        bases: set[str] = set()
+        for spec in specs:
+            wanted = frozenset(wish.external_task_id for wish in self._index.generations(spec))
+            bases |= self._wanted_by.pop(spec, frozenset()) | wanted
+            if wanted:
+                self._wanted_by[spec] = wanted
+        return bases
+
+    async def _read_receipts(self, names: Iterable[str]) -> set[str]:
+        """Read receipts again; one that can or cannot be read now concerns its own spec, and what it names."""
+        before = self._memory.unreadable()
+        present = [name for name in names if name in self._index.receipts]
+        bases = set(await self._memory.read(present, [one for one in names if one not in present]))
+        if self._memory.unreadable() != before:
+            known = self._records.all()
+            bases |= {one.base_id for one in known if one.work and one.work.wishes}
+        return bases
+
+    def _problems(self, spec: str) -> tuple[Problem, ...]:
+        misfits = [
+            Problem(Place(spec, wish.line), "external_task_id", sentence)
+            for wish in self._index.generations(spec)
+            if (sentence := self._misfit(wish))
+        ]
+        return (*self._index.problems(spec), *misfits)
+
+    def _tell(self, specs: Iterable[str]) -> None:
+        """Say what is wrong, once, and when it is over; of many, only the first."""
+        self._tell_shared()
+        say = self._ports.report.say
+        news = [spec for spec in specs if self._own_problems(spec) != self._told.get(spec, ())]
+        for spec in news[:_MOST_TOLD]:
+            if problems := self._own_problems(spec):
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                say(f"{problems[0]}{more}")
+            elif spec in self._index.specs and not self._problems(spec):
+                say(f"`{spec}` is valid again")
+        if len(news) > _MOST_TOLD:
+            say(
+                f"{counted(len(news) - _MOST_TOLD, 'more spec')} became valid or invalid; "
+                "`reconciler validate` lists what is wrong"
+            )
+        for spec in news:
+            if problems := self._own_problems(spec):
+                self._told[spec] = problems
+            else:
+                self._told.pop(spec, None)
+
+    def _own_problems(self, spec: str) -> tuple[Problem, ...]:
+        if self._index.is_unread(spec):
+            return self._told.get(spec, ())  # nothing is known that would be news
+        return tuple(problem for problem in self._problems(spec) if problem.place.file == spec)
+
+    def _tell_shared(self) -> None:
+        """Say what is wrong with files that are no specs: of a defaults file once, however many specs wait for it."""
+        say = self._ports.report.say
+        shared, notes = self._index.shared_problems(), frozenset(self._index.notes())
+        wrong = {problem.place.file for problem in shared}
+        mended = {problem.place.file for problem in self._told_shared} - wrong
+        said = [
+            f"{one}{waiting_words(shared[one])}"
+            for one in sorted(shared.keys() - self._told_shared)
+        ]
+        said += [f"`{file}` is valid again" for file in sorted(mended) if self._is_there(file)]
+        said += sorted(notes - self._noted)
+        for sentence in said[:_MOST_TOLD]:
+            say(sentence)
+        if len(said) > _MOST_TOLD:
+            say(
+                f"{counted(len(said) - _MOST_TOLD, 'more file')} cannot be used; `reconciler validate` lists them"
+            )
+        self._told_shared, self._noted = frozenset(shared), notes
+
+    def _is_there(self, file: str) -> bool:
+        return os.path.lexists(self._ports.root / file)

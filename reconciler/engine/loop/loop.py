@@ -1,0 +1,216 @@
+"""Driving generations until they settle, or for ever: one queue, keyed by id, level-triggered.
+
+A key is worked on by one task at a time; what to do is read off what is known of it at every turn, never remembered.
+Whose turn it is, is decided here; what a turn does is in `turn`; spending is in `effects` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from reconciler.core.progress import At, Verdict
+from reconciler.core.schedule import SECOND
+from reconciler.engine.loop.queue import Queue
+from reconciler.engine.loop.turn import Turns
+from reconciler.engine.ports import Options, Ports
+
+_PARTING = 2.0  # seconds that a create under way is given to answer, when asked to stop
+_HINTED = 2 * SECOND  # between two polls, however many hints there are
+_AT_ONCE = 50  # turns begun before the loop sees to everything else
+_NAP = 30.0  # seconds: the loop's timers stand still while a laptop sleeps, and the run's clock does not
+
+
+class Ended(Enum):
+    """Why a run came back."""
+
+    SETTLED = auto()  # nothing is left that this run could bring forward
+    STOPPED = auto()
+    TIMED_OUT = auto()
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A turn that is under way."""
+
+    task: asyncio.Task[Verdict]
+    again: bool = False  # asked for meanwhile
+
+
+class Loop:
+    """One run over a selection; keys may be added while it goes on."""
+
+    def __init__(
+        self, ports: Ports, options: Options, turns: Turns, keys: Iterable[str] = ()
+    ) -> None:
+        self._standstill = options.standstill
+        self._now = ports.now
+        self._turns = turns
+        self._queue = Queue()
+        self._running: dict[str, _Turn] = {}
+        self._poll: asyncio.Task[tuple[dict[str, Verdict], int]] | None = None
+        self._polled_at = 0
+        self._next_poll = 0
+        self._over: list[asyncio.Task[Any]] = []  # turns and polls that came to their end
+        self._woken = asyncio.Event()
+        self._still = False
+        for key in keys:
+            self._queue.add(key, 0)
+
+    @property
+    def in_flight(self) -> frozenset[str]:
+        """The keys whose tasks the poll sees to."""
+        return frozenset(self._queue.in_flight)
+
+    def add(self, key: str) -> None:
+        """Have this generation looked at now."""
+        self._queue.add(key, 0)
+        self._woken.set()
+
+    def poll_soon(self) -> None:
+        """Ask for the tasks in flight before it is time: something may have happened to one of them."""
+        soon = max(self._now(), self._polled_at + _HINTED)
+        if soon < self._next_poll:
+            self._next_poll = soon
+            self._woken.set()
+
+    async def run(
+        self, stop: asyncio.Event, *, deadline: int | None = None, forever: bool = False
+    ) -> Ended:
+        """Work until everything has settled (unless `forever`), `stop` is set or the deadline (ms) is over.
+
+        However it ends, what is in flight is on record, and nothing that was started is left running.
+
+        Raises:
+            StateError: the state cannot be written; what is on disk is what happened.
+            Unreachable: the provider gave no readable answer for too long.
+        """
+        stopping = asyncio.create_task(self._wake_on(stop), name="stop")
+        try:
+            while True:
+                if stop.is_set():
+                    return Ended.STOPPED
+                if deadline is not None and self._now() >= deadline:
+                    return Ended.TIMED_OUT
+                self._start_due()
+                if not forever and self._idle():
+                    return Ended.SETTLED
+                await self._wait(deadline)
+                self._finish()
+        finally:
+            stopping.cancel()
+            await self._leave()
+
+    @asynccontextmanager
+    async def standstill(self) -> AsyncIterator[None]:
+        """Let no turn and no poll be under way while the block lasts: somebody else changes records.
+
+        What is under way may end; what takes longer than a request is cut off, which it can be at any time.
+        """
+        self._still = True
+        try:
+            tasks = self._under_way()
+            if tasks:
+                await asyncio.wait(tasks, timeout=self._standstill)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            yield
+        finally:
+            self._still = False
+            self._woken.set()
+
+    def _under_way(self) -> list[asyncio.Task[Any]]:
+        turns = [turn.task for turn in self._running.values()]
+        return [*turns, *([self._poll] if self._poll else [])]
+
+    def _idle(self) -> bool:
+        return not (self._running or self._poll or self._room_at()) and self._queue.is_empty()
+
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._woken.set()
+
+    def _start_due(self) -> None:
+        if self._still:
+            return
+        now = self._now()
+        for readmitted in self._turns.readmitted():
+            self._queue.add(readmitted, now)
+        while (model := next((one for at, one in self._room_at() if at <= now), None)) is not None:
+            waiting = self._queue.pop_waiting(model)
+            self._turns.come_forward(waiting, model)
+            self._queue.add(waiting, now)
+        for _ in range(_AT_ONCE):
+            if (key := self._queue.pop(now)) is None:
+                break
+            self._start(key)
+        if self._queue.in_flight and self._poll is None and now >= self._next_poll:
+            self._polled_at = now
+            self._poll = asyncio.create_task(self._turns.poll(self.in_flight), name="poll")
+            self._poll.add_done_callback(self._note)
+
+    def _start(self, key: str) -> None:
+        if key in self._running:
+            self._running[key].again = True
+            return
+        task = asyncio.create_task(self._turns.take(key), name=f"turn {key}")
+        self._running[key] = _Turn(task)
+        task.add_done_callback(self._note)
+
+    def _room_at(self) -> list[tuple[int, str]]:
+        """Return when the next in line may come forward, by model, where only time has to pass."""
+        return self._turns.room_at(self._queue.models())
+
+    def _note(self, task: asyncio.Task[Any]) -> None:
+        self._over.append(task)
+        self._woken.set()
+
+    async def _wait(self, deadline: int | None) -> None:
+        """Wait until something came to its end, or the next thing is due."""
+        due = [] if deadline is None else [deadline]
+        if not self._still:
+            due += [at for at, _ in self._room_at()]
+            if (next_turn := self._queue.next_at()) is not None:
+                due.append(next_turn)
+            if self._queue.in_flight and self._poll is None:
+                due.append(self._next_poll)
+        seconds = min(max(0, min(due) - self._now()) / SECOND, _NAP) if due else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+    def _finish(self) -> None:
+        over, self._over = self._over, []
+        for task in over:
+            if task is self._poll:
+                self._finish_poll(({}, 0) if task.cancelled() else task.result())
+            else:
+                key = task.get_name().removeprefix("turn ")
+                again = self._running.pop(key).again
+                self._queue.put(key, At(0) if task.cancelled() else task.result())
+                if again:
+                    self._queue.add(key, 0)
+
+    def _finish_poll(self, found: tuple[dict[str, Verdict], int]) -> None:
+        verdicts, self._next_poll = found
+        self._poll = None
+        for key in verdicts.keys() & self._queue.in_flight:
+            self._queue.put(key, verdicts[key])
+
+    async def _leave(self) -> None:
+        """End what is under way: answers that are nearly there are awaited, the rest is cut off, and resumable."""
+        self._turns.stop_buying()
+        if tasks := self._under_way():
+            try:
+                await asyncio.wait(tasks, timeout=_PARTING)
+            finally:  # also when somebody interrupts a second time: nothing is left running
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,406 @@
+"""One generation's turn: carries out what `core.progress.advance` says, and brings back what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from reconciler.core import advance as decide
+from reconciler.core import progress as core
+from reconciler.core.account import Account
+from reconciler.core.contact import Contact
+from reconciler.core.diff import Action, Assessment
+from reconciler.core.errors import (
+    CapReached,
+    HostingError,
+    ReconcilerError,
+    SpecError,
+    StaleRecord,
+    StateError,
+    StateReplaced,
+    WorkspaceError,
+    mistake,
+    told,
+)
+from reconciler.core.generations import Generation
+from reconciler.core.kinds import DEFAULT
+from reconciler.core.progress import Asked, At, Cause, Effect, Event, InFlight, Stopped, Verdict
+from reconciler.core.schedule import Slots
+from reconciler.core.states import Record
+from reconciler.core.transitions import Lost, Taken
+from reconciler.engine.ask.answers import trouble_of
+from reconciler.engine.ask.poll import Poller
+from reconciler.engine.buy.create import Purchases
+from reconciler.engine.deliver.download import CannotKeep, Saver
+from reconciler.engine.deliver.publish import Publisher
+from reconciler.engine.deliver.receipts import Receipts
+from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
+from reconciler.kling.errors import AccountTrouble, ProviderError
+from reconciler.workspace.files.outputs import OutputTaken
+from reconciler.workspace.media.flaws import MediaError
+
+_NOBODYS = "mc1-is-anybody-there"
+"""An id that no task has: the answer is *unknown*, where there is one."""
+_SLOTS = "slots"
+
+
+class Unreachable(ReconcilerError):
+    """The provider gave no readable answer."""
+
+
+class Specs(Protocol):
+    """What the specs ask for at this moment: asked at the last one before money is spent, or something is written."""
+
+    def is_wanted(self, wish: Generation) -> bool:
+        """Whether a spec still says just this, and is at rest."""
+        ...
+
+    def is_at_rest(self, spec: str) -> bool:
+        """Whether a spec, with all that it is made of, stands as it was read.
+
+        In between, somebody may have switched to another branch.
+        """
+        ...
+
+    def declared(self, spec: str) -> Sequence[Generation]:
+        """Return what a spec, where it is valid in every respect, asks for as it was last read."""
+        ...
+
+
+class Turns:
+    """Brings generations forward, each as far as it goes at the moment."""
+
+    def __init__(
+        self, ports: Ports, options: Options, records: Records, files: Whereabouts, specs: Specs
+    ) -> None:
+        self._ports = ports
+        self._terms = options.terms
+        self._records = records
+        self._specs = specs
+        self._purchases = Purchases(ports, options, records, self._take_slot)
+        self._saver = Saver(ports, options, records, files)
+        self._poller = Poller(ports, options, records)
+        self._publisher = Publisher(ports, files, options.previews)
+        self._receipts = Receipts(ports.root, records, specs.declared)
+        self.account = Account(
+            Contact(heard_at=ports.now()),
+            options.max_concurrency,
+            first_pause=options.first_retry,
+        )
+        self._readmitted: list[str] = []
+        self._poll_failed = ""  # why a poll came to nothing or could not be written, as it was said
+
+    def stop_buying(self) -> None:
+        """Let what is under way come to an end, and begin nothing that costs."""
+        self._purchases.close()
+
+    def come_forward(self, key: str, model: str) -> None:
+        """Let a generation that waited in line look, and prepare itself to be sent."""
+        self._know(model)
+        self.account = self.account.come_forward(key, model, self._ports.now())
+
+    def room_at(self, models: Iterable[str]) -> list[tuple[int, str]]:
+        """Return from when (ms) one more may come forward, for each of these models where only time has to pass."""
+        found = []
+        for model in models:
+            self._know(model)
+            at = 0 if self.account.pause.reason else self.account.room_at(model)
+            if at is not None:
+                found.append((at, model))
+        return found
+
+    def readmitted(self) -> list[str]:
+        """Return the generations that the account's trouble held back, and that need not wait any longer."""
+        readmitted, self._readmitted = self._readmitted, []
+        return readmitted
+
+    async def take(self, key: str) -> Verdict:
+        """Take a generation's turn; return when the next one is due.
+
+        Raises:
+            Unreachable: the provider gave no readable answer for too long.
+            StateError: the state cannot be written; what is on disk is what happened.
+        """
+        try:
+            return await self._follow(key, core.Due())
+        finally:  # also of a turn that is cut off
+            self.account = self.account.turn_over(key, self._ports.now())
+
+    async def poll(self, keys: Iterable[str]) -> tuple[dict[str, Verdict], int]:
+        """Observe these tasks in flight; return when each is due, and when to poll again (ms)."""
+        flying = {key: record for key in sorted(keys) if (record := self._records.get(key))}
+        verdicts: dict[str, Verdict] = {}
+        again_at = 0
+        try:
+            await self._observe(flying, verdicts)
+        except AccountTrouble as error:
+            again_at = await self._poll_refused(flying, verdicts, error)
+        except Exception as error:
+            if not self._terms.endures or isinstance(error, StateReplaced | Unreachable):
+                raise
+            said = told(error) if isinstance(error, StateError) else mistake(error)
+            if self._poll_failed != said:
+                self._poll_failed = said
+                self._ports.report.say(said)
+        else:
+            self._poll_failed = ""
+        for key in keys:
+            verdicts.setdefault(key, self._unasked(key))
+        return verdicts, max(again_at, self._ports.now() + self._terms.rules.poll_interval)
+
+    async def withhold(self, key: str, error: ReconcilerError | str) -> None:
+        """Hold a generation that cannot be looked after, outside of its turn."""
+        stopped = _stopped(error) if isinstance(error, ReconcilerError) else Stopped(error)
+        await self._follow(key, core.Withheld(stopped.reason, stopped.cause))
+
+    def confirm(self, standing: Iterable[Assessment]) -> dict[str, str]:
+        """Remember the signatures of outputs that stood already, and write receipts that are missing.
+
+        Returns what could not be confirmed, by base id, and why.
+        """
+        by_spec: dict[str, list[Assessment]] = {}
+        for item in standing:
+            by_spec.setdefault(item.generation.spec, []).append(item)
+        trouble: dict[str, str] = {}
+        for spec, items in by_spec.items():
+            try:
+                for item in items:
+                    if item.action is Action.KEEP and item.record is not None:
+                        self._publisher.confirm(item.generation, item.record)
+                self._receipts.write(spec)
+            except (SpecError, WorkspaceError) as error:
+                trouble |= {item.generation.external_task_id: error.message for item in items}
+        return trouble
+
+    def wanted(self, key: str) -> Generation | None:
+        """Return the wish to buy now, as things stand at this moment."""
+        progress, now = self._records.of(key), self._ports.now()
+        if self._terms.endures and self.account.pause.reason:
+            self.account = self.account.probed_by(key, now)
+        if progress.work is None or decide.obstacle(progress, self.account, self._terms, now):
+            return None
+        wishes = (wish for wish in progress.work.wishes if not wish.suspended)
+        return next((wish for wish in wishes if self._specs.is_wanted(wish)), None)
+
+    async def _follow(self, key: str, event: Event) -> Verdict:
+        """Do what an event leads to, until its end."""
+        while True:
+            progress = self._records.of(key)
+            if (record := progress.attempt() or progress.record) is not None:
+                self._know(record.model)
+            done = decide.advance(progress, event, self.account, self._terms, self._ports.now())
+            self._records.put(done.progress)
+            self.account = done.account
+            for effect in done.effects:
+                found = await self._carry_out(key, effect)
+                event = found or event
+                if isinstance(found, Stopped):
+                    break
+            if done.verdict is not None:
+                return done.verdict
+
+    async def _observe(self, flying: Mapping[str, Record], verdicts: dict[str, Verdict]) -> None:
+        found = await self._poller.observe(flying)
+        if found.answered:
+            self._hear(decide.heard(self.account, self._ports.now()))
+            self._hear(decide.answered(self.account, self._terms))
+        for key, record in flying.items():
+            if key in found.shown:
+                verdicts[key] = await self._follow(key, core.Seen())
+            elif key in found.unknown:
+                verdicts[key] = await self._follow(key, core.Unseen())
+            elif trouble := found.troubles.get(key):
+                failed = core.Failed(Asked.POLL, record, trouble_of(trouble))
+                verdicts[key] = await self._follow(key, failed)
+
+    async def _poll_refused(
+        self, flying: Mapping[str, Record], verdicts: dict[str, Verdict], error: AccountTrouble
+    ) -> int:
+        """Wait for the account; a run that ends leaves what is in flight to the next one, after a while."""
+        now, trouble = self._ports.now(), trouble_of(error)
+        self._hear(decide.close(self.account, trouble, now, by_create=False))
+        if self._terms.endures:
+            return self.account.again_at(now)
+        if now - self.account.contact.heard_at >= self._terms.first_patience:
+            for key in flying:
+                stopped = Stopped(trouble.told, Cause.ACCOUNT)
+                verdicts[key] = await self._follow(key, stopped)
+        return 0
+
+    def _unasked(self, key: str) -> Verdict:
+        record = self._records.get(key)
+        flies = record is not None and record.status in core.FLYING
+        return InFlight() if flies else At(self._ports.now())
+
+    async def _carry_out(self, key: str, effect: Effect) -> Event | None:
+        """Do one thing; trouble that is nobody else's stops this generation alone."""
+        try:
+            return await self._do(key, effect)
+        except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
+            return _stopped(error)
+        except (StateReplaced, Unreachable):  # nobody's own trouble: the run is over
+            raise
+        except StateError as error:
+            if not self._terms.endures:
+                raise
+            if isinstance(error, StaleRecord):  # go on from what is on disk
+                self._records.read_again(key)
+            return _stopped(error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: it must not end the work for all the others
+            self._records.read_again(key)
+            return Stopped(mistake(error))
+
+    async def _do(self, key: str, effect: Effect) -> Event | None:
+        match effect:
+            case core.Look():
+                return await self._look(key)
+            case core.Fetch():
+                return await self._fetch(key)
+            case core.Deliver():
+                return await self._deliver(key, effect)
+            case core.AskAnything(failed):
+                await self._ask_anything()
+                return failed
+            case core.TakeUp(record):
+                self._records.apply(record, Taken(), kind="taken")
+            case core.GiveUp(message, hint):
+                raise Unreachable(message, hint=hint)
+            case _:
+                self._tell(effect)
+        return None
+
+    def _tell(self, effect: Effect) -> None:
+        match effect:
+            case core.Say(sentence, topic):
+                self._ports.report.say(sentence, topic)
+            case core.Tell(record, reason):
+                self._ports.report.held(record, reason)
+            case core.Learn(model, limit):
+                self._ports.repository.remember(f"{_SLOTS} {model}", str(limit))
+            case core.Readmit():
+                held = ((one.base_id, one.hold) for one in self._records.all())
+                self._readmitted += [
+                    key for key, hold in held if hold and hold.cause is Cause.ACCOUNT
+                ]
+
+    async def _look(self, key: str) -> Event:
+        record = self._attempt(key)
+        try:
+            return await self._purchases.look(record, lambda: self.wanted(key))
+        except ProviderError as error:
+            return core.Failed(Asked.LOOK, record, trouble_of(error))
+
+    async def _fetch(self, key: str) -> Event:
+        record = self._attempt(key)
+        lengths = (wish.seconds for wish in self._wishes(key))
+        try:
+            saved, again_at = await self._saver.save(record, next(filter(None, lengths), None))
+        except (ProviderError, MediaError) as error:
+            kept = self._records.get(key) or record
+            return core.Failed(Asked.FETCH, kept, trouble_of(error))
+        return core.Fetched(saved, again_at)
+
+    async def _ask_anything(self) -> None:
+        """Find out whether anybody is answered: by a question about no task, else by a page of the list."""
+        for ask in (
+            lambda: self._ports.client.query(_NOBODYS, endpoint=DEFAULT.ENDPOINT),
+            lambda: self._ports.client.page(1, 1, endpoint=DEFAULT.ENDPOINT),
+        ):
+            self._asked_now()
+            try:
+                await ask()
+            except ProviderError as error:
+                if not trouble_of(error).is_answer:
+                    self._asked_now()
+                    continue
+            self._hear(decide.heard(self.account, self._ports.now()))
+            return
+
+    def _asked_now(self) -> None:
+        contact = self.account.contact.asked(self._ports.now())
+        self.account = replace(self.account, contact=contact)
+
+    async def _deliver(self, key: str, effect: core.Deliver) -> Event:
+        """Publish a result wherever it is asked for and can be; then write the receipts of the specs that want it.
+
+        Of the spec that once did, where none does any more.
+        """
+        record, wishes = self._attempt(key), self._wishes(key)
+        specs, reasons = sorted({wish.spec for wish in wishes}), list[str]()
+        for spec in specs if effect.publish else ():
+            for wish in self._places(key, spec) if self._specs.is_at_rest(spec) else ():
+                try:
+                    if not await self._publisher.publish(wish, record):
+                        self._records.apply(record, Lost(), kind="lost")
+                        return core.Delivered(record, lost=True)
+                except OutputTaken as error:  # seen again by every plan: it need not be remembered
+                    self._ports.report.held(record, error.message)
+                except WorkspaceError as error:
+                    reasons.append(
+                        error.message
+                    )  # the other places that want it get it all the same
+        done = core.Delivered(record, reason=reasons[-1] if reasons else "")
+        return self._write_receipts(key, done, specs) if effect.receipts else done
+
+    def _write_receipts(self, key: str, done: core.Delivered, specs: list[str]) -> core.Delivered:
+        waits = unwritten = False
+        reason = ""
+        for spec in specs or [done.record.spec]:
+            if not self._specs.is_at_rest(spec):
+                waits = unwritten = True
+            elif specs and not self._places(key, spec):
+                # Something else is asked for here since: `watch` is about to hear of it, and `apply` leaves it.
+                unwritten = True
+            else:
+                try:
+                    self._receipts.write(spec, newly=done.record)
+                except ReconcilerError as error:
+                    reason = error.message
+        return replace(done, waits=waits, unwritten=unwritten, reason=done.reason or reason)
+
+    def _attempt(self, key: str) -> Record:
+        """Return the attempt to work on; the turn of a generation without one does nothing."""
+        progress = self._records.of(key)
+        record = progress.attempt() or progress.record
+        assert record is not None
+        return record
+
+    def _wishes(self, key: str) -> tuple[Generation, ...]:
+        work = self._records.of(key).work
+        return work.wishes if work else ()
+
+    def _places(self, key: str, spec: str) -> list[Generation]:
+        return [one for one in self._specs.declared(spec) if one.external_task_id == key]
+
+    def _take_slot(self, record: Record) -> bool:
+        progress = self._records.of(record.base_id)
+        taken = decide.take_slot(progress, self.account, record)
+        if taken is None:
+            return False
+        self._records.put(taken[0])
+        self.account = taken[1]
+        return True
+
+    def _hear(self, found: tuple[Account, tuple[Effect, ...]]) -> None:
+        """Take over what happened to everybody."""
+        self.account = found[0]
+        for effect in found[1]:
+            self._tell(effect)
+
+    def _know(self, model: str) -> None:
+        """Begin with what an earlier run learnt of a model; older programs learnt one number for all."""
+        if model in self.account.lanes:
+            return
+        recall = self._ports.repository.recall
+        learnt = recall(f"{_SLOTS} {model}") or recall(_SLOTS)
+        slots = Slots(limit=int(learnt)) if learnt and learnt.isdigit() else Slots()
+        self.account = self.account.with_slots(model, slots)
+
+
+def _stopped(error: ReconcilerError) -> Stopped:
+    if isinstance(error, CapReached):
+        return Stopped(told(error), Cause.CAP)
+    return Stopped(told(error), Cause.DISK if isinstance(error, CannotKeep) else Cause.OWN)

@@ -1,0 +1,227 @@
+"""Which bytes are where on this disk: what stands at the output paths, and where a result's bytes can be had.
+
+Reads only. It knows what was ours when it was made, and what it was told since.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.core.diff import IN_PLACE, Output, Standing
+from reconciler.core.errors import WorkspaceError, told
+from reconciler.core.generations import Generation
+from reconciler.core.states import Record, Result, Role, Status
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.store.values import Publication
+from reconciler.workspace.files.outputs import Signature, signature
+from reconciler.workspace.files.plain import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
+
+_CLAIMED = (
+    "holds a file that only a receipt calls ours, so it is not replaced; move it away and run again"
+)
+_WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What is known of the files of one folder."""
+
+    root: Path
+    objects: ObjectStore
+    publications: dict[str, Publication]
+    places: dict[str, tuple[str, ...]]  # sha256 -> where such bytes may be found; decides nothing
+    ours: set[str]  # sha256 of every result that this state saw: not of what only a receipt tells
+    _digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)  # as read last
+
+    @classmethod
+    def learn(
+        cls,
+        root: Path,
+        repository: Repository,
+        objects: ObjectStore,
+        places: Mapping[str, Iterable[str]],
+    ) -> Whereabouts:
+        """Gather what the store knows, and the receipts: `places` has where they say that bytes are, by SHA-256."""
+        whereabouts = cls(root, objects, {}, {}, set())
+        whereabouts.relearn(repository)
+        whereabouts.note_places(places)
+        return whereabouts
+
+    def relearn(self, repository: Repository) -> None:
+        """Take over what the store knows now, and nothing else: what was forgotten is not ours any more."""
+        self.ours.clear()
+        self.ours.update(repository.known_results(claimed=False))
+        self.publications.clear()
+        self.places.clear()
+        self.note(repository.publications().values())
+
+    def note(self, publications: Iterable[Publication]) -> None:
+        """Remember what stands where results belong."""
+        for publication in publications:
+            self.publications[publication.path] = publication
+            self.note_places({publication.sha256: (publication.path,)})
+
+    def note_places(self, paths: Mapping[str, Iterable[str]]) -> None:
+        """Remember where bytes may be found, by their SHA-256."""
+        for sha256, found in paths.items():
+            known = self.places.get(sha256, ())
+            self.places[sha256] = (*known, *(path for path in found if path not in known))
+
+    def outputs(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
+        """Return what stands where the results belong that this generation asks for.
+
+        Of an attempt that is not complete, once something of it is saved, only that counts: the rest is on its way.
+        """
+        results = {result.role: result for result in record.results} if record else {}
+        due = set(results)
+        if record is not None and record.status is Status.COMPLETE:
+            due.update(record.lacking)  # the state was damaged: it is fetched again
+        return tuple(
+            self._output(role, path, results.get(role))
+            for role, path in wish.outputs
+            if not results or role in due
+        )
+
+    def previews(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
+        """Return what stands where this generation's previews belong; what cannot be looked at is not ours."""
+        made = record.previews if record else ()
+        return tuple(self._output(one.role, wish.output(one.role), one) for one in made)
+
+    def _output(self, role: Role, path: str, result: Result | None) -> Output:
+        """Return what stands at a path; what cannot be read is that generation's own trouble, and not ours to touch."""
+        try:
+            standing = self.standing(path, result)
+            if standing is Standing.TAKEN and self._pointed_to(path):
+                return Output(role, path, standing, f"`{path}` {ADVICE}, or move it away")
+            if standing is Standing.TAKEN and self.is_claimed(path):
+                return Output(role, path, standing, f"`{path}` {_CLAIMED}")
+            return Output(role, path, standing)
+        except WorkspaceError as error:
+            return Output(role, path, Standing.TAKEN, told(error))
+
+    def standing(self, path: str, result: Result | None) -> Standing:
+        """Return what stands at an output path where this result belongs."""
+        found = signature(self.root / path)
+        if found is None:
+            self._digests.pop(path, None)
+            return Standing.MISSING
+        if found.size == 0:
+            return (
+                Standing.OTHER
+            )  # nobody's bytes: a place that was reserved when the program was killed
+        sha256 = self._digest(path, found)
+        if result is not None and sha256 == result.sha256:
+            return Standing.OURS
+        if result is not None and self._pointed_to(path) == result.sha256:
+            return Standing.POINTER
+        return Standing.OTHER if self.is_ours(sha256) else Standing.TAKEN
+
+    def is_ours(self, sha256: str) -> bool:
+        """Whether these bytes are a result that this state saw, or that is told of and kept as an object.
+
+        A receipt's word alone is not enough.
+        """
+        return sha256 in self.ours or (sha256 in self.places and self.objects.has(sha256))
+
+    def was_published(self, path: str, sha256: str) -> bool:
+        """Whether this state knows by itself that it put these bytes there."""
+        row = self.publications.get(path)
+        return row is not None and row.sha256 == sha256 and self.is_ours(sha256)
+
+    def is_claimed(self, path: str) -> bool:
+        """Whether a file stands there whose bytes a receipt lists for this place, and nobody else vouches for."""
+        sha256 = self.digest(path)
+        return path in self.places.get(sha256, ()) and not self.is_ours(sha256)
+
+    def _pointed_to(self, path: str) -> str:
+        """Return the SHA-256 of the file that the one at a path stands for in git; empty when it stands for none."""
+        found = signature(self.root / path)
+        is_small = found is not None and 0 < found.size <= LARGEST_POINTER
+        return pointed_to(self.root / path) if is_small else ""
+
+    def digest(self, path: str, *, anew: bool = False) -> str:
+        """Return the SHA-256 of a regular file; an empty string for anything else.
+
+        A file that still has the signature with which it was published is not read again, but `anew`.
+        """
+        return self._digest(path, signature(self.root / path), anew=anew)
+
+    def holds(self, path: str, sha256: str, *, anew: bool = False) -> bool:
+        """Whether a file with these bytes stands there; what cannot be read holds none of ours."""
+        try:
+            return self.digest(path, anew=anew) == sha256
+        except WorkspaceError:
+            return False
+
+    def _digest(self, path: str, found: Signature | None, *, anew: bool = False) -> str:
+        if found is None or not found.is_file:
+            return ""
+        published = self.publications.get(path)
+        if published is not None and not anew and _stood(published) == found:
+            return published.sha256
+        known = self._digests.get(path)
+        if known is not None and not anew and known[0] == found:
+            return known[1]
+        sha256 = file_sha256(self.root / path)
+        if found.is_racy(time.time_ns()):
+            self._digests.pop(path, None)
+        else:
+            self._digests[path] = found, sha256
+        return sha256
+
+    def foresee(self, paths: Iterable[str]) -> None:
+        """Read what stands at these paths now, so that nobody waits for it when it is asked about: from any thread."""
+        for path in paths:
+            with suppress(WorkspaceError):
+                found = signature(self.root / path)
+                if found is not None and found.size > 0:
+                    self._digest(path, found)
+
+    def find(self, result: Result, *, verify: bool = False) -> Path | None:
+        """Return a file on this disk that holds these bytes: the object, or a published copy.
+
+        `verify` reads a file again before it is trusted: disks forget, and what is published is looked at.
+        """
+        sound = self.objects.has(result.sha256, result.size)
+        if sound and (not verify or self.objects.verify(result.sha256)):
+            return self.objects.path(result.sha256)
+        places = (
+            path
+            for path in self.places.get(result.sha256, ())
+            if self.holds(path, result.sha256, anew=verify)
+        )
+        return next((self.root / path for path in places), None)
+
+    def find_preview(self, preview: Result) -> Path | None:
+        """Return a file that holds a preview, read again before it is trusted; trouble with one is not worth an error."""
+        try:
+            return self.find(preview, verify=True)
+        except WorkspaceError:
+            return None
+
+    def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
+        """Return whether the bytes of every result that was saved once are on this disk.
+
+        For a result that cannot be had again, objects are not trusted unread.
+        """
+        if record is None or record.status not in _WAS_SAVED or not record.results:
+            return False
+        results = {result.role: result for result in record.results}
+        lacking = [output.role for output in outputs if output.standing not in IN_PLACE]
+        careful = record.status is Status.EXPIRED
+        return all(
+            role in results and self.find(results[role], verify=careful) is not None
+            for role in lacking
+        )
+
+
+def _stood(published: Publication) -> Signature | None:
+    """Return how an output looked when it was written; None where an older program did not write down all of it."""
+    if published.ctime_ns is None:
+        return None
+    return Signature(published.size, published.mtime_ns, published.ctime_ns, published.inode)

@@ -1,0 +1,70 @@
+"""Which published files are needed still, though no spec asks for a result at their name: what specs read. Reads only.
+
+Names are not enough: a link, a file system without regard to case, and two spellings of an accent lead to one file.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from reconciler.workspace.read.loader import Desired
+from reconciler.workspace.read.mentions import Unclear, mentioned, names_file
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
+
+
+def needed(
+    root: Path, desired: Desired, written: Iterable[str], candidates: Collection[str]
+) -> dict[str, str]:
+    """Return which of these files stay, and why, as the end of a sentence; names are relative to the root.
+
+    `written` are the paths where specs want results. What an invalid spec or a defaults file names counts as read;
+    one that is no document at all keeps every file whose name stands in its text.
+    """
+    files: dict[tuple[int, int], list[str]] = {}
+    for candidate in candidates:
+        if (found := _inode(root / candidate)) is not None:
+            files.setdefault(found, []).append(candidate)
+    kept: dict[str, str] = {}
+
+    def keep(path: str, why: str) -> None:
+        found = _inode(root / path)
+        for candidate in files.get(found, ()) if found else ():
+            # Another hard link is another file: to remove one name leaves the bytes to the other.
+            if _real_name(root / path) == _real_name(root / candidate):
+                kept.setdefault(candidate, why)
+
+    for path, why in _uses(desired, written):
+        keep(path, why)
+    for name in sorted({*desired.invalid, *desired.defaults}):
+        named = mentioned(root, name)
+        if isinstance(named, Unclear):
+            why = f"`{name}` cannot be read and may name it: correct or remove that file first"
+            kept |= {path: kept.get(path, why) for path in candidates if names_file(named, path)}
+            continue
+        for path in named:
+            keep(path, f"`{name}` names it")
+    return kept
+
+
+def _uses(desired: Desired, written: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield every file that says what is wanted, or that a valid spec reads or writes, and what is to be said of it."""
+    for wish in desired.generations:
+        yield from ((path, f"`{wish.spec}` reads it") for path in wish.files)
+    read = {*desired.specs, *desired.defaults, *desired.receipts, IGNORE_FILE}
+    yield from ((path, f"it is `{path}` under another name") for path in (*written, *sorted(read)))
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _real_name(path: Path) -> str:
+    """Return what a path is called with every link followed, however it is spelled."""
+    return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()

@@ -1,0 +1,149 @@
+"""Everything that was bought, from the state, from what it has forgotten, and from receipts. Reads only.
+
+The state's word counts first. A receipt adds what a lost state does not know, and what somebody else bought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.kinds import kind_behind
+from reconciler.core.moments import UNKNOWN, day_of
+from reconciler.core.naming import receipt_path
+from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.sources import Prices, estimate_units
+from reconciler.core.spending import FREE, Purchase, believed, charged
+from reconciler.core.states import LIVE, Record, Role, Status
+from reconciler.engine.observe.receipts_read import to_record
+from reconciler.store.values import Forgotten, Ledger
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.read.loader import Desired
+from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What was bought, each attempt once, and which receipts could not be read."""
+
+    purchases: tuple[Purchase, ...]
+    unreadable: Mapping[str, str]  # receipt -> why
+
+
+def everything_bought(root: Path, ledger: Ledger, desired: Desired, prices: Prices) -> Bought:
+    """Return every purchase; `prices` tell what one cost whose receipt does not."""
+    entries, unreadable = _listed(root, desired)
+    wishes = _Wishes(desired)
+    found: dict[str, Purchase] = {}
+    for record in ledger.attempts:
+        if _may_be_billed(record):
+            found[record.external_task_id] = _purchase(record, wishes)
+    for gone in ledger.forgotten:  # an attempt that was found again is told by its record
+        if gone.units and gone.external_task_id not in found:
+            found[gone.external_task_id] = _forgotten(gone, wishes)
+    for entry, receipt in entries:  # a record that cost nothing hides no purchase either
+        if entry.external_task_id in found:
+            continue
+        record = to_record(entry, PurePosixPath(receipt))
+        if believed(entry.units, Decimal(0)) is None:
+            record = record.evolve(estimated_units=_estimated(record.request, entry, prices))
+        if _may_be_billed(record):
+            found[record.external_task_id] = _purchase(record, wishes, receipt=receipt)
+    return Bought(tuple(found.values()), unreadable)
+
+
+class _Wishes:
+    """Which spec asks for a generation today."""
+
+    def __init__(self, desired: Desired) -> None:
+        self._invalid = desired.invalid
+        self._owners = {receipt_path(spec): spec for spec in desired.specs}
+        self._specs: dict[str, str] = {}
+        for wish in desired.generations:
+            self._specs.setdefault(wish.external_task_id, wish.spec)
+
+    def of(self, base_id: str, spec: str, receipt: str = "") -> tuple[str, bool]:
+        """Return the spec that it counts for, and whether it is wanted.
+
+        That is the spec that wants it now, else the one that first asked. What an invalid spec wants is not
+        known: what was bought for it counts as wanted.
+        """
+        if base_id in self._specs:
+            return self._specs[base_id], True
+        first = self._owners.get(receipt, spec)
+        return first, first in self._invalid
+
+
+def _listed(root: Path, desired: Desired) -> tuple[list[tuple[ReceiptEntry, str]], dict[str, str]]:
+    entries: list[tuple[ReceiptEntry, str]] = []
+    unreadable: dict[str, str] = {}
+    place = Root(root)
+    for name in desired.receipts:
+        try:
+            entries += [(entry, name) for entry in read_receipt(place, name)]
+        except ReceiptError as error:
+            unreadable[name] = error.message
+    return entries, unreadable
+
+
+def _may_be_billed(record: Record) -> bool:
+    """Whether an attempt is a purchase: it was sent, and has not ended free of charge."""
+    if record.status is Status.FAILED:
+        return charged(record.status, record.estimated_units, record.units) > 0
+    return record.status not in FREE
+
+
+def _purchase(record: Record, wishes: _Wishes, *, receipt: str = "") -> Purchase:
+    spec, wanted = wishes.of(record.base_id, record.spec, receipt)
+    counts = charged(record.status, record.estimated_units, record.units)
+    # What is deducted from a task that has not ended is known only where it is more than was expected.
+    paid = believed(record.units, record.estimated_units)
+    is_known = paid is not None and (record.status not in LIVE or counts > record.estimated_units)
+    return Purchase(
+        external_task_id=record.external_task_id,
+        at=_first_sound(record.calendar_at, record.intent_at, record.created_at),
+        spec=spec,
+        model=record.model,
+        status=record.status,
+        estimated=record.estimated_units,
+        deducted=counts if is_known else None,
+        wanted=wanted,
+        disbelieved=record.units if paid is None else None,
+    )
+
+
+def _forgotten(gone: Forgotten, wishes: _Wishes) -> Purchase:
+    spec, wanted = wishes.of(gone.base_id, "")
+    return Purchase(
+        external_task_id=gone.external_task_id,
+        at=_first_sound(gone.calendar_at, gone.intent_at),
+        spec=spec,
+        model="",
+        status=None,
+        estimated=gone.units,
+        deducted=None,  # what was known of it was forgotten; this is what it counted for
+        wanted=wanted,
+    )
+
+
+def _first_sound(*moments: int | None) -> int | None:
+    """Return the first of these times that a calendar has."""
+    return next((at for at in moments if at is not None and day_of(at) != UNKNOWN), None)
+
+
+def _estimated(canonical: str, entry: ReceiptEntry, prices: Prices) -> Decimal:
+    """Return what a purchase probably cost whose receipt does not say; 0 where its request makes no sense."""
+    seconds = next(_lengths(entry), None)
+    words = {key: value for key, value in entry.request.items() if isinstance(value, str)}
+    try:
+        return estimate_units(kind_behind(canonical).price(words), seconds, prices)
+    except (KeyError, ArithmeticError):
+        return Decimal(0)
+
+
+def _lengths(entry: ReceiptEntry) -> Iterator[Decimal]:
+    for output in entry.outputs:
+        if output.role is Role.VIDEO and output.duration is not None:
+            yield Decimal(str(output.duration))

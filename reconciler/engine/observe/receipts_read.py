@@ -1,0 +1,265 @@
+"""What the receipts remember: the knowledge that survives the loss of the state folder. Reads only.
+
+A receipt that arrives by git is somebody's purchase; one that cannot be read may hide one. They are as long as whoever
+wrote them wished, within limits, so a daemon has them read in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.generations import Generation
+from reconciler.core.identity import canonical_generation, is_computed, split_attempt, take_of
+from reconciler.core.kinds import MOST_TAKES, kinds_that_may_mean
+from reconciler.core.naming import output_path, receipt_path
+from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
+from reconciler.core.spending import believed
+from reconciler.core.states import ALIVE, Record, Result, Status
+from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.records import Records
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt
+
+_NEVER_BEGAN = frozenset({Status.PENDING, Status.REJECTED})
+_OVERRULED = frozenset({Status.PENDING, Status.FAILED, Status.REJECTED, Status.EXPIRED})
+_TRIED_AGAIN = frozenset({Status.FAILED, Status.REJECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Everything that the folder's receipts say, as far as it can be: they come from anybody."""
+
+    # base id -> what each receipt tells of it; a record's spec is the one that the receipt is named after
+    records: dict[str, list[Record]] = field(default_factory=dict)
+    paths: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # sha256 -> where such bytes may be found; says nothing of whose they are
+    unreadable: dict[str, str] = field(default_factory=dict)  # receipt -> why
+    doubted: dict[str, str] = field(default_factory=dict)
+    """Base ids that a receipt names without telling what was bought, because it is broken or contradicts itself -> why."""
+
+    def doubt(self, wish: Generation) -> str:
+        """Return what is wrong with a receipt that may hide that this was bought; empty where nothing is.
+
+        By its id wherever the receipt lies: the spec may have been copied, renamed or moved.
+        """
+        own = self.unreadable.get(receipt_path(wish.spec), "")
+        return own or self.doubted.get(wish.external_task_id, "")
+
+    def best(self, wish: Generation) -> Record | None:
+        """Return what the receipts tell of a generation that is wanted.
+
+        What was saved beats a later attempt that was not; a spec's own receipt beats one that lies elsewhere.
+        """
+
+        def rank(record: Record) -> tuple[bool, bool, int]:
+            is_saved = record.status is Status.COMPLETE and bool(record.results)
+            own = receipt_path(f"{record.spec}.yaml") == receipt_path(wish.spec)
+            return is_saved, own, record.attempt
+
+        return max(self.records.get(wish.external_task_id, ()), key=rank, default=None)
+
+
+def recall(root: Path, receipts: Iterable[str]) -> Recalled:
+    """Read these receipts; one that cannot be read hides what it says, and is reported, never skipped silently."""
+    recalled, place = Recalled(), Root(root)
+    for name in receipts:
+        try:
+            entries = read_receipt(place, name)
+        except ReceiptError as error:
+            recalled.unreadable[name] = error.message
+            recalled.doubted.update(dict.fromkeys(error.named, error.message))
+            continue
+        for entry in entries:
+            _take_in(recalled, entry, PurePosixPath(name))
+    return recalled
+
+
+def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) -> None:
+    if not proves_itself(entry):
+        recalled.doubted[entry.base_id] = (
+            f"{receipt}: what it lists as `{entry.external_task_id}` is not the request that this id stands for; "
+            "restore the receipt from git, or remove that entry"
+        )
+        return
+    record = to_record(entry, receipt)
+    recalled.records.setdefault(record.base_id, []).append(record)
+    for output in (*entry.outputs, *entry.previews):
+        path = str(receipt.parent / output.path)
+        if path != output_path(f"{record.spec}.yaml", entry.label, output.role):
+            continue  # it speaks for the files of its own spec, and of no other
+        places = recalled.paths.get(output.sha256, ())
+        if path not in places:
+            recalled.paths[output.sha256] = (*places, path)
+
+
+def proves_itself(entry: ReceiptEntry) -> bool:
+    """Whether an entry's id is the one of the request that it lists; an id of the user's own says nothing of it."""
+    return not is_computed(entry.external_task_id) or _made_for(entry) is not None
+
+
+def _made_for(entry: ReceiptEntry) -> str | None:
+    """Return the canonical JSON that a computed id was computed from: a receipt names neither kind nor take."""
+    for kind in kinds_that_may_mean(entry.request) if is_computed(entry.base_id) else ():
+        if take := take_of(entry.base_id, kind.NAME, entry.request, MOST_TAKES):
+            return canonical_generation(kind.NAME, entry.request, take)
+    return None
+
+
+def to_record(entry: ReceiptEntry, receipt: PurePosixPath) -> Record:
+    """Return the record that a receipt's entry stands for."""
+    base_id, attempt = split_attempt(entry.external_task_id)
+    probable = kinds_that_may_mean(entry.request)[0]
+    bought = entry.finished_at if entry.created_at is None else entry.created_at
+    return Record(
+        external_task_id=entry.external_task_id,
+        base_id=base_id,
+        attempt=attempt,
+        status=entry.status,
+        request=_made_for(entry) or canonical_generation(probable.NAME, entry.request, 1),
+        spec=str(receipt.with_name(receipt.name.removesuffix(".receipt.json"))),
+        label=entry.label,
+        task_id=entry.task_id or None,
+        reason="" if entry.outputs else f"{entry.status}, as its receipt says",
+        estimated_units=believed(entry.units, Decimal(0)) or Decimal(0),
+        units=entry.units,
+        intent_at=bought,  # so that today's purchases still count for today's cap
+        calendar_at=bought,
+        created_at=entry.created_at,
+        finished_at=entry.finished_at,
+        results=_results(entry.outputs),
+        previews=_results(entry.previews),
+        claimed=True,
+    )
+
+
+def _results(outputs: Iterable[ReceiptOutput]) -> tuple[Result, ...]:
+    return tuple(
+        Result(
+            output.role, output.sha256, output.size, output.duration, output.width, output.height
+        )
+        for output in outputs
+    )
+
+
+def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -> dict[str, Record]:
+    """Return what receipts know better than the store: a later attempt, or a purchase the store has not seen.
+
+    Somebody else's purchase arrives by git while this store still waits to make its own.
+    """
+    return {
+        base: record
+        for base, record in recalled.items()
+        if (known := stored.get(base)) is None
+        or (
+            known.status in _OVERRULED
+            and record.attempt > known.attempt
+            # What was paid for here is not tried again because a receipt says that something failed since.
+            and not (known.status is Status.EXPIRED and record.status in _TRIED_AGAIN)
+        )
+        or (
+            known.status in _OVERRULED
+            and record.status is Status.COMPLETE
+            and known.results != record.results
+        )
+        # What somebody else bound to it is under way, under an id that does not tell.
+        or (
+            known.status in _NEVER_BEGAN
+            and record.attempt == known.attempt
+            and record.status in ALIVE
+        )
+    }
+
+
+def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Record]:
+    """Return what receipts remember of the generations that are wanted, under the names they have now."""
+    found: dict[str, Record] = {}
+    for wish in wishes:
+        record = recalled.best(wish)
+        if record is not None:
+            # Caps count a purchase whose deduction its receipt does not tell by what it would cost now.
+            paid = believed(record.units, wish.estimated_units)
+            expected = wish.estimated_units if paid is None else paid
+            named = record.evolve(spec=wish.spec, label=wish.label, estimated_units=expected)
+            found.setdefault(record.base_id, named)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What is kept of a receipt that was read: which generations it concerns."""
+
+    bases: frozenset[
+        str
+    ]  # those that it lists, and that the state has not complete; those in doubt
+    doubted: Mapping[str, str]
+    unreadable: str
+
+
+class ReceiptMemory:
+    """What the folder's receipts tell a daemon, kept up while they change; their contents are read when needed."""
+
+    def __init__(self, root: Path, records: Records, whereabouts: Whereabouts) -> None:
+        self._root = root
+        self._records = records
+        self._whereabouts = whereabouts
+        self._listed: dict[str, _Listed] = {}  # by receipt
+        self._receipts: dict[str, set[str]] = {}  # base id -> receipts that concern it
+
+    async def read(self, present: Iterable[str], gone: Iterable[str] = ()) -> frozenset[str]:
+        """Read receipts that are new or changed, forget those that are gone; return the base ids concerned."""
+        concerned: set[str] = set()
+        for name in gone:
+            concerned |= self._forget(name)
+        for name in present:
+            recalled = await asyncio.to_thread(recall, self._root, [name])
+            concerned |= self._forget(name) | self._learn(name, recalled)
+        return frozenset(concerned)
+
+    async def better(self, base_id: str, wishes: Sequence[Generation]) -> Record | None:
+        """Return what receipts know better than the state of a generation that is wanted, or None."""
+        receipts = self._receipts.get(base_id)
+        if not receipts or not wishes:
+            return None
+        recalled = await asyncio.to_thread(recall, self._root, sorted(receipts))
+        known = self._records.get(base_id)
+        stored = {} if known is None else {base_id: known}
+        return better_known(wanted_of(recalled, wishes), stored).get(base_id)
+
+    def unreadable(self) -> frozenset[str]:
+        """Return the receipts that cannot be read."""
+        return frozenset(name for name, listed in self._listed.items() if listed.unreadable)
+
+    def doubt(self, wish: Generation) -> str:
+        """Return what is wrong with a receipt that may hide that this was bought; see `Recalled.doubt`."""
+        own = self._listed.get(receipt_path(wish.spec))
+        if own is not None and own.unreadable:
+            return own.unreadable
+        base = wish.external_task_id
+        found = (self._listed[name].doubted.get(base, "") for name in self._receipts.get(base, ()))
+        return next(filter(None, found), "")
+
+    def _learn(self, name: str, recalled: Recalled) -> frozenset[str]:
+        self._whereabouts.note_places(recalled.paths)
+        open_bases = {base for base in recalled.records if not self._is_complete(base)}
+        bases = frozenset(open_bases | recalled.doubted.keys())
+        self._listed[name] = _Listed(bases, recalled.doubted, recalled.unreadable.get(name, ""))
+        for base in bases:
+            self._receipts.setdefault(base, set()).add(name)
+        return bases
+
+    def _forget(self, name: str) -> frozenset[str]:
+        listed = self._listed.pop(name, None)
+        for base in listed.bases if listed else ():
+            self._receipts[base].discard(name)
+            if not self._receipts[base]:
+                del self._receipts[base]
+        return listed.bases if listed else frozenset()
+
+    def _is_complete(self, base: str) -> bool:
+        known = self._records.get(base)
+        return known is not None and known.status is Status.COMPLETE

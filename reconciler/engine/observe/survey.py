@@ -1,0 +1,261 @@
+"""Gathering the facts that a plan is made of: records, receipts, and what stands at the output paths. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.diff import IN_PLACE, Known, Output, Plan, Standing, content_problem, diff
+from reconciler.core.documents import Place, Problem
+from reconciler.core.errors import WorkspaceError, told
+from reconciler.core.generations import Generation
+from reconciler.core.naming import receipt_path
+from reconciler.core.states import BOUGHT, Record, Role, Status
+from reconciler.core.transitions import put_back
+from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.needed import needed
+from reconciler.engine.observe.receipts_read import Recalled, better_known, recall, wanted_of
+from reconciler.store.objects import ObjectStore
+from reconciler.store.repository import Repository
+from reconciler.workspace.files.outputs import check_room
+from reconciler.workspace.read.loader import Desired
+
+_ONLY_TOLD = (
+    "only a receipt says that it was published there; remove it yourself if nobody needs it"
+)
+
+
+Uncommitted = Callable[[Generation], str]
+"""Says why a wish does not count as committed; an empty string where it does."""
+
+
+def all_committed(_: Generation) -> str:
+    """Where nobody asks for commits, nothing waits for one."""
+    return ""
+
+
+def nothing_held_back(_: str) -> str:
+    """Where no name tells anything, nothing is held back."""
+    return ""
+
+
+def waiting_for_commit(name: str) -> str:
+    """Return the sentence about the first file of a wish that is not committed; nothing where there is none."""
+    return f"waiting for a commit: `{name}` is not committed as it stands" if name else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The facts about the world that the knowledge of every generation draws on."""
+
+    whereabouts: Whereabouts
+    hold: Callable[[str], str]  # base id -> why the last run held it back
+    doubt: Callable[
+        [Generation], str
+    ]  # what is wrong with a receipt that may hide that it was bought
+    can_host: bool = False  # a local video can be made readable for the provider
+    uncommitted: Uncommitted = all_committed
+    previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
+    held_back: Callable[[str], str] = nothing_held_back
+    """Spec -> why nothing is bought for it, by its name."""
+
+    def known(self, wish: Generation, record: Record | None) -> Known:
+        """Return what is known of a generation, given the latest attempt at it."""
+        outputs = self.whereabouts.outputs(wish, record)
+        obtainable = self.whereabouts.obtainable(record, outputs)
+        if record is not None and _is_found_again(record) and obtainable:
+            # The provider cleared the result, and somebody put the file back.
+            record = put_back(record)
+        previews = self.whereabouts.previews(wish, record)
+        return Known(
+            record=record,
+            outputs=outputs,
+            obtainable=obtainable,
+            previews=previews,
+            unshown=any(self._is_unshown(record, preview) for preview in previews),
+            hold=self.hold(wish.external_task_id),
+            obstacle="" if record and record.status in BOUGHT else self._obstacle(wish),
+        )
+
+    def _is_unshown(self, record: Record | None, preview: Output) -> bool:
+        """Whether a preview that is wanted is missing, or another one stands in its place, and it can be put there."""
+        is_settled = preview.standing in IN_PLACE or preview.standing is Standing.TAKEN
+        if preview.role not in self.previews or is_settled:
+            return False
+        made = {one.role: one for one in record.previews} if record else {}
+        return self.whereabouts.find_preview(made[preview.role]) is not None
+
+    def _obstacle(self, wish: Generation) -> str:
+        if sentence := self.held_back(wish.spec):
+            return sentence
+        if problem := self.doubt(wish):
+            return f"a receipt cannot be read, so this may already have been bought: {problem}"
+        for one in () if self.can_host else wish.kind.INPUTS:
+            if one.medium.by_url_only and (path := wish.inputs[one.name].path):
+                return (
+                    f"`{path}` is a local file, and the provider reads {one.medium.name}s from a URL only; "
+                    f"set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `{one.name}` as an "
+                    "http(s) URL"
+                )
+        return self.uncommitted(wish) or self._without_room(wish)
+
+    def _without_room(self, wish: Generation) -> str:
+        try:
+            check_room(self.whereabouts.root, str(PurePosixPath(wish.spec).parent))
+        except WorkspaceError as error:
+            return told(error)
+        return ""
+
+
+def _is_found_again(record: Record) -> bool:
+    return record.status is Status.EXPIRED and not record.lacking
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is wanted and what is known, at one moment."""
+
+    desired: Desired
+    records: Mapping[str, Record]  # base id -> latest attempt, by the store or else by a receipt
+    stored: Mapping[str, Record]  # those that the store has
+    known: Mapping[tuple[str, str], Known]  # by (spec, label)
+    invalid: Mapping[str, tuple[Problem, ...]]  # spec -> why
+    whereabouts: Whereabouts
+    orphans: tuple[str, ...] = ()
+    needed: Mapping[str, str] = field(default_factory=dict)
+    """Files that would be orphans, and why they stay, as the end of a sentence."""
+
+    def valid_wishes(self) -> list[Generation]:
+        """Return what the specs want that are right in every respect."""
+        return [wish for wish in self.desired.generations if wish.spec not in self.invalid]
+
+    def plan(self, selected: Sequence[Generation], invalid: Iterable[str], *, whole: bool) -> Plan:
+        """Return the plan for a selection; orphans belong to the whole folder's plan only."""
+        chosen = {
+            spec for spec in (*invalid, *(wish.spec for wish in selected)) if spec in self.invalid
+        }
+        good = [wish for wish in selected if wish.spec not in self.invalid]
+        return diff(
+            good,
+            self.known,
+            {spec: self.invalid[spec] for spec in sorted(chosen)},
+            self.orphans if whole else (),
+        )
+
+
+def none_uncommitted(_: Desired) -> Uncommitted:
+    """Where nobody requires commits, nothing waits for one."""
+    return all_committed
+
+
+@dataclass(slots=True)
+class Surveyor:
+    """Looks at one folder."""
+
+    root: Path
+    repository: Repository
+    objects: ObjectStore
+    can_host: bool = False  # a local video can be made readable for the provider
+    uncommitted: Callable[[Desired], Uncommitted] = none_uncommitted
+    previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
+
+    def survey(self, desired: Desired, records: Mapping[str, Record] | None = None) -> Survey:
+        """Look at everything; `records` replaces the store's where somebody knows more.
+
+        Receipts are read only where the store does not know all: what is bought, and whose bytes stand where
+        a result belongs.
+        """
+        stored = self.repository.records() if records is None else records
+        complete = {base for base, record in stored.items() if record.status is Status.COMPLETE}
+        if all(wish.external_task_id in complete for wish in desired.generations):
+            survey = self._survey(desired, stored, Recalled())
+            if not any(_is_taken(known) for known in survey.known.values()):
+                return survey
+        return self._survey(desired, stored, recall(self.root, desired.receipts))
+
+    def _survey(self, desired: Desired, stored: Mapping[str, Record], recalled: Recalled) -> Survey:
+        merged = {**stored, **better_known(wanted_of(recalled, desired.generations), stored)}
+        holds = self.repository.holds()
+        outlook = Outlook(
+            Whereabouts.learn(self.root, self.repository, self.objects, recalled.paths),
+            lambda base: holds.get(base, ""),
+            recalled.doubt,
+            self.can_host,
+            self.uncommitted(desired),
+            self.previews,
+            lambda spec: desired.held_back.get(spec, ""),
+        )
+        invalid, known = dict(desired.invalid), {}
+        for wish in desired.generations:
+            record = merged.get(wish.external_task_id)
+            if record is not None and (sentence := content_problem(wish, record)):
+                problem = Problem(Place(wish.spec, wish.line), "external_task_id", sentence)
+                invalid[wish.spec] = (*invalid.get(wish.spec, ()), problem)
+            found = outlook.known(wish, record)
+            if found.record is not None and found.record is not record:
+                merged[found.record.base_id] = found.record
+            known[wish.spec, wish.label] = found
+        whereabouts = outlook.whereabouts
+        written = set(_written(desired, merged))
+        alone, told = _unasked(written, invalid, whereabouts, self._abandoned(desired))
+        stay = needed(self.root, desired, written, alone) if alone else {}
+        stay |= dict.fromkeys(told, _ONLY_TOLD)
+        orphans = tuple(path for path in alone if path not in stay)
+        return Survey(desired, merged, stored, known, invalid, whereabouts, orphans, stay)
+
+    def _abandoned(self, desired: Desired) -> Mapping[str, tuple[str, ...]]:
+        """Return what the receipts of specs that are gone list: sha256 -> paths."""
+        owned = {receipt_path(spec) for spec in desired.specs}
+        return recall(self.root, [name for name in desired.receipts if name not in owned]).paths
+
+
+def _written(desired: Desired, records: Mapping[str, Record]) -> Iterator[str]:
+    """Yield the paths where valid specs want results, and where their previews may stand."""
+    for wish in desired.generations:
+        yield from (path for _, path in wish.outputs)
+        yield from _wanted_previews(wish, records.get(wish.external_task_id))
+
+
+def _unasked(
+    written: Collection[str],
+    invalid: Mapping[str, object],
+    whereabouts: Whereabouts,
+    abandoned: Mapping[str, tuple[str, ...]],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the published files at whose names no spec wants anything, and those that only a receipt calls published.
+
+    An invalid spec may still want its own.
+    """
+    stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in invalid}
+    ours = {path: sha256 for sha256, paths in abandoned.items() for path in paths}
+    ours |= {path: row.sha256 for path, row in whereabouts.publications.items()}
+
+    def of_invalid(path: str) -> bool:
+        folder, name = path.casefold().rpartition("/")[::2]
+        parts = name.split(".")
+        return any(
+            "/".join(filter(None, (folder, ".".join(parts[:n])))) in stems
+            for n in range(1, len(parts))
+        )
+
+    standing = [
+        path
+        for path, sha256 in ours.items()
+        if path not in written and not of_invalid(path) and whereabouts.holds(path, sha256)
+    ]
+    known = {path for path in standing if whereabouts.was_published(path, ours[path])}
+    return tuple(path for path in standing if path in known), tuple(
+        path for path in standing if path not in known
+    )
+
+
+def _wanted_previews(wish: Generation, record: Record | None) -> Iterator[str]:
+    """Yield where previews may stand: until the result is there, also those of what it takes the place of."""
+    made = {preview.role for preview in record.previews} if record else set()
+    is_saved = record is not None and record.status is Status.COMPLETE
+    yield from (path for role, path in wish.previews if role in made or not is_saved)
+
+
+def _is_taken(known: Known) -> bool:
+    return any(output.standing is Standing.TAKEN for output in known.outputs)

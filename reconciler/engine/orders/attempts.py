@@ -1,0 +1,236 @@
+"""`retry` and `import`: orders that put an attempt on record. Neither sends anything: a run does, as it sends everything.
+
+`retry` wants another attempt at a generation whose last one ended without a result that can be had (rule 6). `import`
+makes tasks that exist at the provider, and that this state does not know, records of what a spec wants. An id of ours
+proves what a task was made from. A task under another id proves nothing: it is bound to a generation only where somebody
+names both, and only to one that was never sent.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.diff import as_wanted, attempt_of
+from reconciler.core.generations import Generation
+from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
+from reconciler.core.kinds import KINDS
+from reconciler.core.states import ENDED, LIVE, Record, Status, Task
+from reconciler.core.transitions import Seen
+from reconciler.engine.ask.answers import Answers
+from reconciler.engine.deliver.receipts import Receipts
+from reconciler.engine.orders.outcome import Ground, Outcome
+
+RETRIABLE = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED})
+_SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
+_WAITS = {
+    Status.SUBMITTING: "was sent, and it is not known yet what became of it: the provider is asked by its id, and a second attempt now could be paid for twice",
+    Status.SUBMITTED: "is under way",
+    Status.PROCESSING: "is under way",
+    Status.SUCCEEDED: "is bought; its result is still to be saved",
+    Status.COMPLETE: "is complete; raise `takes` in its spec for another result",
+}
+
+
+def why_not(record: Record | None, hold: str = "") -> str:
+    """Return why no further attempt can be ordered now, as the end of a sentence; empty where it can be."""
+    held = f"; it is held: {hold}" if hold else ""
+    if record is None or record.status is Status.PENDING:
+        again = record is not None and (record.attempt > 1 or record.refusal != "")
+        return f"{'is waiting to be sent again' if again else 'has not been sent yet'}{held}"
+    return f"{_WAITS[record.status]}{held}" if record.status in _WAITS else ""
+
+
+async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Outcome:
+    """Put another attempt on record, waiting to be sent; with `attempt`, only if it is the one that was meant."""
+    name, wish = ground.called(base_id), ground.wish(base_id)
+    if wish is None:
+        return Outcome.refused(f"{name}: no valid spec wants it, so it is not tried again")
+    if wish.suspended:
+        return Outcome.refused(f"{name} is suspended by its spec")
+    record = ground.records.get(base_id)
+    if record is not None and record.status in RETRIABLE:
+        if found := await _found_after_all(ground, record):
+            return found
+        record = ground.records.get(base_id)  # time passed
+    if record is None or record.status not in RETRIABLE:
+        hold = ground.ports.repository.holds().get(base_id, "")
+        return Outcome.left(f"{name} {why_not(record, hold)}")
+    again = again_of(record, wish)
+    if not has_room(base_id, again.attempt):
+        return Outcome.refused(
+            f"{name}: `external_task_id: {base_id}` is too long for a further attempt, whose id ends in "
+            f"`-r{again.attempt}`; give the spec a shorter one"
+        )
+    if attempt not in {None, again.attempt}:
+        return Outcome.left(
+            f"{name}: attempt {record.attempt} has ended in the meantime: {record.reason}"
+        )
+    ground.records.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
+    return Outcome.done(f"{name}: attempt {again.attempt} is wanted", base_id)
+
+
+async def _found_after_all(ground: Ground, record: Record) -> Outcome | None:
+    """Ask for the last attempt once more: what the provider has need not be paid again."""
+    reply = await Answers(ground.ports.client, ground.ports.repository).about(record)
+    now = ground.records.get(record.base_id)
+    if reply.task is None or now != record:
+        return None
+    seen = ground.records.apply(
+        record, Seen(reply.task), kind="retry", request_id=reply.request_id
+    ).record
+    if seen.status in {record.status, Status.FAILED}:
+        return None
+    name = ground.called(record.base_id)
+    return Outcome.done(
+        f"{name}: the provider has its task after all ({seen.status}); nothing is paid for again",
+        record.base_id,
+    )
+
+
+def next_number(record: Record) -> int:
+    """Return which attempt (from 1) follows one that has ended.
+
+    Under a rejected id nothing exists: it is sent again under the same one, which a provider may know to be used.
+    """
+    return record.attempt + (record.status is not Status.REJECTED)
+
+
+def again_of(record: Record, wish: Generation) -> Record:
+    """Return the attempt that follows one that has ended, waiting to be sent."""
+    if record.status is not Status.REJECTED:
+        return attempt_of(wish, next_number(record), record.reason)
+    again = record.evolve(status=Status.PENDING, refusal=record.reason)
+    return as_wanted(wish, again.evolve(gave_up_at=None, absent_looks=0))
+
+
+async def adopt(ground: Ground, name: str, base_id: str = "") -> Outcome:
+    """Ask for a task by either of its ids, and make it the record of what it is; with `base_id`, of that."""
+    wanted = ground.wish(base_id)
+    kinds = KINDS.values() if wanted is None else (wanted.kind,)
+    replies = [await ground.ports.client.query(name, endpoint=kind.ENDPOINT) for kind in kinds]
+    reply = next((one for one in replies if one.task is not None), replies[0])
+    task = reply.task
+    if task is None:
+        return Outcome.refused(f"the provider knows no task `{name}`")
+    external = task.external_task_id or (name if name != task.task_id else "")
+    # An id of one's own may end in `-r2` itself.
+    ours, attempt = (external, 1) if ground.wish(external) else split_attempt(external)
+    if base_id and base_id != ours:
+        return await _bind(ground, task, external, base_id)
+    wish = ground.wish(ours)
+    if wish is None:
+        made = f"made as `{external}`, " if external else ""
+        return Outcome.refused(
+            f"`{name}` is a task ({task.said}) {made}that no valid spec wants; `--for SPEC` binds it to "
+            "the generation that it was made for"
+        )
+    return _take(ground, task, wish, attempt, reply.request_id)
+
+
+def _take(ground: Ground, task: Task, wish: Generation, attempt: int, request_id: str) -> Outcome:
+    base_id = wish.external_task_id
+    name, known = ground.called(base_id), ground.records.get(base_id)
+    if known is not None and (sentence := _stands_against(task, attempt, known)):
+        return Outcome.left(f"{name} {sentence}; nothing was changed")
+    if other := _owner(ground, task, base_id):
+        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    record = _attempt(wish, attempt, known)
+    seen = _commit(ground, record, task, "taken over by `import`", request_id)
+    if seen.status is Status.EXPIRED:
+        return Outcome.left(f"{name} has expired, and the provider has no result for it either")
+    if not base_id.startswith(PREFIX):
+        name += "; an id of your own cannot prove what it was made from: look at the result"
+    return Outcome.done(f"task {task.task_id} ({seen.status}) was taken over for {name}", base_id)
+
+
+def _stands_against(task: Task, attempt: int, known: Record) -> str:
+    """Return why a record stays as it is, as the end of a sentence; empty where it takes the task."""
+    if known.attempt > attempt:
+        return f"is further on: attempt {known.attempt} is {known.status}"
+    if known.attempt < attempt:
+        ended = known.status in ENDED - {Status.SUCCEEDED, Status.COMPLETE}
+        return "" if ended or known.status is Status.PENDING else f"is already {known.status}"
+    if known.task_id is not None and known.task_id != task.task_id:
+        return f"already has another task: {known.task_id}, not {task.task_id}"
+    if known.status in _SETTLED or (known.status in LIVE and known.task_id is not None):
+        return f"is already known: it is {known.status}"
+    return ""
+
+
+async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outcome:
+    """Take a task that does not say what it was made from for a generation that was never sent."""
+    wish = ground.wish(base_id)
+    if wish is None:
+        return Outcome.refused(f"no valid spec wants {base_id}")
+    own = await ground.ports.client.query(base_id, ours=True, endpoint=wish.kind.ENDPOINT)
+    name = ground.called(base_id)
+    if is_computed(external):
+        return Outcome.refused(
+            f"task {task.task_id} was made for another generation, as its id `{external}` shows; "
+            f"it is not bound to {name}"
+        )
+    if own.task is not None:
+        return Outcome.refused(
+            f"the provider already has a task for {name}; `import {base_id}` takes it over"
+        )
+    if other := _owner(ground, task, base_id):
+        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    known = ground.records.get(base_id)
+    if known is not None and not (_was_never_sent(known) or _is_only_told(known)):
+        return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
+    made = f"made as `{external}`" if external else "made without an id"
+    if known is not None and known.claimed:
+        record = attempt_of(wish, known.attempt)
+    else:
+        record = _attempt(wish, 1, known)
+    seen = _commit(ground, record, task, f"{made}, bound by `import --for`", own.request_id)
+    _put_on_receipts(ground, seen)
+    return Outcome.done(
+        f"task {task.task_id} ({seen.status}) now stands for {name}. NOTHING PROVES that it was made from "
+        "what this spec says: look at the result",
+        base_id,
+    )
+
+
+def _put_on_receipts(ground: Ground, bound: Record) -> None:
+    """List a task whose id does not tell what it is for: if the state is lost, nothing else remembers that."""
+    wishes = ground.survey.valid_wishes()
+    receipts = Receipts(
+        ground.ports.root,
+        ground.records,
+        lambda spec: [wish for wish in wishes if wish.spec == spec],
+    )
+    for spec in sorted({wish.spec for wish in wishes if wish.external_task_id == bound.base_id}):
+        receipts.write(spec, newly=bound)
+
+
+def _was_never_sent(known: Record) -> bool:
+    return (
+        known.status is Status.PENDING
+        and known.attempt == 1
+        and not known.creates
+        and not known.doubtful
+    )
+
+
+def _is_only_told(known: Record) -> bool:
+    """Whether nothing but a receipt says that it was sent, and its result is not here."""
+    return known.claimed and known.status is not Status.COMPLETE
+
+
+def _owner(ground: Ground, task: Task, base_id: str) -> str:
+    """Return the generation that has this task on record, where it is another one; a receipt's word gives it to none."""
+    found = ground.ports.repository.find(task.task_id)
+    is_free = found is None or found.base_id == base_id or found.claimed
+    return "" if found is None or is_free else ground.called(found.base_id)
+
+
+def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
+    """Return the record of this attempt, as it is known or as it would be sent now."""
+    if known is not None and known.attempt == attempt:
+        return as_wanted(wish, known) if known.status is Status.PENDING else known
+    return attempt_of(wish, attempt)
+
+
+def _commit(ground: Ground, record: Record, task: Task, detail: str, request_id: str) -> Record:
+    return ground.records.apply(
+        record, Seen(task), kind="imported", detail=detail, request_id=request_id
+    ).record

@@ -1,0 +1,149 @@
+"""`forget` and `prune`: orders by which something of ours leaves the folder. Objects and history stay.
+
+`forget` removes a generation from the state and this folder's receipts. The receipts go first: what a receipt still lists
+would be recalled by the next survey. What was forgotten is looked for before it is bought again; so nothing is forgotten
+while the provider may not show yet what its last create made.
+
+`prune` removes outputs that no spec asks for any more (rule 8). A file goes only while it is, byte for byte, what this
+state published there, and no spec reads it: what a receipt lists may be anybody's word. It is never reached through a
+symbolic link in the specs folder; that folder itself may be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.core.errors import StateError
+from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.schedule import SECOND
+from reconciler.core.work import is_unsaved
+from reconciler.engine.buy.create import ENDS_OF_A_CREATE, REFUSED
+from reconciler.engine.orders.outcome import Ground, Outcome
+from reconciler.store.values import HistoryEntry
+from reconciler.workspace.files.outputs import is_behind_a_link, remove, signature
+from reconciler.workspace.files.plain import file_sha256
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.receipts.receipt_files import (
+    ReceiptError,
+    read_receipt,
+    render_receipt,
+    write_receipt,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Where receipts list a generation, and which receipts cannot say."""
+
+    entries: Mapping[str, tuple[ReceiptEntry, ...]]
+    """Receipt -> all of its entries, where one is the generation's."""
+    unreadable: tuple[str, ...]  # those that name it
+
+
+def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
+    """Look for a generation in these receipts."""
+    found: dict[str, tuple[ReceiptEntry, ...]] = {}
+    unreadable, place = [], Root(root)
+    for name in receipts:
+        try:
+            entries = read_receipt(place, name)
+        except ReceiptError as error:
+            if base_id in error.named:
+                unreadable.append(name)
+            continue
+        if any(_is_of(entry, base_id) for entry in entries):
+            found[name] = entries
+    return Listed(found, tuple(unreadable))
+
+
+def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
+    """Forget all attempts at a generation; one whose task is under way only with `in_flight`.
+
+    Raises:
+        WorkspaceError: a receipt cannot be written; the state still knows the generation.
+    """
+    name, record = ground.called(base_id), ground.records.get(base_id)
+    known = listed(ground.ports.root, ground.survey.desired.receipts, base_id)
+    if known.unreadable:
+        return Outcome.refused(
+            f"`{known.unreadable[0]}` cannot be read, and may list {name}: restore or remove it first"
+        )
+    if record is None and not known.entries:
+        return Outcome.left(f"{name} is not known: there is nothing to forget")
+    if record is not None and is_unsaved(record) and not in_flight:
+        return Outcome.refused(
+            f"{name} is {record.status}: it has been paid for, or may have been, and was not forgotten"
+        )
+    if (wait := _hidden_for(ground, base_id)) > 0:
+        return Outcome.refused(
+            f"{name} was sent to the provider a moment ago, which may not show it yet; forgotten now, it could be bought "
+            f"twice: forget it in {-(-wait // SECOND):,} s"
+        )
+    for receipt, entries in known.entries.items():
+        _strike(ground.ports.root, receipt, entries, base_id)
+    if record is not None:
+        ground.records.forget(base_id)
+    where = f" and removed from {', '.join(known.entries)}" if known.entries else ""
+    return Outcome.done(f"{name} is forgotten{where}", base_id)
+
+
+def prune(ground: Ground, path: str) -> Outcome:
+    """Remove one orphan, named relative to the root, and forget that it was published.
+
+    Raises:
+        WorkspaceError: the file cannot be read or removed.
+    """
+    root, objects = ground.ports.root, ground.ports.objects
+    target = root / path
+    if why := ground.survey.needed.get(path):
+        return Outcome.refused(f"`{path}` stays: {why}")
+    if path not in ground.survey.orphans:
+        return Outcome.left(f"`{path}` is not an orphan, or not any more: it stays")
+    found = signature(target)
+    if found is None or not found.is_file:
+        return Outcome.refused(
+            f"`{path}` is no longer there as it was published: nothing is removed"
+        )
+    specs = root / ground.survey.desired.folder
+    if is_behind_a_link(specs if specs in target.parents else root, target):
+        return Outcome.refused(
+            f"`{path}` stays: a folder of its path is a link, so it is somewhere else now"
+        )
+    sha256 = file_sha256(target)
+    if not ground.survey.whereabouts.was_published(path, sha256):
+        return Outcome.refused(f"`{path}` was changed: it stays")
+    if not objects.verify(sha256):
+        try:
+            objects.ingest(target, sha256)
+        except StateError as error:
+            return Outcome.refused(f"`{path}` stays: its bytes cannot be kept: {error.message}")
+    if not remove(target, found):
+        return Outcome.refused(f"`{path}` was changed at the last moment: it stays")
+    ground.ports.repository.unpublish([path])
+    return Outcome.done(f"`{path}` is removed; its bytes are kept as {objects.path(sha256)}")
+
+
+def _hidden_for(ground: Ground, base_id: str) -> int:
+    """Return for how long (ms) a task of the last creates may not be shown yet; 0 or less: what there is, is shown."""
+    latest: dict[str, HistoryEntry] = {}
+    for entry in ground.ports.repository.history(base_id):
+        if entry.kind in ENDS_OF_A_CREATE:
+            latest[entry.external_task_id] = entry
+    sent = [entry.at for entry in latest.values() if entry.kind != REFUSED]
+    record = ground.records.get(base_id)
+    rules = ground.options.rules.stretched(1 if record is None else record.creates)
+    return max(sent, default=0) + rules.absence_grace - ground.ports.now()
+
+
+def _strike(root: Path, name: str, entries: Iterable[ReceiptEntry], base_id: str) -> None:
+    left = [entry for entry in entries if not _is_of(entry, base_id)]
+    if left:
+        write_receipt(Root(root), name, render_receipt(left))
+    elif (found := signature(root / name)) is not None:
+        remove(root / name, found)
+
+
+def _is_of(entry: ReceiptEntry, base_id: str) -> bool:
+    return base_id in {entry.external_task_id, entry.base_id}

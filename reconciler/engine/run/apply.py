@@ -1,0 +1,80 @@
+"""Making a plan true once: which generations need work, the run over them, and what it left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.core.diff import Assessment, Plan
+from reconciler.core.generations import Generation
+from reconciler.core.states import Record
+from reconciler.core.work import Work, is_unsaved, work_for
+from reconciler.engine.loop.loop import Ended, Loop
+from reconciler.engine.loop.turn import Turns
+from reconciler.engine.observe.survey import Survey
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
+from reconciler.engine.run.specs import Rereading
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One application of a plan."""
+
+    ports: Ports
+    options: Options
+    survey: Survey
+
+    async def apply(
+        self, plan: Plan, works: Sequence[Work], stop: asyncio.Event, deadline: int | None
+    ) -> Ended:
+        """Bring the plan's generations forward until they settle; see `Loop.run` for what it raises."""
+        ports = self.ports
+        records = Records(ports, self.options, self.survey.stored)
+        records.take_over(self.survey.records.values())
+        for work in works:
+            records.want(work.base_id, work)
+        specs = Rereading(ports, self.survey, records)
+        turns = Turns(ports, self.options, records, self.survey.whereabouts, specs)
+        confirmed: dict[str, str] = {}
+        try:
+            loop = Loop(ports, self.options, turns, [work.base_id for work in works])
+            ended = await loop.run(stop, deadline=deadline)
+            standing = (item for item in plan.assessments if specs.asks_for(item.generation))
+            confirmed = turns.confirm(standing)
+        finally:
+            looked_at = {item.generation.external_task_id for item in plan.assessments}
+            looked_at.update(work.base_id for work in works)
+            earlier = ports.repository.holds().items()
+            kept = {base: reason for base, reason in earlier if base not in looked_at}
+            holds = {**kept, **records.holds(), **confirmed}
+            ports.repository.replace_holds(holds, now=ports.now())
+        return ended
+
+
+def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
+    """Return the work that a plan means, downloads first (rule 7).
+
+    Over the whole folder, tasks that are paid for and no longer wanted are seen home too.
+    """
+    wishes: dict[str, list[Generation]] = {}
+    for wish in survey.valid_wishes():
+        wishes.setdefault(wish.external_task_id, []).append(wish)
+    items: dict[str, list[Assessment]] = {}
+    for item in plan.assessments:
+        items.setdefault(item.generation.external_task_id, []).append(item)
+    works = [work_for(found, wishes[base]) for base, found in items.items()]
+    if whole:
+        works += [Work(record.base_id) for record in unsaved(survey)]
+    return sorted((work for work in works if work is not None), key=lambda work: work.rank)
+
+
+def unsaved(survey: Survey) -> list[Record]:
+    """Return what is, or may be, paid for, is not saved, and is wanted by no valid spec."""
+    wanted = {wish.external_task_id for wish in survey.valid_wishes()}
+    return [
+        record
+        for base, record in survey.stored.items()
+        if base not in wanted and is_unsaved(record)
+    ]

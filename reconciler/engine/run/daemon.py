@@ -1,0 +1,394 @@
+"""Keeping a folder true: follows what changes, has the cycle bring it forward, and looks after itself for weeks.
+
+Level-triggered: events only say which names to look at again, and a periodic look at everything finds what no
+event told. Nothing here decides about a generation, and nothing here spends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from reconciler.core.errors import (
+    ReconcilerError,
+    StateError,
+    StateReplaced,
+    WorkspaceError,
+    mistake,
+    told,
+)
+from reconciler.core.generations import Generation
+from reconciler.core.progress import Cause
+from reconciler.core.schedule import DAY, SECOND
+from reconciler.core.states import Status
+from reconciler.engine.loop.desired import Attention
+from reconciler.engine.loop.looks import Looks
+from reconciler.engine.loop.loop import Loop
+from reconciler.engine.loop.turn import Turns
+from reconciler.engine.observe.commits import Checkout, Commits
+from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.receipts_read import ReceiptMemory
+from reconciler.engine.observe.survey import Outlook
+from reconciler.engine.ports import Options, Ports
+from reconciler.engine.records import Records
+from reconciler.workspace.files.outputs import signature
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
+from reconciler.workspace.watch.watcher import Settling
+
+_NS = 1_000_000  # in a millisecond
+_ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
+_MOST_HINTS = 1000  # remembered until they are followed
+_LONGEST_OVERDUE = 600 * SECOND  # and however rarely: the folder itself may say how often
+
+
+class Events(Protocol):
+    """Whoever notices that files change, as `workspace.watcher` does."""
+
+    @property
+    def is_notified(self) -> bool:
+        """Whether changes are told; otherwise they have to be looked for."""
+        ...
+
+    def take(self) -> frozenset[str]:
+        """Return the names that are dirty, relative to the root, and forget them."""
+        ...
+
+    def watch_also(self, folders: Iterable[str]) -> None:
+        """Watch these folders too."""
+        ...
+
+    def revive(self) -> None:
+        """Watch again what could not be watched."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often things are looked at; ms."""
+
+    settle: int = 2 * SECOND  # how long a name must be quiet
+    resync: int = 300 * SECOND
+    polled: int = 10 * SECOND  # the same where no events come
+    tick: int = 1 * SECOND  # orders and commits
+    history: int = 400 * DAY  # how long history is kept
+    longest_look: int = (
+        10 * SECOND
+    )  # for media that nobody knows yet; then the rest of the folder is seen to first
+    patience: int = (
+        120 * SECOND
+    )  # before a look that does not get on is overdue: a busy disk is not a dead one
+
+    @property
+    def overdue(self) -> int:
+        """How long a look may take to get on; ms."""
+        return min(max(self.patience, self.resync), _LONGEST_OVERDUE)
+
+
+Orders = Callable[[Records, Whereabouts], Awaitable[frozenset[str]]]
+"""Carries out what commands asked for meanwhile; returns the base ids of the generations concerned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a daemon is given beside the engine's ports."""
+
+    index: SpecIndex
+    events: Events
+    pace: Pace = Pace()
+    checkout: Checkout | None = None  # where only what is committed may be bought
+    can_host: bool = False  # a local video can be made readable for the provider
+    is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
+    correct_clock: Callable[[], None] = lambda: None
+    carry_out: Orders | None = None
+    check_room: Callable[[], None] = lambda: (
+        None
+    )  # raises WorkspaceError where no result could be put
+
+
+class Daemon:
+    """One folder, one account."""
+
+    def __init__(self, ports: Ports, options: Options, duties: Duties) -> None:
+        self._ports = ports = replace(ports, distrust=partial(self._distrust, ports.distrust))
+        self._duties = duties
+        self._pace = duties.pace
+        self._index = duties.index
+        self._settling = Settling(duties.pace.settle)
+        self._woken = asyncio.Event()
+        self.looks = Looks(duties.pace.overdue / SECOND)
+        self.records = Records(ports, options, ports.repository.records())
+        self._whereabouts = Whereabouts.learn(ports.root, ports.repository, ports.objects, {})
+        self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
+        memory = ReceiptMemory(ports.root, self.records, self._whereabouts)
+        outlook = Outlook(
+            self._whereabouts,
+            self._hold,
+            memory.doubt,
+            duties.can_host,
+            self._commits.obstacle,
+            options.previews,
+            self._index.held_back,
+        )
+        self._attention = Attention(
+            ports,
+            self.records,
+            self._index,
+            outlook,
+            memory,
+            self._commits,
+            self.is_at_rest,
+            self.looks,
+            duties.pace.longest_look,
+        )
+        self.turns = Turns(ports, options, self.records, self._whereabouts, self)
+        self.loop = Loop(ports, options, self.turns)
+        self._next_resync = self._next_trim = 0
+        self._no_room = ""  # the last time it was looked at
+        self._hints: set[str] = set()
+        self.trouble = ""  # of the folder or the state, the last time they were looked at
+        self.looked_at = 0  # ms
+
+    def wake(self) -> None:
+        """Have the daemon look at what events told; to be called in the loop's thread."""
+        self._woken.set()
+
+    def hint(self, name: str) -> None:
+        """Look sooner at a task that may have changed; `name` is any of its ids, and nobody vouches for it."""
+        if len(self._hints) < _MOST_HINTS:
+            self._hints.add(name)
+
+    def obstacle(self, base_id: str) -> str:
+        """Return why a generation is not brought forward at the moment, or an empty string."""
+        work = self.records.of(base_id).work
+        return self._hold(base_id) or (work.obstacle if work else "")
+
+    def _hold(self, base_id: str) -> str:
+        hold = self.records.of(base_id).hold
+        return hold.reason if hold else ""
+
+    def unready(self) -> tuple[str, ...]:
+        """Return, in sentences, what keeps this from buying whatever is wanted; empty when nothing does."""
+        account = self.turns.account
+        limits = {
+            one.hold.cause: one.hold.reason
+            for one in self.records.all()
+            if one.hold and one.hold.cause in {Cause.CAP, Cause.DISK}
+        }
+        found = (
+            _why_not(self._ports.repository.require_in_place),
+            self.trouble,
+            self.looks.trouble,
+            account.pause.reason
+            and f"Submitting is paused for the whole account: {account.pause.reason}",
+            account.silence,
+            self._no_room,
+            self._commits.trouble,
+            *sorted(limits.values()),
+        )
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    async def run(self, stop: asyncio.Event, *, begun: Callable[[], None]) -> None:
+        """Work until `stop` is set; `begun` is called once everything was looked at for the first time.
+
+        Raises:
+            StateError, WorkspaceError: the state or the folder cannot be used at the start.
+            StateReplaced: later, too; what is in flight is found again by the next process.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._follow(begun), name="follow")
+                await self.loop.run(stop, forever=True)
+                following.cancel()
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+        finally:
+            self._commits.leave()
+            with contextlib.suppress(StateError):  # another program has the database: they can wait
+                self._write_holds()
+
+    async def _follow(self, begun: Callable[[], None]) -> None:
+        await self._attention.begin(self.turns, self.loop.add)
+        self._next_resync = self._ports.now() + self._pace.resync
+        begun()
+        while True:
+            await self._guarded(self._look_once)
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Wait for an event, or for the next thing that is due."""
+        due = [self._ports.now() + self._pace.tick, self._next_resync]
+        if (settled := self._settling.next_at()) is not None:
+            due.append(settled)
+        if self._index.has_more:
+            due.append(self._ports.now())
+        seconds = max(0, min(due) - self._ports.now()) / SECOND
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _look_once(self) -> None:
+        now = self._ports.now()
+        self._ports.repository.require_in_place()
+        self._settling.touch(self._duties.events.take(), now)
+        if self._index.ignoring_moved():
+            self._settling.touch({IGNORE_FILE}, now)
+        if due := self._settling.due(now):
+            await self._take_in(due)
+        elif self._index.has_more:
+            await self._attention.go_on()
+        if self._duties.is_ordered():
+            await self._obey()
+        if self._commits.moved() or self._commits.is_due(now):
+            await self._attention.commits_changed()
+        if now >= self._next_resync:
+            await self._resync(now)
+        if now >= self._next_trim:
+            self._trim(now)
+        self._ports.repository.tidy(now=now)
+        self._follow_hints()
+        self._write_holds()
+        self._no_room = _why_not(self._duties.check_room) or _why_not(
+            self._ports.objects.check_room
+        )
+        self.looked_at = now
+
+    async def _take_in(self, names: frozenset[str]) -> None:
+        try:
+            await self._attention.take_in(names)
+        except (WorkspaceError, StateError):  # they are looked at again
+            self._settling.touch(names, self._ports.now())
+            raise
+        self._duties.events.watch_also(self._index.media_folders())
+
+    async def _resync(self, now: int) -> None:
+        """Look at the whole folder, for what events missed."""
+        events, interval = self._duties.events, self._pace.resync
+        events.revive()  # first: what changes from here on is told
+        self._next_resync = now + min(interval, self._pace.polled)
+        strays = await asyncio.to_thread(self._index.snapshot().strays)
+        strays |= self._index.looks.passing()
+        self._settling.touch((name for name in strays if name not in self._settling), now)
+        events.watch_also(self._index.media_folders())
+        await self._attention.look_over()
+        if not self._in_doubt():  # a grace period is measured by the clock as it is
+            self._duties.correct_clock()
+        if events.is_notified:
+            self._next_resync = now + interval
+
+    async def _obey(self) -> None:
+        """Do what commands ask for, while nothing else changes records."""
+        if self._duties.carry_out is None:
+            return
+        # What an order asks of the provider has a time limit each time, and may be a lot.
+        with self.looks.bounded():
+            async with self.loop.standstill():
+                bases = await self._duties.carry_out(self.records, self._whereabouts)
+                try:  # receipts may have changed, and tell whose files are where
+                    await self._attention.read_receipts()
+                finally:  # what was done is done, whatever else goes wrong
+                    await self._attention.consider(bases)
+
+    def _trim(self, now: int) -> None:
+        """Keep the history from growing for ever: once a day, a piece in a second until nothing old is left.
+
+        Not in every look: a save waits for whatever its look does besides.
+        """
+        before = now - self._pace.history
+        is_over = self._ports.repository.trim_history(before, most=_ROWS) < _ROWS
+        self._next_trim = now + (DAY if is_over else SECOND)
+
+    def _follow_hints(self) -> None:
+        hints, self._hints = self._hints, set()
+        if not hints:
+            return
+        records = (self.records.get(base) for base in self.loop.in_flight)
+        if any(hints & {record.task_id, record.external_task_id} for record in records if record):
+            self.loop.poll_soon()
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Go on after trouble with the folder or the state; it is said once, and tried again.
+
+        So is a mistake of our own: what one change brings about must not end the work for all the others.
+        """
+        try:
+            await work()
+        except StateReplaced:
+            raise  # from here on nothing that is done would last
+        except (WorkspaceError, StateError) as error:
+            await self._stumble(told(error))
+        except Exception as error:  # noqa: BLE001 - see above; the next look at everything finds what was missed
+            await self._stumble(mistake(error))
+        else:
+            self.trouble = ""
+            self.looks.over(well=True)
+
+    async def _stumble(self, sentence: str) -> None:
+        self.looks.over(well=False)
+        if sentence != self.trouble:
+            self.trouble = sentence
+            self._ports.report.say(sentence)
+        await asyncio.sleep(self._pace.tick / SECOND)
+
+    def _distrust(self, forget: Callable[[str], None], name: str) -> None:
+        """Have a file read again that was not what is remembered of it, though nothing told."""
+        forget(name)
+        self._settling.touch({name}, self._ports.now())
+        self.wake()
+
+    def is_at_rest(self, spec: str) -> bool:
+        """Whether a spec stands as it was read: nothing that it is made of moves, or has moved."""
+        if spec not in self._index.specs:
+            return self._index.ignores(spec) or not (self._ports.root / spec).exists()
+        inputs = self._index.inputs(spec)
+        if any(name in self._settling for name in inputs):
+            return False
+        now = self._ports.now()
+        young = {name for name in inputs if self._is_young(name, now)}
+        if young:  # written while nobody looked: at the start, or where no events come
+            self._settling.touch(young, now)
+            self.wake()
+        if young or self._index.is_as_read(spec):
+            return not young
+        # A new link to a file changes it, and not every watch tells.
+        self._settling.touch(inputs, now)
+        self.wake()
+        return False
+
+    def is_wanted(self, wish: Generation) -> bool:
+        """Whether a spec still asks for just this, and stands as it was read."""
+        return wish in self._index.generations(wish.spec) and self.is_at_rest(wish.spec)
+
+    def _is_young(self, name: str, now: int) -> bool:
+        """Whether a file was written less than the settling time ago; a time in the future says nothing."""
+        found = signature(self._ports.root / name)
+        return found is not None and 0 <= now - found.mtime_ns // _NS < self._pace.settle
+
+    def declared(self, spec: str) -> Sequence[Generation]:
+        """Return what a spec, where it is valid in every respect, asks for as it was last read."""
+        return self._attention.declared(spec)
+
+    def _in_doubt(self) -> bool:
+        """Whether the outcome of some create that is worked on is not known."""
+        known = (one.record for one in self.records.all() if one.work)
+        return any(one.status is Status.SUBMITTING for one in known if one)
+
+    def _write_holds(self) -> None:
+        """Let `status` see what is held back."""
+        if self.records.holds_changed:
+            self._ports.repository.replace_holds(self.records.holds(), now=self._ports.now())
+            self.records.holds_changed = False
+
+
+def _why_not(check: Callable[[], None]) -> str:
+    """Return what a check that raises has to say, or an empty string."""
+    try:
+        check()
+    except ReconcilerError as error:
+        return told(error)
+    return ""

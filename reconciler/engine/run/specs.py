@@ -1,0 +1,116 @@
+"""What specs ask for at this moment, for a run that nobody tells of changes: it looks again before it writes.
+
+A plan that somebody agreed to is bought as it was shown. Where its results go is another question: minutes later
+another branch may be checked out, and what stands there is not the plan's to replace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.core.diff import content_problem
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.generations import Generation
+from reconciler.core.schedule import SECOND
+from reconciler.engine.observe.survey import Survey
+from reconciler.engine.ports import Ports
+from reconciler.engine.records import Records
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.git import index_lock
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
+from reconciler.workspace.tree.walk import defaults_above
+
+_QUIET = 2 * SECOND  # since the last change to what a spec is made of
+_LONGEST_UNREST = 30 * SECOND  # then what stands there counts: a lock may be left over from a crash
+_PATIENCE = 10.0  # s for media that have changed since: results that arrive wait meanwhile
+_NS = 1_000_000  # in a millisecond
+
+
+class Rereading:
+    """The specs of a survey, read again as far as they have changed since."""
+
+    def __init__(self, ports: Ports, survey: Survey, records: Records) -> None:
+        self._ports = ports
+        self._desired = survey.desired
+        self._records = records
+        self._lock = index_lock(ports.root)
+        self._index: SpecIndex | None = None  # from the first change on
+        self._restless: dict[str, int] = {}  # spec -> since when (ms)
+        self._planned: dict[str, list[Generation]] = {}
+        for wish in survey.valid_wishes():
+            self._planned.setdefault(wish.spec, []).append(wish)
+
+    def is_wanted(self, wish: Generation) -> bool:  # noqa: ARG002 - see below
+        """A plan that somebody agreed to is bought as it was shown, whatever is written meanwhile."""
+        return True
+
+    def declared(self, spec: str) -> Sequence[Generation]:
+        """Return what a spec, where it is valid, asked for when it was last found at rest."""
+        if self._index is None:
+            return self._planned.get(spec, ())
+        return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
+
+    def is_at_rest(self, spec: str) -> bool:
+        """Read a spec again if it has changed; say whether nothing it is made of moves.
+
+        One that does not come to rest for half a minute is taken as it stands.
+
+        Raises:
+            WorkspaceError: it could not be looked at for as long.
+        """
+        since = self._restless.setdefault(spec, self._ports.now())
+        is_over = self._ports.now() - since > _LONGEST_UNREST
+        try:
+            calm = self._is_calm(spec)
+        except WorkspaceError:
+            if is_over:
+                raise
+            return False  # it is being replaced, folder and all
+        if calm:
+            del self._restless[spec]
+        return calm or is_over
+
+    def asks_for(self, wish: Generation) -> bool:
+        """Whether a spec, at rest, still asks for this result at this place."""
+        try:
+            calm = self.is_at_rest(wish.spec)
+        except WorkspaceError:
+            return False
+        return calm and any(
+            (one.external_task_id, one.label) == (wish.external_task_id, wish.label)
+            for one in self.declared(wish.spec)
+        )
+
+    def _is_calm(self, spec: str) -> bool:
+        git_is_at_work = self._lock is not None and self._lock.exists()
+        if self._index is None:
+            if self._is_as_planned(spec):
+                return not git_is_at_work
+            root, folder = self._ports.root, self._desired.folder
+            wanted = self._desired
+            self._index = SpecIndex(
+                root, folder, prices=wanted.prices, sources=wanted.sources, patience=_PATIENCE
+            )
+        elif not self._index.is_as_read(spec):
+            self._index.refresh({*self._names(spec), *self._index.inputs(spec)})
+        return not (git_is_at_work or self._is_young(spec))
+
+    def _is_as_planned(self, spec: str) -> bool:
+        root, seen = Root(self._ports.root), self._desired.seen
+        media = (path for wish in self._planned.get(spec, ()) for path in wish.files)
+        return all(root.signature(name) == seen.get(name) for name in (*self._names(spec), *media))
+
+    def _is_young(self, spec: str) -> bool:
+        """Whether what a spec is made of was written a moment ago; a time in the future says nothing."""
+        root, now = Root(self._ports.root), self._ports.now()
+        names = self._index.inputs(spec) if self._index is not None else ()
+        found = (root.signature(name) for name in names)
+        return any(one is not None and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)
+
+    def _names(self, spec: str) -> tuple[str, ...]:
+        return (spec, IGNORE_FILE, *defaults_above(self._desired.folder, spec))
+
+    def _misfit(self, wish: Generation) -> str:
+        record = self._records.get(wish.external_task_id)
+        return content_problem(wish, record) if record is not None else ""

@@ -1,0 +1,118 @@
+"""A memory of the files that were read, to spare reading them again. Losing it costs time and nothing else.
+
+So nothing here raises: a cache that is damaged, of another format, or in a folder that cannot be written is
+an empty one. It is a file of its own because it may be deleted at any time, which the state may not.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from reconciler.core.errors import StateError
+from reconciler.store.private_files import is_own, make_folder, make_private, require_own_journal
+
+_FORMAT = 1  # SQLite's user_version; another number: start empty
+_TIMEOUT = 0.5  # seconds; not worth waiting for longer
+_CREATE = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE entry (key TEXT PRIMARY KEY, stamp TEXT NOT NULL, packed BLOB NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {_FORMAT};
+COMMIT;
+"""
+_KINDS = (str, str, bytes)
+# The file itself is at fault, so that making it anew is the cure.
+_LOST = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError, StateError)
+
+
+class _Unusable(sqlite3.DatabaseError):
+    """The file is of another format."""
+
+
+class FileCache:
+    """A persistent mapping of a key to a stamp and packed bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._journal = path.with_name(f"{path.name}-journal")
+        self._connection: sqlite3.Connection | None = None
+
+    def load(self) -> dict[str, tuple[str, bytes]]:
+        """Return everything that is remembered."""
+        try:
+            found = self._open("rw").execute("SELECT key, stamp, packed FROM entry").fetchall()
+        except _TROUBLE:
+            self.close()
+            return {}
+        # SQLite holds anything anywhere: what is not of its column's type was damaged, and is as good as not there.
+        return {row[0]: (row[1], row[2]) for row in found if tuple(map(type, row)) == _KINDS}
+
+    def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
+        """Remember what changed and forget what is gone, all of it or nothing."""
+        added = [(key, stamp, packed) for key, (stamp, packed) in changed.items()]
+        forgotten = [(key,) for key in gone]
+        if not added and not forgotten:
+            return
+        try:
+            self._write(added, forgotten)
+        except _TROUBLE as error:
+            self.close()
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if not isinstance(error, _Unusable) and code not in _LOST:
+                return
+            with suppress(*_TROUBLE):
+                # In this order: SQLite ignores a journal without its database, never the other way round.
+                self._path.unlink(missing_ok=True)
+                self._journal.unlink(missing_ok=True)
+                self._write(added, forgotten)
+
+    def close(self) -> None:
+        """Close the file. Closing twice is harmless; another verb opens it again."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _write(
+        self, added: Sequence[tuple[str, str, bytes]], forgotten: Sequence[tuple[str]]
+    ) -> None:
+        make_folder(self._path.parent)
+        make_private(self._path)
+        connection = self._open("rwc")
+        with connection:
+            connection.executemany("DELETE FROM entry WHERE key = ?", forgotten)
+            connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", added)
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        require_own_journal(self._path)  # each time: a commit may bring one while this is open
+        if self._connection is None:
+            if not (_is_own(self._path) and _is_own(self._journal)):
+                raise FileExistsError(f"{self._path} is not a file of ours")
+            address = f"file:{quote(os.fsencode(self._path.absolute()))}?mode={mode}"
+            self._connection = sqlite3.connect(
+                address, uri=True, timeout=_TIMEOUT, check_same_thread=False
+            )
+            _require_format(self._connection, create=mode == "rwc")
+        return self._connection
+
+
+def _is_own(path: Path) -> bool:
+    """Whether nothing stands there, or a regular file with this one name."""
+    try:
+        return is_own(path.lstat())
+    except FileNotFoundError:
+        return True
+
+
+def _require_format(connection: sqlite3.Connection, *, create: bool) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if create and version == 0 and tables == 0:
+        connection.executescript(_CREATE)
+    elif version != _FORMAT:
+        raise _Unusable(f"format {version}, not {_FORMAT}")

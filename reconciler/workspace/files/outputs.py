@@ -1,0 +1,175 @@
+"""Publishing results beside their specs, removing them, and knowing a file by its signature.
+
+It knows no receipt and no spec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.disk import NearlyFull, give_name, require_room, sync_folder
+from reconciler.workspace.files.plain import describe_os_error, open_plain, written_beside
+
+_CHUNK = 1024 * 1024  # bytes
+RACY_NS = 2_000_000_000
+"""A file changed this recently could change again within one tick of its times; FAT's are 2 s apart."""
+
+
+class OutputTaken(WorkspaceError):
+    """Something stands where an output belongs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What tells a changed file from an unchanged one without reading it.
+
+    Anything that is not a plain file (a folder, a symbolic link, a device) has size -1: it is there, it is not
+    ours, and it equals no signature of a file that was published. The time of the last change (ctime) also tells a
+    file that was overwritten in place by one of its size and given its old mtime; a chmod, a new link or a new name
+    change it too, which costs reading the file once more.
+    """
+
+    size: int  # bytes, or -1
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """Return the signature that a stat result stands for."""
+        size = status.st_size if stat.S_ISREG(status.st_mode) else -1
+        return cls(size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a plain file stands there."""
+        return self.size >= 0
+
+    def is_racy(self, at_ns: int) -> bool:
+        """Whether a file that was read at this time could have changed since and kept its signature.
+
+        One that is dated far ahead is taken at its word: it would never be anything else.
+        """
+        return min(abs(at_ns - self.mtime_ns), abs(at_ns - self.ctime_ns)) < RACY_NS
+
+
+def signature(path: Path) -> Signature | None:
+    """Return the signature of what stands at a path (links not followed), or None when nothing does.
+
+    Raises `WorkspaceError` when that cannot be told.
+    """
+    try:
+        return Signature.of(path.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise describe_os_error(error, path) from error
+
+
+def check_room(root: Path, folder: str) -> None:
+    """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
+    cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
+    try:
+        if os.access(root / folder, os.W_OK | os.X_OK):
+            require_room(root / folder)
+            return
+        is_read_only = bool(os.statvfs(root / folder).f_flag & os.ST_RDONLY)
+    except NearlyFull as error:
+        sentence = f"nothing is bought for `{folder}`, because it could not be put there"
+        raise WorkspaceError(f"{sentence}: {error.strerror}", hint="Free some space.") from None
+    except OSError as error:
+        raise describe_os_error(error, folder) from error
+    if is_read_only:
+        raise WorkspaceError(f"{cannot}: its file system is read-only", hint="Mount it writable.")
+    hint = "Give the user that runs the reconciler permission to write in it."
+    raise WorkspaceError(cannot, hint=hint)
+
+
+def publish(source: Path, target: Path, *, replace: bool) -> Signature:
+    """Copy an object to its place, durably and in one step, and return the signature of the file that was put there.
+
+    It is that of the very bytes that were written: what is done to the name a moment later is neither an error nor
+    taken for ours. With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is
+    raised. A folder or a symbolic link at the target is never replaced nor written through. Raises
+    `WorkspaceError` otherwise.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            with written_beside(target, lambda file: _copy(source, file)) as temporary:
+                file = stack.enter_context(temporary.open("rb"))
+                written = Signature.of(os.fstat(file.fileno()))
+                if replace:
+                    _replace(temporary, target)
+                else:
+                    _link(temporary, target)
+            named = Signature.of(os.fstat(file.fileno()))
+        sync_folder(target.parent)
+    except OSError as error:
+        raise describe_os_error(error, _culprit(error, source, target)) from error
+    # Its new name gave it another ctime. Where more than that is different, somebody wrote to it already.
+    is_ours = named == Signature(written.size, written.mtime_ns, named.ctime_ns, written.inode)
+    return named if is_ours else written
+
+
+def _culprit(error: OSError, source: Path, target: Path) -> Path:
+    """Return the path that a person has to look at; temporary names are nobody's business."""
+    if error.filename == str(source):
+        return source
+    return target.parent if error.errno in (errno.ENOENT, errno.ENOTDIR) else target
+
+
+def _copy(source: Path, file: BinaryIO) -> None:
+    with open_plain(source) as original:
+        require_room(file.fileno(), os.fstat(original.fileno()).st_size)
+        shutil.copyfileobj(original, file, _CHUNK)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Give the temporary file its final name, unless something stands there that is no plain file."""
+    standing = signature(target)
+    if standing is not None and not standing.is_file:
+        raise not_replaced(target)
+    temporary.replace(target)
+
+
+def not_replaced(target: Path) -> OutputTaken:
+    """Return the error to raise for what is no plain file where one of ours belongs."""
+    sentence = f"`{target}` is a folder or a link: it is not replaced"
+    return OutputTaken(sentence, hint="Move it out of the way.")
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give the temporary file its final name, unless something has it."""
+    try:
+        give_name(temporary, target)
+    except FileExistsError as error:
+        sentence = f"`{target}` holds a file that is not ours: it is not overwritten"
+        raise OutputTaken(sentence, hint="Move it away, or rename the spec.") from error
+
+
+def is_behind_a_link(above: Path, target: Path) -> bool:
+    """Whether a folder between this folder and this path is a symbolic link, so that the path leads elsewhere."""
+    return target.parent.resolve() != above.resolve() / target.parent.relative_to(above)
+
+
+def remove(target: Path, found: Signature) -> bool:
+    """Remove a plain file durably; return False, with nothing touched, when it is not as it was found.
+
+    Raises `WorkspaceError`.
+    """
+    try:
+        if not found.is_file or signature(target) != found:
+            return False
+        target.unlink()
+        sync_folder(target.parent)
+    except OSError as error:
+        raise describe_os_error(error, target) from error
+    return True

@@ -1,0 +1,397 @@
+"""What the specs folder asks for, kept up to date file by file: the same as `load`, at the price of what changed.
+
+An index knows which specs depend on which names, and reads these again when it is told to look at a name. It
+watches nothing itself, and it is one thread's: only a `snapshot` may be handed to another.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from reconciler.core.documents import Place, Problem, waiting_for
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.generations import Generation
+from reconciler.core.sources import Prices
+from reconciler.workspace.files.outputs import RACY_NS, Signature
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.index.collisions import Collisions
+from reconciler.workspace.index.known import Difference, KnownTree, Snapshot
+from reconciler.workspace.index.local_media import LocalMedia
+from reconciler.workspace.read.loader import (
+    Defaults,
+    Desired,
+    Memory,
+    Reader,
+    Reading,
+    assemble,
+    broken,
+)
+from reconciler.workspace.read.local import PATIENCE, Look, Looks
+from reconciler.workspace.read.spec_cache import Media, SpecCache
+from reconciler.workspace.tree.ignoring import IGNORE_FILE, signature_of
+from reconciler.workspace.tree.walk import (
+    Tree,
+    defaults_above,
+    is_defaults,
+    look,
+    misspelt_notes,
+    specs_folder,
+    walk,
+)
+
+__all__ = ["Changed", "Snapshot", "SpecIndex"]
+
+
+_LEAST = 1024  # bytes that the reading of any spec counts for
+_NOT_READ = "the spec was not read yet: there are many, and it follows"
+_MOST_BYTES, _MOST_GENERATIONS = 256 * 1024, 2000  # of specs that are read in one go: some 0.2 s
+Found = Mapping[str, Tree]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a refresh found to be different."""
+
+    specs: frozenset[str]  # whose generations, problems or outputs may be; gone ones too
+    receipts: frozenset[str]  # that appeared, changed or went
+
+
+class SpecIndex:
+    """The specs folder as it was last looked at. Names are relative to the root, with forward slashes."""
+
+    def __init__(
+        self,
+        root: Path,
+        specs_dir: str,
+        *,
+        prices: Prices,
+        cache: SpecCache | None = None,
+        sources: Media | None = None,
+        patience: float = PATIENCE,
+        deferred: bool = False,
+    ) -> None:
+        """Read everything once. Raises `WorkspaceError`, as `load` does.
+
+        `sources` are local media that somebody knows already; the others are looked at for so many seconds. `deferred`:
+        see `defer`; only what the cache holds is read now.
+        """
+        self._root = root
+        self._cache = cache
+        self._prices = prices
+        self.looks = Looks(root, dict(sources or {}), patience=patience, cache=cache)
+        self._is_deferred = False
+        if deferred:
+            self.defer()
+        self._media = LocalMedia(self.looks)
+        self._defaults: dict[str, Defaults] = {}
+        self._faults: dict[str, tuple[Problem, ...]] = {}
+        self._collisions = Collisions()
+        folder = specs_folder(root, specs_dir)
+        tree = walk(root, folder)
+        at_ns = time.time_ns()
+        self._seen = KnownTree(folder, tree, at_ns)
+        self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
+        reader = self._reader()
+        readings = reader.read_all(cache, recalled_only=deferred)
+        self._unread = set(tree.specs.keys() - readings.keys())
+        reader.defaults.read(tree.defaults)
+        self._put_links(tree.links, reader.root)
+        for spec, reading in readings.items():
+            self._take(spec, reading, reader, at_ns)
+        self._collisions.replace({spec: one.generations for spec, one in readings.items()})
+
+    @property
+    def specs(self) -> Collection[str]:
+        """Every spec seen, valid or not: a view that goes with the index."""
+        return self._seen.tree.specs.keys()
+
+    @property
+    def receipts(self) -> Mapping[str, Signature]:
+        """Every receipt seen, as it was found: a view that goes with the index."""
+        return self._seen.tree.receipts
+
+    def desired(self) -> Desired:
+        """Return everything that is wanted, as `load` would. Takes time for every spec."""
+        tree = self._seen.tree
+        specs = sorted(tree.specs)
+        declared = {spec: self._collisions.declared(spec) for spec in specs}
+        invalid = {spec: set(found) for spec in specs if (found := self.problems(spec))}
+        media = {name: sight.file for name, sight in self._media.sights.items()}
+        invalid |= broken(self._defaults)
+        return assemble(self._seen.folder, tree, declared, invalid, media)
+
+    def defer(self) -> None:
+        """From now on, read specs a few at a time and look at no media: whoever refreshes says when (`read_on`).
+
+        What was not read or looked at yet counts as invalid.
+        """
+        self._is_deferred = True
+        self.looks.patience = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was not read or looked at yet."""
+        return bool(self._unread or self.looks.pending)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether specs were not read yet."""
+        return bool(self._unread)
+
+    def is_unread(self, spec: str) -> bool:
+        """Whether a spec was not read yet as it is now."""
+        return spec in self._unread
+
+    def generations(self, spec: str) -> tuple[Generation, ...]:
+        """Return what a valid spec asks for, in the order written; nothing when it is invalid or not there."""
+        return () if self.problems(spec) else self._collisions.declared(spec)
+
+    def problems(self, spec: str) -> tuple[Problem, ...]:
+        """Return why a spec is invalid, by place; nothing when it is valid or not there."""
+        if spec in self._unread:
+            return (Problem(Place(spec), "", _NOT_READ),)
+        return self._faults.get(spec) or self._collisions.problems(spec)
+
+    def held_back(self, spec: str) -> str:
+        """Return why nothing is bought for a spec, as far as its name and `.reconcilerignore` tell, or nothing."""
+        tree = self._seen.tree
+        return tree.ignoring.held_back(spec, tree.specs)
+
+    def ignores(self, spec: str) -> bool:
+        """Whether a file is none of ours by `.reconcilerignore`."""
+        return self._seen.tree.ignoring.ignores(spec)
+
+    def shared_problems(self) -> Counter[Problem]:
+        """Return what is wrong with files that are no specs, such as defaults, and how many specs wait for it."""
+        tree = self._seen.tree
+        found = Counter(dict.fromkeys(tree.problems.values(), 0))
+        if tree.ignoring.problem:
+            found[tree.ignoring.problem] = len(tree.specs)
+        for defaults in self._defaults.values():
+            found.update(dict.fromkeys(defaults.problems, 0))
+        found.update(waiting_for(self._faults))
+        return found
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence about each file that may have been meant as a spec."""
+        return misspelt_notes(self._seen.tree)
+
+    def ignoring_moved(self) -> bool:
+        """Whether `.reconcilerignore` is not as it was when this was asked last. Looks at that file only."""
+        before, self._ignore_file = self._ignore_file, signature_of(self._root)
+        return before != self._ignore_file
+
+    def wishes(self, base_id: str) -> tuple[Generation, ...]:
+        """Return every place that wants a generation, by spec, then in the order written."""
+        return tuple(
+            generation
+            for spec in sorted(self._collisions.places(base_id))
+            for generation in self.generations(spec)
+            if generation.external_task_id == base_id
+        )
+
+    def inputs(self, spec: str) -> frozenset[str]:
+        """Return the files that a spec is made of: itself, `.reconcilerignore`, its defaults and its local media."""
+        if spec not in self.specs:
+            return frozenset()
+        tree = self._seen.tree
+        above = defaults_above(self._seen.folder, spec)
+        media = (file for file in self._media.of(spec) if self._media.sights[file].file)
+        ignoring = () if tree.ignoring.signature is None else (IGNORE_FILE,)
+        return frozenset({spec, *ignoring, *media, *(tree.defaults.keys() & above)})
+
+    def media_folders(self) -> frozenset[str]:
+        """Return the folders outside the specs folder where local media are, or are missing."""
+        inner = f"{self._seen.folder}/" if self._seen.folder else ""
+        return frozenset(
+            folder for folder in self._media.folders() if not f"{folder}/".startswith(inner)
+        )
+
+    def concerned(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the specs that depend on files at or below these names, by what is known, without looking."""
+        found: set[str] = set()
+        for name in self._with_links(names):
+            found.update(
+                self._seen.copies_of(name),
+                self._seen.specs_below(name),
+                self._collisions.writers(name),
+            )
+            for file in self._media.below(name):
+                found.update(self._media.users(file))
+        return frozenset(found)
+
+    def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
+        """Return what looks at files and folders of these names for `refresh`: in another thread, if need be.
+
+        It raises `WorkspaceError` when the folder cannot be listed.
+        """
+        named = self._with_links(names)
+        return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
+
+    def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
+        """Look at files and folders of these names again, and read what they concern.
+
+        A file that is named is read again, whatever its signature says; below a folder, what is not as it was. `found`
+        is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
+        """
+        named = self._with_links(names)
+        found = self.looking_at(names)() if found is None else found
+        difference = self._seen.replace(found, named, time.time_ns())
+        reader = self._reader()
+        links = {name for tree in found.values() for name in tree.links}
+        for name in {*difference.specs, *difference.gone, *difference.defaults} - links:
+            self._media.links.put(name, "")
+        self._put_links(links, reader.root)
+        self._unread -= difference.gone
+        changed = difference.gone | self._touched(named)
+        changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
+        return Changed(frozenset(changed), frozenset(difference.receipts))
+
+    def read_on(self) -> frozenset[str]:
+        """Read a few of the specs that were not read yet; return those that are different now."""
+        return self._read_and_keep(set(heapq.nsmallest(_MOST_BYTES // _LEAST, self._unread)))
+
+    def take(self, looks: Sequence[Look]) -> frozenset[str]:
+        """Take what was seen of files that were `pending`; return the specs that may be different now."""
+        self.looks.take(looks)
+        users = {user for look in looks for user in self._media.users(look.file[0])}
+        return self._read_and_keep({spec for spec in users if spec in self.specs})
+
+    def _read_and_keep(self, specs: set[str]) -> frozenset[str]:
+        """Read specs, and keep what they say for the next program; return those that are different now."""
+        settled_before = time.time_ns() - RACY_NS
+        reader = self._reader()
+        changed = self._read(specs, (), reader)
+        rows: dict[str, tuple[str, bytes]] = {}
+        for spec in changed:
+            if spec in self.specs and spec not in self._unread:
+                reading = Reading(self._collisions.declared(spec))
+                rows |= reader.remembered(spec, reading, settled_before)
+        if self._cache is not None:
+            self._cache.save(rows, ())
+        return frozenset(changed)
+
+    def snapshot(self) -> Snapshot:
+        """Return what is known now, for a thread that looks for `strays` meanwhile."""
+        tree = self._seen.tree
+        return Snapshot(
+            self._root,
+            self._seen.folder,
+            tree.files(),
+            frozenset(tree.links),
+            dict(self._media.links.targets()),
+            dict(self._media.sights),
+            frozenset(self._seen.racy | self._media.racy),
+            tree.ignoring,
+        )
+
+    def is_as_read(self, spec: str) -> bool:
+        """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
+        tree, root = self._seen.tree, Root(self._root)
+        if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
+            return False
+        names = (spec, *defaults_above(self._seen.folder, spec))
+        try:
+            found = look(self._root, self._seen.folder, names, tree.ignoring)
+        except WorkspaceError:
+            return False
+        targets, sights = self._media.links.targets(), self._media.sights
+        for name in names:
+            now = found.get(name, Tree())
+            target = root.target(name) if name in now.links else ""
+            known = self._seen.signature(name), targets.get(name, "")
+            if (now.files().get(name), target) != known:
+                return False
+        return all(sights[file].file == root.signature(file) for file in self._media.of(spec))
+
+    def _reader(self) -> Reader:
+        return Reader(
+            Root(self._root),
+            self._seen.folder,
+            self._seen.tree,
+            self._prices,
+            Memory(self.looks, self._defaults),
+        )
+
+    def _put_links(self, names: Iterable[str], root: Root) -> None:
+        for name in names:
+            self._media.links.put(name, root.target(name))
+
+    def _with_links(self, names: Iterable[str]) -> set[str]:
+        """Return these names and those of links to them; of `.reconcilerignore`, all that it may leave out."""
+        named = set(names)
+        if IGNORE_FILE in named:
+            named.add(self._seen.folder)
+        return named | self._media.links.leading_to(named)
+
+    def _touched(self, names: Iterable[str]) -> set[str]:
+        """Return the specs whose outputs these are, or are below."""
+        touched: set[str] = set()
+        for name in names:
+            touched.update(self._collisions.writers(name))
+            if name not in self.specs and not is_defaults(name):
+                touched.update(self._seen.specs_below(name))
+        return touched
+
+    def _to_read(self, named: Collection[str], difference: Difference, reader: Reader) -> set[str]:
+        """Return the specs to be read; what was read of their defaults and media, and is stale, is forgotten."""
+        specs = set(difference.specs)
+        for name in difference.defaults:
+            self._defaults.pop(name, None)
+            specs.update(self._seen.specs_below(name))
+        reader.defaults.read(
+            name for name in difference.defaults if name in self._seen.tree.defaults
+        )
+        for file in self._media.stale(named, reader.root):
+            specs.update(self._media.users(file))
+        return {spec for spec in specs if spec in self.specs}
+
+    def _read(self, waiting: set[str], gone: Collection[str], reader: Reader) -> set[str]:
+        """Read specs, and others that use a file which turns out to be different; return those that differ now."""
+        changes: dict[str, tuple[Generation, ...]] = {}
+        changed: set[str] = set()
+        done: set[str] = set()
+        size = count = 0
+        while waiting:
+            if self._is_deferred and (size > _MOST_BYTES or count > _MOST_GENERATIONS):
+                changed |= waiting
+                self._unread |= waiting.intersection(self.specs)
+                break
+            spec = waiting.pop()
+            done.add(spec)
+            self._unread.discard(spec)
+            at_ns = time.time_ns()
+            before = self._faults.get(spec, ()), self._collisions.declared(spec)
+            reading = reader.read(spec)
+            if found := self._seen.signature(spec):
+                size += max(found.size, _LEAST)
+                racy = self._seen.racy
+                (racy.add if found.is_racy(at_ns) else racy.discard)(spec)
+            count += len(reading.generations)
+            waiting |= self._take(spec, reading, reader, at_ns) - done
+            if (self._faults.get(spec, ()), reading.generations) != before:
+                changed.add(spec)
+                changes[spec] = reading.generations
+        for spec in gone:
+            self._take(spec, Reading(), reader, 0)
+            changes[spec] = ()
+        return changed | self._collisions.replace(changes)
+
+    def _take(self, spec: str, reading: Reading, reader: Reader, at_ns: int) -> set[str]:
+        """Take what a spec says; return the specs that use a file of it which is not as it was known."""
+        others: set[str] = set()
+        for file in reading.media:
+            if self._media.see(file, reader.inputs.sight(file), at_ns, reader.root):
+                others.update(self._media.users(file))
+        self._media.name(spec, reading.media)
+        if reading.problems:
+            self._faults[spec] = tuple(sorted(set(reading.problems)))
+        else:
+            self._faults.pop(spec, None)
+        return others

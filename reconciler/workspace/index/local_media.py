@@ -1,0 +1,140 @@
+"""The local files that specs name, there or not: how each was found, who names it, and what was read of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from reconciler.core.sources import MEDIUMS
+from reconciler.workspace.files.root import Root, Sight
+from reconciler.workspace.index.known import Groups, Names
+from reconciler.workspace.read.inputs import may_be_meant
+from reconciler.workspace.read.local import Looks
+
+
+class Links:
+    """What the names that lead elsewhere lead to, so that a change there is known to be one here."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, str] = {}
+        self._behind = Groups()
+        self._names = Names()
+
+    def put(self, name: str, target: str) -> None:
+        """Take what a name leads to; empty when it is no link, or is gone."""
+        if old := self._targets.pop(name, ""):
+            self._behind.discard(old, name)
+            if old not in self._behind:
+                self._names.discard(old)
+        if target:
+            self._targets[name] = target
+            self._behind.add(target, name)
+            self._names.add(target)
+
+    def leading_to(self, names: Iterable[str]) -> set[str]:
+        """Return the names that lead to one of these, or to what lies below it."""
+        if not self._targets:
+            return set()
+        targets = (target for name in names for target in self._names.below(name))
+        return {name for target in targets for name in self._behind[target]}
+
+    def targets(self) -> Mapping[str, str]:
+        """Return everything, by name."""
+        return self._targets
+
+
+class LocalMedia:
+    """What is known of the local files that specs name."""
+
+    def __init__(self, looks: Looks) -> None:
+        self.looks = looks
+        self.sights: dict[str, Sight] = {}
+        self.racy: set[str] = set()
+        self.links = Links()
+        self._named: dict[str, tuple[str, ...]] = {}  # spec -> files
+        self._users = Groups()
+        self._names = Names()
+        self._missing = Groups()  # folder -> files that are not in it
+        self._folders: Counter[str] = Counter()
+
+    def of(self, spec: str) -> tuple[str, ...]:
+        """Return the files that a spec names."""
+        return self._named.get(spec, ())
+
+    def users(self, name: str) -> Collection[str]:
+        """Return the specs that name a file."""
+        return self._users[name]
+
+    def folders(self) -> Iterable[str]:
+        """Return the folders of all files, and of what they lead to."""
+        return self._folders.keys()
+
+    def below(self, name: str) -> Iterator[str]:
+        """Yield the files at or below a name, and those that might have meant it."""
+        yield from self._names.below(name)
+        missing = self._missing[name.rpartition("/")[0]]
+        yield from (file for file in missing if may_be_meant(name, file))
+
+    def stale(self, names: Collection[str], root: Root) -> set[str]:
+        """Return the files that must be read again because of these names, and forget what was read of them.
+
+        A file that is named itself counts as changed; one below a folder when it is not found as it was.
+        """
+        below = {file for name in names for file in self.below(name)}
+        stale = {
+            file
+            for file in below
+            if file in names or file in self.racy or self.sights[file] != Sight.of(root, file)
+        }
+        for file in stale:
+            self._forget(file)
+        return stale
+
+    def name(self, spec: str, files: tuple[str, ...]) -> None:
+        """Take the files that a spec names from now on; none when it is gone."""
+        old = self._named.pop(spec, ())
+        if files:
+            self._named[spec] = files
+        for file in files:
+            self._users.add(file, spec)
+        for file in set(old).difference(files):
+            self._users.discard(file, spec)
+            if file not in self._users:
+                self._drop(file)
+                self._forget(file)
+
+    def see(self, file: str, sight: Sight, at_ns: int, root: Root) -> bool:
+        """Take how a file was found when it was read, and say whether that is another way than before."""
+        known = self.sights.get(file)
+        looked_at = sight.file or sight.folder
+        if looked_at is not None and looked_at.is_racy(at_ns):
+            self.racy.add(file)  # until it is read again: see `stale`
+        if known == sight:
+            return False
+        if known is not None:
+            self._drop(file)
+        self.sights[file] = sight
+        self._names.add(file)
+        self.links.put(file, root.target(file))
+        if sight.file is None:
+            self._missing.add(file.rpartition("/")[0], file)
+        self._folders.update(self._folders_of(file))
+        return known is not None
+
+    def _drop(self, file: str) -> None:
+        for folder in self._folders_of(file):
+            self._folders[folder] -= 1
+            if not self._folders[folder]:
+                del self._folders[folder]
+        self.links.put(file, "")
+        self._names.discard(file)
+        self._missing.discard(file.rpartition("/")[0], file)
+        del self.sights[file]
+
+    def _forget(self, file: str) -> None:
+        self.racy.discard(file)
+        self.looks.forget(file, MEDIUMS)
+
+    def _folders_of(self, file: str) -> list[str]:
+        names = filter(None, (file, self.links.targets().get(file)))
+        return [name.rpartition("/")[0] for name in names]

@@ -1,0 +1,1 @@
+"""Pictures and films: judging, preparing and previewing them, in bounded processes."""

@@ -1,0 +1,74 @@
+"""What is wrong with files, in words: a `Flaw` is the rest of a sentence that a file's name begins, a `MediaError` all of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
+
+from reconciler.core.errors import SpecError
+from reconciler.workspace.files.plain import (
+    ADVICE,
+    LARGEST_POINTER,
+    describe_os_error,
+    open_plain,
+    points_to,
+)
+
+UNREADABLE = (ValueError, LookupError, ArithmeticError)
+"""What libraries raise for bad bytes beside errors of their own. Another kind is a mistake, and no flaw."""
+_START = 12  # bytes that tell a format from others
+
+
+class Flaw(Exception):
+    """Bytes cannot be used; the text goes on after the file's name: "is damaged: …"."""
+
+
+class Evident(Flaw):
+    """What a part of the bytes shows for sure, whatever the rest is."""
+
+
+class Beyond(Flaw):
+    """A file broke the bounds of its decoder: time, memory, or a crash."""
+
+
+class Unfinished(Beyond):
+    """A file was not decoded to the end, for a reason that may pass."""
+
+
+class MediaError(SpecError):
+    """A media file cannot be used."""
+
+
+class PassingError(MediaError):
+    """A media file cannot be used at the moment; as it is, it may be another time."""
+
+
+@contextlib.contextmanager
+def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
+    """Open a media file; what the system says against it, or a reader in the block, becomes a `MediaError`."""
+    try:
+        with open_plain(path) as file:
+            yield file
+    except Flaw as flaw:
+        kind = PassingError if isinstance(flaw, Unfinished) else MediaError
+        raise kind(f"`{name}` {flaw}") from flaw
+    except FileNotFoundError as error:
+        raise MediaError(f"`{name}` does not exist") from error
+    except OSError as error:
+        raise PassingError(describe_os_error(error, name).message) from error
+
+
+def beginning(file: BinaryIO) -> bytes:
+    """Return the bytes that a file's format is known by; the file stands at its beginning then.
+
+    Raises `Evident` when it is a pointer to the file that was meant.
+    """
+    file.seek(0)
+    start = file.read(LARGEST_POINTER + 1)
+    file.seek(0)
+    if points_to(start):
+        raise Evident(ADVICE)
+    return start[:_START]

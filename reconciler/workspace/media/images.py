@@ -1,0 +1,235 @@
+"""Images as facts: the format by content, the sides by the header, and whether the pixels are all there.
+
+Files are untrusted. The header decides before a pixel is decoded, and the decoder is chosen here, not by the content; it
+runs in a process of its own, whose time and memory are bounded (see `decoding`). A file is read whole first: what goes
+wrong then is the disk's, what goes wrong later is the file's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from reconciler.core.sources import ANIMATED, IMAGE_PIXELS, Source
+from reconciler.workspace.media.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_FORMATS: Final = {
+    "PNG": re.escape(_PNG),
+    "JPEG": rb"\xff\xd8\xff",
+    "GIF": rb"GIF8[79]a",
+    "WebP": rb"RIFF....WEBP",
+    "HEIC": rb"....ftyp(hei[cmsx]|hev[cx]|mif1|msf1)",
+    "AVIF": rb"....ftypavi[fs]",
+}  # by what a file begins with
+_MOVING: Final = frozenset({"GIF", "WebP", "AVIF"})
+_END_OF_JPEG: Final = b"\xff\xd9"
+_ANYTHING: Final = bytes(range(1, 255)) * 32  # as good as any other pixels; no marker is in it
+_USEFUL: Final = {b"tRNS", b"eXIf"}  # parts of a PNG that are optional, and of use here
+_ORIENTATION: Final = 0x0112  # EXIF
+_SHOWN: Final = {2: (0, True), 3: (180, False), 4: (180, True), 5: (90, True), 6: (270, False), 7: (270, True), 8: (90, False)}  # fmt: skip
+# What Pillow raises for bytes that it cannot read or write. An error of another kind is a mistake, and no flaw.
+_UNREADABLE = (*UNREADABLE, SyntaxError, OSError, EOFError, RuntimeError, struct.error, zlib.error)
+
+
+def probe_image(path: Path) -> Source:
+    """Return the facts of an image file, whatever it is called. Raises `MediaError`."""
+    with opened_media(path, path.name) as file:
+        return image_facts(file)
+
+
+def image_facts(file: BinaryIO) -> Source:
+    """Return what an image is by its header; no pixel is decoded, so no bomb can go off. Raises `Flaw`."""
+    kind = image_format(file)
+    image = open_image(file)
+    width, height = image.size
+    if kind == "HEIC":  # its reader turns it
+        return Source(width=width, height=height, format=kind)
+    rotation, mirrored = image_shown_as(image)
+    if rotation % 180:
+        width, height = height, width
+    if kind in _MOVING and _moves(image):
+        kind = f"{ANIMATED}{kind}"
+    return Source(width=width, height=height, format=kind, rotation=rotation, mirrored=mirrored)
+
+
+def check_pixels(file: BinaryIO) -> None:
+    """Decode a JPEG or PNG to its last pixel and keep none of them. Raises `Flaw` when that cannot be done.
+
+    What every viewer shows is whole: neither the mark of a JPEG's end, nor what follows it, nor a part of a PNG that
+    holds no pixels is missed. Other formats are decoded where they are made into a JPEG.
+    """
+    kind, data = image_format(file), file.read()
+    width, height = _opened(kind, data).size
+    if width * height > IMAGE_PIXELS:
+        raise Flaw(
+            f"would decode to {width * height // 1_000_000:,} megapixels: more than "
+            f"{IMAGE_PIXELS // 1_000_000} are taken for a decompression bomb; scale it down"
+        )
+    with flawed(
+        "is damaged or broken off: its pixels cannot be decoded to the last; export it again"
+    ):
+        if kind == "JPEG":
+            _check_jpeg(data)
+        elif kind == "PNG":
+            _check_png(_plain_png(data))
+
+
+def image_format(file: BinaryIO) -> str:
+    """Return the format of an image by its first bytes, as people call it. Raises `Evident` for anything else."""
+    start = beginning(file)
+    for name, mark in _FORMATS.items():
+        if re.match(mark, start, re.DOTALL):
+            return name
+    raise Evident(
+        "holds no image that is known here (JPEG, PNG, HEIC, WebP, GIF or AVIF), whatever its name says"
+    )
+
+
+def open_image(file: BinaryIO) -> ImageFile:
+    """Open an image by its content, without decoding a pixel. Raises `Flaw`."""
+    return _opened(image_format(file), file.read())
+
+
+@contextlib.contextmanager
+def flawed(sentence: str) -> Iterator[None]:
+    """Tell what Pillow raises for bad bytes as a flaw, and keep its remarks about odd ones off people's terminals."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except DecompressionBombError as error:  # some formats' headers meet Pillow's own limit first
+        raise Flaw(
+            f"would decode to more than {IMAGE_PIXELS // 1_000_000} megapixels, "
+            "which is taken for a decompression bomb; scale it down"
+        ) from error
+    except _UNREADABLE as error:
+        raise Flaw(sentence) from error
+
+
+@flawed("is damaged: its image header cannot be read")
+def _opened(kind: str, data: bytes) -> ImageFile:
+    """Open an image with Pillow's reader of one format, so that no other is tried."""
+    from PIL.AvifImagePlugin import AvifImageFile
+    from PIL.GifImagePlugin import GifImageFile
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    match kind:
+        case "JPEG":
+            return JpegImageFile(io.BytesIO(data + _END_OF_JPEG))
+        case "PNG":
+            return PngImageFile(io.BytesIO(_plain_png(data)))
+        case "HEIC":
+            from pi_heif import HeifImageFile  # type: ignore[import-untyped]
+
+            return cast("ImageFile", HeifImageFile(io.BytesIO(data)))
+        case "GIF":
+            return GifImageFile(io.BytesIO(data))
+        case "WebP":
+            return WebPImageFile(io.BytesIO(data))
+    return AvifImageFile(io.BytesIO(data))
+
+
+def _moves(image: ImageFile) -> bool:
+    with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):
+        return bool(getattr(image, "is_animated", False))
+    return False
+
+
+def image_shown_as(image: ImageFile) -> tuple[int, bool]:
+    """Return how a camera's note says that an image is shown: turned by degrees counter-clockwise, mirrored before."""
+    if "exif" not in image.info:  # to look further would decode a PNG
+        return 0, False
+    with contextlib.suppress(Flaw), flawed("a note that cannot be read is none"):
+        return _SHOWN.get(image.getexif().get(_ORIENTATION, 1), (0, False))
+    return 0, False
+
+
+def upright(image: Image, rotation: int, *, mirrored: bool) -> Image:
+    """Return an image as it is shown: mirrored left to right, then turned by degrees counter-clockwise."""
+    from PIL.ImageOps import mirror
+
+    image = mirror(image) if mirrored else image
+    return image.rotate(rotation, expand=True) if rotation else image
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Decode a JPEG; where its end is missing, its pixels are all there if they do not depend on what follows."""
+    try:
+        # An eighth of the sides in grey: every byte is still read, and 1/64 of the memory is enough.
+        _decode_jpeg(data, 8)
+    except OSError:
+        # By their digests, for two pictures take twice the memory.
+        if _decode_jpeg(data + _END_OF_JPEG) != _decode_jpeg(data + _ANYTHING + _END_OF_JPEG):
+            raise
+
+
+def _decode_jpeg(data: bytes, smaller: int = 1) -> bytes:
+    """Return the digest of a JPEG's pixels in grey."""
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    image = JpegImageFile(io.BytesIO(data))
+    image.draft("L", (max(image.width // smaller, 1), max(image.height // smaller, 1)))
+    image.load()
+    return hashlib.sha256(image.tobytes()).digest()
+
+
+def _check_png(data: bytes) -> None:
+    """Decode a PNG, as `_plain_png` returns it, and check that its parts and its last rows are there."""
+    from PIL.PngImagePlugin import PngImageFile
+
+    PngImageFile(io.BytesIO(data)).verify()  # the checksum of every part
+    # Pillow leaves rows that are missing as they were before, whatever shade that is.
+    if (rows := _untouched(data, shade=0x5A)) and rows & _untouched(data, shade=0):
+        raise ValueError("rows are missing")
+
+
+def _untouched(data: bytes, *, shade: int) -> set[int]:
+    """Return which of a PNG's last two rows look as if nothing was decoded into a picture of this shade."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile
+
+    image = PngImageFile(io.BytesIO(data))
+    (width, height), bands = image.size, len(image.getbands())
+    colour = shade if bands == 1 else (shade,) * bands
+    image.im = Image.new(image.mode, image.size, colour).im
+    image.load()
+    blank = Image.new(image.mode, (width, 1), colour).tobytes()
+    last = range(max(height - 2, 0), height)  # an interlaced one ends with its last odd row
+    return {row for row in last if image.crop((0, row, width, row + 1)).tobytes() == blank}
+
+
+def _plain_png(data: bytes) -> bytes:
+    """Return a PNG as viewers read one: without parts that are of no use or damaged, and with the end that it may lack."""
+    kept, at, kind = [_PNG], len(_PNG), b""
+    while kind != b"IEND" and len(data) >= at + 8:
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if not kind.isalpha():
+            break
+        content, checksum = data[at + 8 : at + 8 + size], data[at + 8 + size : at + 12 + size]
+        right = struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+        if (
+            len(checksum) < 4
+        ):  # the file breaks off here; whether pixels are missing, the decoder says
+            checksum = right
+        if kind[:1].isupper() or (kind in _USEFUL and checksum == right):
+            kept += [struct.pack(">I4s", len(content), kind), content, checksum]
+        at += 12 + size
+    if kind != b"IEND":
+        kept.append(struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND")))
+    return b"".join(kept)

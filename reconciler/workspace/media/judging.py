@@ -1,0 +1,94 @@
+"""Judging a file, or a sample of one, by its bytes: what the decoding process does, and how a verdict travels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from io import BufferedReader
+from typing import Any
+
+from reconciler.core.sources import (
+    IMAGE,
+    MEDIUMS,
+    PREPARABLE_PIXELS,
+    TRANSCODE,
+    Source,
+    Span,
+    format_faults,
+    limit_faults,
+)
+from reconciler.workspace.media.decoding import Answer
+from reconciler.workspace.media.films import (
+    check_container,
+    check_frames,
+    film_facts,
+    film_format,
+    read_facts,
+)
+from reconciler.workspace.media.images import check_pixels, image_facts, image_format
+
+Verdict = Source | str
+"""The facts of a file, or what is wrong with it whatever it is used for, to go on after its name."""
+
+
+def row_of(verdict: Verdict) -> list[Any]:
+    """Return a verdict as JSON has it."""
+    one, flaw = (Source(), verdict) if isinstance(verdict, str) else (verdict, "")
+    seconds = None if one.seconds is None else str(one.seconds)
+    row = [one.width, one.height, seconds, one.format, one.codec, one.rotation, one.mirrored]
+    return [*row, flaw]
+
+
+def verdict_of(row: Sequence[Any]) -> Verdict:
+    """Return what a row says. Raises LookupError, TypeError, ValueError or ArithmeticError for what is none."""
+    width, height, seconds, format_, codec, rotation, mirrored, flaw = row
+    facts = Source(
+        width=int(width),
+        height=int(height),
+        seconds=None if seconds is None else Decimal(seconds),
+        format=str(format_),
+        codec=str(codec),
+        rotation=int(rotation),
+        mirrored=bool(mirrored),
+    )
+    return str(flaw) if flaw else facts
+
+
+def judge(file: BufferedReader, medium: str) -> Answer:
+    """Answer, in the other process, with a verdict's row: decode a file as far as its header gives reason to.
+
+    Raises `Flaw`.
+    """
+    if not MEDIUMS[medium].codec:
+        facts = image_facts(file)
+        # Another format is decoded where it is made into a JPEG, in a process of its own.
+        if not limit_faults(IMAGE, facts) and not format_faults(IMAGE, facts):
+            check_pixels(file)
+    else:
+        facts = film_facts(file)
+        if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
+            check_frames(file)
+    return Answer(row_of(facts))
+
+
+def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
+    """Answer, in the other process, with what a sample shows against a medium; `whole`: it has the real length. Raises `Flaw`."""
+    medium = MEDIUMS[name]
+    found = film_format(file) if medium.codec else image_format(file)
+    if strange := format_faults(medium, Source(format=found)):
+        return Answer(strange)
+    if not medium.codec:
+        return Answer(as_ends(limit_faults(medium, image_facts(file))))
+    if whole:
+        check_container(file)
+    facts, (longest, when) = read_facts(file), span
+    advised = [
+        f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in format_faults(medium, facts)
+    ]
+    too_long = limit_faults(medium, facts, Span(Decimal(longest), when))
+    return Answer([*advised, *as_ends(too_long)])
+
+
+def as_ends(faults: list[str]) -> list[str]:
+    """Return sentences of the API's limits so that they can follow a name."""
+    return [f"breaks a limit: {fault}" for fault in faults]

@@ -1,0 +1,212 @@
+"""Results as they came from the provider: whether a video is whole, and its poster and contact sheet as bytes.
+
+A video is untrusted: it is opened as `films` opens it, in another process (`decoding`). How much of it is decoded is
+counted in pixels, never in time, so that the same bytes give the same picture. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from reconciler.core.states import Role
+from reconciler.workspace.media.decoding import PREVIEWS, RESULTS, Answer
+from reconciler.workspace.media.films import (
+    boxes,
+    check_frames,
+    film_of,
+    frame_shown_as,
+    read_facts,
+)
+from reconciler.workspace.media.flaws import Beyond, Flaw, opened_media
+from reconciler.workspace.media.images import flawed, upright
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from PIL.Image import Image
+
+POSTER_SIDE = 640  # px, the longer one at most
+TILE_SIDE = 320  # px, likewise, of each frame of a sheet
+_POSTER_AT = 1 / 3  # of the length: past the first moment, which is mostly the image that was given
+_COLUMNS, _ROWS = 3, 3
+_MOST_PIXELS = 2_000_000_000  # decoded for one picture: some 30 s of 1080p
+_MOST_PACKETS = 5_000  # read for one picture
+_QUALITY = 80
+_BACKGROUND = "black"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFacts:
+    """A result as it came from the provider."""
+
+    seconds: float | None  # to the millisecond; None where no decoder of ours gets through it
+    width: int | None = None  # px, as shown
+    height: int | None = None  # px
+    decodes: bool = False  # its first frame, and one near its end
+
+    def __str__(self) -> str:
+        remark = "" if self.decodes else ", with frames that do not decode here: look at it"
+        if self.seconds is None:
+            return "a whole file that cannot be decoded here: look at it"
+        return f"{self.seconds:g} s, {self.width} × {self.height} px{remark}"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture that was made."""
+
+    data: bytes  # a WebP file
+    width: int  # px
+    height: int  # px
+
+
+def examine_result(path: Path) -> ResultFacts:
+    """Return what a result that is a whole MP4 turned out to be.
+
+    Whole means: its boxes end exactly where the file does, `ftyp`, `moov` and `mdat` are among them, and a video
+    stream of some length can be opened. Raises `MediaError` otherwise. A frame that does not decode here makes
+    nothing less whole, nor does a crash of our decoder: what is paid for is saved, and said to be looked at.
+    """
+    with opened_media(path, path.name) as file:
+        _check_boxes(file)
+        try:
+            seconds, width, height, decodes = RESULTS.ask("examine", [], file.fileno()).facts
+        except Beyond:
+            return ResultFacts(None)
+    return ResultFacts(float(seconds), int(width), int(height), bool(decodes))
+
+
+def make_preview(path: Path, role: Role) -> Preview:
+    """Return a poster or a contact sheet of a video file: the same for the same bytes, on one machine.
+
+    Raises `MediaError` when no picture can be had.
+    """
+    with opened_media(path, "the video") as file:
+        answer = PREVIEWS.ask("preview", [role], file.fileno())
+    width, height = answer.facts
+    return Preview(answer.data, int(width), int(height))
+
+
+def _check_boxes(file: BufferedReader) -> None:
+    size, at, missing = os.fstat(file.fileno()).st_size, 0, {b"ftyp", b"moov", b"mdat"}
+    for box in boxes(file):
+        if box.end > size:
+            break
+        missing.discard(box.kind)
+        at = box.end
+    if at != size:
+        raise Flaw(f"is not a whole MP4: it is broken off or damaged at byte {at} of {size}")
+    if missing:
+        names = ", ".join(sorted(box.decode() for box in missing))
+        raise Flaw(f"is not a whole MP4: it has no `{names}` part")
+
+
+# From here on: what the other process does.
+
+
+def examine(file: BinaryIO) -> Answer:
+    """Answer with a result's length (s), sides (px), and whether it decodes. Raises `Flaw`."""
+    facts = read_facts(file)
+    if facts.seconds is None or facts.seconds <= 0:
+        raise Flaw("holds a video of no length")
+    decodes = False
+    with suppress(Flaw):
+        check_frames(file)
+        decodes = True
+    return Answer([str(facts.seconds), facts.width, facts.height, decodes])
+
+
+def draw(file: BinaryIO, role: str) -> Answer:
+    """Answer with a picture's sides (px) and its bytes. Raises `Flaw`."""
+    # The one format that is needed: `save` would import every other too, to find it.
+    from PIL import WebPImagePlugin  # noqa: F401
+
+    if Role(role) is Role.POSTER:
+        (picture,) = _frames(file, [_POSTER_AT], POSTER_SIDE)
+    else:
+        picture = _sheet(file)
+    data = io.BytesIO()
+    with flawed("gives no picture: what it shows cannot be encoded here"):
+        picture.save(data, "WEBP", quality=_QUALITY)
+    return Answer([picture.width, picture.height], data.getvalue())
+
+
+def _sheet(file: BinaryIO) -> Image:
+    """Return frames from the middle of each ninth, in reading order."""
+    from PIL import Image
+
+    count = _COLUMNS * _ROWS
+    tiles = _frames(file, [(number + 0.5) / count for number in range(count)], TILE_SIDE)
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (_COLUMNS * width, _ROWS * height), _BACKGROUND)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, _COLUMNS)
+        sheet.paste(tile, (column * width, row * height))
+    return sheet
+
+
+def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
+    """Return the frames at these shares of the length, in order; where none comes, the last one before."""
+    with film_of(file) as (container, stream):
+        begin, seconds = _extent(container, stream)
+        times = [begin + share * seconds for share in shares]
+        # The last frame before that stands by itself.
+        container.seek(max(int(times[0] * 1_000_000), 0))
+        found: list[Image] = []
+        last = None
+        for frame in _decoded(container, stream):
+            last = frame
+            time = begin if frame.pts is None else frame.time
+            while time >= times[len(found)]:
+                found.append(_picture(frame, longest))
+                if len(found) == len(times):
+                    return found
+        if last is None:
+            raise Flaw("gives no picture: no frame of it decodes here")
+        return found + [_picture(last, longest)] * (len(times) - len(found))
+
+
+def _extent(container: InputContainer, stream: av.VideoStream) -> tuple[float, float]:
+    """Return when the video begins and how long it is, in seconds of its own clock."""
+    if (tick := stream.time_base) and stream.duration:
+        return float((stream.start_time or 0) * tick), float(stream.duration * tick)
+    return (container.start_time or 0) / 1_000_000, (container.duration or 0) / 1_000_000
+
+
+def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Yield whole frames to the first one that does not decode, or until enough was decoded."""
+    import av
+
+    pixels = 0
+    for count, packet in enumerate(container.demux(stream)):
+        try:
+            frames = packet.decode()
+        except MemoryError:  # FFmpeg's own is both
+            raise
+        except av.FFmpegError:
+            return
+        for frame in frames:
+            pixels += frame.width * frame.height
+            if not frame.is_corrupt:
+                yield frame
+        if pixels >= _MOST_PIXELS or count >= _MOST_PACKETS:
+            return
+
+
+def _picture(frame: av.VideoFrame, longest: int) -> Image:
+    """Return a frame as it is shown, upright, its longer side at most so many pixels."""
+    scale = min(1.0, longest / max(frame.width, frame.height))
+    width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
+    # One thread: those of the library outlive the picture, and each takes address space, of which there is a bound.
+    picture: Image = frame.to_image(  # type: ignore[no-untyped-call]
+        width=width, height=height, interpolation="AREA", threads=1
+    )
+    turn, mirrored = frame_shown_as(frame)
+    return upright(picture, turn, mirrored=mirrored)

@@ -1,0 +1,111 @@
+"""Reading a spec or defaults file into `Node`s: bytes to text, what no format allows, and the choice of the format.
+
+The formats live in `yaml_reader`, `json_reader` and `toml_reader`; what a key means lives in the core. Whatever
+the bytes are, the outcome is a document or a `DocumentError`: never another exception, never a wait without end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from reconciler.core.documents import DocumentError, Limits, Node, Place, fail, place_at
+from reconciler.workspace.files.plain import (
+    ADVICE,
+    NotPlain,
+    describe_os_error,
+    open_plain,
+    points_to,
+)
+
+__all__ = ["DocumentError", "parse", "read_document"]
+from reconciler.workspace.read.json_reader import read_json
+from reconciler.workspace.read.toml_reader import read_toml
+
+LARGEST_DOCUMENT = 1024 * 1024  # bytes
+
+Reader = Callable[[str, str, Limits], Node]
+_READERS: dict[str, Reader] = {".json": read_json, ".toml": read_toml}
+
+_OURS = re.compile(r"^<{7}(?=[ \r\n]|\Z)", re.MULTILINE)
+_MIDDLE = re.compile(r"^={7}(?=\r?$)", re.MULTILINE)  # alone, it may underline a title in a prompt
+_THEIRS = re.compile(r"^>{7}(?=[ \r\n]|\Z)", re.MULTILINE)
+_ANY_MARKER = re.compile(r"^(?:[<>|]{7}(?=[ \r\n]|\Z)|={7}(?=\r?$))", re.MULTILINE)
+
+
+def read_document(path: Path, name: str) -> Node:
+    """Return the document in a `.yaml`, `.yml`, `.json` or `.toml` file; `name` is the file's name in places.
+
+    Raises `DocumentError` with the one problem that was met first.
+    """
+    return parse(_read(path, name), name, _reader(PurePosixPath(name).suffix.lower()), Limits())
+
+
+def parse(data: bytes, name: str, reader: Reader, limits: Limits) -> Node:
+    """Return the document in a file's bytes. Raises `DocumentError`.
+
+    What is left of a merge conflict is said as such, where it is why the rest cannot be read.
+    """
+    text = _decode(data, name)
+    try:
+        return reader(text, name, limits)
+    except DocumentError as error:
+        marker = _ANY_MARKER.search(text)
+        if marker and place_at(text, marker.start(), name).line <= error.problem.place.line:
+            raise _conflict(marker, text, name) from error
+        raise
+
+
+def _decode(data: bytes, name: str) -> str:
+    """Return the text of a file, without a byte order mark; refuse what no format allows.
+
+    Raises `DocumentError` for bytes that are not UTF-8, for a pointer to the file, and for a whole merge conflict.
+    """
+    if points_to(data):
+        raise fail(Place(name), f"the file {ADVICE}")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise fail(Place(name), "the file is in UTF-16: save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", "replace")
+        what = f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8"
+        place = place_at(before, len(before), name)
+        raise fail(place, f"{what}: save the file as UTF-8") from error
+    ours = _OURS.search(text)
+    middle = _MIDDLE.search(text, ours.end()) if ours else None
+    if ours and middle and _THEIRS.search(text, middle.end()):
+        raise _conflict(ours, text, name)
+    return text
+
+
+def _conflict(marker: re.Match[str], text: str, name: str) -> DocumentError:
+    sentence = f"an unresolved merge conflict (`{marker.group()}`): settle it in git first"
+    return fail(place_at(text, marker.start(), name), sentence)
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        with open_plain(path) as file:
+            data = file.read(LARGEST_DOCUMENT + 1)
+    except NotPlain as error:
+        what = "is a folder" if path.is_dir() else "is not a plain file"
+        raise fail(Place(name), f"`{name}` {what}: a spec is a text file") from error
+    except (FileNotFoundError, NotADirectoryError) as error:  # of a link's end, they say the same
+        what = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise fail(Place(name), f"`{name}` {what}") from error
+    except OSError as error:
+        raise fail(Place(name), describe_os_error(error, name).message) from error
+    if len(data) > LARGEST_DOCUMENT:
+        size = f"larger than {LARGEST_DOCUMENT // 1024} KiB"
+        raise fail(Place(name), f"the file is {size}: a spec is a small text")
+    return data
+
+
+def _reader(suffix: str) -> Reader:
+    if suffix in _READERS:
+        return _READERS[suffix]
+    from reconciler.workspace.read.yaml_reader import read_yaml  # its library takes long to import
+
+    return read_yaml

@@ -1,0 +1,173 @@
+"""Finding the media that specs name: what a path means, whether it stays inside the root, what the file is.
+
+One `Inputs` serves one load or one refresh: how a file that many specs use is found is asked once; what it is, `Looks`
+remembers.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+import os
+import posixpath
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from reconciler.core.documents import DocumentError, Node, fail, nearest
+from reconciler.core.generations import Generation
+from reconciler.core.sources import (
+    MEDIUMS,
+    Input,
+    Source,
+    as_sent,
+    is_url,
+    limits_broken,
+    suffix_fault,
+    too_large,
+    url_fault,
+)
+from reconciler.core.specs import Wish
+from reconciler.workspace.files.outputs import Signature
+from reconciler.workspace.files.root import Root, Sight
+from reconciler.workspace.media.flaws import MediaError
+from reconciler.workspace.read.local import Looks
+from reconciler.workspace.read.spec_cache import Media, Remembered
+
+_MOST_NAMES = 1000  # of a folder that are looked through for one that was meant
+_MOST_COMPARED = 10  # of them, letter by letter, which takes half a millisecond for each
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+_MEDIA_OF = {
+    suffix: medium for medium in MEDIUMS.values() for suffix in medium.suffixes + medium.preparable
+}
+
+
+def may_be_meant(name: str, missing: str) -> bool:
+    """Whether a name in the folder may be suggested for one that is missing: an image for an image, and so on."""
+    medium = _MEDIA_OF.get(posixpath.splitext(name)[1].lower())
+    wanted = _MEDIA_OF.get(posixpath.splitext(missing)[1].lower(), medium)
+    return medium is not None and medium is wanted
+
+
+def _alike(one: str, other: str) -> int:
+    """Return how many letters two names begin and end with together."""
+    pairs = zip(one, other, strict=False), zip(reversed(one), reversed(other), strict=False)
+    return sum(next((n for n, (a, b) in enumerate(each) if a != b), len(one)) for each in pairs)
+
+
+def _listed(root: Path, folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(root / folder))  # noqa: PTH208 - names
+    except (OSError, ValueError):
+        return []
+
+
+class Inputs:
+    """The media of one load or refresh."""
+
+    def __init__(self, root: Root, looks: Looks) -> None:
+        self._root = root
+        self._looks = looks
+        self._sights: dict[str, Sight] = {}
+        self._looked_at: dict[str, None] = {}  # in order
+        self._names_in = functools.cache(partial(_listed, root.path))
+
+    def take_looked_at(self) -> tuple[str, ...]:
+        """Return the local files, missing ones too, that were looked at since this was last asked."""
+        names = tuple(self._looked_at)
+        self._looked_at.clear()
+        return names
+
+    def recall(self, known: Remembered) -> bool:
+        """Take over what an earlier load knew of files that are as they were, and say whether all are."""
+        current = True
+        for row in known.media:
+            file = row[0], row[1]
+            if not known.was(row, self.sight(row[0]).file):
+                current = False
+            elif file not in self._looks.sources:
+                self._looks.sources[file] = known.source(row)
+        return current
+
+    def recalled(self, path: str, medium: str) -> Source:
+        """Return a file that `recall` took over. Raises LookupError when it did not."""
+        return self._followed(self._looks.sources[path, medium][1])
+
+    def signatures(self) -> dict[str, Signature | None]:
+        """Return every local file that was looked at, as it was found."""
+        return {name: sight.file for name, sight in self._sights.items()}
+
+    def sight(self, name: str) -> Sight:
+        """Return how a local file is found; it is looked at once."""
+        if name not in self._sights:
+            self._sights[name] = Sight.of(self._root, name)
+        return self._sights[name]
+
+    def of(self, wish: Wish) -> dict[str, Source]:
+        """Return a wish's inputs by name. Raises `DocumentError` with the first problem at the place that names it."""
+        wanted = wish.kind.inputs(wish.spec)
+        found = {one.name: self._source(wish.media[one.name], one) for one in wanted}
+        for one in wanted:
+            for key, sentence in limits_broken(one, found[one.name]):
+                raise fail(wish.media[key].place, sentence, key)
+        return {one.name: as_sent(one, found[one.name]) for one in wanted}
+
+    def read_as(self, wish: Generation) -> Media:
+        """Return the local files that a generation is made of, with the signatures they were read under."""
+        used = ((wish.inputs[one.name].path, one.medium.name) for one in wish.kind.INPUTS)
+        return {file: self._looks.sources[file] for file in used if file[0]}
+
+    def _source(self, node: Node, wanted: Input) -> Source:
+        written, key = str(node.value), wanted.name
+        if is_url(written):
+            if fault := url_fault(written):
+                raise fail(node.place, fault, key)
+            return Source(url=written)
+        name = self._name(node, key)
+        found = self.sight(name).file
+        if found is None:
+            raise self._missing(node, name, key)
+        if fault := too_large(wanted.medium, found.size, prepare=wanted.prepare):
+            raise fail(node.place, f"`{name}`: {fault}", key)
+        if fault := suffix_fault(wanted, name):
+            raise fail(node.place, fault, key)
+        try:
+            return self._followed(self._looks.source((name, wanted.medium.name), found))
+        except MediaError as error:
+            raise fail(node.place, error.message, key) from error
+
+    def _followed(self, source: Source) -> Source:
+        target = self._root.target(source.path)
+        return replace(source, target=target) if target else source
+
+    def _name(self, node: Node, key: str) -> str:
+        """Return a written path relative to the root, or raise what is wrong with it."""
+        written = str(node.value)
+        if scheme := _SCHEME.match(written):
+            sentence = f"`{written[:80]}` has the scheme `{scheme.group()}`: `{key}` takes a file beside the spec or an http(s) URL"
+            raise fail(node.place, sentence, key)
+        if written.startswith(("/", "~")):
+            sentence = f"`{written[:80]}` is an absolute path: write it relative to this file"
+            raise fail(node.place, sentence, key)
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(node.place.file), written))
+        fault = "leads out of the project"
+        if name != ".." and not name.startswith("../"):
+            self._looked_at[name] = None
+            fault = self._root.fault(name)
+        if fault:
+            raise fail(node.place, f"`{written[:80]}` {fault}", key)
+        return name
+
+    def _missing(self, node: Node, name: str, key: str) -> DocumentError:
+        folder, wanted = posixpath.split(name)
+        names = (other for other in self._names_in(folder) if may_be_meant(other, wanted))
+        by_lower = {other.lower(): other for other in itertools.islice(names, _MOST_NAMES)}
+        alike = partial(_alike, wanted.lower())
+        likely = heapq.nlargest(_MOST_COMPARED, by_lower, key=alike)
+        meant = by_lower.get(nearest(wanted, likely), "")
+        suggestion = posixpath.join(posixpath.dirname(str(node.value)), meant) if meant else ""
+        return fail(node.place, f"`{name[:200]}` does not exist", key, suggestion)

@@ -1,0 +1,350 @@
+"""From the specs folder to what is wanted: walk, defaults, media, generations, collisions, and a cache of it all.
+
+Reading costs time only where something changed: a spec whose signature, defaults files and media are as an
+earlier load saw them is not opened. One bad spec never stops the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem, fail, merged
+from reconciler.core.errors import ReconcilerError, mistake
+from reconciler.core.generations import Generation, collisions
+from reconciler.core.kinds import default_prices
+from reconciler.core.sources import Prices
+from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
+from reconciler.workspace.files.outputs import RACY_NS, Signature
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.read.formats import read_document
+from reconciler.workspace.read.inputs import Inputs
+from reconciler.workspace.read.local import PATIENCE, Looks, of_specs
+from reconciler.workspace.read.spec_cache import (
+    Media,
+    Remembered,
+    SpecCache,
+    cache_key,
+    defaults_key,
+    encode,
+    pricer,
+)
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
+from reconciler.workspace.tree.walk import Tree, misspelt_notes, specs_folder, walk
+
+__all__ = ["Desired", "SpecCache", "load"]
+from reconciler.workspace.tree.walk import defaults_name
+
+_Chain = tuple[tuple[str, Signature], ...]
+_UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
+_MOST_PROBLEMS = 100  # of a spec's media that are told: once these are mended, it is read again
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the folder asks for."""
+
+    # Of valid specs, by path of the spec, then in the order written.
+    generations: tuple[Generation, ...]
+    invalid: Mapping[str, tuple[Problem, ...]]  # spec (or misnamed or broken defaults file) -> why
+    specs: tuple[str, ...]  # every spec seen, valid or not, relative to the root
+    receipts: Mapping[str, Signature]  # every receipt seen
+    defaults: frozenset[str]  # every defaults file seen
+    folder: str = ""  # the specs folder, relative to the root
+    # Spec -> why nothing is bought for it.
+    held_back: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
+    # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
+    seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
+    prices: Prices = field(default_factory=default_prices, compare=False)
+    sources: Media = field(default_factory=dict, compare=False)  # what local media turned out to be
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every problem once, by place."""
+        return tuple(sorted({problem for found in self.invalid.values() for problem in found}))
+
+
+def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None = None) -> Desired:
+    """Return what the specs folder asks for, with estimates in the provider's units.
+
+    Raises `WorkspaceError` when the folder, or one in it, cannot be listed: nothing may then be concluded.
+    """
+    folder = specs_folder(root, specs_dir)
+    tree = walk(root, folder)
+    memory = Memory(Looks(root, {}, patience=PATIENCE, cache=cache), {})
+    reader = Reader(Root(root), folder, tree, prices, memory)
+    readings = reader.read_all(cache)
+    declared = {name: readings[name].generations for name in tree.specs}
+    invalid = {name: set(one.problems) for name, one in readings.items() if one.problems}
+    for problem in collisions(wish for found in declared.values() for wish in found):
+        invalid.setdefault(problem.place.file, set()).add(problem)
+    invalid |= broken(memory.defaults)
+    desired = assemble(folder, tree, declared, invalid, reader.inputs.signatures())
+    return replace(desired, prices=prices, sources=memory.looks.sources)
+
+
+def assemble(
+    folder: str,
+    tree: Tree,
+    declared: Mapping[str, Sequence[Generation]],
+    invalid: dict[str, set[Problem]],
+    media: Mapping[str, Signature | None],
+) -> Desired:
+    """Return what is wanted, given what each spec declares (by path) and what is wrong with specs and defaults.
+
+    `media` are the local files that specs name, as they were found.
+    """
+    wrong = [tree.ignoring.problem] if tree.ignoring.problem else []
+    for problem in (*tree.problems.values(), *wrong):
+        invalid.setdefault(problem.place.file, set()).add(problem)
+    held_back = {name: tree.ignoring.held_back(name, tree.specs) for name in tree.specs}
+    return Desired(
+        generations=tuple(
+            wish for name, found in declared.items() if name not in invalid for wish in found
+        ),
+        invalid={name: tuple(sorted(found)) for name, found in sorted(invalid.items())},
+        specs=tuple(sorted(tree.specs)),
+        receipts=dict(tree.receipts),
+        defaults=frozenset(tree.defaults),
+        folder=folder,
+        held_back={name: sentence for name, sentence in held_back.items() if sentence},
+        notes=tuple(misspelt_notes(tree)),
+        seen={**media, **tree.specs, **tree.defaults, IGNORE_FILE: tree.ignoring.signature},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What one defaults file says, or all that count for a folder together."""
+
+    entries: Mapping[str, Entry]
+    problems: tuple[Problem, ...] = ()
+
+    def under(self, spec: Node) -> Node:
+        """Return a spec's document with these defaults for what it does not say."""
+        if not isinstance(spec.value, Mapping):
+            return spec
+        return Node(merged(self.entries, spec.value), spec.place)
+
+
+def broken(known: Mapping[str, Defaults]) -> dict[str, set[Problem]]:
+    """Return what is wrong with the broken ones of these files."""
+    return {name: set(own.problems) for name, own in known.items() if own.problems}
+
+
+class DefaultsFiles:
+    """The defaults files of a tree; `known` are those that were read already, and those that are read now."""
+
+    def __init__(
+        self, folder: str, tree: Tree, read: Callable[[str], Node], known: dict[str, Defaults]
+    ) -> None:
+        self._tree = tree
+        self._read = read
+        self._known = known
+        self._merged: dict[_Chain, Defaults] = {}
+        self._chains = {folder: self._in(folder)}
+        self._keys: dict[str, str] = {}
+
+    def read(self, names: Iterable[str]) -> None:
+        """Read these files, so that they are known from now on."""
+        for name in names:
+            self.of(name.rpartition("/")[0])
+
+    def of(self, folder: str) -> Defaults:
+        """Return the defaults of a folder, those of the folders above it included."""
+        chain = self.chain(folder)
+        if chain not in self._merged:
+            entries: dict[str, Entry] = {}
+            problems: list[Problem] = []
+            for name, _ in chain:
+                own = self._one(name)
+                entries = merged(entries, own.entries)
+                problems += own.problems
+            self._merged[chain] = Defaults(entries, tuple(problems))
+        return self._merged[chain]
+
+    def chain(self, folder: str) -> _Chain:
+        """Return the defaults files that count for a folder, from the specs folder down, unread.
+
+        A misnamed one counts: what was fine before it appeared is not fine any more.
+        """
+        below = []  # not by recursion: folders lie in one another deeper than that goes
+        while folder not in self._chains:
+            below.append(folder)
+            folder = folder.rpartition("/")[0]
+        chain = self._chains[folder]
+        for one in reversed(below):
+            chain = self._chains[one] = chain + self._in(one)
+        return chain
+
+    def _in(self, folder: str) -> _Chain:
+        misnamed = tuple((name, _UNREAD) for name in sorted(self._tree.misnamed.get(folder, ())))
+        signature = self._tree.defaults.get(name := defaults_name(folder))
+        return ((name, signature), *misnamed) if signature else misnamed
+
+    def key(self, folder: str) -> str:
+        """Return what stands for the chain of a folder in a key of the cache."""
+        if folder not in self._keys:
+            self._keys[folder] = defaults_key(self.chain(folder))
+        return self._keys[folder]
+
+    def _one(self, name: str) -> Defaults:
+        if name not in self._tree.defaults:
+            return Defaults({}, (self._tree.problems[name],))
+        if name not in self._known:
+            try:
+                document = self._read(name)
+            except DocumentError as error:
+                self._known[name] = Defaults({}, (error.problem,))
+            else:
+                entries = document.value if isinstance(document.value, Mapping) else {}
+                self._known[name] = Defaults(entries, tuple(check_defaults(document)))
+        return self._known[name]
+
+
+class Reading(NamedTuple):  # a frozen dataclass takes three times as long to make
+    """What a spec by itself says: its generations, or why it is invalid."""
+
+    generations: tuple[Generation, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    media: tuple[str, ...] = ()  # the local files that it names, there or not
+
+
+class Memory(NamedTuple):
+    """What an earlier reader read, as long as it is as it was; what a reader reads is added."""
+
+    looks: Looks
+    defaults: dict[str, Defaults]
+
+
+class Reader:
+    """Reads the specs of a tree, each file that several of them use once, and none that the memory holds."""
+
+    def __init__(self, root: Root, folder: str, tree: Tree, prices: Prices, memory: Memory) -> None:
+        self.root = root
+        self._tree = tree
+        self._prices = prices
+        self._memory = memory
+        self.inputs = Inputs(root, memory.looks)
+        self.defaults = DefaultsFiles(folder, tree, self._document, memory.defaults)
+
+    def read_all(
+        self, cache: SpecCache | None, *, recalled_only: bool = False
+    ) -> dict[str, Reading]:
+        """Return what every spec says; what the cache remembers as it is now is not read, but for broken defaults.
+
+        `recalled_only`: nothing else is read, and there is no reading of it.
+        """
+        settled_before = time.time_ns() - RACY_NS
+        remembered = cache.load() if cache else {}
+        looks = self._memory.looks
+        looks.verdicts.recall(remembered)
+        readings = dict(self._recall(remembered))
+        folders = {_folder(name) for name in readings}
+        vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
+        changed: dict[str, tuple[str, bytes]] = {}
+        unread = [name for name in self._tree.specs if name not in readings]
+        for name in [] if recalled_only else unread:
+            reading = readings[name] = self.read(name)
+            changed |= self.remembered(name, reading, settled_before)
+        self.defaults.read(self._tree.defaults.keys() - vouched)
+        gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
+        if not recalled_only:  # otherwise nobody knows yet what is in use
+            judged = {(source.sha256, key) for (_, key), (_, source) in looks.sources.items()}
+            gone += looks.verdicts.surplus(judged)
+        changed |= looks.verdicts.take_new()
+        if cache and (changed or gone):
+            cache.save(changed, gone)
+        return readings
+
+    def remembered(
+        self, name: str, reading: Reading, settled_before: int
+    ) -> dict[str, tuple[str, bytes]]:
+        """Return a spec's row for a cache; none where it is invalid, or was not at rest at that time (ns)."""
+        media = self._media(reading)
+        if not reading.generations or not self._is_settled(name, media, settled_before):
+            return {}
+        return {name: (self._key(name), encode(reading.generations, media))}
+
+    def read(self, name: str) -> Reading:
+        """Return what a spec says; a mistake of ours while it is read is told as one, and is that spec's alone."""
+        try:
+            return self._read(name)
+        except (ReconcilerError, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            problem = Problem(Place(name), "", mistake(error))
+            return Reading((), (problem,), self.inputs.take_looked_at())
+
+    def _read(self, name: str) -> Reading:
+        wishes, problems = self.wishes(name)
+        if problems:
+            return Reading(problems=tuple(problems))
+        generations: list[Generation] = []
+        for wish in wishes:
+            try:
+                generations += declare(wish, self.inputs.of(wish), self._prices)
+            except DocumentError as error:
+                problems.append(error.problem)
+                if len(problems) == _MOST_PROBLEMS:
+                    break
+        media = self.inputs.take_looked_at()
+        return Reading(() if problems else tuple(generations), tuple(problems), media)
+
+    def wishes(self, name: str) -> tuple[list[Wish], list[Problem]]:
+        """Return what a spec wants before its media are looked at, or why it says nothing that can be wanted."""
+        defaults = self.defaults.of(_folder(name))
+        if defaults.problems:
+            return [], list(defaults.problems)
+        try:
+            wishes, problems = read_wishes(defaults.under(self._document(name)), self._prices)
+        except DocumentError as error:
+            return [], [error.problem]
+        return ([] if problems else list(wishes)), list(problems)
+
+    def _recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> Iterator[tuple[str, Reading]]:
+        """Yield every spec that is as it was, and take what is known of unchanged media in any case."""
+        price = pricer(self._prices)
+        shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files
+        for name in self._tree.specs:
+            key, payload = remembered.get(name, ("", b""))
+            if not key or self._link_fault(name):
+                continue
+            try:
+                known = Remembered(payload)
+                if self.inputs.recall(known) and key == self._key(name):
+                    found = known.generations(name, price, self.inputs.recalled)
+                    files = tuple([row[0] for row in known.media])
+                    yield name, Reading(tuple(found), (), shared.setdefault(files, files))
+            except (LookupError, TypeError, ValueError, ArithmeticError):
+                continue  # damaged: as good as absent
+
+    def _key(self, name: str) -> str:
+        return cache_key(self._tree.specs[name], self.defaults.key(_folder(name)))
+
+    def _media(self, reading: Reading) -> Media:
+        media: Media = {}
+        for wish in reading.generations:
+            media |= self.inputs.read_as(wish)
+        return media
+
+    def _is_settled(self, name: str, media: Media, before: int) -> bool:
+        used = [self._tree.specs[name], *(signature for signature, _ in media.values())]
+        used += (signature for _, signature in self.defaults.chain(_folder(name)))
+        return all(max(one.mtime_ns, one.ctime_ns) < before for one in used)
+
+    def _document(self, name: str) -> Node:
+        if fault := self._link_fault(name):
+            raise fail(Place(name), f"`{name}` {fault}")
+        return read_document(self.root.path / name, name)
+
+    def _link_fault(self, name: str) -> str:
+        return self.root.fault(name) if name in self._tree.links else ""
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]

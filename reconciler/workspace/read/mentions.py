@@ -1,0 +1,71 @@
+"""What a spec or a defaults file names that says nothing valid: it may mean a file all the same, once it is mended."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.core.documents import DocumentError, Node
+from reconciler.workspace.files.plain import NotPlain, open_plain
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.read.formats import LARGEST_DOCUMENT, read_document
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """The text of what is no document; None where not even that can be read."""
+
+    text: str | None
+
+
+def mentioned(root: Path, name: str) -> frozenset[str] | Unclear:
+    """Return every path that a file could mean, relative to the root: each of its texts, from where it lies."""
+    if Root(root).fault(name):
+        return frozenset()  # it leads where nothing is ever read
+    try:
+        document = read_document(root / name, name)
+    except DocumentError:
+        return _text(root / name)
+    folder = posixpath.dirname(name)
+    return frozenset(posixpath.normpath(posixpath.join(folder, text)) for text in _texts(document))
+
+
+def names_file(unclear: Unclear, path: str) -> bool:
+    """Whether the last part of this path stands in a text, as any of the formats would write it."""
+    if unclear.text is None:
+        return True
+    name, text = posixpath.basename(path), _folded(unclear.text)
+    return any(_folded(spelled) in text for spelled in (name, json.dumps(name)[1:-1]))
+
+
+def _texts(node: Node) -> Iterator[str]:
+    if isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node.value, Mapping):
+        for entry in node.value.values():
+            yield from _texts(entry.node)
+    elif isinstance(node.value, tuple):
+        for item in node.value:
+            yield from _texts(item)
+
+
+def _text(path: Path) -> frozenset[str] | Unclear:
+    try:
+        with open_plain(path) as file:
+            data = file.read(LARGEST_DOCUMENT + 1)
+    except (NotPlain, FileNotFoundError):
+        return frozenset()
+    except OSError:
+        return Unclear(None)
+    if len(data) > LARGEST_DOCUMENT:
+        return Unclear(None)
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return Unclear(data.decode("utf-16" if wide else "utf-8", "replace"))
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())

@@ -1,0 +1,1 @@
+"""The receipts beside specs: reading and writing them."""

@@ -1,0 +1,296 @@
+"""Finding the files of the specs folder by name and signature: all of them, or some names. No file is opened here.
+
+Hidden files and folders are passed over, symbolic links to folders are not followed, and anything that cannot be
+listed stops the walk: specs that were merely not seen must not look as if they had been removed. What
+`.reconcilerignore` ignores is passed over too, but for receipts: they remember what was bought.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+from reconciler.core.documents import Place, Problem
+from reconciler.core.errors import WorkspaceError
+from reconciler.core.naming import SPEC_SUFFIXES, spec_meant
+from reconciler.workspace.files.outputs import Signature
+from reconciler.workspace.files.plain import describe_os_error
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring, foreign_copy
+
+RECEIPT_SUFFIX = ".receipt.json"
+DEFAULTS_NAME = "_defaults.yaml"
+SETTINGS_NAME = "reconciler.toml"  # of the root; not a spec, even where the root holds the specs
+
+_MISNAMED_DEFAULTS = tuple(
+    stem + suffix for stem in ("_defaults", "_default", "defaults") for suffix in SPEC_SUFFIXES
+)
+_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(slots=True)
+class Tree:
+    """What the specs folder, or a part of it, holds; names are relative to the root, with forward slashes."""
+
+    specs: dict[str, Signature] = field(default_factory=dict)
+    defaults: dict[str, Signature] = field(default_factory=dict)
+    receipts: dict[str, Signature] = field(default_factory=dict)
+    misnamed: dict[str, set[str]] = field(default_factory=dict)  # folder -> defaults not read
+    links: set[str] = field(default_factory=set)  # those of them that are symbolic links
+    problems: dict[str, Problem] = field(default_factory=dict)  # name -> why it cannot be used
+    misspelt: dict[str, str] = field(default_factory=dict)  # no spec by its name -> the name meant
+    ignoring: Ignoring = field(default_factory=Ignoring)
+
+    def files(self) -> dict[str, Signature | None]:
+        """Return the signature of every file that counts; of one that cannot be used, None."""
+        unusable = dict.fromkeys((*self.problems, *self.misspelt))
+        return {**unusable, **self.specs, **self.defaults, **self.receipts}
+
+
+def defaults_name(folder: str) -> str:
+    """Return the name of a folder's defaults file."""
+    return f"{folder}/{DEFAULTS_NAME}" if folder else DEFAULTS_NAME
+
+
+def defaults_above(folder: str, spec: str) -> list[str]:
+    """Return the names of the defaults files that count for a spec, there or not, from the specs folder down."""
+    here, inner = folder, spec.rpartition("/")[0][len(folder) :].strip("/")
+    names = [defaults_name(here)]
+    for part in filter(None, inner.split("/")):
+        here = f"{here}/{part}" if here else part
+        names.append(defaults_name(here))
+    return names
+
+
+def is_defaults(name: str) -> bool:
+    """Whether a file of this name speaks, or means to speak, for all below its folder."""
+    last = name.rpartition("/")[2]
+    return last.lower() in _MISNAMED_DEFAULTS or spec_meant(last).lower() == DEFAULTS_NAME
+
+
+def specs_folder(root: Path, specs_dir: str) -> str:
+    """Return the name of the specs folder relative to the root; empty when it is the root itself.
+
+    Raises `WorkspaceError` when it lies outside the root, links included, or where nothing is read by links.
+    """
+    base = os.path.realpath(root)
+    inside = os.path.relpath(os.path.realpath(root / specs_dir), base)
+    named = os.path.relpath(os.path.abspath(root / specs_dir), os.path.abspath(root))  # noqa: PTH100 - links stay
+    if any(name == ".." or name.startswith("../") for name in (inside, named)):
+        raise WorkspaceError(
+            f"the specs folder `{specs_dir}` lies outside the project `{root}`",
+            hint="Set RECONCILER_SPECS_DIR to a folder inside it.",
+        )
+    if named != "." and (fault := Root(root).fault(named)):
+        raise WorkspaceError(
+            f"the specs folder `{specs_dir}` {fault}", hint="Make it a folder, or a link to one."
+        )
+    return "" if named == "." else named
+
+
+def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
+    """Return what lies in a folder of the root and below, sorted by name; `ignoring` is read where it is not given.
+
+    Raises `WorkspaceError` naming the folder that does not exist or cannot be listed.
+    """
+    tree = Tree(ignoring=Ignoring.read(root) if ignoring is None else ignoring)
+    try:
+        below = _list(root, folder, tree)
+    except FileNotFoundError as error:
+        raise _no_folder(root, folder) from error
+    _walk(root, below, tree)
+    tree.specs = dict(sorted(tree.specs.items()))
+    tree.receipts = dict(sorted(tree.receipts.items()))
+    return tree
+
+
+def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) -> dict[str, Tree]:
+    """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
+
+    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over; where
+    `.reconcilerignore` is one of them, it is read again.
+    Raises `WorkspaceError` when that cannot be told, or when the specs folder itself is not there.
+    """
+    found: dict[str, Tree] = {}
+    if IGNORE_FILE in names:
+        ignoring = Ignoring.read(root)
+    is_folder = cache(partial(_is_folder, root))
+    for name in sorted(names):  # a folder before what it holds
+        if _holds(name, folder):
+            return {folder: walk(root, folder, ignoring)}
+        if _holds(folder, name) and (place := _place(folder, name, found, is_folder)):
+            found[place] = _look_at(root, place, ignoring)
+    if found and not _is_folder(root, folder, follow_symlinks=True):
+        raise _no_folder(root, folder)
+    return found
+
+
+def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[str], bool]) -> str:
+    """Return the name, or the one above it that is no folder to walk; nothing when it was looked at or is hidden."""
+    here = folder
+    for part in name[len(folder) :].strip("/").split("/"):
+        here = f"{here}/{part}" if here else part
+        if part.startswith(".") or here in found:
+            return ""
+        is_spec = part[part.rfind(".") :].lower() in SPEC_SUFFIXES
+        if here == name or is_spec or _UNSPEAKABLE.search(part) or not is_folder(here):
+            break
+    return here
+
+
+def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
+    tree = Tree(ignoring=ignoring)
+    prefix = f"{above}/" if (above := name.rpartition("/")[0]) else ""
+    try:
+        entry = _Single(root / name)
+        entry.stat(follow_symlinks=False)
+        below = list(_sort([entry], prefix, tree))
+    except (FileNotFoundError, NotADirectoryError):
+        return tree
+    except OSError as error:
+        raise describe_os_error(error, name) from error
+    _walk(root, below, tree)
+    return tree
+
+
+def misspelt_notes(tree: Tree) -> Iterator[str]:
+    """Yield a sentence about each file that would be a spec but for its name, where no spec has that name."""
+    for name, meant in sorted(tree.misspelt.items()):
+        stem = meant.rpartition(".")[0]
+        if not any(stem + suffix in tree.specs for suffix in SPEC_SUFFIXES):
+            goal = meant.rpartition("/")[2]
+            yield f"`{name}` is not read as a spec because of its name: if it should be, rename it to `{goal}`"
+
+
+def _holds(folder: str, name: str) -> bool:
+    return not folder or name == folder or name.startswith(f"{folder}/")
+
+
+def _is_folder(root: Path, name: str, *, follow_symlinks: bool = False) -> bool:
+    try:
+        return _Single(root / name).is_dir(follow_symlinks=follow_symlinks)
+    except OSError as error:
+        raise describe_os_error(error, name) from error
+
+
+def _no_folder(root: Path, folder: str) -> WorkspaceError:
+    return WorkspaceError(
+        f"the specs folder `{folder}` does not exist in `{root}`",
+        hint="Make the folder, and put a spec into it.",
+    )
+
+
+def _walk(root: Path, waiting: list[str], tree: Tree) -> None:
+    while waiting:
+        with contextlib.suppress(FileNotFoundError):  # removed while we walked
+            waiting += _list(root, waiting.pop(), tree)
+
+
+def _list(root: Path, here: str, tree: Tree) -> list[str]:
+    """Sort the entries of a folder into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
+    try:
+        with os.scandir(root / here) as entries:
+            return list(_sort(entries, f"{here}/" if here else "", tree))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise describe_os_error(error, here or root) from error
+
+
+class _Single:
+    """One name, looked at by itself, as `os.scandir` shows it."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._path = path
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        try:
+            return stat.S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def is_symlink(self) -> bool:
+        return self._path.is_symlink()
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        return self._path.stat(follow_symlinks=follow_symlinks)
+
+
+_Entry = os.DirEntry[str] | _Single
+
+
+def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
+    """Sort the entries of one folder into the tree, and yield the names of its folders."""
+    for entry in entries:
+        name = entry.name
+        if name.startswith("."):
+            continue
+        is_spec = name[name.rfind(".") :].lower() in SPEC_SUFFIXES
+        if not is_spec and not entry.is_dir(follow_symlinks=False):
+            meant = spec_meant(name)
+            if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
+                if meant.lower() == DEFAULTS_NAME:
+                    _note_misnamed(prefix + name, prefix, tree)
+                else:
+                    tree.misspelt[prefix + name] = prefix + meant
+        elif is_spec and not name.endswith(RECEIPT_SUFFIX) and tree.ignoring.ignores(prefix + name):
+            continue
+        elif _UNSPEAKABLE.search(name):
+            if tree.ignoring.ignores_folder(prefix + name):
+                continue
+            shown = prefix + os.fsencode(name).decode("utf-8", "backslashreplace")
+            shown = _UNSPEAKABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", shown)
+            sentence = "the name holds control characters or is not UTF-8: rename it"
+            tree.problems[prefix + name] = Problem(Place(shown), "", sentence)
+        elif not is_spec:
+            yield prefix + name
+        elif prefix or name != SETTINGS_NAME:
+            _sort_in(entry, prefix, tree)
+
+
+def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:
+    """Note defaults that nobody would read: they may hold back what is below, by `suspend` say."""
+    sentence = f"defaults are read from `{DEFAULTS_NAME}` only: rename the file"
+    tree.problems[name] = Problem(Place(name), "", sentence)
+    tree.misnamed.setdefault(prefix.rstrip("/"), set()).add(name)
+
+
+def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
+    name = prefix + entry.name
+    signature = _signature(entry)
+    if signature is None:
+        return
+    if entry.is_symlink():
+        tree.links.add(name)
+    if entry.name == DEFAULTS_NAME:
+        tree.defaults[name] = signature
+    elif entry.name.lower() in _MISNAMED_DEFAULTS:
+        _note_misnamed(name, prefix, tree)
+    elif entry.name.endswith(RECEIPT_SUFFIX):
+        tree.receipts[name] = signature
+    elif sentence := foreign_copy(name):
+        tree.problems[name] = Problem(Place(name), "", sentence)
+    else:
+        tree.specs[name] = signature
+
+
+def _signature(entry: _Entry) -> Signature | None:
+    """Return the signature of an entry or, for a link, of what it leads to; None when it is gone."""
+    try:
+        return Signature.of(entry.stat())
+    except OSError as error:
+        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
+            raise
+    try:
+        return Signature.of(entry.stat(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return None

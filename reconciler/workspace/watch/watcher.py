@@ -1,0 +1,217 @@
+"""Which names changed under the specs folder and in the folders of its media, and which of them are quiet again.
+
+An event says *look again* and nothing else. Names are relative to the root, with forward slashes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable
+from itertools import takewhile
+from pathlib import Path
+
+from reconciler.workspace.watch.watches import POLLED, InotifyWatches, ObserverWatches, Told
+
+MOUNTS = Path("/proc/self/mountinfo")
+# Some report what this machine changes; none reports what the others do.
+_REMOTE = frozenset(
+    {"nfs", "nfs4", "cifs", "smbfs", "smb2", "smb3", "9p", "v9fs", "afs", "ceph", "coda", "davfs", "drvfs", "gfs2",
+     "glusterfs", "gpfs", "lustre", "ncp", "ncpfs", "ocfs2", "orangefs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
+)  # fmt: skip
+# sshfs, rclone, …: a program answers, and the kernel sees no change behind it.
+_USER_SPACE = "fuse."
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+class Watcher:
+    """Collects the names that changed since the last `take()`.
+
+    The specs folder is watched with all below it, but for hidden and `ignored` names; links to folders are not
+    followed. `wake` is called, from another thread, when the first name becomes dirty after a `take()`; `trouble`,
+    from whatever thread notices, with a sentence that is said once. Neither may block or raise.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        folder: str,
+        *,
+        ignored: Collection[str],
+        wake: Callable[[], None],
+        trouble: Callable[[str], None],
+        has_inotify: bool = sys.platform == "linux",
+    ) -> None:
+        self._root = root
+        self._folder = folder
+        self._ignored = frozenset(ignored)
+        self._wake = wake
+        self._trouble = trouble
+        told = Told(self._mark, self._establish, self._is_left_out, self._tell)
+        self._watches = InotifyWatches(root, told) if has_inotify else ObserverWatches(root, told)
+        self._tables = self._watches.lock  # guards them, and the next four
+        self._wanted = {folder: True}  # name -> with all below it
+        self._missing: set[str] = set()  # wanted, and not there
+        self._remote: set[str] = set()
+        self._said: set[str] = set()
+        self._marks = threading.Lock()  # guards the next two, for moments only
+        self._dirty: set[str] = set()
+        self._is_stopped = False
+
+    def start(self) -> None:
+        """Begin to watch. What cannot be watched is trouble, and no error."""
+        self.revive()
+
+    def watch_also(self, folders: Iterable[str]) -> None:
+        """Watch these folders too, without what lies below them.
+
+        One that lies outside the root, such as git's, is named by its absolute path, and so is what happens in it.
+        One that is missing is watched, and its name dirty, once it appears.
+        """
+        with self._tables:
+            for name in folders:
+                if not self._is_covered(name):
+                    self._wanted.setdefault(name, False)
+            self._establish()
+
+    def revive(self) -> None:
+        """Watch again what was lost: folders that were replaced, or that a limit kept from being watched.
+
+        To be called at each resync; it costs next to nothing when nothing was lost.
+        """
+        with self._tables:
+            if self._is_stopped:
+                return
+            self._watches.open()
+            for name in self._wanted:
+                if name in self._watches and not self._watches.is_current(name):
+                    self._watches.drop(name)
+                    self._missing.add(name)
+            self._watches.mend()
+            self._establish()
+
+    def take(self) -> frozenset[str]:
+        """Return the names, of files and folders, that became dirty since the last call.
+
+        Anything may have changed in a folder that is named; the specs folder itself may be.
+        """
+        with self._marks:
+            dirty, self._dirty = self._dirty, set()
+        return frozenset(dirty)
+
+    @property
+    def is_notified(self) -> bool:
+        """Whether events can be relied on. Otherwise the caller must look for changes by itself."""
+        is_whole = self._folder in self._watches and not self._watches.has_gaps
+        return is_whole and self._watches.is_open and not self._remote
+
+    def stop(self) -> None:
+        """Stop; nobody is called any more."""
+        with self._marks:
+            self._is_stopped = True
+        with self._tables:
+            wait = self._watches.close()
+        wait()
+
+    def _establish(self) -> None:
+        """Watch what is wanted and is not watched; for what is missing, the folder in which it would appear."""
+        for name, is_recursive in self._wanted.items():
+            if name in self._watches:
+                continue
+            if not self._watches.add(name, is_recursive=is_recursive):
+                self._missing.add(name)
+                self._add_above(name)
+                continue
+            if kind := remote_file_system(self._root / name):
+                self._remote.add(name)
+                self._tell(
+                    f"`{name or self._root}` lies on a network file system ({kind}), "
+                    f"which does not report what others change, so {POLLED}"
+                )
+            if name in self._missing:
+                self._missing.discard(name)
+                self._mark(name)
+
+    def _add_above(self, name: str) -> None:
+        while name and not name.startswith("/"):
+            name = name.rpartition("/")[0]
+            if name in self._watches or self._watches.add(name, is_recursive=False):
+                return
+
+    def _is_left_out(self, name: str) -> bool:
+        return name.rpartition("/")[2].startswith(".") or name in self._ignored
+
+    def _is_covered(self, name: str) -> bool:
+        """Whether a folder is watched because the specs folder is."""
+        while name != self._folder:
+            if not name or name.startswith("/") or self._is_left_out(name):
+                return False
+            name = name.rpartition("/")[0]
+        return True
+
+    def _mark(self, name: str) -> None:
+        with self._marks:
+            is_first = not self._dirty and not self._is_stopped
+            self._dirty.add(name)
+        if is_first:
+            self._wake()
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self._said and not self._is_stopped:
+            self._said.add(sentence)
+            self._trouble(sentence)
+
+
+def remote_file_system(path: Path) -> str:
+    """Return the type of the file system that holds a path when it is a remote one, or an empty string."""
+    try:
+        table = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""  # not Linux
+    real, best, kind = f"{os.path.realpath(path)}/", "", ""
+    for line in table.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 9 or "-" not in fields[6:-1]:
+            continue
+        where = _ESCAPED.sub(lambda code: chr(int(code.group(1), 8)), fields[4]).rstrip("/") + "/"
+        if real.startswith(where) and len(where) >= len(best):  # what is mounted later lies on top
+            best, kind = where, fields[fields.index("-", 6) + 1]
+    return kind if kind in _REMOTE or kind.startswith(_USER_SPACE) else ""
+
+
+class Settling:
+    """Names that were touched, each until it has been left alone for `settle` ms, by a clock that never goes back.
+
+    Every name waits equally long, so the order of the last touches is the order in which they become due.
+    """
+
+    def __init__(self, settle: int) -> None:
+        self._settle = settle
+        self._touched: dict[str, int] = {}  # name -> its last touch (ms), oldest first
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._touched
+
+    def __len__(self) -> int:
+        return len(self._touched)
+
+    def touch(self, names: Iterable[str], now: int) -> None:
+        """Have these names wait from now (ms) on."""
+        for name in names:
+            self._touched.pop(name, None)
+            self._touched[name] = now
+
+    def due(self, now: int) -> frozenset[str]:
+        """Take the names that were quiet for long enough."""
+        since = now - self._settle
+        due = frozenset(takewhile(lambda name: self._touched[name] <= since, self._touched))
+        for name in due:
+            del self._touched[name]
+        return due
+
+    def next_at(self) -> int | None:
+        """Return when the next name is due (ms), or None when none waits."""
+        oldest = next(iter(self._touched.values()), None)
+        return None if oldest is None else oldest + self._settle
