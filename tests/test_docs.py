@@ -22,7 +22,7 @@ from reconciler.core.errors import CapReached, StaleRecord, StateLocked
 from reconciler.core.states import Status
 from reconciler.engine.orders.order import Verb
 from reconciler.kling.errors import REACTIONS, ProviderError
-from reconciler.notifications.notifier import Kind
+from reconciler.notifications.notifier import Notice
 from reconciler.settings.definitions import rule_of
 from reconciler.settings.sources import key_of
 from reconciler.simulator.control import control_routes
@@ -139,8 +139,8 @@ def test_every_order_is_explained(verb: Verb) -> None:
     assert re.search(rf"^- \*\*{verb}\b", section, re.MULTILINE)
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_everything_that_people_can_be_told_of_is_named(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", Notice)
+def test_everything_that_people_can_be_told_of_is_named(kind: Notice) -> None:
     """The row of the setting names every kind of notification."""
     rows = [line for line in page("docs/settings.md").splitlines() if "_NOTIFY_ON`" in line]
     assert kind in re.findall(r"[a-z]+", rows[0])

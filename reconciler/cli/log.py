@@ -28,7 +28,7 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.printable import labelled, printable
 from reconciler.core.progress import Topic
 from reconciler.core.states import ENDED, Record, Status
-from reconciler.notifications.notifier import Kind, Notifier
+from reconciler.notifications.notifier import Notice, Notifier
 from reconciler.settings.definitions import Settings
 from reconciler.workspace.files.root import Root
 
@@ -37,12 +37,12 @@ _CREATE = os.O_CREAT | os.O_NOFOLLOW
 _PARTING = 2.0  # seconds for the last notifications, out of the five that a stop may take
 _NEEDS_SOMEBODY = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.BLOCKED})
 _KINDS = {
-    Status.COMPLETE: Kind.COMPLETE,
-    Status.FAILED: Kind.FAILED,
-    Status.REJECTED: Kind.FAILED,
-    Status.EXPIRED: Kind.FAILED,
+    Status.COMPLETE: Notice.COMPLETE,
+    Status.FAILED: Notice.FAILED,
+    Status.REJECTED: Notice.FAILED,
+    Status.EXPIRED: Notice.FAILED,
 }
-_TOPICS = {Topic.ACCOUNT: Kind.ACCOUNT, Topic.CAP: Kind.CAP}
+_TOPICS = {Topic.ACCOUNT: Notice.ACCOUNT, Topic.CAP: Notice.CAP}
 Event = Literal["changed", "held", "warning", "info"]
 
 
@@ -106,7 +106,7 @@ class LogReporter(HoldsToldOnce):
         """Log how the daemon itself does."""
         self._log.info(LogEntry("info", sentence))
 
-    def _notify(self, kind: Kind | None, sentence: str) -> None:
+    def _notify(self, kind: Notice | None, sentence: str) -> None:
         if self.notifier and kind:
             self.notifier.tell(kind, sentence)
 
@@ -131,7 +131,7 @@ def open_report(settings: Settings, root: Path) -> Iterator[LogReporter]:
         )
     urls = settings.notify_urls.get_secret_value().split() if settings.notify_urls else []
     with open_log(settings.log_format, file, settings.log_max_bytes) as log:
-        kinds = frozenset(Kind(name) for name in settings.notify_on)
+        kinds = frozenset(Notice(name) for name in settings.notify_on)
         log.notifier = Notifier(urls, kinds, trouble=log.say)
         try:
             yield log

@@ -48,7 +48,7 @@ _SYMBOLS = {
 }
 
 
-class Progress(HoldsToldOnce):
+class ConsoleReporter(HoldsToldOnce):
     """A reporter for people on stderr: a line for every change, and on a terminal a line below that counts."""
 
     def __init__(self, total: int) -> None:
@@ -93,18 +93,18 @@ def run(
 ) -> Ended:
     """Apply a plan and follow it on stderr; `timeout` is in seconds. Raises what `engine.apply.Run` raises."""
 
-    async def apply(progress: Progress) -> Ended:
+    async def apply(progress: ConsoleReporter) -> Ended:
         stop = _stop_on_signals(progress)
         async with open_ports(folder, progress, SteadyClock()) as ports:
             deadline = None if timeout is None else ports.now() + int(timeout * SECOND)
             begun = Run(ports, options_of(folder.settings), survey)
             return await begun.apply(plan, works, stop, deadline)
 
-    with Progress(len(works)) as progress:
+    with ConsoleReporter(len(works)) as progress:
         return asyncio.run(apply(progress))
 
 
-def _stop_on_signals(progress: Progress) -> asyncio.Event:
+def _stop_on_signals(progress: ConsoleReporter) -> asyncio.Event:
     """Stop submitting on a signal; a second Ctrl-C ends at once, which loses nothing either."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

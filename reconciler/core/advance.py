@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.account import Account
-from reconciler.core.contact import Failures, Limits, Move, next_move
+from reconciler.core.contact import Failures, Move, Patience, next_move
 from reconciler.core.errors import counted
 from reconciler.core.progress import (
     FLYING,
@@ -35,21 +35,21 @@ from reconciler.core.progress import (
     Held,
     Hold,
     InFlight,
-    Kind,
     Learn,
     Look,
     Looked,
+    NotShown,
     Progress,
     Readmit,
     Say,
-    Seen,
+    Shown,
     Stopped,
     TakeUp,
     Tell,
     Terms,
     Topic,
     Trouble,
-    Unseen,
+    TroubleKind,
     Verdict,
     Waits,
     Withheld,
@@ -95,8 +95,8 @@ def _on(change: _Change, event: Event) -> Verdict | None:
             return _due(change)
         case Looked() | Fetched() | Failed():
             return _after_request(change, event)
-        case Seen() | Unseen():
-            return _after_poll(change, shown=isinstance(event, Seen))
+        case Shown() | NotShown():
+            return _after_poll(change, shown=isinstance(event, Shown))
         case Delivered():
             return _delivered(change, event)
         case Stopped(reason, cause, until):
@@ -255,10 +255,10 @@ class _Change:
         if self.terms.endures and self.account.pause.reason:
             self.account = self.account.probed_by(self.progress.base_id, self.now)
 
-    def limits(self, record: Record, *, patient: bool = False) -> Limits:
+    def limits(self, record: Record, *, patient: bool = False) -> Patience:
         first, later = self.terms.first_patience, self.terms.patience
         one = min(later, _LIVE * first) if record.status in LIVE else first
-        return Limits(first, later, later if patient else one)
+        return Patience(first, later, later if patient else one)
 
     def back_off(self, record: Record, *, most: int = 60 * SECOND) -> At:
         """Ask again later with every failure, but not past the end of our patience."""
@@ -372,24 +372,24 @@ def _is_overdue(record: Record, change: _Change) -> bool:
 def _not_created(change: _Change, event: Looked, trouble: Trouble) -> Verdict | None:
     """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
     record = event.record
-    if trouble.kind in {Kind.SLOW_DOWN, Kind.LATER}:
+    if trouble.kind in {TroubleKind.SLOW_DOWN, TroubleKind.LATER}:
         return _failed(change, Failed(Asked.CREATE, record, trouble))
     change.note(failures=Failures())
     match trouble.kind:
-        case Kind.SLOTS:
+        case TroubleKind.SLOTS:
             change.answered(create=True)
             change.learn(record.model, lambda account: account.refused(record.model, change.now))
             return Waits(record.model)
-        case Kind.ACCOUNT:
+        case TroubleKind.ACCOUNT:
             return change.pause(trouble, record, by_create=True)
-        case Kind.REFUSED:
+        case TroubleKind.REFUSED:
             change.answered(create=True)
-        case Kind.BROKE:
+        case TroubleKind.BROKE:
             change.note(brake=change.progress.brake.pressed(change.now))
             return change.hold(record, trouble.told)
         case _:
             change.note(brake=change.progress.brake.pressed(change.now))
-            if trouble.kind is Kind.MISDIRECTED:  # in doubt; and no other goes there
+            if trouble.kind is TroubleKind.MISDIRECTED:  # in doubt; and no other goes there
                 change.close(trouble, by_create=True)
     return _at(event.again_at) if record.status is Status.SUBMITTING else At(change.now)
 
@@ -406,11 +406,11 @@ def _fetched(change: _Change, event: Fetched) -> Verdict:
 def _failed(change: _Change, event: Failed) -> Verdict | None:
     """Find out who is concerned by a request that came to nothing."""
     record, trouble = event.record, event.trouble
-    if trouble.kind is Kind.ACCOUNT and event.asked is not Asked.POLL:
+    if trouble.kind is TroubleKind.ACCOUNT and event.asked is not Asked.POLL:
         return change.pause(trouble, record, by_create=False)
-    if event.asked is Asked.FETCH and trouble.kind is not Kind.LATER:
+    if event.asked is Asked.FETCH and trouble.kind is not TroubleKind.LATER:
         change.note(failures=change.progress.failures.failed(change.now))
-        is_final = trouble.kind in {Kind.UNSAFE, Kind.TOO_LARGE, Kind.UNPROVEN}
+        is_final = trouble.kind in {TroubleKind.UNSAFE, TroubleKind.TOO_LARGE, TroubleKind.UNPROVEN}
         if is_final or change.progress.failures.count >= MOST_SAVES:
             return _leave_result(change, record, trouble)
         return change.back_off(record, most=30 * SECOND)
@@ -421,7 +421,7 @@ def _failed(change: _Change, event: Failed) -> Verdict | None:
         case Move.HOLD if event.asked is Asked.FETCH:
             return _leave_result(change, record, trouble)
         case Move.HOLD:
-            asked = event.asked is Asked.CREATE or trouble.kind is Kind.UNPROVEN
+            asked = event.asked is Asked.CREATE or trouble.kind is TroubleKind.UNPROVEN
             not_asked = "it cannot be asked about, although the provider answers other questions: "
             return change.hold(record, trouble.told if asked else not_asked + trouble.told)
         case _ if event.asked is Asked.POLL:
@@ -434,7 +434,7 @@ def _failed(change: _Change, event: Failed) -> Verdict | None:
 def _bear(change: _Change, event: Failed) -> Move:
     """Count a request that came to nothing, and return what to do: hold it by itself, ask anything, or ask on."""
     record, trouble = event.record, event.trouble
-    if trouble.kind is Kind.UNPROVEN:  # it was answered, and asking again answers the same
+    if trouble.kind is TroubleKind.UNPROVEN:  # it was answered, and asking again answers the same
         change.heard()
         return Move.HOLD
     if not event.is_counted:
@@ -444,7 +444,7 @@ def _bear(change: _Change, event: Failed) -> Move:
         else:
             contact = change.account.contact.unheard(change.now)
             change.account = replace(change.account, contact=contact)
-    limits = change.limits(record, patient=trouble.kind is Kind.SLOW_DOWN)
+    limits = change.limits(record, patient=trouble.kind is TroubleKind.SLOW_DOWN)
     contact = change.account.contact
     move = next_move(change.progress.failures, contact, limits, change.now)
     if move is Move.ASK_ANYTHING and not event.is_counted:
@@ -463,9 +463,9 @@ def _bear(change: _Change, event: Failed) -> Move:
 def _leave_result(change: _Change, record: Record, trouble: Trouble) -> Verdict:
     """Leave a result for later; what was saved of it is published."""
     reason = f"bought, but its result could not be saved yet: {trouble.told}"
-    if trouble.kind is Kind.UNPROVEN:
+    if trouble.kind is TroubleKind.UNPROVEN:
         reason = f"nothing is fetched: {trouble.told}"
-    until = change.now + _SELDOM if trouble.kind is Kind.TOO_LARGE else None
+    until = change.now + _SELDOM if trouble.kind is TroubleKind.TOO_LARGE else None
     held = change.hold(record, reason, until=until)
     if record.results:
         change.then(Deliver(receipts=False))

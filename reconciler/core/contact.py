@@ -27,7 +27,7 @@ class Move(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Patience:
     """How long to bear with silence; ms."""
 
     first: int  # of everybody, before the first readable answer of a run
@@ -58,11 +58,11 @@ class Contact:
         """Return the contact while, or just after, something is asked that is about nothing."""
         return replace(self, asked_at=now)
 
-    def ends_at(self, limits: Limits) -> int:
+    def ends_at(self, limits: Patience) -> int:
         """Return until when (ms) a silence is borne with."""
         return self.heard_at + (limits.later if self.answered else limits.first)
 
-    def is_lost(self, limits: Limits, now: int) -> bool:
+    def is_lost(self, limits: Patience, now: int) -> bool:
         """Whether nobody was answered for too long, more than once."""
         return self.silences > 1 and now >= self.ends_at(limits)
 
@@ -86,12 +86,12 @@ class Failures:
         before = self.last if self.count else now
         return replace(self, count=self.count + 1, since=since, before=before, last=now)
 
-    def lasts(self, limits: Limits) -> bool:
+    def lasts(self, limits: Patience) -> bool:
         """Whether it is more than a hiccup."""
         return self.count >= FEWEST_FAILURES and self.last - self.since >= limits.one
 
 
-def next_move(failures: Failures, contact: Contact, limits: Limits, now: int) -> Move:
+def next_move(failures: Failures, contact: Contact, limits: Patience, now: int) -> Move:
     """Return what to do after a generation's request came to nothing."""
     lasts, lost = failures.lasts(limits), contact.is_lost(limits, now)
     if lasts and contact.answered and contact.heard_at >= failures.before:

@@ -40,7 +40,7 @@ class Cause(Enum):
     DISK = auto()
 
 
-class Kind(Enum):
+class TroubleKind(Enum):
     """How the provider, or whoever keeps the result, did not do what was asked; `engine` sorts the errors into these."""
 
     ACCOUNT = auto()  # the account or its key cannot be used
@@ -60,7 +60,7 @@ class Kind(Enum):
 class Trouble:
     """A request that came to nothing."""
 
-    kind: Kind
+    kind: TroubleKind
     told: str  # what happened and what to do, in one line
     message: str  # what happened
     is_answer: bool = False  # the provider itself answered, if only to refuse
@@ -147,12 +147,12 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Shown:
     """The poll showed its task."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class NotShown:
     """The poll was answered, and did not show its task."""
 
 
@@ -184,7 +184,7 @@ class Withheld:
     cause: Cause = Cause.OWN
 
 
-Event = Due | Looked | Fetched | Failed | Seen | Unseen | Delivered | Stopped | Withheld
+Event = Due | Looked | Fetched | Failed | Shown | NotShown | Delivered | Stopped | Withheld
 
 
 # What the shell is to do. Those of the second group act on the outside, and end in an event.

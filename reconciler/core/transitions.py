@@ -53,7 +53,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class NotCreated:
     """A create was refused for a reason that is not the request's, or never left: nothing was created."""
 
     reason: str
@@ -110,7 +110,9 @@ class Gone:
     reason: str
 
 
-Event = Seen | Absent | Taken | Held | Ambiguous | Exists | Refused | Kept | Saved | Lost | Gone
+Event = (
+    Seen | Absent | Taken | NotCreated | Ambiguous | Exists | Refused | Kept | Saved | Lost | Gone
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             return _shown(record, task, rules, now)
         case Absent():
             return _absent(record, rules, now, wanted=wanted)
-        case Taken() | Held() | Ambiguous() | Exists() | Refused():
+        case Taken() | NotCreated() | Ambiguous() | Exists() | Refused():
             is_awaited = record.status is Status.SUBMITTING
             return _create_over(record, event, rules, now) if is_awaited else Step(record)
         case Kept(result) if record.status is Status.SUCCEEDED:
@@ -165,7 +167,7 @@ def put_back(record: Record) -> Record:
 
 
 def _create_over(
-    record: Record, event: Taken | Held | Ambiguous | Exists | Refused, rules: Rules, now: int
+    record: Record, event: Taken | NotCreated | Ambiguous | Exists | Refused, rules: Rules, now: int
 ) -> Step:
     """Go on from a create that ended without showing a task."""
     match event:
@@ -174,7 +176,7 @@ def _create_over(
         case Taken():
             told = "the program stopped before the answer came; asking the provider"
             return Step(_doubt(record, now, told), again_at=now)
-        case Held(reason):
+        case NotCreated(reason):
             creates = max(record.creates - 1, 0)  # nothing came of it, not even a doubt
             held = record.evolve(status=Status.PENDING, reason=reason, creates=creates)
             return Step(held.evolve(gave_up_at=None))

@@ -28,7 +28,7 @@ SHOWN = 10
 _LONGEST = 500  # characters of a sentence
 
 
-class Kind(StrEnum):
+class Notice(StrEnum):
     """What people can ask to be told of; the words are those of `RECONCILER_NOTIFY_ON`."""
 
     COMPLETE = "complete"  # results are saved
@@ -38,10 +38,10 @@ class Kind(StrEnum):
 
 
 _TITLES = {
-    Kind.COMPLETE: ("1 result saved", "{count:,} results saved"),
-    Kind.FAILED: ("1 generation needs attention", "{count:,} generations need attention"),
-    Kind.ACCOUNT: ("the account at the provider", "the account at the provider"),
-    Kind.CAP: ("a spending cap", "spending caps"),
+    Notice.COMPLETE: ("1 result saved", "{count:,} results saved"),
+    Notice.FAILED: ("1 generation needs attention", "{count:,} generations need attention"),
+    Notice.ACCOUNT: ("the account at the provider", "the account at the provider"),
+    Notice.CAP: ("a spending cap", "spending caps"),
 }
 
 
@@ -49,7 +49,7 @@ _TITLES = {
 class Bundle:
     """The sentences of one kind that go out together: the first ones, and how many there were."""
 
-    kind: Kind
+    kind: Notice
     count: int = 0
     sentences: list[str] = field(default_factory=list)
 
@@ -81,10 +81,10 @@ def _one_line(sentence: str) -> str:
 _SETTING = "RECONCILER_NOTIFY_URLS"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,19})://")
 _TONES = {
-    Kind.COMPLETE: "success",
-    Kind.FAILED: "failure",
-    Kind.ACCOUNT: "warning",
-    Kind.CAP: "warning",
+    Notice.COMPLETE: "success",
+    Notice.FAILED: "failure",
+    Notice.ACCOUNT: "warning",
+    Notice.CAP: "warning",
 }
 _TALKATIVE = ("apprise", "requests", "urllib3")  # their records and warnings name hosts and URLs
 
@@ -166,7 +166,7 @@ class Notifier:
     def __init__(
         self,
         urls: Sequence[str],
-        kinds: frozenset[Kind],
+        kinds: frozenset[Notice],
         *,
         trouble: Callable[[str], None],
         gather: float = 5.0,
@@ -176,7 +176,7 @@ class Notifier:
         self._kinds = kinds
         self._trouble = trouble
         self._gather = gather
-        self._gathered: dict[Kind, Bundle] = {}
+        self._gathered: dict[Notice, Bundle] = {}
         self._failing: set[str] = set()
         self._lock = threading.Lock()
         self._told = threading.Event()
@@ -186,7 +186,7 @@ class Notifier:
         if self._services:
             self._thread.start()
 
-    def tell(self, kind: Kind, sentence: str) -> None:
+    def tell(self, kind: Notice, sentence: str) -> None:
         """Tell one thing; returns at once and never raises."""
         if not self._services or kind not in self._kinds or self._closing.is_set():
             return
@@ -218,7 +218,7 @@ class Notifier:
     def _take(self) -> list[Bundle]:
         with self._lock:
             gathered, self._gathered = self._gathered, {}
-        return [gathered[kind] for kind in Kind if kind in gathered]
+        return [gathered[kind] for kind in Notice if kind in gathered]
 
     def _send(self, bundle: Bundle) -> None:
         """Send to all; those that fail are tried again after all others had their turn, and not when time is short."""

@@ -19,7 +19,7 @@ from reconciler.cli.log import (
     tell_systemd_of_reload,
     watchdog_interval,
 )
-from reconciler.engine.loop.looks import Looks
+from reconciler.engine.loop.looks import FolderLooks
 
 STATEMENTS = ["READY=1", "STOPPING=1", "WATCHDOG=1"]
 
@@ -126,7 +126,7 @@ def test_a_look_that_hangs_is_not_called_alive(
         return count
 
     async def run() -> None:
-        looks = Looks(overdue=0.1)
+        looks = FolderLooks(overdue=0.1)
         pulse = asyncio.create_task(feed_watchdog(lambda: looks.hangs))
         for _ in range(20):
             await looks.step()

@@ -14,7 +14,7 @@ import pytest
 from reconciler.cli.project import Folder, ProjectRoot, open_folder
 from reconciler.cli.running import SteadyClock, open_ports, options_of
 from reconciler.core.errors import StateError
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.orders.take import OrderTaker
 from reconciler.engine.records import Records
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
@@ -40,7 +40,7 @@ class Daemon:
         self._folder = folder
         self._index = SpecIndex(folder.root, "specs", prices=folder.settings.prices)
         self._taker: OrderTaker | None = None
-        self.whereabouts = Whereabouts.learn(folder.root, folder.repository, folder.objects, {})
+        self.locations = Locations.learn(folder.root, folder.repository, folder.objects, {})
 
     def give(self, verb: str, name: str, *, waits: bool = True, **times: int) -> str:
         """Leave an order; return its ticket."""
@@ -66,7 +66,7 @@ class Daemon:
             journal = Records(ports, options, folder.repository.records())
             waiting = asyncio.create_task(self._wait())
             try:
-                return await self._taker.carry_out(journal, self.whereabouts)
+                return await self._taker.carry_out(journal, self.locations)
             finally:
                 waiting.cancel()
 
@@ -156,19 +156,19 @@ def test_what_cannot_be_learnt_after_an_order_hides_nothing_that_was_done(
     """Another program holds the database: the order counts, what was known stays known, and it is read again."""
     with a_daemon(shell.root) as daemon:
         daemon.give("retry", failed[0])
-        known = dict(daemon.whereabouts.publications)
+        known = dict(daemon.locations.publications)
         with monkeypatch.context() as held:
-            relearn = Whereabouts.relearn
+            relearn = Locations.relearn
 
-            def is_held(self: Whereabouts, repository: Repository) -> None:
-                if self is daemon.whereabouts:
+            def is_held(self: Locations, repository: Repository) -> None:
+                if self is daemon.locations:
                     raise StateError("The database is held.")
                 relearn(self, repository)
 
-            held.setattr(Whereabouts, "relearn", is_held)
+            held.setattr(Locations, "relearn", is_held)
             assert daemon.look() == {failed[0]}
             assert daemon.look() == frozenset()
-        assert daemon.whereabouts.publications == known
+        assert daemon.locations.publications == known
         assert [one for one in daemon.told.said if "held" in one] == ["The database is held."]
         assert daemon.look() == frozenset()
 

@@ -32,17 +32,17 @@ from reconciler.core.progress import (
     Held,
     Hold,
     InFlight,
-    Kind,
     Look,
     Looked,
+    NotShown,
     Progress,
     Say,
-    Seen,
+    Shown,
     Stopped,
     Terms,
     Topic,
     Trouble,
-    Unseen,
+    TroubleKind,
     Verdict,
     Waits,
     Withheld,
@@ -85,7 +85,7 @@ PAUSED = account().paused("out of units", NOW, by_create=True)
 PAUSE_OVER = NOW + 30 * SECOND
 
 
-def trouble(kind: Kind, **more: Any) -> Trouble:
+def trouble(kind: TroubleKind, **more: Any) -> Trouble:
     return Trouble(kind, "it broke. Mend it.", "it broke", **more)
 
 
@@ -186,32 +186,37 @@ def looked(status: Status, **more: Any) -> Looked:
             "others took the slot",
         ),
         (
-            looked(Status.PENDING, trouble=trouble(Kind.SLOTS)),
+            looked(Status.PENDING, trouble=trouble(TroubleKind.SLOTS)),
             APPLY,
             Waits(MODEL),
             "no slot at the provider: at the end of the line",
         ),
         (
-            looked(Status.PENDING, trouble=trouble(Kind.ACCOUNT)),
+            looked(Status.PENDING, trouble=trouble(TroubleKind.ACCOUNT)),
             APPLY,
             Held(None),
             "the account: a run that ends leaves it",
         ),
         (
-            looked(Status.PENDING, trouble=trouble(Kind.ACCOUNT)),
+            looked(Status.PENDING, trouble=trouble(TroubleKind.ACCOUNT)),
             WATCH,
             Held(PAUSE_OVER),
             "the account: watch comes back after the pause",
         ),
-        (looked(Status.REJECTED, trouble=trouble(Kind.REFUSED)), APPLY, At(NOW), "the request"),
         (
-            looked(Status.SUBMITTING, trouble=trouble(Kind.OTHER), again_at=NOW + 7),
+            looked(Status.REJECTED, trouble=trouble(TroubleKind.REFUSED)),
+            APPLY,
+            At(NOW),
+            "the request",
+        ),
+        (
+            looked(Status.SUBMITTING, trouble=trouble(TroubleKind.OTHER), again_at=NOW + 7),
             APPLY,
             At(NOW + 7),
             "a create without a readable answer is looked for",
         ),
         (
-            looked(Status.SUBMITTING, trouble=trouble(Kind.BROKE), again_at=NOW + 7),
+            looked(Status.SUBMITTING, trouble=trouble(TroubleKind.BROKE), again_at=NOW + 7),
             APPLY,
             Held(None),
             "a mistake of our own is told, and not repeated",
@@ -236,19 +241,43 @@ def test_what_a_look_and_a_create_lead_to(
     assert not done.account.is_forward(RECORD.base_id), "its turn's end lets others come forward"
 
 
-def failed(kind: Kind, asked: Asked = Asked.LOOK, status: Status = Status.PENDING) -> Failed:
+def failed(kind: TroubleKind, asked: Asked = Asked.LOOK, status: Status = Status.PENDING) -> Failed:
     return Failed(asked, record(status), trouble(kind))
 
 
 @pytest.mark.parametrize(
     ("event", "failures", "heard_at", "terms", "effects", "verdict", "reason"),
     [
-        (failed(Kind.LATER), 0, NOW, APPLY, [], "At", "one hiccup: asked again"),
-        (failed(Kind.ACCOUNT), 0, NOW, APPLY, ["Say", "Tell"], "Held", "everybody is paused"),
-        (failed(Kind.UNPROVEN), 0, NOW, APPLY, ["Tell"], "Held", "it was answered; held at once"),
-        (failed(Kind.LATER), 9, NOW - 1, APPLY, ["Tell"], "Held", "others were answered meanwhile"),
+        (failed(TroubleKind.LATER), 0, NOW, APPLY, [], "At", "one hiccup: asked again"),
         (
-            failed(Kind.LATER),
+            failed(TroubleKind.ACCOUNT),
+            0,
+            NOW,
+            APPLY,
+            ["Say", "Tell"],
+            "Held",
+            "everybody is paused",
+        ),
+        (
+            failed(TroubleKind.UNPROVEN),
+            0,
+            NOW,
+            APPLY,
+            ["Tell"],
+            "Held",
+            "it was answered; held at once",
+        ),
+        (
+            failed(TroubleKind.LATER),
+            9,
+            NOW - 1,
+            APPLY,
+            ["Tell"],
+            "Held",
+            "others were answered meanwhile",
+        ),
+        (
+            failed(TroubleKind.LATER),
             9,
             NOW - HOUR,
             APPLY,
@@ -257,7 +286,7 @@ def failed(kind: Kind, asked: Asked = Asked.LOOK, status: Status = Status.PENDIN
             "nobody is: is it this one, or the network?",
         ),
         (
-            replace(failed(Kind.LATER), is_counted=True),
+            replace(failed(TroubleKind.LATER), is_counted=True),
             9,
             NOW - HOUR,
             APPLY,
@@ -266,7 +295,7 @@ def failed(kind: Kind, asked: Asked = Asked.LOOK, status: Status = Status.PENDIN
             "nobody was answered for an hour",
         ),
         (
-            replace(failed(Kind.LATER), is_counted=True),
+            replace(failed(TroubleKind.LATER), is_counted=True),
             9,
             NOW - HOUR,
             WATCH,
@@ -275,7 +304,7 @@ def failed(kind: Kind, asked: Asked = Asked.LOOK, status: Status = Status.PENDIN
             "watch says so, and asks on",
         ),
         (
-            failed(Kind.OTHER, Asked.FETCH, Status.SUCCEEDED),
+            failed(TroubleKind.OTHER, Asked.FETCH, Status.SUCCEEDED),
             0,
             NOW,
             APPLY,
@@ -284,7 +313,7 @@ def failed(kind: Kind, asked: Asked = Asked.LOOK, status: Status = Status.PENDIN
             "a download broke off: again",
         ),
         (
-            failed(Kind.OTHER, Asked.FETCH, Status.SUCCEEDED),
+            failed(TroubleKind.OTHER, Asked.FETCH, Status.SUCCEEDED),
             7,
             NOW,
             APPLY,
@@ -293,7 +322,7 @@ def failed(kind: Kind, asked: Asked = Asked.LOOK, status: Status = Status.PENDIN
             "for the eighth time: left for later",
         ),
         (
-            failed(Kind.UNSAFE, Asked.FETCH, Status.SUCCEEDED),
+            failed(TroubleKind.UNSAFE, Asked.FETCH, Status.SUCCEEDED),
             0,
             NOW,
             APPLY,
@@ -302,7 +331,7 @@ def failed(kind: Kind, asked: Asked = Asked.LOOK, status: Status = Status.PENDIN
             "it may not be fetched from there",
         ),
         (
-            failed(Kind.LATER, Asked.POLL, Status.PROCESSING),
+            failed(TroubleKind.LATER, Asked.POLL, Status.PROCESSING),
             0,
             NOW,
             WATCH,
@@ -407,21 +436,23 @@ def test_a_result_that_is_left_for_later_is_published_as_far_as_it_was_saved() -
     """The video is here, the watermarked copy is not: the video is put beside its spec."""
     kept = record(Status.SUCCEEDED, results=(VIDEO,))
     one = progress(Status.SUCCEEDED, facts={"results": (VIDEO,)}, began_as=Status.SUCCEEDED)
-    done = advance(one, Failed(Asked.FETCH, kept, trouble(Kind.UNSAFE)), account(), APPLY, NOW)
+    done = advance(
+        one, Failed(Asked.FETCH, kept, trouble(TroubleKind.UNSAFE)), account(), APPLY, NOW
+    )
     assert kinds(done.effects) == ["Tell", "Deliver"]
     assert done.effects[-1] == Deliver(receipts=False)
 
 
 EVENTS: tuple[Event, ...] = (
     Due(),
-    Seen(),
-    Unseen(),
+    Shown(),
+    NotShown(),
     Stopped("stopped"),
     Withheld("withheld"),
     *(Looked(record(status, task_id="1")) for status in (Status.SUBMITTED, Status.SUBMITTING)),
     *(Looked(record(Status.PENDING), full=full) for full in (True, False)),
-    *(Looked(record(Status.PENDING), trouble=trouble(kind)) for kind in Kind),
-    *(failed(kind, asked) for kind in Kind for asked in Asked),
+    *(Looked(record(Status.PENDING), trouble=trouble(kind)) for kind in TroubleKind),
+    *(failed(kind, asked) for kind in TroubleKind for asked in Asked),
     Fetched(record(Status.COMPLETE)),
     Delivered(record(Status.COMPLETE)),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.contact import Contact, Failures, Limits, Move, next_move
+from reconciler.core.contact import Contact, Failures, Move, Patience, next_move
 from reconciler.core.schedule import SECOND
 
-LIMITS = Limits(first=15 * SECOND, later=300 * SECOND, one=15 * SECOND)
+LIMITS = Patience(first=15 * SECOND, later=300 * SECOND, one=15 * SECOND)
 BEGIN = 1_800_000_000_000
 
 

@@ -17,9 +17,9 @@ from reconciler.core.transitions import (
     Ambiguous,
     Event,
     Gone,
-    Held,
     Kept,
     Lost,
+    NotCreated,
     Refused,
     Saved,
     Seen,
@@ -105,7 +105,12 @@ TABLE = [
         Ambiguous("502"),
         Status.SUBMITTING,
     ),
-    Row("a slot refused creates nothing", record(Status.SUBMITTING), Held("1303"), Status.PENDING),
+    Row(
+        "a slot refused creates nothing",
+        record(Status.SUBMITTING),
+        NotCreated("1303"),
+        Status.PENDING,
+    ),
     Row(
         "a policy refusal is final",
         record(Status.SUBMITTING),
@@ -373,7 +378,7 @@ EVENTS: list[Event] = [
     *(Seen(task(state)) for state in TaskState),
     Absent(),
     Taken(),
-    Held("held"),
+    NotCreated("held"),
     Ambiguous("lost"),
     Refused("1201", surely_ours=False),
     Refused("1301", surely_ours=True),
@@ -424,7 +429,7 @@ def test_waiting_and_silence_never_end_a_task(status: Status, event: Event, late
             TaskState.SUCCEEDED,
             TaskState.FAILED,
         }
-        refused = status is Status.SUBMITTING and isinstance(event, Refused | Held)
+        refused = status is Status.SUBMITTING and isinstance(event, Refused | NotCreated)
         assert ended_by or refused
 
 

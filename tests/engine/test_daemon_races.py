@@ -16,7 +16,7 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record
 from reconciler.engine.buy import inputs
-from reconciler.engine.observe.survey import Outlook
+from reconciler.engine.observe.survey import Facts
 from reconciler.engine.run.daemon import Pace
 from reconciler.workspace.git import Checkout
 from tests.engine.test_daemon import creates, is_idle, video, wait_for_wish
@@ -48,14 +48,14 @@ def test_what_cannot_be_looked_at_is_not_bought_as_it_was_wanted_before(
 ) -> None:
     """A wish waits for a slot, and its folder cannot be read any more: when the slot is free, nothing is sent for it."""
     sim.set_speed(1)
-    known, unreadable = Outlook.known, set[str]()
+    known, unreadable = Facts.known, set[str]()
 
-    def looked_at(self: Outlook, wish: Generation, record: Record | None) -> Known:
+    def looked_at(self: Facts, wish: Generation, record: Record | None) -> Known:
         if wish.spec in unreadable:
             raise WorkspaceError("the disk does not answer")
         return known(self, wish, record)
 
-    monkeypatch.setattr(Outlook, "known", looked_at)
+    monkeypatch.setattr(Facts, "known", looked_at)
     project.write("a.yaml", prompt="holds the only slot")
     with watching(project, concurrency=1, options={"first_retry": 200}) as watched:
         wait_until(lambda: creates(sim) == 1, "the first create")

@@ -15,7 +15,7 @@ from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.states import Status
 from reconciler.engine.loop.loop import Ended
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.receipts_read import Recalled, ReceiptMemory
 from reconciler.engine.orders.order import Verb
 from reconciler.engine.records import Records
@@ -229,7 +229,7 @@ def test_receipts_are_read_beside_the_loop(
         return Recalled()
 
     async def turns_meanwhile() -> int:
-        where = Whereabouts.learn(project.root, project.repository, project.objects, {})
+        where = Locations.learn(project.root, project.repository, project.objects, {})
         knows_nothing = Records(None, None, {})  # type: ignore[arg-type]
         memory = ReceiptMemory(project.root, knows_nothing, where)
         reading = asyncio.create_task(memory.read(["specs/dance.receipt.json"]))

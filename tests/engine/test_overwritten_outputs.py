@@ -41,11 +41,11 @@ def test_a_daemons_memory_of_what_it_read_does_not_outlive_the_file(project: Wor
     project.write("dance.yaml")
     project.apply()
     project.lose_state()
-    whereabouts = project.survey().whereabouts
+    locations = project.survey().locations
     path = project.root / "specs/dance.mp4"
-    before = whereabouts.digest("specs/dance.mp4")
+    before = locations.digest("specs/dance.mp4")
     overwrite(path)
-    assert whereabouts.digest("specs/dance.mp4") != before
+    assert locations.digest("specs/dance.mp4") != before
 
 
 def test_outputs_of_an_older_program_are_read_once_and_are_still_ours(project: World) -> None:

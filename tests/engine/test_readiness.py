@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import StateReplaced, WorkspaceError
-from reconciler.engine.loop.looks import Looks
+from reconciler.engine.loop.looks import FolderLooks
 from reconciler.engine.run.daemon import Pace
 from reconciler.store.objects import ObjectStore
 from reconciler.store.values import Caps
@@ -114,7 +114,7 @@ def test_before_the_first_look_and_without_a_state_it_is_not_ready(project: Worl
     def swept_away(watch: Watching) -> None:
         state = project.root / "state"
         state.rename(state.with_name("elsewhere"))
-        seen.extend([Looks(60).trouble, *watch.daemon.unready()])
+        seen.extend([FolderLooks(60).trouble, *watch.daemon.unready()])
 
     def run() -> None:
         with watching(project) as watch:

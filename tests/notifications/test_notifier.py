@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.errors import SettingsError
-from reconciler.notifications.notifier import SHOWN, Bundle, Kind, Notifier
+from reconciler.notifications.notifier import SHOWN, Bundle, Notice, Notifier
 from tests.notifications.webhook import webhook
 from tests.support.nursery import REPOSITORY
 from tests.support.project import wait_until
 
 SECRET = "a-token-that-nobody-may-ever-see"
-ALL = frozenset(Kind)
+ALL = frozenset(Notice)
 
 
 def notifier(
-    urls: Sequence[str], said: list[str], *, kinds: frozenset[Kind] = ALL, gather: float = 0.05
+    urls: Sequence[str], said: list[str], *, kinds: frozenset[Notice] = ALL, gather: float = 0.05
 ) -> Notifier:
     return Notifier(urls, kinds, trouble=said.append, gather=gather)
 
@@ -33,7 +33,7 @@ def test_a_sentence_arrives_as_it_was_told() -> None:
     said: list[str] = []
     with webhook() as hook:
         telling = notifier([hook.url(SECRET)], said)
-        telling.tell(Kind.FAILED, "specs/dance.yaml failed: <policy> & :smile: *more*")
+        telling.tell(Notice.FAILED, "specs/dance.yaml failed: <policy> & :smile: *more*")
         wait_until(lambda: hook.came, "the message")
         telling.close(5)
     [message] = hook.came
@@ -50,8 +50,8 @@ def test_a_thousand_at_once_are_one_message_for_each_kind() -> None:
     with webhook() as hook:
         telling = notifier([hook.url()], said, gather=30)
         for number in range(1003):
-            telling.tell(Kind.COMPLETE, f"specs/{number}.yaml is complete")
-        telling.tell(Kind.CAP, "9 of 10 units of the day are spent")
+            telling.tell(Notice.COMPLETE, f"specs/{number}.yaml is complete")
+        telling.tell(Notice.CAP, "9 of 10 units of the day are spent")
         telling.close(10)  # and what is gathered goes out before the end, without waiting for more
         assert [message["title"] for message in hook.came] == [
             "reconciler: 1,003 results saved",
@@ -64,7 +64,7 @@ def test_a_thousand_at_once_are_one_message_for_each_kind() -> None:
 @given(st.lists(st.text(max_size=700), min_size=1, max_size=30))
 def test_a_sentence_is_one_line(sentences: list[str]) -> None:
     """Whatever the provider's words hold, a message has one line for each sentence and a bounded size."""
-    bundle = Bundle(Kind.FAILED)
+    bundle = Bundle(Notice.FAILED)
     for sentence in sentences:
         bundle.add(sentence)
     lines = bundle.body.split("\n")
@@ -78,9 +78,9 @@ def test_only_what_was_asked_for_is_told() -> None:
     """A kind that is not in the list is dropped."""
     said: list[str] = []
     with webhook() as hook:
-        telling = notifier([hook.url()], said, kinds=frozenset({Kind.ACCOUNT}))
-        telling.tell(Kind.COMPLETE, "specs/dance.yaml is complete")
-        telling.tell(Kind.ACCOUNT, "the account is out of units")
+        telling = notifier([hook.url()], said, kinds=frozenset({Notice.ACCOUNT}))
+        telling.tell(Notice.COMPLETE, "specs/dance.yaml is complete")
+        telling.tell(Notice.ACCOUNT, "the account is out of units")
         telling.close(5)
     assert [message["message"] for message in hook.came] == ["the account is out of units"]
 
@@ -90,11 +90,11 @@ def test_a_dead_service_holds_nobody_up() -> None:
     said: list[str] = []
     with webhook(dead=True) as hook:
         telling = notifier([hook.url(SECRET)], said)
-        telling.tell(Kind.FAILED, "one")
+        telling.tell(Notice.FAILED, "one")
         wait_until(lambda: hook.came, "the first request")
         began = time.monotonic()
         for number in range(10_000):
-            telling.tell(Kind.COMPLETE, f"specs/{number}.yaml")
+            telling.tell(Notice.COMPLETE, f"specs/{number}.yaml")
         assert time.monotonic() - began < 2
         began = time.monotonic()
         telling.close(0.3)
@@ -108,16 +108,16 @@ def test_a_service_that_fails_is_said_once_and_again_only_after_it_worked() -> N
     with webhook() as good, webhook() as bad:
         bad.status = 500
         telling = notifier([bad.url(SECRET), good.url()], said)
-        telling.tell(Kind.FAILED, "one")
+        telling.tell(Notice.FAILED, "one")
         wait_until(lambda: said, "the trouble")
         assert [len(bad.came), len(good.came)] == [3, 1]
-        telling.tell(Kind.FAILED, "two")
+        telling.tell(Notice.FAILED, "two")
         wait_until(lambda: len(bad.came) == 6, "three attempts of the second message")
         bad.status = 200
-        telling.tell(Kind.FAILED, "three")
+        telling.tell(Notice.FAILED, "three")
         wait_until(lambda: len(bad.came) == 7, "the third message")
         bad.status = 500
-        telling.tell(Kind.FAILED, "four")
+        telling.tell(Notice.FAILED, "four")
         wait_until(lambda: len(good.came) == 4, "the fourth message")
         telling.close(5)
     assert len(said) == 2
@@ -132,7 +132,7 @@ def test_a_redirect_is_a_failure() -> None:
         hook.status = 302
         hook.location = f"http://127.0.0.1:{elsewhere.port}/"
         telling = notifier([hook.url()], said)
-        telling.tell(Kind.CAP, "one")
+        telling.tell(Notice.CAP, "one")
         telling.close(10)
         assert elsewhere.paths == []
     assert len(said) == 1
@@ -202,10 +202,10 @@ def run_in_new_process(
     """Tell one thing to these URLs, in an interpreter of its own."""
     program = f"""
 {first}
-from reconciler.notifications.notifier import Kind
+from reconciler.notifications.notifier import Notice
 from reconciler.notifications.notifier import Notifier
-n = Notifier({urls!r}, frozenset(Kind), trouble=lambda said: print(said, flush=True), gather=0.05)
-n.tell(Kind.FAILED, "one")
+n = Notifier({urls!r}, frozenset(Notice), trouble=lambda said: print(said, flush=True), gather=0.05)
+n.tell(Notice.FAILED, "one")
 n.close({timeout})
 {then}
 """

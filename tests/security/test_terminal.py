@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.cli.documents import bare_table
-from reconciler.cli.running import Progress
+from reconciler.cli.running import ConsoleReporter
 from reconciler.cli.terminal import err, out, print_error
 from reconciler.core.printable import printable
 from reconciler.core.states import Record, Status
@@ -218,7 +218,7 @@ def test_a_sentence_that_forgot_is_harmless_too(capsys: pytest.CaptureFixture[st
         label=hostile,
         reason=hostile,
     )
-    with Progress(1) as progress:
+    with ConsoleReporter(1) as progress:
         progress.changed(failed)
         progress.held(failed, hostile)
         progress.say(hostile)

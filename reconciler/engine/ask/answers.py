@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from reconciler.core.errors import ReconcilerError, told
 from reconciler.core.identity import attempt_id, carries, has_room, is_computed, split_attempt
-from reconciler.core.progress import Kind, Trouble
+from reconciler.core.progress import Trouble, TroubleKind
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.engine.ports import Provider
 from reconciler.kling import errors
@@ -23,17 +23,17 @@ _BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE})
 _TRIES = 4  # at one of several questions, in a row
 _BEFORE = 30  # attempts that are asked for before it, at most
 _BEYOND = 3  # attempts that are asked for beyond the last one that is known, over gaps
-_KINDS: tuple[tuple[type[ProviderError], Kind], ...] = (
-    (errors.AccountTrouble, Kind.ACCOUNT),
-    (errors.SlotsExhausted, Kind.SLOTS),
-    (errors.SlowDown, Kind.SLOW_DOWN),
-    (errors.TryLater, Kind.LATER),
-    (errors.Unproven, Kind.UNPROVEN),
-    (errors.RequestRefused, Kind.REFUSED),
-    (errors.SendingBroke, Kind.BROKE),
-    (errors.Misdirected, Kind.MISDIRECTED),
-    (errors.ResultTooLarge, Kind.TOO_LARGE),
-    (errors.ResultUnsafe, Kind.UNSAFE),
+_KINDS: tuple[tuple[type[ProviderError], TroubleKind], ...] = (
+    (errors.AccountTrouble, TroubleKind.ACCOUNT),
+    (errors.SlotsExhausted, TroubleKind.SLOTS),
+    (errors.SlowDown, TroubleKind.SLOW_DOWN),
+    (errors.TryLater, TroubleKind.LATER),
+    (errors.Unproven, TroubleKind.UNPROVEN),
+    (errors.RequestRefused, TroubleKind.REFUSED),
+    (errors.SendingBroke, TroubleKind.BROKE),
+    (errors.Misdirected, TroubleKind.MISDIRECTED),
+    (errors.ResultTooLarge, TroubleKind.TOO_LARGE),
+    (errors.ResultUnsafe, TroubleKind.UNSAFE),
 )
 _NO_ANSWER = errors.TryLater | errors.OutcomeUnknown | errors.AccountTrouble
 
@@ -43,7 +43,7 @@ def trouble_of(error: ReconcilerError) -> Trouble:
 
     That the provider broke down, or is closed to us, is no answer of its own.
     """
-    kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), Kind.OTHER)
+    kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), TroubleKind.OTHER)
     coded = isinstance(error, ProviderError) and error.code is not None
     is_answer = coded and not isinstance(error, _NO_ANSWER)
     return Trouble(kind, told(error), error.message, is_answer)

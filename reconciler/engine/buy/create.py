@@ -25,7 +25,7 @@ from reconciler.core.transitions import (
     Ambiguous,
     Event,
     Exists,
-    Held,
+    NotCreated,
     Refused,
     Seen,
     Step,
@@ -47,7 +47,7 @@ _KINDS = {
     Seen: "accepted",
     Ambiguous: "in doubt",
     Exists: "exists",
-    Held: "not created",
+    NotCreated: "not created",
     Refused: REFUSED,
 }  # in the history
 ENDS_OF_A_CREATE = frozenset({INTENT, *_KINDS.values()})
@@ -233,6 +233,6 @@ def _event(error: errors.ProviderError) -> Event:
         case (
             errors.SlotsExhausted() | errors.SlowDown() | errors.AccountTrouble() | errors.NotSent()
         ):
-            return Held(error.message)
+            return NotCreated(error.message)
         case _:
             return Ambiguous(error.message)

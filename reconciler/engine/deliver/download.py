@@ -17,7 +17,7 @@ from reconciler.core.sources import length_remark
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
 from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen
 from reconciler.engine.ask.answers import Answers
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.downloads import WINDOW
@@ -45,9 +45,7 @@ class CannotKeep(ReconcilerError):
 class Saver:
     """Downloads what was paid for, a few at a time."""
 
-    def __init__(
-        self, ports: Ports, options: Options, records: Records, files: Whereabouts
-    ) -> None:
+    def __init__(self, ports: Ports, options: Options, records: Records, files: Locations) -> None:
         self._ports = ports
         self._options = options
         self._records = records
@@ -278,7 +276,7 @@ class _Previews:
     of it: there is a sentence, and no preview.
     """
 
-    def __init__(self, ports: Ports, wanted: frozenset[Role], files: Whereabouts) -> None:
+    def __init__(self, ports: Ports, wanted: frozenset[Role], files: Locations) -> None:
         self._ports = ports
         self._wanted = wanted
         self._files = files

@@ -13,7 +13,7 @@ from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Ports
 from reconciler.store.values import Publication
 from reconciler.workspace.files.outputs import OutputTaken, Signature, publish, signature
@@ -25,10 +25,10 @@ class Publisher:
     """Makes the folder show what the store holds."""
 
     def __init__(
-        self, ports: Ports, whereabouts: Whereabouts, previews: frozenset[Role] = frozenset()
+        self, ports: Ports, locations: Locations, previews: frozenset[Role] = frozenset()
     ) -> None:
         self._ports = ports
-        self._whereabouts = whereabouts
+        self._locations = locations
         self._previews = previews  # those that are put back where they are missing
         self._said: set[str] = set()
         self._unsaid: list[str] = []  # found in a thread, and said in the loop
@@ -59,7 +59,7 @@ class Publisher:
     def _place(self, wish: Generation, record: Record) -> list[Publication] | None:
         results = {result.role: result for result in record.results}
         published = []
-        for output in self._whereabouts.outputs(wish, record):
+        for output in self._locations.outputs(wish, record):
             if output.role not in results:  # the state was damaged: what it lost is fetched again
                 return None
             if output.standing is Standing.POINTER:
@@ -77,19 +77,19 @@ class Publisher:
         self._unsaid.clear()
         if placed is None:
             return False
-        known = self._whereabouts.publications
+        known = self._locations.publications
         new = [row for row in placed if known.get(row.path) != row]
         self._ports.repository.publish(new)
-        self._whereabouts.note(new)
+        self._locations.note(new)
         if not record.claimed:
-            self._whereabouts.ours.update(row.sha256 for row in placed)
+            self._locations.ours.update(row.sha256 for row in placed)
         return True
 
     def _show(self, wish: Generation, record: Record) -> list[Publication]:
         """Publish the previews that can be; what goes wrong with one is said, and concerns nothing that was bought."""
         made = {preview.role: preview for preview in record.previews}
         shown = []
-        for output in self._whereabouts.previews(wish, record):
+        for output in self._locations.previews(wish, record):
             preview, is_wanted = made[output.role], output.role in self._previews
             try:
                 is_due = is_wanted and output.standing is not Standing.POINTER
@@ -118,7 +118,7 @@ class Publisher:
     def _land(self, output: Output, result: Result) -> Signature | None:
         if output.standing is Standing.TAKEN:
             raise OutputTaken(output.problem) if output.problem else _taken(output.path)
-        source = self._whereabouts.find(result, verify=True)
+        source = self._locations.find(result, verify=True)
         if source is None:
             return None
         target = self._ports.root / output.path
@@ -131,8 +131,8 @@ class Publisher:
 
         They are read for it, whatever is remembered of them. Raises OutputTaken when they are not ours.
         """
-        sha256 = self._whereabouts.digest(path, anew=True)
-        if sha256 != _EMPTY and not self._whereabouts.is_ours(sha256):
+        sha256 = self._locations.digest(path, anew=True)
+        if sha256 != _EMPTY and not self._locations.is_ours(sha256):
             raise _taken(path)
         if sha256 == _EMPTY or self._ports.objects.verify(sha256):
             return

@@ -17,11 +17,11 @@ from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.states import BOUGHT, Record
 from reconciler.core.work import Work, is_unsaved, work_for
-from reconciler.engine.loop.looks import Looks
+from reconciler.engine.loop.looks import FolderLooks
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
 from reconciler.engine.observe.receipts_read import ReceiptMemory
-from reconciler.engine.observe.survey import Outlook
+from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.index.index import SpecIndex
@@ -31,7 +31,7 @@ _AT_ONCE = 200  # names or generations seen to before the loop sees to everythin
 _A_WHILE = 1.0  # s of it after which the specs that can be read are read
 
 
-class Attention:
+class FolderWork:
     """Keeps `works` what the folder asks for."""
 
     def __init__(
@@ -39,18 +39,18 @@ class Attention:
         ports: Ports,
         records: Records,
         index: SpecIndex,
-        outlook: Outlook,
+        facts: Facts,
         memory: ReceiptMemory,
         commits: Commits,
         is_at_rest: Callable[[str], bool],
-        looks: Looks,
+        looks: FolderLooks,
         longest_look: int,
     ) -> None:
         self._longest_look = longest_look  # ms
         self._ports = ports
         self._records = records
         self._index = index
-        self._outlook = outlook
+        self._facts = facts
         self._memory = memory
         self._commits = commits
         self._is_at_rest = is_at_rest
@@ -129,7 +129,7 @@ class Attention:
         """Have the files be read, in a thread, that stand where these generations belong: they may be of any size."""
         wishes = [wish for base in bases for wish in self._index.wishes(base)]
         paths = [path for wish in wishes for _, path in wish.outputs]
-        await asyncio.to_thread(self._outlook.whereabouts.foresee, paths)
+        await asyncio.to_thread(self._facts.locations.foresee, paths)
 
     async def _read_on(self) -> frozenset[str]:
         """Read specs and look at media that nobody knows yet, for a time that no folder can lengthen.
@@ -220,7 +220,7 @@ class Attention:
         return work_for(items, wishes)
 
     def _assess(self, wish: Generation, record: Record | None) -> Assessment:
-        known = self._outlook.known(wish, record)
+        known = self._facts.known(wish, record)
         if known.record is not None and known.record is not record:
             self._records.take_over([known.record])
         return assess(wish, known)

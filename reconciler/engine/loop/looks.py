@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Looks:
+class FolderLooks:
     """Made, and asked, where a loop runs; `overdue` is how long a look may take to get on, in seconds."""
 
     def __init__(self, overdue: float) -> None:

@@ -35,7 +35,7 @@ from reconciler.engine.buy.create import Purchases
 from reconciler.engine.deliver.download import CannotKeep, Saver
 from reconciler.engine.deliver.publish import Publisher
 from reconciler.engine.deliver.receipts import Receipts
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.errors import AccountTrouble, ProviderError
@@ -74,7 +74,7 @@ class Turns:
     """Brings generations forward, each as far as it goes at the moment."""
 
     def __init__(
-        self, ports: Ports, options: Options, records: Records, files: Whereabouts, specs: Specs
+        self, ports: Ports, options: Options, records: Records, files: Locations, specs: Specs
     ) -> None:
         self._ports = ports
         self._terms = options.terms
@@ -209,9 +209,9 @@ class Turns:
             self._hear(decide.answered(self.account, self._terms))
         for key, record in flying.items():
             if key in found.shown:
-                verdicts[key] = await self._follow(key, core.Seen())
+                verdicts[key] = await self._follow(key, core.Shown())
             elif key in found.unknown:
-                verdicts[key] = await self._follow(key, core.Unseen())
+                verdicts[key] = await self._follow(key, core.NotShown())
             elif trouble := found.troubles.get(key):
                 failed = core.Failed(Asked.POLL, record, trouble_of(trouble))
                 verdicts[key] = await self._follow(key, failed)

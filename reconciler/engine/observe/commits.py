@@ -17,7 +17,7 @@ Inputs = Callable[[str], frozenset[str]]
 """Gives the files that a spec was read from: itself, its defaults files, its local media."""
 
 
-class Checkout(Protocol):
+class CommitCheck(Protocol):
     """A git checkout, as `workspace.git` offers it."""
 
     def uncommitted(self, names: frozenset[str]) -> frozenset[str]:
@@ -37,7 +37,7 @@ class Commits:
     """Remembers what git said; without a checkout nothing waits for a commit."""
 
     def __init__(
-        self, ports: Ports, options: Options, checkout: Checkout | None, inputs: Inputs
+        self, ports: Ports, options: Options, checkout: CommitCheck | None, inputs: Inputs
     ) -> None:
         self._first_retry = options.first_retry
         self._ports = ports

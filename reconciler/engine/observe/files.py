@@ -28,7 +28,7 @@ _WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Locations:
     """What is known of the files of one folder."""
 
     root: Path
@@ -45,12 +45,12 @@ class Whereabouts:
         repository: Repository,
         objects: ObjectStore,
         places: Mapping[str, Iterable[str]],
-    ) -> Whereabouts:
+    ) -> Locations:
         """Gather what the store knows, and the receipts: `places` has where they say that bytes are, by SHA-256."""
-        whereabouts = cls(root, objects, {}, {}, set())
-        whereabouts.relearn(repository)
-        whereabouts.note_places(places)
-        return whereabouts
+        locations = cls(root, objects, {}, {}, set())
+        locations.relearn(repository)
+        locations.note_places(places)
+        return locations
 
     def relearn(self, repository: Repository) -> None:
         """Take over what the store knows now, and nothing else: what was forgotten is not ours any more."""

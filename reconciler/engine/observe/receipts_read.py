@@ -19,7 +19,7 @@ from reconciler.core.naming import output_path, receipt_path
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput
 from reconciler.core.spending import believed
 from reconciler.core.states import ALIVE, Record, Result, Status
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.records import Records
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt
@@ -203,10 +203,10 @@ class _Listed:
 class ReceiptMemory:
     """What the folder's receipts tell a daemon, kept up while they change; their contents are read when needed."""
 
-    def __init__(self, root: Path, records: Records, whereabouts: Whereabouts) -> None:
+    def __init__(self, root: Path, records: Records, locations: Locations) -> None:
         self._root = root
         self._records = records
-        self._whereabouts = whereabouts
+        self._locations = locations
         self._listed: dict[str, _Listed] = {}  # by receipt
         self._receipts: dict[str, set[str]] = {}  # base id -> receipts that concern it
 
@@ -244,7 +244,7 @@ class ReceiptMemory:
         return next(filter(None, found), "")
 
     def _learn(self, name: str, recalled: Recalled) -> frozenset[str]:
-        self._whereabouts.note_places(recalled.paths)
+        self._locations.note_places(recalled.paths)
         open_bases = {base for base in recalled.records if not self._is_complete(base)}
         bases = frozenset(open_bases | recalled.doubted.keys())
         self._listed[name] = _Listed(bases, recalled.doubted, recalled.unreadable.get(name, ""))

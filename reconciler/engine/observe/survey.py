@@ -13,7 +13,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.states import BOUGHT, Record, Role, Status
 from reconciler.core.transitions import put_back
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.needed import needed
 from reconciler.engine.observe.receipts_read import Recalled, better_known, recall, wanted_of
 from reconciler.store.objects import ObjectStore
@@ -46,10 +46,10 @@ def waiting_for_commit(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Facts:
     """The facts about the world that the knowledge of every generation draws on."""
 
-    whereabouts: Whereabouts
+    locations: Locations
     hold: Callable[[str], str]  # base id -> why the last run held it back
     doubt: Callable[
         [Generation], str
@@ -62,12 +62,12 @@ class Outlook:
 
     def known(self, wish: Generation, record: Record | None) -> Known:
         """Return what is known of a generation, given the latest attempt at it."""
-        outputs = self.whereabouts.outputs(wish, record)
-        obtainable = self.whereabouts.obtainable(record, outputs)
+        outputs = self.locations.outputs(wish, record)
+        obtainable = self.locations.obtainable(record, outputs)
         if record is not None and _is_found_again(record) and obtainable:
             # The provider cleared the result, and somebody put the file back.
             record = put_back(record)
-        previews = self.whereabouts.previews(wish, record)
+        previews = self.locations.previews(wish, record)
         return Known(
             record=record,
             outputs=outputs,
@@ -84,7 +84,7 @@ class Outlook:
         if preview.role not in self.previews or is_settled:
             return False
         made = {one.role: one for one in record.previews} if record else {}
-        return self.whereabouts.find_preview(made[preview.role]) is not None
+        return self.locations.find_preview(made[preview.role]) is not None
 
     def _obstacle(self, wish: Generation) -> str:
         if sentence := self.held_back(wish.spec):
@@ -102,7 +102,7 @@ class Outlook:
 
     def _without_room(self, wish: Generation) -> str:
         try:
-            check_room(self.whereabouts.root, str(PurePosixPath(wish.spec).parent))
+            check_room(self.locations.root, str(PurePosixPath(wish.spec).parent))
         except WorkspaceError as error:
             return told(error)
         return ""
@@ -121,7 +121,7 @@ class Survey:
     stored: Mapping[str, Record]  # those that the store has
     known: Mapping[tuple[str, str], Known]  # by (spec, label)
     invalid: Mapping[str, tuple[Problem, ...]]  # spec -> why
-    whereabouts: Whereabouts
+    locations: Locations
     orphans: tuple[str, ...] = ()
     needed: Mapping[str, str] = field(default_factory=dict)
     """Files that would be orphans, and why they stay, as the end of a sentence."""
@@ -177,8 +177,8 @@ class Surveyor:
     def _survey(self, desired: Desired, stored: Mapping[str, Record], recalled: Recalled) -> Survey:
         merged = {**stored, **better_known(wanted_of(recalled, desired.generations), stored)}
         holds = self.repository.holds()
-        outlook = Outlook(
-            Whereabouts.learn(self.root, self.repository, self.objects, recalled.paths),
+        facts = Facts(
+            Locations.learn(self.root, self.repository, self.objects, recalled.paths),
             lambda base: holds.get(base, ""),
             recalled.doubt,
             self.can_host,
@@ -192,17 +192,17 @@ class Surveyor:
             if record is not None and (sentence := content_problem(wish, record)):
                 problem = Problem(Place(wish.spec, wish.line), "external_task_id", sentence)
                 invalid[wish.spec] = (*invalid.get(wish.spec, ()), problem)
-            found = outlook.known(wish, record)
+            found = facts.known(wish, record)
             if found.record is not None and found.record is not record:
                 merged[found.record.base_id] = found.record
             known[wish.spec, wish.label] = found
-        whereabouts = outlook.whereabouts
+        locations = facts.locations
         written = set(_written(desired, merged))
-        alone, told = _unasked(written, invalid, whereabouts, self._abandoned(desired))
+        alone, told = _unasked(written, invalid, locations, self._abandoned(desired))
         stay = needed(self.root, desired, written, alone) if alone else {}
         stay |= dict.fromkeys(told, _ONLY_TOLD)
         orphans = tuple(path for path in alone if path not in stay)
-        return Survey(desired, merged, stored, known, invalid, whereabouts, orphans, stay)
+        return Survey(desired, merged, stored, known, invalid, locations, orphans, stay)
 
     def _abandoned(self, desired: Desired) -> Mapping[str, tuple[str, ...]]:
         """Return what the receipts of specs that are gone list: sha256 -> paths."""
@@ -220,7 +220,7 @@ def _written(desired: Desired, records: Mapping[str, Record]) -> Iterator[str]:
 def _unasked(
     written: Collection[str],
     invalid: Mapping[str, object],
-    whereabouts: Whereabouts,
+    locations: Locations,
     abandoned: Mapping[str, tuple[str, ...]],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the published files at whose names no spec wants anything, and those that only a receipt calls published.
@@ -229,7 +229,7 @@ def _unasked(
     """
     stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in invalid}
     ours = {path: sha256 for sha256, paths in abandoned.items() for path in paths}
-    ours |= {path: row.sha256 for path, row in whereabouts.publications.items()}
+    ours |= {path: row.sha256 for path, row in locations.publications.items()}
 
     def of_invalid(path: str) -> bool:
         folder, name = path.casefold().rpartition("/")[::2]
@@ -242,9 +242,9 @@ def _unasked(
     standing = [
         path
         for path, sha256 in ours.items()
-        if path not in written and not of_invalid(path) and whereabouts.holds(path, sha256)
+        if path not in written and not of_invalid(path) and locations.holds(path, sha256)
     ]
-    known = {path for path in standing if whereabouts.was_published(path, ours[path])}
+    known = {path for path in standing if locations.was_published(path, ours[path])}
     return tuple(path for path in standing if path in known), tuple(
         path for path in standing if path not in known
     )

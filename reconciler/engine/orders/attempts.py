@@ -16,7 +16,7 @@ from reconciler.core.states import ENDED, LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen
 from reconciler.engine.ask.answers import Answers
 from reconciler.engine.deliver.receipts import Receipts
-from reconciler.engine.orders.outcome import Ground, Outcome
+from reconciler.engine.orders.outcome import OrderContext, Outcome
 
 RETRIABLE = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED})
 _SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
@@ -38,20 +38,20 @@ def why_not(record: Record | None, hold: str = "") -> str:
     return f"{_WAITS[record.status]}{held}" if record.status in _WAITS else ""
 
 
-async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Outcome:
+async def retry(context: OrderContext, base_id: str, attempt: int | None = None) -> Outcome:
     """Put another attempt on record, waiting to be sent; with `attempt`, only if it is the one that was meant."""
-    name, wish = ground.called(base_id), ground.wish(base_id)
+    name, wish = context.called(base_id), context.wish(base_id)
     if wish is None:
         return Outcome.refused(f"{name}: no valid spec wants it, so it is not tried again")
     if wish.suspended:
         return Outcome.refused(f"{name} is suspended by its spec")
-    record = ground.records.get(base_id)
+    record = context.records.get(base_id)
     if record is not None and record.status in RETRIABLE:
-        if found := await _found_after_all(ground, record):
+        if found := await _found_after_all(context, record):
             return found
-        record = ground.records.get(base_id)  # time passed
+        record = context.records.get(base_id)  # time passed
     if record is None or record.status not in RETRIABLE:
-        hold = ground.ports.repository.holds().get(base_id, "")
+        hold = context.ports.repository.holds().get(base_id, "")
         return Outcome.left(f"{name} {why_not(record, hold)}")
     again = again_of(record, wish)
     if not has_room(base_id, again.attempt):
@@ -63,22 +63,22 @@ async def retry(ground: Ground, base_id: str, attempt: int | None = None) -> Out
         return Outcome.left(
             f"{name}: attempt {record.attempt} has ended in the meantime: {record.reason}"
         )
-    ground.records.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
+    context.records.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
     return Outcome.done(f"{name}: attempt {again.attempt} is wanted", base_id)
 
 
-async def _found_after_all(ground: Ground, record: Record) -> Outcome | None:
+async def _found_after_all(context: OrderContext, record: Record) -> Outcome | None:
     """Ask for the last attempt once more: what the provider has need not be paid again."""
-    reply = await Answers(ground.ports.client, ground.ports.repository).about(record)
-    now = ground.records.get(record.base_id)
+    reply = await Answers(context.ports.client, context.ports.repository).about(record)
+    now = context.records.get(record.base_id)
     if reply.task is None or now != record:
         return None
-    seen = ground.records.apply(
+    seen = context.records.apply(
         record, Seen(reply.task), kind="retry", request_id=reply.request_id
     ).record
     if seen.status in {record.status, Status.FAILED}:
         return None
-    name = ground.called(record.base_id)
+    name = context.called(record.base_id)
     return Outcome.done(
         f"{name}: the provider has its task after all ({seen.status}); nothing is paid for again",
         record.base_id,
@@ -101,39 +101,41 @@ def again_of(record: Record, wish: Generation) -> Record:
     return as_wanted(wish, again.evolve(gave_up_at=None, absent_looks=0))
 
 
-async def adopt(ground: Ground, name: str, base_id: str = "") -> Outcome:
+async def adopt(context: OrderContext, name: str, base_id: str = "") -> Outcome:
     """Ask for a task by either of its ids, and make it the record of what it is; with `base_id`, of that."""
-    wanted = ground.wish(base_id)
+    wanted = context.wish(base_id)
     kinds = KINDS.values() if wanted is None else (wanted.kind,)
-    replies = [await ground.ports.client.query(name, endpoint=kind.ENDPOINT) for kind in kinds]
+    replies = [await context.ports.client.query(name, endpoint=kind.ENDPOINT) for kind in kinds]
     reply = next((one for one in replies if one.task is not None), replies[0])
     task = reply.task
     if task is None:
         return Outcome.refused(f"the provider knows no task `{name}`")
     external = task.external_task_id or (name if name != task.task_id else "")
     # An id of one's own may end in `-r2` itself.
-    ours, attempt = (external, 1) if ground.wish(external) else split_attempt(external)
+    ours, attempt = (external, 1) if context.wish(external) else split_attempt(external)
     if base_id and base_id != ours:
-        return await _bind(ground, task, external, base_id)
-    wish = ground.wish(ours)
+        return await _bind(context, task, external, base_id)
+    wish = context.wish(ours)
     if wish is None:
         made = f"made as `{external}`, " if external else ""
         return Outcome.refused(
             f"`{name}` is a task ({task.said}) {made}that no valid spec wants; `--for SPEC` binds it to "
             "the generation that it was made for"
         )
-    return _take(ground, task, wish, attempt, reply.request_id)
+    return _take(context, task, wish, attempt, reply.request_id)
 
 
-def _take(ground: Ground, task: Task, wish: Generation, attempt: int, request_id: str) -> Outcome:
+def _take(
+    context: OrderContext, task: Task, wish: Generation, attempt: int, request_id: str
+) -> Outcome:
     base_id = wish.external_task_id
-    name, known = ground.called(base_id), ground.records.get(base_id)
+    name, known = context.called(base_id), context.records.get(base_id)
     if known is not None and (sentence := _stands_against(task, attempt, known)):
         return Outcome.left(f"{name} {sentence}; nothing was changed")
-    if other := _owner(ground, task, base_id):
+    if other := _owner(context, task, base_id):
         return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
     record = _attempt(wish, attempt, known)
-    seen = _commit(ground, record, task, "taken over by `import`", request_id)
+    seen = _commit(context, record, task, "taken over by `import`", request_id)
     if seen.status is Status.EXPIRED:
         return Outcome.left(f"{name} has expired, and the provider has no result for it either")
     if not base_id.startswith(PREFIX):
@@ -155,13 +157,13 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
     return ""
 
 
-async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outcome:
+async def _bind(context: OrderContext, task: Task, external: str, base_id: str) -> Outcome:
     """Take a task that does not say what it was made from for a generation that was never sent."""
-    wish = ground.wish(base_id)
+    wish = context.wish(base_id)
     if wish is None:
         return Outcome.refused(f"no valid spec wants {base_id}")
-    own = await ground.ports.client.query(base_id, ours=True, endpoint=wish.kind.ENDPOINT)
-    name = ground.called(base_id)
+    own = await context.ports.client.query(base_id, ours=True, endpoint=wish.kind.ENDPOINT)
+    name = context.called(base_id)
     if is_computed(external):
         return Outcome.refused(
             f"task {task.task_id} was made for another generation, as its id `{external}` shows; "
@@ -171,9 +173,9 @@ async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outc
         return Outcome.refused(
             f"the provider already has a task for {name}; `import {base_id}` takes it over"
         )
-    if other := _owner(ground, task, base_id):
+    if other := _owner(context, task, base_id):
         return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
-    known = ground.records.get(base_id)
+    known = context.records.get(base_id)
     if known is not None and not (_was_never_sent(known) or _is_only_told(known)):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = f"made as `{external}`" if external else "made without an id"
@@ -181,8 +183,8 @@ async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outc
         record = attempt_of(wish, known.attempt)
     else:
         record = _attempt(wish, 1, known)
-    seen = _commit(ground, record, task, f"{made}, bound by `import --for`", own.request_id)
-    _put_on_receipts(ground, seen)
+    seen = _commit(context, record, task, f"{made}, bound by `import --for`", own.request_id)
+    _put_on_receipts(context, seen)
     return Outcome.done(
         f"task {task.task_id} ({seen.status}) now stands for {name}. NOTHING PROVES that it was made from "
         "what this spec says: look at the result",
@@ -190,12 +192,12 @@ async def _bind(ground: Ground, task: Task, external: str, base_id: str) -> Outc
     )
 
 
-def _put_on_receipts(ground: Ground, bound: Record) -> None:
+def _put_on_receipts(context: OrderContext, bound: Record) -> None:
     """List a task whose id does not tell what it is for: if the state is lost, nothing else remembers that."""
-    wishes = ground.survey.valid_wishes()
+    wishes = context.survey.valid_wishes()
     receipts = Receipts(
-        ground.ports.root,
-        ground.records,
+        context.ports.root,
+        context.records,
         lambda spec: [wish for wish in wishes if wish.spec == spec],
     )
     for spec in sorted({wish.spec for wish in wishes if wish.external_task_id == bound.base_id}):
@@ -216,11 +218,11 @@ def _is_only_told(known: Record) -> bool:
     return known.claimed and known.status is not Status.COMPLETE
 
 
-def _owner(ground: Ground, task: Task, base_id: str) -> str:
+def _owner(context: OrderContext, task: Task, base_id: str) -> str:
     """Return the generation that has this task on record, where it is another one; a receipt's word gives it to none."""
-    found = ground.ports.repository.find(task.task_id)
+    found = context.ports.repository.find(task.task_id)
     is_free = found is None or found.base_id == base_id or found.claimed
-    return "" if found is None or is_free else ground.called(found.base_id)
+    return "" if found is None or is_free else context.called(found.base_id)
 
 
 def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
@@ -230,7 +232,9 @@ def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
     return attempt_of(wish, attempt)
 
 
-def _commit(ground: Ground, record: Record, task: Task, detail: str, request_id: str) -> Record:
-    return ground.records.apply(
+def _commit(
+    context: OrderContext, record: Record, task: Task, detail: str, request_id: str
+) -> Record:
+    return context.records.apply(
         record, Seen(task), kind="imported", detail=detail, request_id=request_id
     ).record

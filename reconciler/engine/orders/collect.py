@@ -18,7 +18,7 @@ from reconciler.core.schedule import HOUR
 from reconciler.core.states import LIVE, Role, Status
 from reconciler.engine.observe.receipts_read import Recalled, recall
 from reconciler.engine.observe.survey import Survey
-from reconciler.engine.orders.outcome import Ground, Outcome
+from reconciler.engine.orders.outcome import OrderContext, Outcome
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.files.outputs import Signature, is_behind_a_link, remove
@@ -57,14 +57,16 @@ def garbage(
     return _garbage(root, survey, known, objects, recall(root, survey.desired.receipts), now)
 
 
-async def collect(ground: Ground, names: Collection[str], seen: Mapping[str, str]) -> Outcome:
+async def collect(
+    context: OrderContext, names: Collection[str], seen: Mapping[str, str]
+) -> Outcome:
     """Remove what goes by these names, as far as nothing refers to it now and it is what was `seen`.
 
     Raises:
         WorkspaceError: it cannot be told what is referred to, or something cannot be removed.
         StateError: the state cannot be read.
     """
-    ports, survey = ground.ports, ground.survey
+    ports, survey = context.ports, context.survey
     known = _known_to_the_state(ports.repository)
     # Off the loop: there may be very many receipts.
     recalled = await asyncio.to_thread(recall, ports.root, survey.desired.receipts)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.engine.observe.survey import Survey
-from reconciler.engine.orders.outcome import Ground
+from reconciler.engine.orders.outcome import OrderContext
 
 NOTHING = "not known"
 
@@ -28,7 +28,7 @@ def stage(record: Record | None) -> str:
 def bytes_at(survey: Survey, path: str) -> str:
     """Return a file's bytes in short, empty where they cannot be read."""
     try:
-        return survey.whereabouts.digest(path)[:16]
+        return survey.locations.digest(path)[:16]
     except WorkspaceError:
         return ""
 
@@ -38,17 +38,17 @@ def sightings(verb: str, names: tuple[str, ...], survey: Survey) -> tuple[str, .
     return tuple(_sighting(verb, name, survey.records, survey) for name in names)
 
 
-def misfit(ground: Ground, verb: str, name: str, seen: str) -> str:
+def misfit(context: OrderContext, verb: str, name: str, seen: str) -> str:
     """Return why an order does not fit any more, as a sentence; empty where it does, or where its verb will say so."""
-    records = {base: record for base in _bases(verb, name) if (record := ground.records.get(base))}
-    now = _sighting(verb, name, records, ground.survey)
-    if not seen or now == seen or _is_over(ground, verb, name, records):
+    records = {base: record for base in _bases(verb, name) if (record := context.records.get(base))}
+    now = _sighting(verb, name, records, context.survey)
+    if not seen or now == seen or _is_over(context, verb, name, records):
         return ""
     if verb == "prune":
         return f"`{name}` is no longer the file that this was about: it stays"
     (base,) = _bases(verb, name)
     return (
-        f"{ground.called(base)} was {seen} when this was ordered and is now {now}: nothing was done; "
+        f"{context.called(base)} was {seen} when this was ordered and is now {now}: nothing was done; "
         "look again, and repeat the command if you still want it"
     )
 
@@ -71,12 +71,12 @@ def _bases(verb: str, name: str) -> tuple[str, ...]:
     return ()
 
 
-def _is_over(ground: Ground, verb: str, name: str, records: Mapping[str, Record]) -> bool:
+def _is_over(context: OrderContext, verb: str, name: str, records: Mapping[str, Record]) -> bool:
     """Whether it was carried out already: by a process that died before it answered, or by somebody else."""
     record = next(iter(records.values()), None)
     match verb:
         case "prune":
-            return name not in ground.survey.orphans
+            return name not in context.survey.orphans
         case "forget":
             return record is None
         case "retry":

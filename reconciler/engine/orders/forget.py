@@ -20,7 +20,7 @@ from reconciler.core.receipts import ReceiptEntry
 from reconciler.core.schedule import SECOND
 from reconciler.core.work import is_unsaved
 from reconciler.engine.buy.create import ENDS_OF_A_CREATE, REFUSED
-from reconciler.engine.orders.outcome import Ground, Outcome
+from reconciler.engine.orders.outcome import OrderContext, Outcome
 from reconciler.store.values import HistoryEntry
 from reconciler.workspace.files.outputs import is_behind_a_link, remove, signature
 from reconciler.workspace.files.plain import file_sha256
@@ -58,14 +58,14 @@ def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
     return Listed(found, tuple(unreadable))
 
 
-def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
+def forget(context: OrderContext, base_id: str, *, in_flight: bool) -> Outcome:
     """Forget all attempts at a generation; one whose task is under way only with `in_flight`.
 
     Raises:
         WorkspaceError: a receipt cannot be written; the state still knows the generation.
     """
-    name, record = ground.called(base_id), ground.records.get(base_id)
-    known = listed(ground.ports.root, ground.survey.desired.receipts, base_id)
+    name, record = context.called(base_id), context.records.get(base_id)
+    known = listed(context.ports.root, context.survey.desired.receipts, base_id)
     if known.unreadable:
         return Outcome.refused(
             f"`{known.unreadable[0]}` cannot be read, and may list {name}: restore or remove it first"
@@ -76,43 +76,43 @@ def forget(ground: Ground, base_id: str, *, in_flight: bool) -> Outcome:
         return Outcome.refused(
             f"{name} is {record.status}: it has been paid for, or may have been, and was not forgotten"
         )
-    if (wait := _hidden_for(ground, base_id)) > 0:
+    if (wait := _hidden_for(context, base_id)) > 0:
         return Outcome.refused(
             f"{name} was sent to the provider a moment ago, which may not show it yet; forgotten now, it could be bought "
             f"twice: forget it in {-(-wait // SECOND):,} s"
         )
     for receipt, entries in known.entries.items():
-        _strike(ground.ports.root, receipt, entries, base_id)
+        _strike(context.ports.root, receipt, entries, base_id)
     if record is not None:
-        ground.records.forget(base_id)
+        context.records.forget(base_id)
     where = f" and removed from {', '.join(known.entries)}" if known.entries else ""
     return Outcome.done(f"{name} is forgotten{where}", base_id)
 
 
-def prune(ground: Ground, path: str) -> Outcome:
+def prune(context: OrderContext, path: str) -> Outcome:
     """Remove one orphan, named relative to the root, and forget that it was published.
 
     Raises:
         WorkspaceError: the file cannot be read or removed.
     """
-    root, objects = ground.ports.root, ground.ports.objects
+    root, objects = context.ports.root, context.ports.objects
     target = root / path
-    if why := ground.survey.needed.get(path):
+    if why := context.survey.needed.get(path):
         return Outcome.refused(f"`{path}` stays: {why}")
-    if path not in ground.survey.orphans:
+    if path not in context.survey.orphans:
         return Outcome.left(f"`{path}` is not an orphan, or not any more: it stays")
     found = signature(target)
     if found is None or not found.is_file:
         return Outcome.refused(
             f"`{path}` is no longer there as it was published: nothing is removed"
         )
-    specs = root / ground.survey.desired.folder
+    specs = root / context.survey.desired.folder
     if is_behind_a_link(specs if specs in target.parents else root, target):
         return Outcome.refused(
             f"`{path}` stays: a folder of its path is a link, so it is somewhere else now"
         )
     sha256 = file_sha256(target)
-    if not ground.survey.whereabouts.was_published(path, sha256):
+    if not context.survey.locations.was_published(path, sha256):
         return Outcome.refused(f"`{path}` was changed: it stays")
     if not objects.verify(sha256):
         try:
@@ -121,20 +121,20 @@ def prune(ground: Ground, path: str) -> Outcome:
             return Outcome.refused(f"`{path}` stays: its bytes cannot be kept: {error.message}")
     if not remove(target, found):
         return Outcome.refused(f"`{path}` was changed at the last moment: it stays")
-    ground.ports.repository.unpublish([path])
+    context.ports.repository.unpublish([path])
     return Outcome.done(f"`{path}` is removed; its bytes are kept as {objects.path(sha256)}")
 
 
-def _hidden_for(ground: Ground, base_id: str) -> int:
+def _hidden_for(context: OrderContext, base_id: str) -> int:
     """Return for how long (ms) a task of the last creates may not be shown yet; 0 or less: what there is, is shown."""
     latest: dict[str, HistoryEntry] = {}
-    for entry in ground.ports.repository.history(base_id):
+    for entry in context.ports.repository.history(base_id):
         if entry.kind in ENDS_OF_A_CREATE:
             latest[entry.external_task_id] = entry
     sent = [entry.at for entry in latest.values() if entry.kind != REFUSED]
-    record = ground.records.get(base_id)
-    rules = ground.options.rules.stretched(1 if record is None else record.creates)
-    return max(sent, default=0) + rules.absence_grace - ground.ports.now()
+    record = context.records.get(base_id)
+    rules = context.options.rules.stretched(1 if record is None else record.creates)
+    return max(sent, default=0) + rules.absence_grace - context.ports.now()
 
 
 def _strike(root: Path, name: str, entries: Iterable[ReceiptEntry], base_id: str) -> None:

@@ -23,7 +23,7 @@ from reconciler.engine.orders.attempts import adopt, retry
 from reconciler.engine.orders.collect import collect
 from reconciler.engine.orders.fitting import misfit
 from reconciler.engine.orders.forget import forget, prune
-from reconciler.engine.orders.outcome import Ground, Outcome
+from reconciler.engine.orders.outcome import OrderContext, Outcome
 from reconciler.engine.orders.refresh import refresh
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
@@ -160,16 +160,16 @@ async def carry_out(
     Never creates a task.
     """
     records.take_over(survey.records.values())
-    ground = Ground(ports, options, records, survey)
+    context = OrderContext(ports, options, records, survey)
     seen = dict(zip(order.names, order.seen, strict=False))  # of none, or of each
     if order.verb is Verb.REFRESH:
-        return await refresh(ground, order.names)
+        return await refresh(context, order.names)
     if order.verb is Verb.GC:
-        return await collect(ground, order.names, seen)
+        return await collect(context, order.names, seen)
     outcomes = []
     for number, name in enumerate(order.names, 1):
         try:
-            outcomes.append(await _one(ground, order.verb, name, seen.get(name, "")))
+            outcomes.append(await _one(context, order.verb, name, seen.get(name, "")))
         except ReconcilerError as error:
             outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
             if isinstance(error, AccountTrouble | TryLater):
@@ -181,17 +181,17 @@ async def carry_out(
     return Outcome.of(outcomes)
 
 
-async def _one(ground: Ground, verb: Verb, name: str, seen: str) -> Outcome:
-    if seen and (sentence := misfit(ground, verb, name, seen)):
+async def _one(context: OrderContext, verb: Verb, name: str, seen: str) -> Outcome:
+    if seen and (sentence := misfit(context, verb, name, seen)):
         return Outcome.refused(sentence)
     match verb:
         case Verb.RETRY:
             base_id, _, attempt = name.partition("=")
-            return await retry(ground, base_id, int(attempt) if attempt else None)
+            return await retry(context, base_id, int(attempt) if attempt else None)
         case Verb.IMPORT:
             task, _, base_id = name.partition("=")
-            return await adopt(ground, task, base_id)
+            return await adopt(context, task, base_id)
         case Verb.FORGET:
-            return forget(ground, name.removesuffix("!"), in_flight=name.endswith("!"))
+            return forget(context, name.removesuffix("!"), in_flight=name.endswith("!"))
         case _:
-            return prune(ground, name)
+            return prune(context, name)

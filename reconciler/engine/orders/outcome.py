@@ -62,7 +62,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class OrderContext:
     """What an order is checked against: the records, and a survey made after it was given."""
 
     ports: Ports

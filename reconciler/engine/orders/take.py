@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from reconciler.core.errors import ReconcilerError, StateError, in_a_line, mistake, told
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.survey import Surveyor
 from reconciler.engine.orders.order import Order, carry_out
 from reconciler.engine.orders.outcome import Outcome
@@ -50,7 +50,7 @@ class OrderTaker:
             self._answer(ticket, outcome)
         return bool(self._taken) or self._is_stale
 
-    async def carry_out(self, records: Records, whereabouts: Whereabouts) -> frozenset[str]:
+    async def carry_out(self, records: Records, locations: Locations) -> frozenset[str]:
         """Do what was asked for; return the base ids of the generations that it concerned.
 
         What was done counts, though its answer cannot be written, or something else goes wrong afterwards.
@@ -60,7 +60,7 @@ class OrderTaker:
             outcome = await self._one(ticket, document, records)
             touched |= outcome.touched
             self._answer(ticket, outcome)
-        self._relearn(whereabouts)
+        self._relearn(locations)
         return frozenset(touched)
 
     async def _one(self, ticket: str, document: Mapping[str, object], records: Records) -> Outcome:
@@ -104,9 +104,9 @@ class OrderTaker:
                     f"an order was carried out, but its answer could not be written yet: {told(error)}"
                 )
 
-    def _relearn(self, whereabouts: Whereabouts) -> None:
+    def _relearn(self, locations: Locations) -> None:
         try:
-            whereabouts.relearn(self._ports.repository)
+            locations.relearn(self._ports.repository)
         except StateError as error:
             if not self._is_stale:
                 self._ports.report.say(told(error))

@@ -15,7 +15,7 @@ from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.engine.run.specs import Rereading
+from reconciler.engine.run.specs import SpecsNow
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Run:
         records.take_over(self.survey.records.values())
         for work in works:
             records.want(work.base_id, work)
-        specs = Rereading(ports, self.survey, records)
-        turns = Turns(ports, self.options, records, self.survey.whereabouts, specs)
+        specs = SpecsNow(ports, self.survey, records)
+        turns = Turns(ports, self.options, records, self.survey.locations, specs)
         confirmed: dict[str, str] = {}
         try:
             loop = Loop(ports, self.options, turns, [work.base_id for work in works])

@@ -25,14 +25,14 @@ from reconciler.core.generations import Generation
 from reconciler.core.progress import Cause
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.core.states import Status
-from reconciler.engine.loop.desired import Attention
-from reconciler.engine.loop.looks import Looks
+from reconciler.engine.loop.desired import FolderWork
+from reconciler.engine.loop.looks import FolderLooks
 from reconciler.engine.loop.loop import Loop
 from reconciler.engine.loop.turn import Turns
-from reconciler.engine.observe.commits import Checkout, Commits
-from reconciler.engine.observe.files import Whereabouts
+from reconciler.engine.observe.commits import CommitCheck, Commits
+from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.receipts_read import ReceiptMemory
-from reconciler.engine.observe.survey import Outlook
+from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.files.outputs import signature
@@ -89,7 +89,7 @@ class Pace:
         return min(max(self.patience, self.resync), _LONGEST_OVERDUE)
 
 
-Orders = Callable[[Records, Whereabouts], Awaitable[frozenset[str]]]
+Orders = Callable[[Records, Locations], Awaitable[frozenset[str]]]
 """Carries out what commands asked for meanwhile; returns the base ids of the generations concerned."""
 
 
@@ -100,7 +100,7 @@ class Duties:
     index: SpecIndex
     events: Events
     pace: Pace = Pace()
-    checkout: Checkout | None = None  # where only what is committed may be bought
+    checkout: CommitCheck | None = None  # where only what is committed may be bought
     can_host: bool = False  # a local video can be made readable for the provider
     is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
     correct_clock: Callable[[], None] = lambda: None
@@ -120,13 +120,13 @@ class Daemon:
         self._index = duties.index
         self._settling = Settling(duties.pace.settle)
         self._woken = asyncio.Event()
-        self.looks = Looks(duties.pace.overdue / SECOND)
+        self.looks = FolderLooks(duties.pace.overdue / SECOND)
         self.records = Records(ports, options, ports.repository.records())
-        self._whereabouts = Whereabouts.learn(ports.root, ports.repository, ports.objects, {})
+        self._locations = Locations.learn(ports.root, ports.repository, ports.objects, {})
         self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
-        memory = ReceiptMemory(ports.root, self.records, self._whereabouts)
-        outlook = Outlook(
-            self._whereabouts,
+        memory = ReceiptMemory(ports.root, self.records, self._locations)
+        facts = Facts(
+            self._locations,
             self._hold,
             memory.doubt,
             duties.can_host,
@@ -134,18 +134,18 @@ class Daemon:
             options.previews,
             self._index.held_back,
         )
-        self._attention = Attention(
+        self._work = FolderWork(
             ports,
             self.records,
             self._index,
-            outlook,
+            facts,
             memory,
             self._commits,
             self.is_at_rest,
             self.looks,
             duties.pace.longest_look,
         )
-        self.turns = Turns(ports, options, self.records, self._whereabouts, self)
+        self.turns = Turns(ports, options, self.records, self._locations, self)
         self.loop = Loop(ports, options, self.turns)
         self._next_resync = self._next_trim = 0
         self._no_room = ""  # the last time it was looked at
@@ -212,7 +212,7 @@ class Daemon:
                 self._write_holds()
 
     async def _follow(self, begun: Callable[[], None]) -> None:
-        await self._attention.begin(self.turns, self.loop.add)
+        await self._work.begin(self.turns, self.loop.add)
         self._next_resync = self._ports.now() + self._pace.resync
         begun()
         while True:
@@ -241,11 +241,11 @@ class Daemon:
         if due := self._settling.due(now):
             await self._take_in(due)
         elif self._index.has_more:
-            await self._attention.go_on()
+            await self._work.go_on()
         if self._duties.is_ordered():
             await self._obey()
         if self._commits.moved() or self._commits.is_due(now):
-            await self._attention.commits_changed()
+            await self._work.commits_changed()
         if now >= self._next_resync:
             await self._resync(now)
         if now >= self._next_trim:
@@ -260,7 +260,7 @@ class Daemon:
 
     async def _take_in(self, names: frozenset[str]) -> None:
         try:
-            await self._attention.take_in(names)
+            await self._work.take_in(names)
         except (WorkspaceError, StateError):  # they are looked at again
             self._settling.touch(names, self._ports.now())
             raise
@@ -275,7 +275,7 @@ class Daemon:
         strays |= self._index.looks.passing()
         self._settling.touch((name for name in strays if name not in self._settling), now)
         events.watch_also(self._index.media_folders())
-        await self._attention.look_over()
+        await self._work.look_over()
         if not self._in_doubt():  # a grace period is measured by the clock as it is
             self._duties.correct_clock()
         if events.is_notified:
@@ -288,11 +288,11 @@ class Daemon:
         # What an order asks of the provider has a time limit each time, and may be a lot.
         with self.looks.bounded():
             async with self.loop.standstill():
-                bases = await self._duties.carry_out(self.records, self._whereabouts)
+                bases = await self._duties.carry_out(self.records, self._locations)
                 try:  # receipts may have changed, and tell whose files are where
-                    await self._attention.read_receipts()
+                    await self._work.read_receipts()
                 finally:  # what was done is done, whatever else goes wrong
-                    await self._attention.consider(bases)
+                    await self._work.consider(bases)
 
     def _trim(self, now: int) -> None:
         """Keep the history from growing for ever: once a day, a piece in a second until nothing old is left.
@@ -371,7 +371,7 @@ class Daemon:
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec, where it is valid in every respect, asks for as it was last read."""
-        return self._attention.declared(spec)
+        return self._work.declared(spec)
 
     def _in_doubt(self) -> bool:
         """Whether the outcome of some create that is worked on is not known."""

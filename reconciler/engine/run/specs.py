@@ -27,7 +27,7 @@ _PATIENCE = 10.0  # s for media that have changed since: results that arrive wai
 _NS = 1_000_000  # in a millisecond
 
 
-class Rereading:
+class SpecsNow:
     """The specs of a survey, read again as far as they have changed since."""
 
     def __init__(self, ports: Ports, survey: Survey, records: Records) -> None:

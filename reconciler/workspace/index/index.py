@@ -32,7 +32,7 @@ from reconciler.workspace.read.loader import (
     assemble,
     broken,
 )
-from reconciler.workspace.read.local import PATIENCE, Look, Looks
+from reconciler.workspace.read.local import PATIENCE, KnownMedia, MediaLook
 from reconciler.workspace.read.spec_cache import Media, SpecCache
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, signature_of
 from reconciler.workspace.tree.walk import (
@@ -84,7 +84,7 @@ class SpecIndex:
         self._root = root
         self._cache = cache
         self._prices = prices
-        self.looks = Looks(root, dict(sources or {}), patience=patience, cache=cache)
+        self.looks = KnownMedia(root, dict(sources or {}), patience=patience, cache=cache)
         self._is_deferred = False
         if deferred:
             self.defer()
@@ -183,7 +183,7 @@ class SpecIndex:
         return misspelt_notes(self._seen.tree)
 
     def ignoring_moved(self) -> bool:
-        """Whether `.reconcilerignore` is not as it was when this was asked last. Looks at that file only."""
+        """Whether `.reconcilerignore` is not as it was when this was asked last. KnownMedia at that file only."""
         before, self._ignore_file = self._ignore_file, signature_of(self._root)
         return before != self._ignore_file
 
@@ -235,7 +235,7 @@ class SpecIndex:
         return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
-        """Look at files and folders of these names again, and read what they concern.
+        """MediaLook at files and folders of these names again, and read what they concern.
 
         A file that is named is read again, whatever its signature says; below a folder, what is not as it was. `found`
         is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
@@ -257,7 +257,7 @@ class SpecIndex:
         """Read a few of the specs that were not read yet; return those that are different now."""
         return self._read_and_keep(set(heapq.nsmallest(_MOST_BYTES // _LEAST, self._unread)))
 
-    def take(self, looks: Sequence[Look]) -> frozenset[str]:
+    def take(self, looks: Sequence[MediaLook]) -> frozenset[str]:
         """Take what was seen of files that were `pending`; return the specs that may be different now."""
         self.looks.take(looks)
         users = {user for look in looks for user in self._media.users(look.file[0])}
@@ -292,7 +292,7 @@ class SpecIndex:
         )
 
     def is_as_read(self, spec: str) -> bool:
-        """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
+        """Whether a spec and all that it is made of are still there as they were read. KnownMedia at these files only."""
         tree, root = self._seen.tree, Root(self._root)
         if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
             return False

@@ -9,7 +9,7 @@ from reconciler.core.sources import MEDIUMS
 from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.index.known import Groups, Names
 from reconciler.workspace.read.inputs import may_be_meant
-from reconciler.workspace.read.local import Looks
+from reconciler.workspace.read.local import KnownMedia
 
 
 class Links:
@@ -46,7 +46,7 @@ class Links:
 class LocalMedia:
     """What is known of the local files that specs name."""
 
-    def __init__(self, looks: Looks) -> None:
+    def __init__(self, looks: KnownMedia) -> None:
         self.looks = looks
         self.sights: dict[str, Sight] = {}
         self.racy: set[str] = set()

@@ -1,6 +1,6 @@
 """Finding the media that specs name: what a path means, whether it stays inside the root, what the file is.
 
-One `Inputs` serves one load or one refresh: how a file that many specs use is found is asked once; what it is, `Looks`
+One `Inputs` serves one load or one refresh: how a file that many specs use is found is asked once; what it is, `KnownMedia`
 remembers.
 """
 
@@ -33,7 +33,7 @@ from reconciler.core.specs import Wish
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.media.flaws import MediaError
-from reconciler.workspace.read.local import Looks
+from reconciler.workspace.read.local import KnownMedia
 from reconciler.workspace.read.spec_cache import Media, Remembered
 
 _MOST_NAMES = 1000  # of a folder that are looked through for one that was meant
@@ -69,7 +69,7 @@ def _listed(root: Path, folder: str) -> list[str]:
 class Inputs:
     """The media of one load or refresh."""
 
-    def __init__(self, root: Root, looks: Looks) -> None:
+    def __init__(self, root: Root, looks: KnownMedia) -> None:
         self._root = root
         self._looks = looks
         self._sights: dict[str, Sight] = {}

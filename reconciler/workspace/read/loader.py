@@ -22,7 +22,7 @@ from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.read.formats import read_document
 from reconciler.workspace.read.inputs import Inputs
-from reconciler.workspace.read.local import PATIENCE, Looks, of_specs
+from reconciler.workspace.read.local import PATIENCE, KnownMedia, of_specs
 from reconciler.workspace.read.spec_cache import (
     Media,
     Remembered,
@@ -75,7 +75,7 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     """
     folder = specs_folder(root, specs_dir)
     tree = walk(root, folder)
-    memory = Memory(Looks(root, {}, patience=PATIENCE, cache=cache), {})
+    memory = Memory(KnownMedia(root, {}, patience=PATIENCE, cache=cache), {})
     reader = Reader(Root(root), folder, tree, prices, memory)
     readings = reader.read_all(cache)
     declared = {name: readings[name].generations for name in tree.specs}
@@ -217,7 +217,7 @@ class Reading(NamedTuple):  # a frozen dataclass takes three times as long to ma
 class Memory(NamedTuple):
     """What an earlier reader read, as long as it is as it was; what a reader reads is added."""
 
-    looks: Looks
+    looks: KnownMedia
     defaults: dict[str, Defaults]
 
 

@@ -134,7 +134,7 @@ def _judged(file: BufferedReader, medium: str) -> Verdict:
         return str(flaw)
 
 
-class Look(NamedTuple):
+class MediaLook(NamedTuple):
     """A file that was looked at."""
 
     file: File
@@ -142,7 +142,7 @@ class Look(NamedTuple):
     outcome: Source | MediaError
 
 
-class Looks:
+class KnownMedia:
     """What is known of files, and what is to be looked at."""
 
     def __init__(
@@ -176,19 +176,19 @@ class Looks:
             raise MediaError(outcome.message)
         return outcome
 
-    def look_at(self, file: File, found: Signature) -> Look:
+    def look_at(self, file: File, found: Signature) -> MediaLook:
         """Read and decode a file: from any thread, one at a time."""
         name, medium = file
         try:
-            return Look(file, found, read_source(self._root, name, medium, self.verdicts))
+            return MediaLook(file, found, read_source(self._root, name, medium, self.verdicts))
         except MediaError as error:  # kept without what led to it
-            return Look(file, found, type(error)(error.message))
+            return MediaLook(file, found, type(error)(error.message))
         except MISTAKES as error:  # not the file's fault, and no other spec's either
             said = f"`{name}` cannot be looked at: {mistake(error)}"
-            return Look(file, found, MediaError(said))
+            return MediaLook(file, found, MediaError(said))
 
-    def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[Look]:
-        """Look at files for about so many seconds, at one at least: from any thread, one at a time."""
+    def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[MediaLook]:
+        """MediaLook at files for about so many seconds, at one at least: from any thread, one at a time."""
         until, looks = time.monotonic() + seconds, []
         for file, found in waiting.items():
             looks.append(self.look_at(file, found))
@@ -196,7 +196,7 @@ class Looks:
                 break
         return looks
 
-    def take(self, looks: Sequence[Look]) -> None:
+    def take(self, looks: Sequence[MediaLook]) -> None:
         """Take over what was seen, and keep what was decoded."""
         for file, found, outcome in looks:
             if self.pending.get(file) == found:

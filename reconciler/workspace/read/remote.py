@@ -27,7 +27,7 @@ from reconciler.workspace.media.films import boxes
 from reconciler.workspace.media.flaws import Evident, Flaw
 from reconciler.workspace.media.judging import as_ends
 from reconciler.workspace.read.loader import Memory, Reader
-from reconciler.workspace.read.local import Looks
+from reconciler.workspace.read.local import KnownMedia
 from reconciler.workspace.tree.walk import specs_folder, walk
 
 Parts = Sequence[tuple[int, bytes]]  # where each begins, and its bytes
@@ -52,7 +52,7 @@ def remote_media(
 ) -> list[Remote]:
     """Return every URL that valid specs name, each once for every place and limit."""
     folder = specs_folder(root, specs_dir)
-    memory = Memory(Looks(root, {}, patience=0), {})
+    memory = Memory(KnownMedia(root, {}, patience=0), {})
     reader = Reader(Root(root), folder, walk(root, folder), prices, memory)
     found: dict[Remote, None] = {}
     for spec in sorted(specs):
