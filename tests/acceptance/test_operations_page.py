@@ -208,6 +208,7 @@ def test_versions_go_up_and_down_again(tmp_path: Path, sim: Simulator) -> None:
             "ALTER TABLE task DROP COLUMN calendar_at",
             "ALTER TABLE forgotten DROP COLUMN calendar_at",
             "ALTER TABLE task DROP COLUMN claimed",
+            "DROP TABLE given_order",
             "UPDATE alembic_version SET version_num = '0005'",
         )
         installed: list[str] = []

@@ -21,7 +21,15 @@ from reconciler.engine.orders.order import Verb
 from tests.support.simulator import Simulator, simulator
 
 from .test_odd_providers import Altered
-from .test_orders import a_minute_passes, fail_once, give, in_flight, latest, made_by_hand
+from .test_orders import (
+    a_minute_passes,
+    fail_once,
+    give,
+    in_flight,
+    latest,
+    made_by_hand,
+    wait_for_success,
+)
 from .world import World, world
 
 POLICY = [{"endpoint": "create", "when": {"first": 1}, "effect": {"refuse": 1301}}]
@@ -423,6 +431,7 @@ def test_a_page_in_place_of_an_answer_about_a_task_is_no_absence(
     base = project.only().generation.external_task_id
     task_id = made_by_hand(project, "by-hand")
     sim.advance(3600)
+    wait_for_success(project, task_id)
     assert give(project, Verb.IMPORT, f"{task_id}={base}").ok
     page = httpx.Response(200, content=b"<html>Please log in</html>")
     project.transport = Altered(lambda r: page if r.url.path.endswith(task_id) else None)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reconciler.core.diff import Action
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.schedule import Rules
-from reconciler.core.states import LIVE, Record, Status
+from reconciler.core.states import LIVE, Record, Status, TaskState
 from reconciler.engine.loop.loop import Ended
 from reconciler.engine.orders.fitting import sightings
 from reconciler.engine.orders.order import Order, OrderError, Verb, carry_out
@@ -85,6 +85,19 @@ def made_by_hand(project: World, external: str = "") -> str:
 
     task_id: str = asyncio.run(_with_client(project, create))
     return task_id
+
+
+def wait_for_success(project: World, task_id: str) -> None:
+    """Wait until the provider shows a task as succeeded, which takes until its film is made."""
+
+    async def state(ports: Ports) -> TaskState | None:
+        task = (await ports.client.query(task_id, endpoint=DEFAULT.ENDPOINT)).task
+        return task.state if task else None
+
+    def is_over() -> bool:
+        return asyncio.run(_with_client(project, state)) is TaskState.SUCCEEDED
+
+    wait_until(is_over, "the task's end")
 
 
 def latest(project: World) -> Record:

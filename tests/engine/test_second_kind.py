@@ -101,7 +101,8 @@ class _Address:
         self.base_url = f"http://127.0.0.1:{port}"
 
     def env(self) -> dict[str, str]:
-        return {"KLING_ACCESS_KEY": "a", "KLING_SECRET_KEY": "s" * 32}
+        keys = {"KLING_ACCESS_KEY": "a", "KLING_SECRET_KEY": "s" * 32}
+        return {"KLING_BASE_URL": self.base_url, **keys}
 
 
 def test_a_second_kind_goes_from_file_to_a_bought_video(

@@ -60,7 +60,7 @@ def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None
         "        return real(file)\n"
         "    images.image_format = format\n"
     )
-    ours = str(Path(decoding.__file__).parents[2])
+    ours = str(Path(decoding.__file__).parents[3])
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'code'}{os.pathsep}{ours}")
 
 
