@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
 import json
@@ -267,3 +268,17 @@ def test_nothing_private_is_written_down() -> None:
     for path in PAGES:
         private = re.search(r"(?<![\w.])/(?:work|root|home|tmp)/", path.read_text(encoding="utf-8"))
         assert private is None, f"{path.name}: {private}"
+
+
+def test_every_room_of_the_engine_and_of_the_workspace_is_named_with_its_own_sentence() -> None:
+    """Whoever is new finds in one table where a line belongs; the sentence is the one that the code begins with."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for package in ("engine", "workspace"):
+        home = ROOT / "reconciler" / package
+        folders = (one.parent for one in home.glob("*/__init__.py"))
+        modules = (one for one in home.glob("*.py") if one.name != "__init__.py")
+        for room in (*folders, *modules):
+            file = room / "__init__.py" if room.is_dir() else room
+            sentence = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
+            name = f"{room.relative_to(ROOT / 'reconciler')}{'/' if room.is_dir() else ''}"
+            assert f"| `{name}` | {sentence} |" in page

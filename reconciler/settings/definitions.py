@@ -21,15 +21,14 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationInfo,
 )
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.core.hosts import is_loopback
 from reconciler.core.kinds import default_prices
@@ -214,10 +213,12 @@ class Provenance:
     """Settings that say something else by now, and hold as they were at the start."""
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Every setting; see docs/settings.md for what each is for."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, validate_default=True)
+    model_config = SettingsConfigDict(
+        extra="ignore", hide_input_in_errors=True, validate_default=True
+    )
     _provenance: Provenance = PrivateAttr(default=Provenance())
 
     access_key: _Key = _key("ACCESS_KEY")
@@ -281,6 +282,17 @@ class Settings(BaseModel):
     notify_on: Annotated[frozenset[_Notice], BeforeValidator(_listed)] = _own(
         "NOTIFY_ON", frozenset(get_args(_Notice))
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load` read, and nothing else: the library passes over what it cannot read, and we may not."""
+        return (init_settings,)
 
     @property
     def previews(self) -> frozenset[Role]:
