@@ -518,6 +518,8 @@ def _end_turn(change: _Change, verdict: Verdict) -> Verdict:
     """Take back what a turn was given; what it did not hold again is free."""
     began, record = change.progress.began_as, change.progress.record
     if began is None:
+        if isinstance(verdict, Held):  # what cannot be asked about keeps no slot from others
+            change.count(record)
         return verdict
     change.note(began_as=None)
     change.account = change.account.turn_over(change.progress.base_id, change.now)

@@ -400,6 +400,21 @@ def test_nothing_is_bought_for_a_paused_account_or_after_three_creates_in_doubt(
     assert obstacle(one, account(), APPLY, NOW + HOUR)
 
 
+@pytest.mark.parametrize("terms", [APPLY, WATCH])
+def test_what_the_poll_cannot_ask_about_keeps_no_slot_from_others(terms: Terms) -> None:
+    """It is held by itself at once, and whoever waits in line comes forward, in a run that ends too."""
+    earlier = Failures(9, NOW - 400 * SECOND, NOW - 2 * SECOND, NOW - SECOND)
+    one, shared = progress(Status.PROCESSING, failures=earlier), account(ceiling=1)
+    taken = take_slot(one, shared, record(Status.PROCESSING))
+    assert taken is not None
+    one, shared = taken
+    contact = Contact(heard_at=NOW - 1, answered=True, silences=1, silent_since=NOW)
+    event = failed(TroubleKind.LATER, Asked.POLL, Status.PROCESSING)
+    done = advance(one, event, replace(shared, contact=contact), terms, NOW)
+    assert isinstance(done.verdict, Held)
+    assert (done.progress.slot, done.account.in_flight()) == (None, 0)
+
+
 def test_a_cap_is_said_once_and_disk_and_cap_are_told_apart() -> None:
     """What stops everybody's purchases is for the readiness check; a sentence for each generation is not."""
     one, shared, said = progress(began_as=Status.PENDING), account(), []
