@@ -24,6 +24,7 @@ setup: $(READY) ## make .venv with every pinned dependency
 demo: $(READY) ## specs to videos on disk against the simulator: no key, nothing is paid
 	$(BIN)/reconciler demo
 
+test: export PYTHONDONTWRITEBYTECODE := # what each of many processes would compile again is kept
 test: $(READY) ## the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
 

@@ -27,5 +27,12 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
         for name, value in running.env().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("RECONCILER_POLL_INTERVAL", "0.05")
+        monkeypatch.setenv("RECONCILER_POSTERS", "false")  # each takes a process that decodes
         monkeypatch.setenv("RECONCILER_ABSENCE_GRACE", "0.5")
         yield running
+
+
+@pytest.fixture
+def posters(shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poster is made of each video, as where nothing is set; `shell` comes first, which takes all keys away."""
+    monkeypatch.delenv("RECONCILER_POSTERS")

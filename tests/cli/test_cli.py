@@ -74,6 +74,7 @@ def test_an_empty_folder_has_nothing_to_do(shell: Shell) -> None:
     assert shell.json("status") == (0, {"generations": [], "summary": {}})
 
 
+@pytest.mark.usefixtures("posters")
 def test_apply_ends_with_the_document_of_status(shell: Shell, sim: Simulator) -> None:
     """`apply --json` and `status --json` say the same, with outputs relative to the root."""
     shell.write("dance.yaml")

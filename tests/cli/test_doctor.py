@@ -45,6 +45,7 @@ def wrong(checks: dict[str, dict[str, Any]]) -> list[str]:
     return [name for name, check in checks.items() if not check["ok"]]
 
 
+@pytest.mark.usefixtures("posters")
 def test_a_healthy_project_has_nothing_to_say(shell: Shell, sim: Simulator) -> None:
     """Every check is well, the exit code is 0, nothing was created at the provider and nothing changed on disk."""
     shell.write("dance.yaml")
@@ -151,6 +152,7 @@ def test_an_account_without_units_is_said(
     assert word in checks["balance"]["message"]
 
 
+@pytest.mark.usefixtures("posters")
 def test_a_damaged_object_is_found_by_reading_it(shell: Shell, sim: Simulator) -> None:
     """One flipped bit; with --quick objects are only counted."""
     shell.write("dance.yaml")

@@ -19,6 +19,7 @@ from tests.support.simulator import Simulator, simulator
 QUICK = {
     "RECONCILER_ABSENCE_GRACE": "0.2",
     "RECONCILER_POLL_INTERVAL": "0.05",
+    "RECONCILER_POSTERS": "false",
     "RECONCILER_REQUEST_TIMEOUT": "5",
 }
 COUNT = 4

@@ -87,7 +87,7 @@ def test_a_foreign_journal_buys_nothing_twice(
         lived_with(project, root)
 
 
-@fuzz("databases", 14, data=st.data())
+@fuzz("databases", 9, data=st.data())
 def test_nonsense_values_buy_nothing_twice(project: Bought, data: st.DataObject) -> None:
     """A sound file in which some value is one that no version of the program writes."""
     with project.copy() as root:

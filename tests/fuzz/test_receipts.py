@@ -58,7 +58,7 @@ def lived_with(project: Bought, root: Path) -> None:
     assert {path.name for path in root.parent.iterdir()} == {"project"}
 
 
-@fuzz("receipts", 12, data=st.data())
+@fuzz("receipts", 8, data=st.data())
 def test_a_damaged_receipt_buys_nothing_twice(project: Bought, data: st.DataObject) -> None:
     """Bytes of a receipt cut, repeated, overwritten, and foreign ones put in between."""
     with project.copy() as root:
@@ -67,7 +67,7 @@ def test_a_damaged_receipt_buys_nothing_twice(project: Bought, data: st.DataObje
         lived_with(project, root)
 
 
-@fuzz("receipts", 12, data=st.data())
+@fuzz("receipts", 8, data=st.data())
 def test_a_receipt_of_nonsense_buys_nothing_twice(project: Bought, data: st.DataObject) -> None:
     """A receipt that is JSON, and in which some value is of another kind, or another receipt's."""
     with project.copy() as root:

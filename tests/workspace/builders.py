@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import av
 from av.audio.stream import AudioStream
@@ -114,6 +116,28 @@ def make_moving(path: Path) -> Path:
     return path
 
 
+Film = ParamSpec("Film")
+
+
+def _encoded_once(
+    make: Callable[Concatenate[Path, Film], Path],
+) -> Callable[Concatenate[Path, Film], Path]:
+    """Have a film encoded once for each choice of options, and copied from then on."""
+    known: dict[object, bytes] = {}
+
+    @wraps(make)
+    def copy(path: Path, /, *args: Film.args, **options: Film.kwargs) -> Path:
+        chosen = (args, tuple(sorted(options.items())))
+        if chosen not in known:
+            known[chosen] = make(path, *args, **options).read_bytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(known[chosen])
+        return path
+
+    return copy
+
+
+@_encoded_once
 def make_video(
     path: Path,
     *,
@@ -143,6 +167,7 @@ def make_video(
     return path
 
 
+@_encoded_once
 def make_clip(
     path: Path,
     *,
