@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import threading
 import time
@@ -75,11 +76,9 @@ class FolderShelf:
 
     def _put(self, key: str, data: bytes, stop: threading.Event) -> None:
         part, final = self._folder / f".{key}.part", self._folder / key
-        # Never truncated: another program that publishes the same bytes may be writing this very file. Each writes
-        # all of it before it renames it, so what is renamed is whole, whoever comes first.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        # Another program may publish the same bytes: whoever writes holds the file's lock, and the others begin anew.
         try:
-            with os.fdopen(os.open(part, flags, 0o644), "wb") as file:
+            with os.fdopen(_locked(part), "wb") as file:
                 for start in range(0, len(data), CHUNK):
                     if stop.is_set():
                         return
@@ -87,12 +86,7 @@ class FolderShelf:
                 file.truncate(len(data))
                 file.flush()
                 sync(file.fileno())
-            try:
                 part.replace(final)
-            except FileNotFoundError:  # the other one was first, or gave up
-                found = self._stat(key)
-                if found is None or found.st_size != len(data):
-                    raise
             sync_folder(self._folder)
         except OSError as error:
             if error.errno in _FULL:
@@ -108,3 +102,17 @@ class FolderShelf:
             said = str(error.strerror or error)
             hint = "The user that runs this must be allowed to write there."
         return HostingError(f"the media store `{self._folder}` cannot be used: {said}", hint=hint)
+
+
+def _locked(part: Path) -> int:
+    """Open a file to write, not truncated, with its lock held, which is still the one of this name then."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        opened = os.open(part, flags, 0o644)
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(part.stat(), os.fstat(opened)):
+                return opened
+        except FileNotFoundError:
+            pass  # whoever had the lock has just renamed it
+        os.close(opened)

@@ -83,6 +83,8 @@ async def clock(request: Request) -> Response:
         provider.clock.advance(wish.get("advance_s", 0))
     except ValueError as error:
         return _refused(error)
+    if "advance_s" in wish:  # whatever would have been made meanwhile is made
+        await asyncio.to_thread(provider.studio.finish)
     return await about(request)
 
 

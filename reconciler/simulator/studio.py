@@ -6,7 +6,7 @@ Stamped films need none: the first of a kind is made on the spot, and the others
 from __future__ import annotations
 
 import struct
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,10 @@ class Studio:
     def close(self) -> None:
         """Finish the film being made and forget the others; they are made when somebody asks again."""
         self._pool.shutdown(cancel_futures=True)
+
+    def finish(self) -> None:
+        """Wait until all films are made that were begun; blocks, in any thread."""
+        wait(list(self._jobs.values()))
 
     def ready(self, task: Task) -> bool:
         """Tell whether the task's films can be had; begins to make them if nobody has. Raises what broke them."""
