@@ -15,6 +15,7 @@ import socket
 import stat
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -46,7 +47,7 @@ _TOPICS = {Topic.ACCOUNT: Notice.ACCOUNT, Topic.CAP: Notice.CAP}
 Event = Literal["changed", "held", "warning", "info"]
 
 
-class HoldsToldOnce:
+class HoldsToldOnce(ABC):
     """What reporters share: why a generation is held back is told once."""
 
     def __init__(self) -> None:
@@ -64,8 +65,8 @@ class HoldsToldOnce:
             self._held[record.base_id] = reason
             self._tell("held", record, Status.BLOCKED, reason)
 
-    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,8 @@ from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import may_turn_up
 
 MOST_SAVES = 8  # failures in a row before a result is left for later
-_LIVE = (
-    2  # times as long as before a create: what is in flight may be paid for, and is asked for on
-)
+# Times as long as before a create: what is in flight may be paid for, and is asked for on.
+_LIVE = 2
 _SELDOM = HOUR  # between two tries at what is too large: each may take as much as is kept of one
 
 _NOT_SHOWN = "the provider says that a task with this id exists, but does not show it yet; it may have been paid for, so nothing is sent: `watch` or the next run goes on looking"
@@ -332,9 +331,8 @@ def _after(change: _Change, event: Looked) -> Verdict:
     record, now = event.record, change.now
     if record.task_id is not None:
         change.note(brake=Brake())
-    if (
-        event.full
-    ):  # others took the slots while this one got ready: it is the next one, and then quick
+    # Others took the slots while this one got ready: it is the next one, and then quick.
+    if event.full:
         if record.status is Status.SUBMITTING or change.account.pause.reason:
             return At(now + change.terms.rules.poll_interval)
         return Waits(record.model, first=True)

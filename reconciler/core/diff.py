@@ -181,11 +181,9 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
 
 def attempt_of(generation: Generation, attempt: int, reason: str = "") -> Record:
     """Return the record of an attempt (from 1) that was not sent; `reason` says why there is another one."""
-    return Record(
-        external_task_id=attempt_id(generation.external_task_id, attempt),
-        base_id=generation.external_task_id,
-        attempt=attempt,
-        status=Status.PENDING,
+    return Record.unsent(
+        generation.external_task_id,
+        attempt,
         request=generation.canonical,
         spec=generation.spec,
         label=generation.label,

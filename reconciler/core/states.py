@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Self
+from typing import NotRequired, Self, TypedDict, Unpack
 
+from reconciler.core.identity import attempt_id
 from reconciler.core.kinds import kind_behind
 
 
@@ -123,6 +124,16 @@ class Result:
     height: int | None = field(default=None, compare=False)  # px
 
 
+class AttemptFacts(TypedDict):
+    """What an attempt asks for, and for whom."""
+
+    request: str
+    spec: str
+    label: str
+    estimated_units: Decimal
+    reason: NotRequired[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One attempt at a generation: the unit that can be billed. Keyed by `external_task_id`."""
@@ -153,12 +164,19 @@ class Record:
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
     results: tuple[Result, ...] = ()  # what was bought
-    previews: tuple[
-        Result, ...
-    ] = ()  # what was made of it here; decides nothing about what was bought
+    # what was made of it here; decides nothing about what was bought
+    previews: tuple[Result, ...] = ()
     # Known from a receipt alone, which anybody may have written: neither its task nor the bytes of its results were
     # shown by the provider. It keeps from buying; it makes no file ours, and its task has to prove itself.
     claimed: bool = False
+
+    @classmethod
+    def unsent(cls, base_id: str, attempt: int, **facts: Unpack[AttemptFacts]) -> Self:
+        """Return an attempt (from 1) at a generation under which nothing was sent: the one place where one is made anew."""
+        name = attempt_id(base_id, attempt)
+        return cls(
+            external_task_id=name, base_id=base_id, attempt=attempt, status=Status.PENDING, **facts
+        )
 
     def evolve(self, **changes: object) -> Self:
         """Return a copy with these fields changed."""

@@ -26,9 +26,8 @@ class Work:
     """One generation to bring forward."""
 
     base_id: str
-    wishes: tuple[
-        Generation, ...
-    ] = ()  # every place that wants it; none: paid for, and no longer wanted
+    # every place that wants it; none: paid for, and no longer wanted
+    wishes: tuple[Generation, ...] = ()
     obstacle: str = ""  # why it may not be bought now, though it may be found
     local: bool = False  # the bytes are on this disk; no provider is needed
     optional: bool = False  # a look that may find something, and may as well not be made

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 
 from reconciler.core.errors import ReconcilerError, told
-from reconciler.core.identity import attempt_id, carries, has_room, is_computed, split_attempt
+from reconciler.core.identity import carries, has_room, is_computed, split_attempt
 from reconciler.core.progress import Trouble, TroubleKind
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.engine.ports import Provider
@@ -187,11 +187,9 @@ def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:
 
 def _unsent(record: Record, attempt: int) -> Record:
     """Return another attempt at the generation, of which nothing is known."""
-    return Record(
-        external_task_id=attempt_id(record.base_id, attempt),
-        base_id=record.base_id,
-        attempt=attempt,
-        status=Status.PENDING,
+    return Record.unsent(
+        record.base_id,
+        attempt,
         request=record.request,
         spec=record.spec,
         label=record.label,

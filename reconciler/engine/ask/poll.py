@@ -173,9 +173,7 @@ class Poller:
         with suppress(ProviderError):  # a list that stumbles leaves the rest to single questions
             await read_lists(self._answers, flying, found, self._page)
         rest = list(found.unshown(flying).items())
-        if (
-            pages_to_read(len(flying), self._page) and len(rest) > _STRAGGLERS
-        ):  # others' turn in the next round
+        if len(rest) > _STRAGGLERS:  # others' turn in the next round
             self._round = (self._round + _STRAGGLERS) % len(rest)
             rest = (rest[self._round :] + rest[: self._round])[:_STRAGGLERS]
         await ask_each(self._answers, dict(rest), found, _STRAGGLERS)

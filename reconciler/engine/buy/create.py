@@ -43,13 +43,14 @@ from reconciler.workspace.files.outputs import check_room
 _SURELY_OURS = frozenset({1203})  # no such model; policy refusals are told by their class
 _LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an upload takes longer
 REFUSED = "refused"
+# In the history.
 _KINDS = {
     Seen: "accepted",
     Ambiguous: "in doubt",
     Exists: "exists",
     NotCreated: "not created",
     Refused: REFUSED,
-}  # in the history
+}
 ENDS_OF_A_CREATE = frozenset({INTENT, *_KINDS.values()})
 """What the history says last of a create; after any of these but `REFUSED` a task may exist."""
 

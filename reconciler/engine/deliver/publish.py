@@ -31,7 +31,6 @@ class Publisher:
         self._locations = locations
         self._previews = previews  # those that are put back where they are missing
         self._said: set[str] = set()
-        self._unsaid: list[str] = []  # found in a thread, and said in the loop
 
     async def publish(self, wish: Generation, record: Record) -> bool:
         """Publish a complete record's results where this generation wants them, and previews where they can be.
@@ -44,19 +43,24 @@ class Publisher:
             OutputTaken: a file that is not ours stands there.
             WorkspaceError: the folder cannot be written.
         """
-        placing = asyncio.ensure_future(asyncio.to_thread(self._place, wish, record))
+        troubles: list[str] = []
+        placing = asyncio.ensure_future(asyncio.to_thread(self._place, wish, record, troubles))
         try:
             placed = await asyncio.shield(placing)
         except asyncio.CancelledError:
             await asyncio.gather(placing, return_exceptions=True)
             raise
-        return self._note(record, placed)
+        return self._note(record, placed, troubles)
 
     def confirm(self, wish: Generation, record: Record) -> bool:
         """Do the same at once where every output stands already: only what is known of them is written down."""
-        return self._note(record, self._place(wish, record))
+        troubles: list[str] = []
+        return self._note(record, self._place(wish, record, troubles), troubles)
 
-    def _place(self, wish: Generation, record: Record) -> list[Publication] | None:
+    def _place(
+        self, wish: Generation, record: Record, troubles: list[str]
+    ) -> list[Publication] | None:
+        """Put bytes where they belong, from any thread; what is wrong with previews goes into `troubles`."""
         results = {result.role: result for result in record.results}
         published = []
         for output in self._locations.outputs(wish, record):
@@ -69,12 +73,13 @@ class Publisher:
             if found is None:
                 return None
             published.append(_publication(output, result, record, found))
-        return [*published, *self._show(wish, record)]
+        return [*published, *self._show(wish, record, troubles)]
 
-    def _note(self, record: Record, placed: list[Publication] | None) -> bool:
-        for sentence in self._unsaid:
-            self._ports.report.say(sentence)
-        self._unsaid.clear()
+    def _note(self, record: Record, placed: list[Publication] | None, troubles: list[str]) -> bool:
+        for sentence in troubles:
+            if sentence not in self._said:  # every look finds it again
+                self._said.add(sentence)
+                self._ports.report.say(sentence)
         if placed is None:
             return False
         known = self._locations.publications
@@ -85,7 +90,7 @@ class Publisher:
             self._locations.ours.update(row.sha256 for row in placed)
         return True
 
-    def _show(self, wish: Generation, record: Record) -> list[Publication]:
+    def _show(self, wish: Generation, record: Record, troubles: list[str]) -> list[Publication]:
         """Publish the previews that can be; what goes wrong with one is said, and concerns nothing that was bought."""
         made = {preview.role: preview for preview in record.previews}
         shown = []
@@ -98,10 +103,7 @@ class Publisher:
                     if found is not None:
                         shown.append(_publication(output, preview, record, found))
             except WorkspaceError as error:
-                sentence = f"no {output.role} is published: {error.message}"
-                if sentence not in self._said:  # every look finds it again
-                    self._said.add(sentence)
-                    self._unsaid.append(sentence)
+                troubles.append(f"no {output.role} is published: {error.message}")
         return shown
 
     def _stand(self, output: Output, result: Result) -> Signature | None:

@@ -32,7 +32,7 @@ _A_WHILE = 1.0  # s of it after which the specs that can be read are read
 
 
 class FolderWork:
-    """Keeps `works` what the folder asks for."""
+    """Says which generations have work, and what: `Progress.work` of the records."""
 
     def __init__(
         self,
@@ -56,9 +56,8 @@ class FolderWork:
         self._is_at_rest = is_at_rest
         self._looks = looks
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
-        self._told: dict[
-            str, tuple[Problem, ...]
-        ] = {}  # spec -> problems of its own that were said
+        # spec -> problems of its own that were said
+        self._told: dict[str, tuple[Problem, ...]] = {}
         self._told_shared: frozenset[Problem] = frozenset()  # of files that are no specs
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at

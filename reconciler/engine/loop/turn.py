@@ -1,4 +1,4 @@
-"""One generation's turn: carries out what `core.progress.advance` says, and brings back what came of it."""
+"""One generation's turn: carries out what `core.advance.advance` says, and brings back what came of it."""
 
 from __future__ import annotations
 
@@ -339,9 +339,8 @@ class Turns:
                 except OutputTaken as error:  # seen again by every plan: it need not be remembered
                     self._ports.report.held(record, error.message)
                 except WorkspaceError as error:
-                    reasons.append(
-                        error.message
-                    )  # the other places that want it get it all the same
+                    # the other places that want it get it all the same
+                    reasons.append(error.message)
         done = core.Delivered(record, reason=reasons[-1] if reasons else "")
         return self._write_receipts(key, done, specs) if effect.receipts else done
 

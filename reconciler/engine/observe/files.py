@@ -111,9 +111,8 @@ class Locations:
             self._digests.pop(path, None)
             return Standing.MISSING
         if found.size == 0:
-            return (
-                Standing.OTHER
-            )  # nobody's bytes: a place that was reserved when the program was killed
+            # nobody's bytes: a place that was reserved when the program was killed
+            return Standing.OTHER
         sha256 = self._digest(path, found)
         if result is not None and sha256 == result.sha256:
             return Standing.OURS

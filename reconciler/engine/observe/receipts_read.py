@@ -35,9 +35,8 @@ class Recalled:
 
     # base id -> what each receipt tells of it; a record's spec is the one that the receipt is named after
     records: dict[str, list[Record]] = field(default_factory=dict)
-    paths: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # sha256 -> where such bytes may be found; says nothing of whose they are
+    # sha256 -> where such bytes may be found; says nothing of whose they are
+    paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)  # receipt -> why
     doubted: dict[str, str] = field(default_factory=dict)
     """Base ids that a receipt names without telling what was bought, because it is broken or contradicts itself -> why."""
@@ -193,9 +192,8 @@ def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Rec
 class _Listed:
     """What is kept of a receipt that was read: which generations it concerns."""
 
-    bases: frozenset[
-        str
-    ]  # those that it lists, and that the state has not complete; those in doubt
+    # those that it lists, and that the state has not complete; those in doubt
+    bases: frozenset[str]
     doubted: Mapping[str, str]
     unreadable: str
 

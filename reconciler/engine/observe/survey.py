@@ -51,9 +51,8 @@ class Facts:
 
     locations: Locations
     hold: Callable[[str], str]  # base id -> why the last run held it back
-    doubt: Callable[
-        [Generation], str
-    ]  # what is wrong with a receipt that may hide that it was bought
+    # what is wrong with a receipt that may hide that it was bought
+    doubt: Callable[[Generation], str]
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Uncommitted = all_committed
     previews: frozenset[Role] = frozenset()  # those that are put back where they are missing

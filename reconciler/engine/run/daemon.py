@@ -76,12 +76,10 @@ class Pace:
     polled: int = 10 * SECOND  # the same where no events come
     tick: int = 1 * SECOND  # orders and commits
     history: int = 400 * DAY  # how long history is kept
-    longest_look: int = (
-        10 * SECOND
-    )  # for media that nobody knows yet; then the rest of the folder is seen to first
-    patience: int = (
-        120 * SECOND
-    )  # before a look that does not get on is overdue: a busy disk is not a dead one
+    # for media that nobody knows yet; then the rest of the folder is seen to first
+    longest_look: int = 10 * SECOND
+    # before a look that does not get on is overdue: a busy disk is not a dead one
+    patience: int = 120 * SECOND
 
     @property
     def overdue(self) -> int:
@@ -105,9 +103,8 @@ class Duties:
     is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
     correct_clock: Callable[[], None] = lambda: None
     carry_out: Orders | None = None
-    check_room: Callable[[], None] = lambda: (
-        None
-    )  # raises WorkspaceError where no result could be put
+    # raises WorkspaceError where no result could be put
+    check_room: Callable[[], None] = lambda: None
 
 
 class Daemon:

@@ -223,9 +223,8 @@ def _plain_png(data: bytes) -> bytes:
             break
         content, checksum = data[at + 8 : at + 8 + size], data[at + 8 + size : at + 12 + size]
         right = struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
-        if (
-            len(checksum) < 4
-        ):  # the file breaks off here; whether pixels are missing, the decoder says
+        # the file breaks off here; whether pixels are missing, the decoder says
+        if len(checksum) < 4:
             checksum = right
         if kind[:1].isupper() or (kind in _USEFUL and checksum == right):
             kept += [struct.pack(">I4s", len(content), kind), content, checksum]
