@@ -11,19 +11,18 @@ sizes are measured in one run: only their ratios count.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from benchmarks.noop_plan import build
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.simulator.config import SimulatorConfig
 from reconciler.simulator.server import RunningSimulator, start_in_thread
@@ -36,8 +35,21 @@ prompt: saved as number {number}
 character_orientation: image
 mode: std
 """
+HERE = Path(__file__).resolve().parents[1]
+BUILD = "import sys, pathlib; from benchmarks.noop_plan import build; build(pathlib.Path(sys.argv[1]), int(sys.argv[2]))"
 PAUSE = 0.15  # seconds between two saves
 LONGEST = 30.0  # seconds until the last create
+
+
+@dataclass(frozen=True)
+class Waits:
+    """From saves to creates, in ms; and what the daemon needed."""
+
+    p50: float
+    p99: float
+    worst: float
+    start: float  # s, until it watches
+    memory: int  # MiB
 
 
 def main() -> None:
@@ -49,17 +61,18 @@ def main() -> None:
     print("other specs   p50 ms   p99 ms   worst ms   start s   memory MiB")
     for count in chosen.specs:
         with tempfile.TemporaryDirectory(prefix="save-to-create-") as folder:
-            print(measure(Path(folder), count, chosen.saves))
+            one = measure(Path(folder), count, chosen.saves)
+            waits = f"{one.p50:>6.1f}   {one.p99:>6.1f}   {one.worst:>8.1f}"
+            print(f"{count:>11,}   {waits}   {one.start:>7.1f}   {one.memory:>10}")
 
 
-def measure(folder: Path, count: int, saves: int) -> str:
-    """Return the row of one size."""
+def measure(folder: Path, count: int, saves: int, checkout: Path = HERE) -> Waits:
+    """Return what one size takes with the program of a checkout."""
     root = folder / "project"
     # In another process: what the build leaves in this one's memory has the simulator here stand still for seconds.
-    builder = multiprocessing.get_context("spawn").Process(target=build, args=(root, count))
-    builder.start()
-    builder.join()
-    assert builder.exitcode == 0, "the build failed"
+    found = {**os.environ, "PYTHONPATH": str(checkout)}
+    command = [sys.executable, "-c", BUILD, str(root), str(count)]
+    subprocess.run(command, check=True, cwd=checkout, env=found)
     os.sync()  # a commit must not wait for the files of the build
     config = SimulatorConfig(
         folder=folder / "simulator", speed=1.0, task_s=3600, concurrency=10_000, render="draft"
@@ -67,7 +80,7 @@ def measure(folder: Path, count: int, saves: int) -> str:
     simulator = start_in_thread(config)
     try:
         began = time.monotonic()
-        watch = _watch(root, simulator, config)
+        watch = _watch(root, simulator, config, checkout)
         try:
             assert watch.stderr is not None
             said = watch.stderr.readline()
@@ -81,15 +94,16 @@ def measure(folder: Path, count: int, saves: int) -> str:
             watch.wait(10)
     finally:
         simulator.stop()
-    p50, p99 = statistics.median(waits), waits[min(len(waits) - 1, round(len(waits) * 0.99) - 1)]
-    return f"{count:>11,}   {p50:>6.1f}   {p99:>6.1f}   {waits[-1]:>8.1f}   {start:>7.1f}   {memory:>10}"
+    p99 = waits[min(len(waits) - 1, round(len(waits) * 0.99) - 1)]
+    return Waits(statistics.median(waits), p99, waits[-1], start, memory)
 
 
 def _watch(
-    root: Path, simulator: RunningSimulator, config: SimulatorConfig
+    root: Path, simulator: RunningSimulator, config: SimulatorConfig, checkout: Path
 ) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
+        "PYTHONPATH": str(checkout),
         "KLING_BASE_URL": simulator.base_url,
         "KLING_ACCESS_KEY": config.access_key,
         "KLING_SECRET_KEY": config.secret_key,
@@ -97,7 +111,9 @@ def _watch(
         "RECONCILER_MAX_CONCURRENCY": "1000",
     }
     command = [sys.executable, "-m", "reconciler", "--root", str(root), "watch", "--no-http"]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=checkout, env=environment, stderr=subprocess.PIPE, text=True
+    )
 
 
 def _save(root: Path, saves: int) -> dict[str, float]:
