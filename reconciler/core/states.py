@@ -92,7 +92,6 @@ class Video:
 
     url: str
     watermark_url: str = ""
-    duration: str = ""  # seconds, a decimal string such as "5" or "5.041"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

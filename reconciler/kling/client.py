@@ -182,30 +182,16 @@ class KlingClient:
             headers={"Content-Type": "application/json; charset=utf-8"},
         )
         ours = str(body.get("external_task_id", ""))
-        try:
-            envelope = await self._ask(request)
-        except RequestRefused as refused:
-            if _is_taken(refused, ours):
-                raise IdInUse(
-                    refused.message,
-                    code=refused.code,
-                    http_status=refused.http_status,
-                    request_id=refused.request_id,
-                ) from None
-            raise
+        envelope = await self._ask(request, ours)
         try:
             task = wire.parse_task(envelope.data)
         except Unreadable as unnamed:
-            raise OutcomeUnknown(
-                "The provider accepted the task but did not name it.",
-                request_id=envelope.request_id,
-            ) from unnamed
+            said = "The provider accepted the task but did not name it."
+            raise OutcomeUnknown(said, request_id=envelope.request_id) from unnamed
         if not may_name(task.external_task_id, ours):
             # A proxy can repeat the answer to another create; whether ours was accepted is then not known.
-            raise OutcomeUnknown(
-                f"The answer to the create is about another task, `{task.external_task_id}`.",
-                request_id=envelope.request_id,
-            )
+            said = f"The answer to the create is about another task, `{task.external_task_id}`."
+            raise OutcomeUnknown(said, request_id=envelope.request_id)
         return Reply(task, envelope.request_id)
 
     async def query(
@@ -246,8 +232,8 @@ class KlingClient:
             self._http.build_request("GET", self.base_url + path, params=params or None)
         )
 
-    async def _ask(self, request: httpx.Request) -> wire.Envelope:
-        """Return the envelope of a success; raises the reaction to anything else."""
+    async def _ask(self, request: httpx.Request, ours: str = "") -> wire.Envelope:
+        """Return the envelope of a success; raises the reaction to anything else. `ours`: the id that a create gives."""
         answer = await self._exchange(request)
         create = request.method == "POST"
         kind = answer.reaction(create=create)
@@ -255,23 +241,19 @@ class KlingClient:
             # Safe for a create too: the server refused the token before it read the request.
             answer = await self._exchange(request)
             kind = answer.reaction(create=create)
-        if kind is None and answer.envelope is not None:
+        if answer.envelope is None:  # it is none of the provider's
+            what = "a web page" if answer.is_page else "nothing that can be read"
+            why, hint = (".", "")
+            if answer.is_strange:
+                why, hint = (": it does not seem to be the API", LOOK_AT_ADDRESS)
+            said = f"{self.base_url} gave HTTP {answer.status} and {what}{why}"
+            raise (kind or Unreadable)(said, hint=hint, http_status=answer.status)
+        if kind is None:
             return answer.envelope
-        if answer.envelope is None:
-            raise self._unread(kind or Unreadable, answer)
-        raise _refusal(kind or Unreadable, answer.status, answer.envelope)
-
-    def _unread(self, kind: type[ProviderError], answer: _Answer) -> ProviderError:
-        """Return the reaction to an answer that is none of the provider's."""
-        what = "a web page" if answer.is_page else "nothing that can be read"
-        said = f"{self.base_url} gave HTTP {answer.status} and {what}"
-        if answer.is_strange:
-            return kind(
-                f"{said}: it does not seem to be the API",
-                hint=LOOK_AT_ADDRESS,
-                http_status=answer.status,
-            )
-        return kind(f"{said}.", http_status=answer.status)
+        refused = _refusal(kind, answer.status, answer.envelope)
+        if isinstance(refused, RequestRefused) and _is_taken(refused.message, ours):
+            refused = _refusal(IdInUse, answer.status, answer.envelope)
+        raise refused
 
     async def _exchange(self, request: httpx.Request) -> _Answer:
         seconds = self._timeout + len(request.content) / SLOWEST_UPLINK
@@ -303,18 +285,13 @@ def _api_base(text: str) -> httpx.URL:
 
     What the API's own paths begin with is no part of it, though people paste it: `/v1`, or a whole endpoint.
     """
+    hint = "It is like https://api-singapore.klingai.com, the default."
     try:
         url = httpx.URL(_PASTED.sub("", text.strip()))
     except (httpx.InvalidURL, ValueError):
-        raise SettingsError(
-            "KLING_BASE_URL is not a URL.",
-            hint="It is like https://api-singapore.klingai.com, the default.",
-        ) from None
+        raise SettingsError("KLING_BASE_URL is not a URL.", hint=hint) from None
     if not url.scheme or not url.host:
-        raise SettingsError(
-            f"KLING_BASE_URL is {text!r}, which is not a URL.",
-            hint="It is like https://api-singapore.klingai.com, the default.",
-        )
+        raise SettingsError(f"KLING_BASE_URL is {text!r}, which is not a URL.", hint=hint)
     if url.userinfo or url.query or url.fragment:
         raise SettingsError("KLING_BASE_URL may hold a host, a port and a path, nothing else.")
     if not may_visit(url):
@@ -349,10 +326,10 @@ def _is_unknown(refused: RequestRefused, asked: str) -> bool:
     return refused.code == 1203 or (refused.code == 1201 and bool(about_it))
 
 
-def _is_taken(refused: RequestRefused, external_task_id: str) -> bool:
+def _is_taken(said: str, external_task_id: str) -> bool:
     """Whether a refused create says that its id is in use: "External_task_id … already exists" (O, other kinds)."""
-    rest = refused.message.replace(external_task_id, "")
-    about_it = external_task_id in refused.message or _EXTERNAL_ID.search(rest)
+    rest = said.replace(external_task_id, "")
+    about_it = external_task_id in said or _EXTERNAL_ID.search(rest)
     return bool(external_task_id and about_it and _TAKEN.search(rest))
 
 

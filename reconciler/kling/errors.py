@@ -145,8 +145,7 @@ CLOCK_CODES: Final = frozenset({1003, 1004})
 """The token is not valid yet, or has expired: signing again by the server's clock may cure it (D)."""
 
 REACTIONS: Final[dict[int, type[ProviderError]]] = {
-    **dict.fromkeys((1000, 1001, 1002, *CLOCK_CODES), AccountTrouble),
-    **dict.fromkeys((1100, 1101, 1102, 1103, 1304), AccountTrouble),
+    **dict.fromkeys((1000, 1001, 1002, 1003, 1004, 1100, 1101, 1102, 1103, 1304), AccountTrouble),
     **dict.fromkeys((1200, 1201, 1203, 1300, 1301), RequestRefused),
     1202: NoSuchRoute,
     1302: SlowDown,

@@ -7,7 +7,6 @@ bytes mean is for others to say.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,13 +14,13 @@ from typing import Final
 import httpx
 
 from reconciler.core.errors import SpecError
-from reconciler.kling.network import AddressRefused, NameUnknown, Network, Visitor
+from reconciler.kling.network import AddressRefused, NameUnknown, Network, Visitor, part_announced
 
 PART: Final = 512 * 1024  # bytes read at a time
 MOST_PARTS: Final = 4  # for a URL
 LONGEST: Final = 60.0  # s for a URL, however slowly it answers
 AT_A_TIME: Final = 8
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+
 _UNREAD: Final = (
     "is no file that the provider can read: its host is not known here, is this machine or in a private network, "
     "or does not give the file; put it where everybody can read it"
@@ -85,7 +84,7 @@ class Prober:
                     sample = replace(sample, parts=(*sample.parts, *more.parts))
                 return sample
         except (ProbeFailed, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as failure:
-            if any(self._visitor.leads_inside(hop) for hop in hops):
+            if any(self._visitor.way.leads_inside(hop) for hop in hops):
                 raise ProbeFailed(_UNREAD) from None
             raise _failed(failure) from failure
 
@@ -93,21 +92,26 @@ class Prober:
         """Read a part; a host that knows no ranges gives the beginning, and is not asked for another place."""
         headers = {"Range": f"bytes={begin}-{begin + PART - 1}"}
 
-        def follow(here: httpx.URL, response: httpx.Response) -> httpx.URL:
-            return self._hop(hops, here.join(response.headers.get("Location", "")))
+        def leads_to(target: httpx.URL) -> httpx.URL:
+            self._visitor.http.cookies.clear()
+            if target.scheme not in ("http", "https") or not target.host:
+                raise ProbeFailed("redirects to something that is not an http or https URL")
+            hops.append(target)
+            return target
 
-        async with self._visitor.visit(
-            self._hop(hops, httpx.URL(url)), headers, follow
-        ) as response:
+        first = leads_to(httpx.URL(url))
+        visit = self._visitor.visit(first, headers, lambda here, to: leads_to(here.join(to)))
+        async with visit as response:
             self._visitor.http.cookies.clear()
             if response.status_code == 416 and not begin:  # of an empty file there is no part
                 return Sample("", 0, ((0, b""),))
             if response.status_code not in (200, 206):
-                raise ProbeFailed(
-                    f"answers HTTP {response.status_code}: the provider could not read it either"
-                )
+                said = f"answers HTTP {response.status_code}"
+                raise ProbeFailed(f"{said}: the provider could not read it either")
             content_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-            starts, size = _span(response)
+            if (announced := part_announced(response)) is None:
+                raise ProbeFailed("answers with a part of a file and does not say which")
+            starts, size = announced
             data = bytearray()
             if starts == begin:
                 async for chunk in response.aiter_raw(64 * 1024):
@@ -117,34 +121,15 @@ class Prober:
             parts = ((begin, bytes(data[:PART])),) if data or not begin else ()
             return Sample(content_type[:80].lower(), size, parts)
 
-    def _hop(self, hops: list[httpx.URL], target: httpx.URL) -> httpx.URL:
-        """Note where a URL or a redirect leads."""
-        self._visitor.http.cookies.clear()
-        if target.scheme not in ("http", "https") or not target.host:
-            raise ProbeFailed("redirects to something that is not an http or https URL")
-        hops.append(target)
-        return target
-
 
 def _failed(failure: Exception) -> ProbeFailed:
-    if isinstance(failure, ProbeFailed):
-        return failure
-    if isinstance(failure, httpx.TooManyRedirects):
-        return ProbeFailed(str(failure))
-    if isinstance(failure, (AddressRefused, NameUnknown)):
-        return ProbeFailed(_UNREAD)
-    if isinstance(failure, TimeoutError):
-        return ProbeFailed(f"did not answer within {LONGEST:.0f} s")
-    reason = str(failure) or type(failure).__name__
-    return ProbeFailed(f"cannot be reached: {reason[:200]}")
-
-
-def _span(response: httpx.Response) -> tuple[int, int | None]:
-    """Return where the body begins and how long the whole file is, as announced."""
-    if response.status_code == 206:
-        announced = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if announced is None:
-            raise ProbeFailed("answers with a part of a file and does not say which")
-        return int(announced[1]), None if announced[2] == "*" else int(announced[2])
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+    match failure:
+        case ProbeFailed():
+            return failure
+        case httpx.TooManyRedirects():
+            return ProbeFailed(str(failure))
+        case AddressRefused() | NameUnknown():
+            return ProbeFailed(_UNREAD)
+        case TimeoutError():
+            return ProbeFailed(f"did not answer within {LONGEST:.0f} s")
+    return ProbeFailed(f"cannot be reached: {(str(failure) or type(failure).__name__)[:200]}")

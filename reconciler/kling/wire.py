@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -114,10 +115,8 @@ def parse_tasks(data: object) -> tuple[Task, ...]:
         raise Unreadable("The answer holds no list of tasks.")
     tasks = []
     for entry in data:
-        try:
+        with suppress(Unreadable):
             tasks.append(parse_task(entry))
-        except Unreadable:
-            continue
     return tuple(tasks)
 
 
@@ -205,16 +204,12 @@ def sentence(value: object) -> str:
 
 
 def _videos(entries: object) -> tuple[Video, ...]:
-    videos = []
-    for entry in entries if isinstance(entries, list) else ():
-        fields = _mapping(entry)
-        url, duration = text(fields.get("url")), _decimal(fields.get("duration"))
-        if url:
-            shown = "" if duration is None else str(duration)
-            videos.append(
-                Video(url, watermark_url=text(fields.get("watermark_url")), duration=shown)
-            )
-    return tuple(videos)
+    listed = map(_mapping, entries if isinstance(entries, list) else ())
+    return tuple(
+        Video(url, text(fields.get("watermark_url")))
+        for fields in listed
+        if (url := text(fields.get("url")))
+    )
 
 
 def _paid(deduction: Mapping[str, object]) -> str:
