@@ -91,16 +91,10 @@ class Prober:
     async def _part(self, url: str, begin: int, hops: list[httpx.URL]) -> Sample:
         """Read a part; a host that knows no ranges gives the beginning, and is not asked for another place."""
         headers = {"Range": f"bytes={begin}-{begin + PART - 1}"}
-
-        def leads_to(target: httpx.URL) -> httpx.URL:
-            self._visitor.http.cookies.clear()
-            if target.scheme not in ("http", "https") or not target.host:
-                raise ProbeFailed("redirects to something that is not an http or https URL")
-            hops.append(target)
-            return target
-
-        first = leads_to(httpx.URL(url))
-        visit = self._visitor.visit(first, headers, lambda here, to: leads_to(here.join(to)))
+        first = self._hop(hops, httpx.URL(url))
+        visit = self._visitor.visit(
+            first, headers, lambda here, location: self._hop(hops, here.join(location))
+        )
         async with visit as response:
             self._visitor.http.cookies.clear()
             if response.status_code == 416 and not begin:  # of an empty file there is no part
@@ -120,6 +114,14 @@ class Prober:
                         break
             parts = ((begin, bytes(data[:PART])),) if data or not begin else ()
             return Sample(content_type[:80].lower(), size, parts)
+
+    def _hop(self, hops: list[httpx.URL], target: httpx.URL) -> httpx.URL:
+        """Note where a URL or a redirect leads."""
+        self._visitor.http.cookies.clear()
+        if target.scheme not in ("http", "https") or not target.host:
+            raise ProbeFailed("redirects to something that is not an http or https URL")
+        hops.append(target)
+        return target
 
 
 def _failed(failure: Exception) -> ProbeFailed:
