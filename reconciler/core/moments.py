@@ -43,8 +43,7 @@ def day_start(at: int) -> int:
 
 def day_of(at: int | None) -> str:
     """Return the day (UTC) of a time in ms: `2026-11-25`."""
-    text = shown(at)
-    return text if text == UNKNOWN else text.partition("T")[0]
+    return shown(at).partition("T")[0]
 
 
 def shown(at: int | None, timespec: str = "milliseconds") -> str:

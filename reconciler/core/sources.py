@@ -307,33 +307,26 @@ def _mended(wanted: Input, source: Source) -> Source:
     medium = wanted.medium
     if not source.path or not 0 < source.width * source.height <= medium.pixels:
         return source
-    is_fine = not format_faults(medium, source) and source.size <= medium.most
-    is_fine = is_fine and not source.rotation and not source.mirrored
-    is_in_range = _lies_within(source, medium.sides)
-    upright = replace(source, rotation=0, mirrored=False, format=medium.sent, size=0)
-    if not medium.codec:
-        if is_fine and is_in_range:
-            return source
-        width, height = source.width, source.height
-        if not is_in_range:
-            width, height = fit(width, height, medium.sides)
-        made = Preparation(is_first_frame=source.format.startswith(ANIMATED))
-        return replace(upright, width=width, height=height, preparation=made)
-    kept = _kept(wanted, source)
+    is_film, is_in_range = bool(medium.codec), _lies_within(source, medium.sides)
+    first = Preparation(is_first_frame=source.format.startswith(ANIMATED))
+    kept = _kept(wanted, source) if is_film else first
     is_cut = _is_cut(source, kept)
-    if is_fine and is_in_range and source.codec == medium.codec and not is_cut:
+    is_fine = not format_faults(medium, source) and source.size <= medium.most
+    is_fine = is_fine and not source.rotation and not source.mirrored and not is_cut
+    if is_fine and is_in_range and (source.codec == medium.codec or not is_film):
         return source
-    width, height = fit(source.width, source.height, medium.sides)
-    end = kept.end or Decimal(0)
-    return replace(
-        upright,
-        width=width,
-        height=height,
-        seconds=end - kept.start,
-        codec=medium.codec,
+    width, height = source.width, source.height
+    if is_film or not is_in_range:
+        width, height = fit(width, height, medium.sides)
+    upright = replace(source, rotation=0, mirrored=False, format=medium.sent, size=0)
+    made = replace(upright, width=width, height=height, preparation=kept)
+    if kept.end is None:
+        return made
+    seconds = kept.end - kept.start
+    if not is_cut:
         # A whole film keeps its last frame, however its times are rounded, and costs what was counted all the same.
-        preparation=kept if is_cut else replace(kept, end=whole_seconds(end) + _ROUNDED_AWAY),
-    )
+        kept = replace(kept, end=whole_seconds(kept.end) + _ROUNDED_AWAY)
+    return replace(made, seconds=seconds, codec=medium.codec, preparation=kept)
 
 
 def _kept(wanted: Input, film: Source) -> Preparation:

@@ -167,7 +167,7 @@ def _check(
     uncertain = list(itertools.islice(_uncertain(document), _MOST_TOLD))
     kind = _kind_asked(document)
     try:
-        spec = spec_type(kind).model_validate(documents.said(document))
+        spec = spec_type(kind).model_validate(plain(document, only_said=True))
     except ValidationError as error:
         told: Iterable[Any] = error.errors(include_url=False)
         if not complete:
