@@ -204,8 +204,11 @@ class KlingClient:
         """
         if not task_or_external_id:
             raise RequestRefused("An empty id names no task.")
+        segment = quote(task_or_external_id, safe="", errors="replace")
+        if not segment.strip("."):  # an id of dots would climb out of the path
+            segment = segment.replace(".", "%2E")
         try:
-            envelope = await self._get(f"{endpoint}/{_segment(task_or_external_id)}")
+            envelope = await self._get(f"{endpoint}/{segment}")
         except RequestRefused as refused:
             if _is_unknown(refused, task_or_external_id):
                 return Reply(None, refused.request_id)
@@ -340,9 +343,3 @@ def _refusal(kind: type[ProviderError], status: int, envelope: wire.Envelope) ->
         http_status=status,
         request_id=envelope.request_id,
     )
-
-
-def _segment(name: str) -> str:
-    """Return an id as one segment of a path; an id of dots would otherwise climb out of it."""
-    quoted = quote(name, safe="", errors="replace")
-    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")

@@ -49,7 +49,7 @@ class Sink(Protocol):
         """Append."""
 
 
-class Downloader:
+class Downloader(Visitor):
     """Fetches results; holds no key. Safe for several fetches at a time, each with a sink of its own.
 
     `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result. `allowed` are
@@ -65,13 +65,9 @@ class Downloader:
         allowed: Iterable[Network] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        super().__init__(timeout=timeout, allowed=allowed, transport=transport)
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._visitor = Visitor(timeout=timeout, allowed=allowed, transport=transport)
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._visitor.http.aclose()
 
     async def fetch(
         self,
@@ -109,7 +105,7 @@ class Downloader:
             headers = {"Range": f"bytes={sink.offset}-", "If-Range": sink.validator}
         async with AsyncExitStack() as opened:
             try:
-                visit = self._visitor.visit(_safe(url), headers, _next_hop)
+                visit = self.visit(_safe(url), headers, _next_hop)
                 response = await opened.enter_async_context(visit)
             except AddressRefused:
                 raise _inside() from None
@@ -125,7 +121,10 @@ class Downloader:
             if status == 200:
                 sink.restart(etag)
             elif status != 206:
-                raise _refusal(status)
+                # Any lasting 4xx is the URL's fault: an expired signature is a 400, 401, 403, 404 or 410.
+                is_lasting = 400 <= status < 500 and status not in _PASSING
+                kind = ResultRefused if is_lasting else ResultInterrupted
+                raise kind(f"The result's host answered HTTP {status}.", http_status=status)
             await self._pour(response, sink, pace, total)
         return True
 
@@ -218,13 +217,6 @@ def _next_hop(here: httpx.URL, location: str) -> httpx.URL:
     if is_loopback(target.host) and not is_loopback(here.host):
         raise _inside()
     return target
-
-
-def _refusal(status: int) -> ResultRefused | ResultInterrupted:
-    """Any lasting 4xx is the URL's fault: hosts answer an expired signature with 400, 401, 403, 404 or 410."""
-    is_lasting = 400 <= status < 500 and status not in _PASSING
-    kind = ResultRefused if is_lasting else ResultInterrupted
-    return kind(f"The result's host answered HTTP {status}.", http_status=status)
 
 
 def _inside() -> ResultUnsafe:

@@ -321,6 +321,10 @@ class Visitor:
             transport=transport or self.way,
         )
 
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self.http.aclose()
+
     @asynccontextmanager
     async def visit(
         self,

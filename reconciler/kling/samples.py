@@ -44,7 +44,7 @@ Where = Callable[[Sample], int | None]
 """Says where the next part begins, None when what there is was enough."""
 
 
-class Prober:
+class Prober(Visitor):
     """Reads samples, a few at a time.
 
     `timeout` bounds a silence in s. `allowed` are networks that are asked although they are not of the internet. What
@@ -59,14 +59,9 @@ class Prober:
         allowed: Iterable[Network] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        schemes = ("http", "https")
+        super().__init__(timeout=timeout, allowed=allowed, schemes=schemes, transport=transport)
         self._turn = asyncio.Semaphore(AT_A_TIME)
-        self._visitor = Visitor(
-            timeout=timeout, allowed=allowed, schemes=("http", "https"), transport=transport
-        )
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._visitor.http.aclose()
 
     async def sample(self, url: str, where: Where) -> Sample:
         """Return the beginning of what a URL leads to, and the parts that `where` asks for.
@@ -84,7 +79,7 @@ class Prober:
                     sample = replace(sample, parts=(*sample.parts, *more.parts))
                 return sample
         except (ProbeFailed, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as failure:
-            if any(self._visitor.way.leads_inside(hop) for hop in hops):
+            if any(self.way.leads_inside(hop) for hop in hops):
                 raise ProbeFailed(_UNREAD) from None
             raise _failed(failure) from failure
 
@@ -92,11 +87,11 @@ class Prober:
         """Read a part; a host that knows no ranges gives the beginning, and is not asked for another place."""
         headers = {"Range": f"bytes={begin}-{begin + PART - 1}"}
         first = self._hop(hops, httpx.URL(url))
-        visit = self._visitor.visit(
+        visit = self.visit(
             first, headers, lambda here, location: self._hop(hops, here.join(location))
         )
         async with visit as response:
-            self._visitor.http.cookies.clear()
+            self.http.cookies.clear()
             if response.status_code == 416 and not begin:  # of an empty file there is no part
                 return Sample("", 0, ((0, b""),))
             if response.status_code not in (200, 206):
@@ -117,7 +112,7 @@ class Prober:
 
     def _hop(self, hops: list[httpx.URL], target: httpx.URL) -> httpx.URL:
         """Note where a URL or a redirect leads."""
-        self._visitor.http.cookies.clear()
+        self.http.cookies.clear()
         if target.scheme not in ("http", "https") or not target.host:
             raise ProbeFailed("redirects to something that is not an http or https URL")
         hops.append(target)
