@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import NotRequired, Self, TypedDict, Unpack
+from typing import Self
 
 from reconciler.core.identity import attempt_id
 from reconciler.core.kinds import kind_behind
@@ -116,16 +116,6 @@ class Result:
     height: int | None = field(default=None, compare=False)  # px
 
 
-class AttemptFacts(TypedDict):
-    """What an attempt asks for, and for whom."""
-
-    request: str
-    spec: str
-    label: str
-    estimated_units: Decimal
-    reason: NotRequired[str]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One attempt at a generation: the unit that can be billed. Keyed by `external_task_id`."""
@@ -159,11 +149,14 @@ class Record:
     claimed: bool = False
 
     @classmethod
-    def unsent(cls, base_id: str, attempt: int, **facts: Unpack[AttemptFacts]) -> Self:
+    def unsent(cls, base_id: str, attempt: int, *, request: str) -> Self:
         """Return an attempt (from 1) at a generation under which nothing was sent: the one place where one is made anew."""
-        name = attempt_id(base_id, attempt)
         return cls(
-            external_task_id=name, base_id=base_id, attempt=attempt, status=Status.PENDING, **facts
+            external_task_id=attempt_id(base_id, attempt),
+            base_id=base_id,
+            attempt=attempt,
+            status=Status.PENDING,
+            request=request,
         )
 
     def evolve(self, **changes: object) -> Self:

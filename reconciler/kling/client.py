@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -27,10 +28,8 @@ from reconciler.kling.auth import Credentials, KlingAuth
 from reconciler.kling.errors import (
     CLOCK_CODES,
     LOOK_AT_ADDRESS,
-    NO_ROUTE,
     AccountTrouble,
     IdInUse,
-    Misdirected,
     NotSent,
     OutcomeUnknown,
     ProviderError,
@@ -38,6 +37,7 @@ from reconciler.kling.errors import (
     SendingBroke,
     TryLater,
     Unreadable,
+    is_strange,
     reaction,
 )
 from reconciler.kling.network import (
@@ -89,26 +89,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came back over HTTP."""
+    """What came back over HTTP, and the reaction to it."""
 
     status: int
     envelope: wire.Envelope | None  # None: it has none that can be read
+    code: int | None  # of the envelope
     is_page: bool  # HTML or XML
-
-    @property
-    def code(self) -> int | None:
-        return self.envelope.code if self.envelope else None
-
-    @property
-    def is_strange(self) -> bool:
-        """Whether it looks like that of another server: a page where nothing went wrong, or a route that is not there."""
-        if self.envelope is not None:
-            return False
-        return self.status in NO_ROUTE or (self.is_page and self.status < 400)
-
-    def reaction(self, *, create: bool) -> type[ProviderError] | None:
-        kind = reaction(self.status, self.code, create=create)
-        return Misdirected if kind is OutcomeUnknown and self.is_strange else kind
+    kind: type[ProviderError] | None  # None: a success
 
 
 class KlingClient:
@@ -238,22 +225,19 @@ class KlingClient:
     async def _ask(self, request: httpx.Request, ours: str = "") -> wire.Envelope:
         """Return the envelope of a success; raises the reaction to anything else. `ours`: the id that a create gives."""
         answer = await self._exchange(request)
-        create = request.method == "POST"
-        kind = answer.reaction(create=create)
-        if kind is AccountTrouble and answer.code in CLOCK_CODES and self._auth.renew():
+        if answer.kind is AccountTrouble and answer.code in CLOCK_CODES and self._auth.renew():
             # Safe for a create too: the server refused the token before it read the request.
             answer = await self._exchange(request)
-            kind = answer.reaction(create=create)
         if answer.envelope is None:  # it is none of the provider's
             what = "a web page" if answer.is_page else "nothing that can be read"
-            why, hint = (".", "")
-            if answer.is_strange:
-                why, hint = (": it does not seem to be the API", LOOK_AT_ADDRESS)
+            why, hint = ".", ""
+            if is_strange(answer.status, None, is_page=answer.is_page):
+                why, hint = ": it does not seem to be the API", LOOK_AT_ADDRESS
             said = f"{self.base_url} gave HTTP {answer.status} and {what}{why}"
-            raise (kind or Unreadable)(said, hint=hint, http_status=answer.status)
-        if kind is None:
+            raise (answer.kind or Unreadable)(said, hint=hint, http_status=answer.status)
+        if answer.kind is None:
             return answer.envelope
-        refused = _refusal(kind, answer.status, answer.envelope)
+        refused = _refusal(answer.kind, answer.status, answer.envelope)
         if isinstance(refused, RequestRefused) and _is_taken(refused.message, ours):
             refused = _refusal(IdInUse, answer.status, answer.envelope)
         raise refused
@@ -276,11 +260,13 @@ class KlingClient:
                     raise  # no word about the provider
                 # Without its cause: a frame that was writing headers holds the token in its variables.
                 raise _lost(failure, create=request.method == "POST") from None
-        try:
+        status, envelope = response.status_code, None
+        with suppress(Unreadable):
             envelope = wire.parse_envelope(body)
-        except Unreadable:
-            envelope = None
-        return _Answer(response.status_code, envelope, is_page=body[:512].lstrip()[:1] == b"<")
+        code = envelope.code if envelope else None
+        is_page = body[:512].lstrip()[:1] == b"<"
+        kind = reaction(status, code, create=request.method == "POST", is_page=is_page)
+        return _Answer(status, envelope, code, is_page, kind)
 
 
 def _api_base(text: str) -> httpx.URL:
