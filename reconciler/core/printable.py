@@ -28,8 +28,6 @@ def printable(text: str) -> str:
 
 def printable_lines(text: str) -> str:
     """Return a text of several lines, each `printable`."""
-    if "\n" not in text:
-        return printable(text)
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Annotated, Final, NamedTuple
@@ -106,12 +107,10 @@ class Span(NamedTuple):
 
 def _seconds(value: object) -> object:
     """A number of YAML or JSON as an exact number of milliseconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    try:
-        return Decimal(str(value)).quantize(_MILLISECOND)
-    except InvalidOperation:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(InvalidOperation):
+            return Decimal(str(value)).quantize(_MILLISECOND)
+    return value
 
 
 _SECONDS_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0, "maximum": 86_400})
@@ -250,10 +249,9 @@ def format_faults(medium: Medium, source: Source) -> list[str]:
         return []
     if source.codec == "hevc":
         return ["is H.265 (HEVC), which the API refuses"]
-    ways = ["mirrored"] * source.mirrored + [f"turned by {source.rotation}°"] * bool(
-        source.rotation
-    )
-    odd = f"is stored {' and '.join(ways)}, which the API refuses or reads the wrong way round"
+    turned = f"turned by {source.rotation}°" if source.rotation else ""
+    ways = " and ".join(filter(None, ("mirrored" * source.mirrored, turned)))
+    odd = f"is stored {ways}, which the API refuses or reads the wrong way round"
     return [odd] if ways else []
 
 
@@ -308,8 +306,7 @@ def _mended(wanted: Input, source: Source) -> Source:
     if not source.path or not 0 < source.width * source.height <= medium.pixels:
         return source
     is_film, is_in_range = bool(medium.codec), _lies_within(source, medium.sides)
-    first = Preparation(is_first_frame=source.format.startswith(ANIMATED))
-    kept = _kept(wanted, source) if is_film else first
+    kept = _kept(wanted, source)
     is_cut = _is_cut(source, kept)
     is_fine = not format_faults(medium, source) and source.size <= medium.most
     is_fine = is_fine and not source.rotation and not source.mirrored and not is_cut
@@ -330,7 +327,9 @@ def _mended(wanted: Input, source: Source) -> Source:
 
 
 def _kept(wanted: Input, film: Source) -> Preparation:
-    """Return the part of a film that is sent: what a cut names, as far as it may be that long."""
+    """Return the part of a film that is sent: what a cut names, as far as it may be that long; of an image, its frame."""
+    if not wanted.medium.codec:
+        return Preparation(is_first_frame=film.format.startswith(ANIMATED))
     assert wanted.span is not None
     trim, longest = wanted.trim or Trim(), wanted.span.longest
     ends = [end for end in (trim.end, film.seconds) if end is not None]
@@ -414,10 +413,9 @@ def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decim
     """
     model, mode, longest = rate
     length = longest if seconds is None else whole_seconds(seconds)
-    dearest = max(
-        (price for modes in prices.values() for price in modes.values()), default=Decimal(0)
-    )
-    return (prices.get(model, {}).get(mode, dearest) * length).quantize(Decimal("0.001"))
+    known = [price for modes in prices.values() for price in modes.values()]
+    price = prices.get(model, {}).get(mode, max(known, default=Decimal(0)))
+    return (price * length).quantize(Decimal("0.001"))
 
 
 def length_remark(result: float | None, reference: Decimal | None) -> str:

@@ -105,9 +105,8 @@ class Sums:
     undetermined: Decimal = Decimal(0)  # the estimates of the others
     difference: Decimal = Decimal(0)  # deducted less estimated, where both are known
     wasted: Decimal = Decimal(0)
-    unwanted: Decimal = Decimal(
-        0
-    )  # no spec asks for it any more: no waste, it comes back with its spec
+    # no spec asks for it any more: no waste, it comes back with its spec
+    unwanted: Decimal = Decimal(0)
 
     @property
     def spent(self) -> Decimal:

@@ -218,9 +218,8 @@ class KlingClient:
         return wire.parse_packs(envelope.data)
 
     async def _get(self, path: str, **params: str | int) -> wire.Envelope:
-        return await self._ask(
-            self._http.build_request("GET", self.base_url + path, params=params or None)
-        )
+        url = self.base_url + path
+        return await self._ask(self._http.build_request("GET", url, params=params or None))
 
     async def _ask(self, request: httpx.Request, ours: str = "") -> wire.Envelope:
         """Return the envelope of a success; raises the reaction to anything else. `ours`: the id that a create gives."""

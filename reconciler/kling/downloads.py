@@ -171,21 +171,18 @@ async def _chunks(response: httpx.Response, pace: _Pace) -> AsyncIterator[bytes]
     Raises ResultInterrupted for the network's failures and ResultSlow, never for the sink's failures.
     """
     gathered = bytearray()
-    pieces = response.aiter_raw()
     failure: ResultInterrupted | None = None
-    while failure is None:
-        try:
-            piece = await anext(pieces)
-        except StopAsyncIteration:
-            break
-        except (httpx.HTTPError, OSError) as broken:
-            failure = _broken(broken)
-        else:
+    try:
+        async for piece in response.aiter_raw():
             gathered += piece
-            failure = ResultSlow() if pace.is_too_slow(len(piece)) else None
-        if len(gathered) >= CHUNK:
-            yield bytes(gathered)
-            gathered.clear()
+            if pace.is_too_slow(len(piece)):
+                failure = ResultSlow()
+                break
+            if len(gathered) >= CHUNK:
+                yield bytes(gathered)
+                gathered.clear()
+    except (httpx.HTTPError, OSError) as broken:
+        failure = _broken(broken)
     if gathered:
         yield bytes(gathered)
     if failure is not None:

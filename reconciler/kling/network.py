@@ -177,9 +177,8 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
         self._checked = None if allowed is None else CheckedNetwork(allowed)
         way = partial(httpx.AsyncHTTPTransport, verify=trust, limits=limits, trust_env=False)
         self._direct = way()
-        if (
-            self._checked is not None
-        ):  # httpx takes no network of ours, so its pool is one that does
+        if self._checked is not None:
+            # httpx takes no network of ours, so its pool is one that does.
             self._direct._pool = httpcore.AsyncConnectionPool(
                 ssl_context=trust,
                 max_connections=limits.max_connections,
