@@ -76,8 +76,8 @@ class Downloader(Visitor):
         *,
         window: float = WINDOW,
         is_awaited: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Fetch a whole result into the sink, going on from its offset when its ETag still holds.
+    ) -> str:
+        """Fetch a whole result, going on from the sink's offset when its ETag still holds; returns its strong ETag, or "".
 
         Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on (of
         which ResultSlow: it trickled for a `window`, in s, while its place `is_awaited`), ResultUnsafe when none
@@ -97,6 +97,7 @@ class Downloader(Visitor):
             if limit.expired():
                 raise ResultInterrupted("The download took too long.") from None
             raise
+        return sink.validator
 
     async def _attempt(self, url: str, sink: Sink, pace: _Pace) -> bool:
         """Return whether the sink now holds the whole result; False asks for a fresh start."""

@@ -194,11 +194,11 @@ class Saver:
         objects = self._ports.objects
         partial = objects.partial(f"{record.external_task_id}.{name or role}")
         try:
-            await self._ports.downloader.fetch(
+            arrived = await self._ports.downloader.fetch(
                 url, partial, window=window, is_awaited=lambda: self._in_line > 0
             )
             facts = await asyncio.to_thread(examine_result, partial.path)
-            await asyncio.to_thread(self._check_etag, partial.path, partial.validator)
+            await asyncio.to_thread(self._check_etag, partial.path, arrived)
             sha256, size = await asyncio.to_thread(objects.adopt, partial)
         except (MediaError, ResultTooLarge):
             partial.discard()
