@@ -170,10 +170,7 @@ def waiting_words(specs: int) -> str:
 
 
 def plain(node: Node, *, only_said: bool = False) -> object:
-    """Return the value without its places: scalars, lists and dicts, as `json` would give them.
-
-    `only_said` leaves out the keys whose value is nothing.
-    """
+    """Return the value as `json` would give it, without places; `only_said`: without the keys whose value is nothing."""
     if isinstance(node.value, tuple):
         return [plain(item, only_said=only_said) for item in node.value]
     if isinstance(node.value, Mapping):

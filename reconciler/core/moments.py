@@ -46,7 +46,7 @@ def day_of(at: int | None) -> str:
     return shown(at).partition("T")[0]
 
 
-def shown(at: int | None, timespec: str = "milliseconds") -> str:
+def shown(at: int | None) -> str:
     """Return a time in ms as ISO-8601 in UTC."""
     if at is None:
         return UNKNOWN
@@ -54,4 +54,4 @@ def shown(at: int | None, timespec: str = "milliseconds") -> str:
         moment = datetime.fromtimestamp(at / SECOND, UTC).replace(tzinfo=None)
     except (ValueError, OverflowError, OSError):  # no calendar has it
         return UNKNOWN
-    return f"{moment.isoformat(timespec=timespec)}Z"
+    return f"{moment.isoformat(timespec='milliseconds')}Z"

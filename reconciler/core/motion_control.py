@@ -179,10 +179,7 @@ def conflicts(wish: MotionControl, prices: Prices) -> Iterator[tuple[str, str, s
 
 
 def _model_fault(wish: MotionControl, prices: Prices) -> str:
-    """Return a sentence when nobody said what the model costs, or an empty string.
-
-    One that is newer than this program is sent where it has a price: without one no cap could count it.
-    """
+    """Return a sentence when nobody said what the model costs, or an empty string: no cap could count it."""
     said = f'`model_name` is "{wish.model_name}"'
     if wish.mode in prices.get(wish.model_name, {}):
         return ""

@@ -193,12 +193,10 @@ def in_place_of(record: Record, others: Iterable[Record]) -> Record | None:
     `others` are all further attempts that it has, as they are now. One that is alive is taken; else a later one that
     has ended: it was made by somebody who knew of this one, and what has failed is not wanted again by itself.
     """
-    found = list(others)
-    alive = (one for one in found if one.status in ALIVE)
-    later = (one for one in found if one.attempt > record.attempt)
-    done = {Status.SUCCEEDED, Status.COMPLETE}
-    return max(alive, key=lambda one: (one.status in done, one.attempt), default=None) or max(
-        later, key=lambda one: one.attempt, default=None
+    done = {Status.SUCCEEDED, Status.COMPLETE}  # of what is alive
+    found = (one for one in others if one.status in ALIVE or one.attempt > record.attempt)
+    return max(
+        found, key=lambda one: (one.status in ALIVE, one.status in done, one.attempt), default=None
     )
 
 
@@ -281,10 +279,7 @@ def _seen(record: Record, task: Task, now: int) -> Record:
 
 
 def _is_back(record: Record, task: Task, now: int) -> bool:
-    """Return whether an attempt that had failed or expired is there after all.
-
-    A list may go on naming results that are long cleared (O).
-    """
+    """Return whether an attempt that had failed or expired is there after all; a list may name what is long cleared (O)."""
     if record.status not in {Status.EXPIRED, Status.FAILED} or task.state is TaskState.FAILED:
         return False
     if task.state is not TaskState.SUCCEEDED:

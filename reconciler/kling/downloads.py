@@ -50,10 +50,9 @@ class Sink(Protocol):
 
 
 class Downloader(Visitor):
-    """Fetches results; holds no key. Safe for several fetches at a time, each with a sink of its own.
+    """Fetches results. Safe for several fetches at a time, each with a sink of its own.
 
-    `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result. `allowed` are
-    networks that a result may be fetched from although they are not of the internet.
+    `max_seconds` bounds a whole fetch, in s; `max_bytes` the size of a result.
     """
 
     def __init__(

@@ -67,10 +67,7 @@ class NameUnknown(httpx.ConnectError):
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to addresses of the internet, and to the networks that the operator `allowed` besides.
-
-    Raises AddressRefused, NameUnknown, and what httpcore raises for connections.
-    """
+    """Connects to the internet and to networks `allowed`; raises AddressRefused, NameUnknown, and what httpcore does."""
 
     def __init__(self, allowed: Iterable[Network]) -> None:
         self._allowed = tuple(allowed)
@@ -253,10 +250,7 @@ def _proxy(scheme: str) -> httpx.Proxy | None:
 
 
 def _exceptions() -> tuple[list[Network], list[str]]:
-    """Return where `NO_PROXY` has no proxy used: networks, and names (in lower case) with those below each.
-
-    Raises SettingsError for an entry with a `/` that is no network.
-    """
+    """Return where `NO_PROXY` has no proxy used: networks, and names (in lower case) with those below each."""
     networks: list[Network] = []
     names: list[str] = []
     for entry in re.split(r"[,\s]+", urllib.request.getproxies_environment().get("no", "")):
@@ -331,9 +325,7 @@ class Visitor:
         headers: Mapping[str, str],
         hop: Callable[[httpx.URL, str], httpx.URL],
     ) -> AsyncIterator[httpx.Response]:
-        """Give the answer at the end of the redirects, its body unread.
-
-        `hop` says, or raises, where a redirect leads: it gets the URL, and the `Location` that stands there.
+        """Give the answer at the end of the redirects, its body unread; `hop` gets a URL and the `Location` there, or raises.
 
         httpx would read each redirect's body, however long. Raises what it raises, of which TooManyRedirects.
         """

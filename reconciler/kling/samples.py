@@ -47,9 +47,8 @@ Where = Callable[[Sample], int | None]
 class Prober(Visitor):
     """Reads samples, a few at a time.
 
-    `timeout` bounds a silence in s. `allowed` are networks that are asked although they are not of the internet. What
-    goes wrong there, and what is not asked, is one sentence: specs are written by others, who would learn from
-    another one what is behind our firewall.
+    What goes wrong in a network that is `allowed`, and what is not asked, is one sentence: specs are written by others,
+    who would learn from another one what is behind our firewall.
     """
 
     def __init__(

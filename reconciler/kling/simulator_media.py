@@ -60,10 +60,7 @@ class SimulatorMedia:
 async def _ask(
     method: str, url: str, content: bytes | None = None
 ) -> tuple[int, dict[str, object]]:
-    """Return the status, and the JSON object of a success, an empty one for anything else; neither key nor proxy is used.
-
-    Raises TryLater for whatever the network does.
-    """
+    """Return status, and the JSON object of a success (else an empty one); raises TryLater for whatever the network does."""
     headers = {"User-Agent": user_agent(), "Accept-Encoding": ACCEPTED}
     try:
         async with (
