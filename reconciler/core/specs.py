@@ -119,14 +119,12 @@ def check_defaults(document: Node) -> list[Problem]:
     if not isinstance(document.value, Mapping):
         what = f"defaults are a mapping of keys to values; this is {kind_of(plain(document))}"
         return [Problem(document.place, "", what)]
-    problems, entries = [], dict(document.value)
-    entry = entries.get("external_task_id")
+    problems, entry = [], document.value.get("external_task_id")
     if entry is not None and entry.node.value is not None:
         sentence = "`external_task_id` names one generation: it cannot be a default"
         problems.append(Problem(entry.key, "external_task_id", sentence))
-    for key in ("matrix", SCHEMA_KEY):
-        entries.pop(key, None)
-    return problems + _check(Node(entries, document.place), default_prices(), complete=False)[1]
+    said = {key: one for key, one in document.value.items() if key not in {"matrix", SCHEMA_KEY}}
+    return problems + _check(Node(said, document.place), default_prices(), complete=False)[1]
 
 
 def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[Generation]:
@@ -177,18 +175,15 @@ def _check(
         return None, [*uncertain, *(one for one in found if one.key not in known)]
     if uncertain:
         return None, uncertain
-    entries = document.value if isinstance(document.value, Mapping) else {}
-    places = {key: entry.node.place for key, entry in entries.items()}
     problems = [
-        Problem(places.get(key, document.place), key, sentence, meant)
+        Problem(find(document, (key,)).place, key, sentence, meant)
         for key, sentence, meant in kind.conflicts(spec, prices)
     ]
-    custom = spec.external_task_id
-    if custom and (
-        split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")
-    ):
-        sentence = f"`external_task_id` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
-        problems.append(Problem(places["external_task_id"], "external_task_id", sentence))
+    key, custom = "external_task_id", spec.external_task_id
+    is_attempt = split_attempt(custom)[1] > 1
+    if custom and (is_attempt or custom.startswith(PREFIX) or not custom.strip(".")):
+        sentence = f"`{key}` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
+        problems.append(Problem(find(document, (key,)).place, key, sentence))
     return (None if problems else spec), problems
 
 

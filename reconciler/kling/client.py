@@ -119,13 +119,14 @@ class KlingClient:
         now: Callable[[], float] = time.time,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._base = _api_base(base_url)
-        self._auth = KlingAuth(credentials, base=self._base, now=now)
+        base = _api_base(base_url)
+        self.base_url = str(base).rstrip("/")
+        self._auth = KlingAuth(credentials, base=base, now=now)
         self._timeout = timeout
         # httpcore's pool is quadratic in waiting requests: they wait here instead.
         self._turns = asyncio.Semaphore(connections)
         limits = httpx.Limits(max_connections=connections, keepalive_expiry=5.0)
-        if transport is None and not is_loopback(self._base.host):
+        if transport is None and not is_loopback(base.host):
             transport = EnvironmentTransport(limits)
         self._http = httpx.AsyncClient(
             headers={
@@ -139,11 +140,6 @@ class KlingClient:
             limits=limits,
             transport=transport,
         )
-
-    @property
-    def base_url(self) -> str:
-        """The API's base, without a final slash."""
-        return str(self._base).rstrip("/")
 
     @property
     def clock_skew(self) -> float:
@@ -283,10 +279,8 @@ def _api_base(text: str) -> httpx.URL:
     if url.userinfo or url.query or url.fragment:
         raise SettingsError("KLING_BASE_URL may hold a host, a port and a path, nothing else.")
     if not may_visit(url):
-        raise SettingsError(
-            f"KLING_BASE_URL is {text!r}, which would send the key unprotected.",
-            hint="Use https; plain http is for localhost only.",
-        )
+        said = f"KLING_BASE_URL is {text!r}, which would send the key unprotected."
+        raise SettingsError(said, hint="Use https; plain http is for localhost only.")
     return url
 
 

@@ -132,8 +132,7 @@ def find_task(data: object, asked: str, *, ours: bool = False) -> Task | None:
     for task in tasks:
         if asked in (task.task_id, task.external_task_id):
             return task
-    is_alone = ours and not isinstance(data, list)
-    if is_alone and may_name(tasks[0].external_task_id, asked):
+    if ours and not isinstance(data, list) and may_name(tasks[0].external_task_id, asked):
         return tasks[0]
     raise Unreadable("The answer is about another task than the one asked for.")
 
