@@ -275,18 +275,16 @@ def _variable(name: str) -> str:
 def _authorities() -> ssl.SSLContext:
     """Return whose certificates are believed."""
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if folders and not file and not any(Path(one).is_dir() for one in folders.split(os.pathsep)):
-        raise _no_authorities("SSL_CERT_DIR", folders, "there is no such folder")
-    try:
-        return httpx.create_ssl_context()
-    except OSError as failure:  # ssl.SSLError is one
-        why = "it holds no certificates" if isinstance(failure, ssl.SSLError) else failure.strerror
-        raise _no_authorities("SSL_CERT_FILE", file or "", str(why)) from None
-
-
-def _no_authorities(variable: str, value: str, why: str) -> SettingsError:
-    return SettingsError(
-        f"{variable} is `{value[:200]}`, which cannot be read: {why}",
+    variable, value, why = "SSL_CERT_DIR", folders, "there is no such folder"
+    if not folders or file or any(Path(one).is_dir() for one in folders.split(os.pathsep)):
+        try:
+            return httpx.create_ssl_context()
+        except OSError as failure:  # ssl.SSLError is one
+            is_empty = isinstance(failure, ssl.SSLError)
+            why = "it holds no certificates" if is_empty else str(failure.strerror)
+            variable, value = "SSL_CERT_FILE", file
+    raise SettingsError(
+        f"{variable} is `{(value or '')[:200]}`, which cannot be read: {why}",
         hint="It names the certificates that are trusted. Correct it, or take it away.",
     )
 
