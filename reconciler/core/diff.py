@@ -272,9 +272,10 @@ def _bought(known: Known) -> tuple[Action, Status, str]:
     if obstacle := _taken(known):
         return Action.BLOCKED, Status.BLOCKED, f"bought and saved, but {obstacle}"
     if all(output.standing in IN_PLACE for output in known.outputs):
-        missing = "bought, saved and published; a preview is missing"
-        kept = Action.KEEP, Status.COMPLETE, ""
-        return (Action.PUBLISH, Status.COMPLETE, missing) if known.unshown else kept
+        if not known.unshown:
+            return Action.KEEP, Status.COMPLETE, ""
+        unshown = "bought, saved and published; a preview is missing"
+        return Action.PUBLISH, Status.COMPLETE, unshown
     if known.obtainable:
         return Action.PUBLISH, Status.SUCCEEDED, "bought and saved; the output is missing"
     lost = "bought; the saved result is missing and is fetched again by its id"
