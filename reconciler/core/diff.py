@@ -136,7 +136,9 @@ def diff(
     return Plan(assessments, dict(invalid), tuple(sorted(orphans)))
 
 
-_DUE = {
+_Due = tuple[Action, Status, str]
+"""What is to be done about a generation, where it stands, and why."""
+_ACTIONS = {
     Status.SUBMITTING: Action.ADOPT,
     Status.SUBMITTED: Action.WAIT,
     Status.PROCESSING: Action.WAIT,
@@ -155,12 +157,12 @@ def assess(generation: Generation, known: Known) -> Assessment:
     if record is None or record.status is Status.PENDING:
         return _unbought(generation, known, attempt=1 if record is None else record.attempt)
     if record.status is Status.COMPLETE:
-        return _of(generation, record, known, *_bought(known))
+        return _of(generation, record, known, _bought(known))
     if _may_retry(generation, record):
         return _unbought(generation, known, attempt=record.attempt + 1)
-    action = _DUE.get(record.status, Action.FAILED)
+    action = _ACTIONS.get(record.status, Action.FAILED)
     reason = record.reason or _UNTOLD.get(record.status, "")
-    return _of(generation, record, known, action, record.status, reason)
+    return _of(generation, record, known, (action, record.status, reason))
 
 
 def next_attempt(generation: Generation, record: Record | None) -> Record:
@@ -207,15 +209,9 @@ def content_problem(generation: Generation, record: Record) -> str:
     )
 
 
-def _of(
-    generation: Generation,
-    record: Record,
-    known: Known,
-    action: Action,
-    status: Status,
-    reason: str,
-) -> Assessment:
+def _of(generation: Generation, record: Record, known: Known, due: _Due) -> Assessment:
     """Assess a generation that has a record; what held it back in the last run shows, and is tried again."""
+    action, status, reason = due
     if known.hold and status not in NEEDS_SOMEBODY:
         status, reason = Status.BLOCKED, known.hold
     return Assessment(
@@ -268,7 +264,7 @@ def _unbought(generation: Generation, known: Known, attempt: int) -> Assessment:
     return Assessment(generation, name, action, status, reason, generation.estimated_units, record)
 
 
-def _bought(known: Known) -> tuple[Action, Status, str]:
+def _bought(known: Known) -> _Due:
     if obstacle := _taken(known):
         return Action.BLOCKED, Status.BLOCKED, f"bought and saved, but {obstacle}"
     if all(output.standing in IN_PLACE for output in known.outputs):

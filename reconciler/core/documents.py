@@ -17,16 +17,8 @@ from reconciler.core.errors import SpecError
 LONGEST_TEXT = 65_536  # characters of one value; a prompt has at most 2,500
 
 _CHARACTERS_OF_A_VALUE = 256
-_TYPE_NAMES = {
-    type(None): "nothing",
-    list: "a list",
-    tuple: "a list",
-    dict: "a mapping",
-    str: "text",
-    bool: "yes or no",
-    int: "a whole number",
-    float: "a number",
-}
+_TYPE_NAMES = {str: "text", bool: "yes or no", int: "a whole number", float: "a number"}
+_TYPE_NAMES |= {list: "a list", tuple: "a list", dict: "a mapping", type(None): "nothing"}
 
 _WORDS = re.compile(r"[*!]{0,2}[A-Za-z]{1,12}(?:[ _.:/-][A-Za-z]{1,12})*")
 _LONGEST_WORDS = 40  # characters of them together
@@ -119,10 +111,7 @@ def twice(key: str, place: Place, first: Entry) -> DocumentError:
 
 @dataclass(slots=True)
 class Limits:
-    """What one document may cost; a reader counts its values here, aliases as often as they are used.
-
-    Every method raises `DocumentError`.
-    """
+    """What one document may cost; a reader counts its values here, aliases as often as used. All raise `DocumentError`."""
 
     nodes: int = 10_000
     depth: int = 50

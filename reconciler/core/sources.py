@@ -278,10 +278,7 @@ def too_large(medium: Medium, size: int, *, prepare: bool | None) -> str:
 
 
 def limits_broken(wanted: Input, source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (key, sentence) for what stands against sending a local file; of URLs nothing is known.
-
-    Where `prepare: true` would help, the sentence says so, and what it would do.
-    """
+    """Yield (key, sentence) for what stands against sending a local file, and what `prepare: true` would do about it."""
     if not source.path:
         return
     medium, better = wanted.medium, _mended(wanted, source)
@@ -407,10 +404,7 @@ def _article(format_: str) -> str:
 
 
 def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decimal:
-    """Return the units that a generation is expected to cost; the most it can, where the length is not known.
-
-    Seconds are rounded to the nearest whole one before they are priced (documented, and observed).
-    """
+    """Return the units that a generation is expected to cost; the most it can, where the length is not known."""
     model, mode, longest = rate
     length = longest if seconds is None else whole_seconds(seconds)
     known = [price for modes in prices.values() for price in modes.values()]
@@ -419,10 +413,7 @@ def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decim
 
 
 def length_remark(result: float | None, reference: Decimal | None) -> str:
-    """Return a sentence when a result is notably shorter than its reference (both in s), or an empty string.
-
-    The provider shortens where the motion is fast or complex, and refunds nothing (documented).
-    """
+    """Return a sentence (documented) when a result is notably shorter than its reference (both in s), or an empty string."""
     if result is None or reference is None or float(reference) - result <= NOTABLE_SECONDS:
         return ""
     return (
@@ -432,7 +423,7 @@ def length_remark(result: float | None, reference: Decimal | None) -> str:
 
 
 def whole_seconds(seconds: Decimal) -> Decimal:
-    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented)."""
+    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented, and observed)."""
     return seconds.to_integral_value(ROUND_HALF_UP)
 
 

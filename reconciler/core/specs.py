@@ -158,10 +158,7 @@ def _kind_asked(document: Node) -> Kind:
 def _check(
     document: Node, prices: Prices, *, complete: bool = True
 ) -> tuple[Spec | None, list[Problem]]:
-    """Validate one combination; problems stand where the offending key or value was written.
-
-    `prices` name the models that may be sent. What need not be `complete` may lack required keys.
-    """
+    """Validate one combination; problems stand where the offending key or value was written. Not `complete`: keys may lack."""
     uncertain = list(itertools.islice(_uncertain(document), _MOST_TOLD))
     kind = _kind_asked(document)
     try:

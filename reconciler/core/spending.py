@@ -140,10 +140,7 @@ def group(purchases: Iterable[Purchase], by: By) -> dict[str, Sums]:
 def between(
     purchases: Iterable[Purchase], since: str | None, until: str | None
 ) -> tuple[Purchase, ...]:
-    """Return the purchases of these days (`2026-11-25`, UTC, both included).
-
-    A purchase of an unknown day is in no period, unless all of time is meant.
-    """
+    """Return the purchases of these days (`2026-11-25`, UTC, both included); one of an unknown day is in no period."""
     if since is None and until is None:
         return tuple(purchases)
     first, last = since or "", until or "9999-12-31"
