@@ -29,6 +29,7 @@ CHUNK: Final = 512 * 1024  # bytes
 FLOOR: Final = 16 * 1024  # bytes per second; a download below it does not keep others waiting
 WINDOW: Final = 30.0  # s over which that is measured
 _PASSING: Final = frozenset({408, 425, 429})
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"')  # an ETag that vouches for every byte
 
 
 class Sink(Protocol):
@@ -114,7 +115,8 @@ class Downloader(Visitor):
             except (httpx.HTTPError, OSError) as failure:
                 raise _broken(failure) from failure
             begin, total = part_announced(response) or (None, None)
-            status, etag = response.status_code, _strong(response)
+            status, etag = response.status_code, response.headers.get("ETag", "")
+            etag = etag if _STRONG.fullmatch(etag) else ""
             goes_on = bool(etag) and (begin, etag) == (sink.offset, sink.validator)
             if (status == 206 and not goes_on) or (status == 416 and sink.offset):
                 return False
@@ -187,12 +189,6 @@ async def _chunks(response: httpx.Response, pace: _Pace) -> AsyncIterator[bytes]
         yield bytes(gathered)
     if failure is not None:
         raise failure
-
-
-def _strong(response: httpx.Response) -> str:
-    """Return the ETag when it vouches for every byte, else ""."""
-    etag: str = response.headers.get("ETag", "")
-    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
 
 
 def _safe(url: str) -> httpx.URL:
