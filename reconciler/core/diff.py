@@ -118,10 +118,8 @@ class Plan:
 
     def summary(self) -> dict[str, int]:
         """Return how many generations each action concerns."""
-        counts = Counter(str(assessment.action) for assessment in self.assessments)
-        counts.update(
-            {Action.INVALID.value: len(self.invalid), Action.ORPHAN.value: len(self.orphans)}
-        )
+        counts = Counter(assessment.action for assessment in self.assessments)
+        counts.update({Action.INVALID: len(self.invalid), Action.ORPHAN: len(self.orphans)})
         return {action: counts[action] for action in Action if counts[action]}
 
 
@@ -138,33 +136,33 @@ def diff(
     return Plan(assessments, dict(invalid), tuple(sorted(orphans)))
 
 
+_Due = tuple[Action, Status, str]
+"""What is to be done about a generation, where it stands, and why."""
+_ACTIONS = {
+    Status.SUBMITTING: Action.ADOPT,
+    Status.SUBMITTED: Action.WAIT,
+    Status.PROCESSING: Action.WAIT,
+    Status.SUCCEEDED: Action.DOWNLOAD,
+    Status.EXPIRED: Action.EXPIRED,
+}
+_UNTOLD = {  # why, where the record does not say
+    Status.SUBMITTING: "it is not known whether the last request made a task; asking the provider",
+    Status.SUCCEEDED: "bought; the result is not saved yet",
+}
+
+
 def assess(generation: Generation, known: Known) -> Assessment:
     """Return what this generation needs."""
     record = known.record
-    if record is None:
-        return _unbought(generation, known, attempt=1)
-    match record.status:
-        case Status.PENDING:
-            return _unbought(generation, known, attempt=record.attempt)
-        case Status.SUBMITTING:
-            reason = (
-                record.reason
-                or "it is not known whether the last request made a task; asking the provider"
-            )
-            return _of(generation, known, Action.ADOPT, record.status, reason)
-        case Status.SUBMITTED | Status.PROCESSING:
-            return _of(generation, known, Action.WAIT, record.status, record.reason)
-        case Status.SUCCEEDED:
-            reason = record.reason or "bought; the result is not saved yet"
-            return _of(generation, known, Action.DOWNLOAD, record.status, reason)
-        case Status.COMPLETE:
-            return _bought(generation, known)
-        case _ if _may_retry(generation, record):
-            return _unbought(generation, known, attempt=record.attempt + 1)
-        case Status.EXPIRED:
-            return _of(generation, known, Action.EXPIRED, record.status, record.reason)
-        case _:
-            return _of(generation, known, Action.FAILED, record.status, record.reason)
+    if record is None or record.status is Status.PENDING:
+        return _unbought(generation, known, attempt=1 if record is None else record.attempt)
+    if record.status is Status.COMPLETE:
+        return _of(generation, record, known, _bought(known))
+    if _may_retry(generation, record):
+        return _unbought(generation, known, attempt=record.attempt + 1)
+    action = _ACTIONS.get(record.status, Action.FAILED)
+    reason = record.reason or _UNTOLD.get(record.status, "")
+    return _of(generation, record, known, (action, record.status, reason))
 
 
 def next_attempt(generation: Generation, record: Record | None) -> Record:
@@ -181,15 +179,9 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
 
 def attempt_of(generation: Generation, attempt: int, reason: str = "") -> Record:
     """Return the record of an attempt (from 1) that was not sent; `reason` says why there is another one."""
-    return Record.unsent(
-        generation.external_task_id,
-        attempt,
-        request=generation.canonical,
-        spec=generation.spec,
-        label=generation.label,
-        reason=reason,
-        estimated_units=generation.estimated_units,
-    )
+    unsent = Record.unsent(generation.external_task_id, attempt, request=generation.canonical)
+    named = unsent.evolve(spec=generation.spec, label=generation.label, reason=reason)
+    return as_wanted(generation, named)
 
 
 def as_wanted(generation: Generation, unsent: Record) -> Record:
@@ -217,23 +209,20 @@ def content_problem(generation: Generation, record: Record) -> str:
     )
 
 
-def _of(
-    generation: Generation, known: Known, action: Action, status: Status, reason: str
-) -> Assessment:
+def _of(generation: Generation, record: Record, known: Known, due: _Due) -> Assessment:
     """Assess a generation that has a record; what held it back in the last run shows, and is tried again."""
-    record = known.record
-    name = generation.external_task_id if record is None else record.external_task_id
+    action, status, reason = due
     if known.hold and status not in NEEDS_SOMEBODY:
         status, reason = Status.BLOCKED, known.hold
     return Assessment(
         generation,
-        name,
+        record.external_task_id,
         action,
         status,
         reason,
         record=record,
-        published=_standing(known.outputs, record.results if record else ()),
-        shown=_standing(known.previews, record.previews if record else ()),
+        published=_standing(known.outputs, record.results),
+        shown=_standing(known.previews, record.previews),
     )
 
 
@@ -259,48 +248,31 @@ def _taken(known: Known) -> str:
 
 
 def _unbought(generation: Generation, known: Known, attempt: int) -> Assessment:
-    name = attempt_id(generation.external_task_id, attempt)
+    name, record = attempt_id(generation.external_task_id, attempt), known.record
     suspended = _SUSPENDED if generation.suspended else ""
     if obstacle := suspended or known.obstacle or _taken(known):
-        return Assessment(
-            generation, name, Action.BLOCKED, Status.BLOCKED, obstacle, record=known.record
-        )
-    refused = known.record.refusal if known.record else ""
+        return Assessment(generation, name, Action.BLOCKED, Status.BLOCKED, obstacle, record=record)
+    refused, earlier = (record.refusal, record.reason) if record else ("", "")
     action = Action.RETRY if attempt > 1 or refused else Action.SUBMIT
-    status = Status.BLOCKED if known.hold else Status.PENDING
-    reason = known.hold or "wanted, not bought yet"
-    if not known.hold and refused:
+    status, reason = Status.PENDING, "wanted, not bought yet"
+    if known.hold:
+        status, reason = Status.BLOCKED, known.hold
+    elif refused:
         reason = f"to be tried again; it was refused before: {refused}"
-    elif not known.hold and attempt > 1:
-        earlier = known.record.reason if known.record else ""
+    elif attempt > 1:
         reason = f"attempt {attempt}: the last one failed: {earlier}"
-    return Assessment(
-        generation, name, action, status, reason, generation.estimated_units, known.record
-    )
+    return Assessment(generation, name, action, status, reason, generation.estimated_units, record)
 
 
-def _bought(generation: Generation, known: Known) -> Assessment:
+def _bought(known: Known) -> _Due:
     if obstacle := _taken(known):
-        return _of(
-            generation, known, Action.BLOCKED, Status.BLOCKED, f"bought and saved, but {obstacle}"
-        )
+        return Action.BLOCKED, Status.BLOCKED, f"bought and saved, but {obstacle}"
     if all(output.standing in IN_PLACE for output in known.outputs):
-        if known.unshown:
-            reason = "bought, saved and published; a preview is missing"
-            return _of(generation, known, Action.PUBLISH, Status.COMPLETE, reason)
-        return _of(generation, known, Action.KEEP, Status.COMPLETE, "")
+        if not known.unshown:
+            return Action.KEEP, Status.COMPLETE, ""
+        unshown = "bought, saved and published; a preview is missing"
+        return Action.PUBLISH, Status.COMPLETE, unshown
     if known.obtainable:
-        return _of(
-            generation,
-            known,
-            Action.PUBLISH,
-            Status.SUCCEEDED,
-            "bought and saved; the output is missing",
-        )
-    return _of(
-        generation,
-        known,
-        Action.DOWNLOAD,
-        Status.SUCCEEDED,
-        "bought; the saved result is missing and is fetched again by its id",
-    )
+        return Action.PUBLISH, Status.SUCCEEDED, "bought and saved; the output is missing"
+    lost = "bought; the saved result is missing and is fetched again by its id"
+    return Action.DOWNLOAD, Status.SUCCEEDED, lost

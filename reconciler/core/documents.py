@@ -18,6 +18,7 @@ LONGEST_TEXT = 65_536  # characters of one value; a prompt has at most 2,500
 
 _CHARACTERS_OF_A_VALUE = 256
 _TYPE_NAMES = {str: "text", bool: "yes or no", int: "a whole number", float: "a number"}
+_TYPE_NAMES |= {list: "a list", tuple: "a list", dict: "a mapping", type(None): "nothing"}
 
 _WORDS = re.compile(r"[*!]{0,2}[A-Za-z]{1,12}(?:[ _.:/-][A-Za-z]{1,12})*")
 _LONGEST_WORDS = 40  # characters of them together
@@ -110,10 +111,7 @@ def twice(key: str, place: Place, first: Entry) -> DocumentError:
 
 @dataclass(slots=True)
 class Limits:
-    """What one document may cost; a reader counts its values here, aliases as often as they are used.
-
-    Every method raises `DocumentError`.
-    """
+    """What one document may cost; a reader counts its values here, aliases as often as used. All raise `DocumentError`."""
 
     nodes: int = 10_000
     depth: int = 50
@@ -128,8 +126,8 @@ class Limits:
     def descend(self, place: Place, depth: int) -> None:
         """Check how deep a list or mapping lies."""
         if depth > self.depth:
-            sentence = "lists and mappings are nested too deeply: at most"
-            raise fail(place, f"{sentence} {self.depth} levels are allowed")
+            most = f"at most {self.depth} levels are allowed"
+            raise fail(place, f"lists and mappings are nested too deeply: {most}")
 
     def text(self, text: str, place: Place) -> str:
         """Return a text that every part of the program can hold."""
@@ -151,9 +149,8 @@ class Limits:
 
 def waiting_for(wrong: Mapping[str, Iterable[Problem]]) -> Counter[Problem]:
     """Return the problems of files (file -> what is wrong) that stand in another file, and how many wait for each."""
-    return Counter(
-        problem for file, found in wrong.items() for problem in found if problem.place.file != file
-    )
+    placed = ((file, problem) for file, found in wrong.items() for problem in found)
+    return Counter(problem for file, problem in placed if problem.place.file != file)
 
 
 def waiting_words(specs: int) -> str:
@@ -161,22 +158,14 @@ def waiting_words(specs: int) -> str:
     return f" ({specs:,} spec{'s wait' if specs != 1 else ' waits'} for it)" if specs else ""
 
 
-def plain(node: Node) -> object:
-    """Return the value without its places: scalars, lists and dicts, as `json` would give them."""
+def plain(node: Node, *, only_said: bool = False) -> object:
+    """Return the value as `json` would give it, without places; `only_said`: without the keys whose value is nothing."""
     if isinstance(node.value, tuple):
-        return [plain(item) for item in node.value]
+        return [plain(item, only_said=only_said) for item in node.value]
     if isinstance(node.value, Mapping):
-        return {key: plain(entry.node) for key, entry in node.value.items()}
-    return node.value
-
-
-def said(node: Node) -> object:
-    """Return what `plain` does, without the keys whose value is nothing: those count as left out."""
-    if isinstance(node.value, tuple):
-        return [said(item) for item in node.value]
-    if isinstance(node.value, Mapping):
-        entries = node.value.items()
-        return {key: said(entry.node) for key, entry in entries if entry.node.value is not None}
+        inner = {key: entry.node for key, entry in node.value.items()}
+        kept = {key: one for key, one in inner.items() if one.value is not None or not only_said}
+        return {key: plain(one, only_said=only_said) for key, one in kept.items()}
     return node.value
 
 
@@ -222,12 +211,6 @@ def find(node: Node, path: Iterable[str | int]) -> Node:
 
 def kind_of(value: object) -> str:
     """Return what a value is, in a person's words."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    if isinstance(value, Mapping):
-        return "a mapping"
     return _TYPE_NAMES.get(type(value), "something else")
 
 
@@ -247,8 +230,7 @@ def nearest_key(word: str, allowed: Iterable[str]) -> str:
     keys = list(allowed)
     part = _JOINS.sub("_", word[:64]).lower().strip("_")
     if part not in keys and part not in _SAY_NOTHING:
-        single = part.removesuffix("s")
-        for one in filter(None, (part, single)):
+        for one in filter(None, (part, part.removesuffix("s"))):
             longer = [key for key in keys if key.startswith(f"{one}_") or key.endswith(f"_{one}")]
             if len(longer) == 1:
                 return longer[0]

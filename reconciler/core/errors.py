@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Mapping
 
 OURS = "this is a mistake in reconciler itself"
 MISTAKES = (TypeError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError)
@@ -73,16 +72,12 @@ def mistake(error: BaseException) -> str:
     if isinstance(error, ToldMistake):
         return str(error)
     frames = list(traceback.walk_tb(error.__traceback__))
-    ours = [(frame, line) for frame, line in frames if _is_ours(frame.f_globals)]
+    ours = [at for at in frames if str(at[0].f_globals.get("__name__")).startswith("reconciler.")]
     at = ""
     if frames:
         frame, line = (ours or frames)[-1]
         at = f" at {frame.f_code.co_filename.rpartition('/')[2]}:{line}"
     return f"{OURS}: {type(error).__name__}{at}; please report it"
-
-
-def _is_ours(module: Mapping[str, object]) -> bool:
-    return str(module.get("__name__")).startswith("reconciler.")
 
 
 def counted(count: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -107,15 +108,15 @@ def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
     has `written` and the other `fed_by` have to do with each other.
     """
     everything = list(generations)
-    readers: dict[str, list[Generation]] = {}
+    readers = defaultdict[str, list[Generation]](list)
     for generation in everything:
         for path in fed_by(generation):
-            readers.setdefault(path, []).append(generation)
-    feeds: dict[str, set[str]] = {}  # spec -> the specs that read what it writes
+            readers[path].append(generation)
+    feeds = defaultdict[str, set[str]](set)  # spec -> the specs that read what it writes
     fed: dict[str, Generation] = {}
     for generation in everything if readers else ():
         for reader in (one for path in written(generation) for one in readers.get(path, ())):
-            feeds.setdefault(generation.spec, set()).add(reader.spec)
+            feeds[generation.spec].add(reader.spec)
             fed[reader.spec] = reader
     for spec in sorted(_leading_back(feeds)):
         sentence = "its result would overwrite its own input, and be bought again and again: rename the input"
@@ -124,17 +125,15 @@ def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
 
 def _leading_back(feeds: Mapping[str, set[str]]) -> set[str]:
     """Return the specs that lead back to themselves, in time that grows with the links alone (Kosaraju's algorithm)."""
-    fed_from: dict[str, set[str]] = {}
+    fed_from = defaultdict[str, set[str]](set)
     for spec, readers in feeds.items():
         for reader in readers:
-            fed_from.setdefault(reader, set()).add(spec)
+            fed_from[reader].add(spec)
     seen = set[str]()
     in_order = [spec for start in feeds for spec in _reached(feeds, start, seen)]
     seen = set()
     groups = [_reached(fed_from, start, seen) for start in reversed(in_order)]
-    return {
-        spec for group in groups for spec in group if len(group) > 1 or spec in feeds.get(spec, ())
-    }
+    return {one for group in groups for one in group if len(group) > 1 or one in feeds.get(one, ())}
 
 
 def _reached(links: Mapping[str, set[str]], start: str, seen: set[str]) -> list[str]:

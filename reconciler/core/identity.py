@@ -87,11 +87,6 @@ def may_name(named: str, ours: str) -> bool:
     return kept == whole or (len(kept) >= _SHORTEST_CUT and whole.startswith(kept))
 
 
-def carries(named: str, ours: str) -> bool:
-    """Return whether an answer that calls its task `named` shows by that name that it is our attempt's."""
-    return bool(named) and may_name(named, ours)
-
-
 def is_computed(external_task_id: str) -> bool:
     """Return whether an id (of any attempt) was computed from a content, and so names that content alone."""
     return _COMPUTED.fullmatch(split_attempt(external_task_id)[0]) is not None

@@ -74,9 +74,7 @@ def kinds_that_may_mean(request: Mapping[str, Any]) -> list[Kind]:
 
 def default_prices() -> Prices:
     """Return what is known of prices where no setting says more."""
-    return {
-        model: modes for kind in KINDS.values() for model, modes in kind.UNITS_PER_SECOND.items()
-    }
+    return {name: modes for kind in KINDS.values() for name, modes in kind.UNITS_PER_SECOND.items()}
 
 
 def dearest() -> Decimal:

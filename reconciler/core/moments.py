@@ -43,11 +43,10 @@ def day_start(at: int) -> int:
 
 def day_of(at: int | None) -> str:
     """Return the day (UTC) of a time in ms: `2026-11-25`."""
-    text = shown(at)
-    return text if text == UNKNOWN else text.partition("T")[0]
+    return shown(at).partition("T")[0]
 
 
-def shown(at: int | None, timespec: str = "milliseconds") -> str:
+def shown(at: int | None) -> str:
     """Return a time in ms as ISO-8601 in UTC."""
     if at is None:
         return UNKNOWN
@@ -55,4 +54,4 @@ def shown(at: int | None, timespec: str = "milliseconds") -> str:
         moment = datetime.fromtimestamp(at / SECOND, UTC).replace(tzinfo=None)
     except (ValueError, OverflowError, OSError):  # no calendar has it
         return UNKNOWN
-    return f"{moment.isoformat(timespec=timespec)}Z"
+    return f"{moment.isoformat(timespec='milliseconds')}Z"

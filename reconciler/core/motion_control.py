@@ -55,16 +55,12 @@ SCHEMA: Mapping[str, Any] = {
 
 def _yes_or_no(value: object) -> object:
     """YAML 1.1 reads a bare yes or no as a boolean; both spellings mean the same."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _digits(value: object) -> object:
     """An element id is 64 bits wide; a string of digits is how JSON editors keep it whole."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    return value
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
 def _stripped(value: object) -> object:
@@ -162,9 +158,9 @@ def price(request: Mapping[str, Any]) -> Rate:
 
 def results(canonical_json: str) -> tuple[str, ...]:
     """Return the roles of the results that a generation (its canonical JSON) asks for."""
-    if "true" not in canonical_json:  # the same answer, without reading thousands of documents
-        return ("video",)
-    info = json.loads(canonical_json).get("request", {}).get("watermark_info")
+    info = None
+    if "true" in canonical_json:  # else the same answer, without reading thousands of documents
+        info = json.loads(canonical_json).get("request", {}).get("watermark_info")
     is_marked = isinstance(info, dict) and info.get("enabled") is True
     return ("video", "watermark") if is_marked else ("video",)
 
@@ -183,10 +179,7 @@ def conflicts(wish: MotionControl, prices: Prices) -> Iterator[tuple[str, str, s
 
 
 def _model_fault(wish: MotionControl, prices: Prices) -> str:
-    """Return a sentence when nobody said what the model costs, or an empty string.
-
-    One that is newer than this program is sent where it has a price: without one no cap could count it.
-    """
+    """Return a sentence when nobody said what the model costs, or an empty string: no cap could count it."""
     said = f'`model_name` is "{wish.model_name}"'
     if wish.mode in prices.get(wish.model_name, {}):
         return ""

@@ -114,19 +114,14 @@ def copied_from(stem: str) -> Copy | None:
         return None
     originals: list[str] = []
     certain = False
-    while len(originals) < _MOST_COPIES and (found := _original(stem)) is not None:
-        stem, is_certain = found
+    while len(originals) < _MOST_COPIES:
+        matches = (pattern.fullmatch(stem) for pattern in (*_CERTAIN, *_DOUBTFUL))
+        if (match := next(filter(None, matches), None)) is None:
+            break
+        stem = match["of"]
         originals.append(stem)
-        certain = certain or is_certain or len(originals) == _MOST_COPIES
+        certain = certain or match.re in _CERTAIN or len(originals) == _MOST_COPIES
     return Copy(tuple(originals), certain) if originals else None
-
-
-def _original(stem: str) -> tuple[str, bool] | None:
-    for patterns, is_certain in ((_CERTAIN, True), (_DOUBTFUL, False)):
-        for pattern in patterns:
-            if match := pattern.fullmatch(stem):
-                return match["of"], is_certain
-    return None
 
 
 def spec_meant(name: str) -> str:

@@ -15,10 +15,7 @@ _COMMAND: Final = re.compile(r"(?<=#)#(?=\w*\\*\[)|^((?:\s|\[[^\]\\]*\])*):(?=:)
 
 
 def printable(text: str) -> str:
-    """Return a text with all that cannot be printed, and the beginnings of commands, escaped as JSON would.
-
-    A line of a JSON text stays the same value.
-    """
+    """Return a text with all that cannot be printed, and the beginnings of commands, escaped: JSON keeps its value."""
     if not text.isprintable():
         text = "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
     if "##" in text or "::" in text:
@@ -28,8 +25,6 @@ def printable(text: str) -> str:
 
 def printable_lines(text: str) -> str:
     """Return a text of several lines, each `printable`."""
-    if "\n" not in text:
-        return printable(text)
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Annotated, Final, NamedTuple
@@ -106,12 +107,10 @@ class Span(NamedTuple):
 
 def _seconds(value: object) -> object:
     """A number of YAML or JSON as an exact number of milliseconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    try:
-        return Decimal(str(value)).quantize(_MILLISECOND)
-    except InvalidOperation:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(InvalidOperation):
+            return Decimal(str(value)).quantize(_MILLISECOND)
+    return value
 
 
 _SECONDS_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0, "maximum": 86_400})
@@ -250,10 +249,9 @@ def format_faults(medium: Medium, source: Source) -> list[str]:
         return []
     if source.codec == "hevc":
         return ["is H.265 (HEVC), which the API refuses"]
-    ways = ["mirrored"] * source.mirrored + [f"turned by {source.rotation}°"] * bool(
-        source.rotation
-    )
-    odd = f"is stored {' and '.join(ways)}, which the API refuses or reads the wrong way round"
+    turned = f"turned by {source.rotation}°" if source.rotation else ""
+    ways = " and ".join(filter(None, ("mirrored" * source.mirrored, turned)))
+    odd = f"is stored {ways}, which the API refuses or reads the wrong way round"
     return [odd] if ways else []
 
 
@@ -280,10 +278,7 @@ def too_large(medium: Medium, size: int, *, prepare: bool | None) -> str:
 
 
 def limits_broken(wanted: Input, source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (key, sentence) for what stands against sending a local file; of URLs nothing is known.
-
-    Where `prepare: true` would help, the sentence says so, and what it would do.
-    """
+    """Yield (key, sentence) for what stands against sending a local file, and what `prepare: true` would do about it."""
     if not source.path:
         return
     medium, better = wanted.medium, _mended(wanted, source)
@@ -307,37 +302,31 @@ def _mended(wanted: Input, source: Source) -> Source:
     medium = wanted.medium
     if not source.path or not 0 < source.width * source.height <= medium.pixels:
         return source
-    is_fine = not format_faults(medium, source) and source.size <= medium.most
-    is_fine = is_fine and not source.rotation and not source.mirrored
-    is_in_range = _lies_within(source, medium.sides)
-    upright = replace(source, rotation=0, mirrored=False, format=medium.sent, size=0)
-    if not medium.codec:
-        if is_fine and is_in_range:
-            return source
-        width, height = source.width, source.height
-        if not is_in_range:
-            width, height = fit(width, height, medium.sides)
-        made = Preparation(is_first_frame=source.format.startswith(ANIMATED))
-        return replace(upright, width=width, height=height, preparation=made)
+    is_film, is_in_range = bool(medium.codec), _lies_within(source, medium.sides)
     kept = _kept(wanted, source)
     is_cut = _is_cut(source, kept)
-    if is_fine and is_in_range and source.codec == medium.codec and not is_cut:
+    is_fine = not format_faults(medium, source) and source.size <= medium.most
+    is_fine = is_fine and not source.rotation and not source.mirrored and not is_cut
+    if is_fine and is_in_range and (source.codec == medium.codec or not is_film):
         return source
-    width, height = fit(source.width, source.height, medium.sides)
-    end = kept.end or Decimal(0)
-    return replace(
-        upright,
-        width=width,
-        height=height,
-        seconds=end - kept.start,
-        codec=medium.codec,
+    width, height = source.width, source.height
+    if is_film or not is_in_range:
+        width, height = fit(width, height, medium.sides)
+    upright = replace(source, rotation=0, mirrored=False, format=medium.sent, size=0)
+    made = replace(upright, width=width, height=height, preparation=kept)
+    if kept.end is None:
+        return made
+    seconds = kept.end - kept.start
+    if not is_cut:
         # A whole film keeps its last frame, however its times are rounded, and costs what was counted all the same.
-        preparation=kept if is_cut else replace(kept, end=whole_seconds(end) + _ROUNDED_AWAY),
-    )
+        kept = replace(kept, end=whole_seconds(kept.end) + _ROUNDED_AWAY)
+    return replace(made, seconds=seconds, codec=medium.codec, preparation=kept)
 
 
 def _kept(wanted: Input, film: Source) -> Preparation:
-    """Return the part of a film that is sent: what a cut names, as far as it may be that long."""
+    """Return the part of a film that is sent: what a cut names, as far as it may be that long; of an image, its frame."""
+    if not wanted.medium.codec:
+        return Preparation(is_first_frame=film.format.startswith(ANIMATED))
     assert wanted.span is not None
     trim, longest = wanted.trim or Trim(), wanted.span.longest
     ends = [end for end in (trim.end, film.seconds) if end is not None]
@@ -415,23 +404,16 @@ def _article(format_: str) -> str:
 
 
 def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decimal:
-    """Return the units that a generation is expected to cost; the most it can, where the length is not known.
-
-    Seconds are rounded to the nearest whole one before they are priced (documented, and observed).
-    """
+    """Return the units that a generation is expected to cost; the most it can, where the length is not known."""
     model, mode, longest = rate
     length = longest if seconds is None else whole_seconds(seconds)
-    dearest = max(
-        (price for modes in prices.values() for price in modes.values()), default=Decimal(0)
-    )
-    return (prices.get(model, {}).get(mode, dearest) * length).quantize(Decimal("0.001"))
+    known = [price for modes in prices.values() for price in modes.values()]
+    price = prices.get(model, {}).get(mode, max(known, default=Decimal(0)))
+    return (price * length).quantize(Decimal("0.001"))
 
 
 def length_remark(result: float | None, reference: Decimal | None) -> str:
-    """Return a sentence when a result is notably shorter than its reference (both in s), or an empty string.
-
-    The provider shortens where the motion is fast or complex, and refunds nothing (documented).
-    """
+    """Return a sentence (documented) when a result is notably shorter than its reference (both in s), or an empty string."""
     if result is None or reference is None or float(reference) - result <= NOTABLE_SECONDS:
         return ""
     return (
@@ -441,7 +423,7 @@ def length_remark(result: float | None, reference: Decimal | None) -> str:
 
 
 def whole_seconds(seconds: Decimal) -> Decimal:
-    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented)."""
+    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented, and observed)."""
     return seconds.to_integral_value(ROUND_HALF_UP)
 
 

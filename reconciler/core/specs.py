@@ -11,7 +11,8 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -118,38 +119,35 @@ def check_defaults(document: Node) -> list[Problem]:
     if not isinstance(document.value, Mapping):
         what = f"defaults are a mapping of keys to values; this is {kind_of(plain(document))}"
         return [Problem(document.place, "", what)]
-    problems, entries = [], dict(document.value)
-    entry = entries.get("external_task_id")
+    problems, entry = [], document.value.get("external_task_id")
     if entry is not None and entry.node.value is not None:
         sentence = "`external_task_id` names one generation: it cannot be a default"
         problems.append(Problem(entry.key, "external_task_id", sentence))
-    for key in ("matrix", SCHEMA_KEY):
-        entries.pop(key, None)
-    return problems + _check(Node(entries, document.place), default_prices(), complete=False)[1]
+    said = {key: one for key, one in document.value.items() if key not in {"matrix", SCHEMA_KEY}}
+    return problems + _check(Node(said, document.place), default_prices(), complete=False)[1]
 
 
 def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[Generation]:
     """Return the generations of a wish whose media were found: one for each take."""
     kind, spec = wish.kind, wish.spec
     request = kind.canonical(spec, sources)
-    generations = []
-    for take in range(1, spec.takes + 1):
-        canonical = canonical_generation(kind.NAME, request, take)
-        generations.append(
-            Generation(
-                external_task_id=spec.external_task_id or compute_external_task_id(canonical),
-                canonical=canonical,
-                spec=wish.place.file,
-                label=wish.take_label(take),
-                inputs=sources,
-                callback_url=spec.callback_url,
-                retries=spec.retries,
-                estimated_units=estimate_units(kind.price(request), length_of(sources), prices),
-                line=wish.place.line,
-                suspended=spec.suspend,
-            )
+    takes = range(1, spec.takes + 1)
+    canonicals = ((take, canonical_generation(kind.NAME, request, take)) for take in takes)
+    return [
+        Generation(
+            external_task_id=spec.external_task_id or compute_external_task_id(canonical),
+            canonical=canonical,
+            spec=wish.place.file,
+            label=wish.take_label(take),
+            inputs=sources,
+            callback_url=spec.callback_url,
+            retries=spec.retries,
+            estimated_units=estimate_units(kind.price(request), length_of(sources), prices),
+            line=wish.place.line,
+            suspended=spec.suspend,
         )
-    return generations
+        for take, canonical in canonicals
+    ]
 
 
 def _kind_asked(document: Node) -> Kind:
@@ -160,35 +158,29 @@ def _kind_asked(document: Node) -> Kind:
 def _check(
     document: Node, prices: Prices, *, complete: bool = True
 ) -> tuple[Spec | None, list[Problem]]:
-    """Validate one combination; problems stand where the offending key or value was written.
-
-    `prices` name the models that may be sent. What need not be `complete` may lack required keys.
-    """
+    """Validate one combination; problems stand where the offending key or value was written. Not `complete`: keys may lack."""
     uncertain = list(itertools.islice(_uncertain(document), _MOST_TOLD))
     kind = _kind_asked(document)
     try:
-        spec = spec_type(kind).model_validate(documents.said(document))
+        spec = spec_type(kind).model_validate(plain(document, only_said=True))
     except ValidationError as error:
-        found = [
-            _problem(document, details, kind)
-            for details in itertools.islice(_details(error, complete=complete), _MOST_TOLD)
-        ]
+        told: Iterable[Any] = error.errors(include_url=False)
+        if not complete:
+            told = (one for one in told if one["type"] != "missing" or len(one["loc"]) > 1)
+        found = [_problem(document, one, kind) for one in itertools.islice(told, _MOST_TOLD)]
         known = {problem.key for problem in uncertain}
         return None, [*uncertain, *(one for one in found if one.key not in known)]
     if uncertain:
         return None, uncertain
-    entries = document.value if isinstance(document.value, Mapping) else {}
-    places = {key: entry.node.place for key, entry in entries.items()}
     problems = [
-        Problem(places.get(key, document.place), key, sentence, meant)
+        Problem(find(document, (key,)).place, key, sentence, meant)
         for key, sentence, meant in kind.conflicts(spec, prices)
     ]
-    custom = spec.external_task_id
-    if custom and (
-        split_attempt(custom)[1] > 1 or custom.startswith(PREFIX) or not custom.strip(".")
-    ):
-        sentence = f"`external_task_id` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
-        problems.append(Problem(places["external_task_id"], "external_task_id", sentence))
+    key, custom = "external_task_id", spec.external_task_id
+    is_attempt = split_attempt(custom)[1] > 1
+    if custom and (is_attempt or custom.startswith(PREFIX) or not custom.strip(".")):
+        sentence = f"`{key}` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
+        problems.append(Problem(find(document, (key,)).place, key, sentence))
     return (None if problems else spec), problems
 
 
@@ -223,12 +215,6 @@ def _placeholder(text: str) -> str:
     return ""
 
 
-def _details(error: ValidationError, *, complete: bool) -> Iterator[Any]:
-    for details in error.errors(include_url=False, include_context=True):
-        if complete or details["type"] != "missing" or len(details["loc"]) > 1:
-            yield details
-
-
 def _problem(document: Node, details: Any, kind: Kind) -> Problem:
     """Turn one of pydantic's errors into a sentence at a place."""
     path: tuple[str | int, ...] = details["loc"]
@@ -239,35 +225,32 @@ def _problem(document: Node, details: Any, kind: Kind) -> Problem:
     given, context = details["input"], details.get("ctx", {})
     match details["type"]:
         case "missing":
-            place, sentence = entry.key if entry else place, f"`{key}` is required"
+            place, fault = entry.key if entry else place, "is required"
         case "extra_forbidden":
             allowed = _keys_beside(path, kind)
             place, meant = entry.key if entry else place, nearest_key(str(path[-1]), allowed)
-            sentence = f"`{key}` is not a key of a spec; the keys are: {', '.join(allowed)}"
+            fault = f"is not a key of a spec; the keys are: {', '.join(allowed)}"
         case "literal_error":
-            allowed = _literals(str(path[0]), kind)
-            written, meant = (
-                json.dumps(given, ensure_ascii=False)[:80],
-                documents.nearest(given, allowed),
-            )
-            sentence = f"`{key}` is {written}: it can be {' or '.join(allowed)}"
+            field = spec_type(kind).model_fields[str(path[0])]
+            allowed = tuple(KINDS) if key == "kind" else get_args(field.annotation)
+            meant = documents.nearest(given, allowed)
+            written = json.dumps(given, ensure_ascii=False)[:80]
+            fault = f"is {written}: it can be {' or '.join(allowed)}"
         case "string_too_long":
             most = context["max_length"]
-            sentence = f"`{key}` has {len(given):,} characters: at most {most:,} are allowed"
+            fault = f"has {len(given):,} characters: at most {most:,} are allowed"
         case "string_pattern_mismatch":
-            sentence = f"`{key}` may hold 1 to 64 letters, digits, `.`, `_` and `-`"
+            fault = "may hold 1 to 64 letters, digits, `.`, `_` and `-`"
         case "too_long":
-            most = context["max_length"]
-            items = f"{context['actual_length']} items: at most {most}"
-            sentence = f"`{key}` has {items} {'is' if most == 1 else 'are'} allowed"
+            items, most = context["actual_length"], context["max_length"]
+            fault = f"has {items} items: at most {most} {'is' if most == 1 else 'are'} allowed"
         case "greater_than_equal":
-            sentence = f"`{key}` is {given}: it must be at least {context['ge']}"
+            fault = f"is {given}: it must be at least {context['ge']}"
         case "less_than_equal":
-            sentence = f"`{key}` is {given}: it must be at most {context['le']}"
+            fault = f"is {given}: it must be at most {context['le']}"
         case other:
-            wanted = _WANTED.get(other, details["msg"])
-            sentence = f"`{key}` is {kind_of(given)}: it must be {wanted}"
-    return Problem(place, key, sentence, meant)
+            fault = f"is {kind_of(given)}: it must be {_WANTED.get(other, details['msg'])}"
+    return Problem(place, key, f"`{key}` {fault}", meant)
 
 
 _WANTED = {
@@ -295,25 +278,18 @@ def _keys_beside(path: Sequence[str | int], kind: Kind) -> tuple[str, ...]:
     return tuple(nested.model_fields)
 
 
-def _literals(key: str, kind: Kind) -> tuple[str, ...]:
-    if key == "kind":
-        return tuple(KINDS)
-    schema = spec_type(kind).model_json_schema()["properties"][key]
-    return tuple(str(value) for value in schema.get("enum", ()))
-
-
 def _axes(entry: Entry | None, kind: Kind) -> tuple[dict[str, tuple[Node, ...]], list[Problem]]:
     """Return the matrix as key to values, in the order written, and what is wrong with it."""
     if entry is None or entry.node.value is None:
         return {}, []
-    if not isinstance(entry.node.value, Mapping):
-        what = f"this is {kind_of(plain(entry.node))}"
-        sentence = f"`matrix` must be a mapping of keys to lists; {what}"
-        return {}, [Problem(entry.node.place, "matrix", sentence)]
     written = entry.node.value
-    axes = {
-        key: axis.node.value for key, axis in written.items() if isinstance(axis.node.value, tuple)
-    }
+    if not isinstance(written, Mapping):
+        sentence = (
+            f"`matrix` must be a mapping of keys to lists; this is {kind_of(plain(entry.node))}"
+        )
+        return {}, [Problem(entry.node.place, "matrix", sentence)]
+    listed = ((key, axis.node.value) for key, axis in written.items())
+    axes = {key: values for key, values in listed if isinstance(values, tuple)}
     multiplied = [key for key in keys_of(kind) if key not in NOT_MULTIPLIED]
     problems = [found for key, axis in written.items() for found in _faults(key, axis, multiplied)]
     size = math.prod(len(values) for values in axes.values())
@@ -345,23 +321,26 @@ def _faults(key: str, axis: Entry, multiplied: Sequence[str]) -> Iterator[Proble
 def _naming_problems(wishes: Sequence[Wish], entries: Mapping[str, Entry]) -> list[Problem]:
     """Return what is wrong with the names, and the number, of all that a spec asks for together."""
     results = sum(wish.spec.takes for wish in wishes)
-    place, spec = wishes[0].place, wishes[0].place.file
-    if results > MOST_RESULTS:
-        sentence = f"this spec asks for {results:,} results: at most {MOST_RESULTS:,} are allowed"
-        return [Problem(place, "takes", sentence)]
-    if results > 1 and wishes[0].spec.external_task_id:
-        sentence = f"`external_task_id` names one generation, but this spec declares {results}"
-        return [Problem(entries["external_task_id"].node.place, "external_task_id", sentence)]
-    if not spec.rpartition("/")[2].isprintable() or "\\" in spec:
-        sentence = "the file's name holds a `\\` or a character that cannot be printed: rename it"
-        return [Problem(Place(spec), "", sentence)]
-    labels = [wish.label for wish in wishes]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        sentence = f"two combinations of `matrix` have the same name, `{twice[0]}`: they ask for the same thing"
-        return [Problem(place, "matrix", sentence)]
+    place, key = wishes[0].place, ""
+    spec, name = place.file, place.file.rpartition("/")[2]
+    labels = Counter(wish.label for wish in wishes)
     longest = max((wish.take_label(wish.spec.takes) for wish in wishes), key=len)
-    names = (receipt_path(spec), output_path(spec, longest, Role.WATERMARK))
-    if max(len(name.rpartition("/")[2].encode()) for name in names) > LONGEST_FILE_NAME:
+    made = (receipt_path(name), output_path(name, longest, Role.WATERMARK))
+    if results > MOST_RESULTS:
+        key = "takes"
+        sentence = f"this spec asks for {results:,} results: at most {MOST_RESULTS:,} are allowed"
+    elif results > 1 and wishes[0].spec.external_task_id:
+        key, place = "external_task_id", entries["external_task_id"].node.place
+        sentence = f"`external_task_id` names one generation, but this spec declares {results}"
+    elif not name.isprintable() or "\\" in spec:
+        place = Place(spec)
+        sentence = "the file's name holds a `\\` or a character that cannot be printed: rename it"
+    elif twice := sorted(label for label, count in labels.items() if count > 1):
+        key = "matrix"
+        sentence = f"two combinations of `matrix` have the same name, `{twice[0]}`: they ask for the same thing"
+    elif max(len(one.encode()) for one in made) > LONGEST_FILE_NAME:
+        place = Place(spec)
         sentence = "the name of the file is too long to name its results after: shorten it"
-        return [Problem(Place(spec), "", sentence)]
-    return []
+    else:
+        return []
+    return [Problem(place, key, sentence)]

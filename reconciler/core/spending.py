@@ -5,14 +5,15 @@ An attempt counts what the provider deducted; while that is not known, its estim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 from reconciler.core.kinds import dearest
 from reconciler.core.moments import UNKNOWN, day_of
-from reconciler.core.money import EXACT
+from reconciler.core.money import EXACT, total, units_text
 from reconciler.core.states import LIVE, Status
 
 FREE = (Status.PENDING, Status.REJECTED)
@@ -49,13 +50,9 @@ def charged(status: Status | str, estimated: Decimal, units: Decimal | None) -> 
 def disbelief(external_task_id: str, said: Decimal, counted: Decimal) -> str:
     """Return the sentence about a deduction that cannot be."""
     return (
-        f"{external_task_id}: the provider says that it deducted {_plain(said)} units, which no such task costs; "
-        f"the estimate, {_plain(counted)}, counts instead; check the provider's bill"
+        f"{external_task_id}: the provider says that it deducted {units_text(said)} units, which no such task costs; "
+        f"the estimate, {units_text(counted)}, counts instead; check the provider's bill"
     )
-
-
-def _plain(units: Decimal) -> str:
-    return f"{units.normalize(EXACT):f}" if units.is_finite() else str(units)
 
 
 class By(StrEnum):
@@ -93,11 +90,6 @@ class Purchase:
         return self.status in {Status.EXPIRED, Status.FAILED}
 
     @property
-    def is_unwanted(self) -> bool:
-        """Whether no spec asks for it any more; that is no waste, for it comes back with its spec."""
-        return not self.wanted and not self.is_wasted
-
-    @property
     def day(self) -> str:
         """The day (UTC) that it counts for."""
         return day_of(self.at)
@@ -105,7 +97,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What several purchases come to, in provider units; each field is a plain sum, so sums can be added."""
+    """What several purchases come to, in provider units."""
 
     attempts: int = 0
     estimated: Decimal = Decimal(0)  # of all attempts
@@ -113,6 +105,7 @@ class Sums:
     undetermined: Decimal = Decimal(0)  # the estimates of the others
     difference: Decimal = Decimal(0)  # deducted less estimated, where both are known
     wasted: Decimal = Decimal(0)
+    # no spec asks for it any more: no waste, it comes back with its spec
     unwanted: Decimal = Decimal(0)
 
     @property
@@ -120,68 +113,44 @@ class Sums:
         """What was deducted, and the estimate of what is not known yet."""
         return EXACT.add(self.deducted, self.undetermined)
 
-    def __add__(self, other: Sums) -> Sums:
-        add = EXACT.add
-        return Sums(
-            self.attempts + other.attempts,
-            add(self.estimated, other.estimated),
-            add(self.deducted, other.deducted),
-            add(self.undetermined, other.undetermined),
-            add(self.difference, other.difference),
-            add(self.wasted, other.wasted),
-            add(self.unwanted, other.unwanted),
-        )
 
-
-def sums_of(purchase: Purchase) -> Sums:
-    """Return what one purchase comes to."""
-    zero, spent, known = Decimal(0), purchase.spent, purchase.deducted
+def total_of(purchases: Collection[Purchase]) -> Sums:
+    """Return what all of them come to."""
+    known = [(one.deducted, one.estimated) for one in purchases if one.deducted is not None]
     return Sums(
-        attempts=1,
-        estimated=purchase.estimated,
-        deducted=zero if known is None else known,
-        undetermined=spent if known is None else zero,
-        difference=zero if known is None else EXACT.subtract(known, purchase.estimated),
-        wasted=spent if purchase.is_wasted else zero,
-        unwanted=spent if purchase.is_unwanted else zero,
+        attempts=len(purchases),
+        estimated=total(one.estimated for one in purchases),
+        deducted=total(deducted for deducted, _ in known),
+        undetermined=total(one.estimated for one in purchases if one.deducted is None),
+        difference=total(EXACT.subtract(deducted, estimated) for deducted, estimated in known),
+        wasted=total(one.spent for one in purchases if one.is_wasted),
+        unwanted=total(one.spent for one in purchases if not one.wanted and not one.is_wasted),
     )
 
 
 def group(purchases: Iterable[Purchase], by: By) -> dict[str, Sums]:
     """Return the sums of each group, by its name, in the order of the names; what is not known comes last."""
-    name_of, sums = _NAMES[by], dict[str, Sums]()
+    name_of, groups = _NAMES[by], defaultdict[str, list[Purchase]](list)
     for purchase in purchases:
-        name = name_of(purchase)
-        sums[name] = sums.get(name, Sums()) + sums_of(purchase)
-    return dict(sorted(sums.items(), key=lambda item: (item[0] == UNKNOWN, item[0])))
-
-
-def total_of(purchases: Iterable[Purchase]) -> Sums:
-    """Return what all of them come to."""
-    return sum((sums_of(purchase) for purchase in purchases), Sums())
+        groups[name_of(purchase)].append(purchase)
+    names = sorted(groups, key=lambda name: (name == UNKNOWN, name))
+    return {name: total_of(groups[name]) for name in names}
 
 
 def between(
     purchases: Iterable[Purchase], since: str | None, until: str | None
 ) -> tuple[Purchase, ...]:
-    """Return the purchases of these days (`2026-11-25`, UTC, both included).
-
-    A purchase of an unknown day is in no period, unless all of time is meant.
-    """
+    """Return the purchases of these days (`2026-11-25`, UTC, both included); one of an unknown day is in no period."""
     if since is None and until is None:
         return tuple(purchases)
     first, last = since or "", until or "9999-12-31"
     return tuple(p for p in purchases if p.day != UNKNOWN and first <= p.day <= last)
 
 
-def _folder(purchase: Purchase) -> str:
-    return purchase.spec.rpartition("/")[0] or UNKNOWN
-
-
 _NAMES: Mapping[By, Callable[[Purchase], str]] = {
     By.DAY: lambda purchase: purchase.day,
     By.SPEC: lambda purchase: purchase.spec or UNKNOWN,
     By.MODEL: lambda purchase: purchase.model or UNKNOWN,
-    By.FOLDER: _folder,
+    By.FOLDER: lambda purchase: purchase.spec.rpartition("/")[0] or UNKNOWN,
     By.ATTEMPT: lambda purchase: purchase.external_task_id,
 }

@@ -6,13 +6,12 @@ provider's package: both are turned into these.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import NotRequired, Self, TypedDict, Unpack
+from typing import Self
 
 from reconciler.core.identity import attempt_id
 from reconciler.core.kinds import kind_behind
@@ -44,7 +43,6 @@ ENDED = frozenset(
 
 BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.EXPIRED})
 """The attempt was paid for."""
-
 
 ALIVE = LIVE | {Status.SUCCEEDED, Status.COMPLETE}
 """The attempt goes on, or its result is here or can be fetched: no other one is needed."""
@@ -78,12 +76,7 @@ def asked_roles(canonical: str) -> tuple[Role, ...]:
 
     Nothing else decides what is fetched, published and complete: an answer may list what nobody asked for.
     """
-    return _roles(kind_behind(canonical).results(canonical))
-
-
-@functools.cache
-def _roles(names: tuple[str, ...]) -> tuple[Role, ...]:
-    return tuple(Role(name) for name in names)
+    return tuple(map(Role, kind_behind(canonical).results(canonical)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,6 @@ class Video:
 
     url: str
     watermark_url: str = ""
-    duration: str = ""  # seconds, a decimal string such as "5" or "5.041"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,16 +116,6 @@ class Result:
     height: int | None = field(default=None, compare=False)  # px
 
 
-class AttemptFacts(TypedDict):
-    """What an attempt asks for, and for whom."""
-
-    request: str
-    spec: str
-    label: str
-    estimated_units: Decimal
-    reason: NotRequired[str]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One attempt at a generation: the unit that can be billed. Keyed by `external_task_id`."""
@@ -150,32 +132,31 @@ class Record:
     estimated_units: Decimal = Decimal(0)
     units: Decimal | None = None  # what the provider deducted, once it said so
     intent_at: int | None = None  # ms, our clock: when the last create was recorded
-    calendar_at: int | None = (
-        None  # ms, what the machine's calendar said then; caps count both days
-    )
+    calendar_at: int | None = None  # ms, by the machine's calendar then; caps count both days
     creates: int = 0  # create requests recorded, answered or not
     doubtful: bool = False  # some create of this attempt had an unknown outcome
     in_use: bool = False  # the provider said that a task has this id: it is not sent again
-    gave_up_at: int | None = (
-        None  # ms, our clock: since when absence counts; None while a create is under way
-    )
+    # ms, our clock: since when absence counts; None while a create is under way.
+    gave_up_at: int | None = None
     absent_looks: int = 0  # readable answers of "unknown id" since `gave_up_at`
     refusal: str = ""  # of a create, not final: a task may turn up, or it is to be tried again
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
     results: tuple[Result, ...] = ()  # what was bought
-    # what was made of it here; decides nothing about what was bought
-    previews: tuple[Result, ...] = ()
+    previews: tuple[Result, ...] = ()  # made of it here: they decide nothing about what was bought
     # Known from a receipt alone, which anybody may have written: neither its task nor the bytes of its results were
     # shown by the provider. It keeps from buying; it makes no file ours, and its task has to prove itself.
     claimed: bool = False
 
     @classmethod
-    def unsent(cls, base_id: str, attempt: int, **facts: Unpack[AttemptFacts]) -> Self:
+    def unsent(cls, base_id: str, attempt: int, *, request: str) -> Self:
         """Return an attempt (from 1) at a generation under which nothing was sent: the one place where one is made anew."""
-        name = attempt_id(base_id, attempt)
         return cls(
-            external_task_id=name, base_id=base_id, attempt=attempt, status=Status.PENDING, **facts
+            external_task_id=attempt_id(base_id, attempt),
+            base_id=base_id,
+            attempt=attempt,
+            status=Status.PENDING,
+            request=request,
         )
 
     def evolve(self, **changes: object) -> Self:

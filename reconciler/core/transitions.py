@@ -78,9 +78,8 @@ class Refused:
     """A create was refused because of the request."""
 
     reason: str
-    surely_ours: (
-        bool  # the code cannot mean "this id is already used"; no look is needed to believe it
-    )
+    # The code cannot mean "this id is already used"; no look is needed to believe it.
+    surely_ours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +142,9 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
             previews = {one.role: one for one in (*record.previews, *made)}
             # What is put back after it expired has the bytes that were told; only what is fetched shows them.
             claimed = record.claimed and record.status is Status.EXPIRED
-            saved = record.evolve(status=Status.COMPLETE, results=results, reason="")
-            saved = saved.evolve(claimed=claimed)
             ordered = tuple(previews[role] for role in PREVIEWS if role in previews)
-            return Step(saved.evolve(previews=ordered))
+            saved = record.evolve(status=Status.COMPLETE, results=results, reason="")
+            return Step(saved.evolve(claimed=claimed, previews=ordered))
         case Lost() if record.status is Status.COMPLETE:
             reason = "the saved result was lost; fetching it again"
             return Step(record.evolve(status=Status.SUCCEEDED, reason=reason, gave_up_at=None))
@@ -195,12 +193,10 @@ def in_place_of(record: Record, others: Iterable[Record]) -> Record | None:
     `others` are all further attempts that it has, as they are now. One that is alive is taken; else a later one that
     has ended: it was made by somebody who knew of this one, and what has failed is not wanted again by itself.
     """
-    found = list(others)
-    alive = (one for one in found if one.status in ALIVE)
-    later = (one for one in found if one.attempt > record.attempt)
-    done = {Status.SUCCEEDED, Status.COMPLETE}
-    return max(alive, key=lambda one: (one.status in done, one.attempt), default=None) or max(
-        later, key=lambda one: one.attempt, default=None
+    done = {Status.SUCCEEDED, Status.COMPLETE}  # of what is alive
+    found = (one for one in others if one.status in ALIVE or one.attempt > record.attempt)
+    return max(
+        found, key=lambda one: (one.status in ALIVE, one.status in done, one.attempt), default=None
     )
 
 
@@ -238,13 +234,9 @@ def _doubt(record: Record, now: int, reason: str) -> Record:
 
 
 def _shown(record: Record, task: Task, rules: Rules, now: int) -> Step:
-    if record.status is Status.SUCCEEDED and task.state is TaskState.FAILED:
-        return _failed_after_success(record, task, rules, now)
-    return Step(_seen(record, task, now))
-
-
-def _failed_after_success(record: Record, task: Task, rules: Rules, now: int) -> Step:
     """A task that had succeeded fails only when the provider says so over the grace period: its last word counts."""
+    if record.status is not Status.SUCCEEDED or task.state is not TaskState.FAILED:
+        return Step(_seen(record, task, now))
     told = task.message or "no reason given"
     reason = f"the provider first reported success, and now failure: {told}"
     return _ended_for_good(record, rules, now, record.evolve(status=Status.FAILED, reason=reason))
@@ -278,10 +270,8 @@ def _seen(record: Record, task: Task, now: int) -> Record:
             return facts.evolve(status=Status.FAILED, finished_at=task.updated_at, reason=reason)
         case TaskState.UNLISTED:
             kept = record.status if record.status is Status.PROCESSING else Status.SUBMITTED
-            return facts.evolve(
-                status=kept,
-                reason=f"the provider reports the status `{task.said[:40]}`, which is not documented; waiting",
-            )
+            told = f"the provider reports the status `{task.said[:40]}`, which is not documented; waiting"
+            return facts.evolve(status=kept, reason=told)
         case TaskState.SUBMITTED if record.status is not Status.PROCESSING:
             return facts.evolve(status=Status.SUBMITTED)
         case _:
@@ -289,10 +279,7 @@ def _seen(record: Record, task: Task, now: int) -> Record:
 
 
 def _is_back(record: Record, task: Task, now: int) -> bool:
-    """Return whether an attempt that had failed or expired is there after all.
-
-    A list may go on naming results that are long cleared (O).
-    """
+    """Return whether an attempt that had failed or expired is there after all; a list may name what is long cleared (O)."""
     if record.status not in {Status.EXPIRED, Status.FAILED} or task.state is TaskState.FAILED:
         return False
     if task.state is not TaskState.SUCCEEDED:
@@ -307,15 +294,11 @@ def may_turn_up(record: Record, now: int) -> bool:
 
     A failure is the provider's own word: one more look, a while later, finds out whether it was a slip.
     """
-    given_up = record.status is Status.EXPIRED or (
-        record.status is Status.REJECTED and record.doubtful
-    )
+    within = {Status.EXPIRED: RETENTION, Status.FAILED: _SLIP}
+    if record.doubtful:
+        within[Status.REJECTED] = RETENTION
     made = record.finished_at or record.created_at or record.intent_at
-    if made is None:
-        return False
-    return (given_up and now - made <= RETENTION) or (
-        record.status is Status.FAILED and now - made <= _SLIP
-    )
+    return made is not None and record.status in within and now - made <= within[record.status]
 
 
 def _gone(record: Record, reason: str) -> Record:
@@ -330,11 +313,18 @@ def _absent(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
         case Status.SUBMITTING:
             return _absent_in_doubt(record, rules, now, wanted=wanted)
         case Status.SUBMITTED | Status.PROCESSING:
-            return _absent_in_flight(record, rules, now)
+            # A task that was seen does not end by being unknown; only its retention can be over, and is looked at twice.
+            if now - (record.created_at or record.intent_at or now) <= rules.retention:
+                reason = "the provider does not know the task at the moment; waiting"
+                return Step(record.evolve(reason=reason), again_at=now + rules.poll_interval)
+            reason = "the provider cleared the task before its result was saved"
         case Status.SUCCEEDED:
-            return _absent_after_success(record, rules, now)
+            # Unknown over the grace period, it is expired, until a later run finds it after all.
+            told = "; only a receipt says that there was one" if record.claimed else ""
+            reason = f"the provider no longer has the result{told}"
         case _:
             return Step(record)
+    return _ended_for_good(record, rules, now, _gone(record, reason))
 
 
 def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) -> Step:
@@ -353,37 +343,14 @@ def _absent_in_doubt(record: Record, rules: Rules, now: int, *, wanted: bool) ->
     if looked.refusal:
         return Step(looked.evolve(status=Status.REJECTED, reason=looked.refusal, refusal=""))
     if not wanted:
-        ended = looked.evolve(
-            status=Status.PENDING, reason="never began, as far as the provider knows"
-        )
-        return Step(ended.evolve(gave_up_at=None))
+        told = "never began, as far as the provider knows"
+        return Step(looked.evolve(status=Status.PENDING, reason=told, gave_up_at=None))
     return Step(intend(looked, now), create=True)
 
 
 def _since(record: Record, now: int) -> int:
     """Return since when absence counts; a moment in the future is a clock that was set back, and counts as now."""
     return now if record.gave_up_at is None else min(record.gave_up_at, now)
-
-
-def _absent_in_flight(record: Record, rules: Rules, now: int) -> Step:
-    """A task that was seen does not end by being unknown; only its retention can be over, and is looked at twice."""
-    born = record.created_at or record.intent_at or now
-    if now - born > rules.retention:
-        return _absent_for_good(
-            record, rules, now, "the provider cleared the task before its result was saved"
-        )
-    reason = "the provider does not know the task at the moment; waiting"
-    return Step(record.evolve(reason=reason), again_at=now + rules.poll_interval)
-
-
-def _absent_after_success(record: Record, rules: Rules, now: int) -> Step:
-    """A result whose task is unknown over the grace period is expired, until a later run finds it after all."""
-    told = "; only a receipt says that there was one" if record.claimed else ""
-    return _absent_for_good(record, rules, now, f"the provider no longer has the result{told}")
-
-
-def _absent_for_good(record: Record, rules: Rules, now: int, reason: str) -> Step:
-    return _ended_for_good(record, rules, now, _gone(record, reason))
 
 
 def _ended_for_good(record: Record, rules: Rules, now: int, ended: Record) -> Step:

@@ -52,9 +52,8 @@ class Credentials:
             )
         for name in ("access_key", "secret_key", "api_key"):
             if getattr(self, name) and not _PRINTABLE.fullmatch(getattr(self, name)):
-                raise SettingsError(
-                    f"The {name.replace('_', ' ')} holds spaces or characters that no key has."
-                )
+                said = f"The {name.replace('_', ' ')} holds spaces or characters that no key has."
+                raise SettingsError(said)
 
     def __repr__(self) -> str:
         kind = "api_key" if self.api_key else f"access_key={self.access_key[:4]}…, secret_key"
@@ -74,14 +73,10 @@ class KlingAuth(httpx.Auth):
         self._credentials = credentials
         self._base = base
         self._now = now
-        self._skew = 0.0
+        self.skew = 0.0
+        """Seconds by which the server's clock is ahead of ours; 0 until its answers show otherwise."""
         self._token = ""
         self._not_before = 0
-
-    @property
-    def skew(self) -> float:
-        """Seconds by which the server's clock is ahead of ours; 0 until its answers show otherwise."""
-        return self._skew
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign the request and learn the server's clock; raises NotSent rather than show the key to a stranger."""
@@ -117,7 +112,7 @@ class KlingAuth(httpx.Auth):
     def _bearer(self) -> str:
         if self._credentials.api_key:
             return self._credentials.api_key
-        server = self._now() + self._skew
+        server = self._now() + self.skew
         age = server - self._not_before
         if not self._token or not 0 <= age <= BACKDATED + LIFETIME - RENEW_BELOW:
             self._not_before = int(server) - BACKDATED
@@ -136,9 +131,8 @@ class KlingAuth(httpx.Auth):
             try:
                 return jwt.encode(claims, self._credentials.secret_key, algorithm="HS256")
             except jwt.PyJWTError:
-                raise AccountTrouble(
-                    "The secret key cannot sign tokens: it is a key of another kind."
-                ) from None
+                said = "The secret key cannot sign tokens: it is a key of another kind."
+                raise AccountTrouble(said) from None
 
     def _learn(self, date: str, sent: float, received: float) -> None:
         """Correct the clock when a Date header (whole seconds) contradicts it, however long the answer took."""
@@ -148,5 +142,5 @@ class KlingAuth(httpx.Auth):
         except (ValueError, OverflowError):
             return
         least, most = stamp - received, stamp + 1 - sent
-        if least <= most and not least - TOLERATED <= self._skew <= most + TOLERATED:
-            self._skew = (least + most) / 2
+        if least <= most and not least - TOLERATED <= self.skew <= most + TOLERATED:
+            self.skew = (least + most) / 2

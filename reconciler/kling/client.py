@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -27,10 +28,8 @@ from reconciler.kling.auth import Credentials, KlingAuth
 from reconciler.kling.errors import (
     CLOCK_CODES,
     LOOK_AT_ADDRESS,
-    NO_ROUTE,
     AccountTrouble,
     IdInUse,
-    Misdirected,
     NotSent,
     OutcomeUnknown,
     ProviderError,
@@ -38,6 +37,7 @@ from reconciler.kling.errors import (
     SendingBroke,
     TryLater,
     Unreadable,
+    is_strange,
     reaction,
 )
 from reconciler.kling.network import (
@@ -89,26 +89,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came back over HTTP."""
+    """What came back over HTTP, and the reaction to it."""
 
     status: int
     envelope: wire.Envelope | None  # None: it has none that can be read
+    code: int | None  # of the envelope
     is_page: bool  # HTML or XML
-
-    @property
-    def code(self) -> int | None:
-        return self.envelope.code if self.envelope else None
-
-    @property
-    def is_strange(self) -> bool:
-        """Whether it looks like that of another server: a page where nothing went wrong, or a route that is not there."""
-        if self.envelope is not None:
-            return False
-        return self.status in NO_ROUTE or (self.is_page and self.status < 400)
-
-    def reaction(self, *, create: bool) -> type[ProviderError] | None:
-        kind = reaction(self.status, self.code, create=create)
-        return Misdirected if kind is OutcomeUnknown and self.is_strange else kind
+    kind: type[ProviderError] | None  # None: a success
 
 
 class KlingClient:
@@ -132,13 +119,14 @@ class KlingClient:
         now: Callable[[], float] = time.time,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._base = _api_base(base_url)
-        self._auth = KlingAuth(credentials, base=self._base, now=now)
+        base = _api_base(base_url)
+        self.base_url = str(base).rstrip("/")
+        self._auth = KlingAuth(credentials, base=base, now=now)
         self._timeout = timeout
         # httpcore's pool is quadratic in waiting requests: they wait here instead.
         self._turns = asyncio.Semaphore(connections)
         limits = httpx.Limits(max_connections=connections, keepalive_expiry=5.0)
-        if transport is None and not is_loopback(self._base.host):
+        if transport is None and not is_loopback(base.host):
             transport = EnvironmentTransport(limits)
         self._http = httpx.AsyncClient(
             headers={
@@ -152,11 +140,6 @@ class KlingClient:
             limits=limits,
             transport=transport,
         )
-
-    @property
-    def base_url(self) -> str:
-        """The API's base, without a final slash."""
-        return str(self._base).rstrip("/")
 
     @property
     def clock_skew(self) -> float:
@@ -182,30 +165,16 @@ class KlingClient:
             headers={"Content-Type": "application/json; charset=utf-8"},
         )
         ours = str(body.get("external_task_id", ""))
-        try:
-            envelope = await self._ask(request)
-        except RequestRefused as refused:
-            if _is_taken(refused, ours):
-                raise IdInUse(
-                    refused.message,
-                    code=refused.code,
-                    http_status=refused.http_status,
-                    request_id=refused.request_id,
-                ) from None
-            raise
+        envelope = await self._ask(request, ours)
         try:
             task = wire.parse_task(envelope.data)
         except Unreadable as unnamed:
-            raise OutcomeUnknown(
-                "The provider accepted the task but did not name it.",
-                request_id=envelope.request_id,
-            ) from unnamed
+            said = "The provider accepted the task but did not name it."
+            raise OutcomeUnknown(said, request_id=envelope.request_id) from unnamed
         if not may_name(task.external_task_id, ours):
             # A proxy can repeat the answer to another create; whether ours was accepted is then not known.
-            raise OutcomeUnknown(
-                f"The answer to the create is about another task, `{task.external_task_id}`.",
-                request_id=envelope.request_id,
-            )
+            said = f"The answer to the create is about another task, `{task.external_task_id}`."
+            raise OutcomeUnknown(said, request_id=envelope.request_id)
         return Reply(task, envelope.request_id)
 
     async def query(
@@ -218,8 +187,11 @@ class KlingClient:
         """
         if not task_or_external_id:
             raise RequestRefused("An empty id names no task.")
+        segment = quote(task_or_external_id, safe="", errors="replace")
+        if not segment.strip("."):  # an id of dots would climb out of the path
+            segment = segment.replace(".", "%2E")
         try:
-            envelope = await self._get(f"{endpoint}/{_segment(task_or_external_id)}")
+            envelope = await self._get(f"{endpoint}/{segment}")
         except RequestRefused as refused:
             if _is_unknown(refused, task_or_external_id):
                 return Reply(None, refused.request_id)
@@ -242,36 +214,28 @@ class KlingClient:
         return wire.parse_packs(envelope.data)
 
     async def _get(self, path: str, **params: str | int) -> wire.Envelope:
-        return await self._ask(
-            self._http.build_request("GET", self.base_url + path, params=params or None)
-        )
+        url = self.base_url + path
+        return await self._ask(self._http.build_request("GET", url, params=params or None))
 
-    async def _ask(self, request: httpx.Request) -> wire.Envelope:
-        """Return the envelope of a success; raises the reaction to anything else."""
+    async def _ask(self, request: httpx.Request, ours: str = "") -> wire.Envelope:
+        """Return the envelope of a success; raises the reaction to anything else. `ours`: the id that a create gives."""
         answer = await self._exchange(request)
-        create = request.method == "POST"
-        kind = answer.reaction(create=create)
-        if kind is AccountTrouble and answer.code in CLOCK_CODES and self._auth.renew():
+        if answer.kind is AccountTrouble and answer.code in CLOCK_CODES and self._auth.renew():
             # Safe for a create too: the server refused the token before it read the request.
             answer = await self._exchange(request)
-            kind = answer.reaction(create=create)
-        if kind is None and answer.envelope is not None:
+        if answer.envelope is None:  # it is none of the provider's
+            what = "a web page" if answer.is_page else "nothing that can be read"
+            why, hint = ".", ""
+            if is_strange(answer.status, None, is_page=answer.is_page):
+                why, hint = ": it does not seem to be the API", LOOK_AT_ADDRESS
+            said = f"{self.base_url} gave HTTP {answer.status} and {what}{why}"
+            raise (answer.kind or Unreadable)(said, hint=hint, http_status=answer.status)
+        if answer.kind is None:
             return answer.envelope
-        if answer.envelope is None:
-            raise self._unread(kind or Unreadable, answer)
-        raise _refusal(kind or Unreadable, answer.status, answer.envelope)
-
-    def _unread(self, kind: type[ProviderError], answer: _Answer) -> ProviderError:
-        """Return the reaction to an answer that is none of the provider's."""
-        what = "a web page" if answer.is_page else "nothing that can be read"
-        said = f"{self.base_url} gave HTTP {answer.status} and {what}"
-        if answer.is_strange:
-            return kind(
-                f"{said}: it does not seem to be the API",
-                hint=LOOK_AT_ADDRESS,
-                http_status=answer.status,
-            )
-        return kind(f"{said}.", http_status=answer.status)
+        refused = _refusal(answer.kind, answer.status, answer.envelope)
+        if isinstance(refused, RequestRefused) and _is_taken(refused.message, ours):
+            refused = _refusal(IdInUse, answer.status, answer.envelope)
+        raise refused
 
     async def _exchange(self, request: httpx.Request) -> _Answer:
         seconds = self._timeout + len(request.content) / SLOWEST_UPLINK
@@ -291,11 +255,13 @@ class KlingClient:
                     raise  # no word about the provider
                 # Without its cause: a frame that was writing headers holds the token in its variables.
                 raise _lost(failure, create=request.method == "POST") from None
-        try:
+        status, envelope = response.status_code, None
+        with suppress(Unreadable):
             envelope = wire.parse_envelope(body)
-        except Unreadable:
-            envelope = None
-        return _Answer(response.status_code, envelope, is_page=body[:512].lstrip()[:1] == b"<")
+        code = envelope.code if envelope else None
+        is_page = body[:512].lstrip()[:1] == b"<"
+        kind = reaction(status, code, create=request.method == "POST", is_page=is_page)
+        return _Answer(status, envelope, code, is_page, kind)
 
 
 def _api_base(text: str) -> httpx.URL:
@@ -303,25 +269,18 @@ def _api_base(text: str) -> httpx.URL:
 
     What the API's own paths begin with is no part of it, though people paste it: `/v1`, or a whole endpoint.
     """
+    hint = "It is like https://api-singapore.klingai.com, the default."
     try:
         url = httpx.URL(_PASTED.sub("", text.strip()))
     except (httpx.InvalidURL, ValueError):
-        raise SettingsError(
-            "KLING_BASE_URL is not a URL.",
-            hint="It is like https://api-singapore.klingai.com, the default.",
-        ) from None
+        raise SettingsError("KLING_BASE_URL is not a URL.", hint=hint) from None
     if not url.scheme or not url.host:
-        raise SettingsError(
-            f"KLING_BASE_URL is {text!r}, which is not a URL.",
-            hint="It is like https://api-singapore.klingai.com, the default.",
-        )
+        raise SettingsError(f"KLING_BASE_URL is {text!r}, which is not a URL.", hint=hint)
     if url.userinfo or url.query or url.fragment:
         raise SettingsError("KLING_BASE_URL may hold a host, a port and a path, nothing else.")
     if not may_visit(url):
-        raise SettingsError(
-            f"KLING_BASE_URL is {text!r}, which would send the key unprotected.",
-            hint="Use https; plain http is for localhost only.",
-        )
+        said = f"KLING_BASE_URL is {text!r}, which would send the key unprotected."
+        raise SettingsError(said, hint="Use https; plain http is for localhost only.")
     return url
 
 
@@ -349,10 +308,10 @@ def _is_unknown(refused: RequestRefused, asked: str) -> bool:
     return refused.code == 1203 or (refused.code == 1201 and bool(about_it))
 
 
-def _is_taken(refused: RequestRefused, external_task_id: str) -> bool:
+def _is_taken(said: str, external_task_id: str) -> bool:
     """Whether a refused create says that its id is in use: "External_task_id … already exists" (O, other kinds)."""
-    rest = refused.message.replace(external_task_id, "")
-    about_it = external_task_id in refused.message or _EXTERNAL_ID.search(rest)
+    rest = said.replace(external_task_id, "")
+    about_it = external_task_id in said or _EXTERNAL_ID.search(rest)
     return bool(external_task_id and about_it and _TAKEN.search(rest))
 
 
@@ -363,9 +322,3 @@ def _refusal(kind: type[ProviderError], status: int, envelope: wire.Envelope) ->
         http_status=status,
         request_id=envelope.request_id,
     )
-
-
-def _segment(name: str) -> str:
-    """Return an id as one segment of a path; an id of dots would otherwise climb out of it."""
-    quoted = quote(name, safe="", errors="replace")
-    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")

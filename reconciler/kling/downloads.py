@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
 import httpx
@@ -23,14 +22,14 @@ from reconciler.kling.errors import (
     ResultTooLarge,
     ResultUnsafe,
 )
-from reconciler.kling.network import AddressRefused, Network, Visitor, may_visit
+from reconciler.kling.network import AddressRefused, Network, Visitor, may_visit, part_announced
 
 MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
 CHUNK: Final = 512 * 1024  # bytes
 FLOOR: Final = 16 * 1024  # bytes per second; a download below it does not keep others waiting
 WINDOW: Final = 30.0  # s over which that is measured
 _PASSING: Final = frozenset({408, 425, 429})
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"')  # an ETag that vouches for every byte
 
 
 class Sink(Protocol):
@@ -51,19 +50,10 @@ class Sink(Protocol):
         """Append."""
 
 
-@dataclass(frozen=True, slots=True)
-class Downloaded:
-    """A whole result is in the sink."""
+class Downloader(Visitor):
+    """Fetches results. Safe for several fetches at a time, each with a sink of its own.
 
-    size: int  # bytes
-    validator: str  # its strong ETag, "" when it has none
-
-
-class Downloader:
-    """Fetches results; holds no key. Safe for several fetches at a time, each with a sink of its own.
-
-    `timeout` bounds a silence, `max_seconds` a whole fetch, both in s; `max_bytes` the size of a result. `allowed` are
-    networks that a result may be fetched from although they are not of the internet.
+    `max_seconds` bounds a whole fetch, in s; `max_bytes` the size of a result.
     """
 
     def __init__(
@@ -75,13 +65,9 @@ class Downloader:
         allowed: Iterable[Network] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        super().__init__(timeout=timeout, allowed=allowed, transport=transport)
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._visitor = Visitor(timeout=timeout, allowed=allowed, transport=transport)
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._visitor.http.aclose()
 
     async def fetch(
         self,
@@ -90,8 +76,8 @@ class Downloader:
         *,
         window: float = WINDOW,
         is_awaited: Callable[[], bool] = lambda: False,
-    ) -> Downloaded:
-        """Fetch a result, going on from the sink's offset when its ETag still holds.
+    ) -> str:
+        """Fetch a whole result, going on from the sink's offset when its ETag still holds; returns its strong ETag, or "".
 
         Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on (of
         which ResultSlow: it trickled for a `window`, in s, while its place `is_awaited`), ResultUnsafe when none
@@ -105,50 +91,22 @@ class Downloader:
                     # The partial file and the answer did not fit together: once more, from nothing.
                     sink.restart("")
                     if not await self._attempt(url, sink, pace):
-                        raise ResultInterrupted(
-                            "The result's host answered with a part that nobody asked for."
-                        )
+                        said = "The result's host answered with a part that nobody asked for."
+                        raise ResultInterrupted(said)
         except TimeoutError:
             if limit.expired():
                 raise ResultInterrupted("The download took too long.") from None
             raise
-        return Downloaded(sink.offset, sink.validator)
+        return sink.validator
 
     async def _attempt(self, url: str, sink: Sink, pace: _Pace) -> bool:
         """Return whether the sink now holds the whole result; False asks for a fresh start."""
-        async with self._open(url, _resuming(sink)) as response:
-            if response.status_code == 206:
-                if not _continues(response, sink):
-                    return False
-            elif response.status_code == 200:
-                sink.restart(_strong(response))
-            elif response.status_code == 416 and sink.offset:
-                return False
-            else:
-                raise _refusal(response.status_code)
-            await self._pour(response, sink, pace)
-        return True
-
-    async def _pour(self, response: httpx.Response, sink: Sink, pace: _Pace) -> None:
-        total = _total(response)
-        if total is not None and total > self._max_bytes:
-            raise self._too_large(f"is announced as {total:,} bytes")
-        async for chunk in _chunks(response, pace):
-            if sink.offset + len(chunk) > self._max_bytes:
-                raise self._too_large("goes on")
-            sink.write(chunk)
-        if total is not None and sink.offset != total:
-            raise ResultInterrupted(f"{sink.offset} of {total} bytes arrived.")
-
-    def _too_large(self, how: str) -> ResultTooLarge:
-        return ResultTooLarge(f"The result {how}, and at most {self._max_bytes:,} bytes are kept.")
-
-    @asynccontextmanager
-    async def _open(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
-        """Give the answer at the end of the redirects, its body unread."""
+        headers = {}
+        if sink.offset and sink.validator:  # without a strong one the halves might not fit together
+            headers = {"Range": f"bytes={sink.offset}-", "If-Range": sink.validator}
         async with AsyncExitStack() as opened:
             try:
-                visit = self._visitor.visit(_safe(url), headers, _next_hop)
+                visit = self.visit(_safe(url), headers, _next_hop)
                 response = await opened.enter_async_context(visit)
             except AddressRefused:
                 raise _inside() from None
@@ -156,7 +114,37 @@ class Downloader:
                 raise ResultUnsafe("The result's URL redirects endlessly.") from None
             except (httpx.HTTPError, OSError) as failure:
                 raise _broken(failure) from failure
-            yield response
+            begin, total = part_announced(response) or (None, None)
+            status, etag = response.status_code, response.headers.get("ETag", "")
+            etag = etag if _STRONG.fullmatch(etag) else ""
+            goes_on = bool(etag) and (begin, etag) == (sink.offset, sink.validator)
+            if (status == 206 and not goes_on) or (status == 416 and sink.offset):
+                return False
+            if status == 200:
+                sink.restart(etag)
+            elif status != 206:
+                # Any lasting 4xx is the URL's fault: an expired signature is a 400, 401, 403, 404 or 410.
+                is_lasting = 400 <= status < 500 and status not in _PASSING
+                kind = ResultRefused if is_lasting else ResultInterrupted
+                raise kind(f"The result's host answered HTTP {status}.", http_status=status)
+            await self._pour(response, sink, pace, total)
+        return True
+
+    async def _pour(
+        self, response: httpx.Response, sink: Sink, pace: _Pace, total: int | None
+    ) -> None:
+        kept = f"at most {self._max_bytes:,} bytes are kept."
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            said = "The result arrived compressed, although it was asked for as it is."
+            raise ResultInterrupted(said)
+        if total is not None and total > self._max_bytes:
+            raise ResultTooLarge(f"The result is announced as {total:,} bytes, and {kept}")
+        async for chunk in _chunks(response, pace):
+            if sink.offset + len(chunk) > self._max_bytes:
+                raise ResultTooLarge(f"The result goes on, and {kept}")
+            sink.write(chunk)
+        if total is not None and sink.offset != total:
+            raise ResultInterrupted(f"{sink.offset} of {total} bytes arrived.")
 
 
 class _Pace:
@@ -185,58 +173,22 @@ async def _chunks(response: httpx.Response, pace: _Pace) -> AsyncIterator[bytes]
     Raises ResultInterrupted for the network's failures and ResultSlow, never for the sink's failures.
     """
     gathered = bytearray()
-    pieces = response.aiter_raw()
     failure: ResultInterrupted | None = None
-    while failure is None:
-        try:
-            piece = await anext(pieces)
-        except StopAsyncIteration:
-            break
-        except (httpx.HTTPError, OSError) as broken:
-            failure = _broken(broken)
-        else:
+    try:
+        async for piece in response.aiter_raw():
             gathered += piece
-            failure = ResultSlow() if pace.is_too_slow(len(piece)) else None
-        if len(gathered) >= CHUNK:
-            yield bytes(gathered)
-            gathered.clear()
+            if pace.is_too_slow(len(piece)):
+                failure = ResultSlow()
+                break
+            if len(gathered) >= CHUNK:
+                yield bytes(gathered)
+                gathered.clear()
+    except (httpx.HTTPError, OSError) as broken:
+        failure = _broken(broken)
     if gathered:
         yield bytes(gathered)
     if failure is not None:
         raise failure
-
-
-def _resuming(sink: Sink) -> dict[str, str]:
-    """Return the headers that ask for the rest; without a strong validator the halves might not fit together."""
-    if not sink.offset or not sink.validator:
-        return {}
-    return {"Range": f"bytes={sink.offset}-", "If-Range": sink.validator}
-
-
-def _continues(response: httpx.Response, sink: Sink) -> bool:
-    """Return whether a 206 begins where the sink ends and belongs to the same bytes."""
-    begins = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    same = bool(sink.validator) and _strong(response) == sink.validator
-    return begins is not None and int(begins[1]) == sink.offset and same
-
-
-def _total(response: httpx.Response) -> int | None:
-    """Return the size of the whole result as announced, None when it is not."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise ResultInterrupted(
-            "The result arrived compressed, although it was asked for as it is."
-        )
-    if response.status_code == 206:
-        announced = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        return int(announced[3]) if announced and announced[3] != "*" else None
-    length = response.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-
-
-def _strong(response: httpx.Response) -> str:
-    """Return the ETag when it vouches for every byte, else ""."""
-    etag: str = response.headers.get("ETag", "")
-    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
 
 
 def _safe(url: str) -> httpx.URL:
@@ -249,22 +201,15 @@ def _safe(url: str) -> httpx.URL:
     return parsed
 
 
-def _next_hop(here: httpx.URL, response: httpx.Response) -> httpx.URL:
+def _next_hop(here: httpx.URL, location: str) -> httpx.URL:
     """Return where a redirect leads; one from outside may not lead to a service of this machine."""
     try:
-        target = _safe(str(here.join(response.headers.get("Location", ""))))
+        target = _safe(str(here.join(location)))
     except (httpx.InvalidURL, ValueError):
         raise ResultUnsafe("The result's URL redirects to no URL.") from None
     if is_loopback(target.host) and not is_loopback(here.host):
         raise _inside()
     return target
-
-
-def _refusal(status: int) -> ResultRefused | ResultInterrupted:
-    """Any lasting 4xx is the URL's fault: hosts answer an expired signature with 400, 401, 403, 404 or 410."""
-    is_lasting = 400 <= status < 500 and status not in _PASSING
-    kind = ResultRefused if is_lasting else ResultInterrupted
-    return kind(f"The result's host answered HTTP {status}.", http_status=status)
 
 
 def _inside() -> ResultUnsafe:

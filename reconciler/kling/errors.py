@@ -145,8 +145,7 @@ CLOCK_CODES: Final = frozenset({1003, 1004})
 """The token is not valid yet, or has expired: signing again by the server's clock may cure it (D)."""
 
 REACTIONS: Final[dict[int, type[ProviderError]]] = {
-    **dict.fromkeys((1000, 1001, 1002, *CLOCK_CODES), AccountTrouble),
-    **dict.fromkeys((1100, 1101, 1102, 1103, 1304), AccountTrouble),
+    **dict.fromkeys((1000, 1001, 1002, 1003, 1004, 1100, 1101, 1102, 1103, 1304), AccountTrouble),
     **dict.fromkeys((1200, 1201, 1203, 1300, 1301), RequestRefused),
     1202: NoSuchRoute,
     1302: SlowDown,
@@ -175,23 +174,30 @@ _BY_STATUS: Final[dict[int, type[ProviderError]]] = {
 }
 
 
-def reaction(http_status: int, code: int | None, *, create: bool) -> type[ProviderError] | None:
+def is_strange(http_status: int, code: int | None, *, is_page: bool) -> bool:
+    """Whether an answer looks like another server's: a route that is not there, or a page where nothing went wrong."""
+    return (http_status in NO_ROUTE and code not in REACTIONS) or (is_page and http_status < 400)
+
+
+def reaction(
+    http_status: int, code: int | None, *, create: bool, is_page: bool = False
+) -> type[ProviderError] | None:
     """Return the class to raise for an answer, None for a success; `code` is None when there is no envelope.
 
     A create is refused only by an envelope of the provider's own with a status below 500. A bare 429 is no
     exception: what stands in front of the API may have passed the request on before it lost patience, so the
     task may exist. An unlisted code means what its HTTP status says where that is plain (401, 404, 405, 429): a 404
-    or 405 that is not the API's own comes from what has no such route.
+    or 405 that is not the API's own comes from what has no such route. `is_page`: HTML or XML came.
     """
-    no_route = http_status in NO_ROUTE and code not in REACTIONS
+    strange = is_strange(http_status, code, is_page=is_page)
     # Codes that say that the server, or a gateway that numbers as HTTP does, broke down.
     is_internal = code is not None and (5000 <= code < 6000 or 500 <= code < 600)
     if http_status >= 500 or http_status == 408 or is_internal:
         return OutcomeUnknown if create else TryLater
     contradictory = 300 <= http_status < 400 or (code == 0 and not 200 <= http_status < 300)
-    if code is None or contradictory or (create and no_route):
+    if code is None or contradictory or (create and strange):
         if create:
-            return Misdirected if no_route else OutcomeUnknown
+            return Misdirected if strange else OutcomeUnknown
         return SlowDown if http_status == 429 else Unreadable
     if code == 0:
         return None

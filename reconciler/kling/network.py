@@ -17,7 +17,7 @@ import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ MAX_BODY: Final = 16 * 1024**2
 ACCEPTED: Final = "gzip"
 """The one encoding of an answer that is asked for, and unpacked."""
 MAX_HOPS: Final = 5
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 _KINDS: Final = "http, https, socks5 and socks5h"
@@ -47,18 +48,14 @@ SOON: Final = 3.0  # s for an address, while there is another to try
 MOST_TRIED: Final = 4  # addresses of a name
 _INTERNET: Final = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out (IANA)
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address is its end (RFC 6052)
-_WITHIN: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "192.0.0.0/24",  # special purposes; a cloud's metadata are at .192 (RFC 6890)
-            "192.88.99.0/24",  # relays of 6to4
-            "168.63.129.16",  # a cloud's agent of the host
-            "2001::/23",  # Teredo, which wraps IPv4 addresses, and other special purposes
-            "2002::/16",  # 6to4, which wraps them too
-        ),
-    )
+_SPECIAL: Final = (
+    "192.0.0.0/24",  # special purposes; a cloud's metadata are at .192 (RFC 6890)
+    "192.88.99.0/24",  # relays of 6to4
+    "168.63.129.16",  # a cloud's agent of the host
+    "2001::/23",  # Teredo, which wraps IPv4 addresses, and other special purposes
+    "2002::/16",  # 6to4, which wraps them too
 )
+_WITHIN: Final = tuple(map(ipaddress.ip_network, _SPECIAL))
 
 
 class AddressRefused(httpx.ConnectError):
@@ -70,10 +67,7 @@ class NameUnknown(httpx.ConnectError):
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to addresses of the internet, and to the networks that the operator `allowed` besides.
-
-    Raises AddressRefused, NameUnknown, and what httpcore raises for connections.
-    """
+    """Connects to the internet and to networks `allowed`; raises AddressRefused, NameUnknown, and what httpcore does."""
 
     def __init__(self, allowed: Iterable[Network]) -> None:
         self._allowed = tuple(allowed)
@@ -90,18 +84,13 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address that answers, of those that may all be asked; `timeout` is in s for each."""
-        addresses = (await self.check(host, port, timeout))[:MOST_TRIED]
-        for address in addresses[:-1]:
-            try:
-                soon = SOON if timeout is None else min(timeout, SOON)
-                return await self._wire.connect_tcp(
-                    str(address), port, soon, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._wire.connect_tcp(
-            str(addresses[-1]), port, timeout, local_address, socket_options
-        )
+        *others, last = map(str, (await self.check(host, port, timeout))[:MOST_TRIED])
+        connect, how = self._wire.connect_tcp, (local_address, socket_options)
+        soon = SOON if timeout is None else min(timeout, SOON)
+        for address in others:
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return await connect(address, port, soon, *how)
+        return await connect(last, port, timeout, *how)
 
     async def check(self, host: str, port: int, timeout: float | None = None) -> list[Address]:
         """Return the addresses of a host, each of which may be asked; `timeout` bounds the look-up, in s."""
@@ -119,9 +108,7 @@ def is_of_the_internet(address: Address) -> bool:
     plain = _unwrapped(address)
     if is_within(plain, _WITHIN) or plain.is_multicast or not plain.is_global:
         return False
-    if plain.version == 6 and plain not in _INTERNET:
-        return False
-    return not _is_of_this_machine(plain)
+    return (plain.version == 4 or plain in _INTERNET) and not _is_of_this_machine(plain)
 
 
 def is_within(address: Address, networks: Collection[Network]) -> bool:
@@ -154,15 +141,12 @@ def _is_of_this_machine(address: Address) -> bool:
 async def _look_up(host: str, port: int, timeout: float) -> list[Address]:
     """Return every address of a host, in the order in which to try them."""
     loop = asyncio.get_running_loop()
-    try:
+    with suppress(OSError, ValueError):  # TimeoutError and UnicodeError are among them
         async with asyncio.timeout(timeout):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = dict.fromkeys(ipaddress.ip_address(place[0]) for *_, place in found)
-    except (OSError, ValueError):  # TimeoutError and UnicodeError are among them
-        addresses = {}
-    if not addresses:
-        raise NameUnknown("the host's name is not known here")
-    return list(addresses)
+        if addresses := dict.fromkeys(ipaddress.ip_address(place[0]) for *_, place in found):
+            return list(addresses)
+    raise NameUnknown("the host's name is not known here")
 
 
 class EnvironmentTransport(httpx.AsyncBaseTransport):
@@ -188,17 +172,22 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
         proxies = {scheme: proxy for scheme in schemes if (proxy := _proxy(scheme))}
         self._networks, self._names = _exceptions() if proxies else ([], [])
         self._checked = None if allowed is None else CheckedNetwork(allowed)
-        self._direct = _Direct(trust, limits, self._checked)
-        self._by_scheme = {
-            scheme: httpx.AsyncHTTPTransport(
-                verify=trust, limits=limits, trust_env=False, proxy=proxy
+        way = partial(httpx.AsyncHTTPTransport, verify=trust, limits=limits, trust_env=False)
+        self._direct = way()
+        if self._checked is not None:
+            # httpx takes no network of ours, so its pool is one that does.
+            self._direct._pool = httpcore.AsyncConnectionPool(
+                ssl_context=trust,
+                max_connections=limits.max_connections,
+                max_keepalive_connections=limits.max_keepalive_connections,
+                keepalive_expiry=limits.keepalive_expiry,
+                network_backend=self._checked,
             )
-            for scheme, proxy in proxies.items()
-        }
+        self._by_scheme = {scheme: way(proxy=proxy) for scheme, proxy in proxies.items()}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request its way; raises what httpx raises, AddressRefused and NameUnknown."""
-        way: httpx.AsyncHTTPTransport = self._direct
+        way = self._direct
         if self.takes_proxy(request.url):
             way = self._by_scheme[request.url.scheme]
             if self._checked is not None:
@@ -207,9 +196,8 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
         try:
             return await way.handle_async_request(request)
         except socksio.ProtocolError as failure:  # not translated by httpx; nothing has left yet
-            raise httpx.ProxyError(
-                f"what answers at the proxy speaks no SOCKS: {failure}"
-            ) from None
+            said = f"what answers at the proxy speaks no SOCKS: {failure}"
+            raise httpx.ProxyError(said) from None
 
     def takes_proxy(self, url: httpx.URL) -> bool:
         """Whether a request to this URL takes a proxy."""
@@ -234,23 +222,6 @@ class EnvironmentTransport(httpx.AsyncBaseTransport):
         """Close every connection."""
         for transport in (self._direct, *self._by_scheme.values()):
             await transport.aclose()
-
-
-class _Direct(httpx.AsyncHTTPTransport):
-    """Connects by a network of ours; httpx takes none, so its pool is one that does."""
-
-    def __init__(
-        self, trust: ssl.SSLContext, limits: httpx.Limits, network: CheckedNetwork | None
-    ) -> None:
-        super().__init__(verify=trust, limits=limits, trust_env=False)
-        if network is not None:
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=trust,
-                max_connections=limits.max_connections,
-                max_keepalive_connections=limits.max_keepalive_connections,
-                keepalive_expiry=limits.keepalive_expiry,
-                network_backend=network,
-            )
 
 
 def _place(url: httpx.URL) -> tuple[str, int]:
@@ -279,17 +250,13 @@ def _proxy(scheme: str) -> httpx.Proxy | None:
 
 
 def _exceptions() -> tuple[list[Network], list[str]]:
-    """Return where `NO_PROXY` has no proxy used: networks, and names (in lower case) with those below each.
-
-    Raises SettingsError for an entry with a `/` that is no network.
-    """
+    """Return where `NO_PROXY` has no proxy used: networks, and names (in lower case) with those below each."""
     networks: list[Network] = []
     names: list[str] = []
     for entry in re.split(r"[,\s]+", urllib.request.getproxies_environment().get("no", "")):
         plain = entry.rpartition("://")[2]
         try:
-            bare = plain.replace("[", "").replace("]", "")
-            networks.append(ipaddress.ip_network(bare, strict=False))
+            networks.append(ipaddress.ip_network(re.sub(r"[\[\]]", "", plain), strict=False))
         except ValueError:
             if "/" in plain:
                 raise SettingsError(
@@ -308,18 +275,16 @@ def _variable(name: str) -> str:
 def _authorities() -> ssl.SSLContext:
     """Return whose certificates are believed."""
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if folders and not file and not any(Path(one).is_dir() for one in folders.split(os.pathsep)):
-        raise _no_authorities("SSL_CERT_DIR", folders, "there is no such folder")
-    try:
-        return httpx.create_ssl_context()
-    except OSError as failure:  # ssl.SSLError is one
-        why = "it holds no certificates" if isinstance(failure, ssl.SSLError) else failure.strerror
-        raise _no_authorities("SSL_CERT_FILE", file or "", str(why)) from None
-
-
-def _no_authorities(variable: str, value: str, why: str) -> SettingsError:
-    return SettingsError(
-        f"{variable} is `{value[:200]}`, which cannot be read: {why}",
+    variable, value, why = "SSL_CERT_DIR", folders, "there is no such folder"
+    if not folders or file or any(Path(one).is_dir() for one in folders.split(os.pathsep)):
+        try:
+            return httpx.create_ssl_context()
+        except OSError as failure:  # ssl.SSLError is one
+            is_empty = isinstance(failure, ssl.SSLError)
+            why = "it holds no certificates" if is_empty else str(failure.strerror)
+            variable, value = "SSL_CERT_FILE", file
+    raise SettingsError(
+        f"{variable} is `{(value or '')[:200]}`, which cannot be read: {why}",
         hint="It names the certificates that are trusted. Correct it, or take it away.",
     )
 
@@ -338,27 +303,27 @@ class Visitor:
         schemes: Collection[str] = ("https",),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._way = EnvironmentTransport(schemes=schemes, allowed=allowed)
+        self.way = EnvironmentTransport(schemes=schemes, allowed=allowed)
         self.http = httpx.AsyncClient(
             headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
             follow_redirects=False,
             timeout=timeout,
             trust_env=False,
-            transport=transport or self._way,
+            transport=transport or self.way,
         )
 
-    def leads_inside(self, url: httpx.URL) -> bool:
-        """Whether this URL's host was found to be in a network that is allowed, and not of the internet."""
-        return self._way.leads_inside(url)
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self.http.aclose()
 
     @asynccontextmanager
     async def visit(
         self,
         target: httpx.URL,
         headers: Mapping[str, str],
-        hop: Callable[[httpx.URL, httpx.Response], httpx.URL],
+        hop: Callable[[httpx.URL, str], httpx.URL],
     ) -> AsyncIterator[httpx.Response]:
-        """Give the answer at the end of the redirects, its body unread; `hop` says where one leads, or raises.
+        """Give the answer at the end of the redirects, its body unread; `hop` gets a URL and the `Location` there, or raises.
 
         httpx would read each redirect's body, however long. Raises what it raises, of which TooManyRedirects.
         """
@@ -369,10 +334,19 @@ class Visitor:
                 if response.status_code not in _REDIRECTS:
                     yield response
                     return
-                target = hop(target, response)
+                target = hop(target, response.headers.get("Location", ""))
             finally:
                 await response.aclose()
         raise httpx.TooManyRedirects(f"redirects more than {MAX_HOPS} times")
+
+
+def part_announced(response: httpx.Response) -> tuple[int, int | None] | None:
+    """Return where the body begins, and the bytes of the whole file, where that is said; None for a part of nobody knows what."""
+    if response.status_code == 206:
+        said = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        return said and (int(said[1]), None if said[2] == "*" else int(said[2]))
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
 def may_visit(url: httpx.URL) -> bool:

@@ -7,7 +7,6 @@ bytes mean is for others to say.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,13 +14,13 @@ from typing import Final
 import httpx
 
 from reconciler.core.errors import SpecError
-from reconciler.kling.network import AddressRefused, NameUnknown, Network, Visitor
+from reconciler.kling.network import AddressRefused, NameUnknown, Network, Visitor, part_announced
 
 PART: Final = 512 * 1024  # bytes read at a time
 MOST_PARTS: Final = 4  # for a URL
 LONGEST: Final = 60.0  # s for a URL, however slowly it answers
 AT_A_TIME: Final = 8
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+
 _UNREAD: Final = (
     "is no file that the provider can read: its host is not known here, is this machine or in a private network, "
     "or does not give the file; put it where everybody can read it"
@@ -45,12 +44,11 @@ Where = Callable[[Sample], int | None]
 """Says where the next part begins, None when what there is was enough."""
 
 
-class Prober:
+class Prober(Visitor):
     """Reads samples, a few at a time.
 
-    `timeout` bounds a silence in s. `allowed` are networks that are asked although they are not of the internet. What
-    goes wrong there, and what is not asked, is one sentence: specs are written by others, who would learn from
-    another one what is behind our firewall.
+    What goes wrong in a network that is `allowed`, and what is not asked, is one sentence: specs are written by others,
+    who would learn from another one what is behind our firewall.
     """
 
     def __init__(
@@ -60,14 +58,9 @@ class Prober:
         allowed: Iterable[Network] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        schemes = ("http", "https")
+        super().__init__(timeout=timeout, allowed=allowed, schemes=schemes, transport=transport)
         self._turn = asyncio.Semaphore(AT_A_TIME)
-        self._visitor = Visitor(
-            timeout=timeout, allowed=allowed, schemes=("http", "https"), transport=transport
-        )
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._visitor.http.aclose()
 
     async def sample(self, url: str, where: Where) -> Sample:
         """Return the beginning of what a URL leads to, and the parts that `where` asks for.
@@ -85,29 +78,28 @@ class Prober:
                     sample = replace(sample, parts=(*sample.parts, *more.parts))
                 return sample
         except (ProbeFailed, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as failure:
-            if any(self._visitor.leads_inside(hop) for hop in hops):
+            if any(self.way.leads_inside(hop) for hop in hops):
                 raise ProbeFailed(_UNREAD) from None
             raise _failed(failure) from failure
 
     async def _part(self, url: str, begin: int, hops: list[httpx.URL]) -> Sample:
         """Read a part; a host that knows no ranges gives the beginning, and is not asked for another place."""
         headers = {"Range": f"bytes={begin}-{begin + PART - 1}"}
-
-        def follow(here: httpx.URL, response: httpx.Response) -> httpx.URL:
-            return self._hop(hops, here.join(response.headers.get("Location", "")))
-
-        async with self._visitor.visit(
-            self._hop(hops, httpx.URL(url)), headers, follow
-        ) as response:
-            self._visitor.http.cookies.clear()
+        first = self._hop(hops, httpx.URL(url))
+        visit = self.visit(
+            first, headers, lambda here, location: self._hop(hops, here.join(location))
+        )
+        async with visit as response:
+            self.http.cookies.clear()
             if response.status_code == 416 and not begin:  # of an empty file there is no part
                 return Sample("", 0, ((0, b""),))
             if response.status_code not in (200, 206):
-                raise ProbeFailed(
-                    f"answers HTTP {response.status_code}: the provider could not read it either"
-                )
+                said = f"answers HTTP {response.status_code}"
+                raise ProbeFailed(f"{said}: the provider could not read it either")
             content_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-            starts, size = _span(response)
+            if (announced := part_announced(response)) is None:
+                raise ProbeFailed("answers with a part of a file and does not say which")
+            starts, size = announced
             data = bytearray()
             if starts == begin:
                 async for chunk in response.aiter_raw(64 * 1024):
@@ -119,7 +111,7 @@ class Prober:
 
     def _hop(self, hops: list[httpx.URL], target: httpx.URL) -> httpx.URL:
         """Note where a URL or a redirect leads."""
-        self._visitor.http.cookies.clear()
+        self.http.cookies.clear()
         if target.scheme not in ("http", "https") or not target.host:
             raise ProbeFailed("redirects to something that is not an http or https URL")
         hops.append(target)
@@ -127,24 +119,13 @@ class Prober:
 
 
 def _failed(failure: Exception) -> ProbeFailed:
-    if isinstance(failure, ProbeFailed):
-        return failure
-    if isinstance(failure, httpx.TooManyRedirects):
-        return ProbeFailed(str(failure))
-    if isinstance(failure, (AddressRefused, NameUnknown)):
-        return ProbeFailed(_UNREAD)
-    if isinstance(failure, TimeoutError):
-        return ProbeFailed(f"did not answer within {LONGEST:.0f} s")
-    reason = str(failure) or type(failure).__name__
-    return ProbeFailed(f"cannot be reached: {reason[:200]}")
-
-
-def _span(response: httpx.Response) -> tuple[int, int | None]:
-    """Return where the body begins and how long the whole file is, as announced."""
-    if response.status_code == 206:
-        announced = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if announced is None:
-            raise ProbeFailed("answers with a part of a file and does not say which")
-        return int(announced[1]), None if announced[2] == "*" else int(announced[2])
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+    match failure:
+        case ProbeFailed():
+            return failure
+        case httpx.TooManyRedirects():
+            return ProbeFailed(str(failure))
+        case AddressRefused() | NameUnknown():
+            return ProbeFailed(_UNREAD)
+        case TimeoutError():
+            return ProbeFailed(f"did not answer within {LONGEST:.0f} s")
+    return ProbeFailed(f"cannot be reached: {(str(failure) or type(failure).__name__)[:200]}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -34,9 +33,7 @@ class SimulatorMedia:
         base = httpx.URL(self._client.base_url)
         if self._store or not is_loopback(base.host):
             return bool(self._store)
-        async with _session() as http:
-            request = http.build_request("GET", f"{self._client.base_url}/simulator")
-            answer = await _answer(await http.send(request, stream=True))
+        _, answer = await _ask("GET", f"{self._client.base_url}/simulator")
         media = answer.get("media")
         if answer.get("simulator") is True and isinstance(media, str):
             store = base.join(media)
@@ -50,43 +47,32 @@ class SimulatorMedia:
         when the file cannot be read.
         """
         if not await self.find():
-            raise WorkspaceError(
-                f"`{path.name}` is a local file, and {self._client.base_url} hosts none"
-            )
+            said = f"`{path.name}` is a local file, and {self._client.base_url} hosts none"
+            raise WorkspaceError(said)
         data = await asyncio.to_thread(path.read_bytes)
-        target = self._store + quote(sha256 + suffix, safe="")
-        async with _session() as http:
-            request = http.build_request("PUT", target, content=data)
-            response = await http.send(request, stream=True)
-            answer = await _answer(response)
+        status, answer = await _ask("PUT", self._store + quote(sha256 + suffix, safe=""), data)
         url = answer.get("url")
         if not isinstance(url, str) or not url:
-            raise TryLater(f"The simulator did not take the file: HTTP {response.status_code}.")
+            raise TryLater(f"The simulator did not take the file: HTTP {status}.")
         return url
 
 
-@asynccontextmanager
-async def _session() -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client without a key or a proxy; raises TryLater for whatever the network does."""
+async def _ask(
+    method: str, url: str, content: bytes | None = None
+) -> tuple[int, dict[str, object]]:
+    """Return status, and the JSON object of a success (else an empty one); raises TryLater for whatever the network does."""
     headers = {"User-Agent": user_agent(), "Accept-Encoding": ACCEPTED}
     try:
         async with (
             asyncio.timeout(LONGEST),
             httpx.AsyncClient(headers=headers, timeout=SILENCE, trust_env=False) as http,
+            http.stream(method, url, content=content) as response,
         ):
-            yield http
+            body = await read_bounded(response) if response.is_success else b""
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as failure:
-        raise TryLater(
-            f"The simulator does not answer: {str(failure) or type(failure).__name__}"
-        ) from failure
-
-
-async def _answer(response: httpx.Response) -> dict[str, object]:
-    """Return the JSON object of a success, an empty one for anything else."""
-    try:
-        answer = json.loads(await read_bounded(response)) if response.is_success else None
-    except (ValueError, RecursionError):
-        answer = None
-    finally:
-        await response.aclose()
-    return answer if isinstance(answer, dict) else {}
+        why = str(failure) or type(failure).__name__
+        raise TryLater(f"The simulator does not answer: {why}") from failure
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(body)
+        return response.status_code, answer if isinstance(answer, dict) else {}
+    return response.status_code, {}

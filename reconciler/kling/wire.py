@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -114,10 +115,8 @@ def parse_tasks(data: object) -> tuple[Task, ...]:
         raise Unreadable("The answer holds no list of tasks.")
     tasks = []
     for entry in data:
-        try:
+        with suppress(Unreadable):
             tasks.append(parse_task(entry))
-        except Unreadable:
-            continue
     return tuple(tasks)
 
 
@@ -133,8 +132,7 @@ def find_task(data: object, asked: str, *, ours: bool = False) -> Task | None:
     for task in tasks:
         if asked in (task.task_id, task.external_task_id):
             return task
-    is_alone = ours and not isinstance(data, list)
-    if is_alone and may_name(tasks[0].external_task_id, asked):
+    if ours and not isinstance(data, list) and may_name(tasks[0].external_task_id, asked):
         return tasks[0]
     raise Unreadable("The answer is about another task than the one asked for.")
 
@@ -205,16 +203,12 @@ def sentence(value: object) -> str:
 
 
 def _videos(entries: object) -> tuple[Video, ...]:
-    videos = []
-    for entry in entries if isinstance(entries, list) else ():
-        fields = _mapping(entry)
-        url, duration = text(fields.get("url")), _decimal(fields.get("duration"))
-        if url:
-            shown = "" if duration is None else str(duration)
-            videos.append(
-                Video(url, watermark_url=text(fields.get("watermark_url")), duration=shown)
-            )
-    return tuple(videos)
+    listed = map(_mapping, entries if isinstance(entries, list) else ())
+    return tuple(
+        Video(url, text(fields.get("watermark_url")))
+        for fields in listed
+        if (url := text(fields.get("url")))
+    )
 
 
 def _paid(deduction: Mapping[str, object]) -> str:

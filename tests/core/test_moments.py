@@ -47,5 +47,4 @@ def test_what_is_found_was_bought_on_one_day(told: int | None, day: str, reason:
 def test_a_time_is_shown_in_utc() -> None:
     """With milliseconds, or without."""
     assert shown(NOW) == "2025-11-25T05:00:00.000Z"
-    assert shown(NOW, "seconds") == "2025-11-25T05:00:00Z"
     assert shown(None) == day_of(None) == UNKNOWN

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from reconciler.kling.downloads import Downloaded, Downloader
+from reconciler.kling.downloads import Downloader
 from reconciler.kling.errors import (
     ProviderError,
     ResultInterrupted,
@@ -45,16 +45,18 @@ class Memory:
 
 def fetch(
     answer: Answer, sink: Memory, *, path: str = "/v.mp4?sig=1", **limits: float
-) -> tuple[Downloaded | Exception, Server]:
-    """Return what a fetch came to, and the server that was asked."""
+) -> tuple[tuple[int, str] | Exception, Server]:
+    """Return what is in the sink then, with its validator, or the error; and the server that was asked."""
 
-    async def run() -> tuple[Downloaded | Exception, Server]:
+    async def run() -> tuple[tuple[int, str] | Exception, Server]:
         async with serving(answer) as server:
             downloader = Downloader(allowed=LOOPBACK, **limits)  # type: ignore[arg-type]
             try:
-                return await downloader.fetch(server.url + path, sink), server
+                await downloader.fetch(server.url + path, sink)
             except (ProviderError, OSError) as error:
                 return error, server
+            else:
+                return (sink.offset, sink.validator), server
             finally:
                 await downloader.aclose()
 
@@ -73,7 +75,7 @@ def test_a_whole_result_is_saved_and_no_key_goes_with_the_request() -> None:
     """Every byte arrives, with its validator; the request carries no token and asks for no encoding."""
     sink = Memory()
     done, server = fetch(always(http(200, DATA, etag=ETAG)), sink)
-    assert done == Downloaded(len(DATA), ETAG)
+    assert done == (len(DATA), ETAG)
     assert bytes(sink.data) == DATA
     headers = server.asked[0].headers
     assert "authorization" not in headers
@@ -90,7 +92,7 @@ def test_a_cut_download_keeps_what_arrived_and_goes_on() -> None:
     assert isinstance(error, ResultInterrupted)
     assert sink.offset == arrived
     done, server = fetch(always(part(arrived)), sink)
-    assert done == Downloaded(len(DATA), ETAG)
+    assert done == (len(DATA), ETAG)
     assert bytes(sink.data) == DATA
     assert server.asked[0].headers["range"] == f"bytes={arrived}-"
     assert server.asked[0].headers["if-range"] == ETAG
@@ -140,7 +142,7 @@ def test_halves_of_different_files_are_never_joined(
     """A resumed download ends as one file, whatever the host makes of the range."""
     sink = Memory(DATA[:100], ETAG)
     done, server = fetch(in_turn(*answers), sink)
-    assert done == Downloaded(len(data), validator), reason
+    assert done == (len(data), validator), reason
     assert bytes(sink.data) == data, reason
     assert len(server.asked) == requests, reason
 
@@ -149,7 +151,7 @@ def test_without_a_strong_validator_it_starts_over() -> None:
     """A partial file of unknown origin is not resumed."""
     sink = Memory(b"unknown")
     done, server = fetch(always(http(200, DATA, etag='W/"weak"')), sink)
-    assert done == Downloaded(len(DATA), "")
+    assert done == (len(DATA), "")
     assert "range" not in server.asked[0].headers
     assert bytes(sink.data) == DATA
 
@@ -189,7 +191,7 @@ def test_redirects_are_followed_by_hand_and_not_for_ever() -> None:
     hop = http(302, location="/next")
     sink = Memory()
     done, server = fetch(in_turn(hop, hop, http(200, DATA)), sink)
-    assert isinstance(done, Downloaded)
+    assert isinstance(done, tuple)
     assert [asked.target for asked in server.asked] == ["/v.mp4?sig=1", "/next", "/next"]
     error, server = fetch(always(hop), Memory())
     assert isinstance(error, ResultUnsafe)
@@ -273,4 +275,4 @@ def test_the_environments_proxy_does_not_see_loopback(monkeypatch: pytest.Monkey
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     done, _ = fetch(always(http(200, DATA)), Memory())
-    assert isinstance(done, Downloaded)
+    assert isinstance(done, tuple)

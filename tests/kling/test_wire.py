@@ -72,7 +72,7 @@ def test_the_documented_task_is_read_whole() -> None:
     task = wire.parse_task(DOCUMENTED)
     assert (task.task_id, task.external_task_id) == ("867283741759111202", "mc1-a")
     assert (task.state, task.said) == (TaskState.SUCCEEDED, "succeed")
-    assert task.videos == (Video("https://cdn/v.mp4", "https://cdn/w.mp4", "5.041"),)
+    assert task.videos == (Video("https://cdn/v.mp4", "https://cdn/w.mp4"),)
     assert str(task.units) == "2.50"
     assert (task.created_at, task.updated_at) == (1722769557708, 1722769559999)
 
@@ -104,7 +104,7 @@ TASKS = [
     ),
     (
         {"task_result": {"videos": [None, {}, {"url": "u", "duration": 5}]}},
-        {"videos": (Video("u", "", "5"),)},
+        {"videos": (Video("u"),)},
         "odd videos",
     ),
     ({"final_unit_deduction": "free"}, {"units": None}, "nonsense is not a quantity"),

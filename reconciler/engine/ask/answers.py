@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 
 from reconciler.core.errors import ReconcilerError, told
-from reconciler.core.identity import carries, has_room, is_computed, split_attempt
+from reconciler.core.identity import has_room, is_computed, may_name, split_attempt
 from reconciler.core.progress import Trouble, TroubleKind
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.engine.ports import Provider
@@ -147,7 +147,8 @@ class Answers:
 
         A `task_id` out of a receipt is anybody's word: there the task has to carry our id.
         """
-        if record.claimed and not carries(task.external_task_id, record.external_task_id):
+        named = task.external_task_id
+        if record.claimed and not (named and may_name(named, record.external_task_id)):
             return False
         try:
             self.check(record, task)
@@ -187,11 +188,6 @@ def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:
 
 def _unsent(record: Record, attempt: int) -> Record:
     """Return another attempt at the generation, of which nothing is known."""
-    return Record.unsent(
-        record.base_id,
-        attempt,
-        request=record.request,
-        spec=record.spec,
-        label=record.label,
-        estimated_units=record.estimated_units,
-    )
+    other = Record.unsent(record.base_id, attempt, request=record.request)
+    named = other.evolve(spec=record.spec, label=record.label)
+    return named.evolve(estimated_units=record.estimated_units)

@@ -198,7 +198,7 @@ class Saver:
                 url, partial, window=window, is_awaited=lambda: self._in_line > 0
             )
             facts = await asyncio.to_thread(examine_result, partial.path)
-            await asyncio.to_thread(self._check_etag, partial.path, arrived.validator)
+            await asyncio.to_thread(self._check_etag, partial.path, arrived)
             sha256, size = await asyncio.to_thread(objects.adopt, partial)
         except (MediaError, ResultTooLarge):
             partial.discard()
