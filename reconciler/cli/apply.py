@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Collection, Sequence
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from reconciler.cli import documents
 from reconciler.cli.plan import note_newer_models, note_strays
-from reconciler.cli.project import Folder, Paths, Selection, open_folder, root_of, surveyed
-from reconciler.cli.terminal import (
-    AsJson,
-    ExitCode,
-    agreed,
-    err,
-    error_document,
-    out,
-    print_json,
-)
+from reconciler.cli.project import Folder, Paths, open_folder, plan_of, root_of, surveyed
+from reconciler.cli.provider import credentials, has_key, require_provider, warn_if_short
+from reconciler.cli.terminal import AsJson, ExitCode, agree, err, out, print_json
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import counted
 from reconciler.core.states import Status
+from reconciler.core.work import Work
 from reconciler.engine.loop.loop import Ended
+from reconciler.engine.observe.survey import Survey
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from reconciler.core.money import UnitPrice
-    from reconciler.core.work import Work
-    from reconciler.engine.observe.survey import Survey
+_CUT_SHORT = {
+    Ended.STOPPED: ("Stopped", ExitCode.INTERRUPTED),
+    Ended.TIMED_OUT: ("Out of time", ExitCode.TIMED_OUT),
+}
 
 
 def apply(
@@ -46,26 +40,34 @@ def apply(
     from reconciler.engine.run.apply import unsaved, works_of
 
     with open_folder(root_of(context), write=True) as folder:
-        chosen, survey = surveyed(folder, paths)
-        plan, price = chosen.plan(survey), folder.settings.unit_price
-        works: Sequence[Work] = works_of(plan, survey, whole=chosen.whole)
+        specs, survey = surveyed(folder, paths)
+        plan, price = plan_of(survey, specs), folder.settings.unit_price
+        works: Sequence[Work] = works_of(plan, survey, whole=specs is None)
         note_strays(survey.desired)
-        _show(plan, works, price)
+        table = documents.plan_table(plan, price)
+        if table.row_count:
+            err.print(table)
+        if works:
+            err.print(documents.plan_line(plan, price))
         note_newer_models(folder, [wish for work in works for wish in work.wishes])
         works = _possible(folder, survey, works)
-        if any(item.action in BUYS for item in plan.assessments) and not _agreed(
-            folder, plan, yes=yes
-        ):
-            if as_json:
-                print_json(error_document("nothing was bought", ""))
-            return ExitCode.ERROR
+        if buys := {one.external_task_id for one in plan.assessments if one.action in BUYS}:
+            warn_if_short(folder.settings, plan.estimated_units)
+            cost = documents.units_and_money(plan.estimated_units, price)
+            agree(
+                f"Buy {counted(len(buys), 'generation')} for about {cost}?",
+                yes=yes,
+                otherwise="nothing was bought",
+                hint="Run `reconciler apply --yes` to buy without being asked.",
+                as_json=as_json,
+            )
         ended, after = _run(folder, survey, plan, works, timeout)
-        left = unsaved(after) if chosen.whole else []
+        left = unsaved(after) if specs is None else []
     for record in left:
         err.print(
             f"[yellow]not saved yet[/] {record.external_task_id}: paid for, but no spec wants it any more"
         )
-    code = _report(chosen.again(after.desired).plan(after), ended, idle=not works, as_json=as_json)
+    code = _report(plan_of(after, specs), ended, idle=not works, as_json=as_json)
     return ExitCode.NEEDS_SOMEBODY if left and code == ExitCode.DONE else code
 
 
@@ -73,24 +75,21 @@ def settle(folder: Folder, base_ids: Collection[str]) -> int:
     """Apply what is wanted of these generations, which somebody agreed to; return the exit code."""
     from reconciler.engine.run.apply import works_of
 
-    def plan_of(survey: Survey) -> Plan:
+    def ordered(survey: Survey) -> Plan:
         wishes = survey.desired.generations
-        ordered = tuple(wish for wish in wishes if wish.external_task_id in base_ids)
-        return Selection(ordered, (), whole=False).plan(survey)
+        return survey.plan([w for w in wishes if w.external_task_id in base_ids], (), whole=False)
 
-    survey = folder.surveyor.survey(folder.load())
-    plan = plan_of(survey)
+    survey = folder.survey()
+    plan = ordered(survey)
     works = works_of(plan, survey, whole=False)
     ended, after = _run(folder, survey, plan, works, None)
-    return _report(plan_of(after), ended, idle=not works, as_json=False)
+    return _report(ordered(after), ended, idle=not works, as_json=False)
 
 
 def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence[Work]:
     """Return what can be done: all of it with a key, without one what takes only this disk."""
-    from reconciler.cli.provider import credentials, has_key, watch_host
-
     if has_key(folder.settings):
-        watch_host(folder.repository, folder.settings.base_url, survey.stored)
+        require_provider(folder, survey.stored)
         return works
     if not all(work.local or work.optional for work in works):
         credentials(folder.settings)  # says what is missing, before anybody is asked
@@ -104,7 +103,7 @@ def _run(
     from reconciler.cli.running import run
 
     ended = run(folder, survey, plan, works, timeout)
-    after = folder.surveyor.survey(folder.load())
+    after = folder.survey()
     wanted = {wish.external_task_id for wish in after.desired.generations}
     for work in works:
         record = after.stored.get(work.base_id)
@@ -118,31 +117,9 @@ def _run(
     return ended, after
 
 
-def _show(plan: Plan, works: Sequence[Work], price: UnitPrice | None) -> None:
-    table = documents.plan_table(plan, price)
-    if table.row_count:
-        err.print(table)
-    if works:
-        err.print(documents.plan_line(plan, price))
-
-
-def _agreed(folder: Folder, plan: Plan, *, yes: bool) -> bool:
-    """Warn where the account holds too little, and ask."""
-    from reconciler.cli.provider import warn_if_short
-
-    warn_if_short(folder.settings, plan.estimated_units)
-    count = len({item.external_task_id for item in plan.assessments if item.action in BUYS})
-    cost = documents.units_and_money(plan.estimated_units, folder.settings.unit_price)
-    return agreed(
-        f"Buy {counted(count, 'generation')} for about {cost}?",
-        yes=yes,
-        otherwise="nothing was bought",
-        hint="Run `reconciler apply --yes` to buy without being asked.",
-    )
-
-
 def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
     document = documents.status_document(plan)
+    word, code = _CUT_SHORT.get(ended, ("Nothing to do" if idle else "Done", ExitCode.DONE))
     if as_json:
         print_json(document)
     else:
@@ -152,20 +129,9 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
                 err.print(f"[yellow]{item.status}[/] {name}: {reason}")
         for line in documents.invalid_lines(plan.invalid):
             err.print(f"[red]invalid[/] {escape(line)}")
-        out.print(_said(documents.summary_line(document["summary"]), ended, idle=idle))
-    match ended:
-        case Ended.STOPPED:
-            return ExitCode.INTERRUPTED
-        case Ended.TIMED_OUT:
-            return ExitCode.TIMED_OUT
+        again = " Run again to go on; nothing is paid for twice." if code else ""
+        out.print(f"{word}: {documents.summary_line(document['summary'])}.{again}")
+    if code:
+        return code
     unsettled = any(item.status is not Status.COMPLETE for item in plan.assessments)
     return ExitCode.NEEDS_SOMEBODY if unsettled or plan.invalid else ExitCode.DONE
-
-
-def _said(counts: str, ended: Ended, *, idle: bool) -> str:
-    match ended:
-        case Ended.STOPPED:
-            return f"Stopped: {counts}. Run again to go on; nothing is paid for twice."
-        case Ended.TIMED_OUT:
-            return f"Out of time: {counts}. Run again to go on; nothing is paid for twice."
-    return f"{'Nothing to do' if idle else 'Done'}: {counts}."

@@ -15,7 +15,6 @@ import socket
 import stat
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Literal
 
+from reconciler.cli.terminal import warn
 from reconciler.core.errors import SettingsError
 from reconciler.core.printable import labelled, printable
 from reconciler.core.progress import Topic
@@ -47,8 +47,8 @@ _TOPICS = {Topic.ACCOUNT: Notice.ACCOUNT, Topic.CAP: Notice.CAP}
 Event = Literal["changed", "held", "warning", "info"]
 
 
-class HoldsToldOnce(ABC):
-    """What reporters share: why a generation is held back is told once."""
+class Warnings:
+    """Tells what concerns everybody, and is what other reporters build on: why a generation is held back is told once."""
 
     def __init__(self) -> None:
         self._held: dict[str, str] = {}
@@ -65,8 +65,12 @@ class HoldsToldOnce(ABC):
             self._held[record.base_id] = reason
             self._tell("held", record, Status.BLOCKED, reason)
 
-    @abstractmethod
-    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None: ...
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
+        """Tell something that concerns everybody; on a terminal every topic looks the same."""
+        warn(message)
+
+    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:
+        """Say nothing of a single generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class LogEntry:
     reason: str = ""
 
 
-class LogReporter(HoldsToldOnce):
+class LogReporter(Warnings):
     """A reporter for a log, and of what people want to know for their services; may be told from any thread."""
 
     def __init__(self, handler: logging.Handler) -> None:

@@ -10,15 +10,26 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import documents
-from reconciler.cli.project import Folder, Paths, open_folder, root_of, surveyed
+from reconciler.cli.project import (
+    Folder,
+    Paths,
+    open_folder,
+    plan_of,
+    root_of,
+    surveyed,
+    wishes_of,
+)
+from reconciler.cli.provider import ask_balance, balance_sentences, provider
 from reconciler.cli.terminal import AsJson, ExitCode, err, note, out, print_json
 from reconciler.core import kinds
 from reconciler.core.diff import Plan
-from reconciler.core.documents import Problem, waiting_for, waiting_words
+from reconciler.core.documents import waiting_for, waiting_words
 from reconciler.core.errors import counted
 from reconciler.core.generations import Generation, newer_models
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Record
+from reconciler.engine.ask.answers import Answers
+from reconciler.engine.ask.poll import refreshed
 from reconciler.workspace.read.loader import Desired
 
 
@@ -35,36 +46,31 @@ def validate(
 ) -> int:
     """Check specs and their media, offline unless --probe."""
     with open_folder(root_of(context)) as folder:
-        chosen, survey = surveyed(folder, paths)
-        specs = {*chosen.invalid, *(wish.spec for wish in chosen.generations)}
+        specs, survey = surveyed(folder, paths)
+        wishes = wishes_of(survey.desired, specs)
+        asking = {wish.spec for wish in wishes}
         invalid = {
-            spec: found for spec, found in survey.invalid.items() if chosen.whole or spec in specs
+            spec: found for spec, found in survey.invalid.items() if specs is None or spec in specs
         }
-        note_newer_models(folder, chosen.generations)
+        note_newer_models(folder, wishes)
         if probe:
             from reconciler.cli.media import probed
 
-            wanted = {wish.spec for wish in chosen.generations} - invalid.keys()
-            invalid |= probed(folder, wanted)
-        problems = sorted({problem for found in invalid.values() for problem in found})
-        checked = {wish.spec for wish in chosen.generations} | set(invalid)
-        good = [wish for wish in chosen.generations if wish.spec not in invalid]
+            invalid |= probed(folder, asking - invalid.keys())
+    problems = sorted({problem for found in invalid.values() for problem in found})
+    checked = len(asking | invalid.keys())
+    good = sum(wish.spec not in invalid for wish in wishes)
     note_strays(survey.desired)
     if as_json:
-        print_json(documents.validate_document(problems, len(checked), len(good)))
-    else:
-        waiting = waiting_for(invalid)
-        for problem in problems:
-            err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
-        out.print(_validated(len(checked), len(good), problems))
-    return ExitCode.ERROR if problems else ExitCode.DONE
-
-
-def _validated(count: int, generations: int, problems: Sequence[Problem]) -> str:
-    if not count:
-        return documents.NO_SPECS
+        print_json(documents.validate_document(problems, checked, good))
+        return int(bool(problems))
+    waiting = waiting_for(invalid)
+    for problem in problems:
+        err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
     found = counted(len(problems), "problem") if problems else "all well"
-    return f"{counted(count, 'spec')}, {counted(generations, 'generation')}: {found}"
+    said = f"{counted(checked, 'spec')}, {counted(good, 'generation')}: {found}"
+    out.print(said if checked else documents.NO_SPECS)
+    return int(bool(problems))
 
 
 def note_newer_models(folder: Folder, generations: Sequence[Generation]) -> None:
@@ -95,21 +101,19 @@ def plan(
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
     with open_folder(root_of(context)) as folder:
-        chosen, survey = surveyed(folder, paths)
+        specs, survey = surveyed(folder, paths)
         desired = survey.desired
         if refresh:
             known = asyncio.run(_refreshed(folder, survey.records, desired.generations))
             survey = folder.surveyor.survey(desired, known)
-        plan, price = chosen.plan(survey), folder.settings.unit_price
-        note_newer_models(folder, chosen.generations)
+        plan, price = plan_of(survey, specs), folder.settings.unit_price
+        note_newer_models(folder, wishes_of(desired, specs))
     note_strays(desired)
     if as_json:
         print_json(documents.plan_document(plan, price))
     else:
         _show(plan, price)
     if refresh:
-        from reconciler.cli.provider import ask_balance, balance_sentences
-
         balance = ask_balance(folder.settings)
         for sentence in balance_sentences(balance, plan.estimated_units, price):
             (err if as_json else out).print(escape(sentence))
@@ -119,10 +123,6 @@ def plan(
 async def _refreshed(
     folder: Folder, records: Mapping[str, Record], wishes: Sequence[Generation]
 ) -> dict[str, Record]:
-    from reconciler.cli.provider import provider
-    from reconciler.engine.ask.answers import Answers
-    from reconciler.engine.ask.poll import refreshed
-
     async with provider(folder.settings) as client:
         return await refreshed(Answers(client, folder.repository), records, wishes)
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from reconciler.cli.documents import units_and_money
+from reconciler.cli.project import Folder
 from reconciler.cli.terminal import warn
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, in_a_line
 from reconciler.core.hosts import is_loopback
@@ -23,7 +24,6 @@ from reconciler.kling.errors import SlowDown
 from reconciler.kling.network import LOOPBACK, Network
 from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings.definitions import Settings
-from reconciler.store.repository import Repository
 
 
 def has_key(settings: Settings) -> bool:
@@ -31,12 +31,13 @@ def has_key(settings: Settings) -> bool:
     return bool(settings.access_key and settings.secret_key) or settings.api_key is not None
 
 
-def watch_host(repository: Repository, base_url: str, records: Mapping[str, Record]) -> None:
-    """Remember the host; raises SettingsError while another one has tasks of ours under way.
+def require_provider(folder: Folder, records: Mapping[str, Record]) -> None:
+    """Remember the host; raises SettingsError: a key is missing, or another host has tasks of ours under way.
 
     What one provider does not know says nothing about what another one has accepted.
     """
-    host = urlsplit(base_url).hostname or ""
+    credentials(folder.settings)
+    repository, host = folder.repository, urlsplit(folder.settings.base_url).hostname or ""
     host = "loopback" if is_loopback(host) else host
     known = repository.recall("host") or host
     waiting = sum(

@@ -15,14 +15,13 @@ from typing import Self
 from rich.markup import escape
 from rich.status import Status as Spinner
 
-from reconciler.cli.log import Event, HoldsToldOnce
+from reconciler.cli.log import Event, Warnings
 from reconciler.cli.media import media_store
 from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks, has_key, provider
-from reconciler.cli.terminal import err, warn
+from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
 from reconciler.core.printable import labelled
-from reconciler.core.progress import Topic
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
@@ -48,7 +47,7 @@ _SYMBOLS = {
 }
 
 
-class ConsoleReporter(HoldsToldOnce):
+class ConsoleReporter(Warnings):
     """A reporter for people on stderr: a line for every change, and on a terminal a line below that counts."""
 
     def __init__(self, total: int) -> None:
@@ -66,10 +65,6 @@ class ConsoleReporter(HoldsToldOnce):
     def __exit__(self, *_: object) -> None:
         if self._spinner:
             self._spinner.stop()
-
-    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
-        """Tell something that concerns everybody; on a terminal every topic looks the same."""
-        warn(message)
 
     def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:  # noqa: ARG002
         self._status[record.base_id] = status

@@ -8,12 +8,11 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,21 +28,23 @@ from reconciler.cli.project import (
     Folder,
     Paths,
     ProjectRoot,
-    Selection,
     database_of,
     open_folder,
+    plan_of,
     refuse_leading_out,
     root_of,
     select,
     surveyed,
+    wishes_of,
 )
-from reconciler.cli.terminal import AsJson, ExitCode, error_document, out, print_json
+from reconciler.cli.terminal import AsJson, error_document, out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.moments import shown
 from reconciler.core.money import units_text
 from reconciler.core.printable import labelled
 from reconciler.core.states import Record, Status
+from reconciler.store.upkeep import back_up
 from reconciler.workspace.files.outputs import Signature, signature
 from reconciler.workspace.tree.walk import specs_folder, walk
 
@@ -67,23 +68,20 @@ def status(
             help="Show it again whenever something changes; with --json one document per line.",
         ),
     ] = False,
-) -> int:
+) -> None:
     """Show where every generation stands."""
     if watch:
-        return _follow(root_of(context), paths or [], as_json=as_json)
+        _follow(root_of(context), paths, as_json=as_json)
+        return
     with open_folder(root_of(context)) as folder:
-        chosen, survey = surveyed(folder, paths)
-        plan = chosen.plan(survey)
+        specs, survey = surveyed(folder, paths)
+        plan = plan_of(survey, specs)
     note_strays(survey.desired)
-    document = documents.status_document(plan)
+    view = _View(documents.status_document(plan), plan)
     if as_json:
-        print_json(document)
-    elif not document["generations"]:
-        out.print(documents.NO_SPECS)
+        print_json(view.document)
     else:
-        out.print(documents.status_table(plan))
-        out.print(documents.summary_line(document["summary"]))
-    return ExitCode.DONE
+        out.print(_shown(view))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +93,19 @@ class _View:
     look: Callable[[], _Seen] = tuple  # the same as long as nothing changed
 
 
-def _follow(root: ProjectRoot, paths: Sequence[Path], *, as_json: bool) -> int:
-    """Show the status again and again, until Ctrl-C or until its reader leaves; only the first look may raise."""
-    first = _view(root, paths)
-    with _stopped_by_signals():
-        try:
-            if out.is_terminal and not as_json:
-                _on_a_terminal(_changes(root, paths, first))
-            else:
-                _line_by_line(_changes(root, paths, first), as_json=as_json)
-        except KeyboardInterrupt:
-            pass
-    return ExitCode.DONE
+def _follow(root: ProjectRoot, paths: Sequence[Path] | None, *, as_json: bool) -> None:
+    """Show the status again and again, until a signal or until its reader leaves; only the first look may raise."""
+    changes = _changes(root, paths, _view(root, paths))
+    with suppress(KeyboardInterrupt):  # SIGTERM is one, too
+        if out.is_terminal and not as_json:
+            _on_a_terminal(changes)
+        else:
+            _line_by_line(changes, as_json=as_json)
 
 
-def _changes(root: ProjectRoot, paths: Sequence[Path], first: _View) -> Iterator[_View]:
-    """Give the first view, and a new one whenever it says something else, as long as somebody looks."""
-    view, seen = first, first.look()
+def _changes(root: ProjectRoot, paths: Sequence[Path] | None, view: _View) -> Iterator[_View]:
+    """Give a view, and a new one whenever it says something else, as long as somebody looks."""
+    seen = view.look()
     yield view
     took = 0.0
     for number in itertools.count(1):
@@ -133,13 +127,13 @@ def _changes(root: ProjectRoot, paths: Sequence[Path], first: _View) -> Iterator
             yield view
 
 
-def _view(root: ProjectRoot, paths: Sequence[Path]) -> _View:
+def _view(root: ProjectRoot, paths: Sequence[Path] | None) -> _View:
     with open_folder(root) as folder:
         base, specs = folder.root, folder.settings.specs_dir
         database = database_of(base, folder.settings)
         before = _tree(base, specs, database)
-        chosen, survey = surveyed(folder, paths)
-        plan = chosen.plan(survey)
+        specs_chosen, survey = surveyed(folder, paths)
+        plan = plan_of(survey, specs_chosen)
     wishes = [item.generation for item in plan.assessments]
     files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
     files += [path for wish in wishes for path in wish.files]
@@ -194,33 +188,22 @@ def _shown(view: _View, rows: int | None = None) -> RenderableType:
     if view.plan is None:
         error = view.document["error"]
         return Group(escape(f"error: {error['message']}"), escape(f"       {error['hint']}"))
-    summary = documents.summary_line(view.document["summary"])
     if not view.document["generations"]:
         return Text(documents.NO_SPECS)
     plan = view.plan if rows is None else _pressing_first(view.plan, rows)
     hidden = len(view.plan.assessments) - len(plan.assessments)
     more = f" ({hidden:,} of them not shown)" if hidden else ""
+    summary = documents.summary_line(view.document["summary"])
     return Group(documents.status_table(plan), Text(f"{summary}{more}"))
 
 
 def _pressing_first(plan: Plan, rows: int) -> Plan:
     """Return as much of a plan as there is room for: what needs somebody, then what moves, then the rest."""
-
-    def rank(status: Status) -> int:
-        return 0 if status in NEEDS_SOMEBODY else 2 if status is Status.COMPLETE else 1
-
-    pressing = sorted(plan.assessments, key=lambda item: rank(item.status))
+    pressing = sorted(
+        plan.assessments,
+        key=lambda item: (item.status not in NEEDS_SOMEBODY, item.status is Status.COMPLETE),
+    )
     return replace(plan, assessments=tuple(pressing[: max(rows - len(plan.invalid), 1)]))
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM end it as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def show(
@@ -230,7 +213,7 @@ def show(
         typer.Argument(metavar="SPEC|ID", help="A spec's path, an external_task_id, or a task_id."),
     ],
     as_json: AsJson = False,
-) -> int:
+) -> None:
     """Show everything known of a spec's generations or of one generation, with its history."""
     with open_folder(root_of(context)) as folder:
         desired = folder.load()
@@ -239,10 +222,10 @@ def show(
         if found is not None:
             bases = [found.base_id]
         else:
-            chosen = select(folder, desired, [Path(what)])
-            bases = [wish.external_task_id for wish in chosen.generations]
-        wishes = tuple(w for w in desired.generations if w.external_task_id in bases)
-        plan = Selection(wishes, (), whole=False).plan(survey)
+            chosen = wishes_of(desired, select(folder, desired, [Path(what)]))
+            bases = [wish.external_task_id for wish in chosen]
+        wishes = [w for w in desired.generations if w.external_task_id in bases]
+        plan = survey.plan(wishes, (), whole=False)
         document = {
             "generations": [_known(folder, survey.records, base) for base in dict.fromkeys(bases)],
             "status": documents.status_document(plan)["generations"],
@@ -251,7 +234,6 @@ def show(
         print_json(document)
     else:
         _show_people(document)
-    return ExitCode.DONE
 
 
 def _known(folder: Folder, records: Mapping[str, Record], base: str) -> dict[str, Any]:
@@ -260,22 +242,15 @@ def _known(folder: Folder, records: Mapping[str, Record], base: str) -> dict[str
     return {
         "external_task_id": base,
         "attempts": [_attempt(folder, record) for record in attempts],
-        "history": [
-            {
-                "at": shown(item.at),
-                "external_task_id": item.external_task_id,
-                "kind": item.kind,
-                "detail": item.detail,
-                "request_id": item.request_id,
-            }
-            for item in folder.repository.history(base)
-        ],
+        "history": [asdict(it) | {"at": shown(it.at)} for it in folder.repository.history(base)],
     }
 
 
 def _attempt(folder: Folder, record: Record) -> dict[str, Any]:
-    results = [(str(folder.objects.path(one.sha256)), one) for one in record.results]
-    previews = [(str(folder.objects.path(one.sha256)), one) for one in record.previews]
+    kept = [
+        [(str(folder.objects.path(one.sha256)), one) for one in made]
+        for made in (record.results, record.previews)
+    ]
     return {
         "external_task_id": record.external_task_id,
         "attempt": record.attempt,
@@ -285,8 +260,7 @@ def _attempt(folder: Folder, record: Record) -> dict[str, Any]:
         "request": json.loads(record.request),
         "estimated_units": units_text(record.estimated_units),
         "units": units_text(record.units),
-        "results": [documents.output_document(path, one) for path, one in results],
-        **documents.preview_keys(previews),
+        **documents.files_listed("results", *kept),
     }
 
 
@@ -321,14 +295,12 @@ def backup(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where the copy goes; never overwritten.")
     ],
-) -> int:
+) -> None:
     """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs.
 
     The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
     never change: copy them with any tool. Keys and settings are not in it.
     """
-    from reconciler.store.upkeep import back_up
-
     place = root_of(context)
     root = place.path.resolve()
     settings = configuration.load(root, config=place.config)
@@ -337,4 +309,3 @@ def backup(
     out.print(
         f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."
     )
-    return ExitCode.DONE

@@ -16,6 +16,7 @@ import typer
 
 from reconciler import settings as configuration
 from reconciler.cli.project import Folder, open_folder, root_of
+from reconciler.cli.provider import credentials, require_provider
 from reconciler.cli.terminal import ExitCode, print_error
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, told
 from reconciler.core.schedule import DAY, SECOND
@@ -97,12 +98,10 @@ class _Watch:
     async def run(self) -> Settings | None:
         """Keep the folder true until a signal; return the settings to begin anew with, None to leave."""
         from reconciler.cli.log import feed_watchdog, open_report, tell_systemd
-        from reconciler.cli.provider import credentials, watch_host
         from reconciler.cli.running import SteadyClock, open_ports, options_of
 
         folder, settings = self.folder, self.folder.settings
-        credentials(settings)  # says what is missing
-        watch_host(folder.repository, settings.base_url, folder.repository.records())
+        require_provider(folder, folder.repository.records())
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
@@ -162,7 +161,6 @@ class _Watch:
         if self._is_leaving:
             return
         from reconciler.cli.log import tell_systemd, tell_systemd_of_reload
-        from reconciler.cli.provider import credentials
 
         tell_systemd_of_reload()
         try:
