@@ -24,7 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Literal
 
-from reconciler.cli.terminal import warn
+from reconciler.core.diff import NEEDS_SOMEBODY
 from reconciler.core.errors import SettingsError
 from reconciler.core.printable import labelled, printable
 from reconciler.core.progress import Topic
@@ -36,7 +36,6 @@ from reconciler.workspace.files.root import Root
 _OLD_FILES = 3
 _CREATE = os.O_CREAT | os.O_NOFOLLOW
 _PARTING = 2.0  # seconds for the last notifications, out of the five that a stop may take
-_NEEDS_SOMEBODY = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.BLOCKED})
 _KINDS = {
     Status.COMPLETE: Notice.COMPLETE,
     Status.FAILED: Notice.FAILED,
@@ -67,6 +66,10 @@ class Warnings:
 
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
         """Tell something that concerns everybody; on a terminal every topic looks the same."""
+        from reconciler.cli.terminal import (
+            warn,
+        )  # a log needs no terminal, nor that there is a stderr
+
         warn(message)
 
     def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:
@@ -122,7 +125,7 @@ class LogReporter(Warnings):
         entry = LogEntry(
             event, message, record.external_task_id, record.spec, record.label, status, reason
         )
-        self._log.log(logging.WARNING if status in _NEEDS_SOMEBODY else logging.INFO, entry)
+        self._log.log(logging.WARNING if status in NEEDS_SOMEBODY else logging.INFO, entry)
 
 
 @contextmanager
@@ -149,8 +152,22 @@ def open_log(
     form: Literal["console", "json"], file: Path | None, max_bytes: int
 ) -> Iterator[LogReporter]:
     """Open the log: stderr, or a file of at most `max_bytes` beside three older ones; raises SettingsError."""
-    handler = _OnStderr() if file is None else _in_file(file, max_bytes)
-    handler.setFormatter(_JsonFormat() if form == "json" else _ConsoleFormat())
+    handler: logging.Handler = _OnStderr()
+    if file is not None:
+        try:
+            handler = _RotatingFile(
+                file,
+                maxBytes=max_bytes,
+                backupCount=_OLD_FILES,
+                encoding="utf-8",
+                errors="backslashreplace",
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}",
+                hint="Name a file in a folder that is there and may be written.",
+            ) from None
+    handler.setFormatter(_Line(as_json=form == "json"))
     try:
         yield LogReporter(handler)
     finally:
@@ -187,39 +204,18 @@ class _RotatingFile(RotatingFileHandler):
         """Lose the line: what cannot be written down must not be told in a traceback either."""
 
 
-def _in_file(file: Path, max_bytes: int) -> logging.Handler:
-    try:
-        return _RotatingFile(
-            file,
-            maxBytes=max_bytes,
-            backupCount=_OLD_FILES,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
-    except OSError as error:
-        raise SettingsError(
-            f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}",
-            hint="Name a file in a folder that is there and may be written.",
-        ) from None
+class _Line(logging.Formatter):
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
 
-
-class _ConsoleFormat(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at, entry = _told(record)
-        return printable(f"{at:%Y-%m-%d %H:%M:%S} {entry.message}")
-
-
-class _JsonFormat(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        at, entry = _told(record)
+        at, entry = datetime.fromtimestamp(record.created).astimezone(), record.msg
+        assert isinstance(entry, LogEntry)
+        if not self._as_json:
+            return printable(f"{at:%Y-%m-%d %H:%M:%S} {entry.message}")
         head = {"time": at.isoformat(timespec="milliseconds"), "level": record.levelname.lower()}
         return printable(json.dumps(head | asdict(entry), ensure_ascii=False))
-
-
-def _told(record: logging.LogRecord) -> tuple[datetime, LogEntry]:
-    entry = record.msg
-    assert isinstance(entry, LogEntry)
-    return datetime.fromtimestamp(record.created).astimezone(), entry
 
 
 # What systemd is told, over the socket that it names (sd_notify(3)); without systemd the variables are not set, and

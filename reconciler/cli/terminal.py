@@ -91,6 +91,12 @@ def print_json(document: object, *, indent: int | None = 2) -> None:
     sys.stdout.write(f"{printable_lines(text)}\n")
 
 
+def os_error(error: OSError) -> str:
+    """Return what the system says, and of which file."""
+    at = f"`{error.filename}`: " if error.filename else ""
+    return at + (error.strerror or str(error))
+
+
 def error_document(message: str, hint: str) -> dict[str, object]:
     """Return what `--json` prints of an error."""
     return {"error": {"message": message, "hint": hint}}

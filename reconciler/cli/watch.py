@@ -6,8 +6,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +20,9 @@ from reconciler.cli.terminal import ExitCode, print_error
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, told
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.settings.definitions import Settings
+from reconciler.workspace.files.outputs import check_room
+from reconciler.workspace.git import Checkout
+from reconciler.workspace.tree.walk import specs_folder
 
 if TYPE_CHECKING:
     from reconciler.cli.log import LogReporter
@@ -110,9 +112,7 @@ class _Watch:
             stack.callback(feeding.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
-            daemon, index = await stack.enter_async_context(
-                self._opened(ports, options, report, clock)
-            )
+            daemon, index = await self._open(stack, ports, options, report, clock)
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
 
@@ -183,16 +183,17 @@ class _Watch:
         self._next = settings
         self._stop.set()
 
-    @asynccontextmanager
-    async def _opened(
-        self, ports: Ports, options: Options, report: LogReporter, clock: SteadyClock
-    ) -> AsyncIterator[tuple[Daemon, SpecIndex]]:
+    async def _open(
+        self,
+        stack: AsyncExitStack,
+        ports: Ports,
+        options: Options,
+        report: LogReporter,
+        clock: SteadyClock,
+    ) -> tuple[Daemon, SpecIndex]:
         from reconciler.engine.orders.take import OrderTaker
         from reconciler.engine.run.daemon import Daemon, Duties, Pace
-        from reconciler.workspace.files.outputs import check_room
-        from reconciler.workspace.git import Checkout
         from reconciler.workspace.index.index import SpecIndex
-        from reconciler.workspace.tree.walk import specs_folder
         from reconciler.workspace.watch.watcher import Watcher
 
         folder, settings = self.folder, self.folder.settings
@@ -212,36 +213,34 @@ class _Watch:
             trouble=report.say,
         )
         watcher.start()  # before the folder is read: nothing falls between
-        try:
-            index = await asyncio.to_thread(
-                SpecIndex,
-                folder.root,
-                settings.specs_dir,
-                prices=settings.prices,
-                cache=folder.cache,
-                deferred=True,
-            )
-            pace = Pace(
-                settle=int(settings.settle_seconds * SECOND),
-                resync=int(settings.resync_seconds * SECOND),
-                history=settings.history_days * DAY,
-            )
-            taker = OrderTaker(ports, options, index, folder.surveyor)
-            duties = Duties(
-                index,
-                watcher,
-                pace,
-                checkout,
-                folder.can_host,
-                is_ordered=taker.is_ordered,
-                carry_out=taker.carry_out,
-                correct_clock=clock.correct,
-                check_room=partial(check_room, folder.root, settings.specs_dir),
-            )
-            self._daemon = Daemon(ports, options, duties)
-            yield self._daemon, index
-        finally:
-            watcher.stop()
+        stack.callback(watcher.stop)
+        index = await asyncio.to_thread(
+            SpecIndex,
+            folder.root,
+            settings.specs_dir,
+            prices=settings.prices,
+            cache=folder.cache,
+            deferred=True,
+        )
+        pace = Pace(
+            settle=int(settings.settle_seconds * SECOND),
+            resync=int(settings.resync_seconds * SECOND),
+            history=settings.history_days * DAY,
+        )
+        taker = OrderTaker(ports, options, index, folder.surveyor)
+        duties = Duties(
+            index,
+            watcher,
+            pace,
+            checkout,
+            folder.can_host,
+            is_ordered=taker.is_ordered,
+            carry_out=taker.carry_out,
+            correct_clock=clock.correct,
+            check_room=partial(check_room, folder.root, settings.specs_dir),
+        )
+        self._daemon = Daemon(ports, options, duties)
+        return self._daemon, index
 
     async def _serve(
         self, stack: AsyncExitStack, daemon: Daemon, index: SpecIndex, clock: SteadyClock
