@@ -13,7 +13,6 @@ from reconciler.cli.documents import units_and_money
 from reconciler.cli.project import Folder
 from reconciler.cli.terminal import warn
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, in_a_line
-from reconciler.core.hosts import is_loopback
 from reconciler.core.moments import day_of
 from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.schedule import DAY, SECOND
@@ -24,6 +23,11 @@ from reconciler.kling.errors import SlowDown
 from reconciler.kling.network import LOOPBACK, Network
 from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings.definitions import Settings
+
+_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
+_LONGEST = 4.0  # s; whoever wants to buy is not held up longer for a remark
+_BETWEEN = 1.1  # s; one question a second is allowed (documented)
+_YEAR = 365 * DAY
 
 
 def has_key(settings: Settings) -> bool:
@@ -37,8 +41,8 @@ def require_provider(folder: Folder, records: Mapping[str, Record]) -> None:
     What one provider does not know says nothing about what another one has accepted.
     """
     credentials(folder.settings)
-    repository, host = folder.repository, urlsplit(folder.settings.base_url).hostname or ""
-    host = "loopback" if is_loopback(host) else host
+    repository, settings = folder.repository, folder.settings
+    host = "loopback" if settings.is_simulated else urlsplit(settings.base_url).hostname or ""
     known = repository.recall("host") or host
     waiting = sum(
         record.status in LIVE or record.status is Status.SUCCEEDED for record in records.values()
@@ -89,12 +93,6 @@ async def provider(settings: Settings) -> AsyncIterator[KlingClient]:
         await client.aclose()
 
 
-_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
-_LONGEST = 4.0  # s; whoever wants to buy is not held up longer for a remark
-_BETWEEN = 1.1  # s; one question a second is allowed (documented)
-_YEAR = 365 * DAY
-
-
 async def packs_of(client: KlingClient) -> tuple[ResourcePack, ...]:
     """Return the account's packs. Raises ProviderError."""
     now = int(time.time() * SECOND)
@@ -122,9 +120,7 @@ def ask_balance(settings: Settings) -> Balance | str:
 
 def warn_if_short(settings: Settings, units: Decimal) -> None:
     """Say on stderr that the packs do not hold what is about to be bought, where that is known."""
-    if not has_key(settings):
-        return
-    balance = ask_balance(settings)
+    balance = ask_balance(settings) if has_key(settings) else None
     if isinstance(balance, Balance) and balance.is_short_of(units):
         warn(_short(balance, units, settings.unit_price))
 

@@ -276,11 +276,10 @@ def _show_people(document: dict[str, Any]) -> None:
         for attempt in generation["attempts"]:
             out.print()
             out.print(f"[bold]{attempt['external_task_id']}[/]")
-            for name in ("status", "reason", "task_id", "units", "estimated_units"):
-                if attempt[name]:
-                    out.print(f"  {name:<16} {escape(str(attempt[name]))}")
-            request = json.dumps(attempt["request"], ensure_ascii=False)
-            out.print(f"  {'request':<16} {escape(request)}")
+            said = attempt | {"request": json.dumps(attempt["request"], ensure_ascii=False)}
+            for name in ("status", "reason", "task_id", "units", "estimated_units", "request"):
+                if said[name]:
+                    out.print(f"  {name:<16} {escape(str(said[name]))}")
         if not generation["attempts"]:
             out.print()
             out.print(f"[bold]{generation['external_task_id']}[/]")
