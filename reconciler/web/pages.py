@@ -5,6 +5,7 @@ Takes documents, returns text; knows no request. The template escapes everything
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,6 +71,13 @@ _NEEDS_SOMEBODY = (
     Status.BLOCKED,
 )
 _UNDER_WAY = (Status.SUCCEEDED, Status.PROCESSING, Status.SUBMITTED, Status.SUBMITTING)
+_SECTIONS = (
+    ("Needs you", "needs", _NEEDS_SOMEBODY, 100),
+    ("Under way", "under-way", _UNDER_WAY, 100),
+    ("Waiting", "waiting", [Status.PENDING], 25),
+    ("Complete, newest first", "complete", [Status.COMPLETE], 50),
+)
+"""The parts of the page: the heading, the tone, whose rows stand there, and how many of them at most."""
 
 Row = Mapping[str, Any]
 
@@ -83,16 +91,12 @@ class Section:
     rows: Sequence[Row]
     count: int
 
-    @property
-    def more(self) -> int:
-        """How many rows are not shown."""
-        return self.count - len(self.rows)
-
 
 def status_page(document: Document, health: Document) -> str:
     """Return the whole page."""
     sections = _sections(document["generations"])
-    return _TEMPLATES.get_template("status.html").render(
+    return page(
+        "status",
         sections=sections,
         count={section.tone: section.count for section in sections},
         total=len(document["generations"]),
@@ -103,40 +107,26 @@ def status_page(document: Document, health: Document) -> str:
     )
 
 
-def trouble_page(sentence: str) -> str:
-    """Return the page that says why nothing can be shown."""
-    return _TEMPLATES.get_template("trouble.html").render(sentence=sentence)
-
-
-def login_page(sentence: str) -> str:
-    """Return the page that asks for the token, and says what was wrong with the last one."""
-    return _TEMPLATES.get_template("login.html").render(sentence=sentence)
+def page(name: str, **shown: object) -> str:
+    """Return a page of this name: `status`, `trouble` and `login`, which say a `sentence`."""
+    return _TEMPLATES.get_template(f"{name}.html").render(shown)
 
 
 def _sections(rows: Sequence[Row]) -> list[Section]:
     """Sort the generations into the parts of the page; at most some hundred rows are shown."""
-    found: dict[str, list[Row]] = {}
+    found, sections = defaultdict[str, list[Row]](list), []
     for row in rows:
-        found.setdefault(str(row["status"]), []).append(row)
-
-    def section(title: str, tone: str, statuses: Sequence[Status], most: int) -> Section:
-        mine = [row for status in statuses for row in found.get(status, ())]
-        if tone == "complete":
-            mine.sort(key=_newness, reverse=True)
-        return Section(title, tone, mine[:most], len(mine))
-
-    return [
-        section("Needs you", "needs", _NEEDS_SOMEBODY, 100),
-        section("Under way", "under-way", _UNDER_WAY, 100),
-        section("Waiting", "waiting", [Status.PENDING], 25),
-        section("Complete, newest first", "complete", [Status.COMPLETE], 50),
-    ]
-
-
-def _newness(row: Row) -> tuple[int, str]:
-    """Order by the provider's task id: a decimal number that grows with time, as seen."""
-    task_id = row["task_id"] or ""
-    return len(task_id), task_id
+        found[row["status"]].append(row)
+    for title, tone, statuses, most in _SECTIONS:
+        mine = [row for status in statuses for row in found[status]]
+        if (
+            tone == "complete"
+        ):  # by the provider's task id: a decimal number that grows with time, as seen
+            mine.sort(
+                key=lambda row: (len(row["task_id"] or ""), row["task_id"] or ""), reverse=True
+            )
+        sections.append(Section(title, tone, mine[:most], len(mine)))
+    return sections
 
 
 def _time(text: str) -> str:

@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.errors import ReconcilerError, told
 from reconciler.web.callbacks import Hint, read_body, receive
-from reconciler.web.pages import Recent, StatusSource, login_page, status_page, trouble_page
+from reconciler.web.pages import Recent, StatusSource, page, status_page
 
 _MOST_BYTES = 4096  # of a form
 
@@ -48,7 +48,7 @@ class PageToken:
     def allows(self, asked: HTTPConnection) -> bool:
         """Whether a request may read the pages."""
         scheme, _, given = asked.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._is_token(given.strip()):
+        if scheme.lower() == "bearer" and _are_same(given.strip(), self._token):
             return True
         return _are_same(asked.cookies.get(self._cookie, ""), self._pass)
 
@@ -58,14 +58,11 @@ class PageToken:
         if isinstance(body, Response):
             return body
         given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])
-        if not self._is_token(given[0].strip()):
-            return HTMLResponse(login_page("That is not the token of this page."), 401)
+        if not _are_same(given[0].strip(), self._token):
+            return HTMLResponse(page("login", sentence="That is not the token of this page."), 401)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(self._cookie, self._pass, httponly=True, samesite="strict")
         return answer
-
-    def _is_token(self, given: str) -> bool:
-        return _are_same(given, self._token)
 
     def _derived(self, purpose: bytes) -> str:
         message = b"reconciler page " + purpose
@@ -81,7 +78,7 @@ def refused(headers: Headers) -> Response:
     """Return the answer to who has not shown the token: the form for a browser, a line for a program."""
     asks = {"www-authenticate": 'Bearer realm="reconciler"'}
     if "text/html" in headers.get("accept", ""):
-        return HTMLResponse(login_page(""), 401)
+        return HTMLResponse(page("login", sentence=""), 401)
     return PlainTextResponse("the token of this page is missing or wrong\n", 401, asks)
 
 
@@ -121,7 +118,7 @@ def status_app(
     shown it sees no page, and is told no reason.
     """
 
-    def page() -> str:
+    def shown() -> str:
         return status_page(source.document(), source.health())
 
     def document() -> str:
@@ -132,7 +129,7 @@ def status_app(
         routes=[
             Route("/livez", _live, methods=["GET"]),
             Route("/readyz", partial(_ready, source, access), methods=["GET"]),
-            Route("/", partial(_page, Recent(page)), methods=["GET"]),
+            Route("/", partial(_page, Recent(shown)), methods=["GET"]),
             Route("/status.json", partial(_json, Recent(document)), methods=["GET"]),
             Route("/healthz", partial(_health, source), methods=["GET"]),
             Route("/status.css", partial(_static, "status.css", "text/css"), methods=["GET"]),
@@ -196,11 +193,11 @@ def _is_address(host: str) -> bool:
     return True
 
 
-async def _page(page: Recent, _: Request) -> Response:
+async def _page(shown: Recent, _: Request) -> Response:
     try:
-        return HTMLResponse(page.get())
+        return HTMLResponse(shown.get())
     except ReconcilerError as error:
-        return HTMLResponse(trouble_page(told(error)), 503)
+        return HTMLResponse(page("trouble", sentence=told(error)), 503)
 
 
 async def _json(document: Recent, _: Request) -> Response:

@@ -89,9 +89,10 @@ async def serving(
     that are not guarded.
     """
     listener = await _listener(host, port, is_guarded=is_guarded)
-    url = _url(listener)
-    for name in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
-        logging.getLogger(name).disabled = True
+    name, here = listener.getsockname()[:2]
+    name = _ANYWHERE.get(name, name)
+    for log in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
+        logging.getLogger(log).disabled = True
     config = uvicorn.Config(
         app,
         http=_Connection,
@@ -108,7 +109,7 @@ async def serving(
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
     try:
-        yield url
+        yield f"http://[{name}]:{here}/" if ":" in name else f"http://{name}:{here}/"
     finally:
         await server.shutdown(sockets=[listener])
         for connection in list(server.server_state.connections):
@@ -154,9 +155,3 @@ def _cannot(host: str, port: int, reason: str) -> SettingsError:
         f"the status page cannot be served at {host}:{port}: {reason}",
         hint="`--http HOST:PORT` serves it elsewhere (port 0: any free one), `--no-http` not at all.",
     )
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    host = _ANYWHERE.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
