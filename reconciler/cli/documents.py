@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from reconciler.core.diff import Action, Assessment, Plan
-from reconciler.core.documents import Problem, waiting_for, waiting_words
+from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation
 from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.printable import labelled
@@ -223,14 +223,6 @@ def in_short(problems: Iterable[Problem]) -> str:
     found = list(problems)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return f"{found[0]}{more}" if found else ""
-
-
-def invalid_lines(invalid: Mapping[str, tuple[Problem, ...]]) -> Iterator[str]:
-    """Yield what is wrong with each file, once where many wait for the same one, such as a defaults file."""
-    waiting = waiting_for({file: found[:1] for file, found in invalid.items()})
-    yield from dict.fromkeys(
-        f"{in_short(found)}{waiting_words(waiting[found[0]])}" for found in invalid.values()
-    )
 
 
 def name_of(item: Assessment) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from reconciler.cli import apply, doctor, init, order_commands, plan, simulate, spend, status, watch
+from reconciler.cli import doctor, init, order_commands, plan, simulate, spend, status, watch
 from reconciler.cli.project import GlobalOptions
 from reconciler.cli.terminal import ExitCode, error_document, os_error, out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
@@ -98,7 +98,7 @@ for _command in (
     init.init,
     plan.validate,
     plan.plan,
-    apply.apply,
+    plan.apply,
     watch.watch,
     status.status,
     status.show,

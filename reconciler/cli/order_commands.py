@@ -20,6 +20,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import documents
+from reconciler.cli.plan import settle
 from reconciler.cli.project import (
     Folder,
     Paths,
@@ -73,11 +74,7 @@ class Giver:
     writer: StateLocked | None  # who else writes here; None: we do
 
     def bases(self, what: Sequence[str]) -> list[str]:
-        """Return the generations that specs, folders of specs or ids name.
-
-        Raises:
-            WorkspaceError: something names neither.
-        """
+        """Return the generations that specs, folders of specs or ids name; raises WorkspaceError: something is neither."""
         return list(dict.fromkeys(base for name in what for base in self._bases(name)))
 
     def called(self, base_id: str) -> str:
@@ -97,10 +94,7 @@ class Giver:
         """Have an order carried out: here, or by the process that writes.
 
         `seen` is what was seen of each name, where the survey does not tell.
-
-        Raises:
-            OrderError: a name is none.
-            StateLocked: another process writes, and takes no orders.
+        Raises OrderError: a name is none; StateLocked: another process writes, and takes no orders.
         """
         chosen = tuple(names)
         order = Order(verb, chosen, tuple(seen) or sightings(verb, chosen, self.survey))
@@ -137,9 +131,8 @@ class Giver:
 @contextmanager
 def open_giver(context: typer.Context) -> Iterator[Giver]:
     """Open a folder as its only writer or, where another process is that, to read and to hand over."""
-    root = root_of(context)
     with ExitStack() as stack:
-        writer = None
+        root, writer = root_of(context), None
         try:
             folder = stack.enter_context(open_folder(root, write=True))
         except StateLocked as locked:
@@ -169,8 +162,6 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
         outcome = giver.carry_out(Verb.RETRY, names)
         code = _say(outcome)
         if giver.writer is None and outcome.touched:
-            from reconciler.cli.apply import settle
-
             code = max(code, settle(giver.folder, outcome.touched))
         return code
 
@@ -190,7 +181,16 @@ def import_(
     """Take over tasks that the provider has; buys nothing."""
     with open_giver(context) as giver:
         giver.require_provider()
-        bound = "" if target is None else f"={_single(giver, ids, target)}"
+        bound = ""
+        if target is not None:
+            bases = giver.bases([target])
+            if len(ids) != 1 or len(bases) != 1:
+                hint = "Name one task, and a spec with one generation or the generation's id."
+                raise WorkspaceError(
+                    f"`--for` binds one task to one generation, not {counted(len(ids), 'task')} to {counted(len(bases), 'generation')}",
+                    hint=hint,
+                )
+            bound = f"={bases[0]}"
         outcome = giver.carry_out(Verb.IMPORT, (f"{name}{bound}" for name in ids))
         code = _say(outcome)
         if giver.writer is None and outcome.touched:
@@ -299,24 +299,8 @@ def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
     return f"Try {count} again for about {documents.units_and_money(total, price)}?"
 
 
-def _single(giver: Giver, ids: Sequence[str], target: str) -> str:
-    """Return the one generation that `--for` names."""
-    bases = giver.bases([target])
-    if len(ids) != 1 or len(bases) != 1:
-        hint = "Name one task, and a spec with one generation or the generation's id."
-        raise WorkspaceError(
-            f"`--for` binds one task to one generation, not {counted(len(ids), 'task')} to {counted(len(bases), 'generation')}",
-            hint=hint,
-        )
-    return bases[0]
-
-
 def _known(giver: Giver, name: str) -> str:
-    """Return the generation that an id names; it may be in receipts alone.
-
-    Raises:
-        WorkspaceError: it is known nowhere.
-    """
+    """Return the generation that an id names, which may be in receipts alone; raises WorkspaceError: it is nowhere."""
     if found := giver.folder.repository.find(name):
         return found.base_id
     for base in (name, split_attempt(name)[0]):

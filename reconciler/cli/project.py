@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -80,8 +80,9 @@ def _found(*, or_here: bool) -> Path:
     except FileNotFoundError:
         raise WorkspaceError("the working folder does not exist any more", hint=_HINT) from None
     specs, state = os.environ.get(_SPECS, "specs"), os.environ.get(_STATE, "state")
-    if not (_is_below(specs) and _is_below(state)):
-        return here  # such a name says the same in every folder
+    for path in (Path(specs), Path(state)):
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            return here  # such a name says the same in every folder
     looked, end = _upwards(here)
     roots = [folder for folder in looked if _is_root(folder, specs, state)]
     if not roots and or_here:
@@ -114,11 +115,6 @@ def _upwards(here: Path) -> tuple[list[Path], str]:
             return looked, f" (`{folder}` belongs to another user)"
         looked.append(folder)
     return looked, ""
-
-
-def _is_below(name: str) -> bool:
-    path = Path(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def _is_root(folder: Path, specs: str, state: str) -> bool:
@@ -240,6 +236,11 @@ def open_folder(
         )
         stack.enter_context(closing(repository))
         yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
+
+
+def opened(context: typer.Context, *, write: bool = False) -> AbstractContextManager[Folder]:
+    """Open the root folder of a command, as `open_folder` does."""
+    return open_folder(root_of(context), write=write)
 
 
 def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from reconciler.cli.project import (
     ProjectRoot,
     database_of,
     open_folder,
+    opened,
     plan_of,
     refuse_leading_out,
     root_of,
@@ -71,9 +73,9 @@ def status(
 ) -> None:
     """Show where every generation stands."""
     if watch:
-        _follow(root_of(context), paths, as_json=as_json)
+        _follow(partial(_view, root_of(context), paths), as_json=as_json)
         return
-    with open_folder(root_of(context)) as folder:
+    with opened(context) as folder:
         specs, survey = surveyed(folder, paths)
         plan = plan_of(survey, specs)
     note_strays(survey.desired)
@@ -93,17 +95,24 @@ class _View:
     look: Callable[[], _Seen] = tuple  # the same as long as nothing changed
 
 
-def _follow(root: ProjectRoot, paths: Sequence[Path] | None, *, as_json: bool) -> None:
+def _follow(see: Callable[[], _View], *, as_json: bool) -> None:
     """Show the status again and again, until a signal or until its reader leaves; only the first look may raise."""
-    changes = _changes(root, paths, _view(root, paths))
+    changes = _changes(see, see())
     with suppress(KeyboardInterrupt):  # SIGTERM is one, too
         if out.is_terminal and not as_json:
             _on_a_terminal(changes)
-        else:
-            _line_by_line(changes, as_json=as_json)
+            return
+        for view in changes:
+            if as_json:
+                print_json(view.document, indent=None)
+            else:
+                out.print()
+                out.print(time.strftime("%H:%M:%S"))
+                out.print(_shown(view))
+            sys.stdout.flush()
 
 
-def _changes(root: ProjectRoot, paths: Sequence[Path] | None, view: _View) -> Iterator[_View]:
+def _changes(see: Callable[[], _View], view: _View) -> Iterator[_View]:
     """Give a view, and a new one whenever it says something else, as long as somebody looks."""
     seen = view.look()
     yield view
@@ -119,7 +128,7 @@ def _changes(root: ProjectRoot, paths: Sequence[Path] | None, view: _View) -> It
             continue
         before = view.document
         try:
-            view = _view(root, paths)
+            view = see()
         except ReconcilerError as error:
             view = _View(error_document(error.message, error.hint))
         seen, took = view.look(), time.perf_counter() - began
@@ -163,17 +172,6 @@ def _signatures(root: Path, files: Iterable[str]) -> dict[str, Signature | None]
         return {}
 
 
-def _line_by_line(changes: Iterable[_View], *, as_json: bool) -> None:
-    for view in changes:
-        if as_json:
-            print_json(view.document, indent=None)
-        else:
-            out.print()
-            out.print(time.strftime("%H:%M:%S"))
-            out.print(_shown(view))
-        sys.stdout.flush()
-
-
 def _on_a_terminal(changes: Iterable[_View]) -> None:
     from rich.live import Live
 
@@ -215,7 +213,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show everything known of a spec's generations or of one generation, with its history."""
-    with open_folder(root_of(context)) as folder:
+    with opened(context) as folder:
         desired = folder.load()
         survey = folder.surveyor.survey(desired)
         found = folder.repository.find(what) or survey.records.get(what)
