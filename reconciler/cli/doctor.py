@@ -18,13 +18,13 @@ from rich.markup import escape
 
 from reconciler import settings as configuration
 from reconciler.cli.project import ProjectRoot, kept_private, root_of
-from reconciler.cli.provider import credentials, expiry_warnings, has_key, packs_of, provider
+from reconciler.cli.provider import credentials, has_key, packs_of, provider
 from reconciler.cli.terminal import AsJson, err, os_error, out, print_json
 from reconciler.core.errors import ReconcilerError, counted, in_a_line
 from reconciler.core.moments import day_of
 from reconciler.core.money import units_text
 from reconciler.core.printable import printable
-from reconciler.core.schedule import SECOND
+from reconciler.core.schedule import DAY, SECOND
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import ProviderError, TryLater
 from reconciler.kling.wire import ResourcePack, balance_of
@@ -40,6 +40,7 @@ from reconciler.workspace.tree.walk import specs_folder, walk
 
 _MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
 _LEAST_FREE = 1_000_000_000  # bytes; a result is some tens of megabytes
+_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
 _MANY_OBJECTS = 50  # from here on it takes long enough to be followed
 _MOST_NAMED = 5
 _INOTIFY = Path("/proc/sys/fs/inotify")
@@ -178,7 +179,14 @@ async def _balance(client: KlingClient) -> Check:
     said = "; ".join(_pack(pack) for pack in balance.usable or packs)
     if not balance.usable:
         return Check("balance", False, f"no pack can be used: {said}")
-    return Check("balance", True, ". ".join([said, *expiry_warnings(balance, now)]))
+    for pack in balance.usable:
+        if pack.invalid_at is not None and pack.invalid_at - now < _SOON:
+            left = units_text(pack.remaining) or "what is left of the"
+            said += (
+                f". {pack.name or 'A pack'} expires on {day_of(pack.invalid_at)}, and {left} units in it will be lost "
+                "unless they are used before then"
+            )
+    return Check("balance", True, said)
 
 
 def _pack(pack: ResourcePack) -> str:

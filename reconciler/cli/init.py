@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli.project import GlobalOptions
-from reconciler.cli.terminal import ExitCode, out
+from reconciler.cli.terminal import out
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.kinds import schema
 from reconciler.workspace.files.plain import open_plain
@@ -29,7 +30,7 @@ def init(
             metavar="DIR", help="The folder to begin in; it is made if it does not exist."
         ),
     ] = Path(),
-) -> int:
+) -> None:
     """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
     options: GlobalOptions = context.obj
     if options.root is not None:  # `--root DIR`, as `git -C DIR`
@@ -45,25 +46,20 @@ def init(
     if (folder / "specs").exists():  # somebody's already: a sample in it would be a wish to buy
         del contents["specs/dance.yaml"]
     written = [name for name, text in contents.items() if _add(folder, name, text)]
-    ignored = _ignored(folder / ".gitignore")
+    ignored: list[str] = []
+    with (
+        suppress(OSError),
+        open_plain(folder / ".gitignore") as file,
+    ):  # git reads nothing of one that is no plain file
+        ignored = file.read(_MOST_READ).decode("utf-8", "replace").split()
     if lacking := [name for name in ("state/", ".env") if name not in ignored]:
         out.print(f"  `.gitignore` is yours; add to it: {' '.join(lacking)}")
     if not written:
         out.print(f"Nothing to do: {escape(str(folder.resolve()))} already has everything.")
-        return ExitCode.DONE
-    out.print(
-        "Next: copy `.env.example` to `.env`, put your key into it, and run `reconciler plan`."
-    )
-    return ExitCode.DONE
-
-
-def _ignored(path: Path) -> list[str]:
-    """Return what stands in an ignore file of git's; nothing where it is no plain file, which git reads nothing of."""
-    try:
-        with open_plain(path) as file:
-            return file.read(_MOST_READ).decode("utf-8", "replace").split()
-    except OSError:
-        return []
+    else:
+        out.print(
+            "Next: copy `.env.example` to `.env`, put your key into it, and run `reconciler plan`."
+        )
 
 
 def _add(folder: Path, name: str, text: str) -> bool:

@@ -66,9 +66,7 @@ class Warnings:
 
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
         """Tell something that concerns everybody; on a terminal every topic looks the same."""
-        from reconciler.cli.terminal import (
-            warn,
-        )  # a log needs no terminal, nor that there is a stderr
+        from reconciler.cli.terminal import warn  # a log needs none, nor that there is a stderr
 
         warn(message)
 

@@ -19,17 +19,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from reconciler.cli import documents
+from reconciler.cli import documents, project
 from reconciler.cli.plan import settle
-from reconciler.cli.project import (
-    Folder,
-    Paths,
-    database_of,
-    open_folder,
-    root_of,
-    select,
-    wishes_of,
-)
 from reconciler.cli.provider import require_provider
 from reconciler.cli.terminal import ExitCode, agree, err, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError, counted
@@ -69,7 +60,7 @@ Ids = Annotated[
 class Giver:
     """A folder that was opened to give an order, and what was found there."""
 
-    folder: Folder
+    folder: project.Folder
     survey: Survey
     writer: StateLocked | None  # who else writes here; None: we do
 
@@ -104,7 +95,7 @@ class Giver:
 
         given = calendar()
         until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
-        with open_queue(database_of(self.folder.root, self.folder.settings)) as queue:
+        with open_queue(project.database_of(self.folder.root, self.folder.settings)) as queue:
             if queue is None:
                 raise self.writer
             return _hand_over(queue, replace(order, given=given, until=until), self.writer)
@@ -117,11 +108,11 @@ class Giver:
         if name in wanted or name in self.survey.records:
             return [name]
         try:
-            specs = select(self.folder, desired, [Path(name)])
+            specs = project.select(self.folder, desired, [Path(name)])
         except WorkspaceError as error:
             hint = "Give a spec's path, or an id as `reconciler status --json` shows it."
             raise WorkspaceError(f"`{name}` names no spec and no generation", hint=hint) from error
-        wishes = wishes_of(desired, specs)
+        wishes = project.wishes_of(desired, specs)
         if not wishes and any(spec in desired.invalid for spec in specs or ()):
             hint = "`reconciler validate` says what is wrong with it."
             raise WorkspaceError(f"`{name}` is invalid, so it asks for nothing", hint=hint)
@@ -132,12 +123,12 @@ class Giver:
 def open_giver(context: typer.Context) -> Iterator[Giver]:
     """Open a folder as its only writer or, where another process is that, to read and to hand over."""
     with ExitStack() as stack:
-        root, writer = root_of(context), None
+        root, writer = project.root_of(context), None
         try:
-            folder = stack.enter_context(open_folder(root, write=True))
+            folder = stack.enter_context(project.open_folder(root, write=True))
         except StateLocked as locked:
             writer = locked
-            folder = stack.enter_context(open_folder(root))
+            folder = stack.enter_context(project.open_folder(root))
         yield Giver(folder, folder.survey(), writer)
 
 
@@ -198,7 +189,7 @@ def import_(
         return code
 
 
-def refresh(context: typer.Context, paths: Paths = None) -> int:
+def refresh(context: typer.Context, paths: project.Paths = None) -> int:
     """Ask how everything stands that is not settled; buys nothing."""
     with open_giver(context) as giver:
         giver.require_provider()
@@ -335,7 +326,7 @@ def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
         err.print("    It is paid for, and its result is not saved yet.")
 
 
-async def carry_out_here(folder: Folder, order: Order) -> Outcome:
+async def carry_out_here(folder: project.Folder, order: Order) -> Outcome:
     """Carry an order out in this process, which has the lock."""
     from reconciler.cli.log import Warnings
     from reconciler.cli.running import SteadyClock, open_ports, options_of

@@ -9,17 +9,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from reconciler.cli import documents
+from reconciler.cli import documents, provider
 from reconciler.cli.project import Folder, Paths, opened, plan_of, surveyed, wishes_of
-from reconciler.cli.provider import (
-    ask_balance,
-    balance_sentences,
-    credentials,
-    has_key,
-    provider,
-    require_provider,
-    warn_if_short,
-)
 from reconciler.cli.terminal import AsJson, ExitCode, agree, err, note, out, print_json
 from reconciler.core import kinds
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
@@ -122,8 +113,8 @@ def plan(
     else:
         _show(plan, price)
     if refresh:
-        balance = ask_balance(folder.settings)
-        for sentence in balance_sentences(balance, plan.estimated_units, price):
+        balance = provider.ask_balance(folder.settings)
+        for sentence in provider.balance_sentences(balance, plan.estimated_units, price):
             (err if as_json else out).print(escape(sentence))
     return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
 
@@ -131,7 +122,7 @@ def plan(
 async def _refreshed(
     folder: Folder, records: Mapping[str, Record], wishes: Sequence[Generation]
 ) -> dict[str, Record]:
-    async with provider(folder.settings) as client:
+    async with provider.provider(folder.settings) as client:
         return await refreshed(Answers(client, folder.repository), records, wishes)
 
 
@@ -177,7 +168,7 @@ def apply(
         note_newer_models(folder, [wish for work in works for wish in work.wishes])
         works = _possible(folder, survey, works)
         if buys := {one.external_task_id for one in plan.assessments if one.action in BUYS}:
-            warn_if_short(folder.settings, plan.estimated_units)
+            provider.warn_if_short(folder.settings, plan.estimated_units)
             cost = documents.units_and_money(plan.estimated_units, price)
             agree(
                 f"Buy {counted(len(buys), 'generation')} for about {cost}?",
@@ -213,11 +204,11 @@ def settle(folder: Folder, base_ids: Collection[str]) -> int:
 
 def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence[Work]:
     """Return what can be done: all of it with a key, without one what takes only this disk."""
-    if has_key(folder.settings):
-        require_provider(folder, survey.stored)
+    if provider.has_key(folder.settings):
+        provider.require_provider(folder, survey.stored)
         return works
     if not all(work.local or work.optional for work in works):
-        credentials(folder.settings)  # says what is missing, before anybody is asked
+        provider.credentials(folder.settings)  # says what is missing, before anybody is asked
     return [work for work in works if work.local]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import aclosing
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -24,7 +24,6 @@ from reconciler.kling.network import LOOPBACK, Network
 from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings.definitions import Settings
 
-_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
 _LONGEST = 4.0  # s; whoever wants to buy is not held up longer for a remark
 _BETWEEN = 1.1  # s; one question a second is allowed (documented)
 _YEAR = 365 * DAY
@@ -79,18 +78,10 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
     return (*settings.allowed_networks, *(LOOPBACK if settings.is_simulated else ()))
 
 
-@asynccontextmanager
-async def provider(settings: Settings) -> AsyncIterator[KlingClient]:
-    """Open the client; raises SettingsError: a key is missing, or the base URL is not https (or loopback)."""
-    client = KlingClient(
-        base_url=settings.base_url,
-        credentials=credentials(settings),
-        timeout=settings.request_timeout,
-    )
-    try:
-        yield client
-    finally:
-        await client.aclose()
+def provider(settings: Settings) -> aclosing[KlingClient]:
+    """Return the client, to be entered; raises SettingsError: a key is missing, or the base URL is not https (or loopback)."""
+    keys, timeout = credentials(settings), settings.request_timeout
+    return aclosing(KlingClient(base_url=settings.base_url, credentials=keys, timeout=timeout))
 
 
 async def packs_of(client: KlingClient) -> tuple[ResourcePack, ...]:
@@ -144,16 +135,6 @@ def balance_sentences(balance: Balance | str, units: Decimal, price: UnitPrice |
         short = _short(balance, units, price)
         said.append(f"{short[:1].upper()}{short[1:]}.")
     return said
-
-
-def expiry_warnings(balance: Balance, now: int) -> list[str]:
-    """Return a sentence for every usable pack that ends within a week; `now` is in ms."""
-    return [
-        f"{pack.name or 'A pack'} expires on {day_of(pack.invalid_at)}, and "
-        f"{units_text(pack.remaining) or 'what is left of the'} units in it will be lost unless they are used before then"
-        for pack in balance.usable
-        if pack.invalid_at is not None and pack.invalid_at - now < _SOON
-    ]
 
 
 def _short(balance: Balance, units: Decimal, price: UnitPrice | None) -> str:

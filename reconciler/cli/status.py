@@ -23,22 +23,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from reconciler import settings as configuration
-from reconciler.cli import documents, streams
+from reconciler.cli import documents, project, streams
 from reconciler.cli.plan import note_strays
-from reconciler.cli.project import (
-    Folder,
-    Paths,
-    ProjectRoot,
-    database_of,
-    open_folder,
-    opened,
-    plan_of,
-    refuse_leading_out,
-    root_of,
-    select,
-    surveyed,
-    wishes_of,
-)
 from reconciler.cli.terminal import AsJson, error_document, out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
@@ -60,7 +46,7 @@ _Seen = tuple[object, ...]
 
 def status(
     context: typer.Context,
-    paths: Paths = None,
+    paths: project.Paths = None,
     as_json: AsJson = False,
     watch: Annotated[
         bool,
@@ -73,11 +59,11 @@ def status(
 ) -> None:
     """Show where every generation stands."""
     if watch:
-        _follow(partial(_view, root_of(context), paths), as_json=as_json)
+        _follow(partial(_view, project.root_of(context), paths), as_json=as_json)
         return
-    with opened(context) as folder:
-        specs, survey = surveyed(folder, paths)
-        plan = plan_of(survey, specs)
+    with project.opened(context) as folder:
+        specs, survey = project.surveyed(folder, paths)
+        plan = project.plan_of(survey, specs)
     note_strays(survey.desired)
     view = _View(documents.status_document(plan), plan)
     if as_json:
@@ -136,13 +122,13 @@ def _changes(see: Callable[[], _View], view: _View) -> Iterator[_View]:
             yield view
 
 
-def _view(root: ProjectRoot, paths: Sequence[Path] | None) -> _View:
-    with open_folder(root) as folder:
+def _view(root: project.ProjectRoot, paths: Sequence[Path] | None) -> _View:
+    with project.open_folder(root) as folder:
         base, specs = folder.root, folder.settings.specs_dir
-        database = database_of(base, folder.settings)
+        database = project.database_of(base, folder.settings)
         before = _tree(base, specs, database)
-        specs_chosen, survey = surveyed(folder, paths)
-        plan = plan_of(survey, specs_chosen)
+        specs_chosen, survey = project.surveyed(folder, paths)
+        plan = project.plan_of(survey, specs_chosen)
     wishes = [item.generation for item in plan.assessments]
     files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
     files += [path for wish in wishes for path in wish.files]
@@ -213,14 +199,14 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show everything known of a spec's generations or of one generation, with its history."""
-    with opened(context) as folder:
+    with project.opened(context) as folder:
         desired = folder.load()
         survey = folder.surveyor.survey(desired)
         found = folder.repository.find(what) or survey.records.get(what)
         if found is not None:
             bases = [found.base_id]
         else:
-            chosen = wishes_of(desired, select(folder, desired, [Path(what)]))
+            chosen = project.wishes_of(desired, project.select(folder, desired, [Path(what)]))
             bases = [wish.external_task_id for wish in chosen]
         wishes = [w for w in desired.generations if w.external_task_id in bases]
         plan = survey.plan(wishes, (), whole=False)
@@ -234,7 +220,7 @@ def show(
         _show_people(document)
 
 
-def _known(folder: Folder, records: Mapping[str, Record], base: str) -> dict[str, Any]:
+def _known(folder: project.Folder, records: Mapping[str, Record], base: str) -> dict[str, Any]:
     latest = records.get(base)
     attempts = folder.repository.attempts(base) or ((latest,) if latest else ())
     return {
@@ -244,7 +230,7 @@ def _known(folder: Folder, records: Mapping[str, Record], base: str) -> dict[str
     }
 
 
-def _attempt(folder: Folder, record: Record) -> dict[str, Any]:
+def _attempt(folder: project.Folder, record: Record) -> dict[str, Any]:
     kept = [
         [(str(folder.objects.path(one.sha256)), one) for one in made]
         for made in (record.results, record.previews)
@@ -298,11 +284,11 @@ def backup(
     The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
     never change: copy them with any tool. Keys and settings are not in it.
     """
-    place = root_of(context)
+    place = project.root_of(context)
     root = place.path.resolve()
     settings = configuration.load(root, config=place.config)
-    refuse_leading_out(root, file)
-    size = back_up(database_of(root, settings), file.absolute())
+    project.refuse_leading_out(root, file)
+    size = back_up(project.database_of(root, settings), file.absolute())
     out.print(
         f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."
     )

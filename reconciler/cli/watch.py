@@ -108,7 +108,9 @@ class _Watch:
         async with AsyncExitStack() as stack:
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
             report = stack.enter_context(open_report(settings, folder.root))
-            feeding = asyncio.create_task(feed_watchdog(self._hangs), name="systemd watchdog")
+            # Until specs are read for the first time nobody says whether a look at the folder hangs.
+            feed = feed_watchdog(lambda: self._daemon is not None and self._daemon.looks.hangs)
+            feeding = asyncio.create_task(feed, name="systemd watchdog")
             stack.callback(feeding.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
@@ -129,10 +131,6 @@ class _Watch:
                 tell_systemd("STOPPING=1")
                 report.info("leaving; what is in flight is on record, and nothing is lost")
         return self._follows
-
-    def _hangs(self) -> bool:
-        """Whether a look at the folder hangs; until specs are read for the first time nobody says so."""
-        return self._daemon is not None and self._daemon.looks.hangs
 
     @property
     def _follows(self) -> Settings | None:
