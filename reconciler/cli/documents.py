@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -50,9 +51,7 @@ def validate_document(problems: Iterable[Problem], specs: int, generations: int)
         "generations": generations,
         "errors": [
             {
-                "file": problem.place.file,
-                "line": problem.place.line,
-                "column": problem.place.column,
+                **asdict(problem.place),
                 "key": problem.key,
                 "message": problem.message,
                 "suggestion": problem.suggestion or None,
@@ -270,8 +269,8 @@ def bare_table(columns: Sequence[str], numbers: Collection[str]) -> Table:
     """Return a table without rows; the columns of `numbers` stand at the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in numbers else "left"
-        table.add_column(column, justify=justify, overflow="fold")
+        is_number = column in numbers
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     return table
 
 

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from reconciler.cli.project import GlobalOptions
 from reconciler.cli.terminal import out
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.kinds import schema
@@ -32,9 +31,9 @@ def init(
     ] = Path(),
 ) -> None:
     """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
-    options: GlobalOptions = context.obj
-    if options.root is not None:  # `--root DIR`, as `git -C DIR`
-        folder = options.root / folder
+    root: Path | None = context.obj[0]
+    if root is not None:  # `--root DIR`, as `git -C DIR`
+        folder = root / folder
     templates = files("reconciler.cli") / "starter"
     contents = {
         "specs/dance.yaml": (templates / "dance.yaml").read_text(encoding="utf-8"),

@@ -14,7 +14,6 @@ from typing import Annotated, cast
 import typer
 
 from reconciler.cli import doctor, init, order_commands, plan, simulate, spend, status, watch
-from reconciler.cli.project import GlobalOptions
 from reconciler.cli.terminal import ExitCode, error_document, os_error, out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
 
@@ -91,7 +90,7 @@ def root_options(
     ] = False,
 ) -> None:
     """Keep a folder of specs true: the videos they ask for, bought exactly once."""
-    context.obj = GlobalOptions(root, None if config is None else config.absolute())
+    context.obj = root, None if config is None else config.absolute()
 
 
 for _command in (

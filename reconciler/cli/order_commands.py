@@ -82,7 +82,7 @@ class Giver:
             require_provider(self.folder, self.survey.stored)
 
     def carry_out(self, verb: Verb, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
-        """Have an order carried out: here, or by the process that writes.
+        """Have an order carried out, here or by the process that writes, and say what came of it.
 
         `seen` is what was seen of each name, where the survey does not tell.
         Raises OrderError: a name is none; StateLocked: another process writes, and takes no orders.
@@ -90,15 +90,15 @@ class Giver:
         chosen = tuple(names)
         order = Order(verb, chosen, tuple(seen) or sightings(verb, chosen, self.survey))
         if self.writer is None:
-            return asyncio.run(carry_out_here(self.folder, order))
-        from reconciler.cli.running import calendar
-
-        given = calendar()
-        until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
-        with open_queue(project.database_of(self.folder.root, self.folder.settings)) as queue:
-            if queue is None:
-                raise self.writer
-            return _hand_over(queue, replace(order, given=given, until=until), self.writer)
+            outcome = asyncio.run(carry_out_here(self.folder, order))
+        else:
+            with open_queue(project.database_of(self.folder.root, self.folder.settings)) as queue:
+                if queue is None:
+                    raise self.writer
+                outcome = _hand_over(queue, order, self.writer)
+        for sentence in outcome.said:
+            out.print(escape(sentence))
+        return outcome
 
     def _bases(self, name: str) -> list[str]:
         if found := self.folder.repository.find(name):
@@ -151,7 +151,7 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
         # With the attempt that was shown: no order makes more of it than was agreed to.
         names = (f"{base}={next_number(record)}" for base, record in chosen.items())
         outcome = giver.carry_out(Verb.RETRY, names)
-        code = _say(outcome)
+        code = int(not outcome.ok)
         if giver.writer is None and outcome.touched:
             code = max(code, settle(giver.folder, outcome.touched))
         return code
@@ -183,10 +183,9 @@ def import_(
                 )
             bound = f"={bases[0]}"
         outcome = giver.carry_out(Verb.IMPORT, (f"{name}{bound}" for name in ids))
-        code = _say(outcome)
         if giver.writer is None and outcome.touched:
             out.print("Run `reconciler apply` to wait for results and fetch them.")
-        return code
+        return int(not outcome.ok)
 
 
 def refresh(context: typer.Context, paths: project.Paths = None) -> int:
@@ -194,7 +193,7 @@ def refresh(context: typer.Context, paths: project.Paths = None) -> int:
     with open_giver(context) as giver:
         giver.require_provider()
         bases = giver.bases([str(path) for path in paths or []])
-        return _say(giver.carry_out(Verb.REFRESH, bases))
+        return int(not giver.carry_out(Verb.REFRESH, bases).ok)
 
 
 def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
@@ -213,7 +212,7 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
         question = f"Forget {counted(len(bases), 'generation')}?"
         agree(question, yes=yes, otherwise="nothing was forgotten")
         names = (f"{base}!" if base in flying else base for base in bases)
-        return _say(giver.carry_out(Verb.FORGET, names))
+        return int(not giver.carry_out(Verb.FORGET, names).ok)
 
 
 def prune(context: typer.Context, yes: Yes = False) -> int:
@@ -234,7 +233,7 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
         err.print("Their bytes stay in the object store, and their receipts stay as they are.")
         question = f"Remove {counted(len(orphans), 'file')} ({sum(sizes):,} bytes)?"
         agree(question, yes=yes, otherwise="nothing was removed")
-        return _say(giver.carry_out(Verb.PRUNE, orphans))
+        return int(not giver.carry_out(Verb.PRUNE, orphans).ok)
 
 
 def gc(
@@ -265,12 +264,12 @@ def gc(
             out.print(f"{what} would be removed.")
             return ExitCode.DONE
         agree(f"Remove {what}?", yes=yes, otherwise="nothing was removed")
-        names, code = list(found), 0
+        names, all_well = list(found), True
         for begin in range(0, len(names), _AT_ONCE):
             part = names[begin : begin + _AT_ONCE]
             seen = (found[name].seen for name in part)
-            code = max(code, _say(giver.carry_out(Verb.GC, part, seen)))
-        return code
+            all_well &= giver.carry_out(Verb.GC, part, seen).ok
+        return int(not all_well)
 
 
 def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
@@ -339,10 +338,14 @@ async def carry_out_here(folder: project.Folder, order: Order) -> Outcome:
 
 def _hand_over(queue: OrderQueue, order: Order, writer: StateLocked) -> Outcome:
     """Leave an order and wait for what comes of it; however that ends, nothing is left there to be done."""
+    from reconciler.cli.running import calendar
+
+    given = calendar()
+    until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
     with _every_end_interrupts():
         ticket = new_ticket()
         try:
-            queue.put(order.document(), ticket)
+            queue.put(replace(order, given=given, until=until).document(), ticket)
             answer = _answer(queue, ticket, _TAKEN)
             is_taken = answer is not None or not queue.withdraw(ticket)
             if is_taken:
@@ -384,10 +387,3 @@ def _answer(queue: OrderQueue, ticket: str, seconds: float) -> dict[str, object]
     while (answer := queue.poll(ticket)) is None and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN)
     return answer
-
-
-def _say(outcome: Outcome) -> int:
-    """Print what came of an order; return the exit code."""
-    for sentence in outcome.said:
-        out.print(escape(sentence))
-    return ExitCode.DONE if outcome.ok else ExitCode.ERROR

@@ -59,19 +59,10 @@ class ProjectRoot:
     config: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalOptions:
-    """What stands before the command: `--root` and `--config`."""
-
-    root: Path | None
-    config: Path | None
-
-
 def root_of(context: typer.Context, *, or_here: bool = False) -> ProjectRoot:
     """Return the root folder of a command, `or_here` the working folder; raises WorkspaceError: none, or two, are meant."""
-    options: GlobalOptions = context.obj
-    path = options.root if options.root is not None else _found(or_here=or_here)
-    return ProjectRoot(path, options.config)
+    root, config = context.obj  # `--root` and `--config`
+    return ProjectRoot(_found(or_here=or_here) if root is None else root, config)
 
 
 def _found(*, or_here: bool) -> Path:

@@ -15,6 +15,7 @@ from typing import Self
 from rich.markup import escape
 from rich.status import Status as Spinner
 
+from reconciler.cli.documents import summary_line
 from reconciler.cli.log import Event, Warnings
 from reconciler.cli.media import media_store
 from reconciler.cli.project import Folder
@@ -77,10 +78,8 @@ class ConsoleReporter(Warnings):
     def _count(self) -> None:
         if self._spinner:
             counts = Counter(self._status.values())
-            said = ", ".join(f"{count} {status}" for status, count in counts.items())
-            self._spinner.update(
-                f"{said or 'starting'} (of {self._total}); Ctrl-C stops, and nothing is lost"
-            )
+            said = summary_line(counts) if counts else "starting"
+            self._spinner.update(f"{said} (of {self._total}); Ctrl-C stops, and nothing is lost")
 
 
 def run(
