@@ -94,7 +94,7 @@ def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
 
 def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
     """Give one check after the other; `quick` leaves out reading every object."""
-    from reconciler.cli.media import media_check
+    from reconciler.cli.media import try_media_store
 
     root = place.path.resolve()
     try:
@@ -108,7 +108,7 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
     yield Check("settings", True, f"{len(known)}, {given} of them given:{lines}")
     yield checked("key", lambda: _key(settings, known))
     yield from _provider(settings)
-    yield media_check(settings)
+    yield checked("media", lambda: try_media_store(settings))
     state = root / settings.state_dir
 
     def open_state() -> closing[Repository]:

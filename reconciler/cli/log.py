@@ -177,7 +177,6 @@ class _OnStderr(logging.Handler):
     """Lines on whatever stderr is now, and nowhere when there is none any more."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or lose it."""
         # Not through `sys.stderr`: it would keep what a reader that has gone did not take, and fail at the exit.
         # AttributeError: there was none when the program began, and its number belongs to another file by now.
         with suppress(OSError, ValueError, AttributeError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler.cli.doctor import Check, checked
 from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks
 from reconciler.core.documents import Problem
@@ -31,24 +31,19 @@ def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
     return SimulatorMedia(client) if settings.is_simulated else None
 
 
-def media_check(settings: Settings) -> Check:
-    """Write a few bytes into the media store and remove them again."""
-
-    def look() -> tuple[bool, str]:
-        if not settings.media_store:
-            is_own = settings.is_simulated
-            own = "the simulator brings its own" if is_own else "local videos need one"
-            return True, f"none is set: {own}"
-        removed = asyncio.run(_named(settings).probe())
-        left = "" if removed else "; it does not let us delete, so a probe of a few bytes stays"
-        urls = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
-        if settings.media_public_url:
-            urls = f"its files are read at {settings.media_public_url}"
-        used = ", ".join(f"{one.name} from {one.source}" for one in _variables(settings))
-        how = f"{urls}; {used}" if used else urls
-        return True, f"{settings.media_store} can be written and read; {how}{left}"
-
-    return checked("media", look)
+def try_media_store(settings: Settings) -> tuple[bool, str]:
+    """Write a few bytes into the media store and remove them again; tell how files are addressed, and no secret."""
+    if not settings.media_store:
+        own = "the simulator brings its own" if settings.is_simulated else "local videos need one"
+        return True, f"none is set: {own}"
+    removed = asyncio.run(_named(settings).probe())
+    left = "" if removed else "; it does not let us delete, so a probe of a few bytes stays"
+    how = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
+    if settings.media_public_url:
+        how = f"its files are read at {settings.media_public_url}"
+    if used := ", ".join(f"{one.name} from {one.source}" for one in _variables(settings)):
+        how += f"; {used}"
+    return True, f"{settings.media_store} can be written and read; {how}{left}"
 
 
 def _named(settings: Settings) -> MediaStore:
@@ -102,8 +97,6 @@ async def _ask(settings: Settings, urls: Collection[Asked]) -> dict[Asked, Sampl
         except ProbeFailed as failure:
             return failure
 
-    try:
+    async with aclosing(prober):
         answers = await asyncio.gather(*(sample(*asked) for asked in urls))
-    finally:
-        await prober.aclose()
     return dict(zip(urls, answers, strict=True))

@@ -44,8 +44,9 @@ _TAKEN = 10.0  # s; a daemon looks for orders far more often
 _DONE = 60.0  # s from then on
 _LATE = 5.0  # s that an order may be late: longer than that nobody waits for it
 _LOOK_AGAIN = 0.05  # s
-_AT_ONCE = 1000
-"""Files in one order: it travels as one document, and nothing else is done meanwhile."""
+_AT_ONCE = (
+    1000  # files in one order: it travels as one document, and nothing else is done meanwhile
+)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 What = Annotated[
     list[str],

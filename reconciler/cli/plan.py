@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import typer
@@ -103,7 +103,7 @@ def plan(
         specs, survey = surveyed(folder, paths)
         desired = survey.desired
         if refresh:
-            known = asyncio.run(_refreshed(folder, survey.records, desired.generations))
+            known = asyncio.run(_refreshed(folder, survey))
             survey = folder.surveyor.survey(desired, known)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         note_newer_models(folder, wishes_of(desired, specs))
@@ -119,11 +119,10 @@ def plan(
     return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
 
 
-async def _refreshed(
-    folder: Folder, records: Mapping[str, Record], wishes: Sequence[Generation]
-) -> dict[str, Record]:
+async def _refreshed(folder: Folder, survey: Survey) -> dict[str, Record]:
     async with provider.provider(folder.settings) as client:
-        return await refreshed(Answers(client, folder.repository), records, wishes)
+        answers, wishes = Answers(client, folder.repository), survey.desired.generations
+        return await refreshed(answers, survey.records, wishes)
 
 
 def _show(plan: Plan, price: UnitPrice | None) -> None:

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
     from reconciler.workspace.index.index import SpecIndex
 
+# Seconds that a change of the state waits for another program: the loop stands still, and it is tried again later.
 _BUSY_TIMEOUT = 1.0
-"""Seconds that a change of the state waits for another program: the loop stands still meanwhile, and the change is
-tried again later."""
 
 
 def watch(

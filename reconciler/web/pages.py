@@ -16,8 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reconciler.core.states import Status
 
-_KEPT_S = 2.0
-"""Seconds for which an answer is given again: many tabs, or a page that asks in a loop, cost one document a second."""
+_KEPT_S = 2.0  # for which an answer is given again: many tabs, or one that asks in a loop, cost one document
 
 Document = Mapping[str, Any]
 
@@ -42,18 +41,17 @@ class StatusSource(Protocol):
         ...
 
 
-class Recent:
-    """A text that is made at most every two seconds, however many ask."""
+def recent(make: Callable[[], str]) -> Callable[[], str]:
+    """Return a function that gives a text which is made at most every two seconds; raises what making it raises."""
+    made: tuple[float, str] | None = None
 
-    def __init__(self, make: Callable[[], str]) -> None:
-        self._make = make
-        self._made: tuple[float, str] | None = None
+    def get() -> str:
+        nonlocal made
+        if made is None or monotonic() - made[0] >= _KEPT_S:
+            made = monotonic(), make()
+        return made[1]
 
-    def get(self) -> str:
-        """Return the text; raises what making it raises."""
-        if self._made is None or monotonic() - self._made[0] >= _KEPT_S:
-            self._made = monotonic(), self._make()
-        return self._made[1]
+    return get
 
 
 _TEMPLATES = Environment(

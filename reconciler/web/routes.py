@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib.resources import files
 from urllib.parse import parse_qs
@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.errors import ReconcilerError, told
 from reconciler.web.callbacks import Hint, read_body, receive
-from reconciler.web.pages import Recent, StatusSource, page, status_page
+from reconciler.web.pages import StatusSource, page, recent, status_page
 
 _MOST_BYTES = 4096  # of a form
 
@@ -129,8 +129,8 @@ def status_app(
         routes=[
             Route("/livez", _live, methods=["GET"]),
             Route("/readyz", partial(_ready, source, access), methods=["GET"]),
-            Route("/", partial(_page, Recent(shown)), methods=["GET"]),
-            Route("/status.json", partial(_json, Recent(document)), methods=["GET"]),
+            Route("/", partial(_page, recent(shown)), methods=["GET"]),
+            Route("/status.json", partial(_json, recent(document)), methods=["GET"]),
             Route("/healthz", partial(_health, source), methods=["GET"]),
             Route("/status.css", partial(_static, "status.css", "text/css"), methods=["GET"]),
             Route("/status.js", partial(_static, "status.js", "text/javascript"), methods=["GET"]),
@@ -193,16 +193,16 @@ def _is_address(host: str) -> bool:
     return True
 
 
-async def _page(shown: Recent, _: Request) -> Response:
+async def _page(shown: Callable[[], str], _: Request) -> Response:
     try:
-        return HTMLResponse(shown.get())
+        return HTMLResponse(shown())
     except ReconcilerError as error:
         return HTMLResponse(page("trouble", sentence=told(error)), 503)
 
 
-async def _json(document: Recent, _: Request) -> Response:
+async def _json(document: Callable[[], str], _: Request) -> Response:
     try:
-        return Response(document.get(), media_type="application/json")
+        return Response(document(), media_type="application/json")
     except ReconcilerError as error:
         return JSONResponse({"error": {"message": error.message, "hint": error.hint}}, 503)
 

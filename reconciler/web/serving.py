@@ -20,14 +20,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from reconciler.core.errors import SettingsError
 
-_GRACE_S = 1
-"""Seconds that answers under way get when the port closes."""
-_SILENT_S = 10.0
-"""Seconds within which a connection must have asked for something, again and again."""
-_MOST_CONNECTIONS = 200
-"""More than this would take the files that the work itself needs to open."""
-_AT_ONCE = 100
-"""Connections that are accepted before the first of them is looked at."""
+_GRACE_S = 1  # that answers under way get when the port closes
+_SILENT_S = 10.0  # within which a connection must have asked for something, again and again
+_MOST_CONNECTIONS = 200  # more would take the files that the work itself needs to open
+_AT_ONCE = 100  # connections that are accepted before the first of them is looked at
 _HIGHEST_PORT = 65_535
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
 _CLOSED_HINT = (
