@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -142,13 +142,13 @@ def _counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"generations": rows, "summary": summary}
 
 
+@dataclass(frozen=True, slots=True)
 class StatusPage:
     """What the status page shows: where everything stands by the daemon's memory, without a look at the disk."""
 
-    def __init__(self, daemon: Daemon, index: SpecIndex, now: Callable[[], int]) -> None:
-        self._daemon = daemon
-        self._index = index
-        self._since = now()
+    _daemon: Daemon
+    _index: SpecIndex
+    _since: int  # ms
 
     def document(self) -> dict[str, Any]:
         """Return the document of `status --json`."""

@@ -33,7 +33,7 @@ from reconciler.core.money import units_text
 from reconciler.core.printable import labelled
 from reconciler.core.states import Record, Status
 from reconciler.store.upkeep import back_up
-from reconciler.workspace.files.outputs import Signature, signature
+from reconciler.workspace.files.outputs import signature
 from reconciler.workspace.tree.walk import specs_folder, walk
 
 _EVERY = 1.0  # s
@@ -126,36 +126,29 @@ def _view(root: project.ProjectRoot, paths: Sequence[Path] | None) -> _View:
     with project.open_folder(root) as folder:
         base, specs = folder.root, folder.settings.specs_dir
         database = project.database_of(base, folder.settings)
-        before = _tree(base, specs, database)
-        specs_chosen, survey = project.surveyed(folder, paths)
-        plan = project.plan_of(survey, specs_chosen)
+        trees = [_tree(base, specs, database)]
+        chosen, survey = project.surveyed(folder, paths)
+        plan = project.plan_of(survey, chosen)
     wishes = [item.generation for item in plan.assessments]
     files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
     files += [path for wish in wishes for path in wish.files]
-    first = iter([(before, _signatures(base, files))])
 
     def look() -> _Seen:
-        # The first look is the one from before reading: what changed while we read is seen by the second.
-        return next(first, None) or (_tree(base, specs, database), _signatures(base, files))
+        try:
+            # The first tree is the one from before reading: what changed while we read is seen by the second look.
+            tree = trees.pop() if trees else _tree(base, specs, database)
+            return tree, {name: signature(base / name) for name in files}
+        except ReconcilerError:
+            return (object(),)  # like no other look: everything is read again
 
     return _View(documents.status_document(plan), plan, look)
 
 
 def _tree(root: Path, specs_dir: str, database: Path) -> _Seen:
     wal = database.with_name(f"{database.name}-wal")
-    try:
-        tree = walk(root, specs_folder(root, specs_dir))
-        files = tree.specs, tree.defaults, tree.receipts, tree.ignoring.signature
-        return *files, signature(database), signature(wal)
-    except ReconcilerError as error:
-        return (error.message,)
-
-
-def _signatures(root: Path, files: Iterable[str]) -> dict[str, Signature | None]:
-    try:
-        return {name: signature(root / name) for name in files}
-    except ReconcilerError:
-        return {}
+    tree = walk(root, specs_folder(root, specs_dir))
+    files = tree.specs, tree.defaults, tree.receipts, tree.ignoring.signature
+    return *files, signature(database), signature(wal)
 
 
 def _on_a_terminal(changes: Iterable[_View]) -> None:

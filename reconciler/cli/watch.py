@@ -260,7 +260,7 @@ class _Watch:
         secret = settings.webhook_secret
         token = settings.page_token.get_secret_value() if settings.page_token else ""
         app = status_app(
-            StatusPage(daemon, index, clock),
+            StatusPage(daemon, index, clock()),
             daemon.hint if settings.callback_url else None,
             allowed_hosts=[host],
             signing_key=signing_key(secret.get_secret_value()) if secret else None,

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from urllib.parse import parse_qs
@@ -140,18 +141,17 @@ def status_app(
         exception_handlers={Exception: _broken},
     )
     app.router.redirect_slashes = False
-    return Guard(app, allowed_hosts, access)
+    allowed = _LOOPBACK | {host.lower().strip("[]") for host in allowed_hosts}
+    return _Guard(app, allowed, access)
 
 
-class Guard:
+@dataclass(frozen=True, slots=True)
+class _Guard:
     """Answers only those hosts that are meant, and who may read; puts the same strict headers on everything."""
 
-    def __init__(
-        self, app: ASGIApp, allowed_hosts: Collection[str], access: PageToken | None
-    ) -> None:
-        self._app = app
-        self._access = access
-        self._allowed = _LOOPBACK | {host.lower().strip("[]") for host in allowed_hosts}
+    app: ASGIApp
+    allowed: frozenset[str]  # hosts
+    access: PageToken | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with 421 or 401."""
@@ -161,16 +161,16 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        answer = self._app
+        answer = self.app
         # The provider knows this program by a public name; a callback reads nothing.
         if scope["path"] != CALLBACKS:
             headers = Headers(scope=scope)
             if not self._is_meant(headers):
                 answer = PlainTextResponse("this name is not served here\n", 421)
             elif (
-                self._access
+                self.access
                 and scope["path"] not in _OPEN
-                and not self._access.allows(HTTPConnection(scope))
+                and not self.access.allows(HTTPConnection(scope))
             ):
                 answer = refused(headers)
         await answer(scope, receive, guarded)
@@ -181,7 +181,7 @@ class Guard:
         if not found:
             return False
         host = found[1].strip("[]")
-        return host in self._allowed or (bool(self._allowed & _EVERYWHERE) and _is_address(host))
+        return host in self.allowed or (bool(self.allowed & _EVERYWHERE) and _is_address(host))
 
 
 def _is_address(host: str) -> bool:
