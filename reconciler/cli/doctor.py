@@ -94,7 +94,7 @@ def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
 
 def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
     """Give one check after the other; `quick` leaves out reading every object."""
-    from reconciler.cli.media import try_media_store
+    from reconciler.cli.running import try_media_store
 
     root = place.path.resolve()
     try:

@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from reconciler.cli import doctor, init, order_commands, plan, simulate, spend, status, watch
+from reconciler.cli import begin, doctor, order_commands, plan, spend, status, watch
 from reconciler.cli.terminal import ExitCode, error_document, os_error, out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
 
@@ -94,7 +94,7 @@ def root_options(
 
 
 for _command in (
-    init.init,
+    begin.init,
     plan.validate,
     plan.plan,
     plan.apply,
@@ -110,8 +110,8 @@ for _command in (
     order_commands.gc,
     doctor.doctor,
     status.backup,
-    simulate.simulate,
-    simulate.demo,
+    begin.simulate,
+    begin.demo,
     plan.schema,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection, Sequence
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
@@ -14,18 +16,23 @@ from reconciler.cli.project import Folder, Paths, opened, plan_of, surveyed, wis
 from reconciler.cli.terminal import AsJson, ExitCode, agree, err, note, out, print_json
 from reconciler.core import kinds
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
-from reconciler.core.documents import waiting_for, waiting_words
+from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.errors import counted
 from reconciler.core.generations import Generation, newer_models
 from reconciler.core.money import UnitPrice
+from reconciler.core.sources import Medium
 from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
 from reconciler.engine.ask.answers import Answers
 from reconciler.engine.ask.poll import refreshed
 from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Survey
+from reconciler.kling.samples import ProbeFailed, Prober, Sample
+from reconciler.settings.definitions import Settings
 from reconciler.workspace.read.loader import Desired
+from reconciler.workspace.read.remote import next_part, remote_faults, remote_media
 
+_Asked = tuple[Medium, str]  # what it is, and its URL
 _CUT_SHORT = {
     Ended.STOPPED: ("Stopped", ExitCode.INTERRUPTED),
     Ended.TIMED_OUT: ("Out of time", ExitCode.TIMED_OUT),
@@ -53,9 +60,7 @@ def validate(
         }
         note_newer_models(folder, wishes)
         if probe:
-            from reconciler.cli.media import probed
-
-            invalid |= probed(folder, asking - invalid.keys())
+            invalid |= _probed(folder, asking - invalid.keys())
     problems = sorted({problem for found in invalid.values() for problem in found})
     checked = len(asking | invalid.keys())
     good = sum(wish.spec not in invalid for wish in wishes)
@@ -70,6 +75,39 @@ def validate(
     said = f"{counted(checked, 'spec')}, {counted(good, 'generation')}: {found}"
     out.print(said if checked else documents.NO_SPECS)
     return int(bool(problems))
+
+
+def _probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
+    """Ask each URL of specs once; return what is found against it at every place that names it, by spec."""
+    settings = folder.settings
+    remotes = remote_media(folder.root, settings.specs_dir, specs, settings.prices)
+    answers = asyncio.run(_asked(settings, {(one.wanted.medium, one.url) for one in remotes}))
+    found: defaultdict[str, tuple[Problem, ...]] = defaultdict(tuple)
+    for remote in remotes:
+        answer = answers[remote.wanted.medium, remote.url]
+        if isinstance(answer, ProbeFailed):
+            sentences = [answer.message]
+        else:
+            sentences = remote_faults(remote, answer.size, answer.content_type, answer.parts)
+        if sentences:
+            found[remote.spec] += tuple(map(remote.problem, sentences))
+    return found
+
+
+async def _asked(
+    settings: Settings, urls: Collection[_Asked]
+) -> dict[_Asked, Sample | ProbeFailed]:
+    prober = Prober(timeout=settings.request_timeout, allowed=provider.allowed_networks(settings))
+
+    async def sample(medium: Medium, url: str) -> Sample | ProbeFailed:
+        try:
+            return await prober.sample(url, lambda seen: next_part(medium, seen.size, seen.parts))
+        except ProbeFailed as failure:
+            return failure
+
+    async with aclosing(prober):
+        answers = await asyncio.gather(*(sample(*asked) for asked in urls))
+    return dict(zip(urls, answers, strict=True))
 
 
 def note_newer_models(folder: Folder, generations: Sequence[Generation]) -> None:

@@ -1,4 +1,4 @@
-"""The engine put together out of the settings: its clock, its ports, and one run of it, followed on stderr."""
+"""The engine put together out of the settings: its clock, its ports, its media store, and one run of it, followed on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 from rich.markup import escape
@@ -17,7 +19,6 @@ from rich.status import Status as Spinner
 
 from reconciler.cli.documents import summary_line
 from reconciler.cli.log import Event, Warnings
-from reconciler.cli.media import media_store
 from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks, has_key, provider
 from reconciler.cli.terminal import err
@@ -28,10 +29,15 @@ from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
 from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Survey
-from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfigured
+from reconciler.engine.ports import Hosting, Options, Ports, Provider, Reporter, Unconfigured
 from reconciler.engine.run.apply import Run
+from reconciler.hosting.media_store import MediaStore, Shelf
+from reconciler.hosting.places import VARIABLES, place_of
+from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
+from reconciler.kling.simulator_media import SimulatorMedia
 from reconciler.settings.definitions import Settings
+from reconciler.settings.sources import Given
 from reconciler.store.values import Caps
 from reconciler.workspace.media.decoding import close_all
 from reconciler.workspace.read.spec_cache import forget_file
@@ -145,6 +151,50 @@ async def open_ports(
             hosting,
             partial(forget_file, folder.cache),
         )
+
+
+def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
+    """Return the media store that the settings name, the simulator's own where they name none, or None."""
+    if settings.media_store:
+        return _named(settings)
+    return SimulatorMedia(client) if settings.is_simulated else None
+
+
+def try_media_store(settings: Settings) -> tuple[bool, str]:
+    """Write a few bytes into the media store and remove them again; tell how files are addressed, and no secret."""
+    if not settings.media_store:
+        own = "the simulator brings its own" if settings.is_simulated else "local videos need one"
+        return True, f"none is set: {own}"
+    removed = asyncio.run(_named(settings).probe())
+    left = "" if removed else "; it does not let us delete, so a probe of a few bytes stays"
+    how = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
+    if settings.media_public_url:
+        how = f"its files are read at {settings.media_public_url}"
+    if used := ", ".join(f"{one.name} from {one.source}" for one in _variables(settings)):
+        how += f"; {used}"
+    return True, f"{settings.media_store} can be written and read; {how}{left}"
+
+
+def _named(settings: Settings) -> MediaStore:
+    place = place_of(settings.media_store)
+
+    def open_shelf() -> Shelf:
+        if place.scheme == "file":
+            from reconciler.hosting.local_folder import FolderShelf
+
+            return FolderShelf(Path(place.prefix))
+        from reconciler.hosting.cloud import CloudShelf
+
+        plain = {one.name: one.value for one in _variables(settings)}
+        return CloudShelf(place, plain, timedelta(seconds=settings.media_url_seconds))
+
+    return MediaStore(open_shelf, public_url=settings.media_public_url, near=settings.is_simulated)
+
+
+def _variables(settings: Settings) -> list[Given]:
+    """Return the variables of the media store's cloud that are given; their values are secrets."""
+    names = VARIABLES[place_of(settings.media_store).scheme]
+    return [one for name in names if (one := settings.source(name)) and one.value]
 
 
 def options_of(settings: Settings, *, enduring: bool = False) -> Options:
