@@ -148,6 +148,7 @@ def _provider(settings: Settings) -> list[Check]:
 
 async def _ask(settings: Settings) -> list[Check]:
     async with provider(settings) as client:
+        reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
         try:
             await client.page(1, 1)
         except TryLater as error:
@@ -157,8 +158,6 @@ async def _ask(settings: Settings) -> list[Check]:
         except ProviderError as error:
             said = f"{client.base_url} answers, but refuses: {in_a_line(error)}"
             reached = Check("provider", False, said)
-        else:
-            reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
         skew = client.clock_skew
         clock = f"within {max(abs(skew), 1):.0f} s of the provider's"
         if is_off := abs(skew) > _MOST_SKEW:

@@ -43,7 +43,10 @@ def watch(
     no_http: Annotated[bool, typer.Option("--no-http", help="Serve no status page.")] = False,
 ) -> int:
     """Keep the folder true: follow its changes, buy what is missing, save the results; until it is stopped."""
-    address = None if no_http else _address(http)
+    host, _, port = http.rpartition(":")
+    if not (no_http or (host and port.isdigit() and int(port) <= 65535)):
+        raise typer.BadParameter(f"`{http}` is not HOST:PORT, such as 127.0.0.1:8787")
+    address = None if no_http else (host.strip("[]"), int(port))
     chosen: Settings | None = None  # None: read them
     earlier: Settings | None = None
     root = root_of(context)
@@ -65,22 +68,11 @@ def watch(
             chosen, earlier = earlier, None
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise typer.BadParameter(f"`{text}` is not HOST:PORT, such as 127.0.0.1:8787")
-    return host.strip("[]"), int(port)
-
-
 def _leave_at_once() -> None:
     """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
-
-    def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
-        # An exception would be raised, and swallowed, wherever a library happens to be.
-        os._exit(ExitCode.DONE)
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
+        # An exception would be raised, and swallowed, wherever a library happens to be.
+        signal.signal(number, lambda *_: os._exit(ExitCode.DONE))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the settings are being read already
 
 
@@ -113,7 +105,7 @@ class _Watch:
             stack.callback(feeding.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
-            daemon, index = await self._open(stack, ports, options, report, clock)
+            daemon, index = await self._open(stack, ports, options, clock)
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
 
@@ -181,12 +173,7 @@ class _Watch:
         self._stop.set()
 
     async def _open(
-        self,
-        stack: AsyncExitStack,
-        ports: Ports,
-        options: Options,
-        report: LogReporter,
-        clock: SteadyClock,
+        self, stack: AsyncExitStack, ports: Ports, options: Options, clock: SteadyClock
     ) -> tuple[Daemon, SpecIndex]:
         from reconciler.engine.orders.take import OrderTaker
         from reconciler.engine.run.daemon import Daemon, Duties, Pace
@@ -207,7 +194,7 @@ class _Watch:
             specs_folder(folder.root, settings.specs_dir),
             ignored=[settings.state_dir],
             wake=wake,
-            trouble=report.say,
+            trouble=ports.report.say,
         )
         watcher.start()  # before the folder is read: nothing falls between
         stack.callback(watcher.stop)

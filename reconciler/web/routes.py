@@ -181,16 +181,13 @@ class _Guard:
         if not found:
             return False
         host = found[1].strip("[]")
-        return host in self.allowed or (bool(self.allowed & _EVERYWHERE) and _is_address(host))
-
-
-def _is_address(host: str) -> bool:
-    """Whether this is an address: a browser that was led here by a name sends the name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+        if host in self.allowed:
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False  # a browser that was led here by a name sends the name
+        return bool(self.allowed & _EVERYWHERE)
 
 
 async def _page(shown: Callable[[], str], _: Request) -> Response:
