@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _COLOURS = {
     Action.SUBMIT: "green",
     Action.RETRY: "green",
-    Action.KEEP: "dim",
     Action.BLOCKED: "yellow",
     Action.INVALID: "red",
     Action.FAILED: "red",

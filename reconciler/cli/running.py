@@ -33,7 +33,6 @@ from reconciler.engine.ports import Hosting, Options, Ports, Provider, Reporter,
 from reconciler.engine.run.apply import Run
 from reconciler.hosting.media_store import MediaStore, Shelf
 from reconciler.hosting.places import VARIABLES, place_of
-from reconciler.kling.client import KlingClient
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.simulator_media import SimulatorMedia
 from reconciler.settings.definitions import Settings
@@ -43,8 +42,6 @@ from reconciler.workspace.media.decoding import close_all
 from reconciler.workspace.read.spec_cache import forget_file
 
 _DRIFT = 60.0  # seconds that the system's clock must be ahead before it is taken over
-
-
 _SYMBOLS = {
     Status.COMPLETE: "[green]✓[/]",
     Status.FAILED: "[red]✗[/]",
@@ -129,10 +126,13 @@ async def open_ports(
     async with AsyncExitStack() as stack:
         stack.callback(close_all)  # no thread waits for a file any more
         client: Provider = Unconfigured()
-        hosting = None
+        hosting: Hosting | None = None
         if has_key(settings):
-            real = await stack.enter_async_context(provider(settings))
-            client, hosting = real, media_store(settings, real)
+            client = real = await stack.enter_async_context(provider(settings))
+            if settings.media_store:
+                hosting = _media_store(settings)
+            elif settings.is_simulated:
+                hosting = SimulatorMedia(real)
         downloader = Downloader(
             timeout=settings.request_timeout,
             max_bytes=settings.max_result_bytes,
@@ -153,19 +153,12 @@ async def open_ports(
         )
 
 
-def media_store(settings: Settings, client: KlingClient) -> Hosting | None:
-    """Return the media store that the settings name, the simulator's own where they name none, or None."""
-    if settings.media_store:
-        return _named(settings)
-    return SimulatorMedia(client) if settings.is_simulated else None
-
-
 def try_media_store(settings: Settings) -> tuple[bool, str]:
     """Write a few bytes into the media store and remove them again; tell how files are addressed, and no secret."""
     if not settings.media_store:
         own = "the simulator brings its own" if settings.is_simulated else "local videos need one"
         return True, f"none is set: {own}"
-    removed = asyncio.run(_named(settings).probe())
+    removed = asyncio.run(_media_store(settings).probe())
     left = "" if removed else "; it does not let us delete, so a probe of a few bytes stays"
     how = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
     if settings.media_public_url:
@@ -175,7 +168,7 @@ def try_media_store(settings: Settings) -> tuple[bool, str]:
     return True, f"{settings.media_store} can be written and read; {how}{left}"
 
 
-def _named(settings: Settings) -> MediaStore:
+def _media_store(settings: Settings) -> MediaStore:
     place = place_of(settings.media_store)
 
     def open_shelf() -> Shelf:
