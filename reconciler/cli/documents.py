@@ -172,10 +172,6 @@ class StatusPage:
             "provider": account.silence or "answers",
         }
 
-    def unready(self) -> tuple[str, ...]:
-        """Return, in sentences, what keeps the daemon from buying whatever is wanted."""
-        return self._daemon.unready()
-
     def _row(self, wish: Generation) -> dict[str, Any]:
         base = wish.external_task_id
         record = self._daemon.records.get(base)

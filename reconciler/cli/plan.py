@@ -81,7 +81,7 @@ def _probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, 
     """Ask each URL of specs once; return what is found against it at every place that names it, by spec."""
     settings = folder.settings
     remotes = remote_media(folder.root, settings.specs_dir, specs, settings.prices)
-    answers = asyncio.run(_asked(settings, {(one.wanted.medium, one.url) for one in remotes}))
+    answers = asyncio.run(_ask_each(settings, {(one.wanted.medium, one.url) for one in remotes}))
     found: defaultdict[str, tuple[Problem, ...]] = defaultdict(tuple)
     for remote in remotes:
         answer = answers[remote.wanted.medium, remote.url]
@@ -94,7 +94,7 @@ def _probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, 
     return found
 
 
-async def _asked(
+async def _ask_each(
     settings: Settings, urls: Collection[_Asked]
 ) -> dict[_Asked, Sample | ProbeFailed]:
     prober = Prober(timeout=settings.request_timeout, allowed=provider.allowed_networks(settings))

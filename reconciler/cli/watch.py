@@ -240,14 +240,16 @@ class _Watch:
             return ""
         from reconciler.cli.documents import StatusPage
         from reconciler.web.callbacks import signing_key
+        from reconciler.web.pages import StatusSource
         from reconciler.web.routes import status_app
         from reconciler.web.serving import serving
 
         host, port = self.address
         secret = settings.webhook_secret
         token = settings.page_token.get_secret_value() if settings.page_token else ""
+        page = StatusPage(daemon, index, clock())
         app = status_app(
-            StatusPage(daemon, index, clock()),
+            StatusSource(page.document, page.health, daemon.unready),
             daemon.hint if settings.callback_url else None,
             allowed_hosts=[host],
             signing_key=signing_key(secret.get_secret_value()) if secret else None,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -21,24 +21,15 @@ _KEPT_S = 2.0  # for which an answer is given again: many tabs, or one that asks
 Document = Mapping[str, Any]
 
 
-class StatusSource(Protocol):
-    """Whoever knows how things stand; called on the event loop, and quick."""
+@dataclass(frozen=True, slots=True)
+class StatusSource:
+    """How things stand, by whoever knows it: called on the event loop, and quick."""
 
-    def document(self) -> Document:
-        """Return the document of `status --json`."""
-        ...
-
-    def health(self) -> Document:
-        """Return `ok` (bool), `since` and `last_look` (ISO 8601), `in_flight` (count), and what is wrong.
-
-        `trouble` is why all is not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or
-        a sentence on its silence.
-        """
-        ...
-
-    def unready(self) -> Sequence[str]:
-        """Return, in sentences, what keeps things from being bought; empty when all is ready."""
-        ...
+    document: Callable[[], Document]  # of `status --json`
+    health: Callable[[], Document]
+    """`ok` (bool), `since` and `last_look` (ISO 8601), `in_flight` (count), and what is wrong: `trouble` is why all is
+    not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or a sentence on its silence."""
+    unready: Callable[[], Sequence[str]]  # in sentences, what keeps things from being bought
 
 
 def recent(make: Callable[[], str]) -> Callable[[], str]:
