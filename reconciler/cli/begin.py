@@ -121,8 +121,7 @@ def simulate(
         bool, typer.Option("--draft", help="Render tiny films, in milliseconds.")
     ] = False,
     faults: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A fault plan: a JSON list of rules."),
+        Path | None, typer.Option(metavar="FILE", help="A fault plan: a JSON list of rules.")
     ] = None,
     fault: Annotated[
         list[str] | None,
@@ -327,8 +326,7 @@ class Demo:
 
     def _calls(self, settings: Mapping[str, str]) -> dict[str, int]:
         with urlopen(f"{settings['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
-            calls: dict[str, int] = json.load(answer)
-        return calls
+            return dict(json.load(answer))
 
     @property
     def _has_git(self) -> bool:

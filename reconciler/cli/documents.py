@@ -25,19 +25,13 @@ if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
     from reconciler.workspace.index.index import SpecIndex
 
-_COLOURS = {
-    Action.SUBMIT: "green",
-    Action.RETRY: "green",
-    Action.BLOCKED: "yellow",
-    Action.INVALID: "red",
-    Action.FAILED: "red",
-    Action.EXPIRED: "red",
-    Action.ORPHAN: "yellow",
-    Status.COMPLETE: "green",
-    Status.REJECTED: "red",
+COLOURS: dict[str, str] = {
+    **dict.fromkeys((Action.SUBMIT, Action.RETRY, Status.COMPLETE), "green"),
+    **dict.fromkeys((Action.BLOCKED, Action.ORPHAN), "yellow"),
+    **dict.fromkeys((Action.INVALID, Action.FAILED, Action.EXPIRED, Status.REJECTED), "red"),
     Status.PENDING: "",
 }
-
+"""Of actions and statuses, many of which are the same words; cyan where nothing is said."""
 NO_SPECS = "No specs yet: add a file to the specs folder."
 MOST_ROWS = 500  # of a table: nobody reads more, and laying them out takes seconds
 _Row = tuple[Action | Status, str, Decimal | None, str]
@@ -276,7 +270,7 @@ def _table(
     money = [price.currency] if price else []
     table = bare_table([*columns[:3], *money, columns[3]], ["units", *money])
     for word, name, units, said in rows[:MOST_ROWS]:
-        colour = _COLOURS.get(word, "cyan")
+        colour = COLOURS.get(word, "cyan")
         told = (units and units_text(units)) or ""
         cost = [price.rounded(units) if units else ""] if price else []
         shown = f"[{colour}]{word}[/]" if colour else str(word)

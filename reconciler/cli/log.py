@@ -38,9 +38,7 @@ _CREATE = os.O_CREAT | os.O_NOFOLLOW
 _PARTING = 2.0  # seconds for the last notifications, out of the five that a stop may take
 _KINDS = {
     Status.COMPLETE: Notice.COMPLETE,
-    Status.FAILED: Notice.FAILED,
-    Status.REJECTED: Notice.FAILED,
-    Status.EXPIRED: Notice.FAILED,
+    **dict.fromkeys((Status.FAILED, Status.REJECTED, Status.EXPIRED), Notice.FAILED),
 }
 _TOPICS = {Topic.ACCOUNT: Notice.ACCOUNT, Topic.CAP: Notice.CAP}
 Event = Literal["changed", "held", "warning", "info"]

@@ -17,7 +17,7 @@ from typing import Self
 from rich.markup import escape
 from rich.status import Status as Spinner
 
-from reconciler.cli.documents import summary_line
+from reconciler.cli.documents import COLOURS, summary_line
 from reconciler.cli.log import Event, Warnings
 from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks, has_key, provider
@@ -42,13 +42,7 @@ from reconciler.workspace.media.decoding import close_all
 from reconciler.workspace.read.spec_cache import forget_file
 
 _DRIFT = 60.0  # seconds that the system's clock must be ahead before it is taken over
-_SYMBOLS = {
-    Status.COMPLETE: "[green]✓[/]",
-    Status.FAILED: "[red]✗[/]",
-    Status.REJECTED: "[red]✗[/]",
-    Status.EXPIRED: "[red]✗[/]",
-    Status.BLOCKED: "[yellow]![/]",
-}
+_SIGNS = {"green": "✓", "red": "✗", "yellow": "!"}
 
 
 class ConsoleReporter(Warnings):
@@ -73,9 +67,11 @@ class ConsoleReporter(Warnings):
     def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:  # noqa: ARG002
         self._status[record.base_id] = status
         name = escape(labelled(record.spec, record.label))
-        symbol = _SYMBOLS.get(status, "[cyan]·[/]")
+        colour = COLOURS.get(status) or "cyan"
         why = f"  {escape(reason)}" if reason else ""
-        err.print(f"{symbol} {status:<10} {name}  [dim]{record.external_task_id}[/]{why}")
+        err.print(
+            f"[{colour}]{_SIGNS.get(colour, '·')}[/] {status:<10} {name}  [dim]{record.external_task_id}[/]{why}"
+        )
         self._count()
 
     def _count(self) -> None:

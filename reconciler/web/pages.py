@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reconciler.core.diff import NEEDS_SOMEBODY
 from reconciler.core.states import Status
 
 _KEPT_S = 2.0  # for which an answer is given again: many tabs, or one that asks in a loop, cost one document
@@ -52,16 +53,9 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_NEEDS_SOMEBODY = (
-    Status.FAILED,
-    Status.REJECTED,
-    Status.EXPIRED,
-    Status.INVALID,
-    Status.BLOCKED,
-)
 _UNDER_WAY = (Status.SUCCEEDED, Status.PROCESSING, Status.SUBMITTED, Status.SUBMITTING)
 _SECTIONS = (
-    ("Needs you", "needs", _NEEDS_SOMEBODY, 100),
+    ("Needs you", "needs", [status for status in Status if status in NEEDS_SOMEBODY], 100),
     ("Under way", "under-way", _UNDER_WAY, 100),
     ("Waiting", "waiting", [Status.PENDING], 25),
     ("Complete, newest first", "complete", [Status.COMPLETE], 50),
