@@ -44,8 +44,8 @@ _TOPICS = {Topic.ACCOUNT: Notice.ACCOUNT, Topic.CAP: Notice.CAP}
 Event = Literal["changed", "held", "warning", "info"]
 
 
-class Warnings:
-    """Tells what concerns everybody, and is what other reporters build on: why a generation is held back is told once."""
+class QuietReporter:
+    """A reporter of what concerns everybody alone; others build on it. Why a generation is held back is told once."""
 
     def __init__(self) -> None:
         self._held: dict[str, str] = {}
@@ -85,7 +85,7 @@ class LogEntry:
     reason: str = ""
 
 
-class LogReporter(Warnings):
+class LogReporter(QuietReporter):
     """A reporter for a log, and of what people want to know for their services; may be told from any thread."""
 
     def __init__(self, handler: logging.Handler) -> None:

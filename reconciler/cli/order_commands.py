@@ -328,11 +328,11 @@ def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
 
 async def carry_out_here(folder: project.Folder, order: Order) -> Outcome:
     """Carry an order out in this process, which has the lock."""
-    from reconciler.cli.log import Warnings
+    from reconciler.cli.log import QuietReporter
     from reconciler.cli.running import SteadyClock, open_ports, options_of
 
     survey, options = folder.survey(), options_of(folder.settings)
-    async with open_ports(folder, Warnings(), SteadyClock()) as ports:
+    async with open_ports(folder, QuietReporter(), SteadyClock()) as ports:
         records = Records(ports, options, survey.stored)
         return await carry_out(order, ports, options, records, survey)
 

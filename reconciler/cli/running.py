@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.status import Status as Spinner
 
 from reconciler.cli.documents import COLOURS, summary_line
-from reconciler.cli.log import Event, Warnings
+from reconciler.cli.log import Event, QuietReporter
 from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks, has_key, provider
 from reconciler.cli.terminal import err
@@ -45,7 +45,7 @@ _DRIFT = 60.0  # seconds that the system's clock must be ahead before it is take
 _SIGNS = {"green": "✓", "red": "✗", "yellow": "!"}
 
 
-class ConsoleReporter(Warnings):
+class ConsoleReporter(QuietReporter):
     """A reporter for people on stderr: a line for every change, and on a terminal a line below that counts."""
 
     def __init__(self, total: int) -> None:

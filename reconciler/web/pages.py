@@ -62,18 +62,6 @@ _SECTIONS = (
 )
 """The parts of the page: the heading, the tone, whose rows stand there, and how many of them at most."""
 
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page: its heading, the rows that are shown and the count of all."""
-
-    title: str
-    tone: str  # the class that colours it
-    rows: Sequence[Row]
-    count: int
-
 
 def status_page(document: Document, health: Document) -> str:
     """Return the whole page."""
@@ -81,7 +69,7 @@ def status_page(document: Document, health: Document) -> str:
     return page(
         "status",
         sections=sections,
-        count={section.tone: section.count for section in sections},
+        count={section["tone"]: section["count"] for section in sections},
         total=len(document["generations"]),
         health=health,
         since=_time(health["since"]),
@@ -95,20 +83,20 @@ def page(name: str, **shown: object) -> str:
     return _TEMPLATES.get_template(f"{name}.html").render(shown)
 
 
-def _sections(rows: Sequence[Row]) -> list[Section]:
+def _sections(rows: Sequence[Document]) -> list[dict[str, Any]]:
     """Sort the generations into the parts of the page; at most some hundred rows are shown."""
-    found, sections = defaultdict[str, list[Row]](list), []
+    found, sections = defaultdict[str, list[Document]](list), []
     for row in rows:
         found[row["status"]].append(row)
     for title, tone, statuses, most in _SECTIONS:
         mine = [row for status in statuses for row in found[status]]
-        if (
-            tone == "complete"
-        ):  # by the provider's task id: a decimal number that grows with time, as seen
+        if tone == "complete":
+            # The provider's id: a decimal number that grows with time, as seen.
             mine.sort(
                 key=lambda row: (len(row["task_id"] or ""), row["task_id"] or ""), reverse=True
             )
-        sections.append(Section(title, tone, mine[:most], len(mine)))
+        shown = {"title": title, "tone": tone, "rows": mine[:most], "count": len(mine)}
+        sections.append(shown)
     return sections
 
 
