@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from reconciler import settings as configuration
 from reconciler.cli.project import ProjectRoot, kept_private, root_of
-from reconciler.cli.provider import credentials, has_key, packs_of, provider
+from reconciler.cli.provider import credentials, has_key, open_client, packs_of
 from reconciler.cli.terminal import AsJson, err, os_error, out, print_json
 from reconciler.core.errors import ReconcilerError, counted, in_a_line
 from reconciler.core.moments import day_of
@@ -147,7 +147,7 @@ def _provider(settings: Settings) -> list[Check]:
 
 
 async def _ask(settings: Settings) -> list[Check]:
-    async with provider(settings) as client:
+    async with open_client(settings) as client:
         reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
         try:
             await client.page(1, 1)

@@ -158,7 +158,7 @@ def plan(
 
 
 async def _refreshed(folder: Folder, survey: Survey) -> dict[str, Record]:
-    async with provider.provider(folder.settings) as client:
+    async with provider.open_client(folder.settings) as client:
         answers, wishes = Answers(client, folder.repository), survey.desired.generations
         return await refreshed(answers, survey.records, wishes)
 

@@ -78,7 +78,7 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
     return (*settings.allowed_networks, *(LOOPBACK if settings.is_simulated else ()))
 
 
-def provider(settings: Settings) -> aclosing[KlingClient]:
+def open_client(settings: Settings) -> aclosing[KlingClient]:
     """Return the client, to be entered; raises SettingsError: a key is missing, or the base URL is not https (or loopback)."""
     keys, timeout = credentials(settings), settings.request_timeout
     return aclosing(KlingClient(base_url=settings.base_url, credentials=keys, timeout=timeout))
@@ -98,7 +98,7 @@ def ask_balance(settings: Settings) -> Balance | str:
     """Return the balance, or in a sentence why it is not known; takes a few seconds at most."""
 
     async def ask() -> tuple[ResourcePack, ...]:
-        async with provider(settings) as client, asyncio.timeout(_LONGEST):
+        async with open_client(settings) as client, asyncio.timeout(_LONGEST):
             return await packs_of(client)
 
     try:

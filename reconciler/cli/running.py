@@ -20,7 +20,7 @@ from rich.status import Status as Spinner
 from reconciler.cli.documents import COLOURS, summary_line
 from reconciler.cli.log import Event, QuietReporter
 from reconciler.cli.project import Folder
-from reconciler.cli.provider import allowed_networks, has_key, provider
+from reconciler.cli.provider import allowed_networks, has_key, open_client
 from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
 from reconciler.core.printable import labelled
@@ -124,7 +124,7 @@ async def open_ports(
         client: Provider = Unconfigured()
         hosting: Hosting | None = None
         if has_key(settings):
-            client = real = await stack.enter_async_context(provider(settings))
+            client = real = await stack.enter_async_context(open_client(settings))
             if settings.media_store:
                 hosting = _media_store(settings)
             elif settings.is_simulated:
