@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.markup import escape
 from rich.status import Status as Spinner
@@ -31,7 +31,7 @@ from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.ports import Hosting, Options, Ports, Provider, Reporter, Unconfigured
 from reconciler.engine.run.apply import Run
-from reconciler.hosting.media_store import MediaStore, Shelf
+from reconciler.hosting.media_store import MediaStore
 from reconciler.hosting.places import VARIABLES, place_of
 from reconciler.kling.downloads import Downloader
 from reconciler.kling.simulator_media import SimulatorMedia
@@ -40,6 +40,9 @@ from reconciler.settings.sources import Given
 from reconciler.store.values import Caps
 from reconciler.workspace.media.decoding import close_all
 from reconciler.workspace.read.spec_cache import forget_file
+
+if TYPE_CHECKING:
+    from reconciler.hosting.media_store import Shelf
 
 _DRIFT = 60.0  # seconds that the system's clock must be ahead before it is taken over
 _SIGNS = {"green": "✓", "red": "✗", "yellow": "!"}
