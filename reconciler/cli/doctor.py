@@ -11,19 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from reconciler import settings as configuration
 from reconciler.cli.project import ProjectRoot, kept_private, root_of
-from reconciler.cli.terminal import AsJson, ExitCode, err, out, print_json
+from reconciler.cli.provider import credentials, has_key, open_client, packs_of
+from reconciler.cli.terminal import AsJson, err, os_error, out, print_json
 from reconciler.core.errors import ReconcilerError, counted, in_a_line
 from reconciler.core.moments import day_of
 from reconciler.core.money import units_text
 from reconciler.core.printable import printable
-from reconciler.core.schedule import SECOND
+from reconciler.core.schedule import DAY, SECOND
+from reconciler.kling.client import KlingClient
+from reconciler.kling.errors import ProviderError, TryLater
+from reconciler.kling.wire import ResourcePack, balance_of
 from reconciler.settings import DEFAULT, Origin, origins
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import ENV_FILE
@@ -31,14 +35,12 @@ from reconciler.store.lock import lock_holder
 from reconciler.store.objects import ObjectStore
 from reconciler.store.private_files import OTHERS
 from reconciler.store.repository import Repository
+from reconciler.workspace.git import Checkout
 from reconciler.workspace.tree.walk import specs_folder, walk
-
-if TYPE_CHECKING:
-    from reconciler.kling.client import KlingClient
-    from reconciler.kling.wire import ResourcePack
 
 _MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
 _LEAST_FREE = 1_000_000_000  # bytes; a result is some tens of megabytes
+_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
 _MANY_OBJECTS = 50  # from here on it takes long enough to be followed
 _MOST_NAMED = 5
 _INOTIFY = Path("/proc/sys/fs/inotify")
@@ -77,7 +79,7 @@ def doctor(
                 out.print(escape(line))
     if as_json:
         print_json({"checks": [asdict(check) for check in found]})
-    return ExitCode.DONE if all(check.ok for check in found) else ExitCode.ERROR
+    return int(not all(check.ok for check in found))
 
 
 def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
@@ -87,13 +89,12 @@ def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
     except ReconcilerError as error:
         return Check(name, False, in_a_line(error))
     except OSError as error:
-        at = f"`{error.filename}`: " if error.filename else ""
-        return Check(name, False, at + (error.strerror or str(error)))
+        return Check(name, False, os_error(error))
 
 
 def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
     """Give one check after the other; `quick` leaves out reading every object."""
-    from reconciler.cli.media import media_check
+    from reconciler.cli.running import try_media_store
 
     root = place.path.resolve()
     try:
@@ -107,12 +108,12 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
     yield Check("settings", True, f"{len(known)}, {given} of them given:{lines}")
     yield checked("key", lambda: _key(settings, known))
     yield from _provider(settings)
-    yield media_check(settings)
+    yield checked("media", lambda: try_media_store(settings))
     state = root / settings.state_dir
 
-    def open_state() -> Repository:
+    def open_state() -> closing[Repository]:
         database = settings.database_url or state / "reconciler.db"
-        return Repository.open(database, read_only=True)
+        return closing(Repository.open(database, read_only=True))
 
     objects = ObjectStore(state / "objects")
     yield checked("folder", lambda: _folder(root, settings))
@@ -127,8 +128,6 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
 
 def _key(settings: Settings, known: dict[str, Origin]) -> tuple[bool, str]:
     """Tell whether there is a key that could be one; only the provider knows whether it is."""
-    from reconciler.cli.provider import credentials
-
     credentials(settings)
     is_pair = settings.access_key and settings.secret_key
     used = ("access_key", "secret_key") if is_pair else ("api_key",)
@@ -138,8 +137,6 @@ def _key(settings: Settings, known: dict[str, Origin]) -> tuple[bool, str]:
 
 def _provider(settings: Settings) -> list[Check]:
     """Ask the provider two questions, which cost nothing: of the key and the time, and of the balance."""
-    from reconciler.cli.provider import has_key
-
     why = "there is no key"
     if has_key(settings):
         try:
@@ -150,24 +147,17 @@ def _provider(settings: Settings) -> list[Check]:
 
 
 async def _ask(settings: Settings) -> list[Check]:
-    from reconciler.cli.provider import provider
-    from reconciler.kling.errors import ProviderError, TryLater
-
-    async with provider(settings) as client:
+    async with open_client(settings) as client:
+        reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
         try:
             await client.page(1, 1)
         except TryLater as error:
             unknown = "not known: the provider gave no answer"
-            return [
-                Check("provider", False, f"{client.base_url}: {in_a_line(error)}"),
-                Check("clock", False, unknown),
-                Check("balance", False, unknown),
-            ]
+            reached = Check("provider", False, f"{client.base_url}: {in_a_line(error)}")
+            return [reached, *(Check(name, False, unknown) for name in ("clock", "balance"))]
         except ProviderError as error:
             said = f"{client.base_url} answers, but refuses: {in_a_line(error)}"
             reached = Check("provider", False, said)
-        else:
-            reached = Check("provider", True, f"{client.base_url} answers and accepts the key")
         skew = client.clock_skew
         clock = f"within {max(abs(skew), 1):.0f} s of the provider's"
         if is_off := abs(skew) > _MOST_SKEW:
@@ -177,10 +167,6 @@ async def _ask(settings: Settings) -> list[Check]:
 
 
 async def _balance(client: KlingClient) -> Check:
-    from reconciler.cli.provider import expiry_warnings, packs_of
-    from reconciler.kling.errors import ProviderError
-    from reconciler.kling.wire import balance_of
-
     try:
         packs = await packs_of(client)
     except ProviderError as error:
@@ -192,7 +178,14 @@ async def _balance(client: KlingClient) -> Check:
     said = "; ".join(_pack(pack) for pack in balance.usable or packs)
     if not balance.usable:
         return Check("balance", False, f"no pack can be used: {said}")
-    return Check("balance", True, ". ".join([said, *expiry_warnings(balance, now)]))
+    for pack in balance.usable:
+        if pack.invalid_at is not None and pack.invalid_at - now < _SOON:
+            left = units_text(pack.remaining) or "what is left of the"
+            said += (
+                f". {pack.name or 'A pack'} expires on {day_of(pack.invalid_at)}, and {left} units in it will be lost "
+                "unless they are used before then"
+            )
+    return Check("balance", True, said)
 
 
 def _pack(pack: ResourcePack) -> str:
@@ -247,8 +240,8 @@ def _disk(root: Path, settings: Settings) -> tuple[bool, str]:
     return well, "; ".join(said)
 
 
-def _database(open_state: Callable[[], Repository]) -> tuple[bool, str]:
-    with closing(open_state()) as repository:
+def _database(open_state: Callable[[], closing[Repository]]) -> tuple[bool, str]:
+    with open_state() as repository:
         complaints = repository.integrity_check()
         if complaints:
             return False, (
@@ -260,10 +253,10 @@ def _database(open_state: Callable[[], Repository]) -> tuple[bool, str]:
 
 
 def _objects(
-    open_state: Callable[[], Repository], objects: ObjectStore, *, quick: bool
+    open_state: Callable[[], closing[Repository]], objects: ObjectStore, *, quick: bool
 ) -> tuple[bool, str]:
     names = list(objects.names())
-    with closing(open_state()) as repository:
+    with open_state() as repository:
         lacking = repository.known_results(previews=False).keys() - set(names)
     elsewhere = f"; {counted(len(lacking), 'result')} without an object here" if lacking else ""
     if quick:
@@ -301,6 +294,4 @@ def _inotify(root: Path, settings: Settings) -> tuple[bool, str]:
 def _git(root: Path, settings: Settings) -> tuple[bool, str]:
     if not settings.require_committed:
         return True, "not needed: RECONCILER_REQUIRE_COMMITTED is off"
-    from reconciler.workspace.git import Checkout
-
     return True, f"the repository at {Checkout.find(root).top}"

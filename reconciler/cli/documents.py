@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from reconciler.core.diff import Action, Assessment, Plan
-from reconciler.core.documents import Problem, waiting_for, waiting_words
+from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation
 from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record, Result, Status
+from reconciler.workspace.receipts.receipt_files import file_row
 
 if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
     from reconciler.workspace.index.index import SpecIndex
 
-_COLOURS = {
-    Action.SUBMIT: "green",
-    Action.RETRY: "green",
-    Action.KEEP: "dim",
-    Action.BLOCKED: "yellow",
-    Action.INVALID: "red",
-    Action.FAILED: "red",
-    Action.EXPIRED: "red",
-    Action.ORPHAN: "yellow",
-    Status.COMPLETE: "green",
-    Status.REJECTED: "red",
-    Status.PENDING: "default",
+COLOURS: dict[str, str] = {
+    **dict.fromkeys((Action.SUBMIT, Action.RETRY, Status.COMPLETE), "green"),
+    **dict.fromkeys((Action.BLOCKED, Action.ORPHAN), "yellow"),
+    **dict.fromkeys((Action.INVALID, Action.FAILED, Action.EXPIRED, Status.REJECTED), "red"),
+    Status.PENDING: "",
 }
-
+"""Of actions and statuses, many of which are the same words; cyan where nothing is said."""
 NO_SPECS = "No specs yet: add a file to the specs folder."
-_MOST_ROWS = 500  # of a table: nobody reads more, and laying them out takes seconds
+MOST_ROWS = 500  # of a table: nobody reads more, and laying them out takes seconds
 _Row = tuple[Action | Status, str, Decimal | None, str]
 
 
@@ -49,9 +44,7 @@ def validate_document(problems: Iterable[Problem], specs: int, generations: int)
         "generations": generations,
         "errors": [
             {
-                "file": problem.place.file,
-                "line": problem.place.line,
-                "column": problem.place.column,
+                **asdict(problem.place),
                 "key": problem.key,
                 "message": problem.message,
                 "suggestion": problem.suggestion or None,
@@ -106,11 +99,10 @@ def status_document(plan: Plan) -> dict[str, Any]:
             item.generation.spec,
             item.status,
             "" if item.status is Status.COMPLETE else item.reason,
+            item.record,
             external_task_id=item.external_task_id,
             label=item.generation.label,
-            record=item.record,
-            outputs=item.published,
-            previews=item.shown,
+            **files_listed("outputs", item.published, item.shown),
         )
         for item in plan.assessments
     ]
@@ -121,26 +113,19 @@ def status_document(plan: Plan) -> dict[str, Any]:
 
 
 def _status_row(
-    spec: str,
-    status: Status,
-    reason: str,
-    *,
-    external_task_id: str | None = None,
-    label: str = "",
-    record: Record | None = None,
-    outputs: Iterable[tuple[str, Result]] = (),
-    previews: Iterable[tuple[str, Result]] = (),
+    spec: str, status: Status, reason: str, record: Record | None = None, **known: Any
 ) -> dict[str, Any]:
+    """Return a row of the document; `known` is what only a valid spec's has."""
     return {
-        "external_task_id": external_task_id,
+        "external_task_id": None,
         "spec": spec,
-        "label": label,
+        "label": "",
         "status": status.value,
         "task_id": record.task_id if record else None,
         "reason": reason,
         "units": units_text(record.units) if record else None,
-        "outputs": [output_document(path, result) for path, result in outputs],
-        **preview_keys(previews),
+        "outputs": [],
+        **known,
     }
 
 
@@ -150,13 +135,13 @@ def _counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"generations": rows, "summary": summary}
 
 
+@dataclass(frozen=True, slots=True)
 class StatusPage:
     """What the status page shows: where everything stands by the daemon's memory, without a look at the disk."""
 
-    def __init__(self, daemon: Daemon, index: SpecIndex, now: Callable[[], int]) -> None:
-        self._daemon = daemon
-        self._index = index
-        self._since = now()
+    _daemon: Daemon
+    _index: SpecIndex
+    _since: int  # ms
 
     def document(self) -> dict[str, Any]:
         """Return the document of `status --json`."""
@@ -181,10 +166,6 @@ class StatusPage:
             "provider": account.silence or "answers",
         }
 
-    def unready(self) -> tuple[str, ...]:
-        """Return, in sentences, what keeps the daemon from buying whatever is wanted."""
-        return self._daemon.unready()
-
     def _row(self, wish: Generation) -> dict[str, Any]:
         base = wish.external_task_id
         record = self._daemon.records.get(base)
@@ -194,16 +175,16 @@ class StatusPage:
             status = Status.BLOCKED
         elif record is not None and status is not Status.COMPLETE:
             reason = record.reason
-        done = record if status is Status.COMPLETE else None
+        done = (record.results, record.previews) if record and status is Status.COMPLETE else ()
+        files = [[(wish.output(made.role), made) for made in part] for part in done]
         return _status_row(
             wish.spec,
             status,
             reason,
+            record,
             external_task_id=record.external_task_id if record else base,
             label=wish.label,
-            record=record,
-            outputs=[(wish.output(r.role), r) for r in (done.results if done else ())],
-            previews=[(wish.output(r.role), r) for r in (done.previews if done else ())],
+            **files_listed("outputs", *files),
         )
 
 
@@ -211,26 +192,18 @@ def _time(at: int) -> str:
     return datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="seconds")
 
 
-def output_document(path: str, result: Result) -> dict[str, Any]:
-    """Return an output as the receipt lists it, with the given path."""
-    return {**_file(path, result), "duration": result.duration}
-
-
-def preview_keys(shown: Iterable[tuple[str, Result]]) -> dict[str, Any]:
-    """Return what a document says of previews, as the receipt lists them: nothing where there are none."""
-    listed = [_file(path, preview) for path, preview in shown]
-    return {"previews": listed} if listed else {}
-
-
-def _file(path: str, result: Result) -> dict[str, Any]:
-    sides = {"width": result.width, "height": result.height}  # px, where they are known
-    return {
-        "path": path,
-        "role": result.role,
-        "sha256": result.sha256,
-        "bytes": result.size,
-        **{name: side for name, side in sides.items() if side},
+def files_listed(
+    key: str,
+    results: Iterable[tuple[str, Result]] = (),
+    previews: Iterable[tuple[str, Result]] = (),
+) -> dict[str, Any]:
+    """Return results at their paths, and previews where there are some, as a receipt lists them."""
+    listed: dict[str, Any] = {
+        key: [{**file_row(*at), "duration": at[1].duration} for at in results]
     }
+    if shown := [file_row(*at) for at in previews]:
+        listed["previews"] = shown
+    return listed
 
 
 def in_short(problems: Iterable[Problem]) -> str:
@@ -238,13 +211,6 @@ def in_short(problems: Iterable[Problem]) -> str:
     found = list(problems)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return f"{found[0]}{more}" if found else ""
-
-
-def invalid_lines(invalid: Mapping[str, tuple[Problem, ...]]) -> Iterator[str]:
-    """Yield what is wrong with each file, once where many wait for the same one, such as a defaults file."""
-    waiting = waiting_for({file: found[:1] for file, found in invalid.items()})
-    lines = {in_short(found): waiting[found[0]] for found in invalid.values()}
-    yield from (f"{line}{waiting_words(count)}" for line, count in lines.items())
 
 
 def name_of(item: Assessment) -> str:
@@ -292,8 +258,8 @@ def bare_table(columns: Sequence[str], numbers: Collection[str]) -> Table:
     """Return a table without rows; the columns of `numbers` stand at the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in numbers else "left"
-        table.add_column(column, justify=justify, overflow="fold")
+        is_number = column in numbers
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     return table
 
 
@@ -303,17 +269,14 @@ def _table(
     """Return a table with a column of money after the units, where there is a price."""
     money = [price.currency] if price else []
     table = bare_table([*columns[:3], *money, columns[3]], ["units", *money])
-    for word, name, units, said in rows[:_MOST_ROWS]:
+    for word, name, units, said in rows[:MOST_ROWS]:
+        colour = COLOURS.get(word, "cyan")
         told = (units and units_text(units)) or ""
         cost = [price.rounded(units) if units else ""] if price else []
-        table.add_row(_coloured(word), escape(name), told, *cost, escape(said))
-    if len(rows) > _MOST_ROWS:
-        more = f"and {len(rows) - _MOST_ROWS:,} more"
+        shown = f"[{colour}]{word}[/]" if colour else str(word)
+        table.add_row(shown, escape(name), told, *cost, escape(said))
+    if len(rows) > MOST_ROWS:
+        more = f"and {len(rows) - MOST_ROWS:,} more"
         blank = [""] * (1 + len(money))
         table.add_row("…", more, *blank, "name a folder, or use --json, to see them")
     return table
-
-
-def _coloured(word: Action | Status) -> str:
-    colour = _COLOURS.get(word, "cyan")
-    return f"[{colour}]{word}[/]" if colour != "default" else str(word)

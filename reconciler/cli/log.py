@@ -15,7 +15,6 @@ import socket
 import stat
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Literal
 
+from reconciler.core.diff import NEEDS_SOMEBODY
 from reconciler.core.errors import SettingsError
 from reconciler.core.printable import labelled, printable
 from reconciler.core.progress import Topic
@@ -36,19 +36,16 @@ from reconciler.workspace.files.root import Root
 _OLD_FILES = 3
 _CREATE = os.O_CREAT | os.O_NOFOLLOW
 _PARTING = 2.0  # seconds for the last notifications, out of the five that a stop may take
-_NEEDS_SOMEBODY = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.BLOCKED})
 _KINDS = {
     Status.COMPLETE: Notice.COMPLETE,
-    Status.FAILED: Notice.FAILED,
-    Status.REJECTED: Notice.FAILED,
-    Status.EXPIRED: Notice.FAILED,
+    **dict.fromkeys((Status.FAILED, Status.REJECTED, Status.EXPIRED), Notice.FAILED),
 }
 _TOPICS = {Topic.ACCOUNT: Notice.ACCOUNT, Topic.CAP: Notice.CAP}
 Event = Literal["changed", "held", "warning", "info"]
 
 
-class HoldsToldOnce(ABC):
-    """What reporters share: why a generation is held back is told once."""
+class QuietReporter:
+    """A reporter of what concerns everybody alone; others build on it. Why a generation is held back is told once."""
 
     def __init__(self) -> None:
         self._held: dict[str, str] = {}
@@ -65,8 +62,14 @@ class HoldsToldOnce(ABC):
             self._held[record.base_id] = reason
             self._tell("held", record, Status.BLOCKED, reason)
 
-    @abstractmethod
-    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None: ...
+    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
+        """Tell something that concerns everybody; on a terminal every topic looks the same."""
+        from reconciler.cli.terminal import warn  # a log needs none, nor that there is a stderr
+
+        warn(message)
+
+    def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:
+        """Say nothing of a single generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class LogEntry:
     reason: str = ""
 
 
-class LogReporter(HoldsToldOnce):
+class LogReporter(QuietReporter):
     """A reporter for a log, and of what people want to know for their services; may be told from any thread."""
 
     def __init__(self, handler: logging.Handler) -> None:
@@ -118,7 +121,7 @@ class LogReporter(HoldsToldOnce):
         entry = LogEntry(
             event, message, record.external_task_id, record.spec, record.label, status, reason
         )
-        self._log.log(logging.WARNING if status in _NEEDS_SOMEBODY else logging.INFO, entry)
+        self._log.log(logging.WARNING if status in NEEDS_SOMEBODY else logging.INFO, entry)
 
 
 @contextmanager
@@ -145,8 +148,22 @@ def open_log(
     form: Literal["console", "json"], file: Path | None, max_bytes: int
 ) -> Iterator[LogReporter]:
     """Open the log: stderr, or a file of at most `max_bytes` beside three older ones; raises SettingsError."""
-    handler = _OnStderr() if file is None else _in_file(file, max_bytes)
-    handler.setFormatter(_JsonFormat() if form == "json" else _ConsoleFormat())
+    handler: logging.Handler = _OnStderr()
+    if file is not None:
+        try:
+            handler = _RotatingFile(
+                file,
+                maxBytes=max_bytes,
+                backupCount=_OLD_FILES,
+                encoding="utf-8",
+                errors="backslashreplace",
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}",
+                hint="Name a file in a folder that is there and may be written.",
+            ) from None
+    handler.setFormatter(_Line(as_json=form == "json"))
     try:
         yield LogReporter(handler)
     finally:
@@ -158,7 +175,6 @@ class _OnStderr(logging.Handler):
     """Lines on whatever stderr is now, and nowhere when there is none any more."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or lose it."""
         # Not through `sys.stderr`: it would keep what a reader that has gone did not take, and fail at the exit.
         # AttributeError: there was none when the program began, and its number belongs to another file by now.
         with suppress(OSError, ValueError, AttributeError):
@@ -183,39 +199,18 @@ class _RotatingFile(RotatingFileHandler):
         """Lose the line: what cannot be written down must not be told in a traceback either."""
 
 
-def _in_file(file: Path, max_bytes: int) -> logging.Handler:
-    try:
-        return _RotatingFile(
-            file,
-            maxBytes=max_bytes,
-            backupCount=_OLD_FILES,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
-    except OSError as error:
-        raise SettingsError(
-            f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}",
-            hint="Name a file in a folder that is there and may be written.",
-        ) from None
+class _Line(logging.Formatter):
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
 
-
-class _ConsoleFormat(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at, entry = _told(record)
-        return printable(f"{at:%Y-%m-%d %H:%M:%S} {entry.message}")
-
-
-class _JsonFormat(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        at, entry = _told(record)
+        at, entry = datetime.fromtimestamp(record.created).astimezone(), record.msg
+        assert isinstance(entry, LogEntry)
+        if not self._as_json:
+            return printable(f"{at:%Y-%m-%d %H:%M:%S} {entry.message}")
         head = {"time": at.isoformat(timespec="milliseconds"), "level": record.levelname.lower()}
         return printable(json.dumps(head | asdict(entry), ensure_ascii=False))
-
-
-def _told(record: logging.LogRecord) -> tuple[datetime, LogEntry]:
-    entry = record.msg
-    assert isinstance(entry, LogEntry)
-    return datetime.fromtimestamp(record.created).astimezone(), entry
 
 
 # What systemd is told, over the socket that it names (sd_notify(3)); without systemd the variables are not set, and

@@ -13,9 +13,8 @@ from typing import Annotated, cast
 
 import typer
 
-from reconciler.cli import apply, doctor, init, order_commands, plan, simulate, spend, status, watch
-from reconciler.cli.project import GlobalOptions
-from reconciler.cli.terminal import ExitCode, error_document, out, print_error, print_json
+from reconciler.cli import begin, doctor, order_commands, plan, spend, status, watch
+from reconciler.cli.terminal import ExitCode, error_document, os_error, out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
 
 # Typer names only the subclass.
@@ -38,14 +37,17 @@ def _tell_version(wanted: bool) -> None:
     if not wanted:
         return
     needed: list[str] = []
-    ours = _installed(_DISTRIBUTION, "of an unknown version (not installed)")
     with suppress(metadata.PackageNotFoundError):  # a source tree that is on the path
         needed = metadata.requires(_DISTRIBUTION) or []
+    try:
+        from av import ffmpeg_version_info as ffmpeg  # PyAV brings it, and only PyAV knows
+    except ImportError as error:  # a report of just that is worth having
+        ffmpeg = f"cannot be loaded ({error})"
     names = {re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in needed} | {"SQLAlchemy"}
     for line in (
-        f"reconciler {ours}",
+        f"reconciler {_installed(_DISTRIBUTION, 'of an unknown version (not installed)')}",
         f"{platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
-        f"SQLite {sqlite3.sqlite_version}, FFmpeg {_ffmpeg()}",
+        f"SQLite {sqlite3.sqlite_version}, FFmpeg {ffmpeg}",
         ", ".join(f"{name} {_installed(name)}" for name in sorted(names, key=str.lower)),
     ):
         out.print(line, markup=False)
@@ -57,15 +59,6 @@ def _installed(name: str, otherwise: str = "is missing") -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return otherwise
-
-
-def _ffmpeg() -> str:
-    """Return the version of FFmpeg, which PyAV brings and only PyAV knows."""
-    try:
-        from av import ffmpeg_version_info
-    except ImportError as error:  # a report of just that is worth having
-        return f"cannot be loaded ({error})"
-    return ffmpeg_version_info
 
 
 @app.callback()
@@ -97,14 +90,14 @@ def root_options(
     ] = False,
 ) -> None:
     """Keep a folder of specs true: the videos they ask for, bought exactly once."""
-    context.obj = GlobalOptions(root, None if config is None else config.absolute())
+    context.obj = root, None if config is None else config.absolute()
 
 
 for _command in (
-    init.init,
+    begin.init,
     plan.validate,
     plan.plan,
-    apply.apply,
+    plan.apply,
     watch.watch,
     status.status,
     status.show,
@@ -117,8 +110,8 @@ for _command in (
     order_commands.gc,
     doctor.doctor,
     status.backup,
-    simulate.simulate,
-    simulate.demo,
+    begin.simulate,
+    begin.demo,
     plan.schema,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
@@ -140,9 +133,7 @@ def run(arguments: Sequence[str]) -> int:
         _fail(error.format_message(), "See `reconciler --help`.", as_json=as_json)
         return ExitCode.USAGE
     except OSError as error:
-        at = f"`{error.filename}`: " if error.filename else ""
-        message = at + (error.strerror or str(error))
-        return _fail(message, "Nothing is lost; run again.", as_json=as_json)
+        return _fail(os_error(error), "Nothing is lost; run again.", as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, whatever happened
         hint = "Nothing is lost: what was sent is on record. Name the command that you ran."
         return _fail(mistake(error), hint, as_json=as_json)

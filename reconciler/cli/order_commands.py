@@ -14,40 +14,39 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from reconciler.cli import documents
-from reconciler.cli.project import (
-    Folder,
-    Paths,
-    ProjectRoot,
-    database_of,
-    open_folder,
-    root_of,
-    select,
-)
-from reconciler.cli.terminal import ExitCode, agreed, err, out, print_error
+from reconciler.cli import documents, project
+from reconciler.cli.plan import settle
+from reconciler.cli.provider import require_provider
+from reconciler.cli.terminal import ExitCode, agree, err, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError, counted
 from reconciler.core.identity import split_attempt
 from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record, Status
+from reconciler.core.work import is_unsaved
 from reconciler.engine.observe.survey import Survey
+from reconciler.engine.orders.attempts import next_number, why_not
+from reconciler.engine.orders.collect import garbage
+from reconciler.engine.orders.fitting import sightings
+from reconciler.engine.orders.forget import listed
+from reconciler.engine.orders.order import Order, Verb, carry_out
+from reconciler.engine.orders.outcome import Outcome
+from reconciler.engine.records import Records
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
-
-if TYPE_CHECKING:
-    from reconciler.engine.orders.order import Order
-    from reconciler.engine.orders.outcome import Outcome
+from reconciler.workspace.files.outputs import signature
 
 _TAKEN = 10.0  # s; a daemon looks for orders far more often
 _DONE = 60.0  # s from then on
 _LATE = 5.0  # s that an order may be late: longer than that nobody waits for it
 _LOOK_AGAIN = 0.05  # s
-_AT_ONCE = 1000
-"""Files in one order: it travels as one document, and nothing else is done meanwhile."""
+_AT_ONCE = (
+    1000  # files in one order: it travels as one document, and nothing else is done meanwhile
+)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 What = Annotated[
     list[str],
@@ -62,107 +61,84 @@ Ids = Annotated[
 class Giver:
     """A folder that was opened to give an order, and what was found there."""
 
-    folder: Folder
+    folder: project.Folder
     survey: Survey
     writer: StateLocked | None  # who else writes here; None: we do
 
     def bases(self, what: Sequence[str]) -> list[str]:
-        """Return the generations that specs, folders of specs or ids name.
-
-        Raises:
-            WorkspaceError: something names neither.
-        """
+        """Return the generations that specs, folders of specs or ids name; raises WorkspaceError: something is neither."""
         return list(dict.fromkeys(base for name in what for base in self._bases(name)))
-
-    def known(self, base_id: str) -> Record | None:
-        """Return the latest attempt at a generation, by the state or else by a receipt."""
-        return self.survey.records.get(base_id)
 
     def called(self, base_id: str) -> str:
         """Return how people call a generation."""
         wishes = (w for w in self.survey.desired.generations if w.external_task_id == base_id)
-        place = next(wishes, None) or self.known(base_id)
+        place = next(wishes, None) or self.survey.records.get(base_id)
         if place is None or not place.spec:
             return base_id
         return labelled(place.spec, place.label)
 
     def require_provider(self) -> None:
-        """Find out before anybody is asked whether the provider can be.
-
-        Raises:
-            SettingsError: a key is missing, or tasks are under way at another host.
-        """
-        from reconciler.cli.provider import credentials, watch_host
-
+        """Find out before anybody is asked whether the provider can be; who hands over leaves that to the writer."""
         if self.writer is None:
-            folder = self.folder
-            credentials(folder.settings)
-            watch_host(folder.repository, folder.settings.base_url, self.survey.stored)
+            require_provider(self.folder, self.survey.stored)
 
-    def carry_out(self, verb: str, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
-        """Have an order carried out: here, or by the process that writes.
+    def carry_out(self, verb: Verb, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
+        """Have an order carried out, here or by the process that writes, and say what came of it.
 
         `seen` is what was seen of each name, where the survey does not tell.
-
-        Raises:
-            OrderError: a name is none.
-            StateLocked: another process writes, and takes no orders.
+        Raises OrderError: a name is none; StateLocked: another process writes, and takes no orders.
         """
-        from reconciler.engine.orders.fitting import sightings
-        from reconciler.engine.orders.order import Order, Verb
-
         chosen = tuple(names)
-        shown = tuple(seen) or sightings(verb, chosen, self.survey)
-        order = Order(Verb(verb), chosen, shown)
+        order = Order(verb, chosen, tuple(seen) or sightings(verb, chosen, self.survey))
         if self.writer is None:
-            return asyncio.run(carry_out_here(self.folder, order))
-        from reconciler.cli.running import calendar
-
-        given = calendar()
-        until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
-        with open_queue(database_of(self.folder.root, self.folder.settings)) as queue:
-            if queue is None:
-                raise self.writer
-            return _hand_over(queue, replace(order, given=given, until=until), self.writer)
+            outcome = asyncio.run(carry_out_here(self.folder, order))
+        else:
+            with open_queue(project.database_of(self.folder.root, self.folder.settings)) as queue:
+                if queue is None:
+                    raise self.writer
+                outcome = _hand_over(queue, order, self.writer)
+        for sentence in outcome.said:
+            out.print(escape(sentence))
+        return outcome
 
     def _bases(self, name: str) -> list[str]:
         if found := self.folder.repository.find(name):
             return [found.base_id]
-        wanted = {wish.external_task_id for wish in self.survey.desired.generations}
+        desired = self.survey.desired
+        wanted = {wish.external_task_id for wish in desired.generations}
         if name in wanted or name in self.survey.records:
             return [name]
         try:
-            chosen = select(self.folder, self.survey.desired, [Path(name)])
+            specs = project.select(self.folder, desired, [Path(name)])
         except WorkspaceError as error:
             hint = "Give a spec's path, or an id as `reconciler status --json` shows it."
             raise WorkspaceError(f"`{name}` names no spec and no generation", hint=hint) from error
-        if chosen.invalid and not chosen.generations:
+        wishes = project.wishes_of(desired, specs)
+        if not wishes and any(spec in desired.invalid for spec in specs or ()):
             hint = "`reconciler validate` says what is wrong with it."
             raise WorkspaceError(f"`{name}` is invalid, so it asks for nothing", hint=hint)
-        return [wish.external_task_id for wish in chosen.generations]
+        return [wish.external_task_id for wish in wishes]
 
 
 @contextmanager
-def open_giver(root: ProjectRoot) -> Iterator[Giver]:
+def open_giver(context: typer.Context) -> Iterator[Giver]:
     """Open a folder as its only writer or, where another process is that, to read and to hand over."""
     with ExitStack() as stack:
-        writer = None
+        root, writer = project.root_of(context), None
         try:
-            folder = stack.enter_context(open_folder(root, write=True))
+            folder = stack.enter_context(project.open_folder(root, write=True))
         except StateLocked as locked:
             writer = locked
-            folder = stack.enter_context(open_folder(root))
-        yield Giver(folder, folder.surveyor.survey(folder.load()), writer)
+            folder = stack.enter_context(project.open_folder(root))
+        yield Giver(folder, folder.survey(), writer)
 
 
 def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
     """Try failed, rejected or expired generations again."""
-    from reconciler.engine.orders.attempts import next_number, why_not
-
-    with open_giver(root_of(context)) as giver:
+    with open_giver(context) as giver:
         chosen, holds = dict[str, Record](), giver.folder.repository.holds()
         for base in giver.bases(what):
-            record = giver.known(base)
+            record = giver.survey.records.get(base)
             reason = why_not(record, holds.get(base, ""))
             if record is None or reason:
                 out.print(escape(f"{giver.called(base)} {reason}."))
@@ -172,16 +148,12 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
             out.print("Nothing to try again.")
             return ExitCode.DONE
         giver.require_provider()
-        question = _show_retries(giver, chosen)
-        if not agreed(question, yes=yes, otherwise="nothing was bought"):
-            return ExitCode.ERROR
+        agree(_show_retries(giver, chosen), yes=yes, otherwise="nothing was bought")
         # With the attempt that was shown: no order makes more of it than was agreed to.
         names = (f"{base}={next_number(record)}" for base, record in chosen.items())
-        outcome = giver.carry_out("retry", names)
-        code = _say(outcome)
+        outcome = giver.carry_out(Verb.RETRY, names)
+        code = int(not outcome.ok)
         if giver.writer is None and outcome.touched:
-            from reconciler.cli.apply import settle
-
             code = max(code, settle(giver.folder, outcome.touched))
         return code
 
@@ -199,31 +171,37 @@ def import_(
     ] = None,
 ) -> int:
     """Take over tasks that the provider has; buys nothing."""
-    with open_giver(root_of(context)) as giver:
+    with open_giver(context) as giver:
         giver.require_provider()
-        bound = "" if target is None else f"={_single(giver, ids, target)}"
-        outcome = giver.carry_out("import", (f"{name}{bound}" for name in ids))
-        code = _say(outcome)
+        bound = ""
+        if target is not None:
+            bases = giver.bases([target])
+            if len(ids) != 1 or len(bases) != 1:
+                hint = "Name one task, and a spec with one generation or the generation's id."
+                raise WorkspaceError(
+                    f"`--for` binds one task to one generation, not {counted(len(ids), 'task')} to {counted(len(bases), 'generation')}",
+                    hint=hint,
+                )
+            bound = f"={bases[0]}"
+        outcome = giver.carry_out(Verb.IMPORT, (f"{name}{bound}" for name in ids))
         if giver.writer is None and outcome.touched:
             out.print("Run `reconciler apply` to wait for results and fetch them.")
-        return code
+        return int(not outcome.ok)
 
 
-def refresh(context: typer.Context, paths: Paths = None) -> int:
+def refresh(context: typer.Context, paths: project.Paths = None) -> int:
     """Ask how everything stands that is not settled; buys nothing."""
-    with open_giver(root_of(context)) as giver:
+    with open_giver(context) as giver:
         giver.require_provider()
         bases = giver.bases([str(path) for path in paths or []])
-        return _say(giver.carry_out("refresh", bases))
+        return int(not giver.carry_out(Verb.REFRESH, bases).ok)
 
 
 def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
     """Remove generations from the state and receipts; files stay."""
-    from reconciler.core.work import is_unsaved
-
-    with open_giver(root_of(context)) as giver:
-        bases = [_known(giver, name) for name in ids]
-        flying = {base for base in bases if (r := giver.known(base)) and is_unsaved(r)}
+    with open_giver(context) as giver:
+        bases, records = [_known(giver, name) for name in ids], giver.survey.records
+        flying = {base for base in bases if base in records and is_unsaved(records[base])}
         for base in bases:
             _show_forgotten(giver, base, in_flight=base in flying)
         if flying and not yes:
@@ -233,17 +211,14 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
             )
             return ExitCode.ERROR
         question = f"Forget {counted(len(bases), 'generation')}?"
-        if not agreed(question, yes=yes, otherwise="nothing was forgotten"):
-            return ExitCode.ERROR
+        agree(question, yes=yes, otherwise="nothing was forgotten")
         names = (f"{base}!" if base in flying else base for base in bases)
-        return _say(giver.carry_out("forget", names))
+        return int(not giver.carry_out(Verb.FORGET, names).ok)
 
 
 def prune(context: typer.Context, yes: Yes = False) -> int:
     """Remove outputs that no spec asks for any more."""
-    from reconciler.workspace.files.outputs import signature
-
-    with open_giver(root_of(context)) as giver:
+    with open_giver(context) as giver:
         orphans = sorted(giver.survey.orphans)
         for path, why in sorted(giver.survey.needed.items()):
             err.print(f"  [dim]keep[/] {escape(path)}  {escape(why)}")
@@ -258,9 +233,8 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
             err.print(f"  [yellow]remove[/] {escape(path)}  {size:,} bytes")
         err.print("Their bytes stay in the object store, and their receipts stay as they are.")
         question = f"Remove {counted(len(orphans), 'file')} ({sum(sizes):,} bytes)?"
-        if not agreed(question, yes=yes, otherwise="nothing was removed"):
-            return ExitCode.ERROR
-        return _say(giver.carry_out("prune", orphans))
+        agree(question, yes=yes, otherwise="nothing was removed")
+        return int(not giver.carry_out(Verb.PRUNE, orphans).ok)
 
 
 def gc(
@@ -272,13 +246,10 @@ def gc(
 ) -> int:
     """Remove from the state what nothing refers to any more."""
     from reconciler.cli.running import calendar
-    from reconciler.engine.orders.collect import garbage
 
-    with open_giver(root_of(context)) as giver:
-        folder = giver.folder
-        found = garbage(
-            folder.root, giver.survey, folder.repository, folder.objects, now=calendar()
-        )
+    with open_giver(context) as giver:
+        folder, now = giver.folder, calendar()
+        found = garbage(folder.root, giver.survey, folder.repository, folder.objects, now=now)
         if not found:
             out.print("Nothing to remove: all that is older than an hour is referred to.")
             return ExitCode.DONE
@@ -293,20 +264,17 @@ def gc(
         if dry_run:
             out.print(f"{what} would be removed.")
             return ExitCode.DONE
-        if not agreed(f"Remove {what}?", yes=yes, otherwise="nothing was removed"):
-            return ExitCode.ERROR
-        names, code = list(found), 0
+        agree(f"Remove {what}?", yes=yes, otherwise="nothing was removed")
+        names, all_well = list(found), True
         for begin in range(0, len(names), _AT_ONCE):
             part = names[begin : begin + _AT_ONCE]
-            outcome = giver.carry_out("gc", part, (found[name].seen for name in part))
-            code = max(code, _say(outcome))
-        return code
+            seen = (found[name].seen for name in part)
+            all_well &= giver.carry_out(Verb.GC, part, seen).ok
+        return int(not all_well)
 
 
 def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
     """Show what would be tried again; return the question."""
-    from reconciler.engine.orders.attempts import next_number
-
     wishes = {wish.external_task_id: wish for wish in giver.survey.valid_wishes()}
     total, price = Decimal(0), giver.folder.settings.unit_price
     for base, record in chosen.items():
@@ -322,26 +290,8 @@ def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
     return f"Try {count} again for about {documents.units_and_money(total, price)}?"
 
 
-def _single(giver: Giver, ids: Sequence[str], target: str) -> str:
-    """Return the one generation that `--for` names."""
-    bases = giver.bases([target])
-    if len(ids) != 1 or len(bases) != 1:
-        hint = "Name one task, and a spec with one generation or the generation's id."
-        raise WorkspaceError(
-            f"`--for` binds one task to one generation, not {counted(len(ids), 'task')} to {counted(len(bases), 'generation')}",
-            hint=hint,
-        )
-    return bases[0]
-
-
 def _known(giver: Giver, name: str) -> str:
-    """Return the generation that an id names; it may be in receipts alone.
-
-    Raises:
-        WorkspaceError: it is known nowhere.
-    """
-    from reconciler.engine.orders.forget import listed
-
+    """Return the generation that an id names, which may be in receipts alone; raises WorkspaceError: it is nowhere."""
     if found := giver.folder.repository.find(name):
         return found.base_id
     for base in (name, split_attempt(name)[0]):
@@ -356,9 +306,7 @@ def _known(giver: Giver, name: str) -> str:
 
 def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
     """Show what goes, and what that means."""
-    from reconciler.engine.orders.forget import listed
-
-    folder, record = giver.folder, giver.known(base)
+    folder, record = giver.folder, giver.survey.records.get(base)
     attempts = folder.repository.attempts(base)
     status = f"  {record.status}" if record else ""
     err.print(f"  [yellow]forget[/] {escape(giver.called(base))}  [dim]{base}[/]{status}")
@@ -378,40 +326,27 @@ def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
         err.print("    It is paid for, and its result is not saved yet.")
 
 
-async def carry_out_here(folder: Folder, order: Order) -> Outcome:
+async def carry_out_here(folder: project.Folder, order: Order) -> Outcome:
     """Carry an order out in this process, which has the lock."""
+    from reconciler.cli.log import QuietReporter
     from reconciler.cli.running import SteadyClock, open_ports, options_of
-    from reconciler.engine.orders.order import carry_out
-    from reconciler.engine.records import Records
 
-    survey, options = folder.surveyor.survey(folder.load()), options_of(folder.settings)
-    async with open_ports(folder, _Quiet(), SteadyClock()) as ports:
+    survey, options = folder.survey(), options_of(folder.settings)
+    async with open_ports(folder, QuietReporter(), SteadyClock()) as ports:
         records = Records(ports, options, survey.stored)
         return await carry_out(order, ports, options, records, survey)
 
 
-class _Quiet:
-    """A reporter for an order: what came of it is told in sentences afterwards."""
-
-    def changed(self, record: Record) -> None:
-        """Say nothing."""
-
-    def held(self, record: Record, reason: str) -> None:
-        """Say nothing."""
-
-    def say(self, message: str, topic: object = None) -> None:  # noqa: ARG002
-        """Tell something that concerns everybody."""
-        err.print(f"[bold yellow]warning:[/] {escape(message)}")
-
-
 def _hand_over(queue: OrderQueue, order: Order, writer: StateLocked) -> Outcome:
     """Leave an order and wait for what comes of it; however that ends, nothing is left there to be done."""
-    from reconciler.engine.orders.outcome import Outcome
+    from reconciler.cli.running import calendar
 
+    given = calendar()
+    until = given + int((_TAKEN + _DONE + _LATE) * SECOND)
     with _every_end_interrupts():
         ticket = new_ticket()
         try:
-            queue.put(order.document(), ticket)
+            queue.put(replace(order, given=given, until=until).document(), ticket)
             answer = _answer(queue, ticket, _TAKEN)
             is_taken = answer is not None or not queue.withdraw(ticket)
             if is_taken:
@@ -436,12 +371,8 @@ def _hand_over(queue: OrderQueue, order: Order, writer: StateLocked) -> Outcome:
 @contextmanager
 def _every_end_interrupts() -> Iterator[None]:
     """Let a closed terminal and a plain `kill` interrupt as Ctrl-C does: what was left somewhere is taken back."""
-
-    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
-        raise KeyboardInterrupt
-
     earlier = {
-        number: signal.signal(number, interrupt)
+        number: signal.signal(number, signal.default_int_handler)
         for number in (signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) == signal.SIG_DFL  # under nohup a closed terminal means nothing
     }
@@ -457,10 +388,3 @@ def _answer(queue: OrderQueue, ticket: str, seconds: float) -> dict[str, object]
     while (answer := queue.poll(ticket)) is None and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN)
     return answer
-
-
-def _say(outcome: Outcome) -> int:
-    """Print what came of an order; return the exit code."""
-    for sentence in outcome.said:
-        out.print(escape(sentence))
-    return ExitCode.DONE if outcome.ok else ExitCode.ERROR

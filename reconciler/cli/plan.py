@@ -1,25 +1,42 @@
-"""`validate`, `plan` and `schema`: what the specs ask for, and what it would cost. They change nothing."""
+"""`validate`, `plan`, `apply` and `schema`: what the specs ask for, what it would cost, and making it true."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from reconciler.cli import documents
-from reconciler.cli.project import Folder, Paths, open_folder, root_of, surveyed
-from reconciler.cli.terminal import AsJson, ExitCode, err, note, out, print_json
+from reconciler.cli import documents, provider
+from reconciler.cli.project import Folder, Paths, opened, plan_of, surveyed, wishes_of
+from reconciler.cli.terminal import AsJson, ExitCode, agree, err, note, out, print_json
 from reconciler.core import kinds
-from reconciler.core.diff import Plan
+from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.errors import counted
 from reconciler.core.generations import Generation, newer_models
 from reconciler.core.money import UnitPrice
-from reconciler.core.states import Record
+from reconciler.core.sources import Medium
+from reconciler.core.states import Record, Status
+from reconciler.core.work import Work
+from reconciler.engine.ask.answers import Answers
+from reconciler.engine.ask.poll import refreshed
+from reconciler.engine.loop.loop import Ended
+from reconciler.engine.observe.survey import Survey
+from reconciler.kling.samples import ProbeFailed, Prober, Sample
+from reconciler.settings.definitions import Settings
 from reconciler.workspace.read.loader import Desired
+from reconciler.workspace.read.remote import next_part, remote_faults, remote_media
+
+_Asked = tuple[Medium, str]  # what it is, and its URL
+_CUT_SHORT = {
+    Ended.STOPPED: ("Stopped", ExitCode.INTERRUPTED),
+    Ended.TIMED_OUT: ("Out of time", ExitCode.TIMED_OUT),
+}
 
 
 def validate(
@@ -34,37 +51,63 @@ def validate(
     ] = False,
 ) -> int:
     """Check specs and their media, offline unless --probe."""
-    with open_folder(root_of(context)) as folder:
-        chosen, survey = surveyed(folder, paths)
-        specs = {*chosen.invalid, *(wish.spec for wish in chosen.generations)}
+    with opened(context) as folder:
+        specs, survey = surveyed(folder, paths)
+        wishes = wishes_of(survey.desired, specs)
+        asking = {wish.spec for wish in wishes}
         invalid = {
-            spec: found for spec, found in survey.invalid.items() if chosen.whole or spec in specs
+            spec: found for spec, found in survey.invalid.items() if specs is None or spec in specs
         }
-        note_newer_models(folder, chosen.generations)
+        note_newer_models(folder, wishes)
         if probe:
-            from reconciler.cli.media import probed
-
-            wanted = {wish.spec for wish in chosen.generations} - invalid.keys()
-            invalid |= probed(folder, wanted)
-        problems = sorted({problem for found in invalid.values() for problem in found})
-        checked = {wish.spec for wish in chosen.generations} | set(invalid)
-        good = [wish for wish in chosen.generations if wish.spec not in invalid]
+            invalid |= _probed(folder, asking - invalid.keys())
+    problems = sorted({problem for found in invalid.values() for problem in found})
+    checked = len(asking | invalid.keys())
+    good = sum(wish.spec not in invalid for wish in wishes)
     note_strays(survey.desired)
     if as_json:
-        print_json(documents.validate_document(problems, len(checked), len(good)))
-    else:
-        waiting = waiting_for(invalid)
-        for problem in problems:
-            err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
-        out.print(_validated(len(checked), len(good), problems))
-    return ExitCode.ERROR if problems else ExitCode.DONE
-
-
-def _validated(count: int, generations: int, problems: Sequence[Problem]) -> str:
-    if not count:
-        return documents.NO_SPECS
+        print_json(documents.validate_document(problems, checked, good))
+        return int(bool(problems))
+    waiting = waiting_for(invalid)
+    for problem in problems:
+        err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
     found = counted(len(problems), "problem") if problems else "all well"
-    return f"{counted(count, 'spec')}, {counted(generations, 'generation')}: {found}"
+    said = f"{counted(checked, 'spec')}, {counted(good, 'generation')}: {found}"
+    out.print(said if checked else documents.NO_SPECS)
+    return int(bool(problems))
+
+
+def _probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
+    """Ask each URL of specs once; return what is found against it at every place that names it, by spec."""
+    settings = folder.settings
+    remotes = remote_media(folder.root, settings.specs_dir, specs, settings.prices)
+    answers = asyncio.run(_ask_each(settings, {(one.wanted.medium, one.url) for one in remotes}))
+    found: defaultdict[str, tuple[Problem, ...]] = defaultdict(tuple)
+    for remote in remotes:
+        answer = answers[remote.wanted.medium, remote.url]
+        if isinstance(answer, ProbeFailed):
+            sentences = [answer.message]
+        else:
+            sentences = remote_faults(remote, answer.size, answer.content_type, answer.parts)
+        if sentences:
+            found[remote.spec] += tuple(map(remote.problem, sentences))
+    return found
+
+
+async def _ask_each(
+    settings: Settings, urls: Collection[_Asked]
+) -> dict[_Asked, Sample | ProbeFailed]:
+    prober = Prober(timeout=settings.request_timeout, allowed=provider.allowed_networks(settings))
+
+    async def sample(medium: Medium, url: str) -> Sample | ProbeFailed:
+        try:
+            return await prober.sample(url, lambda seen: next_part(medium, seen.size, seen.parts))
+        except ProbeFailed as failure:
+            return failure
+
+    async with aclosing(prober):
+        answers = await asyncio.gather(*(sample(*asked) for asked in urls))
+    return dict(zip(urls, answers, strict=True))
 
 
 def note_newer_models(folder: Folder, generations: Sequence[Generation]) -> None:
@@ -94,37 +137,30 @@ def plan(
     ] = False,
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
-    with open_folder(root_of(context)) as folder:
-        chosen, survey = surveyed(folder, paths)
+    with opened(context) as folder:
+        specs, survey = surveyed(folder, paths)
         desired = survey.desired
         if refresh:
-            known = asyncio.run(_refreshed(folder, survey.records, desired.generations))
+            known = asyncio.run(_refreshed(folder, survey))
             survey = folder.surveyor.survey(desired, known)
-        plan, price = chosen.plan(survey), folder.settings.unit_price
-        note_newer_models(folder, chosen.generations)
+        plan, price = plan_of(survey, specs), folder.settings.unit_price
+        note_newer_models(folder, wishes_of(desired, specs))
     note_strays(desired)
     if as_json:
         print_json(documents.plan_document(plan, price))
     else:
         _show(plan, price)
     if refresh:
-        from reconciler.cli.provider import ask_balance, balance_sentences
-
-        balance = ask_balance(folder.settings)
-        for sentence in balance_sentences(balance, plan.estimated_units, price):
+        balance = provider.ask_balance(folder.settings)
+        for sentence in provider.balance_sentences(balance, plan.estimated_units, price):
             (err if as_json else out).print(escape(sentence))
     return ExitCode.CHANGES if detailed_exitcode and plan.changes else ExitCode.DONE
 
 
-async def _refreshed(
-    folder: Folder, records: Mapping[str, Record], wishes: Sequence[Generation]
-) -> dict[str, Record]:
-    from reconciler.cli.provider import provider
-    from reconciler.engine.ask.answers import Answers
-    from reconciler.engine.ask.poll import refreshed
-
-    async with provider(folder.settings) as client:
-        return await refreshed(Answers(client, folder.repository), records, wishes)
+async def _refreshed(folder: Folder, survey: Survey) -> dict[str, Record]:
+    async with provider.open_client(folder.settings) as client:
+        answers, wishes = Answers(client, folder.repository), survey.desired.generations
+        return await refreshed(answers, survey.records, wishes)
 
 
 def _show(plan: Plan, price: UnitPrice | None) -> None:
@@ -143,7 +179,120 @@ def _show(plan: Plan, price: UnitPrice | None) -> None:
         out.print(documents.plan_line(plan, price))
 
 
-def schema() -> int:
+def apply(
+    context: typer.Context,
+    paths: Paths = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Buy without asking.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Stop after this long, with exit code 4."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make the folder true once: submit what is missing, wait, and save the results."""
+    from reconciler.engine.run.apply import unsaved, works_of
+
+    with opened(context, write=True) as folder:
+        specs, survey = surveyed(folder, paths)
+        plan, price = plan_of(survey, specs), folder.settings.unit_price
+        works: Sequence[Work] = works_of(plan, survey, whole=specs is None)
+        note_strays(survey.desired)
+        table = documents.plan_table(plan, price)
+        if table.row_count:
+            err.print(table)
+        if works:
+            err.print(documents.plan_line(plan, price))
+        note_newer_models(folder, [wish for work in works for wish in work.wishes])
+        works = _possible(folder, survey, works)
+        if buys := {one.external_task_id for one in plan.assessments if one.action in BUYS}:
+            provider.warn_if_short(folder.settings, plan.estimated_units)
+            cost = documents.units_and_money(plan.estimated_units, price)
+            agree(
+                f"Buy {counted(len(buys), 'generation')} for about {cost}?",
+                yes=yes,
+                otherwise="nothing was bought",
+                hint="Run `reconciler apply --yes` to buy without being asked.",
+                as_json=as_json,
+            )
+        ended, after = _run(folder, survey, plan, works, timeout)
+        left = unsaved(after) if specs is None else []
+    for record in left:
+        err.print(
+            f"[yellow]not saved yet[/] {record.external_task_id}: paid for, but no spec wants it any more"
+        )
+    code = _report(plan_of(after, specs), ended, idle=not works, as_json=as_json)
+    return ExitCode.NEEDS_SOMEBODY if left and code == ExitCode.DONE else code
+
+
+def settle(folder: Folder, base_ids: Collection[str]) -> int:
+    """Apply what is wanted of these generations, which somebody agreed to; return the exit code."""
+    from reconciler.engine.run.apply import works_of
+
+    def ordered(survey: Survey) -> Plan:
+        wishes = survey.desired.generations
+        return survey.plan([w for w in wishes if w.external_task_id in base_ids], (), whole=False)
+
+    survey = folder.survey()
+    plan = ordered(survey)
+    works = works_of(plan, survey, whole=False)
+    ended, after = _run(folder, survey, plan, works, None)
+    return _report(ordered(after), ended, idle=not works, as_json=False)
+
+
+def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence[Work]:
+    """Return what can be done: all of it with a key, without one what takes only this disk."""
+    if provider.has_key(folder.settings):
+        provider.require_provider(folder, survey.stored)
+        return works
+    if not all(work.local or work.optional for work in works):
+        provider.credentials(folder.settings)  # says what is missing, before anybody is asked
+    return [work for work in works if work.local]
+
+
+def _run(
+    folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
+) -> tuple[Ended, Survey]:
+    """Carry a plan out, look again, and say which results no spec asked for any more when they came."""
+    from reconciler.cli.running import run
+
+    ended = run(folder, survey, plan, works, timeout)
+    after = folder.survey()
+    wanted = {wish.external_task_id for wish in after.desired.generations}
+    for work in works:
+        record = after.stored.get(work.base_id)
+        is_complete = record is not None and record.status is Status.COMPLETE
+        if record and is_complete and work.wishes and work.base_id not in wanted:
+            place = escape(work.wishes[0].spec)
+            err.print(
+                f"[yellow]not published[/] {record.external_task_id}: bought and saved, but "
+                f"`{place}` no longer asks for it; when it does, it is published at no cost"
+            )
+    return ended, after
+
+
+def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
+    document = documents.status_document(plan)
+    word, code = _CUT_SHORT.get(ended, ("Nothing to do" if idle else "Done", ExitCode.DONE))
+    if as_json:
+        print_json(document)
+    else:
+        for item in plan.assessments:
+            if item.status in NEEDS_SOMEBODY:
+                name, reason = escape(documents.name_of(item)), escape(item.reason)
+                err.print(f"[yellow]{item.status}[/] {name}: {reason}")
+        # Once where many wait for the same file, such as a defaults file.
+        waiting = waiting_for({file: found[:1] for file, found in plan.invalid.items()})
+        said = {documents.in_short(found): waiting[found[0]] for found in plan.invalid.values()}
+        for line, count in said.items():
+            err.print(f"[red]invalid[/] {escape(f'{line}{waiting_words(count)}')}")
+        again = " Run again to go on; nothing is paid for twice." if code else ""
+        out.print(f"{word}: {documents.summary_line(document['summary'])}.{again}")
+    if code:
+        return code
+    unsettled = any(item.status is not Status.COMPLETE for item in plan.assessments)
+    return ExitCode.NEEDS_SOMEBODY if unsettled or plan.invalid else ExitCode.DONE
+
+
+def schema() -> None:
     """Print the JSON Schema of a spec, for editors."""
     print_json(kinds.schema())
-    return ExitCode.DONE

@@ -6,11 +6,11 @@ A root that was found is named on stderr, and none is guessed: where two could b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -36,11 +36,14 @@ from reconciler.store.objects import ObjectStore
 from reconciler.store.private_files import FILES, tighten
 from reconciler.store.repository import Repository
 from reconciler.workspace.files.root import Root
+from reconciler.workspace.git import Checkout, tracked_below
 from reconciler.workspace.read.loader import Desired, load
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import DEFAULTS_NAME
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
+Specs = Collection[str] | None
+"""The specs that a command is about; None: all of them."""
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
 Paths = Annotated[
     list[Path] | None,
@@ -56,19 +59,10 @@ class ProjectRoot:
     config: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalOptions:
-    """What stands before the command: `--root` and `--config`."""
-
-    root: Path | None
-    config: Path | None
-
-
 def root_of(context: typer.Context, *, or_here: bool = False) -> ProjectRoot:
     """Return the root folder of a command, `or_here` the working folder; raises WorkspaceError: none, or two, are meant."""
-    options: GlobalOptions = context.obj
-    path = options.root if options.root is not None else _found(or_here=or_here)
-    return ProjectRoot(path, options.config)
+    root, config = context.obj  # `--root` and `--config`
+    return ProjectRoot(_found(or_here=or_here) if root is None else root, config)
 
 
 def _found(*, or_here: bool) -> Path:
@@ -77,8 +71,9 @@ def _found(*, or_here: bool) -> Path:
     except FileNotFoundError:
         raise WorkspaceError("the working folder does not exist any more", hint=_HINT) from None
     specs, state = os.environ.get(_SPECS, "specs"), os.environ.get(_STATE, "state")
-    if not (_is_below(specs) and _is_below(state)):
-        return here  # such a name says the same in every folder
+    for path in (Path(specs), Path(state)):
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            return here  # such a name says the same in every folder
     looked, end = _upwards(here)
     roots = [folder for folder in looked if _is_root(folder, specs, state)]
     if not roots and or_here:
@@ -113,36 +108,29 @@ def _upwards(here: Path) -> tuple[list[Path], str]:
     return looked, ""
 
 
-def _is_below(name: str) -> bool:
-    path = Path(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-
-
 def _is_root(folder: Path, specs: str, state: str) -> bool:
-    return (
-        os.path.isfile(folder / CONFIG_FILE)  # noqa: PTH113 - pathlib raises where a folder is closed to us
-        or os.path.isfile(folder / state / "reconciler.db")  # noqa: PTH113
-        or os.path.isdir(folder / specs)  # noqa: PTH112
-        or _names_its_folders(folder / ENV_FILE)
-    )
-
-
-def _names_its_folders(env_file: Path) -> bool:
+    if _has_any(folder, CONFIG_FILE, f"{state}/reconciler.db") or os.path.isdir(folder / specs):  # noqa: PTH112
+        return True
     try:
-        with env_file.open("rb") as file:
+        with (folder / ENV_FILE).open("rb") as file:
             text = file.read(LARGEST_FILE)
     except OSError:
         return False
     return any(name.encode() in text.upper() for name in (_SPECS, _STATE))
 
 
+def _has_any(folder: Path, *names: str) -> bool:
+    return any(os.path.isfile(folder / name) for name in names)  # noqa: PTH113 - pathlib raises where a folder is closed to us
+
+
 def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
     """Raise WorkspaceError where the nearest root may be none: a commit can bring all that makes a folder one."""
     nearest = roots[0]
+    used = ENV_FILE, f"{state}/reconciler.db"  # somebody worked there: a commit's own are refused
     for outer in roots[1:]:
         if outer / specs in (nearest, *nearest.parents):
             why = "whose specs it is among"
-        elif _is_used(outer, state) and not _is_used(nearest, state):
+        elif _has_any(outer, *used) and not _has_any(nearest, *used):
             why = "which has settings or a state, as this one has not"
         else:
             continue
@@ -150,11 +138,6 @@ def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
             f"`{nearest}` could be the root, and so could `{outer}`, {why}",
             hint="Say which one is meant with --root.",
         )
-
-
-def _is_used(folder: Path, state: str) -> bool:
-    """Whether somebody worked here: of these files, a commit's own are refused."""
-    return any(os.path.isfile(folder / name) for name in (ENV_FILE, f"{state}/reconciler.db"))  # noqa: PTH113
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +169,6 @@ class Folder:
 
     def _uncommitted(self, desired: Desired) -> Uncommitted:
         """Ask git about every file that wishes are made of."""
-        from reconciler.workspace.git import Checkout
-
         names = {name for wish in desired.generations for name in _made_of(wish, desired)}
         uncommitted = Checkout.find(self.root).uncommitted(names)
         return lambda wish: waiting_for_commit(
@@ -198,6 +179,10 @@ class Folder:
         """Read the specs."""
         settings = self.settings
         return load(self.root, settings.specs_dir, prices=settings.prices, cache=self.cache)
+
+    def survey(self) -> Survey:
+        """Read the specs, and look at everything."""
+        return self.surveyor.survey(self.load())
 
 
 def _made_of(wish: Generation, desired: Desired) -> frozenset[str]:
@@ -226,12 +211,17 @@ def open_folder(
     if not (root / settings.specs_dir).is_dir():
         hint = "Go to the project's root, or name it with --root."
         raise WorkspaceError(f"there is no folder `{settings.specs_dir}` in `{root}`", hint=hint)
-    database = database_of(root, settings)
-    state = root / settings.state_dir
+    database, state = database_of(root, settings), root / settings.state_dir
     _refuse_tracked(root, state, write=write)
     with ExitStack() as stack:
         cache = stack.enter_context(closing(FileCache(state / "cache.db")))
-        locks = _lock(stack, root, settings) if write else []
+        locks = []
+        if write:  # as the only writer: of the state folder, and of the database where a setting puts it elsewhere
+            locks.append(stack.enter_context(StateLock(state)))
+            beside = database.absolute().parent
+            if settings.database_url and beside.resolve() != state.resolve():
+                locks.append(stack.enter_context(StateLock(beside)))
+            tighten(kept_private(root, settings))
         repository = Repository.open(
             database, read_only=not write, busy_timeout=busy_timeout, locks=locks
         )
@@ -239,10 +229,13 @@ def open_folder(
         yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
 
 
+def opened(context: typer.Context, *, write: bool = False) -> AbstractContextManager[Folder]:
+    """Open the root folder of a command, as `open_folder` does."""
+    return open_folder(root_of(context), write=write)
+
+
 def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:
     """Raise WorkspaceError where a commit could hold the state; where git cannot tell, what only reads goes on."""
-    from reconciler.workspace.git import tracked_below
-
     if root.is_relative_to(os.path.normpath(state)):
         return  # the operator keeps the state among the files of the folder
     try:
@@ -271,18 +264,6 @@ def database_of(root: Path, settings: Settings) -> Path:
     return database_path(settings.database_url or root / settings.state_dir / "reconciler.db")
 
 
-def _lock(stack: ExitStack, root: Path, settings: Settings) -> list[StateLock]:
-    """Be the only writer: of the state folder, and of the database where a setting puts it elsewhere."""
-    state = root / settings.state_dir
-    locks = [stack.enter_context(StateLock(state))]
-    if settings.database_url:
-        beside = database_path(settings.database_url).absolute().parent
-        if beside.resolve() != state.resolve():
-            locks.append(stack.enter_context(StateLock(beside)))
-    tighten(kept_private(root, settings))
-    return locks
-
-
 def kept_private(root: Path, settings: Settings) -> list[Path]:
     """Return what only its owner may read: the files of the state, and its folder where that is for the state alone."""
     state = (root / settings.state_dir).resolve()
@@ -305,46 +286,30 @@ def refuse_leading_out(root: Path, file: Path) -> None:
         raise WorkspaceError(f"a link takes `{file}` out of the project", hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What a command is about: everything, or what lies at the paths that were named."""
-
-    generations: tuple[Generation, ...]
-    invalid: tuple[str, ...]
-    whole: bool
-
-    @classmethod
-    def of(cls, desired: Desired, specs: frozenset[str] | None) -> Self:
-        """Return what these specs ask for; None: all of them."""
-        if specs is None:
-            return cls(desired.generations, tuple(desired.invalid), whole=True)
-        wishes = tuple(wish for wish in desired.generations if wish.spec in specs)
-        return cls(wishes, tuple(spec for spec in desired.invalid if spec in specs), whole=False)
-
-    def again(self, desired: Desired) -> Self:
-        """Return what the same selection comes to now: while a command worked, specs may have changed or gone."""
-        specs = frozenset({*self.invalid, *(wish.spec for wish in self.generations)})
-        return self.of(desired, None if self.whole else specs)
-
-    def plan(self, survey: Survey) -> Plan:
-        """Return the plan for this selection."""
-        return survey.plan(self.generations, self.invalid, whole=self.whole)
+def wishes_of(desired: Desired, specs: Specs) -> list[Generation]:
+    """Return what these specs ask for."""
+    return [wish for wish in desired.generations if specs is None or wish.spec in specs]
 
 
-def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Selection:
-    """Return what lies at these paths: specs, or folders of specs; raises WorkspaceError: a path names no spec."""
+def plan_of(survey: Survey, specs: Specs) -> Plan:
+    """Return the plan for these specs; the same ones may ask for something else in another survey."""
+    invalid = [spec for spec in survey.desired.invalid if specs is None or spec in specs]
+    return survey.plan(wishes_of(survey.desired, specs), invalid, whole=specs is None)
+
+
+def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Specs:
+    """Return the specs at these paths, which may be folders; raises WorkspaceError: a path names no spec."""
     hint = "Give the path of a spec file, or of a folder that holds some."
     if desired.seen.get(IGNORE_FILE) is not None:
         hint += f" What `{IGNORE_FILE}` leaves out is not a spec."
     chosen = specs_at(folder.root, paths, desired.specs, "names no spec", hint)
-    return Selection.of(desired, chosen if paths else None)
+    return chosen if paths else None
 
 
-def surveyed(folder: Folder, paths: Sequence[Path] | None) -> tuple[Selection, Survey]:
+def surveyed(folder: Folder, paths: Sequence[Path] | None) -> tuple[Specs, Survey]:
     """Return what a command is about, and what is known of everything; raises WorkspaceError: a path names no spec."""
     desired = folder.load()
-    chosen = select(folder, desired, paths or [])
-    return chosen, folder.surveyor.survey(desired)
+    return select(folder, desired, paths or []), folder.surveyor.survey(desired)
 
 
 def specs_at(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import aclosing
 from decimal import Decimal
 from urllib.parse import urlsplit
 
 from reconciler.cli.documents import units_and_money
+from reconciler.cli.project import Folder
 from reconciler.cli.terminal import warn
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, in_a_line
-from reconciler.core.hosts import is_loopback
 from reconciler.core.moments import day_of
 from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.schedule import DAY, SECOND
@@ -23,7 +23,10 @@ from reconciler.kling.errors import SlowDown
 from reconciler.kling.network import LOOPBACK, Network
 from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings.definitions import Settings
-from reconciler.store.repository import Repository
+
+_LONGEST = 4.0  # s; whoever wants to buy is not held up longer for a remark
+_BETWEEN = 1.1  # s; one question a second is allowed (documented)
+_YEAR = 365 * DAY
 
 
 def has_key(settings: Settings) -> bool:
@@ -31,13 +34,14 @@ def has_key(settings: Settings) -> bool:
     return bool(settings.access_key and settings.secret_key) or settings.api_key is not None
 
 
-def watch_host(repository: Repository, base_url: str, records: Mapping[str, Record]) -> None:
-    """Remember the host; raises SettingsError while another one has tasks of ours under way.
+def require_provider(folder: Folder, records: Mapping[str, Record]) -> None:
+    """Remember the host; raises SettingsError: a key is missing, or another host has tasks of ours under way.
 
     What one provider does not know says nothing about what another one has accepted.
     """
-    host = urlsplit(base_url).hostname or ""
-    host = "loopback" if is_loopback(host) else host
+    credentials(folder.settings)
+    repository, settings = folder.repository, folder.settings
+    host = "loopback" if settings.is_simulated else urlsplit(settings.base_url).hostname or ""
     known = repository.recall("host") or host
     waiting = sum(
         record.status in LIVE or record.status is Status.SUCCEEDED for record in records.values()
@@ -74,24 +78,10 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
     return (*settings.allowed_networks, *(LOOPBACK if settings.is_simulated else ()))
 
 
-@asynccontextmanager
-async def provider(settings: Settings) -> AsyncIterator[KlingClient]:
-    """Open the client; raises SettingsError: a key is missing, or the base URL is not https (or loopback)."""
-    client = KlingClient(
-        base_url=settings.base_url,
-        credentials=credentials(settings),
-        timeout=settings.request_timeout,
-    )
-    try:
-        yield client
-    finally:
-        await client.aclose()
-
-
-_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
-_LONGEST = 4.0  # s; whoever wants to buy is not held up longer for a remark
-_BETWEEN = 1.1  # s; one question a second is allowed (documented)
-_YEAR = 365 * DAY
+def open_client(settings: Settings) -> aclosing[KlingClient]:
+    """Return the client, to be entered; raises SettingsError: a key is missing, or the base URL is not https (or loopback)."""
+    keys, timeout = credentials(settings), settings.request_timeout
+    return aclosing(KlingClient(base_url=settings.base_url, credentials=keys, timeout=timeout))
 
 
 async def packs_of(client: KlingClient) -> tuple[ResourcePack, ...]:
@@ -108,7 +98,7 @@ def ask_balance(settings: Settings) -> Balance | str:
     """Return the balance, or in a sentence why it is not known; takes a few seconds at most."""
 
     async def ask() -> tuple[ResourcePack, ...]:
-        async with provider(settings) as client, asyncio.timeout(_LONGEST):
+        async with open_client(settings) as client, asyncio.timeout(_LONGEST):
             return await packs_of(client)
 
     try:
@@ -121,9 +111,7 @@ def ask_balance(settings: Settings) -> Balance | str:
 
 def warn_if_short(settings: Settings, units: Decimal) -> None:
     """Say on stderr that the packs do not hold what is about to be bought, where that is known."""
-    if not has_key(settings):
-        return
-    balance = ask_balance(settings)
+    balance = ask_balance(settings) if has_key(settings) else None
     if isinstance(balance, Balance) and balance.is_short_of(units):
         warn(_short(balance, units, settings.unit_price))
 
@@ -147,16 +135,6 @@ def balance_sentences(balance: Balance | str, units: Decimal, price: UnitPrice |
         short = _short(balance, units, price)
         said.append(f"{short[:1].upper()}{short[1:]}.")
     return said
-
-
-def expiry_warnings(balance: Balance, now: int) -> list[str]:
-    """Return a sentence for every usable pack that ends within a week; `now` is in ms."""
-    return [
-        f"{pack.name or 'A pack'} expires on {day_of(pack.invalid_at)}, and "
-        f"{units_text(pack.remaining) or 'what is left of the'} units in it will be lost unless they are used before then"
-        for pack in balance.usable
-        if pack.invalid_at is not None and pack.invalid_at - now < _SOON
-    ]
 
 
 def _short(balance: Balance, units: Decimal, price: UnitPrice | None) -> str:

@@ -1,4 +1,4 @@
-"""The engine put together out of the settings: its clock, its ports, and one run of it, followed on stderr."""
+"""The engine put together out of the settings: its clock, its ports, its media store, and one run of it, followed on stderr."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
-from typing import Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from rich.markup import escape
 from rich.status import Status as Spinner
 
-from reconciler.cli.log import Event, HoldsToldOnce
-from reconciler.cli.media import media_store
+from reconciler.cli.documents import COLOURS, summary_line
+from reconciler.cli.log import Event, QuietReporter
 from reconciler.cli.project import Folder
-from reconciler.cli.provider import allowed_networks, has_key, provider
-from reconciler.cli.terminal import err, warn
+from reconciler.cli.provider import allowed_networks, has_key, open_client
+from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
 from reconciler.core.printable import labelled
-from reconciler.core.progress import Topic
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
 from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Survey
-from reconciler.engine.ports import Options, Ports, Provider, Reporter, Unconfigured
+from reconciler.engine.ports import Hosting, Options, Ports, Provider, Reporter, Unconfigured
 from reconciler.engine.run.apply import Run
+from reconciler.hosting.media_store import MediaStore
+from reconciler.hosting.places import VARIABLES, place_of
 from reconciler.kling.downloads import Downloader
+from reconciler.kling.simulator_media import SimulatorMedia
 from reconciler.settings.definitions import Settings
+from reconciler.settings.sources import Given
 from reconciler.store.values import Caps
 from reconciler.workspace.media.decoding import close_all
 from reconciler.workspace.read.spec_cache import forget_file
 
+if TYPE_CHECKING:
+    from reconciler.hosting.media_store import Shelf
+
 _DRIFT = 60.0  # seconds that the system's clock must be ahead before it is taken over
+_SIGNS = {"green": "✓", "red": "✗", "yellow": "!"}
 
 
-_SYMBOLS = {
-    Status.COMPLETE: "[green]✓[/]",
-    Status.FAILED: "[red]✗[/]",
-    Status.REJECTED: "[red]✗[/]",
-    Status.EXPIRED: "[red]✗[/]",
-    Status.BLOCKED: "[yellow]![/]",
-}
-
-
-class ConsoleReporter(HoldsToldOnce):
+class ConsoleReporter(QuietReporter):
     """A reporter for people on stderr: a line for every change, and on a terminal a line below that counts."""
 
     def __init__(self, total: int) -> None:
@@ -67,25 +67,21 @@ class ConsoleReporter(HoldsToldOnce):
         if self._spinner:
             self._spinner.stop()
 
-    def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
-        """Tell something that concerns everybody; on a terminal every topic looks the same."""
-        warn(message)
-
     def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:  # noqa: ARG002
         self._status[record.base_id] = status
         name = escape(labelled(record.spec, record.label))
-        symbol = _SYMBOLS.get(status, "[cyan]·[/]")
+        colour = COLOURS.get(status) or "cyan"
         why = f"  {escape(reason)}" if reason else ""
-        err.print(f"{symbol} {status:<10} {name}  [dim]{record.external_task_id}[/]{why}")
+        err.print(
+            f"[{colour}]{_SIGNS.get(colour, '·')}[/] {status:<10} {name}  [dim]{record.external_task_id}[/]{why}"
+        )
         self._count()
 
     def _count(self) -> None:
         if self._spinner:
             counts = Counter(self._status.values())
-            said = ", ".join(f"{count} {status}" for status, count in counts.items())
-            self._spinner.update(
-                f"{said or 'starting'} (of {self._total}); Ctrl-C stops, and nothing is lost"
-            )
+            said = summary_line(counts) if counts else "starting"
+            self._spinner.update(f"{said} (of {self._total}); Ctrl-C stops, and nothing is lost")
 
 
 def run(
@@ -129,10 +125,13 @@ async def open_ports(
     async with AsyncExitStack() as stack:
         stack.callback(close_all)  # no thread waits for a file any more
         client: Provider = Unconfigured()
-        hosting = None
+        hosting: Hosting | None = None
         if has_key(settings):
-            real = await stack.enter_async_context(provider(settings))
-            client, hosting = real, media_store(settings, real)
+            client = real = await stack.enter_async_context(open_client(settings))
+            if settings.media_store:
+                hosting = _media_store(settings)
+            elif settings.is_simulated:
+                hosting = SimulatorMedia(real)
         downloader = Downloader(
             timeout=settings.request_timeout,
             max_bytes=settings.max_result_bytes,
@@ -151,6 +150,43 @@ async def open_ports(
             hosting,
             partial(forget_file, folder.cache),
         )
+
+
+def try_media_store(settings: Settings) -> tuple[bool, str]:
+    """Write a few bytes into the media store and remove them again; tell how files are addressed, and no secret."""
+    if not settings.media_store:
+        own = "the simulator brings its own" if settings.is_simulated else "local videos need one"
+        return True, f"none is set: {own}"
+    removed = asyncio.run(_media_store(settings).probe())
+    left = "" if removed else "; it does not let us delete, so a probe of a few bytes stays"
+    how = f"URLs are signed for {settings.media_url_seconds / 3600:g} h"
+    if settings.media_public_url:
+        how = f"its files are read at {settings.media_public_url}"
+    if used := ", ".join(f"{one.name} from {one.source}" for one in _variables(settings)):
+        how += f"; {used}"
+    return True, f"{settings.media_store} can be written and read; {how}{left}"
+
+
+def _media_store(settings: Settings) -> MediaStore:
+    place = place_of(settings.media_store)
+
+    def open_shelf() -> Shelf:
+        if place.scheme == "file":
+            from reconciler.hosting.local_folder import FolderShelf
+
+            return FolderShelf(Path(place.prefix))
+        from reconciler.hosting.cloud import CloudShelf
+
+        plain = {one.name: one.value for one in _variables(settings)}
+        return CloudShelf(place, plain, timedelta(seconds=settings.media_url_seconds))
+
+    return MediaStore(open_shelf, public_url=settings.media_public_url, near=settings.is_simulated)
+
+
+def _variables(settings: Settings) -> list[Given]:
+    """Return the variables of the media store's cloud that are given; their values are secrets."""
+    names = VARIABLES[place_of(settings.media_store).scheme]
+    return [one for name in names if (one := settings.source(name)) and one.value]
 
 
 def options_of(settings: Settings, *, enduring: bool = False) -> Options:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,28 +23,17 @@ from rich.markup import escape
 from rich.text import Text
 
 from reconciler import settings as configuration
-from reconciler.cli import documents, streams
+from reconciler.cli import documents, project, streams
 from reconciler.cli.plan import note_strays
-from reconciler.cli.project import (
-    Folder,
-    Paths,
-    ProjectRoot,
-    Selection,
-    database_of,
-    open_folder,
-    refuse_leading_out,
-    root_of,
-    select,
-    surveyed,
-)
-from reconciler.cli.terminal import AsJson, ExitCode, error_document, out, print_json
+from reconciler.cli.terminal import AsJson, error_document, out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.moments import shown
 from reconciler.core.money import units_text
 from reconciler.core.printable import labelled
 from reconciler.core.states import Record, Status
-from reconciler.workspace.files.outputs import Signature, signature
+from reconciler.store.upkeep import back_up
+from reconciler.workspace.files.outputs import signature
 from reconciler.workspace.tree.walk import specs_folder, walk
 
 _EVERY = 1.0  # s
@@ -57,7 +46,7 @@ _Seen = tuple[object, ...]
 
 def status(
     context: typer.Context,
-    paths: Paths = None,
+    paths: project.Paths = None,
     as_json: AsJson = False,
     watch: Annotated[
         bool,
@@ -67,23 +56,20 @@ def status(
             help="Show it again whenever something changes; with --json one document per line.",
         ),
     ] = False,
-) -> int:
+) -> None:
     """Show where every generation stands."""
     if watch:
-        return _follow(root_of(context), paths or [], as_json=as_json)
-    with open_folder(root_of(context)) as folder:
-        chosen, survey = surveyed(folder, paths)
-        plan = chosen.plan(survey)
+        _follow(partial(_view, project.root_of(context), paths), as_json=as_json)
+        return
+    with project.opened(context) as folder:
+        specs, survey = project.surveyed(folder, paths)
+        plan = project.plan_of(survey, specs)
     note_strays(survey.desired)
-    document = documents.status_document(plan)
+    view = _View(documents.status_document(plan), plan)
     if as_json:
-        print_json(document)
-    elif not document["generations"]:
-        out.print(documents.NO_SPECS)
+        print_json(view.document)
     else:
-        out.print(documents.status_table(plan))
-        out.print(documents.summary_line(document["summary"]))
-    return ExitCode.DONE
+        out.print(_shown(view))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +81,26 @@ class _View:
     look: Callable[[], _Seen] = tuple  # the same as long as nothing changed
 
 
-def _follow(root: ProjectRoot, paths: Sequence[Path], *, as_json: bool) -> int:
-    """Show the status again and again, until Ctrl-C or until its reader leaves; only the first look may raise."""
-    first = _view(root, paths)
-    with _stopped_by_signals():
-        try:
-            if out.is_terminal and not as_json:
-                _on_a_terminal(_changes(root, paths, first))
+def _follow(see: Callable[[], _View], *, as_json: bool) -> None:
+    """Show the status again and again, until a signal or until its reader leaves; only the first look may raise."""
+    changes = _changes(see, see())
+    with suppress(KeyboardInterrupt):  # SIGTERM is one, too
+        if out.is_terminal and not as_json:
+            _on_a_terminal(changes)
+            return
+        for view in changes:
+            if as_json:
+                print_json(view.document, indent=None)
             else:
-                _line_by_line(_changes(root, paths, first), as_json=as_json)
-        except KeyboardInterrupt:
-            pass
-    return ExitCode.DONE
+                out.print()
+                out.print(time.strftime("%H:%M:%S"))
+                out.print(_shown(view))
+            sys.stdout.flush()
 
 
-def _changes(root: ProjectRoot, paths: Sequence[Path], first: _View) -> Iterator[_View]:
-    """Give the first view, and a new one whenever it says something else, as long as somebody looks."""
-    view, seen = first, first.look()
+def _changes(see: Callable[[], _View], view: _View) -> Iterator[_View]:
+    """Give a view, and a new one whenever it says something else, as long as somebody looks."""
+    seen = view.look()
     yield view
     took = 0.0
     for number in itertools.count(1):
@@ -125,7 +114,7 @@ def _changes(root: ProjectRoot, paths: Sequence[Path], first: _View) -> Iterator
             continue
         before = view.document
         try:
-            view = _view(root, paths)
+            view = see()
         except ReconcilerError as error:
             view = _View(error_document(error.message, error.hint))
         seen, took = view.look(), time.perf_counter() - began
@@ -133,51 +122,33 @@ def _changes(root: ProjectRoot, paths: Sequence[Path], first: _View) -> Iterator
             yield view
 
 
-def _view(root: ProjectRoot, paths: Sequence[Path]) -> _View:
-    with open_folder(root) as folder:
+def _view(root: project.ProjectRoot, paths: Sequence[Path] | None) -> _View:
+    with project.open_folder(root) as folder:
         base, specs = folder.root, folder.settings.specs_dir
-        database = database_of(base, folder.settings)
-        before = _tree(base, specs, database)
-        chosen, survey = surveyed(folder, paths)
-        plan = chosen.plan(survey)
+        database = project.database_of(base, folder.settings)
+        trees = [_tree(base, specs, database)]
+        chosen, survey = project.surveyed(folder, paths)
+        plan = project.plan_of(survey, chosen)
     wishes = [item.generation for item in plan.assessments]
     files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
     files += [path for wish in wishes for path in wish.files]
-    first = iter([(before, _signatures(base, files))])
 
     def look() -> _Seen:
-        # The first look is the one from before reading: what changed while we read is seen by the second.
-        return next(first, None) or (_tree(base, specs, database), _signatures(base, files))
+        try:
+            # The first tree is the one from before reading: what changed while we read is seen by the second look.
+            tree = trees.pop() if trees else _tree(base, specs, database)
+            return tree, {name: signature(base / name) for name in files}
+        except ReconcilerError:
+            return (object(),)  # like no other look: everything is read again
 
     return _View(documents.status_document(plan), plan, look)
 
 
 def _tree(root: Path, specs_dir: str, database: Path) -> _Seen:
     wal = database.with_name(f"{database.name}-wal")
-    try:
-        tree = walk(root, specs_folder(root, specs_dir))
-        files = tree.specs, tree.defaults, tree.receipts, tree.ignoring.signature
-        return *files, signature(database), signature(wal)
-    except ReconcilerError as error:
-        return (error.message,)
-
-
-def _signatures(root: Path, files: Iterable[str]) -> dict[str, Signature | None]:
-    try:
-        return {name: signature(root / name) for name in files}
-    except ReconcilerError:
-        return {}
-
-
-def _line_by_line(changes: Iterable[_View], *, as_json: bool) -> None:
-    for view in changes:
-        if as_json:
-            print_json(view.document, indent=None)
-        else:
-            out.print()
-            out.print(time.strftime("%H:%M:%S"))
-            out.print(_shown(view))
-        sys.stdout.flush()
+    tree = walk(root, specs_folder(root, specs_dir))
+    files = tree.specs, tree.defaults, tree.receipts, tree.ignoring.signature
+    return *files, signature(database), signature(wal)
 
 
 def _on_a_terminal(changes: Iterable[_View]) -> None:
@@ -194,33 +165,22 @@ def _shown(view: _View, rows: int | None = None) -> RenderableType:
     if view.plan is None:
         error = view.document["error"]
         return Group(escape(f"error: {error['message']}"), escape(f"       {error['hint']}"))
-    summary = documents.summary_line(view.document["summary"])
     if not view.document["generations"]:
         return Text(documents.NO_SPECS)
     plan = view.plan if rows is None else _pressing_first(view.plan, rows)
     hidden = len(view.plan.assessments) - len(plan.assessments)
     more = f" ({hidden:,} of them not shown)" if hidden else ""
+    summary = documents.summary_line(view.document["summary"])
     return Group(documents.status_table(plan), Text(f"{summary}{more}"))
 
 
 def _pressing_first(plan: Plan, rows: int) -> Plan:
     """Return as much of a plan as there is room for: what needs somebody, then what moves, then the rest."""
-
-    def rank(status: Status) -> int:
-        return 0 if status in NEEDS_SOMEBODY else 2 if status is Status.COMPLETE else 1
-
-    pressing = sorted(plan.assessments, key=lambda item: rank(item.status))
+    pressing = sorted(
+        plan.assessments,
+        key=lambda item: (item.status not in NEEDS_SOMEBODY, item.status is Status.COMPLETE),
+    )
     return replace(plan, assessments=tuple(pressing[: max(rows - len(plan.invalid), 1)]))
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM end it as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def show(
@@ -230,19 +190,19 @@ def show(
         typer.Argument(metavar="SPEC|ID", help="A spec's path, an external_task_id, or a task_id."),
     ],
     as_json: AsJson = False,
-) -> int:
+) -> None:
     """Show everything known of a spec's generations or of one generation, with its history."""
-    with open_folder(root_of(context)) as folder:
+    with project.opened(context) as folder:
         desired = folder.load()
         survey = folder.surveyor.survey(desired)
         found = folder.repository.find(what) or survey.records.get(what)
         if found is not None:
             bases = [found.base_id]
         else:
-            chosen = select(folder, desired, [Path(what)])
-            bases = [wish.external_task_id for wish in chosen.generations]
-        wishes = tuple(w for w in desired.generations if w.external_task_id in bases)
-        plan = Selection(wishes, (), whole=False).plan(survey)
+            chosen = project.wishes_of(desired, project.select(folder, desired, [Path(what)]))
+            bases = [wish.external_task_id for wish in chosen]
+        wishes = [w for w in desired.generations if w.external_task_id in bases]
+        plan = survey.plan(wishes, (), whole=False)
         document = {
             "generations": [_known(folder, survey.records, base) for base in dict.fromkeys(bases)],
             "status": documents.status_document(plan)["generations"],
@@ -251,31 +211,23 @@ def show(
         print_json(document)
     else:
         _show_people(document)
-    return ExitCode.DONE
 
 
-def _known(folder: Folder, records: Mapping[str, Record], base: str) -> dict[str, Any]:
+def _known(folder: project.Folder, records: Mapping[str, Record], base: str) -> dict[str, Any]:
     latest = records.get(base)
     attempts = folder.repository.attempts(base) or ((latest,) if latest else ())
     return {
         "external_task_id": base,
         "attempts": [_attempt(folder, record) for record in attempts],
-        "history": [
-            {
-                "at": shown(item.at),
-                "external_task_id": item.external_task_id,
-                "kind": item.kind,
-                "detail": item.detail,
-                "request_id": item.request_id,
-            }
-            for item in folder.repository.history(base)
-        ],
+        "history": [asdict(it) | {"at": shown(it.at)} for it in folder.repository.history(base)],
     }
 
 
-def _attempt(folder: Folder, record: Record) -> dict[str, Any]:
-    results = [(str(folder.objects.path(one.sha256)), one) for one in record.results]
-    previews = [(str(folder.objects.path(one.sha256)), one) for one in record.previews]
+def _attempt(folder: project.Folder, record: Record) -> dict[str, Any]:
+    kept = [
+        [(str(folder.objects.path(one.sha256)), one) for one in made]
+        for made in (record.results, record.previews)
+    ]
     return {
         "external_task_id": record.external_task_id,
         "attempt": record.attempt,
@@ -285,8 +237,7 @@ def _attempt(folder: Folder, record: Record) -> dict[str, Any]:
         "request": json.loads(record.request),
         "estimated_units": units_text(record.estimated_units),
         "units": units_text(record.units),
-        "results": [documents.output_document(path, one) for path, one in results],
-        **documents.preview_keys(previews),
+        **documents.files_listed("results", *kept),
     }
 
 
@@ -302,11 +253,10 @@ def _show_people(document: dict[str, Any]) -> None:
         for attempt in generation["attempts"]:
             out.print()
             out.print(f"[bold]{attempt['external_task_id']}[/]")
-            for name in ("status", "reason", "task_id", "units", "estimated_units"):
-                if attempt[name]:
-                    out.print(f"  {name:<16} {escape(str(attempt[name]))}")
-            request = json.dumps(attempt["request"], ensure_ascii=False)
-            out.print(f"  {'request':<16} {escape(request)}")
+            said = attempt | {"request": json.dumps(attempt["request"], ensure_ascii=False)}
+            for name in ("status", "reason", "task_id", "units", "estimated_units", "request"):
+                if said[name]:
+                    out.print(f"  {name:<16} {escape(str(said[name]))}")
         if not generation["attempts"]:
             out.print()
             out.print(f"[bold]{generation['external_task_id']}[/]")
@@ -321,20 +271,17 @@ def backup(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where the copy goes; never overwritten.")
     ],
-) -> int:
+) -> None:
     """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs.
 
     The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
     never change: copy them with any tool. Keys and settings are not in it.
     """
-    from reconciler.store.upkeep import back_up
-
-    place = root_of(context)
+    place = project.root_of(context)
     root = place.path.resolve()
     settings = configuration.load(root, config=place.config)
-    refuse_leading_out(root, file)
-    size = back_up(database_of(root, settings), file.absolute())
+    project.refuse_leading_out(root, file)
+    size = back_up(project.database_of(root, settings), file.absolute())
     out.print(
         f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."
     )
-    return ExitCode.DONE

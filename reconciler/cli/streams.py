@@ -56,7 +56,12 @@ def secure() -> None:
     codecs.register_error(_ERRORS, _plainly)
     for name in _NAMES:
         if getattr(sys, name) is None:
-            _open_nowhere(name)
+            # It was closed. Else the next file, the database for one, would get its number, the lowest that is free,
+            # and its text.
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115 - a descriptor, for as long as we live
     _read_names_as_utf8()
     for name in _NAMES[1:]:
         stream = getattr(sys, name)
@@ -100,15 +105,6 @@ def end(code: int) -> int:
 def _failure() -> OSError | None:
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.failure if isinstance(raw, _Descriptor) else None
-
-
-def _open_nowhere(name: str) -> None:
-    """Open a stream that was closed: else the next file, the database for one, would get its number and its text."""
-    # It gets the lowest number that is free, which is that one.
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    os.set_inheritable(descriptor, True)
-    mode = "r" if name == "stdin" else "w"
-    setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115 - a descriptor, for as long as we live
 
 
 def _read_names_as_utf8() -> None:

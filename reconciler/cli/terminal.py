@@ -91,6 +91,12 @@ def print_json(document: object, *, indent: int | None = 2) -> None:
     sys.stdout.write(f"{printable_lines(text)}\n")
 
 
+def os_error(error: OSError) -> str:
+    """Return what the system says, and of which file."""
+    at = f"`{error.filename}`: " if error.filename else ""
+    return at + (error.strerror or str(error))
+
+
 def error_document(message: str, hint: str) -> dict[str, object]:
     """Return what `--json` prints of an error."""
     return {"error": {"message": message, "hint": hint}}
@@ -118,25 +124,27 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def agreed(
+def agree(
     question: str,
     *,
     yes: bool,
     otherwise: str,
     hint: str = "Use `--yes` to go on without being asked.",
-) -> bool:
-    """Ask somebody, on stderr, unless `--yes` was given; raises ReconcilerError where nobody can be asked.
+    as_json: bool = False,
+) -> None:
+    """Ask somebody, on stderr, unless `--yes` was given; ends the command where the answer is no.
 
-    `otherwise` says what has not happened then, as `nothing was removed`.
+    `otherwise` says what has not happened then, as `nothing was removed`. Raises ReconcilerError where nobody can be asked.
     """
     if yes:
-        return True
+        return
     if not is_interactive():
         raise ReconcilerError(f"there is nobody to ask, so {otherwise}", hint=hint)
-    if typer.confirm(printable(question), err=True):
-        return True
-    err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
-    return False
+    if not typer.confirm(printable(question), err=True):
+        err.print(f"{otherwise[:1].upper()}{otherwise[1:]}.")
+        if as_json:
+            print_json(error_document(otherwise, ""))
+        raise typer.Exit(ExitCode.ERROR)
 
 
 class ExitCode(IntEnum):

@@ -6,8 +6,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +15,14 @@ import typer
 
 from reconciler import settings as configuration
 from reconciler.cli.project import Folder, open_folder, root_of
+from reconciler.cli.provider import credentials, require_provider
 from reconciler.cli.terminal import ExitCode, print_error
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, told
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.settings.definitions import Settings
+from reconciler.workspace.files.outputs import check_room
+from reconciler.workspace.git import Checkout
+from reconciler.workspace.tree.walk import specs_folder
 
 if TYPE_CHECKING:
     from reconciler.cli.log import LogReporter
@@ -28,9 +31,8 @@ if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
     from reconciler.workspace.index.index import SpecIndex
 
+# Seconds that a change of the state waits for another program: the loop stands still, and it is tried again later.
 _BUSY_TIMEOUT = 1.0
-"""Seconds that a change of the state waits for another program: the loop stands still meanwhile, and the change is
-tried again later."""
 
 
 def watch(
@@ -41,7 +43,10 @@ def watch(
     no_http: Annotated[bool, typer.Option("--no-http", help="Serve no status page.")] = False,
 ) -> int:
     """Keep the folder true: follow its changes, buy what is missing, save the results; until it is stopped."""
-    address = None if no_http else _address(http)
+    host, _, port = http.rpartition(":")
+    if not (no_http or (host and port.isdigit() and int(port) <= 65535)):
+        raise typer.BadParameter(f"`{http}` is not HOST:PORT, such as 127.0.0.1:8787")
+    address = None if no_http else (host.strip("[]"), int(port))
     chosen: Settings | None = None  # None: read them
     earlier: Settings | None = None
     root = root_of(context)
@@ -63,22 +68,11 @@ def watch(
             chosen, earlier = earlier, None
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise typer.BadParameter(f"`{text}` is not HOST:PORT, such as 127.0.0.1:8787")
-    return host.strip("[]"), int(port)
-
-
 def _leave_at_once() -> None:
     """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
-
-    def leave(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
-        # An exception would be raised, and swallowed, wherever a library happens to be.
-        os._exit(ExitCode.DONE)
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
+        # An exception would be raised, and swallowed, wherever a library happens to be.
+        signal.signal(number, lambda *_: os._exit(ExitCode.DONE))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the settings are being read already
 
 
@@ -97,23 +91,21 @@ class _Watch:
     async def run(self) -> Settings | None:
         """Keep the folder true until a signal; return the settings to begin anew with, None to leave."""
         from reconciler.cli.log import feed_watchdog, open_report, tell_systemd
-        from reconciler.cli.provider import credentials, watch_host
         from reconciler.cli.running import SteadyClock, open_ports, options_of
 
         folder, settings = self.folder, self.folder.settings
-        credentials(settings)  # says what is missing
-        watch_host(folder.repository, settings.base_url, folder.repository.records())
+        require_provider(folder, folder.repository.records())
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
             stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
             report = stack.enter_context(open_report(settings, folder.root))
-            feeding = asyncio.create_task(feed_watchdog(self._hangs), name="systemd watchdog")
+            # Until specs are read for the first time nobody says whether a look at the folder hangs.
+            feed = feed_watchdog(lambda: self._daemon is not None and self._daemon.looks.hangs)
+            feeding = asyncio.create_task(feed, name="systemd watchdog")
             stack.callback(feeding.cancel)
             ports = await stack.enter_async_context(open_ports(folder, report, clock))
             options = options_of(settings, enduring=True)
-            daemon, index = await stack.enter_async_context(
-                self._opened(ports, options, report, clock)
-            )
+            daemon, index = await self._open(stack, ports, options, clock)
             self._obey_signals(report)
             url = await self._serve(stack, daemon, index, clock)
 
@@ -130,10 +122,6 @@ class _Watch:
                 tell_systemd("STOPPING=1")
                 report.info("leaving; what is in flight is on record, and nothing is lost")
         return self._follows
-
-    def _hangs(self) -> bool:
-        """Whether a look at the folder hangs; until specs are read for the first time nobody says so."""
-        return self._daemon is not None and self._daemon.looks.hangs
 
     @property
     def _follows(self) -> Settings | None:
@@ -162,7 +150,6 @@ class _Watch:
         if self._is_leaving:
             return
         from reconciler.cli.log import tell_systemd, tell_systemd_of_reload
-        from reconciler.cli.provider import credentials
 
         tell_systemd_of_reload()
         try:
@@ -185,16 +172,12 @@ class _Watch:
         self._next = settings
         self._stop.set()
 
-    @asynccontextmanager
-    async def _opened(
-        self, ports: Ports, options: Options, report: LogReporter, clock: SteadyClock
-    ) -> AsyncIterator[tuple[Daemon, SpecIndex]]:
+    async def _open(
+        self, stack: AsyncExitStack, ports: Ports, options: Options, clock: SteadyClock
+    ) -> tuple[Daemon, SpecIndex]:
         from reconciler.engine.orders.take import OrderTaker
         from reconciler.engine.run.daemon import Daemon, Duties, Pace
-        from reconciler.workspace.files.outputs import check_room
-        from reconciler.workspace.git import Checkout
         from reconciler.workspace.index.index import SpecIndex
-        from reconciler.workspace.tree.walk import specs_folder
         from reconciler.workspace.watch.watcher import Watcher
 
         folder, settings = self.folder, self.folder.settings
@@ -211,39 +194,37 @@ class _Watch:
             specs_folder(folder.root, settings.specs_dir),
             ignored=[settings.state_dir],
             wake=wake,
-            trouble=report.say,
+            trouble=ports.report.say,
         )
         watcher.start()  # before the folder is read: nothing falls between
-        try:
-            index = await asyncio.to_thread(
-                SpecIndex,
-                folder.root,
-                settings.specs_dir,
-                prices=settings.prices,
-                cache=folder.cache,
-                deferred=True,
-            )
-            pace = Pace(
-                settle=int(settings.settle_seconds * SECOND),
-                resync=int(settings.resync_seconds * SECOND),
-                history=settings.history_days * DAY,
-            )
-            taker = OrderTaker(ports, options, index, folder.surveyor)
-            duties = Duties(
-                index,
-                watcher,
-                pace,
-                checkout,
-                folder.can_host,
-                is_ordered=taker.is_ordered,
-                carry_out=taker.carry_out,
-                correct_clock=clock.correct,
-                check_room=partial(check_room, folder.root, settings.specs_dir),
-            )
-            self._daemon = Daemon(ports, options, duties)
-            yield self._daemon, index
-        finally:
-            watcher.stop()
+        stack.callback(watcher.stop)
+        index = await asyncio.to_thread(
+            SpecIndex,
+            folder.root,
+            settings.specs_dir,
+            prices=settings.prices,
+            cache=folder.cache,
+            deferred=True,
+        )
+        pace = Pace(
+            settle=int(settings.settle_seconds * SECOND),
+            resync=int(settings.resync_seconds * SECOND),
+            history=settings.history_days * DAY,
+        )
+        taker = OrderTaker(ports, options, index, folder.surveyor)
+        duties = Duties(
+            index,
+            watcher,
+            pace,
+            checkout,
+            folder.can_host,
+            is_ordered=taker.is_ordered,
+            carry_out=taker.carry_out,
+            correct_clock=clock.correct,
+            check_room=partial(check_room, folder.root, settings.specs_dir),
+        )
+        self._daemon = Daemon(ports, options, duties)
+        return self._daemon, index
 
     async def _serve(
         self, stack: AsyncExitStack, daemon: Daemon, index: SpecIndex, clock: SteadyClock
@@ -259,14 +240,16 @@ class _Watch:
             return ""
         from reconciler.cli.documents import StatusPage
         from reconciler.web.callbacks import signing_key
+        from reconciler.web.pages import StatusSource
         from reconciler.web.routes import status_app
         from reconciler.web.serving import serving
 
         host, port = self.address
         secret = settings.webhook_secret
         token = settings.page_token.get_secret_value() if settings.page_token else ""
+        page = StatusPage(daemon, index, clock())
         app = status_app(
-            StatusPage(daemon, index, clock),
+            StatusSource(page.document, page.health, daemon.unready),
             daemon.hint if settings.callback_url else None,
             allowed_hosts=[host],
             signing_key=signing_key(secret.get_secret_value()) if secret else None,

@@ -13,7 +13,7 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -32,26 +32,20 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 async def read_body(request: Request, most: int) -> bytes | Response:
     """Return the body, or the answer to one that has more than `most` bytes (413), is too slow (408), or breaks off."""
+    too_large = PlainTextResponse("the body is too large\n", 413, _CLOSE)
+    announced, body = request.headers.get("content-length", "0"), bytearray()
+    if not announced.isdecimal() or int(announced[:20]) > most:
+        return too_large
     try:
         async with asyncio.timeout(_LONGEST_S):
-            body = await _read(request, most)
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    return too_large
     except TimeoutError:
         return PlainTextResponse("the body took too long\n", 408, _CLOSE)
     except ClientDisconnect:
         return Response(status_code=400)
-    return PlainTextResponse("the body is too large\n", 413, _CLOSE) if body is None else body
-
-
-async def _read(request: Request, most: int) -> bytes | None:
-    """Return the body, or None for one that is too large, without reading on."""
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced[:20]) > most:
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            return None
     return bytes(body)
 
 
@@ -101,15 +95,12 @@ async def receive(hint: Hint | None, key: bytes | None, request: Request) -> Res
         message = None
     if not isinstance(message, dict):
         return PlainTextResponse("the body is not a JSON object\n", 400)
-    for name in _ids(message):
-        hint(name)
-    return Response(status_code=204)
-
-
-def _ids(message: dict[str, object]) -> Iterator[str]:
-    """Give what looks like an id of ours or of the provider (API: `task_id`, `task_info.external_task_id`)."""
     info = message.get("task_info")
     external = info.get("external_task_id") if isinstance(info, dict) else None
-    for value in (message.get("task_id"), external):
-        if isinstance(value, str) and _ID.fullmatch(value):
-            yield value
+    for name in (
+        message.get("task_id"),
+        external,
+    ):  # what looks like an id, of the provider or of ours (API)
+        if isinstance(name, str) and _ID.fullmatch(name):
+            hint(name)
+    return Response(status_code=204)

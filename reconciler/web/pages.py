@@ -5,54 +5,45 @@ Takes documents, returns text; knows no request. The template escapes everything
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reconciler.core.diff import NEEDS_SOMEBODY
 from reconciler.core.states import Status
 
-_KEPT_S = 2.0
-"""Seconds for which an answer is given again: many tabs, or a page that asks in a loop, cost one document a second."""
+_KEPT_S = 2.0  # for which an answer is given again: many tabs, or one that asks in a loop, cost one document
 
 Document = Mapping[str, Any]
 
 
-class StatusSource(Protocol):
-    """Whoever knows how things stand; called on the event loop, and quick."""
+@dataclass(frozen=True, slots=True)
+class StatusSource:
+    """How things stand, by whoever knows it: called on the event loop, and quick."""
 
-    def document(self) -> Document:
-        """Return the document of `status --json`."""
-        ...
-
-    def health(self) -> Document:
-        """Return `ok` (bool), `since` and `last_look` (ISO 8601), `in_flight` (count), and what is wrong.
-
-        `trouble` is why all is not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or
-        a sentence on its silence.
-        """
-        ...
-
-    def unready(self) -> Sequence[str]:
-        """Return, in sentences, what keeps things from being bought; empty when all is ready."""
-        ...
+    document: Callable[[], Document]  # of `status --json`
+    health: Callable[[], Document]
+    """`ok` (bool), `since` and `last_look` (ISO 8601), `in_flight` (count), and what is wrong: `trouble` is why all is
+    not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or a sentence on its silence."""
+    unready: Callable[[], Sequence[str]]  # in sentences, what keeps things from being bought
 
 
-class Recent:
-    """A text that is made at most every two seconds, however many ask."""
+def recent(make: Callable[[], str]) -> Callable[[], str]:
+    """Return a function that gives a text which is made at most every two seconds; raises what making it raises."""
+    made: tuple[float, str] | None = None
 
-    def __init__(self, make: Callable[[], str]) -> None:
-        self._make = make
-        self._made: tuple[float, str] | None = None
+    def get() -> str:
+        nonlocal made
+        if made is None or monotonic() - made[0] >= _KEPT_S:
+            made = monotonic(), make()
+        return made[1]
 
-    def get(self) -> str:
-        """Return the text; raises what making it raises."""
-        if self._made is None or monotonic() - self._made[0] >= _KEPT_S:
-            self._made = monotonic(), self._make()
-        return self._made[1]
+    return get
 
 
 _TEMPLATES = Environment(
@@ -62,39 +53,23 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_NEEDS_SOMEBODY = (
-    Status.FAILED,
-    Status.REJECTED,
-    Status.EXPIRED,
-    Status.INVALID,
-    Status.BLOCKED,
-)
 _UNDER_WAY = (Status.SUCCEEDED, Status.PROCESSING, Status.SUBMITTED, Status.SUBMITTING)
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page: its heading, the rows that are shown and the count of all."""
-
-    title: str
-    tone: str  # the class that colours it
-    rows: Sequence[Row]
-    count: int
-
-    @property
-    def more(self) -> int:
-        """How many rows are not shown."""
-        return self.count - len(self.rows)
+_SECTIONS = (
+    ("Needs you", "needs", [status for status in Status if status in NEEDS_SOMEBODY], 100),
+    ("Under way", "under-way", _UNDER_WAY, 100),
+    ("Waiting", "waiting", [Status.PENDING], 25),
+    ("Complete, newest first", "complete", [Status.COMPLETE], 50),
+)
+"""The parts of the page: the heading, the tone, whose rows stand there, and how many of them at most."""
 
 
 def status_page(document: Document, health: Document) -> str:
     """Return the whole page."""
     sections = _sections(document["generations"])
-    return _TEMPLATES.get_template("status.html").render(
+    return page(
+        "status",
         sections=sections,
-        count={section.tone: section.count for section in sections},
+        count={section["tone"]: section["count"] for section in sections},
         total=len(document["generations"]),
         health=health,
         since=_time(health["since"]),
@@ -103,40 +78,26 @@ def status_page(document: Document, health: Document) -> str:
     )
 
 
-def trouble_page(sentence: str) -> str:
-    """Return the page that says why nothing can be shown."""
-    return _TEMPLATES.get_template("trouble.html").render(sentence=sentence)
+def page(name: str, **shown: object) -> str:
+    """Return a page of this name: `status`, `trouble` and `login`, which say a `sentence`."""
+    return _TEMPLATES.get_template(f"{name}.html").render(shown)
 
 
-def login_page(sentence: str) -> str:
-    """Return the page that asks for the token, and says what was wrong with the last one."""
-    return _TEMPLATES.get_template("login.html").render(sentence=sentence)
-
-
-def _sections(rows: Sequence[Row]) -> list[Section]:
+def _sections(rows: Sequence[Document]) -> list[dict[str, Any]]:
     """Sort the generations into the parts of the page; at most some hundred rows are shown."""
-    found: dict[str, list[Row]] = {}
+    found, sections = defaultdict[str, list[Document]](list), []
     for row in rows:
-        found.setdefault(str(row["status"]), []).append(row)
-
-    def section(title: str, tone: str, statuses: Sequence[Status], most: int) -> Section:
-        mine = [row for status in statuses for row in found.get(status, ())]
+        found[row["status"]].append(row)
+    for title, tone, statuses, most in _SECTIONS:
+        mine = [row for status in statuses for row in found[status]]
         if tone == "complete":
-            mine.sort(key=_newness, reverse=True)
-        return Section(title, tone, mine[:most], len(mine))
-
-    return [
-        section("Needs you", "needs", _NEEDS_SOMEBODY, 100),
-        section("Under way", "under-way", _UNDER_WAY, 100),
-        section("Waiting", "waiting", [Status.PENDING], 25),
-        section("Complete, newest first", "complete", [Status.COMPLETE], 50),
-    ]
-
-
-def _newness(row: Row) -> tuple[int, str]:
-    """Order by the provider's task id: a decimal number that grows with time, as seen."""
-    task_id = row["task_id"] or ""
-    return len(task_id), task_id
+            # The provider's id: a decimal number that grows with time, as seen.
+            mine.sort(
+                key=lambda row: (len(row["task_id"] or ""), row["task_id"] or ""), reverse=True
+            )
+        shown = {"title": title, "tone": tone, "rows": mine[:most], "count": len(mine)}
+        sections.append(shown)
+    return sections
 
 
 def _time(text: str) -> str:

@@ -11,7 +11,8 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from urllib.parse import parse_qs
@@ -31,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.errors import ReconcilerError, told
 from reconciler.web.callbacks import Hint, read_body, receive
-from reconciler.web.pages import Recent, StatusSource, login_page, status_page, trouble_page
+from reconciler.web.pages import StatusSource, page, recent, status_page
 
 _MOST_BYTES = 4096  # of a form
 
@@ -48,7 +49,7 @@ class PageToken:
     def allows(self, asked: HTTPConnection) -> bool:
         """Whether a request may read the pages."""
         scheme, _, given = asked.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._is_token(given.strip()):
+        if scheme.lower() == "bearer" and _are_same(given.strip(), self._token):
             return True
         return _are_same(asked.cookies.get(self._cookie, ""), self._pass)
 
@@ -58,14 +59,11 @@ class PageToken:
         if isinstance(body, Response):
             return body
         given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])
-        if not self._is_token(given[0].strip()):
-            return HTMLResponse(login_page("That is not the token of this page."), 401)
+        if not _are_same(given[0].strip(), self._token):
+            return HTMLResponse(page("login", sentence="That is not the token of this page."), 401)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(self._cookie, self._pass, httponly=True, samesite="strict")
         return answer
-
-    def _is_token(self, given: str) -> bool:
-        return _are_same(given, self._token)
 
     def _derived(self, purpose: bytes) -> str:
         message = b"reconciler page " + purpose
@@ -81,7 +79,7 @@ def refused(headers: Headers) -> Response:
     """Return the answer to who has not shown the token: the form for a browser, a line for a program."""
     asks = {"www-authenticate": 'Bearer realm="reconciler"'}
     if "text/html" in headers.get("accept", ""):
-        return HTMLResponse(login_page(""), 401)
+        return HTMLResponse(page("login", sentence=""), 401)
     return PlainTextResponse("the token of this page is missing or wrong\n", 401, asks)
 
 
@@ -121,7 +119,7 @@ def status_app(
     shown it sees no page, and is told no reason.
     """
 
-    def page() -> str:
+    def shown() -> str:
         return status_page(source.document(), source.health())
 
     def document() -> str:
@@ -132,8 +130,8 @@ def status_app(
         routes=[
             Route("/livez", _live, methods=["GET"]),
             Route("/readyz", partial(_ready, source, access), methods=["GET"]),
-            Route("/", partial(_page, Recent(page)), methods=["GET"]),
-            Route("/status.json", partial(_json, Recent(document)), methods=["GET"]),
+            Route("/", partial(_page, recent(shown)), methods=["GET"]),
+            Route("/status.json", partial(_json, recent(document)), methods=["GET"]),
             Route("/healthz", partial(_health, source), methods=["GET"]),
             Route("/status.css", partial(_static, "status.css", "text/css"), methods=["GET"]),
             Route("/status.js", partial(_static, "status.js", "text/javascript"), methods=["GET"]),
@@ -143,18 +141,17 @@ def status_app(
         exception_handlers={Exception: _broken},
     )
     app.router.redirect_slashes = False
-    return Guard(app, allowed_hosts, access)
+    allowed = _LOOPBACK | {host.lower().strip("[]") for host in allowed_hosts}
+    return _Guard(app, allowed, access)
 
 
-class Guard:
+@dataclass(frozen=True, slots=True)
+class _Guard:
     """Answers only those hosts that are meant, and who may read; puts the same strict headers on everything."""
 
-    def __init__(
-        self, app: ASGIApp, allowed_hosts: Collection[str], access: PageToken | None
-    ) -> None:
-        self._app = app
-        self._access = access
-        self._allowed = _LOOPBACK | {host.lower().strip("[]") for host in allowed_hosts}
+    app: ASGIApp
+    allowed: frozenset[str]  # hosts
+    access: PageToken | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with 421 or 401."""
@@ -164,16 +161,16 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        answer = self._app
+        answer = self.app
         # The provider knows this program by a public name; a callback reads nothing.
         if scope["path"] != CALLBACKS:
             headers = Headers(scope=scope)
             if not self._is_meant(headers):
                 answer = PlainTextResponse("this name is not served here\n", 421)
             elif (
-                self._access
+                self.access
                 and scope["path"] not in _OPEN
-                and not self._access.allows(HTTPConnection(scope))
+                and not self.access.allows(HTTPConnection(scope))
             ):
                 answer = refused(headers)
         await answer(scope, receive, guarded)
@@ -184,28 +181,25 @@ class Guard:
         if not found:
             return False
         host = found[1].strip("[]")
-        return host in self._allowed or (bool(self._allowed & _EVERYWHERE) and _is_address(host))
+        if host in self.allowed:
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False  # a browser that was led here by a name sends the name
+        return bool(self.allowed & _EVERYWHERE)
 
 
-def _is_address(host: str) -> bool:
-    """Whether this is an address: a browser that was led here by a name sends the name."""
+async def _page(shown: Callable[[], str], _: Request) -> Response:
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-async def _page(page: Recent, _: Request) -> Response:
-    try:
-        return HTMLResponse(page.get())
+        return HTMLResponse(shown())
     except ReconcilerError as error:
-        return HTMLResponse(trouble_page(told(error)), 503)
+        return HTMLResponse(page("trouble", sentence=told(error)), 503)
 
 
-async def _json(document: Recent, _: Request) -> Response:
+async def _json(document: Callable[[], str], _: Request) -> Response:
     try:
-        return Response(document.get(), media_type="application/json")
+        return Response(document(), media_type="application/json")
     except ReconcilerError as error:
         return JSONResponse({"error": {"message": error.message, "hint": error.hint}}, 503)
 

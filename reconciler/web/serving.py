@@ -20,14 +20,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from reconciler.core.errors import SettingsError
 
-_GRACE_S = 1
-"""Seconds that answers under way get when the port closes."""
-_SILENT_S = 10.0
-"""Seconds within which a connection must have asked for something, again and again."""
-_MOST_CONNECTIONS = 200
-"""More than this would take the files that the work itself needs to open."""
-_AT_ONCE = 100
-"""Connections that are accepted before the first of them is looked at."""
+_GRACE_S = 1  # that answers under way get when the port closes
+_SILENT_S = 10.0  # within which a connection must have asked for something, again and again
+_MOST_CONNECTIONS = 200  # more would take the files that the work itself needs to open
+_AT_ONCE = 100  # connections that are accepted before the first of them is looked at
 _HIGHEST_PORT = 65_535
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
 _CLOSED_HINT = (
@@ -89,9 +85,10 @@ async def serving(
     that are not guarded.
     """
     listener = await _listener(host, port, is_guarded=is_guarded)
-    url = _url(listener)
-    for name in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
-        logging.getLogger(name).disabled = True
+    name, here = listener.getsockname()[:2]
+    name = _ANYWHERE.get(name, name)
+    for log in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
+        logging.getLogger(log).disabled = True
     config = uvicorn.Config(
         app,
         http=_Connection,
@@ -108,7 +105,7 @@ async def serving(
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
     try:
-        yield url
+        yield f"http://[{name}]:{here}/" if ":" in name else f"http://{name}:{here}/"
     finally:
         await server.shutdown(sockets=[listener])
         for connection in list(server.server_state.connections):
@@ -154,9 +151,3 @@ def _cannot(host: str, port: int, reason: str) -> SettingsError:
         f"the status page cannot be served at {host}:{port}: {reason}",
         hint="`--http HOST:PORT` serves it elsewhere (port 0: any free one), `--no-http` not at all.",
     )
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    host = _ANYWHERE.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

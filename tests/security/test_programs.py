@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.begin import Demo
 from reconciler.cli.project import ProjectRoot, open_folder
-from reconciler.cli.simulate import Demo
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.git import Checkout, index_lock
 from reconciler.workspace.programs import environment

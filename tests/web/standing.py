@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from reconciler.web.pages import StatusSource
 from reconciler.web.routes import status_app
 from reconciler.web.serving import serving
 
@@ -48,6 +49,10 @@ class Standing:
     reasons: tuple[str, ...] = ()
     asked: int = 0
 
+    @property
+    def source(self) -> StatusSource:
+        return StatusSource(self.document, self.health, self.unready)
+
     def document(self) -> dict[str, Any]:
         self.asked += 1
         if self.trouble:
@@ -73,7 +78,7 @@ async def visiting(
     page_token: str = "",
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serve on a real port, and give a client of it."""
-    app = status_app(source, hint, allowed_hosts=allowed_hosts, page_token=page_token)
+    app = status_app(source.source, hint, allowed_hosts=allowed_hosts, page_token=page_token)
     async with (
         serving(app, "127.0.0.1", 0) as url,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,

@@ -30,7 +30,7 @@ CALLBACK = {
 
 def posted(content: bytes, hint: Callable[[str], None] | None) -> int:
     """Post to the application in process, and return the status of the answer."""
-    app = status_app(Standing(), hint, allowed_hosts=())
+    app = status_app(Standing().source, hint, allowed_hosts=())
 
     async def run() -> int:
         transport = httpx.ASGITransport(app=app)

@@ -18,7 +18,7 @@ from reconciler.web.routes import status_app
 from reconciler.web.serving import serving
 from tests.web.standing import Standing
 
-APP = status_app(Standing(), None, allowed_hosts=())
+APP = status_app(Standing().source, None, allowed_hosts=())
 
 
 async def get(url: str) -> int:
@@ -199,7 +199,7 @@ def test_whoever_asks_is_answered_though_others_hold_every_connection(
 def test_bodies_that_never_end_hold_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half-sent callbacks on every connection keep nobody from learning that the program lives."""
     monkeypatch.setattr("reconciler.web.serving._MOST_CONNECTIONS", 10)
-    app = status_app(Standing(), lambda _: None, allowed_hosts=())
+    app = status_app(Standing().source, lambda _: None, allowed_hosts=())
 
     async def run() -> None:
         async with serving(app, "127.0.0.1", 0) as url:

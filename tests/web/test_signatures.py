@@ -70,7 +70,9 @@ def test_an_unsigned_callback_is_refused_and_hints_at_nothing() -> None:
     signed = hmac.digest(signing_key(SECRET), f"a.{now}.".encode() + body, "sha256")
     headers = {"webhook-id": "a", "webhook-timestamp": now}
     headers["webhook-signature"] = f"v1,{base64.b64encode(signed).decode()}"
-    app = status_app(Standing(), hints.append, allowed_hosts=(), signing_key=signing_key(SECRET))
+    app = status_app(
+        Standing().source, hints.append, allowed_hosts=(), signing_key=signing_key(SECRET)
+    )
 
     async def run() -> list[int]:
         wire = httpx.ASGITransport(app=app)

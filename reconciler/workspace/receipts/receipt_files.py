@@ -31,7 +31,7 @@ from reconciler.core.errors import SpecError, WorkspaceError
 from reconciler.core.identity import split_attempt
 from reconciler.core.moments import milliseconds
 from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, in_order
-from reconciler.core.states import Role, Status
+from reconciler.core.states import Result, Role, Status
 from reconciler.workspace.files.outputs import OutputTaken, not_replaced, signature
 from reconciler.workspace.files.plain import NotPlain, describe_os_error, open_plain, replace_plain
 from reconciler.workspace.files.root import Root
@@ -316,18 +316,19 @@ def _row(entry: ReceiptEntry) -> dict[str, Any]:
         "label": entry.label,
         "status": entry.status.value,
         "request": entry.request,
-        "outputs": [_file(one) | {"duration": one.duration} for one in entry.outputs],
+        "outputs": [file_row(one.path, one) | {"duration": one.duration} for one in entry.outputs],
         "units": None if entry.units is None else f"{entry.units:f}",
         "created_at": _iso(entry.created_at),
         "finished_at": _iso(entry.finished_at),
     }
     if entry.previews:
-        row["previews"] = [_file(preview) for preview in entry.previews]
+        row["previews"] = [file_row(preview.path, preview) for preview in entry.previews]
     return row if entry.current else row | {"current": False}
 
 
-def _file(output: ReceiptOutput) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": output.path, "role": output.role.value}
+def file_row(path: str, output: ReceiptOutput | Result) -> dict[str, Any]:
+    """Return a file as JSON holds it, also in other documents than receipts."""
+    row: dict[str, Any] = {"path": path, "role": output.role.value}
     row |= {"sha256": output.sha256, "bytes": output.size}
     sides = {"width": output.width, "height": output.height}
     return row | {name: side for name, side in sides.items() if side}  # 0 is no side

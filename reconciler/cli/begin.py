@@ -1,4 +1,4 @@
-"""The commands that need no key: the provider's simulator, and the demonstration on it.
+"""The commands that need no key: a starting folder, the provider's simulator, and the demonstration on it.
 
 The demonstration has a folder of its own, a simulator in a process of its own, and the real commands.
 """
@@ -12,24 +12,23 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 from urllib.request import urlopen
 
 import typer
 from rich.markup import escape
 
-from reconciler.cli.terminal import ExitCode, err, out, print_json
+from reconciler.cli.terminal import err, out, print_json
 from reconciler.core.errors import ReconcilerError, SettingsError, WorkspaceError, counted
+from reconciler.core.kinds import schema
+from reconciler.workspace.files.plain import open_plain
 from reconciler.workspace.programs import environment
-
-if TYPE_CHECKING:
-    from reconciler.simulator.config import SimulatorConfig
-
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"
@@ -40,6 +39,68 @@ _COMMITTER = (
     *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
 )
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
+
+
+SCHEMA = "spec.schema.json"
+_MOST_READ = 1024 * 1024  # bytes of somebody's `.gitignore`
+
+
+def init(
+    context: typer.Context,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The folder to begin in; it is made if it does not exist."
+        ),
+    ] = Path(),
+) -> None:
+    """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
+    root: Path | None = context.obj[0]
+    if root is not None:  # `--root DIR`, as `git -C DIR`
+        folder = root / folder
+    templates = files("reconciler.cli") / "starter"
+    contents = {
+        "specs/dance.yaml": (templates / "dance.yaml").read_text(encoding="utf-8"),
+        ".gitignore": (templates / "gitignore").read_text(encoding="utf-8"),
+        IGNORE_FILE: (templates / "reconcilerignore").read_text(encoding="utf-8"),
+        ".env.example": (templates / "env.example").read_text(encoding="utf-8"),
+        SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+    }
+    if (folder / "specs").exists():  # somebody's already: a sample in it would be a wish to buy
+        del contents["specs/dance.yaml"]
+    written = [name for name, text in contents.items() if _add(folder, name, text)]
+    ignored: list[str] = []
+    with (
+        suppress(OSError),
+        open_plain(folder / ".gitignore") as file,
+    ):  # git reads nothing of one that is no plain file
+        ignored = file.read(_MOST_READ).decode("utf-8", "replace").split()
+    if lacking := [name for name in ("state/", ".env") if name not in ignored]:
+        out.print(f"  `.gitignore` is yours; add to it: {' '.join(lacking)}")
+    if not written:
+        out.print(f"Nothing to do: {escape(str(folder.resolve()))} already has everything.")
+    else:
+        out.print(
+            "Next: copy `.env.example` to `.env`, put your key into it, and run `reconciler plan`."
+        )
+
+
+def _add(folder: Path, name: str, text: str) -> bool:
+    """Write a file that is not there yet, and say so; whether it was written."""
+    path = folder / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        if path.parent.is_dir():
+            return False
+        raise WorkspaceError(f"`{path.parent}` is a file", hint="Name another folder.") from None
+    except OSError as error:
+        hint = "Name a folder that you can write to."
+        raise WorkspaceError(f"`{path}` cannot be written: {error.strerror}", hint=hint) from error
+    out.print(f"  wrote {escape(name)}")
+    return True
 
 
 def simulate(
@@ -60,15 +121,12 @@ def simulate(
         bool, typer.Option("--draft", help="Render tiny films, in milliseconds.")
     ] = False,
     faults: Annotated[
-        Path | None,
-        typer.Option("--faults", metavar="FILE", help="A fault plan: a JSON list of rules."),
+        Path | None, typer.Option(metavar="FILE", help="A fault plan: a JSON list of rules.")
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            "--fault",
-            metavar="RULE",
-            help="One rule in JSON, after those of the file; may be repeated.",
+            metavar="RULE", help="One rule in JSON, after those of the file; may be repeated."
         ),
     ] = None,
     knobs: Annotated[
@@ -80,7 +138,7 @@ def simulate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print where it is as one JSON document.")
     ] = False,
-) -> int:
+) -> None:
     """Run the provider's simulator on loopback: the same API, and nothing is paid."""
     from reconciler.simulator.config import SimulatorConfig
     from reconciler.simulator.server import RunningSimulator, run
@@ -93,7 +151,7 @@ def simulate(
         concurrency=concurrency,
         render="draft" if draft else "full",
     )
-    config = _misbehaving(chosen, faults, fault or [], knobs or [])
+    config = replace(chosen, **_misbehaviour(faults, fault or [], knobs or []))
     _require_no_links(folder)
 
     def announce(running: RunningSimulator) -> None:
@@ -120,39 +178,31 @@ def simulate(
         raise SettingsError(
             f"the simulator cannot listen on port {port}: {error.strerror or error}", hint=hint
         ) from error
-    return ExitCode.DONE
 
 
 def _require_no_links(folder: Path) -> None:
     """Raise WorkspaceError where the simulator would write into something else than files of its own."""
     within = (Path(here, name) for here, *names in os.walk(folder) for name in chain(*names))
     for place in chain([folder] if folder.is_symlink() else [], within):
-        if _leads_elsewhere(place):
+        mode = stat.S_IFREG  # for what is gone by now, by another simulator on the same folder
+        with suppress(OSError):
+            mode = place.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise WorkspaceError(
                 f"`{place}` is no plain file, and the simulator would write to it",
                 hint="Remove it, or name another folder with --dir.",
             )
 
 
-def _leads_elsewhere(place: Path) -> bool:
-    try:
-        mode = place.lstat().st_mode
-    except OSError:  # gone, by another simulator on the same folder
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _misbehaving(
-    config: SimulatorConfig, faults: Path | None, fault: list[str], knobs: list[str]
-) -> SimulatorConfig:
-    """Return the simulator with a fault plan and with its knobs turned; raises typer.BadParameter for wrong ones."""
+def _misbehaviour(faults: Path | None, fault: list[str], knobs: list[str]) -> dict[str, Any]:
+    """Return what a fault plan and turned knobs set of the simulator; raises typer.BadParameter for wrong ones."""
     from reconciler.simulator.knobs import KnobError, parse_knobs
     from reconciler.simulator.plans import PlanError, read_plan, read_rule
 
     try:
         rules = [] if faults is None else read_plan(faults)
         rules += [read_rule(text) for text in fault]
-        return replace(config, **parse_knobs(knobs), faults=tuple(rules))  # type: ignore[arg-type]  # parsed by type
+        return {**parse_knobs(knobs), "faults": tuple(rules)}
     except KnobError as error:
         raise typer.BadParameter(f"--set: {error}") from None
     except PlanError as error:
@@ -173,6 +223,7 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._specs = folder / "specs"
 
     def run(self) -> int:
         """Apply twice and show that the second time costs nothing."""
@@ -186,13 +237,12 @@ class Demo:
         with self._simulator() as settings:
             missing = "everything is missing, so it is bought (on the simulator)"
             self._head(f"First apply: {missing if fresh else 'as the earlier run left it'}")
-            code = self._reconciler(settings, "apply", "--yes")
-            if code != ExitCode.DONE:
+            if code := self._apply(settings):
                 return code
             self._commit("What the first apply brought home")
             before, calls = self._mtimes(), self._calls(settings)
             self._head("Second apply: everything is there")
-            code = self._reconciler(settings, "apply", "--yes")
+            code = self._apply(settings)
             after = self._calls(settings)
         self._head("What you have now")
         for video in sorted(self._specs.rglob("*.mp4")):
@@ -205,10 +255,6 @@ class Demo:
         out.print(f"The second apply sent {sent} and fetched {fetched}; {same}")
         self._conclude()
         return code
-
-    @property
-    def _specs(self) -> Path:
-        return self._folder / "specs"
 
     def _prepare(self) -> bool:
         """Return whether the folder is new, and make it then; raises WorkspaceError: its place is taken."""
@@ -254,36 +300,33 @@ class Demo:
             process.terminate()
             process.communicate()
 
-    def _reconciler(self, settings: Mapping[str, str], *arguments: str) -> int:
+    def _apply(self, settings: Mapping[str, str]) -> int:
         nothing = self._folder / _MARKER / _NO_SETTINGS
         nothing.unlink(missing_ok=True)  # an earlier run's, or whatever came with the folder
         nothing.touch(exist_ok=False)
         own = ["--root", str(self._folder), "--config", str(nothing)]
-        out.print(f"[dim]$ reconciler {' '.join(arguments)}[/]")
+        out.print("[dim]$ reconciler apply --yes[/]")
         out.file.flush()
         passed = {**environment(os.environ), **settings}
-        command = [*_PROGRAM, *own, *arguments]
+        command = [*_PROGRAM, *own, "apply", "--yes"]
         return subprocess.run(command, env=passed, check=False).returncode  # noqa: S603 - our own program
 
     def _conclude(self) -> None:
         """Say what git sees, and how to go on."""
         if self._has_git:
-            changed = self._git("status", "--porcelain")
-            dirty = f"[red]git status:[/] {escape(changed)}"
-            out.print(dirty if changed else "`git status` is clean.")
+            changed = escape(self._git("status", "--porcelain"))
+            out.print(f"[red]git status:[/] {changed}" if changed else "`git status` is clean.")
         beside = Path(sys.executable).with_name("reconciler")
         program = "reconciler" if shutil.which("reconciler") else beside
         command = escape(f"{program} --root {self._folder} status")
         out.print(f"Look around: [bold]{command}[/]; delete the folder when you are done.")
 
     def _mtimes(self) -> dict[Path, int]:
-        found = filter(Path.is_file, self._specs.rglob("*"))
-        return {path: path.stat().st_mtime_ns for path in found}
+        return {at: at.stat().st_mtime_ns for at in self._specs.rglob("*") if at.is_file()}
 
     def _calls(self, settings: Mapping[str, str]) -> dict[str, int]:
         with urlopen(f"{settings['KLING_BASE_URL']}/simulator/requests") as answer:  # noqa: S310 - our own loopback
-            calls: dict[str, int] = json.load(answer)
-        return calls
+            return dict(json.load(answer))
 
     @property
     def _has_git(self) -> bool:
