@@ -64,6 +64,16 @@ def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'code'}{os.pathsep}{ours}")
 
 
+def test_a_process_loads_the_libraries_of_its_question_and_no_other(
+    decoder: Decoder, tmp_path: Path
+) -> None:
+    """It is started for every result: of a picture it needs Pillow, and what decodes films or declares specs is left."""
+    judged(decoder, make_image(tmp_path / "good.png", (320, 320)))
+    loaded = Path(f"/proc/{pid_of(decoder)}/maps").read_text()
+    assert "/PIL/" in loaded
+    assert not [name for name in ("/av/", "/pydantic_core/") if name in loaded]
+
+
 @pytest.mark.parametrize(
     ("what", "words", "is_final"),
     [
