@@ -54,6 +54,28 @@ def prepared(key: str, source: Path, preparation: Preparation = ALL) -> tuple[Pa
     return target, ""
 
 
+@pytest.fixture(scope="module")
+def heard_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film with the sound of a real one and a picture that costs little to transcode, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("heard")
+    seen, made = make_clip(folder / "seen.mp4", seconds=5.3, rate=10), folder / "heard.mp4"
+    with (
+        av.open(seen) as picture,
+        av.open(MEDIA / "bigbuckbunny.mp4") as sound,
+        av.open(made, "w") as written,
+    ):
+        tracks: dict[str, av.VideoStream | av.AudioStream] = {
+            stream.type: written.add_stream_from_template(stream)
+            for stream in (picture.streams.video[0], sound.streams.audio[0])
+        }
+        for container, kind in ((picture, "video"), (sound, "audio")):
+            for packet in container.demux():
+                if packet.dts is not None and packet.stream.type == kind:
+                    packet.stream = tracks[kind]
+                    written.mux(packet)
+    return made
+
+
 @pytest.mark.parametrize(("matrix", "seen"), SEEN.items())
 def test_a_film_that_is_stored_turned_or_mirrored_is_made_as_a_player_shows_it(
     tmp_path: Path, matrix: tuple[int, int, int, int], seen: str
@@ -177,11 +199,9 @@ def test_the_part_that_is_kept_is_the_part_that_was_asked_for(
     assert abs(middle - first) <= 4, reason
 
 
-def test_a_prepared_film_can_be_streamed_and_keeps_its_sound(tmp_path: Path) -> None:
+def test_a_prepared_film_can_be_streamed_and_keeps_its_sound(heard_film: Path) -> None:
     """The index comes first, the sound is AAC and no longer than the picture, and no date is in it."""
-    source = tmp_path / "a.mp4"
-    source.write_bytes(BUNNY)
-    made, fault = prepared("video", source)
+    made, fault = prepared("video", heard_film)
     assert fault == ""
     data = made.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
@@ -258,7 +278,11 @@ def test_an_image_is_turned_as_it_is_shown_and_scaled_up(tmp_path: Path) -> None
             "cannot be prepared: what is left of it lasts 2 s: at least 3 s are needed",
             "short",
         ),
-        (lambda path: path.symlink_to(MEDIA / "bigbuckbunny.mp4"), "", "a link is followed"),
+        (
+            lambda path: path.symlink_to(make_clip(path.with_name("film.mp4"))),
+            "",
+            "a link is followed",
+        ),
     ],
 )
 def test_what_cannot_be_prepared_is_said_in_a_sentence(
@@ -349,10 +373,11 @@ def test_a_part_counts_from_the_first_picture_whatever_the_clock_of_the_film(
 
 
 @pytest.mark.parametrize(("picture", "sound"), [(0.0, 0.0), (0.0, 2.0), (2.0, 2.0), (2.0, 0.0)])
-def test_sound_stays_with_its_picture(tmp_path: Path, picture: float, sound: float) -> None:
+def test_sound_stays_with_its_picture(
+    tmp_path: Path, heard_film: Path, picture: float, sound: float
+) -> None:
     """However late either begins: what is heard is heard at the same picture as before."""
-    (tmp_path / "bunny.mp4").write_bytes(BUNNY)
-    late = shifted(tmp_path / "bunny.mp4", tmp_path / "late.mp4", picture=picture, sound=sound)
+    late = shifted(heard_film, tmp_path / "late.mp4", picture=picture, sound=sound)
     made, fault = prepared("video", late)
     assert fault == ""
     assert begin_of_sound(made) == pytest.approx(begin_of_sound(late), abs=0.06)
