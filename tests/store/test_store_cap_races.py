@@ -100,8 +100,9 @@ import os, sys
 from contextlib import closing, suppress
 from decimal import Decimal
 from reconciler.core.errors import CapReached
-from reconciler.store.repository import Caps, Repository
-from tests.store.builders import fresh, record
+from reconciler.store.repository import Repository
+from reconciler.store.values import Caps
+from tests.store.builders import DAY, fresh, record
 
 def race(racer):
     bought = 0
