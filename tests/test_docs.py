@@ -253,7 +253,7 @@ def test_each_row_about_security_names_a_test_that_is_there() -> None:
     claims = [row for row in rows if not re.search(r"\| test \|$|^\| \*\*[^|]*\*\* \| \| \|$", row)]
     assert len(claims) >= 36
     for row in claims:
-        named = re.findall(r"`((?:[a-z_]+/)?test_[a-z_]+\.py)(?:::(test_\w+))?`", row)
+        named = re.findall(r"`((?:[a-z_]+/)*test_[a-z_]+\.py)(?:::(test_\w+))?`", row)
         assert named, f"no test: {row}"
         for file, test in named:
             text = page(f"tests/{file}")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 from pydantic import Field, create_model
 
 from reconciler.core import motion_control
-from reconciler.core.sources import Fields, Input, Prices, Rate, Sent, Source
+from reconciler.core.fields import Fields
+from reconciler.core.sources import Input, Prices, Rate, Sent, Source
 
 MOST_TAKES = 100
 MOST_RETRIES = 10

@@ -15,17 +15,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from reconciler.core.documents import nearest
+from reconciler.core.fields import Fields, Trim
 from reconciler.core.sources import (
     IMAGE,
     VIDEO,
-    Fields,
     Input,
+    Preparation,
     Prices,
     Rate,
     Sent,
     Source,
     Span,
-    Trim,
     is_url,
     spoken,
     url_fault,
@@ -119,7 +119,8 @@ FIELDS: type[Fields] = MotionControl
 def inputs(wish: MotionControl) -> tuple[Input, ...]:
     """Return the inputs with the limits and the leave that a spec gives them."""
     image, video = (replace(one, prepare=wish.prepare) for one in INPUTS)
-    return image, replace(video, span=SPANS[wish.character_orientation], trim=wish.trim)
+    trim = Preparation(wish.trim.start, wish.trim.end) if wish.trim else None
+    return image, replace(video, span=SPANS[wish.character_orientation], trim=trim)
 
 
 def canonical(wish: MotionControl, sources: Mapping[str, Source]) -> dict[str, Any]:

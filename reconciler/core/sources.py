@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Annotated, Final, NamedTuple
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 Prices = Mapping[str, Mapping[str, Decimal]]
 """Units per second of result, by model and mode."""
@@ -37,7 +34,6 @@ TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
 ANIMATED = "animated "  # before a format: of such an image the first frame is taken
 _LONGEST_URL = 8192  # characters; ours: it is kept with each of a thousand results
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
-_MILLISECOND = Decimal("0.001")
 _NEARLY = Decimal("0.5")  # s that a cut may end after its film: sound often goes on a little longer
 _ROUNDED_AWAY = Decimal("0.499")  # s after a whole second that are not billed
 _STRANGE = {
@@ -105,35 +101,13 @@ class Span(NamedTuple):
         return f"{SHORTEST_SECONDS} to {self.longest} s are allowed when {self.when}"
 
 
-def _seconds(value: object) -> object:
-    """A number of YAML or JSON as an exact number of milliseconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with suppress(InvalidOperation):
-            return Decimal(str(value)).quantize(_MILLISECOND)
-    return value
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to a local file before it is sent: it is mended, and of a film a part is kept (s)."""
 
-
-_SECONDS_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0, "maximum": 86_400})
-_Seconds = Annotated[Decimal, BeforeValidator(_seconds), Field(ge=0, le=86_400), _SECONDS_SCHEMA]
-
-
-class Fields(BaseModel):
-    """Base of everything that a spec says: keys that are not known are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Trim(Fields):
-    """Which part of the motion video is sent, in seconds from its beginning."""
-
-    start: _Seconds = Decimal(0)
-    end: Annotated[_Seconds | None, _SECONDS_SCHEMA] = None
-
-    def canonical(self, span: Span) -> dict[str, str]:
-        """Return how the cut stands in the identity; an end is not in it where the longest cut ends there anyway."""
-        longest = self.end is None or self.end - self.start == span.longest
-        ends = {} if self.end is None or longest else {"end": spoken(self.end)}
-        return ends | ({"start": spoken(self.start)} if self.start else {})
+    start: Decimal = Decimal(0)
+    end: Decimal | None = None  # what is made ends there at the latest; None: of an image
+    is_first_frame: bool = False  # of an image that moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +118,7 @@ class Input:
     medium: Medium
     span: Span | None = None  # of a film
     prepare: bool | None = None  # whether a local file may be mended; None: its kind mends none
-    trim: Trim | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """What is done to a local file before it is sent: it is mended, and of a film a part is kept (s)."""
-
-    start: Decimal = Decimal(0)
-    end: Decimal | None = None  # what is made ends there at the latest; None: of an image
-    is_first_frame: bool = False  # of an image that moves
+    trim: Preparation | None = None  # the part of a film that its spec asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +293,7 @@ def _kept(wanted: Input, film: Source) -> Preparation:
     if not wanted.medium.codec:
         return Preparation(is_first_frame=film.format.startswith(ANIMATED))
     assert wanted.span is not None
-    trim, longest = wanted.trim or Trim(), wanted.span.longest
+    trim, longest = wanted.trim or Preparation(), wanted.span.longest
     ends = [end for end in (trim.end, film.seconds) if end is not None]
     end = min(ends, default=None)
     if end is None or whole_seconds(end - trim.start) > longest:
@@ -346,7 +311,7 @@ def fit(width: float, height: float, sides: tuple[int, int]) -> tuple[int, int]:
     return across, down
 
 
-def _cut_fault(trim: Trim | None, video: Source) -> str:
+def _cut_fault(trim: Preparation | None, video: Source) -> str:
     """Return a sentence when a film does not hold the part that a cut names, or an empty string."""
     if trim is None or video.seconds is None:
         return ""

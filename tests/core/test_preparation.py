@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core import motion_control, sources
+from reconciler.core.fields import Trim
 from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, MotionControl
 from reconciler.core.sources import (
     IMAGE_SIDES,
     VIDEO_SIDES,
     Preparation,
     Source,
-    Trim,
     fit,
     limit_faults,
     too_large,

@@ -191,12 +191,12 @@ def test_a_run_that_hosts_nothing_does_not_load_the_library(project: Project) ->
     project.apply()
     code = (
         "import sys; from reconciler.cli.main import run; "
-        f"code = run(['--root', {str(project.root)!r}, *sys.argv[1:]]); "
-        "sys.exit(code or ('obstore' in sys.modules) * 9)"
+        "codes = [run(['--root', sys.argv[1], *words.split()]) for words in sys.argv[2:]]; "
+        "sys.exit(any(codes) or ('obstore' in sys.modules) * 9)"
     )
-    for arguments in (["plan"], ["apply", "--yes"], ["status"]):
-        done = project.run(command=[sys.executable, "-c", code, *arguments])
-        assert done.code == 0, str(done)
+    words = ["plan", "apply --yes", "status"]
+    done = project.run(command=[sys.executable, "-c", code, str(project.root), *words])
+    assert done.code == 0, str(done)
 
 
 def test_a_stop_during_an_upload_leaves_in_seconds(

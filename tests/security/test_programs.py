@@ -17,7 +17,7 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.git import Checkout, index_lock
 from reconciler.workspace.programs import environment
 from tests.cli.shell import SPEC, Shell
-from tests.engine.test_daemon import creates, is_idle, wait_for_wish
+from tests.engine.run.test_daemon import creates, is_idle, wait_for_wish
 from tests.engine.watching import watching
 from tests.engine.world import world
 from tests.support.project import wait_until

@@ -95,48 +95,48 @@ def test_fifty_racers_of_one_run_never_pass_its_cap(database: Path) -> None:
         assert sum(pool.map(buy, range(50))) == 4
 
 
-_RACER = """
-import sys
-from contextlib import closing
+_RACERS = """
+import os, sys
+from contextlib import closing, suppress
 from decimal import Decimal
 from reconciler.core.errors import CapReached
-from reconciler.store.repository import Caps, Repository
+from reconciler.store.repository import Repository
+from reconciler.store.values import Caps
 from tests.store.builders import DAY, fresh, record
-bought = 0
-with closing(Repository.open(sys.argv[1], busy_timeout=60)) as repository:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for number in range(10):
-        try:
-            repository.record_intent(fresh(record(f"{sys.argv[2]}-{number}")), caps=Caps(per_day=Decimal(10)),
-                                     run_id=f"{sys.argv[2]}-{number}")
-            bought += 1
-        except CapReached:
-            pass
-print(bought)
+
+def race(racer):
+    bought = 0
+    with closing(Repository.open(sys.argv[1], busy_timeout=60)) as repository:
+        os.write(ready[1], b".")
+        os.read(go[0], 1)
+        for number in range(10):
+            with suppress(CapReached):
+                name = f"{racer}-{number}"
+                repository.record_intent(fresh(record(name)), caps=Caps(per_day=Decimal(10)), run_id=name)
+                bought += 1
+    return bought
+
+ready, go = os.pipe(), os.pipe()
+racers = []
+for racer in range(5):
+    if not (pid := os.fork()):
+        os._exit(race(racer))
+    racers.append(pid)
+for _ in racers:
+    os.read(ready[0], 1)
+os.write(go[1], b"." * len(racers))
+print(*(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in racers))
 """
 
 
 def test_fifty_runs_in_racing_processes_never_pass_the_cap(database: Path) -> None:
     """Five processes, ten runs each, let go at the same moment: SQLite's write lock serves processes as it does threads."""
     Repository.open(database).close()
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _RACER, str(database), str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(5)
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    bought = 0
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    for racer in racers:
-        bought += int(racer.communicate(timeout=60)[0])
-    assert bought == 4
+    done = subprocess.run(
+        [sys.executable, "-c", _RACERS, str(database)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (sum(map(int, done.stdout.split())), done.stderr) == (4, "")

@@ -15,7 +15,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from reconciler.core.states import Role
 from reconciler.workspace.media.decoding import PREVIEWS, RESULTS, Answer
 from reconciler.workspace.media.films import (
     boxes,
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from PIL.Image import Image
+
+    from reconciler.core.states import Role
 
 POSTER_SIDE = 640  # px, the longer one at most
 TILE_SIDE = 320  # px, likewise, of each frame of a sheet
@@ -128,7 +129,7 @@ def draw(file: BinaryIO, role: str) -> Answer:
     # The one format that is needed: `save` would import every other too, to find it.
     from PIL import WebPImagePlugin  # noqa: F401
 
-    if Role(role) is Role.POSTER:
+    if role == "poster":  # `Role` stands beside all that is known of records: not imported here
         (picture,) = _frames(file, [_POSTER_AT], POSTER_SIDE)
     else:
         picture = _sheet(file)

@@ -1,0 +1,48 @@
+"""What the fields of a spec are declared with: unknown keys are refused, lengths are exact, a film can be cut. Pure.
+
+Apart from `core.sources`: processes that decode a file need its limits, and no library for declaring fields.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from reconciler.core.sources import Span, spoken
+
+_MILLISECOND = Decimal("0.001")
+
+
+def _seconds(value: object) -> object:
+    """A number of YAML or JSON as an exact number of milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        return Decimal(str(value)).quantize(_MILLISECOND)
+    except InvalidOperation:
+        return value
+
+
+_SECONDS_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0, "maximum": 86_400})
+_Seconds = Annotated[Decimal, BeforeValidator(_seconds), Field(ge=0, le=86_400), _SECONDS_SCHEMA]
+
+
+class Fields(BaseModel):
+    """Base of everything that a spec says: keys that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Trim(Fields):
+    """Which part of the motion video is sent, in seconds from its beginning."""
+
+    start: _Seconds = Decimal(0)
+    end: Annotated[_Seconds | None, _SECONDS_SCHEMA] = None
+
+    def canonical(self, span: Span) -> dict[str, str]:
+        """Return how the cut stands in the identity; an end is not in it where the longest cut ends there anyway."""
+        longest = self.end is None or self.end - self.start == span.longest
+        ends = {} if self.end is None or longest else {"end": spoken(self.end)}
+        return ends | ({"start": spoken(self.start)} if self.start else {})
