@@ -56,7 +56,12 @@ class Checkout:
         base = Path(os.path.realpath(root))
         top, git_dir = _repository_of(base) or (None, None)
         if top is None or git_dir is None:
-            raise _no_repository(base)
+            if not base.is_dir():
+                raise WorkspaceError(f"`{base}` is not a folder", hint="Check the path.")
+            raise WorkspaceError(
+                f"`{base}` is not in a git repository, so nothing in it is committed",
+                hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",
+            )
         try:
             found = cls(base, top, git_dir, _common_folder(top, git_dir))
             commit = found._head()
@@ -81,11 +86,16 @@ class Checkout:
         """
         if not names:
             return frozenset()
-        follow = _follower()
-        known_as = {name: self._known_as(name, follow) for name in names}
+        follow, top = _follower(), f"{self.top}/"
+        known_as = {  # the paths, relative to the top, that must be committed for a file to be
+            name: {one.removeprefix(top) for one in (end, *passed) if one.startswith(top)}
+            for name, (end, passed) in ((name, follow(str(self.root / name))) for name in names)
+        }
         paths = set().union(*known_as.values())
+        asked = [] if self.root == self.top else ["--", f"{self.root.relative_to(self.top)}/"]
+        if len(paths) <= _MOST_PATHS and sum(map(len, paths)) * 4 <= _LONGEST_PATHS:
+            asked = ["--", *sorted(paths)]
         try:
-            asked = self._pathspecs(paths)
             commit, changed = _read_status(self._git(*_STATUS, *asked))
             if commit == _UNBORN:
                 return frozenset(names)
@@ -128,17 +138,6 @@ class Checkout:
             if str(error):
                 raise
             return ""
-
-    def _known_as(self, name: str, follow: _Follow) -> frozenset[str]:
-        """Return the paths, relative to the top, that must be committed for this file to be."""
-        path, passed = follow(str(self.root / name))
-        top = f"{self.top}/"
-        return frozenset(one.removeprefix(top) for one in (path, *passed) if one.startswith(top))
-
-    def _pathspecs(self, paths: Collection[str]) -> tuple[str, ...]:
-        if len(paths) <= _MOST_PATHS and sum(map(len, paths)) * 4 <= _LONGEST_PATHS:
-            return ("--", *sorted(paths))
-        return () if self.root == self.top else ("--", f"{self.root.relative_to(self.top)}/")
 
 
 def _follower() -> _Follow:
@@ -332,12 +331,3 @@ def _work_tree_of(holder: Path) -> Path | None:
     except OSError:
         return None
     return Path(os.path.realpath(holder / said.parent))
-
-
-def _no_repository(root: Path) -> WorkspaceError:
-    if not root.is_dir():
-        return WorkspaceError(f"`{root}` is not a folder", hint="Check the path.")
-    return WorkspaceError(
-        f"`{root}` is not in a git repository, so nothing in it is committed",
-        hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",
-    )

@@ -106,44 +106,28 @@ def publish(source: Path, target: Path, *, replace: bool) -> Signature:
             with written_beside(target, lambda file: _copy(source, file)) as temporary:
                 file = stack.enter_context(temporary.open("rb"))
                 written = Signature.of(os.fstat(file.fileno()))
-                if replace:
-                    _replace(temporary, target)
-                else:
+                if not replace:
                     _link(temporary, target)
+                elif (standing := signature(target)) is None or standing.is_file:
+                    temporary.replace(target)
+                else:
+                    raise not_replaced(target)
             named = Signature.of(os.fstat(file.fileno()))
         sync_folder(target.parent)
     except OSError as error:
-        raise describe_os_error(error, _culprit(error, source, target)) from error
+        # What a person has to look at: temporary names are nobody's business.
+        is_gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        culprit = source if error.filename == str(source) else target.parent if is_gone else target
+        raise describe_os_error(error, culprit) from error
     # Its new name gave it another ctime. Where more than that is different, somebody wrote to it already.
     is_ours = named == Signature(written.size, written.mtime_ns, named.ctime_ns, written.inode)
     return named if is_ours else written
-
-
-def _culprit(error: OSError, source: Path, target: Path) -> Path:
-    """Return the path that a person has to look at; temporary names are nobody's business."""
-    if error.filename == str(source):
-        return source
-    return target.parent if error.errno in (errno.ENOENT, errno.ENOTDIR) else target
 
 
 def _copy(source: Path, file: BinaryIO) -> None:
     with open_plain(source) as original:
         require_room(file.fileno(), os.fstat(original.fileno()).st_size)
         shutil.copyfileobj(original, file, _CHUNK)
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    """Give the temporary file its final name, unless something stands there that is no plain file."""
-    standing = signature(target)
-    if standing is not None and not standing.is_file:
-        raise not_replaced(target)
-    temporary.replace(target)
-
-
-def not_replaced(target: Path) -> OutputTaken:
-    """Return the error to raise for what is no plain file where one of ours belongs."""
-    sentence = f"`{target}` is a folder or a link: it is not replaced"
-    return OutputTaken(sentence, hint="Move it out of the way.")
 
 
 def _link(temporary: Path, target: Path) -> None:
@@ -153,6 +137,12 @@ def _link(temporary: Path, target: Path) -> None:
     except FileExistsError as error:
         sentence = f"`{target}` holds a file that is not ours: it is not overwritten"
         raise OutputTaken(sentence, hint="Move it away, or rename the spec.") from error
+
+
+def not_replaced(target: Path) -> OutputTaken:
+    """Return the error to raise for what is no plain file where one of ours belongs."""
+    sentence = f"`{target}` is a folder or a link: it is not replaced"
+    return OutputTaken(sentence, hint="Move it out of the way.")
 
 
 def is_behind_a_link(above: Path, target: Path) -> bool:
