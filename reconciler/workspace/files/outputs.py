@@ -16,7 +16,12 @@ from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.disk import NearlyFull, give_name, require_room, sync_folder
-from reconciler.workspace.files.plain import describe_os_error, open_plain, written_beside
+from reconciler.workspace.files.plain import (
+    describe_os_error,
+    described,
+    open_plain,
+    written_beside,
+)
 
 _CHUNK = 1024 * 1024  # bytes
 RACY_NS = 2_000_000_000
@@ -66,27 +71,23 @@ def signature(path: Path) -> Signature | None:
 
     Raises `WorkspaceError` when that cannot be told.
     """
-    try:
+    with described(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return Signature.of(path.lstat())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise describe_os_error(error, path) from error
+    return None
 
 
 def check_room(root: Path, folder: str) -> None:
     """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
     cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
-    try:
-        if os.access(root / folder, os.W_OK | os.X_OK):
-            require_room(root / folder)
-            return
-        is_read_only = bool(os.statvfs(root / folder).f_flag & os.ST_RDONLY)
-    except NearlyFull as error:
-        sentence = f"nothing is bought for `{folder}`, because it could not be put there"
-        raise WorkspaceError(f"{sentence}: {error.strerror}", hint="Free some space.") from None
-    except OSError as error:
-        raise describe_os_error(error, folder) from error
+    with described(folder):
+        try:
+            if os.access(root / folder, os.W_OK | os.X_OK):
+                require_room(root / folder)
+                return
+            is_read_only = bool(os.statvfs(root / folder).f_flag & os.ST_RDONLY)
+        except NearlyFull as error:
+            sentence = f"nothing is bought for `{folder}`, because it could not be put there"
+            raise WorkspaceError(f"{sentence}: {error.strerror}", hint="Free some space.") from None
     if is_read_only:
         raise WorkspaceError(f"{cannot}: its file system is read-only", hint="Mount it writable.")
     hint = "Give the user that runs the reconciler permission to write in it."
@@ -155,11 +156,9 @@ def remove(target: Path, found: Signature) -> bool:
 
     Raises `WorkspaceError`.
     """
-    try:
-        if not found.is_file or signature(target) != found:
-            return False
+    if not found.is_file or signature(target) != found:
+        return False
+    with described(target):
         target.unlink()
         sync_folder(target.parent)
-    except OSError as error:
-        raise describe_os_error(error, target) from error
     return True

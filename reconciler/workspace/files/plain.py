@@ -62,6 +62,15 @@ def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> Workspace
 
 
 @contextlib.contextmanager
+def described(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise what the system says in the block as a `WorkspaceError` about this path."""
+    try:
+        yield
+    except OSError as error:
+        raise describe_os_error(error, path) from error
+
+
+@contextlib.contextmanager
 def open_plain(path: Path) -> Iterator[BufferedReader]:
     """Open a plain file (or a link to one) for reading, without waiting for a FIFO's other end.
 
@@ -126,17 +135,11 @@ def points_to(data: bytes) -> str:
 
 def file_sha256(path: Path) -> str:
     """Return a file's own SHA-256 as 64 lower-case hex digits. Raises `WorkspaceError`."""
-    return _of(path, digest)
+    with described(path), open_plain(path) as file:
+        return digest(file)
 
 
 def pointed_to(path: Path) -> str:
     """Return the SHA-256 of the file that a pointer at a path stands for; empty for none. Raises `WorkspaceError`."""
-    return _of(path, lambda file: points_to(file.read(LARGEST_POINTER + 1)))
-
-
-def _of(path: Path, ask: Callable[[BufferedReader], str]) -> str:
-    try:
-        with open_plain(path) as file:
-            return ask(file)
-    except OSError as error:
-        raise describe_os_error(error, path) from error
+    with described(path), open_plain(path) as file:
+        return points_to(file.read(LARGEST_POINTER + 1))

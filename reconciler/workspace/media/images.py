@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import pkgutil
 import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from reconciler.core.sources import ANIMATED, IMAGE_PIXELS, Source
 from reconciler.workspace.media.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
@@ -34,6 +35,14 @@ _FORMATS: Final = {
     "HEIC": rb"....ftyp(hei[cmsx]|hev[cx]|mif1|msf1)",
     "AVIF": rb"....ftypavi[fs]",
 }  # by what a file begins with
+_READERS: Final = {
+    "PNG": "PIL.PngImagePlugin:PngImageFile",
+    "JPEG": "PIL.JpegImagePlugin:JpegImageFile",
+    "GIF": "PIL.GifImagePlugin:GifImageFile",
+    "WebP": "PIL.WebPImagePlugin:WebPImageFile",
+    "HEIC": "pi_heif:HeifImageFile",
+    "AVIF": "PIL.AvifImagePlugin:AvifImageFile",
+}  # each with its library is imported when it is needed
 _MOVING: Final = frozenset({"GIF", "WebP", "AVIF"})
 _END_OF_JPEG: Final = b"\xff\xd9"
 _ANYTHING: Final = bytes(range(1, 255)) * 32  # as good as any other pixels; no marker is in it
@@ -60,8 +69,9 @@ def image_facts(file: BinaryIO) -> Source:
     rotation, mirrored = image_shown_as(image)
     if rotation % 180:
         width, height = height, width
-    if kind in _MOVING and _moves(image):
-        kind = f"{ANIMATED}{kind}"
+    if kind in _MOVING:
+        with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):
+            kind = f"{ANIMATED}{kind}" if getattr(image, "is_animated", False) else kind
     return Source(width=width, height=height, format=kind, rotation=rotation, mirrored=mirrored)
 
 
@@ -122,33 +132,11 @@ def flawed(sentence: str) -> Iterator[None]:
 
 @flawed("is damaged: its image header cannot be read")
 def _opened(kind: str, data: bytes) -> ImageFile:
-    """Open an image with Pillow's reader of one format, so that no other is tried."""
-    from PIL.AvifImagePlugin import AvifImageFile
-    from PIL.GifImagePlugin import GifImageFile
-    from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
-    from PIL.WebPImagePlugin import WebPImageFile
-
-    match kind:
-        case "JPEG":
-            return JpegImageFile(io.BytesIO(data + _END_OF_JPEG))
-        case "PNG":
-            return PngImageFile(io.BytesIO(_plain_png(data)))
-        case "HEIC":
-            from pi_heif import HeifImageFile  # type: ignore[import-untyped]
-
-            return cast("ImageFile", HeifImageFile(io.BytesIO(data)))
-        case "GIF":
-            return GifImageFile(io.BytesIO(data))
-        case "WebP":
-            return WebPImageFile(io.BytesIO(data))
-    return AvifImageFile(io.BytesIO(data))
-
-
-def _moves(image: ImageFile) -> bool:
-    with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):
-        return bool(getattr(image, "is_animated", False))
-    return False
+    """Open an image with the reader of one format, so that no other is tried."""
+    data = _plain_png(data) if kind == "PNG" else data
+    data += _END_OF_JPEG if kind == "JPEG" else b""
+    image: ImageFile = pkgutil.resolve_name(_READERS[kind])(io.BytesIO(data))
+    return image
 
 
 def image_shown_as(image: ImageFile) -> tuple[int, bool]:

@@ -127,29 +127,22 @@ def draw(file: BinaryIO, role: str) -> Answer:
     """Answer with a picture's sides (px) and its bytes. Raises `Flaw`."""
     # The one format that is needed: `save` would import every other too, to find it.
     from PIL import WebPImagePlugin  # noqa: F401
+    from PIL.Image import new
 
     if Role(role) is Role.POSTER:
         (picture,) = _frames(file, [_POSTER_AT], POSTER_SIDE)
-    else:
-        picture = _sheet(file)
+    else:  # frames from the middle of each ninth, in reading order
+        count = _COLUMNS * _ROWS
+        tiles = _frames(file, [(number + 0.5) / count for number in range(count)], TILE_SIDE)
+        width, height = tiles[0].size
+        picture = new("RGB", (_COLUMNS * width, _ROWS * height), _BACKGROUND)
+        for number, tile in enumerate(tiles):
+            row, column = divmod(number, _COLUMNS)
+            picture.paste(tile, (column * width, row * height))
     data = io.BytesIO()
     with flawed("gives no picture: what it shows cannot be encoded here"):
         picture.save(data, "WEBP", quality=_QUALITY)
     return Answer([picture.width, picture.height], data.getvalue())
-
-
-def _sheet(file: BinaryIO) -> Image:
-    """Return frames from the middle of each ninth, in reading order."""
-    from PIL import Image
-
-    count = _COLUMNS * _ROWS
-    tiles = _frames(file, [(number + 0.5) / count for number in range(count)], TILE_SIDE)
-    width, height = tiles[0].size
-    sheet = Image.new("RGB", (_COLUMNS * width, _ROWS * height), _BACKGROUND)
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, _COLUMNS)
-        sheet.paste(tile, (column * width, row * height))
-    return sheet
 
 
 def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:

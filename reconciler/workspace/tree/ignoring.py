@@ -214,7 +214,9 @@ _STAR, _ANY, _FOLDERS = object(), object(), object()  # `*`, `?`, and `**`: any 
 class _Glob(NamedTuple):
     """One pattern."""
 
-    elements: tuple[object, ...]  # from the root down: signs, brackets, letters; a slash after each name
+    elements: tuple[
+        object, ...
+    ]  # from the root down: signs, brackets, letters; a slash after each name
     is_for_folders: bool  # and for nothing else
     is_negated: bool  # by a `!` before it
 

@@ -21,7 +21,7 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.naming import SPEC_SUFFIXES, spec_meant
 from reconciler.workspace.files.outputs import Signature
-from reconciler.workspace.files.plain import describe_os_error
+from reconciler.workspace.files.plain import describe_os_error, described
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring, foreign_copy
 
@@ -146,17 +146,12 @@ def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[s
 
 
 def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
-    tree = Tree(ignoring=ignoring)
-    prefix = f"{above}/" if (above := name.rpartition("/")[0]) else ""
-    try:
-        entry = _Single(root / name)
+    tree, entry = Tree(ignoring=ignoring), _Single(root / name)
+    prefix = name[: name.rfind("/") + 1]
+    with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         entry.stat(follow_symlinks=False)
         below = list(_sort([entry], prefix, tree))
-    except (FileNotFoundError, NotADirectoryError):
-        return tree
-    except OSError as error:
-        raise describe_os_error(error, name) from error
-    _walk(root, below, tree)
+        _walk(root, below, tree)
     return tree
 
 
@@ -174,10 +169,8 @@ def _holds(folder: str, name: str) -> bool:
 
 
 def _is_folder(root: Path, name: str, *, follow_symlinks: bool = False) -> bool:
-    try:
+    with described(name):
         return _Single(root / name).is_dir(follow_symlinks=follow_symlinks)
-    except OSError as error:
-        raise describe_os_error(error, name) from error
 
 
 def _no_folder(root: Path, folder: str) -> WorkspaceError:
