@@ -141,16 +141,14 @@ class Checkout:
 
 
 def _follower() -> _Follow:
-    """Return what says where an absolute path leads in the end, and which links it passes: each folder is asked once."""
+    """Return what says where an absolute path, as `Path` writes it, leads, and which links it passes; each is read once."""
 
     @cache
     def follow(path: str) -> tuple[str, frozenset[str]]:
         above, name = os.path.split(path)
-        if not name and above in {path, ""}:
+        if not name:
             return path, frozenset()
         folder, passed = follow(above)
-        if name in {"", "."}:
-            return folder, passed
         if name == "..":
             return str(Path(folder).parent), passed
         here = f"{folder.rstrip('/')}/{name}"
@@ -210,10 +208,7 @@ def is_tracked(root: Path, path: Path) -> bool:
 
 
 def tracked_below(root: Path, folder: Path) -> str:
-    """Return a name that git tracks as `folder`, as a link on the way to it, or within; empty for none.
-
-    Raises `WorkspaceError` when git cannot tell.
-    """
+    """Return a name that git tracks as `folder`, as a link on the way to it, or within; or nothing. Raises `WorkspaceError`."""
     top, mine = _within_repository(root, folder)
     for one in mine:
         depth = len(one.relative_to(top).parts)

@@ -80,13 +80,16 @@ class Questions:
 
     def ask(self, folder: Path, arguments: Collection[str]) -> tuple[int, bytes, bytes]:
         """Return git's exit code and what it printed; raises `TimeoutExpired` and `OSError`."""
+        # Nothing points it elsewhere (we may run in a hook); above a folder it never looks.
+        ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
+        ours["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
         with self._lock:
             if self._over:
                 raise WorkspaceError("git is not asked any more: the program is leaving")
             process = subprocess.Popen(  # noqa: S603 - no shell; names stand after `--`
                 [*_COMMAND, *arguments],
                 cwd=folder,
-                env=_environment(folder),
+                env=environment(os.environ) | ours | _SET,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -142,12 +145,6 @@ def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -
     if code:
         raise GitRefused(_said(complained) if code > 0 else f"it was ended by signal {-code}")
     return printed
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Return what git needs. Nothing in it points it elsewhere (we may run in a hook); above a folder it never looks."""
-    ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
-    return environment(os.environ) | ours | _SET | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
 
 
 def _said(stderr: bytes) -> str:

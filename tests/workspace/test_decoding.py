@@ -189,7 +189,7 @@ def test_a_process_ends_with_whoever_started_it(
         f"file = open({str(tmp_path / 'bad.png')!r}, 'rb')\n"
         "threading.Thread(target=MEDIA.ask, args=('judge', ['image_url'], file.fileno())).start()\n"
         "while MEDIA._running is None: time.sleep(0.01)\n"
-        "print(MEDIA._process.pid, flush=True)\n"
+        "print(MEDIA._running[0].pid, flush=True)\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:

@@ -67,10 +67,7 @@ class Signature:
 
 
 def signature(path: Path) -> Signature | None:
-    """Return the signature of what stands at a path (links not followed), or None when nothing does.
-
-    Raises `WorkspaceError` when that cannot be told.
-    """
+    """Return the signature of what stands at a path, links not followed; None for nothing. Raises `WorkspaceError`."""
     with described(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return Signature.of(path.lstat())
     return None
@@ -152,10 +149,7 @@ def is_behind_a_link(above: Path, target: Path) -> bool:
 
 
 def remove(target: Path, found: Signature) -> bool:
-    """Remove a plain file durably; return False, with nothing touched, when it is not as it was found.
-
-    Raises `WorkspaceError`.
-    """
+    """Remove a plain file durably; False, and nothing touched, when it is not as it was found. Raises `WorkspaceError`."""
     if not found.is_file or signature(target) != found:
         return False
     with described(target):

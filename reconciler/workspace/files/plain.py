@@ -72,10 +72,7 @@ def described(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_plain(path: Path) -> Iterator[BufferedReader]:
-    """Open a plain file (or a link to one) for reading, without waiting for a FIFO's other end.
-
-    Raises `NotPlain` for anything else, and the system's OSError.
-    """
+    """Open a plain file, or a link to one, for reading; no FIFO is waited for. Raises `NotPlain`, and OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -11,6 +11,7 @@ import atexit
 import gc
 import json
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,14 @@ from reconciler.workspace.programs import environment
 
 MEBIBYTE: Final = 1024 * 1024
 _MODULE: Final = "reconciler.workspace.media.decoding"
+# The module of a task, and with it a library, is imported when it is needed.
+_TASKS: Final = {
+    "judge": "reconciler.workspace.media.judging:judge",
+    "sample": "reconciler.workspace.media.judging:sample",
+    "examine": "reconciler.workspace.media.result_media:examine",
+    "preview": "reconciler.workspace.media.result_media:draw",
+    "prepare": "reconciler.workspace.media.preparing:prepare",
+}
 _HEAD: Final = struct.Struct(">II")  # bytes of facts and of data that follow
 _MOST_FACTS: Final = 64 * 1024  # bytes of an answer, or a question
 _MOST_DATA: Final = 64 * MEBIBYTE  # bytes that come with it
@@ -71,7 +80,7 @@ class Decoder:
         self._closings = 0
 
     def ask(self, task: str, arguments: Sequence[str], *files: int) -> Answer:
-        """Return what a task of `_task` makes of open files (descriptors).
+        """Return what one of the `_TASKS` makes of open files (descriptors).
 
         Raises Flaw where the files are at fault (`Beyond` where they broke the bounds), OSError where the machine is (a
         disk, memory), and ToldMistake where we are.
@@ -234,7 +243,7 @@ def _answer(asker: socket.socket, seconds: int) -> bool:
         task, *arguments = json.loads(asker.recv(_HEAD.unpack(head)[0], socket.MSG_WAITALL))
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
         try:
-            facts, data = _task(task)(*files, *arguments)
+            facts, data = pkgutil.resolve_name(_TASKS[task])(*files, *arguments)
             said: dict[str, Any] = {"facts": facts}
         except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
             said = _trouble(error)
@@ -252,20 +261,6 @@ def _trouble(error: Exception) -> dict[str, Any]:
     if isinstance(error, OSError):
         return {"errno": error.errno or 0, "strerror": error.strerror or "it cannot be read"}
     return {"mistake": mistake(error)}
-
-
-def _task(name: str) -> Callable[..., Answer]:
-    """Return what is done with files; its module, and with it a library, is imported when it is needed."""
-    from reconciler.workspace.media import judging, preparing, result_media
-
-    tasks: dict[str, Callable[..., Answer]] = {
-        "judge": judging.judge,
-        "examine": result_media.examine,
-        "preview": result_media.draw,
-        "prepare": preparing.prepare,
-        "sample": judging.sample,
-    }
-    return tasks[name]
 
 
 def _end_with_asker() -> None:

@@ -260,10 +260,7 @@ def _length(film: av.VideoStream) -> Decimal | None:
 
 
 def _counted(container: InputContainer, films: Sequence[av.VideoStream]) -> Decimal | None:
-    """Return how long the frames of the longest are shown (s), from the first to the end of the last.
-
-    None where nothing tells.
-    """
+    """Return how long the frames of the longest are shown (s), to the end of the last one; None where nothing tells."""
     import av
 
     # How long a frame is shown whose packet does not say it.

@@ -147,10 +147,7 @@ def _faults(medium: Medium, made: Path, counted: Decimal) -> list[str]:
 
 
 def reencode(source: BinaryIO) -> bytes:
-    """Return an image as a JPEG that the API takes: turned as it is shown, on white, scaled only where it must be.
-
-    Raises `Flaw` when it cannot be decoded, or does not get small enough.
-    """
+    """Return an image as a JPEG that the API takes: as it is shown, on white, scaled only where it must be. Raises `Flaw`."""
     from PIL.Image import Resampling
 
     check_pixels(source)
@@ -191,10 +188,7 @@ def _on_white(image: Image) -> Image:
 
 
 def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:
-    """Write the part of a film from `start` to `end` (s of its own time) to `target`, in place.
-
-    Raises `Flaw` when it cannot be decoded or encoded, and OSError when the machine is at fault, not the film.
-    """
+    """Write the part of a film from `start` to `end` (s of its own time). Raises `Flaw`; OSError where the machine is at fault."""
     import av
 
     options = {"movflags": "+faststart", "fflags": "+bitexact"}

@@ -84,10 +84,7 @@ def examine_result(path: Path) -> ResultFacts:
 
 
 def make_preview(path: Path, role: Role) -> Preview:
-    """Return a poster or a contact sheet of a video file: the same for the same bytes, on one machine.
-
-    Raises `MediaError` when no picture can be had.
-    """
+    """Return a poster or a contact sheet: the same for the same bytes, on one machine. Raises `MediaError`."""
     with opened_media(path, "the video") as file:
         answer = PREVIEWS.ask("preview", [role], file.fileno())
     width, height = answer.facts

@@ -271,10 +271,7 @@ def _error(place: Place, sentence: str) -> ReceiptError:
 
 
 def read_receipt(root: Root, name: str) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt of the root; a file that does not exist has no entries.
-
-    Raises `ReceiptError`, also where a link leads to what is not read.
-    """
+    """Return the entries of a receipt of the root, none where there is none. Raises `ReceiptError`, also for bad links."""
     if fault := root.fault(name):
         raise _error(Place(name), f"`{name}` {fault}")
     try:

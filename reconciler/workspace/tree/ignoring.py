@@ -16,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from reconciler.core.documents import Place, Problem
-from reconciler.core.naming import SPEC_SUFFIXES, copied_from
+from reconciler.core.naming import SPEC_SUFFIXES, copied_from, join
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.plain import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.files.root import Root
@@ -85,12 +86,11 @@ class Ignoring:
             return False
         if name not in self._folders:
             # Not by recursion: folders lie in one another deeper than that goes.
-            is_ignored, here = False, ""
-            for part in name.split("/"):
-                here = f"{here}/{part}" if here else part
-                if here not in self._folders and not is_ignored:
-                    is_ignored = self._globs.is_ignored(here, is_folder=True)
-                is_ignored = self._folders.setdefault(here, is_ignored)
+            is_ignored = False
+            for here in accumulate(name.split("/"), join):
+                if here not in self._folders:
+                    self._folders[here] = is_ignored or self._globs.is_ignored(here, is_folder=True)
+                is_ignored = self._folders[here]
         return self._folders[name]
 
     def held_back(self, spec: str, specs: Container[str]) -> str:
@@ -323,10 +323,7 @@ class _Globs:
         return bool(self._fitting(spec, is_folder=False) & ~about & self._negated)
 
     def _fitting(self, path: str, *, is_folder: bool) -> int:
-        """Return a bit for each pattern that fits just this path, and not only a folder above it.
-
-        A later pattern's is the higher one.
-        """
+        """Return a bit for each pattern that fits just this path, not only a folder above it: the higher, the later it stands."""
         folder, slash, name = path.rpartition("/")
         folder += slash
         known, state = self._last

@@ -14,12 +14,13 @@ import re
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.naming import SPEC_SUFFIXES, spec_meant
+from reconciler.core.naming import SPEC_SUFFIXES, join, spec_meant
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.plain import describe_os_error, described
 from reconciler.workspace.files.root import Root
@@ -32,6 +33,7 @@ SETTINGS_NAME = "reconciler.toml"  # of the root; not a spec, even where the roo
 _MISNAMED_DEFAULTS = tuple(
     stem + suffix for stem in ("_defaults", "_default", "defaults") for suffix in SPEC_SUFFIXES
 )
+_Entry = os.DirEntry[str] | Path
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -56,17 +58,13 @@ class Tree:
 
 def defaults_name(folder: str) -> str:
     """Return the name of a folder's defaults file."""
-    return f"{folder}/{DEFAULTS_NAME}" if folder else DEFAULTS_NAME
+    return join(folder, DEFAULTS_NAME)
 
 
 def defaults_above(folder: str, spec: str) -> list[str]:
     """Return the names of the defaults files that count for a spec, there or not, from the specs folder down."""
-    here, inner = folder, spec.rpartition("/")[0][len(folder) :].strip("/")
-    names = [defaults_name(here)]
-    for part in filter(None, inner.split("/")):
-        here = f"{here}/{part}" if here else part
-        names.append(defaults_name(here))
-    return names
+    inner = spec.rpartition("/")[0][len(folder) :].split("/")
+    return [defaults_name(here) for here in accumulate(filter(None, inner), join, initial=folder)]
 
 
 def is_defaults(name: str) -> bool:
@@ -121,13 +119,18 @@ def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) ->
     found: dict[str, Tree] = {}
     if IGNORE_FILE in names:
         ignoring = Ignoring.read(root)
-    is_folder = cache(partial(_is_folder, root))
+
+    @cache
+    def is_folder(name: str, *, follow_symlinks: bool = False) -> bool:
+        with described(name):
+            return _is_folder(root / name, follow_symlinks=follow_symlinks)
+
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):
             return {folder: walk(root, folder, ignoring)}
         if _holds(folder, name) and (place := _place(folder, name, found, is_folder)):
             found[place] = _look_at(root, place, ignoring)
-    if found and not _is_folder(root, folder, follow_symlinks=True):
+    if found and not is_folder(folder, follow_symlinks=True):
         raise _no_folder(root, folder)
     return found
 
@@ -136,7 +139,7 @@ def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[s
     """Return the name, or the one above it that is no folder to walk; nothing when it was looked at or is hidden."""
     here = folder
     for part in name[len(folder) :].strip("/").split("/"):
-        here = f"{here}/{part}" if here else part
+        here = join(here, part)
         if part.startswith(".") or here in found:
             return ""
         is_spec = part[part.rfind(".") :].lower() in SPEC_SUFFIXES
@@ -146,7 +149,7 @@ def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[s
 
 
 def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
-    tree, entry = Tree(ignoring=ignoring), _Single(root / name)
+    tree, entry = Tree(ignoring=ignoring), root / name
     prefix = name[: name.rfind("/") + 1]
     with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         entry.stat(follow_symlinks=False)
@@ -168,9 +171,12 @@ def _holds(folder: str, name: str) -> bool:
     return not folder or name == folder or name.startswith(f"{folder}/")
 
 
-def _is_folder(root: Path, name: str, *, follow_symlinks: bool = False) -> bool:
-    with described(name):
-        return _Single(root / name).is_dir(follow_symlinks=follow_symlinks)
+def _is_folder(entry: _Entry, *, follow_symlinks: bool = False) -> bool:
+    if isinstance(entry, os.DirEntry):
+        return entry.is_dir(follow_symlinks=follow_symlinks)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return stat.S_ISDIR(entry.stat(follow_symlinks=follow_symlinks).st_mode)
+    return False
 
 
 def _no_folder(root: Path, folder: str) -> WorkspaceError:
@@ -190,34 +196,11 @@ def _list(root: Path, here: str, tree: Tree) -> list[str]:
     """Sort the entries of a folder into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
     try:
         with os.scandir(root / here) as entries:
-            return list(_sort(entries, f"{here}/" if here else "", tree))
+            return list(_sort(entries, join(here, ""), tree))
     except FileNotFoundError:
         raise
     except OSError as error:
         raise describe_os_error(error, here or root) from error
-
-
-class _Single:
-    """One name, looked at by itself, as `os.scandir` shows it."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._path = path
-
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        try:
-            return stat.S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-
-    def is_symlink(self) -> bool:
-        return self._path.is_symlink()
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        return self._path.stat(follow_symlinks=follow_symlinks)
-
-
-_Entry = os.DirEntry[str] | _Single
 
 
 def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
@@ -227,7 +210,7 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
         if name.startswith("."):
             continue
         is_spec = name[name.rfind(".") :].lower() in SPEC_SUFFIXES
-        if not is_spec and not entry.is_dir(follow_symlinks=False):
+        if not is_spec and not _is_folder(entry):
             meant = spec_meant(name)
             if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
                 if meant.lower() == DEFAULTS_NAME:

@@ -86,7 +86,7 @@ class Watcher:
                 return
             self._watches.open()
             for name in self._wanted:
-                if name in self._watches and not self._watches.is_current(name):
+                if name in self._watches.folders and not self._watches.is_current(name):
                     self._watches.drop(name)
                     self._missing.add(name)
             self._watches.mend()
@@ -104,7 +104,7 @@ class Watcher:
     @property
     def is_notified(self) -> bool:
         """Whether events can be relied on. Otherwise the caller must look for changes by itself."""
-        is_whole = self._folder in self._watches and not self._watches.has_gaps
+        is_whole = self._folder in self._watches.folders and not self._watches.has_gaps
         return is_whole and self._watches.is_open and not self._remote
 
     def stop(self) -> None:
@@ -118,7 +118,7 @@ class Watcher:
     def _establish(self) -> None:
         """Watch what is wanted and is not watched; for what is missing, the folder in which it would appear."""
         for name, is_recursive in self._wanted.items():
-            if name in self._watches:
+            if name in self._watches.folders:
                 continue
             if not self._watches.add(name, is_recursive=is_recursive):
                 self._missing.add(name)
@@ -137,7 +137,7 @@ class Watcher:
     def _add_above(self, name: str) -> None:
         while name and not name.startswith("/"):
             name = name.rpartition("/")[0]
-            if name in self._watches or self._watches.add(name, is_recursive=False):
+            if name in self._watches.folders or self._watches.add(name, is_recursive=False):
                 return
 
     def _is_left_out(self, name: str) -> bool:

@@ -15,9 +15,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from reconciler.core.errors import MISTAKES, mistake
+from reconciler.core.naming import join
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -63,12 +64,7 @@ class Told:
     trouble: Callable[[str], None]  # a sentence
 
 
-class _Folder(Protocol):
-    @property
-    def identity(self) -> tuple[int, int]: ...
-
-
-_FolderT = TypeVar("_FolderT", bound=_Folder)
+_FolderT = TypeVar("_FolderT", bound="_Inotified | _Observed")
 _ReaderT = TypeVar("_ReaderT", bound="BaseThread")
 
 
@@ -81,10 +77,7 @@ class Watches(ABC, Generic[_FolderT, _ReaderT]):
         self._root = root
         self.told = told
         self._reader: _ReaderT | None = None
-        self._folders: dict[str, _FolderT] = {}
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._folders
+        self.folders: dict[str, _FolderT] = {}
 
     @property
     def is_open(self) -> bool:
@@ -104,13 +97,13 @@ class Watches(ABC, Generic[_FolderT, _ReaderT]):
         else:
             if reader is not None:
                 reader.start()
-                self._folders.clear()
+                self.folders.clear()
                 self._reader = reader
 
     def close(self) -> Callable[[], None]:
         """Watch nothing more; what is returned waits for the reader, who may be telling of something."""
         reader, self._reader = self._reader, None
-        self._folders.clear()
+        self.folders.clear()
 
         def wait() -> None:
             if reader is not None:
@@ -121,7 +114,7 @@ class Watches(ABC, Generic[_FolderT, _ReaderT]):
 
     def is_current(self, name: str) -> bool:
         """Whether the folder that is watched is the one that stands at its name."""
-        return self._folders[name].identity == self._identity(name)
+        return self.folders[name].identity == self._identity(name)
 
     @abstractmethod
     def _new_reader(self) -> _ReaderT | None: ...
@@ -177,7 +170,7 @@ class _Inotified:
     def on_watch_deleted(self, _: int = 0) -> None:
         """Take the watch for void: the folder was moved, removed or unmounted; watch what stands at its name now."""
         with self.watches.lock:
-            if not self.watches.is_watched(self):
+            if self.watches.folders.get(self.name) is not self:
                 return  # replaced meanwhile
             self.watches.drop(self.name)
             if not self.is_top:
@@ -211,23 +204,19 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
         """Watch what could not be watched before."""
         if self.has_gaps:
             self.has_gaps = False
-            for one in [one for one in self._folders.values() if one.is_top and one.is_recursive]:
+            for one in [one for one in self.folders.values() if one.is_top and one.is_recursive]:
                 self.follow(one.name, afresh=True)
 
     def drop(self, name: str) -> None:
         """Watch a folder, and what is watched because of it, no more."""
         dropped, waiting = [], [name]
         while waiting:
-            if folder := self._folders.pop(waiting.pop(), None):
+            if folder := self.folders.pop(waiting.pop(), None):
                 dropped.append(folder)
                 waiting += folder.below
-        if above := self._folders.get(name.rpartition("/")[0]):
+        if above := self.folders.get(name.rpartition("/")[0]):
             above.below.discard(name)
         self._take_down(dropped)
-
-    def is_watched(self, folder: _Inotified) -> bool:
-        """Whether it is this one that is watched under its name."""
-        return self._folders.get(folder.name) is folder
 
     def _add(self, name: str, *, is_recursive: bool, is_top: bool) -> bool:
         if self._reader is None:
@@ -249,8 +238,8 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
             self._take_down([folder])
             self.has_gaps = True
             return False
-        self._folders[name] = folder
-        if not is_top and (above := self._folders.get(name.rpartition("/")[0])):
+        self.folders[name] = folder
+        if not is_top and (above := self.folders.get(name.rpartition("/")[0])):
             above.below.add(name)
         return True
 
@@ -259,7 +248,7 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
         waiting = [name]
         while waiting:
             here = waiting.pop()
-            is_known = here in self._folders
+            is_known = here in self.folders
             if is_known and not afresh:
                 continue
             if not is_known and not self._add(here, is_recursive=True, is_top=False):
@@ -332,20 +321,15 @@ class ObserverWatches(Watches[_Observed, "BaseObserver"]):
             self.has_gaps = True
             self._failed(f"`{name or self._root}`", error)
             return False
-        self._folders[name] = folder
+        self.folders[name] = folder
         return True
 
     def drop(self, name: str) -> None:
         """Watch a folder no more."""
-        folder = self._folders.pop(name)
+        folder = self.folders.pop(name)
         if self._reader is not None and folder.watch is not None:
             self._reader.unschedule(folder.watch)
 
     def mend(self) -> None:
         """Say no more that something could not be watched: what is wanted is added again."""
         self.has_gaps = False
-
-
-def join(folder: str, name: str) -> str:
-    """Return the name of what lies in a folder; the root's own name is empty."""
-    return f"{folder}/{name}" if folder else name
