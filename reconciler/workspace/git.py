@@ -50,8 +50,7 @@ class Checkout:
     def find(cls, root: Path) -> Self:
         """Return the work tree that holds `root`.
 
-        Raises `WorkspaceError`: no git, no repository, one that git refuses or that is another folder's, nothing
-        committed yet.
+        Raises `WorkspaceError`: no git, no repository, one refused or of another folder, no commit yet.
         """
         base = Path(os.path.realpath(root))
         top, git_dir = _repository_of(base) or (None, None)
@@ -109,10 +108,7 @@ class Checkout:
         return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
 
     def signs(self) -> tuple[Path, ...]:
-        """Return the folders in which something changes whenever HEAD or the index does.
-
-        Git is not asked: this is called all the time, and must not wait for a git that hangs.
-        """
+        """Return the folders in which something changes whenever HEAD or the index does. No git that hangs is asked."""
         folders = [self.git_dir, self.common_dir]
         with contextlib.suppress(OSError, UnicodeError):
             head = (self.git_dir / "HEAD").read_text(encoding="utf-8")
@@ -176,13 +172,10 @@ def _target(path: str) -> str:
 
 def _read_status(output: bytes) -> tuple[str, set[str]]:
     """Return the commit that a status is about, and the paths that are not as it has them."""
-    commit, changed = _UNBORN, set[str]()
-    for entry in os.fsdecode(output).split("\0"):
-        if entry.startswith("# branch.oid "):
-            commit = entry.rpartition(" ")[2]
-        elif fields := _FIELDS.get(entry[:1]):
-            changed.add(entry.split(" ", fields)[fields])
-    return commit, changed
+    entries = os.fsdecode(output).split("\0")
+    commits = (one.rpartition(" ")[2] for one in entries if one.startswith("# branch.oid "))
+    changed = {one.split(" ", at)[at] for one in entries if (at := _FIELDS.get(one[:1]))}
+    return next(commits, _UNBORN), changed
 
 
 def _files(output: bytes) -> set[str]:

@@ -4,8 +4,6 @@ Nobody gets a key, whatever it is called: the environment is an allow-list. Git 
 anything that it writes. It reads its settings where its user keeps them (system, user, the repository's own `config`,
 which nobody can commit): a filter that they define, LFS for one, runs; what a commit brings can only name it. Hooks, a
 file system monitor, other machines and repositories that nobody named are out of the question.
-
-Every question blocks for as long as git takes, at most `TIMEOUT`, or until somebody abandons it.
 """
 
 from __future__ import annotations
@@ -53,8 +51,7 @@ _SET = {
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
     """Return the little that another program needs: where its user, its language, its terminal and its libraries are.
 
-    Of each list of folders only the absolute ones stay: another, an empty one too, would be looked up in the folder that
-    the program is started in.
+    Of lists of folders only absolute ones stay: others would be looked up where the program is started.
     """
     passed = {
         name: text for name, text in ours.items() if name in _PASSED or name.startswith(_KINDS)
@@ -79,7 +76,7 @@ class Questions:
         self._over = False
 
     def ask(self, folder: Path, arguments: Collection[str]) -> tuple[int, bytes, bytes]:
-        """Return git's exit code and what it printed; raises `TimeoutExpired` and `OSError`."""
+        """Return git's exit code and what it printed, once it ended or was abandoned; raises `TimeoutExpired`, `OSError`."""
         # Nothing points it elsewhere (we may run in a hook); above a folder it never looks.
         ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
         ours["GIT_CEILING_DIRECTORIES"] = str(folder.parent)

@@ -36,10 +36,9 @@ class OutputTaken(WorkspaceError):
 class Signature:
     """What tells a changed file from an unchanged one without reading it.
 
-    Anything that is not a plain file (a folder, a symbolic link, a device) has size -1: it is there, it is not
-    ours, and it equals no signature of a file that was published. The time of the last change (ctime) also tells a
-    file that was overwritten in place by one of its size and given its old mtime; a chmod, a new link or a new name
-    change it too, which costs reading the file once more.
+    What is no plain file has size -1: it is there, not ours, and equals no signature of a published file. The
+    ctime also tells a file that was overwritten in place and given its old mtime; a chmod, a link or a new name costs
+    reading it once more.
     """
 
     size: int  # bytes, or -1
@@ -59,10 +58,7 @@ class Signature:
         return self.size >= 0
 
     def is_racy(self, at_ns: int) -> bool:
-        """Whether a file that was read at this time could have changed since and kept its signature.
-
-        One that is dated far ahead is taken at its word: it would never be anything else.
-        """
+        """Whether a file that was read at this time could have changed since with this signature; not one dated far ahead."""
         return min(abs(at_ns - self.mtime_ns), abs(at_ns - self.ctime_ns)) < RACY_NS
 
 
@@ -92,12 +88,10 @@ def check_room(root: Path, folder: str) -> None:
 
 
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
-    """Copy an object to its place, durably and in one step, and return the signature of the file that was put there.
+    """Copy an object to its place, durably and in one step, and return the signature of the very bytes written.
 
-    It is that of the very bytes that were written: what is done to the name a moment later is neither an error nor
-    taken for ours. With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is
-    raised. A folder or a symbolic link at the target is never replaced nor written through. Raises
-    `WorkspaceError` otherwise.
+    With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is raised. A folder or a
+    symbolic link at the target is never replaced nor written through. Raises `WorkspaceError` otherwise.
     """
     try:
         with contextlib.ExitStack() as stack:

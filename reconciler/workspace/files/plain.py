@@ -95,10 +95,7 @@ def temporary_beside(target: Path) -> Path:
 
 @contextlib.contextmanager
 def written_beside(target: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
-    """Write a durable temporary file beside a target and remove it afterwards, if it is still there.
-
-    A leftover of a crash is replaced, never followed: it is unlinked and created anew.
-    """
+    """Write a durable temporary file beside a target, in place of any leftover, and remove it if it stays."""
     temporary = temporary_beside(target)
     temporary.unlink(missing_ok=True)
     try:

@@ -69,10 +69,7 @@ def read_facts(file: BinaryIO) -> Source:
 
 
 def check_container(file: BufferedReader) -> None:
-    """Check that a file is a film by its first bytes, and that no part of an MP4 or MOV goes on beyond its end.
-
-    What follows the known parts is let be: cameras append things, and players skip them. Raises `Flaw`.
-    """
+    """Check that a file begins like a film, and that no known part of an MP4 or MOV ends beyond it. Raises `Flaw`."""
     if film_format(file) != "MP4":
         return
     size = os.fstat(file.fileno()).st_size

@@ -93,10 +93,7 @@ def make(
 ) -> None:
     """Make of an open file (a descriptor) what the API takes, at `target`: a path, and what holds its lock.
 
-    Raises:
-        Flaw: the file is at fault, which an `Unfinished` need not be another time.
-        OSError: the machine is: a full disk.
-        ToldMistake: we are.
+    Raises `Flaw` (`Unfinished` may pass), OSError where the machine is at fault, and ToldMistake where we are.
     """
     path, lock = target
     end = "" if kept.end is None else str(kept.end)
@@ -269,10 +266,7 @@ def _encoded(
 def _pictures(
     container: InputContainer, film: av.VideoStream, start: float, length: float
 ) -> Iterator[av.VideoFrame]:
-    """Yield the frames from the one that is shown at a time of the container's clock on, for a length (both in s).
-
-    As many as it holds as a whole; one more where it would be shorter than the API takes.
-    """
+    """Yield the frames from a time of the container's clock on, for a length (s); one more where it is too short."""
     film.thread_type = "AUTO"
     lasts = float(1 / film.average_rate) if film.average_rate else 0.0
     begin: float | None = None

@@ -185,10 +185,7 @@ class _Receipt(_Checked):
 
 
 def parse_receipt(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt, as they stand; `name` is the file's name in places.
-
-    Keys that are not known are passed over. Raises `ReceiptError` at the first thing that is wrong.
-    """
+    """Return the entries of a receipt; `name` stands in places. Unknown keys are passed over. Raises `ReceiptError`."""
     if len(data) > LARGEST_RECEIPT:
         raise _error(Place(name), f"the receipt is larger than {LARGEST_RECEIPT >> 20} MiB")
     values = _values(data)

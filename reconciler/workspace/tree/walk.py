@@ -112,9 +112,8 @@ def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
 def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
 
-    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over; where
-    `.reconcilerignore` is one of them, it is read again.
-    Raises `WorkspaceError` when that cannot be told, or when the specs folder itself is not there.
+    A name may be answered by one that holds it; hidden ones, and those outside the folder, are passed over. The ignore
+    file, where named, is read again. Raises `WorkspaceError` when that cannot be told, or without the folder.
     """
     found: dict[str, Tree] = {}
     if IGNORE_FILE in names:

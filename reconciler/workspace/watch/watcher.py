@@ -65,10 +65,9 @@ class Watcher:
         self.revive()
 
     def watch_also(self, folders: Iterable[str]) -> None:
-        """Watch these folders too, without what lies below them.
+        """Watch these folders too, without what lies below them; the name of a missing one is dirty once it appears.
 
         One that lies outside the root, such as git's, is named by its absolute path, and so is what happens in it.
-        One that is missing is watched, and its name dirty, once it appears.
         """
         with self._tables:
             for name in folders:
@@ -77,10 +76,7 @@ class Watcher:
             self._establish()
 
     def revive(self) -> None:
-        """Watch again what was lost: folders that were replaced, or that a limit kept from being watched.
-
-        To be called at each resync; it costs next to nothing when nothing was lost.
-        """
+        """Watch again what was lost, to a limit or by being replaced; to be called at each resync, and cheap."""
         with self._tables:
             if self._is_stopped:
                 return
@@ -93,10 +89,7 @@ class Watcher:
             self._establish()
 
     def take(self) -> frozenset[str]:
-        """Return the names, of files and folders, that became dirty since the last call.
-
-        Anything may have changed in a folder that is named; the specs folder itself may be.
-        """
+        """Return the names that became dirty since the last call; in a folder that is named anything may have."""
         with self._marks:
             dirty, self._dirty = self._dirty, set()
         return frozenset(dirty)
