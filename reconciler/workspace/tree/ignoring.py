@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -182,21 +183,19 @@ def _text(root: Path) -> str:
 
 
 def _patterns(text: str) -> _Globs | None:
-    globs, brackets = list[_Glob](), 0
+    globs = _Globs()
     for number, line in enumerate(text.split("\n"), start=1):
         pattern = line.rstrip("\r")
         if not pattern.strip() or pattern.startswith("#"):
             continue
         try:
-            globs.append(_glob(pattern))
+            globs.add(pattern)
         except _Illegible as error:
             sentence = f"this line is not a pattern in git's syntax: {error}"
             raise _Illegible(sentence, number) from error
-        elements = (element for segment in globs[-1].segments for element in segment or ())
-        brackets += sum(isinstance(element, _Bracket) for element in elements)
-        if brackets > _MOST_BRACKETS:
+        if globs.brackets > _MOST_BRACKETS:
             raise _Illegible(f"more than {_MOST_BRACKETS} brackets: shorten the file", number)
-    return _Globs(globs) if globs else None
+    return globs if globs.has_any else None
 
 
 class _Bracket(NamedTuple):
@@ -212,29 +211,9 @@ class _Bracket(NamedTuple):
 _STAR, _ANY = object(), object()
 
 
-class _Glob(NamedTuple):
-    """One pattern."""
-
-    # From the root down: the elements of a name, or none for `**`, any number of folders.
-    segments: tuple[tuple[object, ...] | None, ...]
-    is_for_folders: bool  # and for nothing else
-    is_negated: bool  # by a `!` before it
-
-
-def _glob(line: str) -> _Glob:
-    """Return what a line of an ignore file means. Raises `_Illegible`."""
-    if not line.strip("!/ \t"):
-        raise _Illegible("it names nothing")
-    if any(ord(character) < 32 and character != "\t" for character in line):
-        raise _Illegible("it holds a control character")
-    if "[:" in line:
-        raise _Illegible("classes such as `[:alpha:]` are not supported")
-    is_negated = line.startswith("!")
-    line = line.removeprefix("!")
-    written = line.rstrip(" ")
-    if written != line and (len(written) - len(written.rstrip("\\"))) % 2:
-        written += " "  # the one that is escaped
-    parts = written.removesuffix("/").split("/")
+def _segments(line: str) -> Iterator[str]:
+    """Yield what a pattern asks of each folder from the root down, and of the name: `**` for any number of folders."""
+    parts = line.removesuffix("/").split("/")
     if len(parts) == 1:
         parts.insert(0, _FOLDERS)  # a name alone: wherever it lies
     elif not parts[0]:
@@ -242,9 +221,8 @@ def _glob(line: str) -> _Glob:
     parts = [_FOLDERS if len(part) > 1 and not part.strip("*") else part for part in parts]
     if parts[-1] == _FOLDERS:
         parts.append("*")  # what lies in a folder, and not the folder itself
-    once = (one for part, same in groupby(parts) for one in ([part] if part == _FOLDERS else same))
-    segments = tuple(None if part == _FOLDERS else tuple(_elements(part)) for part in once)
-    return _Glob(segments, written.endswith("/"), is_negated)
+    for part, same in groupby(parts):
+        yield from [part] if part == _FOLDERS else same
 
 
 def _elements(part: str) -> Iterator[object]:
@@ -258,8 +236,7 @@ def _elements(part: str) -> Iterator[object]:
         if sign := found["sign"]:
             yield _STAR if sign == "*" else _ANY
         elif members := found["members"]:
-            pairs = _MEMBER.findall(members)
-            ranges = tuple((low, high or low) for low, high in pairs)
+            ranges = tuple((low, high or low) for low, high in _MEMBER.findall(members))
             if any(low > high for low, high in ranges):
                 raise _Illegible("its brackets say nothing")
             yield _Bracket(ranges, bool(found["not"]))
@@ -268,57 +245,79 @@ def _elements(part: str) -> Iterator[object]:
 
 
 class _Globs:
-    """Patterns in their order, and a path held against all of them."""
+    """Patterns in their order, and a path held against all of them. A number is a set of bits, places in patterns."""
 
-    def __init__(self, globs: Sequence[_Glob]) -> None:
-        self._letters: defaultdict[str, list[int]] = defaultdict(list)  # letter -> bits it leads to
-        self._brackets: defaultdict[_Bracket, list[int]] = defaultdict(list)
-        self._kept: dict[str, int] = {}
-        begins, loops, anything, enters, returns = [], [], [], [], []
-        ends, ends_of_files, ends_of_negated = [], [], []
-        bit = 0
-        for glob in globs:
-            begins.append(bit)
-            is_first, after_folders = True, False
-            for segment in glob.segments:
-                if not (is_first or after_folders):
-                    bit += 1
-                    self._letters["/"].append(bit)
-                if segment is None:
-                    # Three bits: before a name that may be passed over, within it, and after its slash. A slash before
-                    # them leads to the first, which is as good as the last.
-                    enters.append(bit)
-                    anything.append(bit + 1)
-                    loops.append(bit + 1)
-                    self._letters["/"].append(bit + 2)
-                    returns.append(bit + 2)
-                    bit += 2
-                for element in segment or ():
-                    if element is _STAR:
-                        loops.append(bit)
-                        continue
-                    bit += 1
-                    if element is _ANY:
-                        anything.append(bit)
-                    elif isinstance(element, _Bracket):
-                        self._brackets[element].append(bit)
-                    else:
-                        self._letters[str(element)].append(bit)
-                is_first, after_folders = False, segment is None
-            ends.append(bit)
-            if not glob.is_for_folders:
-                ends_of_files.append(bit)
-            if glob.is_negated:
-                ends_of_negated.append(bit)
-            bit += 1
-        self._enters, self._returns = _number(enters), _number(returns)
-        self._loops, self._anything = _number(loops), _number(anything)
-        self._slash = _number(self._letters["/"])
-        self._ends, self._ends_of_files = _number(ends), _number(ends_of_files)
-        begun = _number(begins)
-        self._begin = begun | (begun & self._enters) << 2
-        self._last = ("", self._begin)  # a folder with its slash, and the bits after it
-        self._negated = _number(ends_of_negated)
+    def __init__(self) -> None:
+        self.brackets = 0
+        self._next = 0  # the first bit of the next pattern
+        self._letters: defaultdict[str, int] = defaultdict(int)  # letter -> bits it leads to
+        self._bracketed: defaultdict[_Bracket, int] = defaultdict(int)
+        self._anything = 0  # bits that every letter but the slash leads to
+        self._loops = 0  # bits that every letter but the slash stays at
+        # Of `**`: three bits, before a name that may be passed over, within it, and after its slash.
+        self._enters, self._returns = 0, 0
+        self._begin = 0
+        self._ends, self._ends_of_files, self._negated = 0, 0, 0
+        self._led_to = lru_cache(_KEPT_LETTERS)(self._leads_to)
+        self._last = ("", 0)  # a folder with its slash, and the bits after it
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is a pattern."""
+        return self._next > 0
+
+    def add(self, line: str) -> None:
+        """Take a line of an ignore file as one more pattern. Raises `_Illegible`."""
+        if not line.strip("!/ \t"):
+            raise _Illegible("it names nothing")
+        if any(ord(character) < 32 and character != "\t" for character in line):
+            raise _Illegible("it holds a control character")
+        if "[:" in line:
+            raise _Illegible("classes such as `[:alpha:]` are not supported")
+        pattern = line.removeprefix("!")
+        written = pattern.rstrip(" ")
+        if written != pattern and (len(written) - len(written.rstrip("\\"))) % 2:
+            written += " "  # the one that is escaped
+        begin = 1 << self._next
+        end = self._placed(begin, written)
+        self._begin |= begin | (begin & self._enters) << 2
+        self._ends |= end
+        if not written.endswith("/"):  # else it is for folders, and for nothing else
+            self._ends_of_files |= end
+        if pattern != line:
+            self._negated |= end
+        self._next = end.bit_length()
+
+    def _placed(self, bit: int, pattern: str) -> int:
+        """Give a pattern its bits, from this one on; return the one that is reached where all of it fits."""
+        needs_slash = False
+        for segment in _segments(pattern):
+            if needs_slash:
+                bit <<= 1
+                self._letters["/"] |= bit
+            needs_slash = segment != _FOLDERS
+            if not needs_slash:
+                # A slash before them leads to the first, which is as good as the last.
+                self._enters |= bit
+                self._anything |= bit << 1
+                self._loops |= bit << 1
+                bit <<= 2
+                self._letters["/"] |= bit
+                self._returns |= bit
+                continue
+            for element in _elements(segment):
+                if element is _STAR:
+                    self._loops |= bit
+                    continue
+                bit <<= 1
+                if element is _ANY:
+                    self._anything |= bit
+                elif isinstance(element, _Bracket):
+                    self._bracketed[element] |= bit
+                    self.brackets += 1
+                else:
+                    self._letters[str(element)] |= bit
+        return bit
 
     def is_ignored(self, path: str, *, is_folder: bool) -> bool:
         """Whether the last pattern about a path ignores it."""
@@ -338,7 +337,7 @@ class _Globs:
         folder, slash, name = path.rpartition("/")
         folder += slash
         known, state = self._last
-        if not folder.startswith(known):
+        if not (known and folder.startswith(known)):
             known, state = "", self._begin
         state = self._after(state, folder[len(known) :])
         self._last = (folder, state)
@@ -347,25 +346,15 @@ class _Globs:
     def _after(self, state: int, letters: str) -> int:
         for letter in letters:
             if letter == "/":
-                state = state << 1 & self._slash
+                state = state << 1 & self._letters["/"]
                 state |= (state & self._enters) << 2
             else:
-                moved = state << 1 & (self._kept.get(letter) or self._led_to(letter))
+                moved = state << 1 & self._led_to(letter)
                 state = moved | state & self._loops | (state & self._returns) >> 1
         return state
 
-    def _led_to(self, letter: str) -> int:
-        if len(self._kept) >= _KEPT_LETTERS:
-            self._kept.clear()
-        held = (bits for bracket, bits in self._brackets.items() if bracket.holds(letter))
-        bits = [*self._letters.get(letter, ()), *(bit for found in held for bit in found)]
-        self._kept[letter] = self._anything | _number(bits)
-        return self._kept[letter]
-
-
-def _number(bits: Sequence[int]) -> int:
-    """Return the number with these bits, in time that grows with the highest and with how many there are."""
-    octets = bytearray(max(bits, default=0) // 8 + 1)
-    for bit in bits:
-        octets[bit // 8] |= 1 << bit % 8
-    return int.from_bytes(octets, "little")
+    def _leads_to(self, letter: str) -> int:
+        bits = self._anything | self._letters.get(letter, 0)
+        for bracket, places in self._bracketed.items():
+            bits |= places if bracket.holds(letter) else 0
+        return bits
