@@ -18,7 +18,7 @@ from typing import Self
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.files.plain import open_plain
-from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git, ask_line
+from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git
 
 _MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root
 _LONGEST_PATHS = 60_000  # bytes of them together
@@ -54,28 +54,29 @@ class Checkout:
         committed yet.
         """
         base = Path(os.path.realpath(root))
-        top, git_dir = _repository_of(base) or (None, None)
-        if top is None or git_dir is None:
+        repository = _repository_of(base)
+        if repository is None:
             if not base.is_dir():
                 raise WorkspaceError(f"`{base}` is not a folder", hint="Check the path.")
             raise WorkspaceError(
                 f"`{base}` is not in a git repository, so nothing in it is committed",
                 hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",
             )
+        top, git_dir = repository
         try:
             found = cls(base, top, git_dir, _common_folder(top, git_dir))
-            commit = found._head()
+            found._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except GitRefused as error:
+            if not str(error):  # what `--quiet` keeps to itself
+                raise WorkspaceError(
+                    f"nothing is committed yet in the git repository of `{root}`",
+                    hint=f"Commit the specs, {OTHERWISE}.",
+                ) from error
             raise WorkspaceError(
                 f"git refuses the repository of `{base}`: {error}",
                 hint="Run `git status` there as the same user, and do what it says (for a folder of another "
                 "owner: `git config --global --add safe.directory FOLDER`).",
             ) from error
-        if not commit:
-            raise WorkspaceError(
-                f"nothing is committed yet in the git repository of `{root}`",
-                hint=f"Commit the specs, {OTHERWISE}.",
-            )
         return found
 
     def uncommitted(self, names: Collection[str]) -> frozenset[str]:
@@ -105,7 +106,10 @@ class Checkout:
                 f"git cannot tell what is committed in `{self.top}`: {error}",
                 hint=f"See what `git status` says there, {OTHERWISE}.",
             ) from error
-        held = _files(listed) - changed
+        entries = (entry.partition("\t") for entry in os.fsdecode(listed).split("\0"))
+        # Files and links: what a submodule's entry names has no bytes in this repository.
+        blobs = {path for said, _, path in entries if said.partition(" ")[2].startswith("blob ")}
+        held = blobs - changed
         return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
 
     def signs(self) -> tuple[Path, ...]:
@@ -128,16 +132,6 @@ class Checkout:
     def _git(self, *arguments: str) -> bytes:
         places = (f"--git-dir={self.git_dir}", f"--work-tree={self.top}")
         return ask_git(self.top, *places, *arguments, questions=self._questions)
-
-    def _head(self) -> str:
-        """Return the id of the commit that HEAD leads to, or an empty string before the first one."""
-        try:
-            commit = self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-            return os.fsdecode(commit).strip()
-        except GitRefused as error:
-            if str(error):
-                raise
-            return ""
 
 
 def _follower() -> _Follow:
@@ -185,12 +179,6 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
         elif fields := _FIELDS.get(entry[:1]):
             changed.add(entry.split(" ", fields)[fields])
     return commit, changed
-
-
-def _files(output: bytes) -> set[str]:
-    """Return the paths of files and symbolic links in a listed tree: what a submodule's entry names has no bytes in it."""
-    entries = (entry.partition("\t") for entry in os.fsdecode(output).split("\0"))
-    return {path for said, _, path in entries if said.partition(" ")[2].startswith("blob ")}
 
 
 def is_tracked(root: Path, path: Path) -> bool:
@@ -310,9 +298,12 @@ def _common_folder(top: Path, git_dir: Path) -> Path:
     Git is asked in the one folder whose `.git` was found, so that it can take no other, and says whether its owner is
     one whom it trusts. Raises `GitRefused`, and `WorkspaceError` where the git folder is not that of this work tree.
     """
-    holder = Path(os.path.realpath(ask_line(top, "rev-parse", "--absolute-git-dir")))
-    work_tree = Path(os.path.realpath(ask_line(top, "rev-parse", "--show-toplevel")))
-    common = Path(os.path.realpath(top / ask_line(top, "rev-parse", "--git-common-dir")))
+    holder, work_tree, common = (
+        Path(
+            os.path.realpath(top / os.fsdecode(ask_git(top, "rev-parse", what)).removesuffix("\n"))
+        )
+        for what in ("--absolute-git-dir", "--show-toplevel", "--git-common-dir")
+    )
     is_whole = common == holder or _work_tree_of(holder) == top
     is_apart = holder == top / ".git" or top not in (holder, *holder.parents)
     if (holder, work_tree) != (git_dir, top) or not is_whole or not is_apart:

@@ -22,13 +22,10 @@ from typing import Final
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.printable import printable
 
-_PASSED: Final = frozenset(
-    {
-        *("HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ"),
-        "SYSTEMROOT",
-        *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
-    }
-)
+_PASSED: Final = {
+    *("HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "SYSTEMROOT"),
+    *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+}
 _KINDS: Final = ("LC_", "XDG_")  # what such names begin with
 _PATHS: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
@@ -40,7 +37,8 @@ _COMMAND = (
     *("-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
 )
-# What such names begin with; the last: for whom `sudo` runs us owns the folder.
+# What such names begin with (none points git elsewhere: we may run in a hook); the last: for whom `sudo` runs us owns
+# the folder.
 _KEPT = ("GIT_CONFIG", "GIT_EXEC_PATH", "SUDO_UID")
 _SET = {
     "LC_ALL": "C",
@@ -86,7 +84,10 @@ class Questions:
             process = subprocess.Popen(  # noqa: S603 - no shell; names stand after `--`
                 [*_COMMAND, *arguments],
                 cwd=folder,
-                env=_environment(folder),
+                env=environment(os.environ)
+                | {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
+                | _SET
+                | {"GIT_CEILING_DIRECTORIES": str(folder.parent)},  # it never looks above
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -118,11 +119,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def ask_line(folder: Path, *arguments: str) -> str:
-    """Return the only line that git prints; raises what `ask_git` raises."""
-    return os.fsdecode(ask_git(folder, *arguments)).removesuffix("\n")
-
-
 def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -> bytes:
     """Return what git prints. Raises `GitRefused`, and `WorkspaceError` when there is no git or no end."""
     try:
@@ -139,19 +135,10 @@ def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -
             "git cannot be started, and without it nobody knows what is committed",
             hint=f"Install git, {OTHERWISE}.",
         ) from error
+    if code < 0:
+        raise GitRefused(f"it was ended by signal {-code}")
     if code:
-        raise GitRefused(_said(complained) if code > 0 else f"it was ended by signal {-code}")
+        lines = complained.decode("utf-8", "replace").splitlines() or [""]
+        told = next((line for line in lines if line.startswith("fatal: ")), lines[0])
+        raise GitRefused(printable(told.removeprefix("fatal: ")[:300]))
     return printed
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Return what git needs. Nothing in it points it elsewhere (we may run in a hook); above a folder it never looks."""
-    ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
-    return environment(os.environ) | ours | _SET | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
-
-
-def _said(stderr: bytes) -> str:
-    """Return the line in which git says what is wrong."""
-    lines = stderr.decode("utf-8", "replace").splitlines()
-    told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
-    return printable(told.removeprefix("fatal: ")[:300])

@@ -67,8 +67,7 @@ class Decoder:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._turn = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._closings = 0
 
     def ask(self, task: str, arguments: Sequence[str], *files: int) -> Answer:
@@ -86,16 +85,16 @@ class Decoder:
     def close(self) -> None:
         """End the process, whatever it does; a question that waits for it is told so."""
         self._closings += 1
-        if (process := self._process) is None:
+        if (running := self._running) is None:
             return
-        process.kill()
+        running[0].kill()
         if self._turn.acquire(timeout=1):  # from then on nothing is written any more
             self._end()
             self._turn.release()
 
     def _ask_once(self, question: bytes, files: Sequence[int]) -> Answer:
         """Ask, and raise `_Again` where only a fresh process may blame the files."""
-        is_fresh, closings = self._process is None, self._closings
+        is_fresh, closings = self._running is None, self._closings
         until = time.monotonic() + self._bounds.patience
         try:
             said, data = self._exchange(question, files)
@@ -148,13 +147,13 @@ class Decoder:
             late.cancel()
 
     def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        if self._process is not None and self._socket is not None:
-            return self._process, self._socket
+        if self._running is not None:
+            return self._running
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         one = self._bounds
         words = map(str, (one.seconds, one.memory, one.written, one.niceness))
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - no shell; our own module, by its name
+            process = subprocess.Popen(  # noqa: S603 - no shell; our own module, by its name
                 [sys.executable, "-P", "-m", _MODULE, *words],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -163,17 +162,16 @@ class Decoder:
                 # Each arena reserves address space, of which there is a bound.
                 env={**environment(os.environ), "MALLOC_ARENA_MAX": "2"},
             )
-        self._socket = ours
-        return self._process, ours
+        self._running = process, ours
+        return self._running
 
     def _end(self) -> int:
         """End the process and return how it ended: what ended it before stays its reason."""
-        process, self._process = self._process, None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if process is None:
+        running, self._running = self._running, None
+        if running is None:
             return 0
+        process, asked = running
+        asked.close()
         process.kill()
         return process.wait()
 

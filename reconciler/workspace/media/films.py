@@ -99,17 +99,26 @@ def _read_index(file: BinaryIO) -> Source:
     """Return what a container holds as its first video, with the sides that are shown.
 
     The length is that of the picture, from its first frame on, to the millisecond: neither sound that goes on, nor what
-    comes before the picture, is motion. None where only the packets tell it.
+    comes before the picture, is motion. None where only the packets tell it. How it is shown, its first frame tells.
     """
+    import av
+
     kind = film_format(file)
     with film_of(file) as (container, stream):
-        width, height = stream.width, stream.height
-        is_refused = width * height > PREPARABLE_PIXELS  # so no frame of it is decoded
-        rotation, mirrored = (0, False) if is_refused else _shown_first(container, stream)
+        seconds, (width, height) = _length(stream), (stream.width, stream.height)
+        if seconds is None and container.duration and kind == "MP4":
+            seconds = _in_milliseconds(Fraction(container.duration, 1_000_000))
+        rotation, mirrored = 0, False
+        if (
+            width * height <= PREPARABLE_PIXELS
+        ):  # a larger one is refused: no frame of it is decoded
+            with contextlib.suppress(av.FFmpegError):
+                if frame := _next_frame(container, stream):
+                    rotation, mirrored = frame_shown_as(frame)
         return Source(
             width=height if rotation % 180 else width,
             height=width if rotation % 180 else height,
-            seconds=_announced(container, stream),
+            seconds=seconds,
             format=kind,
             codec=stream.codec_context.name,
             rotation=rotation,
@@ -124,10 +133,8 @@ def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
     packets of any of its pictures last. None where its packets cannot all be counted.
     """
     found = [] if said is None else [said]
-    ways: list[dict[str, str]] = [{}]
-    if film_format(file) == "MP4":
-        ways.append({"ignore_editlist": "1"})
-    for options in ways:
+    ways = [None, {"ignore_editlist": "1"}]
+    for options in ways if film_format(file) == "MP4" else ways[:1]:
         with film_of(file, options) as (container, _):
             films = [film for film in container.streams.video if not _is_cover(film)]
             counted = _counted(container, films)
@@ -181,8 +188,7 @@ def _decodes(container: InputContainer, stream: av.VideoStream, end: int | None 
 
 def boxes(file: BufferedReader) -> Iterator[Box]:
     """Yield the top-level parts as they announce themselves, to the end of the file or the first nonsense."""
-    end = os.fstat(file.fileno()).st_size
-    at = 0
+    at, end = 0, os.fstat(file.fileno()).st_size
     for _ in range(_MOST_BOXES):
         file.seek(at)
         header = file.read(16)
@@ -209,15 +215,14 @@ def film_of(
     import av
     from av.stream import Disposition
 
-    demuxer = _DEMUXERS[film_format(file)]
+    demuxer, settings = _DEMUXERS[film_format(file)], dict(options or {})
     try:
         with av.open(
-            file, "r", format=demuxer, options=dict(options or {}), metadata_errors="replace"
+            file, "r", format=demuxer, options=settings, metadata_errors="replace"
         ) as container:
             pictures = container.streams.video
             films = (one for one in pictures if not one.disposition & Disposition.attached_pic)
-            film = next(films, None)
-            if film is None:
+            if (film := next(films, None)) is None:
                 raise Evident("holds no video, only sound or data")
             if film.codec_context is None:
                 raise Evident(_unknown(file))
@@ -246,16 +251,8 @@ def _unknown(file: BinaryIO) -> str:
     return "holds a video in a format that is not known here: transcode it to H.264"
 
 
-def _announced(container: InputContainer, stream: av.VideoStream) -> Decimal | None:
-    """Return the picture's length (s) as the index has it; in an MP4 without one, the container's own."""
-    if (length := _length(stream)) is not None:
-        return length
-    if container.duration and "matroska" not in container.format.name:
-        return _in_milliseconds(Fraction(container.duration, 1_000_000))
-    return None
-
-
 def _length(film: av.VideoStream) -> Decimal | None:
+    """Return a picture's length (s) as the index has it."""
     if not film.duration or not film.time_base:
         return None
     return _in_milliseconds(film.duration * film.time_base)
@@ -298,16 +295,6 @@ def _counted(container: InputContainer, films: Sequence[av.VideoStream]) -> Deci
 
 def _in_milliseconds(seconds: Fraction) -> Decimal:
     return (Decimal(seconds.numerator) / seconds.denominator).quantize(_MILLISECOND)
-
-
-def _shown_first(container: InputContainer, stream: av.VideoStream) -> tuple[int, bool]:
-    """Return how the video is shown; the first frame tells, where one decodes."""
-    import av
-
-    with contextlib.suppress(av.FFmpegError):
-        if frame := _next_frame(container, stream):
-            return frame_shown_as(frame)
-    return 0, False
 
 
 def _next_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.filter import Graph
     from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
 
 LONGEST: Final = 1800  # s of the processor, and by the clock
 # Bytes; an 8K film in 10 bits takes 2000 MiB.
@@ -152,29 +151,29 @@ def reencode(source: BinaryIO) -> bytes:
 
     Raises `Flaw` when it cannot be decoded, or does not get small enough.
     """
+    from PIL.Image import Resampling
+
     check_pixels(source)
     with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
         sides = fit(*opened.size, (IMAGE_SIDES[0], _LARGEST))
         opened.draft(None, sides)  # a JPEG is not even decoded larger than it is needed
         opened.load()  # in a PNG, the camera's note may follow the pixels
         rotation, mirrored = image_shown_as(opened)
-        image = _on_white(upright(_nearer(opened, sides), rotation, mirrored=mirrored))
+        # Of a moving one the first frame; not much larger than it gets: the rest takes so much less memory.
+        factor = min(opened.width // sides[0], opened.height // sides[1])
+        is_reducible = opened.mode in _REDUCIBLE and "transparency" not in opened.info
+        nearer = opened.reduce(factor) if factor > 1 and is_reducible else opened
+        image = _on_white(upright(nearer, rotation, mirrored=mirrored))
     if rotation % 180:
         sides = sides[::-1]
     for _ in range(_TRIES):
-        data = _jpeg(image, sides)
-        if len(data) <= IMAGE_BYTES:
+        scaled = image if image.size == sides else image.resize(sides, Resampling.LANCZOS)
+        out = io.BytesIO()
+        scaled.save(out, "JPEG", quality=_IMAGE_QUALITY, optimize=True)
+        if len(data := out.getvalue()) <= IMAGE_BYTES:
             return data
         sides = fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), IMAGE_SIDES)
     raise Flaw("cannot be compressed to what the API takes")
-
-
-def _nearer(opened: ImageFile, sides: tuple[int, int]) -> Image:
-    """Return an image, of a moving one the first frame, not much larger than `sides`: the rest takes so much less memory."""
-    factor = min(opened.width // sides[0], opened.height // sides[1])
-    if factor > 1 and opened.mode in _REDUCIBLE and "transparency" not in opened.info:
-        return opened.reduce(factor)
-    return opened
 
 
 def _on_white(image: Image) -> Image:
@@ -189,15 +188,6 @@ def _on_white(image: Image) -> Image:
     white = Image.new("RGB", picture.size, "white")
     white.paste(picture, mask=picture.getchannel("A"))
     return white
-
-
-def _jpeg(image: Image, sides: tuple[int, int]) -> bytes:
-    from PIL.Image import Resampling
-
-    scaled = image if image.size == sides else image.resize(sides, Resampling.LANCZOS)
-    out = io.BytesIO()
-    scaled.save(out, "JPEG", quality=_IMAGE_QUALITY, optimize=True)
-    return out.getvalue()
 
 
 def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:

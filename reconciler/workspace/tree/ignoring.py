@@ -16,13 +16,13 @@ from collections import defaultdict
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.naming import SPEC_SUFFIXES, copied_from
-from reconciler.workspace.files.outputs import Signature
+from reconciler.workspace.files.outputs import Signature, followed
 from reconciler.workspace.files.plain import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.files.root import Root
 
@@ -86,9 +86,8 @@ class Ignoring:
             return False
         if name not in self._folders:
             # Not by recursion: folders lie in one another deeper than that goes.
-            is_ignored, here = False, ""
-            for part in name.split("/"):
-                here = f"{here}/{part}" if here else part
+            is_ignored = False
+            for here in accumulate(name.split("/"), "{}/{}".format):
                 if here not in self._folders and not is_ignored:
                     is_ignored = self._globs.is_ignored(here, is_folder=True)
                 is_ignored = self._folders.setdefault(here, is_ignored)
@@ -124,13 +123,8 @@ class Ignoring:
 
 def signature_of(root: Path) -> Signature | None:
     """Return how the ignore file of a root stands now; None where there is none."""
-    path = root / IGNORE_FILE
     try:
-        return Signature.of(
-            path.lstat() if path.is_symlink() and not path.exists() else path.stat()
-        )
-    except FileNotFoundError:
-        return None
+        return followed(root / IGNORE_FILE)
     except OSError:
         return Signature(-1, 0, 0, 0)  # it cannot be looked at: not as it was, whatever it was
 

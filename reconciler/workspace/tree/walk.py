@@ -8,7 +8,6 @@ listed stops the walk: specs that were merely not seen must not look as if they 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
@@ -20,7 +19,7 @@ from pathlib import Path
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.naming import SPEC_SUFFIXES, spec_meant
-from reconciler.workspace.files.outputs import Signature
+from reconciler.workspace.files.outputs import Signature, followed
 from reconciler.workspace.files.plain import describe_os_error
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring, foreign_copy
@@ -149,9 +148,8 @@ def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
     tree = Tree(ignoring=ignoring)
     prefix = f"{above}/" if (above := name.rpartition("/")[0]) else ""
     try:
-        entry = _Single(root / name)
-        entry.stat(follow_symlinks=False)
-        below = list(_sort([entry], prefix, tree))
+        (root / name).lstat()
+        below = list(_sort([root / name], prefix, tree))
     except (FileNotFoundError, NotADirectoryError):
         return tree
     except OSError as error:
@@ -175,7 +173,9 @@ def _holds(folder: str, name: str) -> bool:
 
 def _is_folder(root: Path, name: str, *, follow_symlinks: bool = False) -> bool:
     try:
-        return _Single(root / name).is_dir(follow_symlinks=follow_symlinks)
+        return stat.S_ISDIR((root / name).stat(follow_symlinks=follow_symlinks).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise describe_os_error(error, name) from error
 
@@ -204,27 +204,7 @@ def _list(root: Path, here: str, tree: Tree) -> list[str]:
         raise describe_os_error(error, here or root) from error
 
 
-class _Single:
-    """One name, looked at by itself, as `os.scandir` shows it."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._path = path
-
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        try:
-            return stat.S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-
-    def is_symlink(self) -> bool:
-        return self._path.is_symlink()
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        return self._path.stat(follow_symlinks=follow_symlinks)
-
-
-_Entry = os.DirEntry[str] | _Single
+_Entry = os.DirEntry[str] | Path
 
 
 def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
@@ -234,7 +214,7 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
         if name.startswith("."):
             continue
         is_spec = name[name.rfind(".") :].lower() in SPEC_SUFFIXES
-        if not is_spec and not entry.is_dir(follow_symlinks=False):
+        if not is_spec and not _is_real_folder(entry):
             meant = spec_meant(name)
             if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
                 if meant.lower() == DEFAULTS_NAME:
@@ -256,6 +236,12 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
             _sort_in(entry, prefix, tree)
 
 
+def _is_real_folder(entry: _Entry) -> bool:
+    if isinstance(entry, Path):
+        return stat.S_ISDIR(entry.lstat().st_mode)
+    return entry.is_dir(follow_symlinks=False)  # a folder that is listed tells it, mostly
+
+
 def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:
     """Note defaults that nobody would read: they may hold back what is below, by `suspend` say."""
     sentence = f"defaults are read from `{DEFAULTS_NAME}` only: rename the file"
@@ -265,8 +251,7 @@ def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:
 
 def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
     name = prefix + entry.name
-    signature = _signature(entry)
-    if signature is None:
+    if (signature := followed(entry)) is None:
         return
     if entry.is_symlink():
         tree.links.add(name)
@@ -280,17 +265,3 @@ def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
         tree.problems[name] = Problem(Place(name), "", sentence)
     else:
         tree.specs[name] = signature
-
-
-def _signature(entry: _Entry) -> Signature | None:
-    """Return the signature of an entry or, for a link, of what it leads to; None when it is gone."""
-    try:
-        return Signature.of(entry.stat())
-    except OSError as error:
-        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
-        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
-            raise
-    try:
-        return Signature.of(entry.stat(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
