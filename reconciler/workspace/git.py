@@ -18,7 +18,7 @@ from typing import Self
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.files.plain import open_plain
-from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git
+from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git, ask_line
 
 _MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root
 _LONGEST_PATHS = 60_000  # bytes of them together
@@ -106,10 +106,7 @@ class Checkout:
                 f"git cannot tell what is committed in `{self.top}`: {error}",
                 hint=f"See what `git status` says there, {OTHERWISE}.",
             ) from error
-        entries = (entry.partition("\t") for entry in os.fsdecode(listed).split("\0"))
-        # Files and links: what a submodule's entry names has no bytes in this repository.
-        blobs = {path for said, _, path in entries if said.partition(" ")[2].startswith("blob ")}
-        held = blobs - changed
+        held = _files(listed) - changed
         return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
 
     def signs(self) -> tuple[Path, ...]:
@@ -179,6 +176,12 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
         elif fields := _FIELDS.get(entry[:1]):
             changed.add(entry.split(" ", fields)[fields])
     return commit, changed
+
+
+def _files(output: bytes) -> set[str]:
+    """Return the paths of files and symbolic links in a listed tree: what a submodule's entry names has no bytes in it."""
+    entries = (entry.partition("\t") for entry in os.fsdecode(output).split("\0"))
+    return {path for said, _, path in entries if said.partition(" ")[2].startswith("blob ")}
 
 
 def is_tracked(root: Path, path: Path) -> bool:
@@ -298,12 +301,9 @@ def _common_folder(top: Path, git_dir: Path) -> Path:
     Git is asked in the one folder whose `.git` was found, so that it can take no other, and says whether its owner is
     one whom it trusts. Raises `GitRefused`, and `WorkspaceError` where the git folder is not that of this work tree.
     """
-    holder, work_tree, common = (
-        Path(
-            os.path.realpath(top / os.fsdecode(ask_git(top, "rev-parse", what)).removesuffix("\n"))
-        )
-        for what in ("--absolute-git-dir", "--show-toplevel", "--git-common-dir")
-    )
+    holder = Path(os.path.realpath(ask_line(top, "rev-parse", "--absolute-git-dir")))
+    work_tree = Path(os.path.realpath(ask_line(top, "rev-parse", "--show-toplevel")))
+    common = Path(os.path.realpath(top / ask_line(top, "rev-parse", "--git-common-dir")))
     is_whole = common == holder or _work_tree_of(holder) == top
     is_apart = holder == top / ".git" or top not in (holder, *holder.parents)
     if (holder, work_tree) != (git_dir, top) or not is_whole or not is_apart:

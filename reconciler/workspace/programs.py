@@ -37,8 +37,7 @@ _COMMAND = (
     *("-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
 )
-# What such names begin with (none points git elsewhere: we may run in a hook); the last: for whom `sudo` runs us owns
-# the folder.
+# What such names begin with; the last: for whom `sudo` runs us owns the folder.
 _KEPT = ("GIT_CONFIG", "GIT_EXEC_PATH", "SUDO_UID")
 _SET = {
     "LC_ALL": "C",
@@ -84,10 +83,7 @@ class Questions:
             process = subprocess.Popen(  # noqa: S603 - no shell; names stand after `--`
                 [*_COMMAND, *arguments],
                 cwd=folder,
-                env=environment(os.environ)
-                | {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
-                | _SET
-                | {"GIT_CEILING_DIRECTORIES": str(folder.parent)},  # it never looks above
+                env=_environment(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -119,6 +115,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def ask_line(folder: Path, *arguments: str) -> str:
+    """Return the only line that git prints; raises what `ask_git` raises."""
+    return os.fsdecode(ask_git(folder, *arguments)).removesuffix("\n")
+
+
 def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -> bytes:
     """Return what git prints. Raises `GitRefused`, and `WorkspaceError` when there is no git or no end."""
     try:
@@ -142,3 +143,9 @@ def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -
         told = next((line for line in lines if line.startswith("fatal: ")), lines[0])
         raise GitRefused(printable(told.removeprefix("fatal: ")[:300]))
     return printed
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return what git needs. Nothing in it points it elsewhere (we may run in a hook); above a folder it never looks."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
+    return environment(os.environ) | ours | _SET | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}

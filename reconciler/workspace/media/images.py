@@ -56,9 +56,9 @@ def image_facts(file: BinaryIO) -> Source:
     kind = image_format(file)
     image = open_image(file)
     width, height = image.size
-    if kind == "HEIC":  # its reader turns it
-        return Source(width=width, height=height, format=kind)
-    rotation, mirrored = image_shown_as(image)
+    rotation, mirrored = (
+        (0, False) if kind == "HEIC" else image_shown_as(image)
+    )  # its reader turns it
     if rotation % 180:
         width, height = height, width
     with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):

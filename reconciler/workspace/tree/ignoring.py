@@ -176,7 +176,7 @@ def _text(root: Path) -> str:
         raise _Illegible("this is not UTF-8: save the file as UTF-8", line) from error
 
 
-def _patterns(text: str) -> _Globs | None:
+def _patterns(text: str) -> _Globs:
     globs = _Globs()
     for number, line in enumerate(text.split("\n"), start=1):
         pattern = line.rstrip("\r")
@@ -189,7 +189,7 @@ def _patterns(text: str) -> _Globs | None:
             raise _Illegible(sentence, number) from error
         if globs.brackets > _MOST_BRACKETS:
             raise _Illegible(f"more than {_MOST_BRACKETS} brackets: shorten the file", number)
-    return globs if globs.has_any else None
+    return globs
 
 
 class _Bracket(NamedTuple):
@@ -254,11 +254,6 @@ class _Globs:
         self._ends, self._ends_of_files, self._negated = 0, 0, 0
         self._led_to = lru_cache(_KEPT_LETTERS)(self._leads_to)
         self._last = ("", 0)  # a folder with its slash, and the bits after it
-
-    @property
-    def has_any(self) -> bool:
-        """Whether there is a pattern."""
-        return self._next > 0
 
     def add(self, line: str) -> None:
         """Take a line of an ignore file as one more pattern. Raises `_Illegible`."""
