@@ -53,28 +53,29 @@ class Checkout:
         Raises `WorkspaceError`: no git, no repository, one refused or of another folder, no commit yet.
         """
         base = Path(os.path.realpath(root))
-        top, git_dir = _repository_of(base) or (None, None)
-        if top is None or git_dir is None:
+        repository = _repository_of(base)
+        if repository is None:
             if not base.is_dir():
                 raise WorkspaceError(f"`{base}` is not a folder", hint="Check the path.")
             raise WorkspaceError(
                 f"`{base}` is not in a git repository, so nothing in it is committed",
                 hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",
             )
+        top, git_dir = repository
         try:
             found = cls(base, top, git_dir, _common_folder(top, git_dir))
-            commit = found._head()
+            found._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except GitRefused as error:
+            if not str(error):  # what `--quiet` keeps to itself
+                raise WorkspaceError(
+                    f"nothing is committed yet in the git repository of `{root}`",
+                    hint=f"Commit the specs, {OTHERWISE}.",
+                ) from error
             raise WorkspaceError(
                 f"git refuses the repository of `{base}`: {error}",
                 hint="Run `git status` there as the same user, and do what it says (for a folder of another "
                 "owner: `git config --global --add safe.directory FOLDER`).",
             ) from error
-        if not commit:
-            raise WorkspaceError(
-                f"nothing is committed yet in the git repository of `{root}`",
-                hint=f"Commit the specs, {OTHERWISE}.",
-            )
         return found
 
     def uncommitted(self, names: Collection[str]) -> frozenset[str]:
@@ -124,16 +125,6 @@ class Checkout:
     def _git(self, *arguments: str) -> bytes:
         places = (f"--git-dir={self.git_dir}", f"--work-tree={self.top}")
         return ask_git(self.top, *places, *arguments, questions=self._questions)
-
-    def _head(self) -> str:
-        """Return the id of the commit that HEAD leads to, or an empty string before the first one."""
-        try:
-            commit = self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-            return os.fsdecode(commit).strip()
-        except GitRefused as error:
-            if str(error):
-                raise
-            return ""
 
 
 def _follower() -> _Follow:

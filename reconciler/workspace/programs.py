@@ -20,13 +20,10 @@ from typing import Final
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.printable import printable
 
-_PASSED: Final = frozenset(
-    {
-        *("HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ"),
-        "SYSTEMROOT",
-        *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
-    }
-)
+_PASSED: Final = {
+    *("HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "SYSTEMROOT"),
+    *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+}
 _KINDS: Final = ("LC_", "XDG_")  # what such names begin with
 _PATHS: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
@@ -139,13 +136,10 @@ def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -
             "git cannot be started, and without it nobody knows what is committed",
             hint=f"Install git, {OTHERWISE}.",
         ) from error
+    if code < 0:
+        raise GitRefused(f"it was ended by signal {-code}")
     if code:
-        raise GitRefused(_said(complained) if code > 0 else f"it was ended by signal {-code}")
+        lines = complained.decode("utf-8", "replace").splitlines() or [""]
+        told = next((line for line in lines if line.startswith("fatal: ")), lines[0])
+        raise GitRefused(printable(told.removeprefix("fatal: ")[:300]))
     return printed
-
-
-def _said(stderr: bytes) -> str:
-    """Return the line in which git says what is wrong."""
-    lines = stderr.decode("utf-8", "replace").splitlines()
-    told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
-    return printable(told.removeprefix("fatal: ")[:300])

@@ -69,6 +69,20 @@ def signature(path: Path) -> Signature | None:
     return None
 
 
+def followed(entry: os.DirEntry[str] | Path) -> Signature | None:
+    """Return the signature of an entry or, for a link, of what it leads to; None when it is gone. Raises OSError."""
+    try:
+        return Signature.of(entry.stat())
+    except OSError as error:
+        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
+            raise
+    try:
+        return Signature.of(entry.stat(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def check_room(root: Path, folder: str) -> None:
     """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
     cannot = f"`{folder}` cannot be written, so what is bought could not be put there"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
-import pkgutil
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -28,21 +28,13 @@ if TYPE_CHECKING:
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _FORMATS: Final = {
-    "PNG": re.escape(_PNG),
-    "JPEG": rb"\xff\xd8\xff",
-    "GIF": rb"GIF8[79]a",
-    "WebP": rb"RIFF....WEBP",
-    "HEIC": rb"....ftyp(hei[cmsx]|hev[cx]|mif1|msf1)",
-    "AVIF": rb"....ftypavi[fs]",
-}  # by what a file begins with
-_READERS: Final = {
-    "PNG": "PIL.PngImagePlugin:PngImageFile",
-    "JPEG": "PIL.JpegImagePlugin:JpegImageFile",
-    "GIF": "PIL.GifImagePlugin:GifImageFile",
-    "WebP": "PIL.WebPImagePlugin:WebPImageFile",
-    "HEIC": "pi_heif:HeifImageFile",
-    "AVIF": "PIL.AvifImagePlugin:AvifImageFile",
-}  # each with its library is imported when it is needed
+    "PNG": (re.escape(_PNG), "PIL.PngImagePlugin", "PngImageFile"),
+    "JPEG": (rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
+    "GIF": (rb"GIF8[79]a", "PIL.GifImagePlugin", "GifImageFile"),
+    "WebP": (rb"RIFF....WEBP", "PIL.WebPImagePlugin", "WebPImageFile"),
+    "HEIC": (rb"....ftyp(hei[cmsx]|hev[cx]|mif1|msf1)", "pi_heif", "HeifImageFile"),
+    "AVIF": (rb"....ftypavi[fs]", "PIL.AvifImagePlugin", "AvifImageFile"),
+}  # what a file begins with, and who reads it: a module, imported when it is needed, and a class of it
 _MOVING: Final = frozenset({"GIF", "WebP", "AVIF"})
 _END_OF_JPEG: Final = b"\xff\xd9"
 _ANYTHING: Final = bytes(range(1, 255)) * 32  # as good as any other pixels; no marker is in it
@@ -64,14 +56,13 @@ def image_facts(file: BinaryIO) -> Source:
     kind = image_format(file)
     image = open_image(file)
     width, height = image.size
-    if kind == "HEIC":  # its reader turns it
-        return Source(width=width, height=height, format=kind)
-    rotation, mirrored = image_shown_as(image)
+    # The reader of HEIC turns it.
+    rotation, mirrored = (0, False) if kind == "HEIC" else image_shown_as(image)
     if rotation % 180:
         width, height = height, width
-    if kind in _MOVING:
-        with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):
-            kind = f"{ANIMATED}{kind}" if getattr(image, "is_animated", False) else kind
+    with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):
+        if kind in _MOVING and getattr(image, "is_animated", False):
+            kind = f"{ANIMATED}{kind}"
     return Source(width=width, height=height, format=kind, rotation=rotation, mirrored=mirrored)
 
 
@@ -100,7 +91,7 @@ def check_pixels(file: BinaryIO) -> None:
 def image_format(file: BinaryIO) -> str:
     """Return the format of an image by its first bytes, as people call it. Raises `Evident` for anything else."""
     start = beginning(file)
-    for name, mark in _FORMATS.items():
+    for name, (mark, _, _) in _FORMATS.items():
         if re.match(mark, start, re.DOTALL):
             return name
     raise Evident(
@@ -132,11 +123,12 @@ def flawed(sentence: str) -> Iterator[None]:
 
 @flawed("is damaged: its image header cannot be read")
 def _opened(kind: str, data: bytes) -> ImageFile:
-    """Open an image with the reader of one format, so that no other is tried."""
-    data = _plain_png(data) if kind == "PNG" else data
-    data += _END_OF_JPEG if kind == "JPEG" else b""
-    image: ImageFile = pkgutil.resolve_name(_READERS[kind])(io.BytesIO(data))
-    return image
+    """Open an image with the one reader of its format, so that no other is tried."""
+    _, module, name = _FORMATS[kind]
+    reader: Callable[[BinaryIO], ImageFile] = getattr(importlib.import_module(module), name)
+    if kind == "JPEG":
+        data += _END_OF_JPEG
+    return reader(io.BytesIO(_plain_png(data) if kind == "PNG" else data))
 
 
 def image_shown_as(image: ImageFile) -> tuple[int, bool]:

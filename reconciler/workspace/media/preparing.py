@@ -230,8 +230,9 @@ def _encoded(
     if first is None:
         raise Flaw("cannot be transcoded: no frame of it lies in the part that is kept")
     rate = film.average_rate or Fraction(25)
+    graph, sides = _graph(first, film)
     picture = made.add_stream("libx264", rate=rate)
-    sides = picture.width, picture.height = _sides(first, film)
+    picture.width, picture.height = sides
     picture.pix_fmt = "yuv420p"
     picture.codec_context.time_base = Fraction(1, _CLOCK)
     most = str(int(VIDEO_BYTES * 8 * _FULLEST / max(length, 1.0)))  # bits per second
@@ -245,7 +246,7 @@ def _encoded(
     }
     sounds = container.streams.audio
     sound = made.add_stream("aac", rate=_RATE, layout="stereo") if sounds else None
-    graph, shown = _graph(first, film, sides), 0.0
+    shown = 0.0
     for frame in itertools.chain([first], frames):
         if frame.width != first.width or frame.height != first.height:
             raise Flaw("cannot be transcoded: its picture changes its size on the way")
@@ -319,33 +320,27 @@ def _silence() -> av.AudioFrame:
     return frame
 
 
-def _sides(frame: av.VideoFrame, film: av.VideoStream) -> tuple[int, int]:
-    """Return the sides (px) of what is made of a frame: turned, its pixels square."""
+def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int, int]]:
+    """Return the filters that turn and scale every frame as this first one needs, its pixels square, and the sides (px)."""
+    from av.filter import Graph
+
     if frame.width * frame.height > PREPARABLE_PIXELS:
         raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
-    rotation, _ = frame_shown_as(frame)
+    rotation, mirrored = frame_shown_as(frame)
     if rotation % 90:
         raise Flaw(f"is stored turned by {rotation}°, which cannot be undone here")
     ratio = film.sample_aspect_ratio or 1  # of a pixel; what is no shape is a square
     wide = float(frame.width * (ratio if Fraction(1, 4) <= ratio <= 4 else 1))
-    if rotation % 180:
-        return fit(frame.height, wide, VIDEO_SIDES)
-    return fit(wide, frame.height, VIDEO_SIDES)
-
-
-def _graph(frame: av.VideoFrame, film: av.VideoStream, sides: tuple[int, int]) -> Graph:
-    """Return the filters that turn and scale every frame as this first one needs."""
-    from av.filter import Graph
-
+    width, height = (frame.height, wide) if rotation % 180 else (wide, frame.height)
+    sides = fit(width, height, VIDEO_SIDES)
     graph = Graph()
     picture = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=film.time_base
     )
-    rotation, mirrored = frame_shown_as(frame)
     nodes = [picture, *(graph.add(name) for name in ["hflip"] if mirrored)]
     nodes += [graph.add("transpose", way) for way in _TURNS.get(rotation, ())]
     nodes.append(graph.add("scale", f"{sides[0]}:{sides[1]}:flags=lanczos"))
     nodes += [graph.add("setsar", "1"), graph.add("format", "yuv420p"), graph.add("buffersink")]
     graph.link_nodes(*nodes)
     graph.configure()
-    return graph
+    return graph, sides

@@ -145,7 +145,11 @@ def draw(file: BinaryIO, role: str) -> Answer:
 def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
     """Return the frames at these shares of the length, in order; where none comes, the last one before."""
     with film_of(file) as (container, stream):
-        begin, seconds = _extent(container, stream)
+        if (tick := stream.time_base) and stream.duration:  # of its own clock, in s
+            begin, seconds = float((stream.start_time or 0) * tick), float(stream.duration * tick)
+        else:
+            told = container.start_time, container.duration
+            begin, seconds = ((one or 0) / 1_000_000 for one in told)
         times = [begin + share * seconds for share in shares]
         # The last frame before that stands by itself.
         container.seek(max(int(times[0] * 1_000_000), 0))
@@ -161,13 +165,6 @@ def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
         if last is None:
             raise Flaw("gives no picture: no frame of it decodes here")
         return found + [_picture(last, longest)] * (len(times) - len(found))
-
-
-def _extent(container: InputContainer, stream: av.VideoStream) -> tuple[float, float]:
-    """Return when the video begins and how long it is, in seconds of its own clock."""
-    if (tick := stream.time_base) and stream.duration:
-        return float((stream.start_time or 0) * tick), float(stream.duration * tick)
-    return (container.start_time or 0) / 1_000_000, (container.duration or 0) / 1_000_000
 
 
 def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -23,6 +22,7 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
+    OnErrorOmit,
     ValidationError,
 )
 
@@ -145,16 +145,6 @@ class _Preview(_File):
     duration: Annotated[None, BeforeValidator(lambda _: None)] = None  # a picture has none
 
 
-def _sound_previews(found: object) -> list[_Preview]:
-    """Return those that are as they should be, the first of each role."""
-    previews: dict[str, _Preview] = {}
-    for item in found if isinstance(found, list) else ():
-        with suppress(ValidationError):
-            preview = _Preview.model_validate(item)
-            previews.setdefault(preview.role, preview)
-    return list(previews.values())
-
-
 class _Row(_Checked):
     external_task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
     task_id: Annotated[str, Field(pattern=_TASK_ID)]
@@ -164,17 +154,24 @@ class _Row(_Checked):
     ]
     request: Annotated[dict[str, Any], AfterValidator(_bounded)]
     outputs: Annotated[list[_Output], Field(max_length=len(Role))]
-    previews: Annotated[list[_Preview], BeforeValidator(_sound_previews)] = []
+    # Those that are as they should be.
+    previews: Annotated[
+        list[OnErrorOmit[_Preview]],
+        BeforeValidator(lambda found: found if isinstance(found, list) else []),
+    ] = []
     units: Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")] | None
     created_at: _Time
     finished_at: _Time
     current: bool = True
 
     def value(self) -> ReceiptEntry:
+        previews: dict[str, ReceiptOutput] = {}  # the first of each role
+        for preview in self.previews:
+            previews.setdefault(preview.role, preview.value())
         fields = vars(self) | {
             "status": Status(self.status),
             "outputs": tuple(output.value() for output in self.outputs),
-            "previews": tuple(preview.value() for preview in self.previews),
+            "previews": tuple(previews.values()),
             "units": None if self.units is None else Decimal(self.units),
         }
         return ReceiptEntry(**fields)

@@ -22,7 +22,7 @@ from typing import NamedTuple, Self
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.naming import SPEC_SUFFIXES, copied_from, join
-from reconciler.workspace.files.outputs import Signature
+from reconciler.workspace.files.outputs import Signature, followed
 from reconciler.workspace.files.plain import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.files.root import Root
 
@@ -123,13 +123,8 @@ class Ignoring:
 
 def signature_of(root: Path) -> Signature | None:
     """Return how the ignore file of a root stands now; None where there is none."""
-    path = root / IGNORE_FILE
     try:
-        return Signature.of(
-            path.lstat() if path.is_symlink() and not path.exists() else path.stat()
-        )
-    except FileNotFoundError:
-        return None
+        return followed(root / IGNORE_FILE)
     except OSError:
         return Signature(-1, 0, 0, 0)  # it cannot be looked at: not as it was, whatever it was
 

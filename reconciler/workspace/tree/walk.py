@@ -8,7 +8,6 @@ listed stops the walk: specs that were merely not seen must not look as if they 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
@@ -21,7 +20,7 @@ from pathlib import Path
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.naming import SPEC_SUFFIXES, join, spec_meant
-from reconciler.workspace.files.outputs import Signature
+from reconciler.workspace.files.outputs import Signature, followed
 from reconciler.workspace.files.plain import describe_os_error, described
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring, foreign_copy
@@ -240,8 +239,7 @@ def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:
 
 def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
     name = prefix + entry.name
-    signature = _signature(entry)
-    if signature is None:
+    if (signature := followed(entry)) is None:
         return
     if entry.is_symlink():
         tree.links.add(name)
@@ -255,17 +253,3 @@ def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
         tree.problems[name] = Problem(Place(name), "", sentence)
     else:
         tree.specs[name] = signature
-
-
-def _signature(entry: _Entry) -> Signature | None:
-    """Return the signature of an entry or, for a link, of what it leads to; None when it is gone."""
-    try:
-        return Signature.of(entry.stat())
-    except OSError as error:
-        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
-        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
-            raise
-    try:
-        return Signature.of(entry.stat(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return None

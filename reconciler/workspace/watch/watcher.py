@@ -105,8 +105,10 @@ class Watcher:
         with self._marks:
             self._is_stopped = True
         with self._tables:
-            wait = self._watches.close()
-        wait()
+            reader = self._watches.close()
+        if reader is not None:
+            reader.stop()
+            reader.join()
 
     def _establish(self) -> None:
         """Watch what is wanted and is not watched; for what is missing, the folder in which it would appear."""
