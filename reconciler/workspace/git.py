@@ -225,9 +225,8 @@ def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
 def _is_repository(folder: Path) -> bool:
     """Whether there is a `.git`, or what stands for one; a folder of that name without a HEAD is none."""
     place = folder / ".git"
-    is_closed = os.path.isdir(place) and not os.access(place, os.X_OK)  # noqa: PTH112 - as below
-    is_empty = os.path.isdir(place) and not os.path.lexists(place / "HEAD")  # noqa: PTH112
-    return os.path.lexists(place) and (is_closed or not is_empty)
+    is_open = os.path.isdir(place) and os.access(place, os.X_OK)  # noqa: PTH112 - as below
+    return os.path.lexists(place / "HEAD" if is_open else place)
 
 
 def _is_since(lock: Path, path: Path) -> bool:

@@ -40,9 +40,9 @@ _REASONS = {
 LARGEST_POINTER: Final = 1024  # bytes (documented: a pointer is smaller)
 ADVICE: Final = "is a Git LFS pointer: run `git lfs pull`"
 """What is said of one, to go on after its name."""
-_VERSION: Final = b"version https://git-lfs.github.com/spec/v1"
 _POINTER: Final = re.compile(
-    re.escape(_VERSION) + rb"\r?\n(?:ext-[^\n]*\n)*oid sha256:([0-9a-f]{64})\r?\nsize [0-9]+\r?\n?"
+    rb"version https://git-lfs\.github\.com/spec/v1\r?\n(?:ext-[^\n]*\n)*"
+    rb"oid sha256:([0-9a-f]{64})\r?\nsize [0-9]+\r?\n?"
 )
 
 
