@@ -65,6 +65,11 @@ _MOST_COPIES = 10
 _OTHER_FORMATS = frozenset({".jsonl"})  # one letter away, and meant
 
 
+def join(folder: str, name: str) -> str:
+    """Return the name of what lies in a folder; the root's own name is empty."""
+    return f"{folder}/{name}" if folder else name
+
+
 def output_path(spec: str, label: str, role: Role = Role.VIDEO) -> str:
     """Return where a result is published: beside its spec, named after it and its label."""
     return f"{_stem(spec)}{'.' if label else ''}{label}{_ENDINGS[role]}"

@@ -50,27 +50,32 @@ class Checkout:
     def find(cls, root: Path) -> Self:
         """Return the work tree that holds `root`.
 
-        Raises `WorkspaceError`: no git, no repository, one that git refuses or that is another folder's, nothing
-        committed yet.
+        Raises `WorkspaceError`: no git, no repository, one refused or of another folder, no commit yet.
         """
         base = Path(os.path.realpath(root))
-        top, git_dir = _repository_of(base) or (None, None)
-        if top is None or git_dir is None:
-            raise _no_repository(base)
+        repository = _repository_of(base)
+        if repository is None:
+            if not base.is_dir():
+                raise WorkspaceError(f"`{base}` is not a folder", hint="Check the path.")
+            raise WorkspaceError(
+                f"`{base}` is not in a git repository, so nothing in it is committed",
+                hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",
+            )
+        top, git_dir = repository
         try:
             found = cls(base, top, git_dir, _common_folder(top, git_dir))
-            commit = found._head()
+            found._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except GitRefused as error:
+            if not str(error):  # what `--quiet` keeps to itself
+                raise WorkspaceError(
+                    f"nothing is committed yet in the git repository of `{root}`",
+                    hint=f"Commit the specs, {OTHERWISE}.",
+                ) from error
             raise WorkspaceError(
                 f"git refuses the repository of `{base}`: {error}",
                 hint="Run `git status` there as the same user, and do what it says (for a folder of another "
                 "owner: `git config --global --add safe.directory FOLDER`).",
             ) from error
-        if not commit:
-            raise WorkspaceError(
-                f"nothing is committed yet in the git repository of `{root}`",
-                hint=f"Commit the specs, {OTHERWISE}.",
-            )
         return found
 
     def uncommitted(self, names: Collection[str]) -> frozenset[str]:
@@ -81,11 +86,16 @@ class Checkout:
         """
         if not names:
             return frozenset()
-        follow = _follower()
-        known_as = {name: self._known_as(name, follow) for name in names}
+        follow, top = _follower(), f"{self.top}/"
+        known_as = {  # the paths, relative to the top, that must be committed for a file to be
+            name: {one.removeprefix(top) for one in (end, *passed) if one.startswith(top)}
+            for name, (end, passed) in ((name, follow(str(self.root / name))) for name in names)
+        }
         paths = set().union(*known_as.values())
+        asked = [] if self.root == self.top else ["--", f"{self.root.relative_to(self.top)}/"]
+        if len(paths) <= _MOST_PATHS and sum(map(len, paths)) * 4 <= _LONGEST_PATHS:
+            asked = ["--", *sorted(paths)]
         try:
-            asked = self._pathspecs(paths)
             commit, changed = _read_status(self._git(*_STATUS, *asked))
             if commit == _UNBORN:
                 return frozenset(names)
@@ -99,10 +109,7 @@ class Checkout:
         return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
 
     def signs(self) -> tuple[Path, ...]:
-        """Return the folders in which something changes whenever HEAD or the index does.
-
-        Git is not asked: this is called all the time, and must not wait for a git that hangs.
-        """
+        """Return the folders in which something changes whenever HEAD or the index does. No git that hangs is asked."""
         folders = [self.git_dir, self.common_dir]
         with contextlib.suppress(OSError, UnicodeError):
             head = (self.git_dir / "HEAD").read_text(encoding="utf-8")
@@ -119,39 +126,16 @@ class Checkout:
         places = (f"--git-dir={self.git_dir}", f"--work-tree={self.top}")
         return ask_git(self.top, *places, *arguments, questions=self._questions)
 
-    def _head(self) -> str:
-        """Return the id of the commit that HEAD leads to, or an empty string before the first one."""
-        try:
-            commit = self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-            return os.fsdecode(commit).strip()
-        except GitRefused as error:
-            if str(error):
-                raise
-            return ""
-
-    def _known_as(self, name: str, follow: _Follow) -> frozenset[str]:
-        """Return the paths, relative to the top, that must be committed for this file to be."""
-        path, passed = follow(str(self.root / name))
-        top = f"{self.top}/"
-        return frozenset(one.removeprefix(top) for one in (path, *passed) if one.startswith(top))
-
-    def _pathspecs(self, paths: Collection[str]) -> tuple[str, ...]:
-        if len(paths) <= _MOST_PATHS and sum(map(len, paths)) * 4 <= _LONGEST_PATHS:
-            return ("--", *sorted(paths))
-        return () if self.root == self.top else ("--", f"{self.root.relative_to(self.top)}/")
-
 
 def _follower() -> _Follow:
-    """Return what says where an absolute path leads in the end, and which links it passes: each folder is asked once."""
+    """Return what says where an absolute path, as `Path` writes it, leads, and which links it passes; each is read once."""
 
     @cache
     def follow(path: str) -> tuple[str, frozenset[str]]:
         above, name = os.path.split(path)
-        if not name and above in {path, ""}:
+        if not name:
             return path, frozenset()
         folder, passed = follow(above)
-        if name in {"", "."}:
-            return folder, passed
         if name == "..":
             return str(Path(folder).parent), passed
         here = f"{folder.rstrip('/')}/{name}"
@@ -179,13 +163,10 @@ def _target(path: str) -> str:
 
 def _read_status(output: bytes) -> tuple[str, set[str]]:
     """Return the commit that a status is about, and the paths that are not as it has them."""
-    commit, changed = _UNBORN, set[str]()
-    for entry in os.fsdecode(output).split("\0"):
-        if entry.startswith("# branch.oid "):
-            commit = entry.rpartition(" ")[2]
-        elif fields := _FIELDS.get(entry[:1]):
-            changed.add(entry.split(" ", fields)[fields])
-    return commit, changed
+    entries = os.fsdecode(output).split("\0")
+    commits = (one.rpartition(" ")[2] for one in entries if one.startswith("# branch.oid "))
+    changed = {one.split(" ", at)[at] for one in entries if (at := _FIELDS.get(one[:1]))}
+    return next(commits, _UNBORN), changed
 
 
 def _files(output: bytes) -> set[str]:
@@ -211,10 +192,7 @@ def is_tracked(root: Path, path: Path) -> bool:
 
 
 def tracked_below(root: Path, folder: Path) -> str:
-    """Return a name that git tracks as `folder`, as a link on the way to it, or within; empty for none.
-
-    Raises `WorkspaceError` when git cannot tell.
-    """
+    """Return a name that git tracks as `folder`, as a link on the way to it, or within; or nothing. Raises `WorkspaceError`."""
     top, mine = _within_repository(root, folder)
     for one in mine:
         depth = len(one.relative_to(top).parts)
@@ -247,9 +225,8 @@ def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
 def _is_repository(folder: Path) -> bool:
     """Whether there is a `.git`, or what stands for one; a folder of that name without a HEAD is none."""
     place = folder / ".git"
-    is_closed = os.path.isdir(place) and not os.access(place, os.X_OK)  # noqa: PTH112 - as below
-    is_empty = os.path.isdir(place) and not os.path.lexists(place / "HEAD")  # noqa: PTH112
-    return os.path.lexists(place) and (is_closed or not is_empty)
+    is_open = os.path.isdir(place) and os.access(place, os.X_OK)  # noqa: PTH112 - as below
+    return os.path.lexists(place / "HEAD" if is_open else place)
 
 
 def _is_since(lock: Path, path: Path) -> bool:
@@ -332,12 +309,3 @@ def _work_tree_of(holder: Path) -> Path | None:
     except OSError:
         return None
     return Path(os.path.realpath(holder / said.parent))
-
-
-def _no_repository(root: Path) -> WorkspaceError:
-    if not root.is_dir():
-        return WorkspaceError(f"`{root}` is not a folder", hint="Check the path.")
-    return WorkspaceError(
-        f"`{root}` is not in a git repository, so nothing in it is committed",
-        hint=f"Run `git init` there and commit the specs, {OTHERWISE}.",
-    )

@@ -4,8 +4,6 @@ Nobody gets a key, whatever it is called: the environment is an allow-list. Git 
 anything that it writes. It reads its settings where its user keeps them (system, user, the repository's own `config`,
 which nobody can commit): a filter that they define, LFS for one, runs; what a commit brings can only name it. Hooks, a
 file system monitor, other machines and repositories that nobody named are out of the question.
-
-Every question blocks for as long as git takes, at most `TIMEOUT`, or until somebody abandons it.
 """
 
 from __future__ import annotations
@@ -22,13 +20,10 @@ from typing import Final
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.printable import printable
 
-_PASSED: Final = frozenset(
-    {
-        *("HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ"),
-        "SYSTEMROOT",
-        *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
-    }
-)
+_PASSED: Final = {
+    *("HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "SYSTEMROOT"),
+    *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+}
 _KINDS: Final = ("LC_", "XDG_")  # what such names begin with
 _PATHS: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
@@ -53,8 +48,7 @@ _SET = {
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
     """Return the little that another program needs: where its user, its language, its terminal and its libraries are.
 
-    Of each list of folders only the absolute ones stay: another, an empty one too, would be looked up in the folder that
-    the program is started in.
+    Of lists of folders only absolute ones stay: others would be looked up where the program is started.
     """
     passed = {
         name: text for name, text in ours.items() if name in _PASSED or name.startswith(_KINDS)
@@ -79,14 +73,17 @@ class Questions:
         self._over = False
 
     def ask(self, folder: Path, arguments: Collection[str]) -> tuple[int, bytes, bytes]:
-        """Return git's exit code and what it printed; raises `TimeoutExpired` and `OSError`."""
+        """Return git's exit code and what it printed, once it ended or was abandoned; raises `TimeoutExpired`, `OSError`."""
+        # Nothing points it elsewhere (we may run in a hook); above a folder it never looks.
+        ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
+        ours["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
         with self._lock:
             if self._over:
                 raise WorkspaceError("git is not asked any more: the program is leaving")
             process = subprocess.Popen(  # noqa: S603 - no shell; names stand after `--`
                 [*_COMMAND, *arguments],
                 cwd=folder,
-                env=_environment(folder),
+                env=environment(os.environ) | ours | _SET,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -139,19 +136,10 @@ def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -
             "git cannot be started, and without it nobody knows what is committed",
             hint=f"Install git, {OTHERWISE}.",
         ) from error
+    if code < 0:
+        raise GitRefused(f"it was ended by signal {-code}")
     if code:
-        raise GitRefused(_said(complained) if code > 0 else f"it was ended by signal {-code}")
+        lines = complained.decode("utf-8", "replace").splitlines() or [""]
+        told = next((line for line in lines if line.startswith("fatal: ")), lines[0])
+        raise GitRefused(printable(told.removeprefix("fatal: ")[:300]))
     return printed
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Return what git needs. Nothing in it points it elsewhere (we may run in a hook); above a folder it never looks."""
-    ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
-    return environment(os.environ) | ours | _SET | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
-
-
-def _said(stderr: bytes) -> str:
-    """Return the line in which git says what is wrong."""
-    lines = stderr.decode("utf-8", "replace").splitlines()
-    told = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
-    return printable(told.removeprefix("fatal: ")[:300])

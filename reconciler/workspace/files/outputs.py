@@ -16,7 +16,12 @@ from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.disk import NearlyFull, give_name, require_room, sync_folder
-from reconciler.workspace.files.plain import describe_os_error, open_plain, written_beside
+from reconciler.workspace.files.plain import (
+    describe_os_error,
+    described,
+    open_plain,
+    written_beside,
+)
 
 _CHUNK = 1024 * 1024  # bytes
 RACY_NS = 2_000_000_000
@@ -31,10 +36,9 @@ class OutputTaken(WorkspaceError):
 class Signature:
     """What tells a changed file from an unchanged one without reading it.
 
-    Anything that is not a plain file (a folder, a symbolic link, a device) has size -1: it is there, it is not
-    ours, and it equals no signature of a file that was published. The time of the last change (ctime) also tells a
-    file that was overwritten in place by one of its size and given its old mtime; a chmod, a new link or a new name
-    change it too, which costs reading the file once more.
+    What is no plain file has size -1: it is there, not ours, and equals no signature of a published file. The
+    ctime also tells a file that was overwritten in place and given its old mtime; a chmod, a link or a new name costs
+    reading it once more.
     """
 
     size: int  # bytes, or -1
@@ -54,39 +58,43 @@ class Signature:
         return self.size >= 0
 
     def is_racy(self, at_ns: int) -> bool:
-        """Whether a file that was read at this time could have changed since and kept its signature.
-
-        One that is dated far ahead is taken at its word: it would never be anything else.
-        """
+        """Whether a file that was read at this time could have changed since with this signature; not one dated far ahead."""
         return min(abs(at_ns - self.mtime_ns), abs(at_ns - self.ctime_ns)) < RACY_NS
 
 
 def signature(path: Path) -> Signature | None:
-    """Return the signature of what stands at a path (links not followed), or None when nothing does.
-
-    Raises `WorkspaceError` when that cannot be told.
-    """
-    try:
+    """Return the signature of what stands at a path, links not followed; None for nothing. Raises `WorkspaceError`."""
+    with described(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return Signature.of(path.lstat())
+    return None
+
+
+def followed(entry: os.DirEntry[str] | Path) -> Signature | None:
+    """Return the signature of an entry or, for a link, of what it leads to; None when it is gone. Raises OSError."""
+    try:
+        return Signature.of(entry.stat())
+    except OSError as error:
+        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
+            raise
+    try:
+        return Signature.of(entry.stat(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise describe_os_error(error, path) from error
 
 
 def check_room(root: Path, folder: str) -> None:
     """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
     cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
-    try:
-        if os.access(root / folder, os.W_OK | os.X_OK):
-            require_room(root / folder)
-            return
-        is_read_only = bool(os.statvfs(root / folder).f_flag & os.ST_RDONLY)
-    except NearlyFull as error:
-        sentence = f"nothing is bought for `{folder}`, because it could not be put there"
-        raise WorkspaceError(f"{sentence}: {error.strerror}", hint="Free some space.") from None
-    except OSError as error:
-        raise describe_os_error(error, folder) from error
+    with described(folder):
+        try:
+            if os.access(root / folder, os.W_OK | os.X_OK):
+                require_room(root / folder)
+                return
+            is_read_only = bool(os.statvfs(root / folder).f_flag & os.ST_RDONLY)
+        except NearlyFull as error:
+            sentence = f"nothing is bought for `{folder}`, because it could not be put there"
+            raise WorkspaceError(f"{sentence}: {error.strerror}", hint="Free some space.") from None
     if is_read_only:
         raise WorkspaceError(f"{cannot}: its file system is read-only", hint="Mount it writable.")
     hint = "Give the user that runs the reconciler permission to write in it."
@@ -94,56 +102,38 @@ def check_room(root: Path, folder: str) -> None:
 
 
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
-    """Copy an object to its place, durably and in one step, and return the signature of the file that was put there.
+    """Copy an object to its place, durably and in one step, and return the signature of the very bytes written.
 
-    It is that of the very bytes that were written: what is done to the name a moment later is neither an error nor
-    taken for ours. With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is
-    raised. A folder or a symbolic link at the target is never replaced nor written through. Raises
-    `WorkspaceError` otherwise.
+    With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is raised. A folder or a
+    symbolic link at the target is never replaced nor written through. Raises `WorkspaceError` otherwise.
     """
     try:
         with contextlib.ExitStack() as stack:
             with written_beside(target, lambda file: _copy(source, file)) as temporary:
                 file = stack.enter_context(temporary.open("rb"))
                 written = Signature.of(os.fstat(file.fileno()))
-                if replace:
-                    _replace(temporary, target)
-                else:
+                if not replace:
                     _link(temporary, target)
+                elif (standing := signature(target)) is None or standing.is_file:
+                    temporary.replace(target)
+                else:
+                    raise not_replaced(target)
             named = Signature.of(os.fstat(file.fileno()))
         sync_folder(target.parent)
     except OSError as error:
-        raise describe_os_error(error, _culprit(error, source, target)) from error
+        # What a person has to look at: temporary names are nobody's business.
+        is_gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        culprit = source if error.filename == str(source) else target.parent if is_gone else target
+        raise describe_os_error(error, culprit) from error
     # Its new name gave it another ctime. Where more than that is different, somebody wrote to it already.
     is_ours = named == Signature(written.size, written.mtime_ns, named.ctime_ns, written.inode)
     return named if is_ours else written
-
-
-def _culprit(error: OSError, source: Path, target: Path) -> Path:
-    """Return the path that a person has to look at; temporary names are nobody's business."""
-    if error.filename == str(source):
-        return source
-    return target.parent if error.errno in (errno.ENOENT, errno.ENOTDIR) else target
 
 
 def _copy(source: Path, file: BinaryIO) -> None:
     with open_plain(source) as original:
         require_room(file.fileno(), os.fstat(original.fileno()).st_size)
         shutil.copyfileobj(original, file, _CHUNK)
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    """Give the temporary file its final name, unless something stands there that is no plain file."""
-    standing = signature(target)
-    if standing is not None and not standing.is_file:
-        raise not_replaced(target)
-    temporary.replace(target)
-
-
-def not_replaced(target: Path) -> OutputTaken:
-    """Return the error to raise for what is no plain file where one of ours belongs."""
-    sentence = f"`{target}` is a folder or a link: it is not replaced"
-    return OutputTaken(sentence, hint="Move it out of the way.")
 
 
 def _link(temporary: Path, target: Path) -> None:
@@ -155,21 +145,22 @@ def _link(temporary: Path, target: Path) -> None:
         raise OutputTaken(sentence, hint="Move it away, or rename the spec.") from error
 
 
+def not_replaced(target: Path) -> OutputTaken:
+    """Return the error to raise for what is no plain file where one of ours belongs."""
+    sentence = f"`{target}` is a folder or a link: it is not replaced"
+    return OutputTaken(sentence, hint="Move it out of the way.")
+
+
 def is_behind_a_link(above: Path, target: Path) -> bool:
     """Whether a folder between this folder and this path is a symbolic link, so that the path leads elsewhere."""
     return target.parent.resolve() != above.resolve() / target.parent.relative_to(above)
 
 
 def remove(target: Path, found: Signature) -> bool:
-    """Remove a plain file durably; return False, with nothing touched, when it is not as it was found.
-
-    Raises `WorkspaceError`.
-    """
-    try:
-        if not found.is_file or signature(target) != found:
-            return False
+    """Remove a plain file durably; False, and nothing touched, when it is not as it was found. Raises `WorkspaceError`."""
+    if not found.is_file or signature(target) != found:
+        return False
+    with described(target):
         target.unlink()
         sync_folder(target.parent)
-    except OSError as error:
-        raise describe_os_error(error, target) from error
     return True

@@ -40,9 +40,9 @@ _REASONS = {
 LARGEST_POINTER: Final = 1024  # bytes (documented: a pointer is smaller)
 ADVICE: Final = "is a Git LFS pointer: run `git lfs pull`"
 """What is said of one, to go on after its name."""
-_VERSION: Final = b"version https://git-lfs.github.com/spec/v1"
 _POINTER: Final = re.compile(
-    re.escape(_VERSION) + rb"\r?\n(?:ext-[^\n]*\n)*oid sha256:([0-9a-f]{64})\r?\nsize [0-9]+\r?\n?"
+    rb"version https://git-lfs\.github\.com/spec/v1\r?\n(?:ext-[^\n]*\n)*"
+    rb"oid sha256:([0-9a-f]{64})\r?\nsize [0-9]+\r?\n?"
 )
 
 
@@ -62,11 +62,17 @@ def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> Workspace
 
 
 @contextlib.contextmanager
-def open_plain(path: Path) -> Iterator[BufferedReader]:
-    """Open a plain file (or a link to one) for reading, without waiting for a FIFO's other end.
+def described(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise what the system says in the block as a `WorkspaceError` about this path."""
+    try:
+        yield
+    except OSError as error:
+        raise describe_os_error(error, path) from error
 
-    Raises `NotPlain` for anything else, and the system's OSError.
-    """
+
+@contextlib.contextmanager
+def open_plain(path: Path) -> Iterator[BufferedReader]:
+    """Open a plain file, or a link to one, for reading; no FIFO is waited for. Raises `NotPlain`, and OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -89,10 +95,7 @@ def temporary_beside(target: Path) -> Path:
 
 @contextlib.contextmanager
 def written_beside(target: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
-    """Write a durable temporary file beside a target and remove it afterwards, if it is still there.
-
-    A leftover of a crash is replaced, never followed: it is unlinked and created anew.
-    """
+    """Write a durable temporary file beside a target, in place of any leftover, and remove it if it stays."""
     temporary = temporary_beside(target)
     temporary.unlink(missing_ok=True)
     try:
@@ -126,17 +129,11 @@ def points_to(data: bytes) -> str:
 
 def file_sha256(path: Path) -> str:
     """Return a file's own SHA-256 as 64 lower-case hex digits. Raises `WorkspaceError`."""
-    return _of(path, digest)
+    with described(path), open_plain(path) as file:
+        return digest(file)
 
 
 def pointed_to(path: Path) -> str:
     """Return the SHA-256 of the file that a pointer at a path stands for; empty for none. Raises `WorkspaceError`."""
-    return _of(path, lambda file: points_to(file.read(LARGEST_POINTER + 1)))
-
-
-def _of(path: Path, ask: Callable[[BufferedReader], str]) -> str:
-    try:
-        with open_plain(path) as file:
-            return ask(file)
-    except OSError as error:
-        raise describe_os_error(error, path) from error
+    with described(path), open_plain(path) as file:
+        return points_to(file.read(LARGEST_POINTER + 1))

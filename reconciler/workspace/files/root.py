@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ class Root:
         self._prefix = f"{path}/"
         self._real = os.path.realpath(path)
         self._inner = self._real.rstrip("/") + "/"
-        self._folders: dict[str, str] = {}  # as named -> as it really is
-        self._faults: dict[str, str] = {}  # of folders
+        self._real_folder = cache(lambda folder: os.path.realpath(path / folder))
+        self._folder_fault = cache(lambda name: self._fault(name, self._real_folder(name)))
 
     def fault(self, name: str) -> str:
         """Return why what a name leads to is not read, to stand after the name; or nothing.
@@ -30,10 +31,7 @@ class Root:
         Links are somebody's commit. None leads out of the root, and inside it none leads to what no commit can hold:
         git's own folder, keys, the state. A name that is there without a link is what it says.
         """
-        folder = name.rpartition("/")[0]
-        if folder not in self._faults:
-            self._faults[folder] = self._fault(folder, self._real_folder(folder))
-        if fault := self._faults[folder]:
+        if fault := self._folder_fault(name.rpartition("/")[0]):
             return fault
         path = self.path / name
         return self._fault(name, os.path.realpath(path)) if os.path.islink(path) else ""  # noqa: PTH114 - as in `target`
@@ -91,11 +89,6 @@ class Root:
 
     def _holds_real(self, real: str) -> bool:
         return real == self._real or real.startswith(self._inner)
-
-    def _real_folder(self, folder: str) -> str:
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(self.path / folder)
-        return self._folders[folder]
 
 
 class Sight(NamedTuple):

@@ -11,6 +11,7 @@ import atexit
 import gc
 import json
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,14 @@ from reconciler.workspace.programs import environment
 
 MEBIBYTE: Final = 1024 * 1024
 _MODULE: Final = "reconciler.workspace.media.decoding"
+# The module of a task, and with it a library, is imported when it is needed.
+_TASKS: Final = {
+    "judge": "reconciler.workspace.media.judging:judge",
+    "sample": "reconciler.workspace.media.judging:sample",
+    "examine": "reconciler.workspace.media.result_media:examine",
+    "preview": "reconciler.workspace.media.result_media:draw",
+    "prepare": "reconciler.workspace.media.preparing:prepare",
+}
 _HEAD: Final = struct.Struct(">II")  # bytes of facts and of data that follow
 _MOST_FACTS: Final = 64 * 1024  # bytes of an answer, or a question
 _MOST_DATA: Final = 64 * MEBIBYTE  # bytes that come with it
@@ -67,12 +76,11 @@ class Decoder:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._turn = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._closings = 0
 
     def ask(self, task: str, arguments: Sequence[str], *files: int) -> Answer:
-        """Return what a task of `_task` makes of open files (descriptors).
+        """Return what one of the `_TASKS` makes of open files (descriptors).
 
         Raises Flaw where the files are at fault (`Beyond` where they broke the bounds), OSError where the machine is (a
         disk, memory), and ToldMistake where we are.
@@ -86,16 +94,16 @@ class Decoder:
     def close(self) -> None:
         """End the process, whatever it does; a question that waits for it is told so."""
         self._closings += 1
-        if (process := self._process) is None:
+        if (running := self._running) is None:
             return
-        process.kill()
+        running[0].kill()
         if self._turn.acquire(timeout=1):  # from then on nothing is written any more
             self._end()
             self._turn.release()
 
     def _ask_once(self, question: bytes, files: Sequence[int]) -> Answer:
         """Ask, and raise `_Again` where only a fresh process may blame the files."""
-        is_fresh, closings = self._process is None, self._closings
+        is_fresh, closings = self._running is None, self._closings
         until = time.monotonic() + self._bounds.patience
         try:
             said, data = self._exchange(question, files)
@@ -148,13 +156,13 @@ class Decoder:
             late.cancel()
 
     def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        if self._process is not None and self._socket is not None:
-            return self._process, self._socket
+        if self._running is not None:
+            return self._running
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         one = self._bounds
         words = map(str, (one.seconds, one.memory, one.written, one.niceness))
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - no shell; our own module, by its name
+            process = subprocess.Popen(  # noqa: S603 - no shell; our own module, by its name
                 [sys.executable, "-P", "-m", _MODULE, *words],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -163,17 +171,16 @@ class Decoder:
                 # Each arena reserves address space, of which there is a bound.
                 env={**environment(os.environ), "MALLOC_ARENA_MAX": "2"},
             )
-        self._socket = ours
-        return self._process, ours
+        self._running = process, ours
+        return self._running
 
     def _end(self) -> int:
         """End the process and return how it ended: what ended it before stays its reason."""
-        process, self._process = self._process, None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if process is None:
+        running, self._running = self._running, None
+        if running is None:
             return 0
+        process, asked = running
+        asked.close()
         process.kill()
         return process.wait()
 
@@ -236,7 +243,7 @@ def _answer(asker: socket.socket, seconds: int) -> bool:
         task, *arguments = json.loads(asker.recv(_HEAD.unpack(head)[0], socket.MSG_WAITALL))
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
         try:
-            facts, data = _task(task)(*files, *arguments)
+            facts, data = pkgutil.resolve_name(_TASKS[task])(*files, *arguments)
             said: dict[str, Any] = {"facts": facts}
         except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
             said = _trouble(error)
@@ -254,20 +261,6 @@ def _trouble(error: Exception) -> dict[str, Any]:
     if isinstance(error, OSError):
         return {"errno": error.errno or 0, "strerror": error.strerror or "it cannot be read"}
     return {"mistake": mistake(error)}
-
-
-def _task(name: str) -> Callable[..., Answer]:
-    """Return what is done with files; its module, and with it a library, is imported when it is needed."""
-    from reconciler.workspace.media import judging, preparing, result_media
-
-    tasks: dict[str, Callable[..., Answer]] = {
-        "judge": judging.judge,
-        "examine": result_media.examine,
-        "preview": result_media.draw,
-        "prepare": preparing.prepare,
-        "sample": judging.sample,
-    }
-    return tasks[name]
 
 
 def _end_with_asker() -> None:

@@ -34,7 +34,6 @@ _EBML = b"\x1a\x45\xdf\xa3"  # a WebM or Matroska film begins with this
 _DEMUXERS = {"MP4": "mov", "Matroska": "matroska"}  # the one format that a file may be opened as
 _MOST_COUNTED = 1_000_000  # packets that tell a length: four hours at 60 frames a second
 _MILLISECOND = Decimal("0.001")
-_ENCRYPTED = b"encv"
 _THREADS = 2  # each holds frames of its own, and memory is bounded
 
 
@@ -70,10 +69,7 @@ def read_facts(file: BinaryIO) -> Source:
 
 
 def check_container(file: BufferedReader) -> None:
-    """Check that a file is a film by its first bytes, and that no part of an MP4 or MOV goes on beyond its end.
-
-    What follows the known parts is let be: cameras append things, and players skip them. Raises `Flaw`.
-    """
+    """Check that a file begins like a film, and that no known part of an MP4 or MOV ends beyond it. Raises `Flaw`."""
     if film_format(file) != "MP4":
         return
     size = os.fstat(file.fileno()).st_size
@@ -99,21 +95,31 @@ def _read_index(file: BinaryIO) -> Source:
     """Return what a container holds as its first video, with the sides that are shown.
 
     The length is that of the picture, from its first frame on, to the millisecond: neither sound that goes on, nor what
-    comes before the picture, is motion. None where only the packets tell it.
+    comes before the picture, is motion. Where the index of an MP4 has none, it is the container's; None where only the
+    packets tell it.
     """
-    kind = film_format(file)
+    import av
+
+    kind, shown = film_format(file), (0, False)
     with film_of(file) as (container, stream):
         width, height = stream.width, stream.height
-        is_refused = width * height > PREPARABLE_PIXELS  # so no frame of it is decoded
-        rotation, mirrored = (0, False) if is_refused else _shown_first(container, stream)
+        if (
+            width * height <= PREPARABLE_PIXELS
+        ):  # of a larger one, which is refused, no frame is decoded
+            with contextlib.suppress(av.FFmpegError):
+                if frame := _next_frame(container, stream):
+                    shown = frame_shown_as(frame)
+        seconds = _length(stream)
+        if seconds is None and container.duration and kind == "MP4":
+            seconds = _in_milliseconds(Fraction(container.duration, 1_000_000))
         return Source(
-            width=height if rotation % 180 else width,
-            height=width if rotation % 180 else height,
-            seconds=_announced(container, stream),
+            width=height if shown[0] % 180 else width,
+            height=width if shown[0] % 180 else height,
+            seconds=seconds,
             format=kind,
             codec=stream.codec_context.name,
-            rotation=rotation,
-            mirrored=mirrored,
+            rotation=shown[0],
+            mirrored=shown[1],
         )
 
 
@@ -124,9 +130,7 @@ def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
     packets of any of its pictures last. None where its packets cannot all be counted.
     """
     found = [] if said is None else [said]
-    ways: list[dict[str, str]] = [{}]
-    if film_format(file) == "MP4":
-        ways.append({"ignore_editlist": "1"})
+    ways = [{}, {"ignore_editlist": "1"}] if film_format(file) == "MP4" else [{}]
     for options in ways:
         with film_of(file, options) as (container, _):
             films = [film for film in container.streams.video if not _is_cover(film)]
@@ -240,19 +244,10 @@ def _unknown(file: BinaryIO) -> str:
     file.seek(0)
     rest = b""
     while block := file.read(1024 * 1024):
-        if _ENCRYPTED in rest + block:
+        if b"encv" in rest + block:
             return "is encrypted: the API cannot read it; use a copy without protection"
         rest = block[-4:]
     return "holds a video in a format that is not known here: transcode it to H.264"
-
-
-def _announced(container: InputContainer, stream: av.VideoStream) -> Decimal | None:
-    """Return the picture's length (s) as the index has it; in an MP4 without one, the container's own."""
-    if (length := _length(stream)) is not None:
-        return length
-    if container.duration and "matroska" not in container.format.name:
-        return _in_milliseconds(Fraction(container.duration, 1_000_000))
-    return None
 
 
 def _length(film: av.VideoStream) -> Decimal | None:
@@ -262,10 +257,7 @@ def _length(film: av.VideoStream) -> Decimal | None:
 
 
 def _counted(container: InputContainer, films: Sequence[av.VideoStream]) -> Decimal | None:
-    """Return how long the frames of the longest are shown (s), from the first to the end of the last.
-
-    None where nothing tells.
-    """
+    """Return how long the frames of the longest are shown (s), to the end of the last one; None where nothing tells."""
     import av
 
     # How long a frame is shown whose packet does not say it.
@@ -298,16 +290,6 @@ def _counted(container: InputContainer, films: Sequence[av.VideoStream]) -> Deci
 
 def _in_milliseconds(seconds: Fraction) -> Decimal:
     return (Decimal(seconds.numerator) / seconds.denominator).quantize(_MILLISECOND)
-
-
-def _shown_first(container: InputContainer, stream: av.VideoStream) -> tuple[int, bool]:
-    """Return how the video is shown; the first frame tells, where one decodes."""
-    import av
-
-    with contextlib.suppress(av.FFmpegError):
-        if frame := _next_frame(container, stream):
-            return frame_shown_as(frame)
-    return 0, False
 
 
 def _next_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

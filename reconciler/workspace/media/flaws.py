@@ -62,10 +62,7 @@ def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
 
 
 def beginning(file: BinaryIO) -> bytes:
-    """Return the bytes that a file's format is known by; the file stands at its beginning then.
-
-    Raises `Evident` when it is a pointer to the file that was meant.
-    """
+    """Return the bytes that tell a file's format, and go back to its beginning. Raises `Evident` for a Git LFS pointer."""
     file.seek(0)
     start = file.read(LARGEST_POINTER + 1)
     file.seek(0)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from reconciler.core.sources import ANIMATED, IMAGE_PIXELS, Source
 from reconciler.workspace.media.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _FORMATS: Final = {
-    "PNG": re.escape(_PNG),
-    "JPEG": rb"\xff\xd8\xff",
-    "GIF": rb"GIF8[79]a",
-    "WebP": rb"RIFF....WEBP",
-    "HEIC": rb"....ftyp(hei[cmsx]|hev[cx]|mif1|msf1)",
-    "AVIF": rb"....ftypavi[fs]",
-}  # by what a file begins with
+    "PNG": (re.escape(_PNG), "PIL.PngImagePlugin", "PngImageFile"),
+    "JPEG": (rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
+    "GIF": (rb"GIF8[79]a", "PIL.GifImagePlugin", "GifImageFile"),
+    "WebP": (rb"RIFF....WEBP", "PIL.WebPImagePlugin", "WebPImageFile"),
+    "HEIC": (rb"....ftyp(hei[cmsx]|hev[cx]|mif1|msf1)", "pi_heif", "HeifImageFile"),
+    "AVIF": (rb"....ftypavi[fs]", "PIL.AvifImagePlugin", "AvifImageFile"),
+}  # what a file begins with, and who reads it: a module, imported when it is needed, and a class of it
 _MOVING: Final = frozenset({"GIF", "WebP", "AVIF"})
 _END_OF_JPEG: Final = b"\xff\xd9"
 _ANYTHING: Final = bytes(range(1, 255)) * 32  # as good as any other pixels; no marker is in it
@@ -55,13 +56,13 @@ def image_facts(file: BinaryIO) -> Source:
     kind = image_format(file)
     image = open_image(file)
     width, height = image.size
-    if kind == "HEIC":  # its reader turns it
-        return Source(width=width, height=height, format=kind)
-    rotation, mirrored = image_shown_as(image)
+    # The reader of HEIC turns it.
+    rotation, mirrored = (0, False) if kind == "HEIC" else image_shown_as(image)
     if rotation % 180:
         width, height = height, width
-    if kind in _MOVING and _moves(image):
-        kind = f"{ANIMATED}{kind}"
+    with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):
+        if kind in _MOVING and getattr(image, "is_animated", False):
+            kind = f"{ANIMATED}{kind}"
     return Source(width=width, height=height, format=kind, rotation=rotation, mirrored=mirrored)
 
 
@@ -90,7 +91,7 @@ def check_pixels(file: BinaryIO) -> None:
 def image_format(file: BinaryIO) -> str:
     """Return the format of an image by its first bytes, as people call it. Raises `Evident` for anything else."""
     start = beginning(file)
-    for name, mark in _FORMATS.items():
+    for name, (mark, _, _) in _FORMATS.items():
         if re.match(mark, start, re.DOTALL):
             return name
     raise Evident(
@@ -122,33 +123,12 @@ def flawed(sentence: str) -> Iterator[None]:
 
 @flawed("is damaged: its image header cannot be read")
 def _opened(kind: str, data: bytes) -> ImageFile:
-    """Open an image with Pillow's reader of one format, so that no other is tried."""
-    from PIL.AvifImagePlugin import AvifImageFile
-    from PIL.GifImagePlugin import GifImageFile
-    from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
-    from PIL.WebPImagePlugin import WebPImageFile
-
-    match kind:
-        case "JPEG":
-            return JpegImageFile(io.BytesIO(data + _END_OF_JPEG))
-        case "PNG":
-            return PngImageFile(io.BytesIO(_plain_png(data)))
-        case "HEIC":
-            from pi_heif import HeifImageFile  # type: ignore[import-untyped]
-
-            return cast("ImageFile", HeifImageFile(io.BytesIO(data)))
-        case "GIF":
-            return GifImageFile(io.BytesIO(data))
-        case "WebP":
-            return WebPImageFile(io.BytesIO(data))
-    return AvifImageFile(io.BytesIO(data))
-
-
-def _moves(image: ImageFile) -> bool:
-    with contextlib.suppress(Flaw), flawed("what follows the first frame is not of use here"):
-        return bool(getattr(image, "is_animated", False))
-    return False
+    """Open an image with the one reader of its format, so that no other is tried."""
+    _, module, name = _FORMATS[kind]
+    reader: Callable[[BinaryIO], ImageFile] = getattr(importlib.import_module(module), name)
+    if kind == "JPEG":
+        data += _END_OF_JPEG
+    return reader(io.BytesIO(_plain_png(data) if kind == "PNG" else data))
 
 
 def image_shown_as(image: ImageFile) -> tuple[int, bool]:

@@ -55,10 +55,7 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
 
 
 def judge(file: BufferedReader, medium: str) -> Answer:
-    """Answer, in the other process, with a verdict's row: decode a file as far as its header gives reason to.
-
-    Raises `Flaw`.
-    """
+    """Answer, in the other process, with a verdict's row, decoding as far as the header gives reason to. Raises `Flaw`."""
     if not MEDIUMS[medium].codec:
         facts = image_facts(file)
         # Another format is decoded where it is made into a JPEG, in a process of its own.

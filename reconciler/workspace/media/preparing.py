@@ -1,38 +1,78 @@
-"""Making of a file what the API takes, in a process of its own (`decoding`): a photo's JPEG, a film's MP4.
+"""Making of a file what the API takes: of an image a JPEG, of a film H.264 and AAC in an MP4, ready to stream.
 
-An encoder takes minutes and much memory: each file has its own process, which is ended with whoever waits for it.
+The picture itself is turned, mirrored, cut and scaled. The same bytes come out for the same bytes in, as long as the
+encoder is the same. An encoder takes minutes and much memory: each file has a process of its own (`decoding`), which is
+ended with whoever waits for it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
+import itertools
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
+from fractions import Fraction
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from reconciler.core.sources import (
+    IMAGE_BYTES,
+    IMAGE_SIDES,
     MEDIUMS,
+    PREPARABLE_PIXELS,
     SHORTEST_SECONDS,
+    VIDEO_BYTES,
+    VIDEO_SIDES,
     Medium,
     Preparation,
     Source,
+    fit,
     limit_faults,
     spoken,
     whole_seconds,
 )
 from reconciler.workspace.media.decoding import MEBIBYTE, Answer, Bounds, Decoder
-from reconciler.workspace.media.films import probe_video
+from reconciler.workspace.media.films import film_of, frame_shown_as, is_whole, probe_video
 from reconciler.workspace.media.flaws import Flaw, MediaError
-from reconciler.workspace.media.images import probe_image
-from reconciler.workspace.media.transcoding import reencode, transcode
+from reconciler.workspace.media.images import (
+    check_pixels,
+    flawed,
+    image_shown_as,
+    open_image,
+    probe_image,
+    upright,
+)
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer, OutputContainer
+    from av.filter import Graph
+    from PIL.Image import Image
 
 LONGEST: Final = 1800  # s of the processor, and by the clock
 # Bytes; an 8K film in 10 bits takes 2000 MiB.
 _MEMORY: Final = {"image": 2048 * MEBIBYTE, "video": 2560 * MEBIBYTE}
 # Raise it when what is made of a file should be made anew; it is in no identity.
 _VERSION: Final = 5
+_LARGEST: Final = 4096  # px: a longer side of an image is of no use to a video of 1080 lines
+_IMAGE_QUALITY: Final = 92
+_SMALLER: Final = 0.8  # of the sides, until it is light enough
+_TRIES: Final = 12
+_REDUCIBLE: Final = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})  # whose pixels can be averaged
+_CLOCK: Final = 90_000  # ticks of a second
+_RATE: Final = 48_000  # Hz
+_SAMPLES: Final = 1024  # of a frame of AAC
+_QUALITY: Final = 18  # x264's CRF: the eye sees no loss
+_EXACT: Final = 0.0005  # s
+_FULLEST: Final = 0.85  # of the bytes allowed, for the picture
+_THREADS: Final = 4  # always: the bytes depend on it
+_HINDRANCES: Final = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
+_TURNS: Final = {90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}  # by the rotation
 
 
 def recipe(medium: Medium, source: Source) -> str:
@@ -53,10 +93,7 @@ def make(
 ) -> None:
     """Make of an open file (a descriptor) what the API takes, at `target`: a path, and what holds its lock.
 
-    Raises:
-        Flaw: the file is at fault, which an `Unfinished` need not be another time.
-        OSError: the machine is: a full disk.
-        ToldMistake: we are.
+    Raises `Flaw` (`Unfinished` may pass), OSError where the machine is at fault, and ToldMistake where we are.
     """
     path, lock = target
     end = "" if kept.end is None else str(kept.end)
@@ -104,3 +141,206 @@ def _faults(medium: Medium, made: Path, counted: Decimal) -> list[str]:
         lasts = f"what is made of it lasts {spoken(seconds)} s"
         faults.append(f"{lasts}, and only {spoken(counted)} s of it were priced; export it again")
     return faults
+
+
+def reencode(source: BinaryIO) -> bytes:
+    """Return an image as a JPEG that the API takes: as it is shown, on white, scaled only where it must be. Raises `Flaw`."""
+    from PIL.Image import Resampling
+
+    check_pixels(source)
+    with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
+        sides = fit(*opened.size, (IMAGE_SIDES[0], _LARGEST))
+        opened.draft(None, sides)  # a JPEG is not even decoded larger than it is needed
+        opened.load()  # in a PNG, the camera's note may follow the pixels
+        rotation, mirrored = image_shown_as(opened)
+        image: Image = opened  # of a moving one the first frame
+        factor = min(image.width // sides[0], image.height // sides[1])
+        if factor > 1 and image.mode in _REDUCIBLE and "transparency" not in image.info:
+            image = image.reduce(factor)  # the rest takes so much less memory
+        image = _on_white(upright(image, rotation, mirrored=mirrored))
+    if rotation % 180:
+        sides = sides[::-1]
+    for _ in range(_TRIES):
+        scaled = image if image.size == sides else image.resize(sides, Resampling.LANCZOS)
+        made = io.BytesIO()
+        scaled.save(made, "JPEG", quality=_IMAGE_QUALITY, optimize=True)
+        if len(data := made.getvalue()) <= IMAGE_BYTES:
+            return data
+        sides = fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), IMAGE_SIDES)
+    raise Flaw("cannot be compressed to what the API takes")
+
+
+def _on_white(image: Image) -> Image:
+    """Return an image without transparency."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits of grey; `convert` alone would make white of them
+        image = image.convert("I").point(lambda grey: grey * (1 / 256)).convert("L")
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image.convert("RGB")
+    picture = image.convert("RGBA")
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
+
+
+def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:
+    """Write the part of a film from `start` to `end` (s of its own time). Raises `Flaw`; OSError where the machine is at fault."""
+    import av
+
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with film_of(source) as (container, film):
+        try:
+            with av.open(str(target), "w", format="mp4", options=options) as made:
+                written = 0
+                for packets in _encoded(container, film, made, (start, end - start)):
+                    written += len(packets)
+                    made.mux(packets)
+        except av.FFmpegError as error:
+            if error.errno in _HINDRANCES:
+                raise OSError(error.errno, error.strerror) from error
+            raise Flaw(
+                f"is damaged, or cannot be transcoded: {error.strerror}; export it again"
+            ) from error
+    if _packets(target) != written:  # the last writes report no error
+        raise OSError(errno.ENOSPC, "the disk did not take all that was written")
+
+
+def _packets(target: Path) -> int:
+    """Return how many packets a film holds whole."""
+    import av
+
+    with suppress(av.FFmpegError), av.open(str(target)) as made:
+        return sum(1 for packet in made.demux() if packet.size and not packet.is_corrupt)
+    return 0
+
+
+def _encoded(
+    container: InputContainer,
+    film: av.VideoStream,
+    made: OutputContainer,
+    part: tuple[float, float],
+) -> Iterator[list[av.Packet[Any]]]:
+    """Yield the packets of a part: where it begins (s of the film's own time), and how long it is (s)."""
+    start, length = part
+    # When its first picture is shown (s, of its container's clock): what a cut counts from.
+    zero = float((film.start_time or 0) * (film.time_base or 0))
+    frames = _pictures(container, film, zero + start, length)
+    first = next(frames, None)
+    if first is None:
+        raise Flaw("cannot be transcoded: no frame of it lies in the part that is kept")
+    rate = film.average_rate or Fraction(25)
+    graph, sides = _graph(first, film)
+    picture = made.add_stream("libx264", rate=rate)
+    picture.width, picture.height = sides
+    picture.pix_fmt = "yuv420p"
+    picture.codec_context.time_base = Fraction(1, _CLOCK)
+    most = str(int(VIDEO_BYTES * 8 * _FULLEST / max(length, 1.0)))  # bits per second
+    picture.options = {
+        "crf": str(_QUALITY),
+        "preset": "veryfast",
+        "bf": "0",  # frames in the order they are shown in: every reader counts the same length
+        "threads": str(_THREADS),
+        "maxrate": most,
+        "bufsize": most,
+    }
+    sounds = container.streams.audio
+    sound = made.add_stream("aac", rate=_RATE, layout="stereo") if sounds else None
+    shown = 0.0
+    for frame in itertools.chain([first], frames):
+        if frame.width != first.width or frame.height != first.height:
+            raise Flaw("cannot be transcoded: its picture changes its size on the way")
+        graph.vpush(frame)
+        drawn = graph.vpull()
+        assert not isinstance(drawn, list)
+        shown = frame.time - first.time
+        drawn.pts, drawn.time_base = round(shown * _CLOCK), Fraction(1, _CLOCK)
+        drawn.duration = round(_CLOCK / rate)
+        yield picture.encode(drawn)
+    yield picture.encode(None)
+    if sound is not None:
+        for heard in _sounds(container, zero + start, shown + float(1 / rate)):
+            yield sound.encode(heard)
+        yield sound.encode(None)
+
+
+def _pictures(
+    container: InputContainer, film: av.VideoStream, start: float, length: float
+) -> Iterator[av.VideoFrame]:
+    """Yield the frames from a time of the container's clock on, for a length (s); one more where it is too short."""
+    film.thread_type = "AUTO"
+    lasts = float(1 / film.average_rate) if film.average_rate else 0.0
+    begin: float | None = None
+    container.seek(int(start * 1_000_000))
+    for frame in container.decode(film):
+        if frame.pts is None or frame.time + lasts <= start + _EXACT:
+            continue
+        if not is_whole(frame):
+            raise Flaw(
+                f"is damaged: its picture at {frame.time:.1f} s does not decode; export it again"
+            )
+        begin = frame.time if begin is None else begin
+        shown = frame.time - begin
+        if shown + lasts > length + _EXACT and shown + _EXACT > SHORTEST_SECONDS:
+            return
+        yield frame
+
+
+def _sounds(container: InputContainer, start: float, length: float) -> Iterator[av.AudioFrame]:
+    """Yield the first track's sound from a time of the container (s) on, after silence where it begins later.
+
+    Two frames less than fit, for the encoder begins with silence of its own.
+    """
+    import av
+
+    resampler = av.AudioResampler("fltp", "stereo", _RATE, frame_size=_SAMPLES)
+    left, heard = int(length * _RATE) // _SAMPLES - 2, 0
+    container.seek(int(start * 1_000_000))
+    for frame in container.decode(audio=0):
+        if frame.time is None or frame.time < start - _EXACT:
+            continue
+        late = int((frame.time - start) * _RATE) // _SAMPLES if heard == 0 else 0
+        frame.pts = None
+        pieces = [*(_silence() for _ in range(min(late, left))), *resampler.resample(frame)]
+        for piece in pieces:
+            if heard >= left:
+                return
+            piece.pts, piece.time_base = heard * _SAMPLES, Fraction(1, _RATE)
+            heard += 1
+            yield piece
+
+
+def _silence() -> av.AudioFrame:
+    import av
+
+    frame = av.AudioFrame("fltp", "stereo", _SAMPLES)
+    frame.sample_rate = _RATE
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    return frame
+
+
+def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int, int]]:
+    """Return the filters that turn and scale every frame as this first one needs, its pixels square, and the sides (px)."""
+    from av.filter import Graph
+
+    if frame.width * frame.height > PREPARABLE_PIXELS:
+        raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
+    rotation, mirrored = frame_shown_as(frame)
+    if rotation % 90:
+        raise Flaw(f"is stored turned by {rotation}°, which cannot be undone here")
+    ratio = film.sample_aspect_ratio or 1  # of a pixel; what is no shape is a square
+    wide = float(frame.width * (ratio if Fraction(1, 4) <= ratio <= 4 else 1))
+    width, height = (frame.height, wide) if rotation % 180 else (wide, frame.height)
+    sides = fit(width, height, VIDEO_SIDES)
+    graph = Graph()
+    picture = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=film.time_base
+    )
+    nodes = [picture, *(graph.add(name) for name in ["hflip"] if mirrored)]
+    nodes += [graph.add("transpose", way) for way in _TURNS.get(rotation, ())]
+    nodes.append(graph.add("scale", f"{sides[0]}:{sides[1]}:flags=lanczos"))
+    nodes += [graph.add("setsar", "1"), graph.add("format", "yuv420p"), graph.add("buffersink")]
+    graph.link_nodes(*nodes)
+    graph.configure()
+    return graph, sides

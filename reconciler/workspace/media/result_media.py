@@ -85,10 +85,7 @@ def examine_result(path: Path) -> ResultFacts:
 
 
 def make_preview(path: Path, role: Role) -> Preview:
-    """Return a poster or a contact sheet of a video file: the same for the same bytes, on one machine.
-
-    Raises `MediaError` when no picture can be had.
-    """
+    """Return a poster or a contact sheet: the same for the same bytes, on one machine. Raises `MediaError`."""
     with opened_media(path, "the video") as file:
         answer = PREVIEWS.ask("preview", [role], file.fileno())
     width, height = answer.facts
@@ -128,35 +125,32 @@ def draw(file: BinaryIO, role: str) -> Answer:
     """Answer with a picture's sides (px) and its bytes. Raises `Flaw`."""
     # The one format that is needed: `save` would import every other too, to find it.
     from PIL import WebPImagePlugin  # noqa: F401
+    from PIL.Image import new
 
     if role == "poster":  # `Role` stands beside all that is known of records: not imported here
         (picture,) = _frames(file, [_POSTER_AT], POSTER_SIDE)
-    else:
-        picture = _sheet(file)
+    else:  # frames from the middle of each ninth, in reading order
+        count = _COLUMNS * _ROWS
+        tiles = _frames(file, [(number + 0.5) / count for number in range(count)], TILE_SIDE)
+        width, height = tiles[0].size
+        picture = new("RGB", (_COLUMNS * width, _ROWS * height), _BACKGROUND)
+        for number, tile in enumerate(tiles):
+            row, column = divmod(number, _COLUMNS)
+            picture.paste(tile, (column * width, row * height))
     data = io.BytesIO()
     with flawed("gives no picture: what it shows cannot be encoded here"):
         picture.save(data, "WEBP", quality=_QUALITY)
     return Answer([picture.width, picture.height], data.getvalue())
 
 
-def _sheet(file: BinaryIO) -> Image:
-    """Return frames from the middle of each ninth, in reading order."""
-    from PIL import Image
-
-    count = _COLUMNS * _ROWS
-    tiles = _frames(file, [(number + 0.5) / count for number in range(count)], TILE_SIDE)
-    width, height = tiles[0].size
-    sheet = Image.new("RGB", (_COLUMNS * width, _ROWS * height), _BACKGROUND)
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, _COLUMNS)
-        sheet.paste(tile, (column * width, row * height))
-    return sheet
-
-
 def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
     """Return the frames at these shares of the length, in order; where none comes, the last one before."""
     with film_of(file) as (container, stream):
-        begin, seconds = _extent(container, stream)
+        if (tick := stream.time_base) and stream.duration:  # of its own clock, in s
+            begin, seconds = float((stream.start_time or 0) * tick), float(stream.duration * tick)
+        else:
+            told = container.start_time, container.duration
+            begin, seconds = ((one or 0) / 1_000_000 for one in told)
         times = [begin + share * seconds for share in shares]
         # The last frame before that stands by itself.
         container.seek(max(int(times[0] * 1_000_000), 0))
@@ -172,13 +166,6 @@ def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
         if last is None:
             raise Flaw("gives no picture: no frame of it decodes here")
         return found + [_picture(last, longest)] * (len(times) - len(found))
-
-
-def _extent(container: InputContainer, stream: av.VideoStream) -> tuple[float, float]:
-    """Return when the video begins and how long it is, in seconds of its own clock."""
-    if (tick := stream.time_base) and stream.duration:
-        return float((stream.start_time or 0) * tick), float(stream.duration * tick)
-    return (container.start_time or 0) / 1_000_000, (container.duration or 0) / 1_000_000
 
 
 def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -23,6 +22,7 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
+    OnErrorOmit,
     ValidationError,
 )
 
@@ -145,16 +145,6 @@ class _Preview(_File):
     duration: Annotated[None, BeforeValidator(lambda _: None)] = None  # a picture has none
 
 
-def _sound_previews(found: object) -> list[_Preview]:
-    """Return those that are as they should be, the first of each role."""
-    previews: dict[str, _Preview] = {}
-    for item in found if isinstance(found, list) else ():
-        with suppress(ValidationError):
-            preview = _Preview.model_validate(item)
-            previews.setdefault(preview.role, preview)
-    return list(previews.values())
-
-
 class _Row(_Checked):
     external_task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
     task_id: Annotated[str, Field(pattern=_TASK_ID)]
@@ -164,17 +154,24 @@ class _Row(_Checked):
     ]
     request: Annotated[dict[str, Any], AfterValidator(_bounded)]
     outputs: Annotated[list[_Output], Field(max_length=len(Role))]
-    previews: Annotated[list[_Preview], BeforeValidator(_sound_previews)] = []
+    # Those that are as they should be.
+    previews: Annotated[
+        list[OnErrorOmit[_Preview]],
+        BeforeValidator(lambda found: found if isinstance(found, list) else []),
+    ] = []
     units: Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")] | None
     created_at: _Time
     finished_at: _Time
     current: bool = True
 
     def value(self) -> ReceiptEntry:
+        previews: dict[str, ReceiptOutput] = {}  # the first of each role
+        for preview in self.previews:
+            previews.setdefault(preview.role, preview.value())
         fields = vars(self) | {
             "status": Status(self.status),
             "outputs": tuple(output.value() for output in self.outputs),
-            "previews": tuple(preview.value() for preview in self.previews),
+            "previews": tuple(previews.values()),
             "units": None if self.units is None else Decimal(self.units),
         }
         return ReceiptEntry(**fields)
@@ -185,10 +182,7 @@ class _Receipt(_Checked):
 
 
 def parse_receipt(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt, as they stand; `name` is the file's name in places.
-
-    Keys that are not known are passed over. Raises `ReceiptError` at the first thing that is wrong.
-    """
+    """Return the entries of a receipt; `name` stands in places. Unknown keys are passed over. Raises `ReceiptError`."""
     if len(data) > LARGEST_RECEIPT:
         raise _error(Place(name), f"the receipt is larger than {LARGEST_RECEIPT >> 20} MiB")
     values = _values(data)
@@ -271,10 +265,7 @@ def _error(place: Place, sentence: str) -> ReceiptError:
 
 
 def read_receipt(root: Root, name: str) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt of the root; a file that does not exist has no entries.
-
-    Raises `ReceiptError`, also where a link leads to what is not read.
-    """
+    """Return the entries of a receipt of the root, none where there is none. Raises `ReceiptError`, also for bad links."""
     if fault := root.fault(name):
         raise _error(Place(name), f"`{name}` {fault}")
     try:

@@ -15,13 +15,14 @@ import time
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from reconciler.core.documents import Place, Problem
-from reconciler.core.naming import SPEC_SUFFIXES, copied_from
-from reconciler.workspace.files.outputs import Signature
+from reconciler.core.naming import SPEC_SUFFIXES, copied_from, join
+from reconciler.workspace.files.outputs import Signature, followed
 from reconciler.workspace.files.plain import NotPlain, describe_os_error, open_plain
 from reconciler.workspace.files.root import Root
 
@@ -31,7 +32,7 @@ _LARGEST = 64 * 1024  # bytes
 _MOST_BRACKETS = 100  # of all patterns together: each is asked about each letter
 _KEPT_LETTERS = 512  # whose bits are remembered
 _SPECIAL = re.compile(r"([\\*?\[\]])")
-_FOLDERS = "**"
+_ANY_FOLDERS = "**"
 # What the name of a file or folder consists of: `*`, `?`, a bracket (its `!`, its members), an escaped letter, a letter.
 _ELEMENT = re.compile(
     r"(?P<sign>[*?])|\[(?P<not>[!^]?+)(?P<members>(?:\\.|[^\\])(?:\\.|[^\]\\])*)\]|\\(?P<escaped>.)|(?P<letter>[^\[\\])",
@@ -85,12 +86,11 @@ class Ignoring:
             return False
         if name not in self._folders:
             # Not by recursion: folders lie in one another deeper than that goes.
-            is_ignored, here = False, ""
-            for part in name.split("/"):
-                here = f"{here}/{part}" if here else part
-                if here not in self._folders and not is_ignored:
-                    is_ignored = self._globs.is_ignored(here, is_folder=True)
-                is_ignored = self._folders.setdefault(here, is_ignored)
+            is_ignored = False
+            for here in accumulate(name.split("/"), join):
+                if here not in self._folders:
+                    self._folders[here] = is_ignored or self._globs.is_ignored(here, is_folder=True)
+                is_ignored = self._folders[here]
         return self._folders[name]
 
     def held_back(self, spec: str, specs: Container[str]) -> str:
@@ -123,13 +123,8 @@ class Ignoring:
 
 def signature_of(root: Path) -> Signature | None:
     """Return how the ignore file of a root stands now; None where there is none."""
-    path = root / IGNORE_FILE
     try:
-        return Signature.of(
-            path.lstat() if path.is_symlink() and not path.exists() else path.stat()
-        )
-    except FileNotFoundError:
-        return None
+        return followed(root / IGNORE_FILE)
     except OSError:
         return Signature(-1, 0, 0, 0)  # it cannot be looked at: not as it was, whatever it was
 
@@ -192,8 +187,7 @@ def _patterns(text: str) -> _Globs | None:
         except _Illegible as error:
             sentence = f"this line is not a pattern in git's syntax: {error}"
             raise _Illegible(sentence, number) from error
-        elements = (element for segment in globs[-1].segments for element in segment or ())
-        brackets += sum(isinstance(element, _Bracket) for element in elements)
+        brackets += sum(isinstance(element, _Bracket) for element in globs[-1].elements)
         if brackets > _MOST_BRACKETS:
             raise _Illegible(f"more than {_MOST_BRACKETS} brackets: shorten the file", number)
     return _Globs(globs) if globs else None
@@ -209,14 +203,15 @@ class _Bracket(NamedTuple):
         return any(low <= letter <= high for low, high in self.ranges) != self.is_negated
 
 
-_STAR, _ANY = object(), object()
+_STAR, _ANY, _FOLDERS = object(), object(), object()  # `*`, `?`, and `**`: any number of folders
 
 
 class _Glob(NamedTuple):
     """One pattern."""
 
-    # From the root down: the elements of a name, or none for `**`, any number of folders.
-    segments: tuple[tuple[object, ...] | None, ...]
+    elements: tuple[
+        object, ...
+    ]  # from the root down: signs, brackets, letters; a slash after each name
     is_for_folders: bool  # and for nothing else
     is_negated: bool  # by a `!` before it
 
@@ -236,15 +231,19 @@ def _glob(line: str) -> _Glob:
         written += " "  # the one that is escaped
     parts = written.removesuffix("/").split("/")
     if len(parts) == 1:
-        parts.insert(0, _FOLDERS)  # a name alone: wherever it lies
+        parts.insert(0, _ANY_FOLDERS)  # a name alone: wherever it lies
     elif not parts[0]:
         del parts[0]
-    parts = [_FOLDERS if len(part) > 1 and not part.strip("*") else part for part in parts]
-    if parts[-1] == _FOLDERS:
+    parts = [_ANY_FOLDERS if len(part) > 1 and not part.strip("*") else part for part in parts]
+    if parts[-1] == _ANY_FOLDERS:
         parts.append("*")  # what lies in a folder, and not the folder itself
-    once = (one for part, same in groupby(parts) for one in ([part] if part == _FOLDERS else same))
-    segments = tuple(None if part == _FOLDERS else tuple(_elements(part)) for part in once)
-    return _Glob(segments, written.endswith("/"), is_negated)
+    elements: list[object] = []
+    for part, before in zip(parts, ["", *parts], strict=False):
+        if part != _ANY_FOLDERS:
+            elements += [*(["/"] if elements and before != _ANY_FOLDERS else []), *_elements(part)]
+        elif before != _ANY_FOLDERS:  # another one says nothing more
+            elements += [*(["/"] if elements else []), _FOLDERS]
+    return _Glob(tuple(elements), written.endswith("/"), is_negated)
 
 
 def _elements(part: str) -> Iterator[object]:
@@ -271,54 +270,42 @@ class _Globs:
     """Patterns in their order, and a path held against all of them."""
 
     def __init__(self, globs: Sequence[_Glob]) -> None:
-        self._letters: defaultdict[str, list[int]] = defaultdict(list)  # letter -> bits it leads to
-        self._brackets: defaultdict[_Bracket, list[int]] = defaultdict(list)
-        self._kept: dict[str, int] = {}
-        begins, loops, anything, enters, returns = [], [], [], [], []
+        self._places: defaultdict[object, list[int]] = defaultdict(list)  # bits that each leads to
+        begins, loops, enters, returns = [], [], [], []
         ends, ends_of_files, ends_of_negated = [], [], []
         bit = 0
         for glob in globs:
             begins.append(bit)
-            is_first, after_folders = True, False
-            for segment in glob.segments:
-                if not (is_first or after_folders):
-                    bit += 1
-                    self._letters["/"].append(bit)
-                if segment is None:
+            for element in glob.elements:
+                if element is _STAR:
+                    loops.append(bit)
+                elif element is _FOLDERS:
                     # Three bits: before a name that may be passed over, within it, and after its slash. A slash before
                     # them leads to the first, which is as good as the last.
                     enters.append(bit)
-                    anything.append(bit + 1)
+                    self._places[_ANY].append(bit + 1)
                     loops.append(bit + 1)
-                    self._letters["/"].append(bit + 2)
+                    self._places["/"].append(bit + 2)
                     returns.append(bit + 2)
                     bit += 2
-                for element in segment or ():
-                    if element is _STAR:
-                        loops.append(bit)
-                        continue
+                else:
                     bit += 1
-                    if element is _ANY:
-                        anything.append(bit)
-                    elif isinstance(element, _Bracket):
-                        self._brackets[element].append(bit)
-                    else:
-                        self._letters[str(element)].append(bit)
-                is_first, after_folders = False, segment is None
+                    self._places[element].append(bit)
             ends.append(bit)
             if not glob.is_for_folders:
                 ends_of_files.append(bit)
             if glob.is_negated:
                 ends_of_negated.append(bit)
             bit += 1
+        self._brackets = [one for one in self._places if isinstance(one, _Bracket)]
         self._enters, self._returns = _number(enters), _number(returns)
-        self._loops, self._anything = _number(loops), _number(anything)
-        self._slash = _number(self._letters["/"])
+        self._loops, self._slash = _number(loops), _number(self._places["/"])
         self._ends, self._ends_of_files = _number(ends), _number(ends_of_files)
+        self._negated = _number(ends_of_negated)
         begun = _number(begins)
         self._begin = begun | (begun & self._enters) << 2
         self._last = ("", self._begin)  # a folder with its slash, and the bits after it
-        self._negated = _number(ends_of_negated)
+        self._led_to = lru_cache(_KEPT_LETTERS)(self._bits_of)
 
     def is_ignored(self, path: str, *, is_folder: bool) -> bool:
         """Whether the last pattern about a path ignores it."""
@@ -331,10 +318,7 @@ class _Globs:
         return bool(self._fitting(spec, is_folder=False) & ~about & self._negated)
 
     def _fitting(self, path: str, *, is_folder: bool) -> int:
-        """Return a bit for each pattern that fits just this path, and not only a folder above it.
-
-        A later pattern's is the higher one.
-        """
+        """Return a bit for each pattern that fits just this path, not only a folder above it: the higher, the later it stands."""
         folder, slash, name = path.rpartition("/")
         folder += slash
         known, state = self._last
@@ -350,17 +334,13 @@ class _Globs:
                 state = state << 1 & self._slash
                 state |= (state & self._enters) << 2
             else:
-                moved = state << 1 & (self._kept.get(letter) or self._led_to(letter))
+                moved = state << 1 & self._led_to(letter)
                 state = moved | state & self._loops | (state & self._returns) >> 1
         return state
 
-    def _led_to(self, letter: str) -> int:
-        if len(self._kept) >= _KEPT_LETTERS:
-            self._kept.clear()
-        held = (bits for bracket, bits in self._brackets.items() if bracket.holds(letter))
-        bits = [*self._letters.get(letter, ()), *(bit for found in held for bit in found)]
-        self._kept[letter] = self._anything | _number(bits)
-        return self._kept[letter]
+    def _bits_of(self, letter: str) -> int:
+        held = (one for one in self._brackets if one.holds(letter))
+        return _number([bit for one in (letter, _ANY, *held) for bit in self._places.get(one, ())])
 
 
 def _number(bits: Sequence[int]) -> int:

@@ -8,20 +8,20 @@ listed stops the walk: specs that were merely not seen must not look as if they 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.naming import SPEC_SUFFIXES, spec_meant
-from reconciler.workspace.files.outputs import Signature
-from reconciler.workspace.files.plain import describe_os_error
+from reconciler.core.naming import SPEC_SUFFIXES, join, spec_meant
+from reconciler.workspace.files.outputs import Signature, followed
+from reconciler.workspace.files.plain import describe_os_error, described
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring, foreign_copy
 
@@ -32,6 +32,7 @@ SETTINGS_NAME = "reconciler.toml"  # of the root; not a spec, even where the roo
 _MISNAMED_DEFAULTS = tuple(
     stem + suffix for stem in ("_defaults", "_default", "defaults") for suffix in SPEC_SUFFIXES
 )
+_Entry = os.DirEntry[str] | Path
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -56,17 +57,13 @@ class Tree:
 
 def defaults_name(folder: str) -> str:
     """Return the name of a folder's defaults file."""
-    return f"{folder}/{DEFAULTS_NAME}" if folder else DEFAULTS_NAME
+    return join(folder, DEFAULTS_NAME)
 
 
 def defaults_above(folder: str, spec: str) -> list[str]:
     """Return the names of the defaults files that count for a spec, there or not, from the specs folder down."""
-    here, inner = folder, spec.rpartition("/")[0][len(folder) :].strip("/")
-    names = [defaults_name(here)]
-    for part in filter(None, inner.split("/")):
-        here = f"{here}/{part}" if here else part
-        names.append(defaults_name(here))
-    return names
+    inner = spec.rpartition("/")[0][len(folder) :].split("/")
+    return [defaults_name(here) for here in accumulate(filter(None, inner), join, initial=folder)]
 
 
 def is_defaults(name: str) -> bool:
@@ -114,20 +111,24 @@ def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
 def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
 
-    Some names may be answered by one that holds them. Hidden names, and those outside the folder, are passed over; where
-    `.reconcilerignore` is one of them, it is read again.
-    Raises `WorkspaceError` when that cannot be told, or when the specs folder itself is not there.
+    A name may be answered by one that holds it; hidden ones, and those outside the folder, are passed over. The ignore
+    file, where named, is read again. Raises `WorkspaceError` when that cannot be told, or without the folder.
     """
     found: dict[str, Tree] = {}
     if IGNORE_FILE in names:
         ignoring = Ignoring.read(root)
-    is_folder = cache(partial(_is_folder, root))
+
+    @cache
+    def is_folder(name: str, *, follow_symlinks: bool = False) -> bool:
+        with described(name):
+            return _is_folder(root / name, follow_symlinks=follow_symlinks)
+
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):
             return {folder: walk(root, folder, ignoring)}
         if _holds(folder, name) and (place := _place(folder, name, found, is_folder)):
             found[place] = _look_at(root, place, ignoring)
-    if found and not _is_folder(root, folder, follow_symlinks=True):
+    if found and not is_folder(folder, follow_symlinks=True):
         raise _no_folder(root, folder)
     return found
 
@@ -136,7 +137,7 @@ def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[s
     """Return the name, or the one above it that is no folder to walk; nothing when it was looked at or is hidden."""
     here = folder
     for part in name[len(folder) :].strip("/").split("/"):
-        here = f"{here}/{part}" if here else part
+        here = join(here, part)
         if part.startswith(".") or here in found:
             return ""
         is_spec = part[part.rfind(".") :].lower() in SPEC_SUFFIXES
@@ -146,17 +147,12 @@ def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[s
 
 
 def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
-    tree = Tree(ignoring=ignoring)
-    prefix = f"{above}/" if (above := name.rpartition("/")[0]) else ""
-    try:
-        entry = _Single(root / name)
+    tree, entry = Tree(ignoring=ignoring), root / name
+    prefix = name[: name.rfind("/") + 1]
+    with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         entry.stat(follow_symlinks=False)
         below = list(_sort([entry], prefix, tree))
-    except (FileNotFoundError, NotADirectoryError):
-        return tree
-    except OSError as error:
-        raise describe_os_error(error, name) from error
-    _walk(root, below, tree)
+        _walk(root, below, tree)
     return tree
 
 
@@ -173,11 +169,12 @@ def _holds(folder: str, name: str) -> bool:
     return not folder or name == folder or name.startswith(f"{folder}/")
 
 
-def _is_folder(root: Path, name: str, *, follow_symlinks: bool = False) -> bool:
-    try:
-        return _Single(root / name).is_dir(follow_symlinks=follow_symlinks)
-    except OSError as error:
-        raise describe_os_error(error, name) from error
+def _is_folder(entry: _Entry, *, follow_symlinks: bool = False) -> bool:
+    if isinstance(entry, os.DirEntry):
+        return entry.is_dir(follow_symlinks=follow_symlinks)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return stat.S_ISDIR(entry.stat(follow_symlinks=follow_symlinks).st_mode)
+    return False
 
 
 def _no_folder(root: Path, folder: str) -> WorkspaceError:
@@ -197,34 +194,11 @@ def _list(root: Path, here: str, tree: Tree) -> list[str]:
     """Sort the entries of a folder into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
     try:
         with os.scandir(root / here) as entries:
-            return list(_sort(entries, f"{here}/" if here else "", tree))
+            return list(_sort(entries, join(here, ""), tree))
     except FileNotFoundError:
         raise
     except OSError as error:
         raise describe_os_error(error, here or root) from error
-
-
-class _Single:
-    """One name, looked at by itself, as `os.scandir` shows it."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._path = path
-
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        try:
-            return stat.S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-
-    def is_symlink(self) -> bool:
-        return self._path.is_symlink()
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        return self._path.stat(follow_symlinks=follow_symlinks)
-
-
-_Entry = os.DirEntry[str] | _Single
 
 
 def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
@@ -234,7 +208,7 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
         if name.startswith("."):
             continue
         is_spec = name[name.rfind(".") :].lower() in SPEC_SUFFIXES
-        if not is_spec and not entry.is_dir(follow_symlinks=False):
+        if not is_spec and not _is_folder(entry):
             meant = spec_meant(name)
             if meant and not (_UNSPEAKABLE.search(name) or tree.ignoring.ignores(prefix + name)):
                 if meant.lower() == DEFAULTS_NAME:
@@ -265,8 +239,7 @@ def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:
 
 def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
     name = prefix + entry.name
-    signature = _signature(entry)
-    if signature is None:
+    if (signature := followed(entry)) is None:
         return
     if entry.is_symlink():
         tree.links.add(name)
@@ -280,17 +253,3 @@ def _sort_in(entry: _Entry, prefix: str, tree: Tree) -> None:
         tree.problems[name] = Problem(Place(name), "", sentence)
     else:
         tree.specs[name] = signature
-
-
-def _signature(entry: _Entry) -> Signature | None:
-    """Return the signature of an entry or, for a link, of what it leads to; None when it is gone."""
-    try:
-        return Signature.of(entry.stat())
-    except OSError as error:
-        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
-        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
-            raise
-    try:
-        return Signature.of(entry.stat(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return None

@@ -65,10 +65,9 @@ class Watcher:
         self.revive()
 
     def watch_also(self, folders: Iterable[str]) -> None:
-        """Watch these folders too, without what lies below them.
+        """Watch these folders too, without what lies below them; the name of a missing one is dirty once it appears.
 
         One that lies outside the root, such as git's, is named by its absolute path, and so is what happens in it.
-        One that is missing is watched, and its name dirty, once it appears.
         """
         with self._tables:
             for name in folders:
@@ -77,26 +76,20 @@ class Watcher:
             self._establish()
 
     def revive(self) -> None:
-        """Watch again what was lost: folders that were replaced, or that a limit kept from being watched.
-
-        To be called at each resync; it costs next to nothing when nothing was lost.
-        """
+        """Watch again what was lost, to a limit or by being replaced; to be called at each resync, and cheap."""
         with self._tables:
             if self._is_stopped:
                 return
             self._watches.open()
             for name in self._wanted:
-                if name in self._watches and not self._watches.is_current(name):
+                if name in self._watches.folders and not self._watches.is_current(name):
                     self._watches.drop(name)
                     self._missing.add(name)
             self._watches.mend()
             self._establish()
 
     def take(self) -> frozenset[str]:
-        """Return the names, of files and folders, that became dirty since the last call.
-
-        Anything may have changed in a folder that is named; the specs folder itself may be.
-        """
+        """Return the names that became dirty since the last call; in a folder that is named anything may have."""
         with self._marks:
             dirty, self._dirty = self._dirty, set()
         return frozenset(dirty)
@@ -104,7 +97,7 @@ class Watcher:
     @property
     def is_notified(self) -> bool:
         """Whether events can be relied on. Otherwise the caller must look for changes by itself."""
-        is_whole = self._folder in self._watches and not self._watches.has_gaps
+        is_whole = self._folder in self._watches.folders and not self._watches.has_gaps
         return is_whole and self._watches.is_open and not self._remote
 
     def stop(self) -> None:
@@ -112,13 +105,15 @@ class Watcher:
         with self._marks:
             self._is_stopped = True
         with self._tables:
-            wait = self._watches.close()
-        wait()
+            reader = self._watches.close()
+        if reader is not None:
+            reader.stop()
+            reader.join()
 
     def _establish(self) -> None:
         """Watch what is wanted and is not watched; for what is missing, the folder in which it would appear."""
         for name, is_recursive in self._wanted.items():
-            if name in self._watches:
+            if name in self._watches.folders:
                 continue
             if not self._watches.add(name, is_recursive=is_recursive):
                 self._missing.add(name)
@@ -137,7 +132,7 @@ class Watcher:
     def _add_above(self, name: str) -> None:
         while name and not name.startswith("/"):
             name = name.rpartition("/")[0]
-            if name in self._watches or self._watches.add(name, is_recursive=False):
+            if name in self._watches.folders or self._watches.add(name, is_recursive=False):
                 return
 
     def _is_left_out(self, name: str) -> bool:

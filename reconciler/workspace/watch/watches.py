@@ -12,12 +12,13 @@ import errno
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from reconciler.core.errors import MISTAKES, mistake
+from reconciler.core.naming import join
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -63,28 +64,26 @@ class Told:
     trouble: Callable[[str], None]  # a sentence
 
 
-class _Folder(Protocol):
-    @property
-    def identity(self) -> tuple[int, int]: ...
+@dataclass(eq=False, slots=True)
+class _Watched:
+    """A folder that is watched."""
+
+    name: str  # relative to the root, or absolute
+    identity: tuple[int, int]  # the device and the inode
 
 
-_FolderT = TypeVar("_FolderT", bound=_Folder)
-_ReaderT = TypeVar("_ReaderT", bound="BaseThread")
-
-
-class Watches(ABC, Generic[_FolderT, _ReaderT]):
+class Watches(ABC):
     """The folders that are watched, by name, and who reads events. Whoever calls it holds its lock."""
+
+    _reader: BaseThread | None
+    folders: Mapping[str, _Watched]
 
     def __init__(self, root: Path, told: Told) -> None:
         self.lock = threading.RLock()
         self.has_gaps = False  # something that is there could not be watched
-        self._root = root
         self.told = told
-        self._reader: _ReaderT | None = None
-        self._folders: dict[str, _FolderT] = {}
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._folders
+        self._root = root
+        self._reader, self.folders = None, {}
 
     @property
     def is_open(self) -> bool:
@@ -104,27 +103,23 @@ class Watches(ABC, Generic[_FolderT, _ReaderT]):
         else:
             if reader is not None:
                 reader.start()
-                self._folders.clear()
-                self._reader = reader
+                self._reader, self.folders = reader, {}
 
-    def close(self) -> Callable[[], None]:
-        """Watch nothing more; what is returned waits for the reader, who may be telling of something."""
-        reader, self._reader = self._reader, None
-        self._folders.clear()
-
-        def wait() -> None:
-            if reader is not None:
-                reader.stop()
-                reader.join()
-
-        return wait
+    def close(self) -> BaseThread | None:
+        """Watch nothing more, and return the reader, who may be telling of something: it is stopped without the lock."""
+        reader, self._reader, self.folders = self._reader, None, {}
+        return reader
 
     def is_current(self, name: str) -> bool:
         """Whether the folder that is watched is the one that stands at its name."""
-        return self._folders[name].identity == self._identity(name)
+        return self.folders[name].identity == self._identity(name)
+
+    def mend(self) -> None:
+        """Say no more that something could not be watched: what is wanted is added again."""
+        self.has_gaps = False
 
     @abstractmethod
-    def _new_reader(self) -> _ReaderT | None: ...
+    def _new_reader(self) -> BaseThread | None: ...
 
     def _identity(self, name: str) -> tuple[int, int]:
         """Return the device and the inode of what stands at a name."""
@@ -140,15 +135,13 @@ class Watches(ABC, Generic[_FolderT, _ReaderT]):
 
 
 @dataclass(eq=False, slots=True)
-class _Inotified:
+class _Inotified(_Watched):
     """A folder with an inotify watch. The reader's thread calls it."""
 
-    name: str  # relative to the root, or absolute
     is_recursive: bool
     is_top: bool  # watched for itself, and not because a folder above is with all below it
     watches: InotifyWatches
     descriptor: int = -1
-    identity: tuple[int, int] = (0, 0)  # of a top
     below: set[str] = field(default_factory=set)  # the folders in it that are watched because of it
 
     def on_event(self, event: InotifyEvent) -> None:
@@ -177,7 +170,7 @@ class _Inotified:
     def on_watch_deleted(self, _: int = 0) -> None:
         """Take the watch for void: the folder was moved, removed or unmounted; watch what stands at its name now."""
         with self.watches.lock:
-            if not self.watches.is_watched(self):
+            if self.watches.folders.get(self.name) is not self:
                 return  # replaced meanwhile
             self.watches.drop(self.name)
             if not self.is_top:
@@ -191,8 +184,11 @@ class _Inotified:
             self.on_watch_deleted()
 
 
-class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
+class InotifyWatches(Watches):
     """By inotify: a watch for each folder, also for each that appears below a recursive one."""
+
+    _reader: InotifyFD | None
+    folders: dict[str, _Inotified]
 
     def _new_reader(self) -> InotifyFD:
         from watchdog.observers.inotify_c import InotifyFD
@@ -210,33 +206,28 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
     def mend(self) -> None:
         """Watch what could not be watched before."""
         if self.has_gaps:
-            self.has_gaps = False
-            for one in [one for one in self._folders.values() if one.is_top and one.is_recursive]:
+            super().mend()
+            for one in [one for one in self.folders.values() if one.is_top and one.is_recursive]:
                 self.follow(one.name, afresh=True)
 
     def drop(self, name: str) -> None:
         """Watch a folder, and what is watched because of it, no more."""
         dropped, waiting = [], [name]
         while waiting:
-            if folder := self._folders.pop(waiting.pop(), None):
+            if folder := self.folders.pop(waiting.pop(), None):
                 dropped.append(folder)
                 waiting += folder.below
-        if above := self._folders.get(name.rpartition("/")[0]):
+        if above := self.folders.get(name.rpartition("/")[0]):
             above.below.discard(name)
         self._take_down(dropped)
-
-    def is_watched(self, folder: _Inotified) -> bool:
-        """Whether it is this one that is watched under its name."""
-        return self._folders.get(folder.name) is folder
 
     def _add(self, name: str, *, is_recursive: bool, is_top: bool) -> bool:
         if self._reader is None:
             return False
-        folder = _Inotified(name, is_recursive, is_top, self)
+        identity = self._identity(name) if is_top else (0, 0)  # of the others, nobody asks
+        folder = _Inotified(name, identity, is_recursive, is_top, self)
         path, mask = os.fsencode(self._root / name), _MASK | (0 if is_top else _DONT_FOLLOW)
         try:
-            if is_top:
-                folder.identity = self._identity(name)
             folder.descriptor = self._reader.add_callback(
                 path, cast("Mask", mask), folder, cast("CallbackId", id(folder))
             )
@@ -249,8 +240,8 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
             self._take_down([folder])
             self.has_gaps = True
             return False
-        self._folders[name] = folder
-        if not is_top and (above := self._folders.get(name.rpartition("/")[0])):
+        self.folders[name] = folder
+        if not is_top and (above := self.folders.get(name.rpartition("/")[0])):
             above.below.add(name)
         return True
 
@@ -259,14 +250,12 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
         waiting = [name]
         while waiting:
             here = waiting.pop()
-            is_known = here in self._folders
-            if is_known and not afresh:
-                continue
-            if not is_known and not self._add(here, is_recursive=True, is_top=False):
+            is_known = here in self.folders
+            if not (afresh if is_known else self._add(here, is_recursive=True, is_top=False)):
                 continue
             with contextlib.suppress(OSError), os.scandir(self._root / here) as entries:
-                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-                below = [join(here, one) for one in names]
+                folders = (one for one in entries if one.is_dir(follow_symlinks=False))
+                below = (join(here, one.name) for one in folders)
                 waiting += [one for one in below if not self.told.is_left_out(one)]
 
     def _take_down(self, folders: list[_Inotified]) -> None:
@@ -280,12 +269,10 @@ class InotifyWatches(Watches[_Inotified, "InotifyFD"]):
 
 
 @dataclass(eq=False, slots=True)
-class _Observed:
+class _Observed(_Watched):
     """A folder under watchdog's observer, which calls it in its own thread while it holds its lock."""
 
-    name: str
     paths: tuple[str, str]  # as it is named, and as it really is: FSEvents tells the latter
-    identity: tuple[int, int]
     told: Told
     watch: ObservedWatch | None = None
 
@@ -306,8 +293,11 @@ class _Observed:
                 self.told.mark(name)
 
 
-class ObserverWatches(Watches[_Observed, "BaseObserver"]):
+class ObserverWatches(Watches):
     """By watchdog's observer. Folders that come and go are marked, and found by whoever adds and mends."""
+
+    _reader: BaseObserver | None
+    folders: dict[str, _Observed]
 
     def _new_reader(self) -> BaseObserver | None:
         from watchdog.observers import Observer
@@ -324,7 +314,7 @@ class ObserverWatches(Watches[_Observed, "BaseObserver"]):
         if self._reader is None or not path.is_dir():
             return False
         real = os.path.realpath(path)
-        folder = _Observed(name, (str(path), real), self._identity(name), self.told)
+        folder = _Observed(name, self._identity(name), (str(path), real), self.told)
         handler = cast("FileSystemEventHandler", folder)
         try:
             folder.watch = self._reader.schedule(handler, real, recursive=is_recursive)
@@ -332,20 +322,11 @@ class ObserverWatches(Watches[_Observed, "BaseObserver"]):
             self.has_gaps = True
             self._failed(f"`{name or self._root}`", error)
             return False
-        self._folders[name] = folder
+        self.folders[name] = folder
         return True
 
     def drop(self, name: str) -> None:
         """Watch a folder no more."""
-        folder = self._folders.pop(name)
+        folder = self.folders.pop(name)
         if self._reader is not None and folder.watch is not None:
             self._reader.unschedule(folder.watch)
-
-    def mend(self) -> None:
-        """Say no more that something could not be watched: what is wanted is added again."""
-        self.has_gaps = False
-
-
-def join(folder: str, name: str) -> str:
-    """Return the name of what lies in a folder; the root's own name is empty."""
-    return f"{folder}/{name}" if folder else name

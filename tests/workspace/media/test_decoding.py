@@ -39,8 +39,8 @@ def judged(decoder: Decoder, path: Path) -> list[object]:
 
 
 def pid_of(decoder: Decoder) -> int:
-    assert decoder._process is not None
-    return decoder._process.pid
+    assert decoder._running is not None
+    return decoder._running[0].pid
 
 
 def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
@@ -179,7 +179,7 @@ def test_a_stop_waits_for_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     thread = threading.Thread(target=ask)
     thread.start()
-    while one._socket is None:
+    while one._running is None:
         time.sleep(0.01)
     one.close()
     thread.join(5)
@@ -197,8 +197,8 @@ def test_a_process_ends_with_whoever_started_it(
         "from reconciler.workspace.media.decoding import MEDIA\n"
         f"file = open({str(tmp_path / 'bad.png')!r}, 'rb')\n"
         "threading.Thread(target=MEDIA.ask, args=('judge', ['image_url'], file.fileno())).start()\n"
-        "while MEDIA._socket is None: time.sleep(0.01)\n"
-        "print(MEDIA._process.pid, flush=True)\n"
+        "while MEDIA._running is None: time.sleep(0.01)\n"
+        "print(MEDIA._running[0].pid, flush=True)\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:

@@ -21,9 +21,8 @@ from reconciler.workspace.files.plain import open_plain
 from reconciler.workspace.media.films import probe_video
 from reconciler.workspace.media.flaws import Flaw
 from reconciler.workspace.media.images import image_facts, probe_image
-from reconciler.workspace.media.preparing import encoder, make, recipe
+from reconciler.workspace.media.preparing import encoder, make, recipe, reencode
 from reconciler.workspace.media.result_media import make_preview
-from reconciler.workspace.media.transcoding import reencode
 from tests.workspace.builders import (
     MEDIA,
     SEEN,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.naming import join
 from reconciler.workspace.watch import watcher
 from reconciler.workspace.watch.watcher import Watcher, remote_file_system
-from reconciler.workspace.watch.watches import join
 from tests.support.project import wait_until
 
 Do = Callable[[Path], object]
