@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from reconciler.cli.doctor import Check, checked
@@ -16,13 +17,16 @@ from reconciler.core.documents import Problem
 from reconciler.core.hosts import is_loopback
 from reconciler.core.sources import Medium
 from reconciler.engine.ports import Hosting
-from reconciler.hosting.media_store import MediaStore, Shelf
+from reconciler.hosting.media_store import MediaStore
 from reconciler.hosting.places import VARIABLES, place_of
 from reconciler.kling.client import KlingClient
 from reconciler.kling.samples import ProbeFailed, Prober, Sample
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import Given
 from reconciler.workspace.read.remote import next_part, remote_faults, remote_media
+
+if TYPE_CHECKING:
+    from reconciler.hosting.media_store import Shelf
 
 
 def media_store(settings: Settings, client: KlingClient) -> Hosting | None:

@@ -35,6 +35,7 @@ from reconciler.core.kinds import default_prices
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, place_of, public_base
+from reconciler.notifications.notifier import Notice
 from reconciler.settings.sources import Given
 
 _LONGEST_PLACE = 4096  # characters of a path or a URL
@@ -187,7 +188,6 @@ _Place = Annotated[str, _checked(_usable)]
 _Folder = Annotated[_Place, AT_START]
 _Key = Annotated[SecretStr | None, AT_START]
 _Network = IPv4Network | IPv6Network
-_Notice = Literal["complete", "failed", "account", "cap"]
 
 
 def _key(name: str) -> Any:
@@ -279,8 +279,8 @@ class Settings(BaseSettings):
     callback_url: Annotated[str, _checked(_reachable)] = _own("CALLBACK_URL", "")
     page_token: Annotated[SecretStr | None, _checked(_unguessable)] = _own("PAGE_TOKEN", None)
     notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
-    notify_on: Annotated[frozenset[_Notice], BeforeValidator(_listed)] = _own(
-        "NOTIFY_ON", frozenset(get_args(_Notice))
+    notify_on: Annotated[frozenset[Notice], BeforeValidator(_listed)] = _own(
+        "NOTIFY_ON", frozenset(Notice)
     )
 
     @classmethod
