@@ -13,7 +13,6 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -29,9 +28,6 @@ _LONGEST_LOOK = 0.05  # seconds; whoever only looks, as `lock_holder` does, is g
 # seconds; where no running process is named it can only be a look, on a busy machine
 _LONGEST_STALL = 1.0
 _AGAIN = 0.005  # seconds
-
-Identity = tuple[int, int]
-"""Device and inode: what a file is, whatever it is called."""
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENOTCONN)
 _RUN_AGAIN = (
@@ -52,17 +48,17 @@ class Fence:
 
     def __init__(self, contents: Path | None) -> None:
         self._contents = contents  # of this file only we change them
-        self._pinned: dict[Path, Identity] = {}
+        self._pinned: dict[Path, os.stat_result] = {}
         self._seen: tuple[int, int] | None = None
 
     def pin(self, names: Iterable[Path]) -> None:
         """Take what these names lead to now for what is held open; a name that leads nowhere is left out."""
         for path in names:
-            if (found := _identity(path)) is not None:
+            if (found := _looked_at(path)) is not None:
                 self._pinned[path] = found
         self.changed()
 
-    def hold(self, path: Path, held: Identity) -> None:
+    def hold(self, path: Path, held: os.stat_result) -> None:
         """Require a name to lead to this file."""
         self._pinned[path] = held
 
@@ -73,7 +69,7 @@ class Fence:
     def require(self) -> None:
         """Return if everything is where it was. Raises StateReplaced if not, StateError where that cannot be seen."""
         for path, held in self._pinned.items():
-            if _identity(path) != held:
+            if not _is_same(_looked_at(path), held):
                 raise StateReplaced(
                     f"`{path}` was removed, moved or replaced while this process writes to it, so it buys nothing more "
                     "and stops.",
@@ -89,16 +85,6 @@ class Fence:
     def _stamp(self) -> tuple[int, int] | None:
         found = None if self._contents is None else _looked_at(self._contents)
         return None if found is None else (found.st_size, found.st_mtime_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The process that writes to a state folder."""
-
-    pid: int | None  # None: it has not said which it is (yet)
-
-    def __str__(self) -> str:
-        return "Another process" if self.pid is None else f"Process {self.pid}"
 
 
 class StateLock:
@@ -118,7 +104,7 @@ class StateLock:
             descriptor = self._open()
             try:
                 self._take(descriptor)
-                if _identity(self._path) == _identity_of(descriptor):
+                if _is_same(_looked_at(self._path), os.fstat(descriptor)):
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
                     self._descriptor = descriptor
@@ -135,17 +121,16 @@ class StateLock:
     def hold(self, fence: Fence) -> None:
         """Have a fence require that the lock's name leads to the file that is locked: only that one excludes."""
         if self._descriptor is not None:
-            fence.hold(self._path, _identity_of(self._descriptor))
+            fence.hold(self._path, os.fstat(self._descriptor))
 
     def release(self) -> None:
         """Give the lock back; the file stays. Releasing twice is harmless."""
-        if self._descriptor is None:
-            return
         descriptor, self._descriptor = self._descriptor, None
-        try:
-            os.ftruncate(descriptor, 0)
-        finally:
-            os.close(descriptor)
+        if descriptor is not None:
+            try:
+                os.ftruncate(descriptor, 0)
+            finally:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -171,18 +156,19 @@ class StateLock:
         _require_lock_file(descriptor, self._path)
         began = time.monotonic()
         while not _locked(descriptor, fcntl.LOCK_EX):
-            holder = _written_by(descriptor)
-            patience = _LONGEST_LOOK if _is_running(holder.pid) else _LONGEST_STALL
+            pid = _written_by(descriptor)
+            is_running = pid is not None and _is_running(pid)
+            patience = _LONGEST_LOOK if is_running else _LONGEST_STALL
             if time.monotonic() - began > patience:
                 raise StateLocked(
-                    f"{holder} is already writing to `{self._path.parent}`.",
+                    f"{_named(pid)} is already writing to `{self._path.parent}`.",
                     hint="Wait until it is done, or stop it; `plan` and `status` work meanwhile.",
                 )
             time.sleep(_AGAIN)
 
 
-def lock_holder(folder: Path) -> Holder | None:
-    """Return who holds the lock of a state folder, None when nobody does; nothing is written or created.
+def lock_holder(folder: Path) -> str | None:
+    """Return who holds the lock of a state folder, for people, None when nobody does; nothing is written or created.
 
     Raises StateError when the lock cannot be looked at, or is no regular file.
     """
@@ -197,7 +183,7 @@ def lock_holder(folder: Path) -> Holder | None:
         _require_lock_file(descriptor, path)
         # The kernel offers no way to ask. A shared lock, given back at once, does not disturb a holder, nor
         # somebody else who looks; `acquire` waits for it.
-        return None if _locked(descriptor, fcntl.LOCK_SH) else _written_by(descriptor)
+        return None if _locked(descriptor, fcntl.LOCK_SH) else _named(_written_by(descriptor))
     except OSError as error:
         raise _invisible(path, error) from error
     finally:
@@ -212,12 +198,12 @@ def _locked(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _identity(path: Path) -> Identity | None:
-    """Return which file a name leads to, None where it leads nowhere. Raises StateError where that cannot be seen."""
-    return None if (found := _looked_at(path)) is None else (found.st_dev, found.st_ino)
+def _is_same(found: os.stat_result | None, held: os.stat_result) -> bool:
+    return found is not None and os.path.samestat(found, held)
 
 
 def _looked_at(path: Path) -> os.stat_result | None:
+    """Return what a name leads to, None where it leads nowhere. Raises StateError where that cannot be seen."""
     try:
         return path.lstat()
     except OSError as error:
@@ -229,19 +215,16 @@ def _looked_at(path: Path) -> os.stat_result | None:
         ) from error
 
 
-def _identity_of(descriptor: int) -> Identity:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
-
-
-def _written_by(descriptor: int) -> Holder:
+def _written_by(descriptor: int) -> int | None:
     text = os.pread(descriptor, _LONGEST_PID, 0).strip()
-    return Holder(int(text) if text.isdigit() else None)
+    return int(text) if text.isdigit() else None
 
 
-def _is_running(pid: int | None) -> bool:
-    if pid is None:
-        return False
+def _named(pid: int | None) -> str:
+    return "Another process" if pid is None else f"Process {pid}"
+
+
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)  # sends nothing
     except (ProcessLookupError, OverflowError):

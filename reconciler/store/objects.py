@@ -13,8 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import FileIO
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError, WorkspaceError
@@ -25,7 +24,7 @@ from reconciler.store.private_files import (
     make_folder,
     make_private,
     open_regular,
-    require_own,
+    require_regular,
 )
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -51,18 +50,14 @@ class Partial:
         self._note = path.with_suffix(".etag")
         self._descriptor: int | None = None
         self._validator = _trusted_validator(self._note)
-        self._offset = _regular_size(path) if self._validator else 0
-        self._is_begun = self._offset > 0
-
-    @property
-    def offset(self) -> int:
-        """How many bytes are already there: where to continue."""
-        return self._offset
+        # How many bytes are already there: where to continue.
+        self.offset = _regular_size(path) if self._validator else 0
+        self._is_begun = self.offset > 0
 
     @property
     def validator(self) -> str:
         """The strong ETag that these bytes belong to; empty when it is not known."""
-        return self._validator if self._offset else ""
+        return self._validator if self.offset else ""
 
     def fileno(self) -> int:
         """Return the descriptor that bytes are written through, and that holds the lock."""
@@ -73,12 +68,23 @@ class Partial:
         """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
         with disk(self.path):
             descriptor = self._open()
-            self._offset, self._is_begun = 0, False
+            self.offset, self._is_begun = 0, False
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             sync(descriptor)  # no byte of the old ETag may outlive the old note
             self._validator = validator
-            self._write_note()
+            fresh = self._note.with_suffix(".new")
+            fresh.unlink(
+                missing_ok=True
+            )  # a leftover is replaced, and whatever it leads to left alone
+            note = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
+            try:
+                os.write(note, f"{_boot_id()}\n{validator}".encode("utf-8", "replace"))
+                sync(note)
+            finally:
+                os.close(note)
+            fresh.replace(self._note)
+            sync_folder(self._note.parent)
             self._is_begun = True
 
     def write(self, chunk: bytes) -> None:
@@ -91,19 +97,19 @@ class Partial:
             rest = memoryview(chunk)
             while rest:
                 written = os.write(descriptor, rest)
-                self._offset += written
+                self.offset += written
                 rest = rest[written:]
 
     def close(self) -> None:
         """Close the file; its bytes stay and may be continued. Closing twice is harmless."""
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
             os.close(descriptor)
 
     def discard(self) -> None:
         """Remove the bytes and what is known of them."""
         self.close()
-        self._offset, self._is_begun = 0, False
+        self.offset, self._is_begun = 0, False
         with disk(self.path):
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
@@ -113,27 +119,15 @@ class Partial:
             make_folder(self.path.parent)
             descriptor = os.open(self.path, _WRITE, PRIVATE)
             try:
-                require_own(descriptor, self.path)
+                require_regular(descriptor, self.path, own=True)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.ftruncate(descriptor, self._offset)
-                os.lseek(descriptor, self._offset, os.SEEK_SET)
+                os.ftruncate(descriptor, self.offset)
+                os.lseek(descriptor, self.offset, os.SEEK_SET)
             except BaseException:
                 os.close(descriptor)
                 raise
             self._descriptor = descriptor
         return self._descriptor
-
-    def _write_note(self) -> None:
-        fresh = self._note.with_suffix(".new")
-        fresh.unlink(missing_ok=True)  # a leftover is replaced, and whatever it leads to left alone
-        descriptor = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
-        try:
-            os.write(descriptor, f"{_boot_id()}\n{self._validator}".encode("utf-8", "replace"))
-            sync(descriptor)
-        finally:
-            os.close(descriptor)
-        fresh.replace(self._note)
-        sync_folder(self._note.parent)
 
 
 class ObjectStore:
@@ -159,7 +153,7 @@ class ObjectStore:
     def verify(self, sha256: str) -> bool:
         """Whether the object is there and its bytes, all read again, still have this digest."""
         try:
-            with _reading(self.path(sha256)) as file:
+            with open_regular(self.path(sha256)) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except (OSError, StateError):
             return False
@@ -202,7 +196,7 @@ class ObjectStore:
         copy.restart("")
         try:
             _copy(source, copy)
-            return self._settle(copy, sha256)
+            return self.adopt(copy, sha256)
         except BaseException:
             copy.discard()
             raise
@@ -223,7 +217,7 @@ class ObjectStore:
     def remembered(self, name: str) -> str:
         """Return the digest of the object that was noted under a name; empty when there is none."""
         try:
-            with _reading(self.note(name)) as file:
+            with open_regular(self.note(name)) as file:
                 noted = file.read(65).decode("ascii", "replace")
         except (OSError, StateError):
             return ""
@@ -240,22 +234,21 @@ class ObjectStore:
 
     def unfinished(self) -> list[Path]:
         """Return the files of downloads that are not whole. Raises StateError."""
-        return [
-            path for path in _listed(self._folder / _UNFINISHED) if _OF_A_DOWNLOAD.match(path.name)
-        ]
+        found = _listed(self._folder / _UNFINISHED)
+        return [path for path in found if _OF_A_DOWNLOAD.match(path.name)]
 
     def partial(self, name: str) -> Partial:
         """Return the download of this name, to begin or to continue; the name never becomes a path."""
         safe = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         return Partial(self._folder / _UNFINISHED / f"{safe[:32]}.part")
 
-    def adopt(self, partial: Partial) -> tuple[str, int]:
-        """Make a finished download an object and return its SHA-256 and size in bytes. Raises StateError."""
-        return self._settle(partial, None)
+    def adopt(self, partial: Partial, expected: str | None = None) -> tuple[str, int]:
+        """Make a finished download an object and return its SHA-256 and size in bytes.
 
-    def _settle(self, partial: Partial, expected: str | None) -> tuple[str, int]:
+        Raises StateError, also when the digest is not the expected one.
+        """
         partial.close()
-        with disk(partial.path), _reading(partial.path) as file:
+        with disk(partial.path), open_regular(partial.path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
             if expected not in (None, sha256):
@@ -284,17 +277,9 @@ def _listed(folder: Path) -> list[Path]:
         ) from error
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[FileIO]:
-    """Open a regular file, and nothing that a link leads to."""
-    descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        yield file
-
-
 def _copy(source: Path, copy: Partial) -> None:
     try:
-        with _reading(source) as file:
+        with open_regular(source) as file:
             while chunk := file.read(_CHUNK):
                 copy.write(chunk)
     except OSError as error:
@@ -312,7 +297,7 @@ def _regular_size(path: Path) -> int:
 def _trusted_validator(note: Path) -> str:
     """What the note says, unless the machine was started again since: bytes may then be lost in the middle."""
     try:
-        with _reading(note) as file:
+        with open_regular(note) as file:
             boot, _, validator = file.read(_LONGEST_NOTE).decode("utf-8").partition("\n")
     except (OSError, UnicodeDecodeError, StateError):
         return ""

@@ -88,12 +88,9 @@ def _verify(copy: sqlite3.Connection, target: Path) -> None:
 
 def _land(part: Path, target: Path) -> int:
     """Give a durable copy its name, unless something has it by now."""
-    descriptor = open_regular(part)
-    try:
-        sync(descriptor)
-        size = os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
+    with open_regular(part) as copy:
+        sync(copy.fileno())
+        size = os.fstat(copy.fileno()).st_size
     try:
         give_name(part, target)
     except FileExistsError:
