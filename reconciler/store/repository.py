@@ -1,17 +1,18 @@
 """The store's verbs: every question the program asks of its database and every change it makes to it.
 
 One verb is one transaction. It decides nothing about generations: it refuses what would break a rule. What a
-statement must guard is in `writes`, what may be spent in `spending`, how a row looks in `rows`.
+statement must guard is in `writes`, what may be spent in `caps`, how a row looks in `tables`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, insert, or_, select
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import PREVIEWS, Record, Status, foremost
@@ -37,8 +38,6 @@ from reconciler.store.values import (
     Publication,
     Spent,
 )
-
-__all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository", "Spent"]
 
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
 _DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
@@ -102,13 +101,12 @@ class Repository:
 
     def records(self) -> dict[str, Record]:
         """Return the foremost attempt of every generation, by base id, with its results."""
+        queries = select(*tables.RECORD_COLUMNS), select(*tables.RESULT_COLUMNS)
+        attempts = defaultdict[str, list[Record]](list)
         with tables.collector_paused():
-            tasks, results = self._read(
-                select(*tables.RECORD_COLUMNS), select(*tables.RESULT_COLUMNS)
-            )
-            found = tables.to_results(results)
-            latest = (tables.to_record(row, found) for row in tables.latest_attempts(tasks))
-            return {record.base_id: record for record in latest}
+            for record in _to_records(*self._read(*queries)):
+                attempts[record.base_id].append(record)
+        return {base: one for base, all_of in attempts.items() if (one := foremost(all_of))}
 
     def record(self, base_id: str) -> Record | None:
         """Return the foremost attempt at a generation, None when there was none."""
@@ -120,12 +118,10 @@ class Repository:
 
     def ledger(self) -> Ledger:
         """Return every attempt at every generation, and every one that was forgotten."""
+        queries = select(*tables.RECORD_COLUMNS), select(*tables.FORGOTTEN_COLUMNS)
         with tables.collector_paused():
-            tasks, gone = self._read(
-                select(*tables.RECORD_COLUMNS), select(*tables.FORGOTTEN_COLUMNS)
-            )
-            attempts = tuple(tables.to_record(row, {}) for row in tasks)
-            return Ledger(attempts, tuple(map(tables.to_forgotten, gone)))
+            tasks, gone = self._read(*queries)
+            return Ledger(_to_records(tasks, ()), tuple(map(tables.to_forgotten, gone)))
 
     def find(self, any_id: str) -> Record | None:
         """Return the attempt that a base id (the foremost one), an attempt's id or a `task_id` names."""
@@ -135,14 +131,13 @@ class Repository:
         return None
 
     def record_intent(self, change: Change, *, caps: Caps, run_id: str) -> Spent:
-        """Record that a create request is about to be sent; after this, and not before, it may be.
-
-        Returns what is spent with it.
+        """Record that a create request is about to be sent, and return what is spent with it; after this, and not before, it may be.
 
         The record says when that is, and so on which days it counts. The same attempt may be recorded again when
-        its create is repeated, and then counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
-        StaleRecord when the record is not in its expected status, and StateError when another task of the
-        generation is live.
+        its create is repeated, and then counts once, for the run that repeats it.
+
+        Raises CapReached: the estimate does not fit under a cap; StaleRecord: the record is not in its expected status;
+        StateError: another task of the generation is live.
         """
         if change.record.status is not Status.SUBMITTING:
             raise ValueError("an intent is recorded with the status submitting")
@@ -197,12 +192,7 @@ class Repository:
         The history stays, and says so (`now` is in ms); files and objects stay. What was spent goes on counting for the caps.
         """
         with self._writable().write() as connection:
-            attempts = _to_records(
-                *(
-                    connection.execute(query).all()
-                    for query in _records_where(TASK.c.base_id == base_id)
-                )
-            )
+            attempts = _to_records(*_found(connection, _records_where(TASK.c.base_id == base_id)))
             writes.remove_generation(connection, base_id, attempts, now=now)
         return attempts
 
@@ -213,17 +203,15 @@ class Repository:
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Remember these outputs as ours, in place of what was remembered of their paths."""
-        latest = {publication.path: publication for publication in publications}
-        if latest:
+        rows = {output.path: tables.from_publication(output) for output in publications}
+        if rows:
             with self._writable().write() as connection:
-                connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in latest])
-                values = [tables.from_publication(publication) for publication in latest.values()]
-                connection.execute(insert(PUBLICATION), values)
+                connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in rows])
+                connection.execute(insert(PUBLICATION), list(rows.values()))
 
     def unpublish(self, paths: Iterable[str]) -> None:
         """Forget that the outputs at these paths are ours; the files and their objects stay."""
-        gone = [{"gone": path} for path in paths]
-        if gone:
+        if gone := [{"gone": path} for path in paths]:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, gone)
 
@@ -243,11 +231,8 @@ class Repository:
 
     def kept_beside(self) -> set[str]:
         """Return the SHA-256 of what was kept beside the results of attempts that are on record."""
-        query = select(EVENT.c.detail).where(
-            EVENT.c.kind == KEPT_BESIDE,
-            EVENT.c.external_task_id.in_(select(TASK.c.external_task_id)),
-        )
-        (found,) = self._read(query)
+        on_record = EVENT.c.external_task_id.in_(select(TASK.c.external_task_id))
+        (found,) = self._read(select(EVENT.c.detail).where(EVENT.c.kind == KEPT_BESIDE, on_record))
         return {digest for row in found for digest in _DIGESTS.findall(row.detail)}
 
     def holds(self) -> dict[str, str]:
@@ -297,12 +282,16 @@ class Repository:
         if self._database is None:
             return [[] for _ in queries]
         with self._database.read() as connection:
-            return [tables.sound(query, connection.execute(query).all()) for query in queries]
+            return _found(connection, queries)
 
     def _writable(self) -> Database:
         if self._database is None or self._read_only:
             raise StateError("The state database was opened for reading only.")
         return self._database
+
+
+def _found(connection: Connection, queries: Iterable[_Query]) -> list[tables.Found]:
+    return [tables.sound(query, connection.execute(query).all()) for query in queries]
 
 
 def _records_where(condition: ColumnElement[bool]) -> tuple[_Query, _Query]:

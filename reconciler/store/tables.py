@@ -11,8 +11,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from reconciler.core.moments import milliseconds
-from reconciler.core.states import ALIVE, PREVIEWS, Record, Result, Role, Status
+from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
 from reconciler.store.database import garbled
 from reconciler.store.values import Forgotten, HistoryEntry, Publication
 
@@ -193,16 +194,11 @@ GIVEN_ORDER: Table = METADATA.tables["given_order"]
 MEMORY: Table = METADATA.tables["memory"]
 
 _NAMES = tuple(field.name for field in fields(Record) if field.name not in {"results", "previews"})
-_ID, _BASE_ID, _ATTEMPT, _STATUS = map(
-    _NAMES.index, ("external_task_id", "base_id", "attempt", "status")
-)
 _TOLD = ("created_at", "finished_at")  # by the provider; older programs kept whatever it said
 _PROSE = ("reason", "refusal", "spec", "label")
-_STATUSES = {status.value: status for status in Status}
-_ROLES = {role.value: role for role in Role}
+_ROLES = tuple(Role)
 _KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
 _MOST_DIGITS = 100  # of an amount of units, before or after the point
-_ROLE_ORDER = {role: place for place, role in enumerate(Role)}
 
 
 def _columns(table: Table, value: type) -> tuple[Column[Any], ...]:
@@ -248,14 +244,14 @@ def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     units = values["units"]
     try:
-        values["status"] = _STATUSES[values["status"]]
+        values["status"] = Status(values["status"])
         values["estimated_units"] = _to_units(values["estimated_units"])
         values["units"] = None if units is None else _to_units(units)
         for name in _TOLD:
             values[name] = None if values[name] is None else milliseconds(values[name])
-    except (KeyError, ArithmeticError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
-    found = results.get(row[_ID], ())
+    found = results.get(values["external_task_id"], ())
     bought = tuple(result for result in found if result.role not in PREVIEWS)
     made = tuple(result for result in found if result.role in PREVIEWS)
     return Record(**values, results=bought, previews=made)
@@ -263,37 +259,16 @@ def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]
 
 def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
     """Return the attempt of a row of FORGOTTEN_COLUMNS. Raises StateError."""
-    external_task_id, base_id, units, intent_at, calendar_at = row
     try:
-        return Forgotten(external_task_id, base_id, Decimal(units), intent_at, calendar_at)
+        return replace(Forgotten(*row), units=Decimal(row.units))
     except ArithmeticError as error:
-        raise garbled(f"what {external_task_id} cost makes no sense") from error
-
-
-def latest_attempts(found: Iterable[Row[*tuple[Any, ...]]]) -> Iterable[Row[*tuple[Any, ...]]]:
-    """Return the row of every generation's foremost attempt, as `core.states.foremost`, from rows of RECORD_COLUMNS."""
-    latest: dict[str, Row[*tuple[Any, ...]]] = {}
-    for row in found:
-        known = latest.get(row[_BASE_ID])
-        if known is None or _standing(known) < _standing(row):
-            latest[row[_BASE_ID]] = row
-    return latest.values()
-
-
-def _standing(row: Row[*tuple[Any, ...]]) -> tuple[bool, int]:
-    return row[_STATUS] in ALIVE, row[_ATTEMPT]
+        raise garbled(f"what {row.external_task_id} cost makes no sense") from error
 
 
 def from_record(record: Record) -> dict[str, object]:
     """Return the columns of `task` that say what the record says; its results are rows of their own."""
-    return _values(
-        record,
-        RECORD_COLUMNS,
-        status=record.status.value,
-        estimated_units=str(record.estimated_units),
-        units=None if record.units is None else str(record.units),
-        **{name: printable(getattr(record, name)) for name in _PROSE},
-    )
+    prose = {name: printable(getattr(record, name)) for name in _PROSE}
+    return _values(record, RECORD_COLUMNS, **prose)
 
 
 def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
@@ -303,8 +278,7 @@ def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]
         result = Result(_to_role(role), sha256, size, duration, width, height)
         results.setdefault(external_task_id, []).append(result)
     for several in results.values():
-        if len(several) > 1:
-            several.sort(key=lambda result: _ROLE_ORDER[result.role])
+        several.sort(key=lambda result: _ROLES.index(result.role))
     return results
 
 
@@ -312,7 +286,7 @@ def from_results(record: Record) -> list[dict[str, object]]:
     """Return the rows of `result` for a record."""
     owner = {"external_task_id": record.external_task_id}
     files = (*record.results, *record.previews)
-    return [owner | _values(file, RESULT_COLUMNS[1:], role=file.role.value) for file in files]
+    return [owner | _values(file, RESULT_COLUMNS[1:]) for file in files]
 
 
 def from_entry(entry: HistoryEntry) -> dict[str, object]:
@@ -323,20 +297,22 @@ def from_entry(entry: HistoryEntry) -> dict[str, object]:
 
 def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
     """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
-    path, external_task_id, role, sha256, size, mtime_ns, inode, ctime_ns = row
-    if not inode.isdecimal():
-        raise garbled(f"{path!r} has no inode")
-    stood = size, mtime_ns, int(inode), ctime_ns
-    return Publication(path, external_task_id, _to_role(role), sha256, *stood)
+    if not row.inode.isdecimal():
+        raise garbled(f"{row.path!r} has no inode")
+    return replace(Publication(*row), role=_to_role(row.role), inode=int(row.inode))
 
 
 def from_publication(output: Publication) -> dict[str, object]:
     """Return the row of `publication` for an output."""
-    return _values(output, PUBLICATION_COLUMNS, role=output.role.value, inode=str(output.inode))
+    return _values(output, PUBLICATION_COLUMNS, inode=str(output.inode))
 
 
 def _values(value: object, columns: Iterable[Column[Any]], **changed: object) -> dict[str, object]:
-    return {column.name: getattr(value, column.name) for column in columns} | changed
+    """Return what a value says in these columns; words of ours and amounts are text there."""
+    said = {column.name: getattr(value, column.name) for column in columns} | changed
+    return {
+        name: str(one) if isinstance(one, (StrEnum, Decimal)) else one for name, one in said.items()
+    }
 
 
 @contextmanager
@@ -366,6 +342,6 @@ def _to_units(text: str) -> Decimal:
 
 def _to_role(word: str) -> Role:
     try:
-        return _ROLES[word]
-    except KeyError as error:
+        return Role(word)
+    except ValueError as error:
         raise garbled(f"{word!r} is not a role of a result") from error

@@ -100,7 +100,8 @@ import sys
 from contextlib import closing
 from decimal import Decimal
 from reconciler.core.errors import CapReached
-from reconciler.store.repository import Caps, Repository
+from reconciler.store.repository import Repository
+from reconciler.store.values import Caps
 from tests.store.builders import DAY, fresh, record
 bought = 0
 with closing(Repository.open(sys.argv[1], busy_timeout=60)) as repository:
