@@ -52,10 +52,7 @@ class OrderQueue:
     # The giver's side.
 
     def put(self, document: Mapping[str, object], ticket: str) -> None:
-        """Leave an order under a `new_ticket`; raises StateError beyond 1 MiB.
-
-        It ends when it was answered or withdrawn, or when nobody polls for its answer any more.
-        """
+        """Leave an order under a `new_ticket`; raises StateError beyond 1 MiB."""
         text = json.dumps(document, allow_nan=False)
         if len(text) > _LONGEST_ORDER:
             raise StateError(
@@ -108,8 +105,7 @@ class OrderQueue:
 
     def has_replied(self, ticket: str) -> bool:
         """Whether the giver has polled since `ask`."""
-        found = self._state(ticket)
-        return found is not None and bool(found.heard == found.asked)
+        return bool((found := self._state(ticket)) and found.heard == found.asked)
 
     def answer(self, ticket: str, document: Mapping[str, object]) -> None:
         """Say what became of an order that was taken; after this it is never handed out again."""
@@ -138,13 +134,10 @@ def open_queue(path: Path) -> Iterator[OrderQueue | None]:
     """Open the orders of a database that another process writes, to give one; None where that has no tables or no log yet.
 
     Without a log every row would change the file, which its writer takes for somebody's copy.
-
-    Raises:
-        StateError: it cannot be used, or another version of the program made it.
-        StateReplaced: by any verb, once it is not on the disk by its name any more.
+    Raises StateError: it cannot be used, or another version of the program made it; StateReplaced, by any verb: it is
+    not on the disk by its name any more.
     """
-    database = open_beside_the_writer(path)
-    if database is None:
+    if (database := open_beside_the_writer(path)) is None:
         yield None
         return
     with closing(database):

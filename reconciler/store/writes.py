@@ -18,16 +18,9 @@ from reconciler.store import tables
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, LIVE_TASKS, PUBLICATION, RESULT, TASK
 from reconciler.store.values import KEPT_BESIDE, Change, HistoryEntry
 
-_STATUS = select(TASK.c.status).where(TASK.c.external_task_id == bindparam("owner"))
-_UPDATE = (
-    update(TASK)
-    .where(TASK.c.external_task_id == bindparam("owner"))
-    .where(TASK.c.status == bindparam("expected"))
-)
-_DELETE = delete(TASK).where(TASK.c.external_task_id == bindparam("owner"))
+_OF_OWNER = TASK.c.external_task_id == bindparam("owner")
+_UPDATE = update(TASK).where(_OF_OWNER, TASK.c.status == bindparam("expected"))
 _DELETE_RESULTS = delete(RESULT).where(RESULT.c.external_task_id == bindparam("owner"))
-_DELETE_HOLD = delete(HOLD).where(HOLD.c.base_id == bindparam("gone"))
-_UPDATE_HOLD = update(HOLD).where(HOLD.c.base_id == bindparam("held"))
 
 
 def write_changes(
@@ -39,12 +32,13 @@ def write_changes(
     second live task of its generation.
     """
     for change in changes:
-        for withdrawn in change.withdraws:
-            _withdraw(connection, withdrawn)
-        values = tables.from_record(change.record)
-        if run_id is not None:
-            values["run_id"] = run_id
-        _write(connection, change.record, change.expected, values)
+        for gone in change.withdraws:  # nothing exists under it; its lines of history stay
+            owner = {"owner": gone.external_task_id}
+            guard(connection, gone.external_task_id, gone.status)
+            connection.execute(_DELETE_RESULTS, owner)
+            connection.execute(delete(TASK).where(_OF_OWNER), owner)
+        payer = {} if run_id is None else {"run_id": run_id}
+        _write(connection, change, tables.from_record(change.record) | payer)
     if not changes:
         return
     connection.execute(_DELETE_RESULTS, [{"owner": c.record.external_task_id} for c in changes])
@@ -61,8 +55,10 @@ def append(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
 
 def guard(connection: Connection, external_task_id: str, expected: Status | None) -> None:
     """Raise StaleRecord unless the attempt is in this status (None: is not recorded at all)."""
-    found = connection.execute(_STATUS, {"owner": external_task_id}).scalar()
-    if found != (None if expected is None else expected.value):
+    found = connection.execute(
+        select(TASK.c.status).where(_OF_OWNER), {"owner": external_task_id}
+    ).scalar()
+    if found != expected:
         raise StaleRecord(
             f"{external_task_id} is {found or 'not recorded'}, but the change expected it to be "
             f"{expected or 'not recorded'}; nothing was written.",
@@ -74,15 +70,16 @@ def write_holds(
     connection: Connection, known: Mapping[str, str], wanted: Mapping[str, str], *, now: int
 ) -> None:
     """Turn the known holds into the wanted ones, by base id; one that stays keeps its beginning. `now` is in ms."""
-    gone = [{"gone": base_id} for base_id in known.keys() - wanted.keys()]
-    changed = [
-        {"held": b, "reason": wanted[b]} for b in wanted if wanted[b] != known.get(b, wanted[b])
-    ]
-    new = [
-        {"base_id": base_id, "reason": wanted[base_id], "since": now}
-        for base_id in wanted.keys() - known.keys()
-    ]
-    for statement, values in ((_DELETE_HOLD, gone), (_UPDATE_HOLD, changed), (insert(HOLD), new)):
+    gone = [{"held": one} for one in known.keys() - wanted.keys()]
+    other = wanted.items() - known.items()
+    changed = [{"held": one, "reason": why} for one, why in other if one in known]
+    new = [{"base_id": one, "reason": why, "since": now} for one, why in other if one not in known]
+    held = HOLD.c.base_id == bindparam("held")
+    for statement, values in (
+        (delete(HOLD).where(held), gone),
+        (update(HOLD).where(held), changed),
+        (insert(HOLD), new),
+    ):
         if values:
             connection.execute(statement, values)
 
@@ -114,39 +111,30 @@ def remove_history(connection: Connection, before: int, most: int) -> int:
     """
     live = select(TASK.c.base_id).where(LIVE_TASKS)
     attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
-    old = (
-        select(EVENT.c.id)
-        .where(EVENT.c.at < before)
-        .where(EVENT.c.kind != KEPT_BESIDE)
-        .where(EVENT.c.external_task_id.not_in(attempts))
-        .where(EVENT.c.external_task_id.not_in(live))
-        .order_by(EVENT.c.at, EVENT.c.id)
-        .limit(most)
+    owner = EVENT.c.external_task_id
+    old = select(EVENT.c.id).where(
+        EVENT.c.at < before,
+        EVENT.c.kind != KEPT_BESIDE,
+        owner.not_in(attempts),
+        owner.not_in(live),
     )
-    return connection.execute(delete(EVENT).where(EVENT.c.id.in_(old))).rowcount
+    oldest = old.order_by(EVENT.c.at, EVENT.c.id).limit(most)
+    return connection.execute(delete(EVENT).where(EVENT.c.id.in_(oldest))).rowcount
 
 
-def _withdraw(connection: Connection, record: Record) -> None:
-    """Remove an attempt under which nothing exists at the provider; its lines of history stay."""
-    guard(connection, record.external_task_id, record.status)
-    connection.execute(_DELETE_RESULTS, {"owner": record.external_task_id})
-    connection.execute(_DELETE, {"owner": record.external_task_id})
-
-
-def _write(
-    connection: Connection, record: Record, expected: Status | None, values: Mapping[str, object]
-) -> None:
+def _write(connection: Connection, change: Change, values: Mapping[str, object]) -> None:
+    owner, expected = change.record.external_task_id, change.expected
     try:
         if expected is None:
-            guard(connection, record.external_task_id, None)
+            guard(connection, owner, None)
             connection.execute(insert(TASK), values)
             return
-        guarded = {**values, "owner": record.external_task_id, "expected": expected.value}
+        guarded = {**values, "owner": owner, "expected": expected.value}
         changed = connection.execute(_UPDATE, guarded).rowcount
     except IntegrityError as error:
-        raise _contradiction(record, error) from error
+        raise _contradiction(change.record, error) from error
     if changed != 1:
-        guard(connection, record.external_task_id, expected)
+        guard(connection, owner, expected)
 
 
 def _contradiction(record: Record, error: IntegrityError) -> StateError:
