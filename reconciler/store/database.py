@@ -80,6 +80,14 @@ class Database:
             self.fence.require()  # it may have gone while another writer was waited for
         self.fence.changed()  # a commit copies the log into the file from time to time
 
+    def revision(self) -> str | None:
+        """Return which version of the tables there is, by whatever version of the program; None where there are none."""
+        with self.read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if found is None else str(found)
+
     def raise_fence(self) -> None:
         """From now on, require what is open to stay on the disk by its name. SQLite has opened it all by now."""
         self.fence.pin(Path(f"{self.place}{suffix}") for suffix in ("", "-wal", "-shm"))
@@ -196,12 +204,6 @@ def is_ready(database: Database) -> bool:
     return found is not None
 
 
-def is_ours(database: Database) -> bool:
-    """Whether this or any other version of the program made the tables."""
-    with database.read() as connection:
-        return _revision(connection) is not None
-
-
 @contextmanager
 def translated(place: str) -> Iterator[None]:
     """Turn what the database says against us into a StateError that names `place`; a mistake of ours stays one."""
@@ -260,18 +262,10 @@ def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
 
 
 def _found(database: Database) -> str | None:
-    with database.read() as connection:
-        revision = _revision(connection)
+    revision = database.revision()
     if revision is not None and revision > HEAD:
         raise StateError(
             f"`{database.place}` was made by a newer version of this program ({revision}, not {HEAD}).",
             hint="Upgrade the program; the database is left as it is.",
         )
     return revision
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)

@@ -203,7 +203,7 @@ class Repository:
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Remember these outputs as ours, in place of what was remembered of their paths."""
-        rows = {output.path: tables.from_publication(output) for output in publications}
+        rows = {one.path: tables.row_of(one, inode=str(one.inode)) for one in publications}
         if rows:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in rows])

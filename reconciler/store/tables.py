@@ -193,20 +193,26 @@ HOLD: Table = METADATA.tables["hold"]
 GIVEN_ORDER: Table = METADATA.tables["given_order"]
 MEMORY: Table = METADATA.tables["memory"]
 
-_NAMES = tuple(field.name for field in fields(Record) if field.name not in {"results", "previews"})
 _TOLD = ("created_at", "finished_at")  # by the provider; older programs kept whatever it said
-_PROSE = ("reason", "refusal", "spec", "label")
+_PROSE = frozenset({"reason", "refusal", "spec", "label", "detail", "request_id"})
 _ROLES = tuple(Role)
 _KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
 _MOST_DIGITS = 100  # of an amount of units, before or after the point
 
 
-def _columns(table: Table, value: type) -> tuple[Column[Any], ...]:
-    return tuple(table.c[field.name] for field in fields(value))
+# the columns of each value: its fields, but for the results of a record, which are rows of their own
+_NAMES: dict[type, tuple[str, ...]] = {
+    kind: tuple(one.name for one in fields(kind) if one.name not in {"results", "previews"})
+    for kind in (Record, Result, HistoryEntry, Forgotten, Publication)
+}
+
+
+def _columns(table: Table, kind: type) -> tuple[Column[Any], ...]:
+    return tuple(table.c[name] for name in _NAMES[kind])
 
 
 Found = Sequence[Row[*tuple[Any, ...]]]
-RECORD_COLUMNS = tuple(TASK.c[name] for name in _NAMES)
+RECORD_COLUMNS = _columns(TASK, Record)
 RESULT_COLUMNS = (RESULT.c.external_task_id, *_columns(RESULT, Result))
 ENTRY_COLUMNS = _columns(EVENT, HistoryEntry)
 FORGOTTEN_COLUMNS = _columns(FORGOTTEN, Forgotten)
@@ -241,7 +247,7 @@ def _kinds(column: ColumnElement[Any]) -> tuple[type, ...]:
 
 def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]]) -> Record:
     """Return the record of a row of RECORD_COLUMNS with its results, by id. Raises StateError."""
-    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+    values: dict[str, Any] = dict(zip(_NAMES[Record], row, strict=True))
     units = values["units"]
     try:
         values["status"] = Status(values["status"])
@@ -265,10 +271,13 @@ def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
         raise garbled(f"what {row.external_task_id} cost makes no sense") from error
 
 
-def from_record(record: Record) -> dict[str, object]:
-    """Return the columns of `task` that say what the record says; its results are rows of their own."""
-    prose = {name: printable(getattr(record, name)) for name in _PROSE}
-    return _values(record, RECORD_COLUMNS, **prose)
+def row_of(
+    value: Record | Result | HistoryEntry | Publication, **more: object
+) -> dict[str, object]:
+    """Return the columns that say what a value says: words of ours and amounts are text there."""
+    said = {name: getattr(value, name) for name in _NAMES[type(value)]} | more
+    text = {name: str(one) for name, one in said.items() if isinstance(one, (StrEnum, Decimal))}
+    return said | text | {name: printable(said[name]) for name in said.keys() & _PROSE}
 
 
 def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
@@ -282,37 +291,11 @@ def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]
     return results
 
 
-def from_results(record: Record) -> list[dict[str, object]]:
-    """Return the rows of `result` for a record."""
-    owner = {"external_task_id": record.external_task_id}
-    files = (*record.results, *record.previews)
-    return [owner | _values(file, RESULT_COLUMNS[1:]) for file in files]
-
-
-def from_entry(entry: HistoryEntry) -> dict[str, object]:
-    """Return the row of `event` for a line of history."""
-    detail, request_id = printable(entry.detail), printable(entry.request_id)
-    return _values(entry, ENTRY_COLUMNS, detail=detail, request_id=request_id)
-
-
 def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
     """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
     if not row.inode.isdecimal():
         raise garbled(f"{row.path!r} has no inode")
     return replace(Publication(*row), role=_to_role(row.role), inode=int(row.inode))
-
-
-def from_publication(output: Publication) -> dict[str, object]:
-    """Return the row of `publication` for an output."""
-    return _values(output, PUBLICATION_COLUMNS, inode=str(output.inode))
-
-
-def _values(value: object, columns: Iterable[Column[Any]], **changed: object) -> dict[str, object]:
-    """Return what a value says in these columns; words of ours and amounts are text there."""
-    said = {column.name: getattr(value, column.name) for column in columns} | changed
-    return {
-        name: str(one) if isinstance(one, (StrEnum, Decimal)) else one for name, one in said.items()
-    }
 
 
 @contextmanager

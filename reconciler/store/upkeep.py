@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reconciler.core.errors import StateError
 from reconciler.disk import give_name, sync, sync_folder
-from reconciler.store.database import Database, is_ours, open_for_reading
+from reconciler.store.database import Database, open_for_reading
 from reconciler.store.private_files import make_private, open_regular
 
 _PART = ".part"
@@ -36,7 +36,7 @@ def back_up(database: Path, target: Path) -> int:
         raise _nothing(database)
     part = target.with_name(f"{target.name}{_PART}")
     with closing(source):
-        if not is_ours(source):
+        if source.revision() is None:
             raise _nothing(database)
         try:
             if os.path.lexists(target):

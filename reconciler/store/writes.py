@@ -38,18 +38,22 @@ def write_changes(
             connection.execute(_DELETE_RESULTS, owner)
             connection.execute(delete(TASK).where(_OF_OWNER), owner)
         payer = {} if run_id is None else {"run_id": run_id}
-        _write(connection, change, tables.from_record(change.record) | payer)
+        _write(connection, change, tables.row_of(change.record) | payer)
     if not changes:
         return
     connection.execute(_DELETE_RESULTS, [{"owner": c.record.external_task_id} for c in changes])
-    if results := [row for change in changes for row in tables.from_results(change.record)]:
+    if results := [
+        tables.row_of(file, external_task_id=change.record.external_task_id)
+        for change in changes
+        for file in (*change.record.results, *change.record.previews)
+    ]:
         connection.execute(insert(RESULT), results)
     append(connection, (entry for change in changes for entry in change.history))
 
 
 def append(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
     """Add lines to the history."""
-    if values := [tables.from_entry(entry) for entry in entries]:
+    if values := [tables.row_of(entry) for entry in entries]:
         connection.execute(insert(EVENT), values)
 
 
