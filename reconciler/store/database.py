@@ -19,7 +19,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from reconciler.core.errors import StateError
 from reconciler.store.lock import Fence
-from reconciler.store.private_files import connect, make_folder, make_private, require_own_files
+from reconciler.store.private_files import (
+    connect,
+    make_folder,
+    make_private,
+    refused,
+    require_own_files,
+)
 
 HEAD = "0008"
 """The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""
@@ -131,14 +137,10 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
     `busy_timeout` is how long a transaction waits for another writer, in seconds.
     """
     require_own_files(path)
-    try:
+    hint = "Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is."
+    with refused(f"The state folder `{path.parent}` cannot be created", hint):
         if not path.parent.exists():
             make_folder(path.parent)
-    except OSError as error:
-        raise StateError(
-            f"The state folder `{path.parent}` cannot be created: {error.strerror}.",
-            hint="Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is.",
-        ) from error
     with suppress(OSError):  # SQLite has the better words for what is wrong here
         make_private(path)
     engine = _engine(path, "mode=rwc", busy_timeout)

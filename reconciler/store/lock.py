@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.core.errors import StateError, StateLocked, StateReplaced
-from reconciler.store.private_files import PRIVATE, READ, is_own, make_folder
+from reconciler.store.private_files import PRIVATE, READ, is_own, make_folder, refused
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -102,18 +102,15 @@ class StateLock:
         """
         while self._descriptor is None:
             descriptor = self._open()
+            hint = "Set RECONCILER_STATE_DIR to a folder on a local disk with free space."
             try:
-                self._take(descriptor)
-                if _is_same(_looked_at(self._path), os.fstat(descriptor)):
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-                    self._descriptor = descriptor
-                # Else it was deleted meanwhile, and another process may have locked what has the name now.
-            except OSError as error:
-                raise StateError(
-                    f"`{self._path}` cannot be locked: {error.strerror}.",
-                    hint="Set RECONCILER_STATE_DIR to a folder on a local disk with free space.",
-                ) from error
+                with refused(f"`{self._path}` cannot be locked", hint):
+                    self._take(descriptor)
+                    if _is_same(_looked_at(self._path), os.fstat(descriptor)):
+                        os.ftruncate(descriptor, 0)
+                        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+                        self._descriptor = descriptor
+                    # Else it was deleted meanwhile, and another process may have locked what has the name now.
             finally:
                 if self._descriptor is None:
                     os.close(descriptor)
@@ -173,21 +170,23 @@ def lock_holder(folder: Path) -> str | None:
     Raises StateError when the lock cannot be looked at, or is no regular file.
     """
     path = folder / "lock"
-    try:
-        descriptor = os.open(path, READ)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise (_planted(path) if error.errno == errno.ELOOP else _invisible(path, error)) from error
-    try:
-        _require_lock_file(descriptor, path)
-        # The kernel offers no way to ask. A shared lock, given back at once, does not disturb a holder, nor
-        # somebody else who looks; `acquire` waits for it.
-        return None if _locked(descriptor, fcntl.LOCK_SH) else _named(_written_by(descriptor))
-    except OSError as error:
-        raise _invisible(path, error) from error
-    finally:
-        os.close(descriptor)
+    with refused(f"`{path}` cannot be accessed", "Make it readable for the user that runs this."):
+        try:
+            descriptor = os.open(path, READ)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _planted(path) from error
+            raise
+        try:
+            _require_lock_file(descriptor, path)
+            # The kernel offers no way to ask. A shared lock, given back at once, does not disturb a holder, nor
+            # somebody else who looks; `acquire` waits for it.
+            is_free = _locked(descriptor, fcntl.LOCK_SH)
+            return None if is_free else _named(_written_by(descriptor))
+        finally:
+            os.close(descriptor)
 
 
 def _locked(descriptor: int, kind: int) -> bool:
@@ -204,15 +203,14 @@ def _is_same(found: os.stat_result | None, held: os.stat_result) -> bool:
 
 def _looked_at(path: Path) -> os.stat_result | None:
     """Return what a name leads to, None where it leads nowhere. Raises StateError where that cannot be seen."""
-    try:
-        return path.lstat()
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        raise StateError(
-            f"`{path}` cannot be accessed: {error.strerror}.",
-            hint="Make the state folder readable and writable for the user that runs this.",
-        ) from error
+    hint = "Make the state folder readable and writable for the user that runs this."
+    with refused(f"`{path}` cannot be accessed", hint):
+        try:
+            return path.lstat()
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+    return None
 
 
 def _written_by(descriptor: int) -> int | None:
@@ -238,13 +236,6 @@ def _require_lock_file(descriptor: int, path: Path) -> None:
     """A hard link is as good as a symbolic one: the process id would be written over somebody else's file."""
     if not is_own(os.fstat(descriptor)):
         raise _planted(path)
-
-
-def _invisible(path: Path, error: OSError) -> StateError:
-    return StateError(
-        f"`{path}` cannot be accessed: {error.strerror}.",
-        hint="Make it readable for the user that runs this.",
-    )
 
 
 def _planted(path: Path) -> StateError:

@@ -24,6 +24,7 @@ from reconciler.store.private_files import (
     make_folder,
     make_private,
     open_regular,
+    refused,
     require_regular,
 )
 
@@ -195,7 +196,9 @@ class ObjectStore:
         copy = self.partial(f"ingest:{source.absolute()}")
         copy.restart("")
         try:
-            _copy(source, copy)
+            with refused(f"`{source}` cannot be read"), open_regular(source) as file:
+                while chunk := file.read(_CHUNK):
+                    copy.write(chunk)
             return self.adopt(copy, sha256)
         except BaseException:
             copy.discard()
@@ -266,31 +269,16 @@ class ObjectStore:
 def _listed(folder: Path) -> list[Path]:
     if folder.is_symlink():
         return []
-    try:
+    hint = "Make the folder of the objects readable for the user that runs this."
+    with refused(f"`{folder}` cannot be read", hint), suppress(FileNotFoundError):
         return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StateError(
-            f"`{folder}` cannot be read: {error.strerror}.",
-            hint="Make the folder of the objects readable for the user that runs this.",
-        ) from error
-
-
-def _copy(source: Path, copy: Partial) -> None:
-    try:
-        with open_regular(source) as file:
-            while chunk := file.read(_CHUNK):
-                copy.write(chunk)
-    except OSError as error:
-        raise StateError(f"`{source}` cannot be read: {error.strerror}.") from error
+    return []
 
 
 def _regular_size(path: Path) -> int:
     with suppress(OSError):
         found = path.lstat()
-        if stat.S_ISREG(found.st_mode):
-            return found.st_size
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
     return 0
 
 

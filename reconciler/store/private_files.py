@@ -35,18 +35,24 @@ _JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 
 @contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into a StateError that names the path."""
+def refused(sentence: str, hint: str = "") -> Iterator[None]:
+    """Turn an error of the file system into a StateError: this sentence and the system's reason."""
     try:
         yield
-    except BlockingIOError as error:
-        hint = "Wait until it is done."
-        raise StateError(f"`{path}` is already being written.", hint=hint) from error
     except OSError as error:
-        raise StateError(
-            f"`{path}` cannot be saved: {error.strerror}.",
-            hint="Free some space or make the folder writable, and run again; a download goes on where it stopped.",
-        ) from error
+        raise StateError(f"{sentence}: {error.strerror}.", hint=hint) from error
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a StateError that names the path."""
+    hint = "Free some space or make the folder writable, and run again; a download goes on where it stopped."
+    with refused(f"`{path}` cannot be saved", hint):
+        try:
+            yield
+        except BlockingIOError as error:
+            hint = "Wait until it is done."
+            raise StateError(f"`{path}` is already being written.", hint=hint) from error
 
 
 def is_own(found: os.stat_result) -> bool:
@@ -78,17 +84,12 @@ def require_own_files(database: Path) -> None:
     """Raise StateError for a link or a device under a name that SQLite opens: it would lead it out of the state folder."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         place = database.with_name(database.name + suffix)
-        try:
-            found = place.lstat()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise StateError(f"`{place}` cannot be used: {error.strerror}.") from error
-        if not is_own(found):
-            raise StateError(
-                f"`{place}` is not a regular file of its own, so it cannot hold the state.",
-                hint="Move it away and run again; the program makes its own.",
-            )
+        with refused(f"`{place}` cannot be used"), suppress(FileNotFoundError):
+            if not is_own(place.lstat()):
+                raise StateError(
+                    f"`{place}` is not a regular file of its own, so it cannot hold the state.",
+                    hint="Move it away and run again; the program makes its own.",
+                )
 
 
 def connect(
@@ -108,19 +109,17 @@ def require_own_journal(database: Path) -> None:
     Its last bytes make it one (https://www.sqlite.org/fileformat2.html#rollbackjournal); ours never span several databases.
     """
     journal = database.with_name(f"{database.name}-journal")
-    try:
-        with open_regular(journal) as file:
-            file.seek(max(os.fstat(file.fileno()).st_size - len(_JOURNAL), 0))
-            ending = file.read(len(_JOURNAL))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError(f"`{journal}` cannot be used: {error.strerror}.") from error
-    if ending == _JOURNAL:
-        raise StateError(
-            f"`{journal}` was not made by this program, and opening the database would delete a file elsewhere.",
-            hint="Move it away and run again.",
-        )
+    with (
+        refused(f"`{journal}` cannot be used"),
+        suppress(FileNotFoundError),
+        open_regular(journal) as file,
+    ):
+        file.seek(max(os.fstat(file.fileno()).st_size - len(_JOURNAL), 0))
+        if file.read(len(_JOURNAL)) == _JOURNAL:
+            raise StateError(
+                f"`{journal}` was not made by this program, and opening the database would delete a file elsewhere.",
+                hint="Move it away and run again.",
+            )
 
 
 def make_folder(folder: Path) -> None:

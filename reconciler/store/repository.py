@@ -12,7 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import PREVIEWS, Record, Status, foremost
@@ -28,7 +38,16 @@ from reconciler.store.database import (
 )
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import OrderQueue
-from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
+from reconciler.store.tables import (
+    EVENT,
+    FORGOTTEN,
+    HOLD,
+    LIVE_TASKS,
+    MEMORY,
+    PUBLICATION,
+    RESULT,
+    TASK,
+)
 from reconciler.store.values import (
     KEPT_BESIDE,
     Caps,
@@ -40,6 +59,7 @@ from reconciler.store.values import (
 )
 
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
+_OF_HELD = HOLD.c.base_id == bindparam("held")
 _DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
 _Query = Select[*tuple[Any, ...]]
 _TIDY_EVERY = 600_000  # ms
@@ -180,11 +200,17 @@ class Repository:
     def trim_history(self, before: int, *, most: int) -> int:
         """Remove the oldest lines from before a time (ms), at most so many; return how many went.
 
-        A generation that is live keeps all of its lines. Raises StateError for lines of the last 30 days,
-        which the database itself keeps.
+        A generation that is live keeps all of its lines, and what is the only word of what was paid for stays. Raises
+        StateError for lines of the last 30 days, which the database itself keeps.
         """
+        live = select(TASK.c.base_id).where(LIVE_TASKS)
+        attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
+        owner = EVENT.c.external_task_id
+        is_old = EVENT.c.at < before, EVENT.c.kind != KEPT_BESIDE
+        old = select(EVENT.c.id).where(*is_old, owner.not_in(attempts), owner.not_in(live))
+        oldest = old.order_by(EVENT.c.at, EVENT.c.id).limit(most)
         with self._writable().write() as connection:
-            return writes.remove_history(connection, before, most)
+            return connection.execute(delete(EVENT).where(EVENT.c.id.in_(oldest))).rowcount
 
     def forget(self, base_id: str, *, now: int) -> tuple[Record, ...]:
         """Remove all attempts at a generation, its holds and that its outputs are ours; return the attempts.
@@ -244,9 +270,22 @@ class Repository:
         """Make these the holds, by base id; one that stays keeps its beginning. `now` is in ms."""
         known = self.holds()
         wanted = {base_id: tables.printable(reason) for base_id, reason in holds.items()}
-        if wanted != known:
-            with self._writable().write() as connection:
-                writes.write_holds(connection, known, wanted, now=now)
+        other = wanted.items() - known.items()
+        gone = [{"held": one} for one in known.keys() - wanted.keys()]
+        changed = [{"held": one, "reason": why} for one, why in other if one in known]
+        new = [
+            {"base_id": one, "reason": why, "since": now} for one, why in other if one not in known
+        ]
+        if not (gone or other):
+            return
+        with self._writable().write() as connection:
+            for statement, rows in (
+                (delete(HOLD).where(_OF_HELD), gone),
+                (update(HOLD).where(_OF_HELD), changed),
+                (insert(HOLD), new),
+            ):
+                if rows:
+                    connection.execute(statement, rows)
 
     def recall(self, key: str) -> str | None:
         """Return what was remembered under a key, None when nothing was."""

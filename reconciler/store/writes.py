@@ -15,8 +15,8 @@ from reconciler.core.errors import StaleRecord, StateError, counted
 from reconciler.core.spending import charged
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.store import tables
-from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, LIVE_TASKS, PUBLICATION, RESULT, TASK
-from reconciler.store.values import KEPT_BESIDE, Change, HistoryEntry
+from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, PUBLICATION, RESULT, TASK
+from reconciler.store.values import Change, HistoryEntry
 
 _OF_OWNER = TASK.c.external_task_id == bindparam("owner")
 _UPDATE = update(TASK).where(_OF_OWNER, TASK.c.status == bindparam("expected"))
@@ -70,24 +70,6 @@ def guard(connection: Connection, external_task_id: str, expected: Status | None
         )
 
 
-def write_holds(
-    connection: Connection, known: Mapping[str, str], wanted: Mapping[str, str], *, now: int
-) -> None:
-    """Turn the known holds into the wanted ones, by base id; one that stays keeps its beginning. `now` is in ms."""
-    gone = [{"held": one} for one in known.keys() - wanted.keys()]
-    other = wanted.items() - known.items()
-    changed = [{"held": one, "reason": why} for one, why in other if one in known]
-    new = [{"base_id": one, "reason": why, "since": now} for one, why in other if one not in known]
-    held = HOLD.c.base_id == bindparam("held")
-    for statement, values in (
-        (delete(HOLD).where(held), gone),
-        (update(HOLD).where(held), changed),
-        (insert(HOLD), new),
-    ):
-        if values:
-            connection.execute(statement, values)
-
-
 def remove_generation(
     connection: Connection, base_id: str, attempts: Sequence[Record], *, now: int
 ) -> None:
@@ -106,24 +88,6 @@ def remove_generation(
     task = f", task {last.task_id}" if last.task_id else ""
     told = f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"
     append(connection, [HistoryEntry(base_id, now, "forgotten", told)])
-
-
-def remove_history(connection: Connection, before: int, most: int) -> int:
-    """Remove the oldest lines from before a time (ms); return how many.
-
-    None of a live generation goes, and none that is the only word of what was paid for.
-    """
-    live = select(TASK.c.base_id).where(LIVE_TASKS)
-    attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
-    owner = EVENT.c.external_task_id
-    old = select(EVENT.c.id).where(
-        EVENT.c.at < before,
-        EVENT.c.kind != KEPT_BESIDE,
-        owner.not_in(attempts),
-        owner.not_in(live),
-    )
-    oldest = old.order_by(EVENT.c.at, EVENT.c.id).limit(most)
-    return connection.execute(delete(EVENT).where(EVENT.c.id.in_(oldest))).rowcount
 
 
 def _write(connection: Connection, change: Change, values: Mapping[str, object]) -> None:
