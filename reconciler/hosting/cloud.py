@@ -149,10 +149,8 @@ def _speaks_plainly(variables: Mapping[str, str]) -> bool:
             return False
         if parts.scheme == "http" and is_loopback(parts.hostname or ""):
             return True
-        raise HostingError(
-            f"{name} would send your files unprotected, or is not a URL",
-            hint="Use https; plain http is for this machine only.",
-        )
+        hint = "Use https; plain http is for this machine only."
+        raise HostingError(f"{name} would send your files unprotected, or is not a URL", hint=hint)
     return False
 
 

@@ -61,10 +61,8 @@ class FolderShelf:
 
     async def sign(self, key: str) -> str:  # noqa: ARG002 - a shelf's
         """Refuse: nothing but a web server makes a folder readable."""
-        raise HostingError(
-            f"the folder `{self._folder}` has no URLs of its own",
-            hint="Set RECONCILER_MEDIA_PUBLIC_URL to where a web server publishes it.",
-        )
+        hint = "Set RECONCILER_MEDIA_PUBLIC_URL to where a web server publishes it."
+        raise HostingError(f"the folder `{self._folder}` has no URLs of its own", hint=hint)
 
     def _put(self, key: str, data: bytes, stop: threading.Event) -> None:
         part, final = self._folder / f".{key}.part", self._folder / key

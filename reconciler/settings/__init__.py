@@ -63,10 +63,8 @@ def load(root: Path, *, config: Path | None = None, again: Settings | None = Non
     operators = config or users_file()
     files = existing(root, operators)
     if again is not None and (gone := min(again.provenance.files - files, default=None)):
-        raise SettingsError(
-            f"`{gone}` is gone",
-            hint="Where nothing shall be set in it any more, leave an empty file.",
-        )
+        hint = "Where nothing shall be set in it any more, leave an empty file."
+        raise SettingsError(f"`{gone}` is gone", hint=hint)
     ours = [name for field in Settings.model_fields.values() for name in names_of(field)]
     by_operator, by_folder = read(root, operators, ours, CLOUDS)
     settings = _with_folder(_parsed(by_operator), by_folder)

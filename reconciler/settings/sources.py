@@ -162,10 +162,8 @@ def _refuse_misnamed(root: Path) -> None:
         else:
             continue
         if meant not in names:  # that it exists says nothing where `.ENV` and `.env` are one file
-            raise SettingsError(
-                f"`{name}` is not read: settings belong in `{meant}`",
-                hint=f"Rename it to `{meant}`, or give it a name that is less like it.",
-            )
+            hint = f"Rename it to `{meant}`, or give it a name that is less like it."
+            raise SettingsError(f"`{name}` is not read: settings belong in `{meant}`", hint=hint)
 
 
 def _holds_ours(path: Path) -> bool:
@@ -318,7 +316,5 @@ def _no_setting(where: str, name: str, meant: str, ours: Collection[str]) -> Set
 
 
 def _unreadable(line: int, why: str) -> SettingsError:
-    return SettingsError(
-        f"`{ENV_FILE}:{line}` cannot be read: {why}",
-        hint="Correct the line, or begin it with `#`. Until then nothing is bought: it may be a cap.",
-    )
+    hint = "Correct the line, or begin it with `#`. Until then nothing is bought: it may be a cap."
+    return SettingsError(f"`{ENV_FILE}:{line}` cannot be read: {why}", hint=hint)

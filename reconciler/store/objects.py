@@ -75,9 +75,8 @@ class Partial:
             sync(descriptor)  # no byte of the old ETag may outlive the old note
             self._validator = validator
             fresh = self._note.with_suffix(".new")
-            fresh.unlink(
-                missing_ok=True
-            )  # a leftover is replaced, and whatever it leads to left alone
+            # a leftover is replaced, and whatever it leads to left alone
+            fresh.unlink(missing_ok=True)
             note = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
             try:
                 os.write(note, f"{_boot_id()}\n{validator}".encode("utf-8", "replace"))

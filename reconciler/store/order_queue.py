@@ -55,10 +55,8 @@ class OrderQueue:
         """Leave an order under a `new_ticket`; raises StateError beyond 1 MiB."""
         text = json.dumps(document, allow_nan=False)
         if len(text) > _LONGEST_ORDER:
-            raise StateError(
-                f"An order of {len(text)} bytes is too long for the inbox.",
-                hint="Name fewer things at a time.",
-            )
+            hint = "Name fewer things at a time."
+            raise StateError(f"An order of {len(text)} bytes is too long for the inbox.", hint=hint)
         with self._database.write() as connection:
             row = {"ticket": ticket, "document": text, "asked": 0, "heard": 0}
             connection.execute(insert(GIVEN_ORDER).values(row))

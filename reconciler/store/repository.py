@@ -1,7 +1,8 @@
 """The store's verbs: every question the program asks of its database and every change it makes to it.
 
-One verb is one transaction. It decides nothing about generations: it refuses what would break a rule. What a
-statement must guard is in `writes`, what may be spent in `caps`, how a row looks in `tables`.
+One verb is one transaction. It decides nothing about generations: it refuses what would break a rule: a change that
+expects another status than the one on disk, or a second live task of one generation. What is removed takes no paid file
+with it, and frees no cap. What may be spent is in `caps`, how a row looks in `tables`.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
-from reconciler.core.errors import StateError
-from reconciler.core.states import PREVIEWS, Record, Status, foremost
-from reconciler.store import tables, upkeep, writes
+from reconciler.core.errors import StaleRecord, StateError, counted
+from reconciler.core.spending import charged
+from reconciler.core.states import LIVE, PREVIEWS, Record, Status, foremost
+from reconciler.store import tables, upkeep
 from reconciler.store.caps import check_caps
 from reconciler.store.database import (
     Database,
@@ -38,26 +41,21 @@ from reconciler.store.database import (
 )
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import OrderQueue
-from reconciler.store.tables import (
-    EVENT,
-    FORGOTTEN,
-    HOLD,
-    LIVE_TASKS,
-    MEMORY,
-    PUBLICATION,
-    RESULT,
-    TASK,
-)
+from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
 from reconciler.store.values import (
     KEPT_BESIDE,
     Caps,
     Change,
+    Forgotten,
     HistoryEntry,
     Ledger,
     Publication,
     Spent,
 )
 
+_OF_OWNER = TASK.c.external_task_id == bindparam("owner")
+_UPDATE = update(TASK).where(_OF_OWNER, TASK.c.status == bindparam("expected"))
+_DELETE_RESULTS = delete(RESULT).where(RESULT.c.external_task_id == bindparam("owner"))
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
 _OF_HELD = HOLD.c.base_id == bindparam("held")
 _DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
@@ -162,9 +160,9 @@ class Repository:
         if change.record.status is not Status.SUBMITTING:
             raise ValueError("an intent is recorded with the status submitting")
         with self._writable().write() as connection:
-            writes.guard(connection, change.record.external_task_id, change.expected)
+            _guard(connection, change.record.external_task_id, change.expected)
             spent = check_caps(connection, change.record, caps, run_id=run_id)
-            writes.write_changes(connection, (change,), run_id=run_id)
+            _write_changes(connection, (change,), run_id=run_id)
         self.require_in_place()  # the disk took its time, and the request has not left
         return spent
 
@@ -176,7 +174,7 @@ class Repository:
         """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task."""
         if changes:
             with self._writable().write() as connection:
-                writes.write_changes(connection, changes)
+                _write_changes(connection, changes)
 
     def history(self, base_id: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to all attempts at a generation, forgotten ones too, oldest first."""
@@ -195,7 +193,7 @@ class Repository:
         """Add lines to the history, which nothing changes afterwards."""
         if entries:
             with self._writable().write() as connection:
-                writes.append(connection, entries)
+                _append(connection, entries)
 
     def trim_history(self, before: int, *, most: int) -> int:
         """Remove the oldest lines from before a time (ms), at most so many; return how many went.
@@ -203,7 +201,7 @@ class Repository:
         A generation that is live keeps all of its lines, and what is the only word of what was paid for stays. Raises
         StateError for lines of the last 30 days, which the database itself keeps.
         """
-        live = select(TASK.c.base_id).where(LIVE_TASKS)
+        live = select(TASK.c.base_id).where(tables.LIVE_TASKS)
         attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
         owner = EVENT.c.external_task_id
         is_old = EVENT.c.at < before, EVENT.c.kind != KEPT_BESIDE
@@ -217,9 +215,23 @@ class Repository:
 
         The history stays, and says so (`now` is in ms); files and objects stay. What was spent goes on counting for the caps.
         """
+        its_own = TASK.c.base_id == base_id
+        owners = select(TASK.c.external_task_id).where(its_own)
+        owner = PUBLICATION.c.external_task_id
         with self._writable().write() as connection:
-            attempts = _to_records(*_found(connection, _records_where(TASK.c.base_id == base_id)))
-            writes.remove_generation(connection, base_id, attempts, now=now)
+            attempts = _to_records(*_found(connection, _records_where(its_own)))
+            connection.execute(delete(PUBLICATION).where(or_(owner == base_id, owner.in_(owners))))
+            connection.execute(delete(HOLD).where(HOLD.c.base_id == base_id))
+            if not attempts:
+                return ()
+            connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.external_task_id.in_(owners)))
+            connection.execute(insert(FORGOTTEN), _spending(connection, attempts))
+            connection.execute(delete(RESULT).where(RESULT.c.external_task_id.in_(owners)))
+            connection.execute(delete(TASK).where(its_own))
+            last = attempts[-1]
+            task = f", task {last.task_id}" if last.task_id else ""
+            told = f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"
+            _append(connection, [HistoryEntry(base_id, now, "forgotten", told)])
         return attempts
 
     def publications(self) -> dict[str, Publication]:
@@ -299,7 +311,7 @@ class Repository:
             connection.execute(insert(MEMORY).values(key=key, value=value))
 
     def integrity_check(self) -> tuple[str, ...]:
-        """Return what is wrong with the database file, in the database's words; empty when it is sound."""
+        """Return what is wrong with the database file, in the database's words; empty when it is tables.sound."""
         if self._database is None:
             return ()
         with self._database.read() as connection:
@@ -344,3 +356,89 @@ def _records_where(condition: ColumnElement[bool]) -> tuple[_Query, _Query]:
 def _to_records(tasks: tables.Found, results: tables.Found) -> tuple[Record, ...]:
     found = tables.to_results(results)
     return tuple(tables.to_record(row, found) for row in tasks)
+
+
+def _write_changes(
+    connection: Connection, changes: Sequence[Change], *, run_id: str | None = None
+) -> None:
+    """Write records, their results and their history; a `run_id` is recorded as the one that pays."""
+    for change in changes:
+        for gone in change.withdraws:  # nothing exists under it; its lines of history stay
+            owner = {"owner": gone.external_task_id}
+            _guard(connection, gone.external_task_id, gone.status)
+            connection.execute(_DELETE_RESULTS, owner)
+            connection.execute(delete(TASK).where(_OF_OWNER), owner)
+        payer = {} if run_id is None else {"run_id": run_id}
+        _write(connection, change, tables.row_of(change.record) | payer)
+    connection.execute(_DELETE_RESULTS, [{"owner": c.record.external_task_id} for c in changes])
+    if results := [
+        tables.row_of(file, external_task_id=change.record.external_task_id)
+        for change in changes
+        for file in (*change.record.results, *change.record.previews)
+    ]:
+        connection.execute(insert(RESULT), results)
+    _append(connection, (entry for change in changes for entry in change.history))
+
+
+def _append(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
+    if values := [tables.row_of(entry) for entry in entries]:
+        connection.execute(insert(EVENT), values)
+
+
+def _guard(connection: Connection, external_task_id: str, expected: Status | None) -> None:
+    """Raise StaleRecord unless the attempt is in this status (None: is not recorded at all)."""
+    found = connection.execute(
+        select(TASK.c.status).where(_OF_OWNER), {"owner": external_task_id}
+    ).scalar()
+    if found != expected:
+        raise StaleRecord(
+            f"{external_task_id} is {found or 'not recorded'}, but the change expected it to be "
+            f"{expected or 'not recorded'}; nothing was written.",
+            hint="Run again: the next look starts from what is recorded.",
+        )
+
+
+def _write(connection: Connection, change: Change, values: Mapping[str, object]) -> None:
+    owner, expected = change.record.external_task_id, change.expected
+    try:
+        if expected is None:
+            _guard(connection, owner, None)
+            connection.execute(insert(TASK), values)
+            return
+        guarded = {**values, "owner": owner, "expected": expected.value}
+        changed = connection.execute(_UPDATE, guarded).rowcount
+    except IntegrityError as error:
+        raise _contradiction(change.record, error) from error
+    if changed != 1:
+        _guard(connection, owner, expected)
+
+
+def _contradiction(record: Record, error: IntegrityError) -> StateError:
+    if "task.task_id" in str(error.orig) or "uq_task_task_id" in str(error.orig):
+        return StaleRecord(
+            f"Task {record.task_id} is on record for an attempt other than {record.external_task_id}; "
+            "nothing was written."
+        )
+    if record.status in LIVE:
+        return StateError(
+            f"A live task of {record.base_id} exists already, so {record.external_task_id} was not recorded: "
+            "both could be billed.",
+            hint="Wait until the other attempt has ended.",
+        )
+    return StaleRecord(
+        f"Attempt {record.attempt} of {record.base_id} is recorded under another id; nothing was written."
+    )
+
+
+def _spending(connection: Connection, attempts: Sequence[Record]) -> list[dict[str, object]]:
+    """Return the rows of `forgotten` for all attempts at a generation: what they count for, and whose run pays."""
+    payers = select(TASK.c.external_task_id, TASK.c.run_id).where(
+        TASK.c.base_id == attempts[0].base_id
+    )
+    runs = {row.external_task_id: row.run_id for row in connection.execute(payers)}
+    rows = []
+    for each in attempts:
+        name, units = each.external_task_id, charged(each.status, each.estimated_units, each.units)
+        gone = Forgotten(name, each.base_id, units, each.intent_at, each.calendar_at)
+        rows.append(tables.row_of(gone, run_id=runs[name]))
+    return rows

@@ -272,7 +272,7 @@ def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
 
 
 def row_of(
-    value: Record | Result | HistoryEntry | Publication, **more: object
+    value: Record | Result | HistoryEntry | Forgotten | Publication, **more: object
 ) -> dict[str, object]:
     """Return the columns that say what a value says: words of ours and amounts are text there."""
     said = {name: getattr(value, name) for name in _NAMES[type(value)]} | more
