@@ -26,7 +26,6 @@ from reconciler.settings.definitions import (
     Provenance,
     Settings,
     is_text,
-    names,
     names_of,
     price_table,
     rule_of,
@@ -40,7 +39,7 @@ from reconciler.settings.sources import (
     users_file,
 )
 
-__all__ = ["DEFAULT", "Origin", "Settings", "changes", "load", "names", "names_of", "origins"]
+__all__ = ["DEFAULT", "Origin", "Settings", "changes", "load", "names_of", "origins"]
 
 DEFAULT = "default"
 _USERINFO = re.compile(r"//[^/@\s]*@")

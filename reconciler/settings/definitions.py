@@ -313,11 +313,6 @@ class Settings(BaseSettings):
         return next((found for name in names if (found := self._provenance.given.get(name))), None)
 
 
-def names() -> list[str]:
-    """Return the environment name of every setting (the first, where there are two)."""
-    return [names_of(field)[0] for field in Settings.model_fields.values()]
-
-
 def names_of(field: FieldInfo) -> list[str]:
     """Return the names of a setting, the one that is shown first."""
     alias = field.validation_alias

@@ -119,10 +119,9 @@ class Repository:
 
     def records(self) -> dict[str, Record]:
         """Return the foremost attempt of every generation, by base id, with its results."""
-        queries = select(*tables.RECORD_COLUMNS), select(*tables.RESULT_COLUMNS)
         attempts = defaultdict[str, list[Record]](list)
         with tables.collector_paused():
-            for record in _to_records(*self._read(*queries)):
+            for record in _to_records(*self._read(tables.RECORDS, tables.RESULTS)):
                 attempts[record.base_id].append(record)
         return {base: one for base, all_of in attempts.items() if (one := foremost(all_of))}
 
@@ -136,9 +135,8 @@ class Repository:
 
     def ledger(self) -> Ledger:
         """Return every attempt at every generation, and every one that was forgotten."""
-        queries = select(*tables.RECORD_COLUMNS), select(*tables.FORGOTTEN_COLUMNS)
         with tables.collector_paused():
-            tasks, gone = self._read(*queries)
+            tasks, gone = self._read(tables.RECORDS, tables.ALL_FORGOTTEN)
             return Ledger(_to_records(tasks, ()), tuple(map(tables.to_forgotten, gone)))
 
     def find(self, any_id: str) -> Record | None:
@@ -149,7 +147,7 @@ class Repository:
         return None
 
     def record_intent(self, change: Change, *, caps: Caps, run_id: str) -> Spent:
-        """Record that a create request is about to be sent, and return what is spent with it; after this, and not before, it may be.
+        """Record that a create request is about to be sent, which it may be after this; return what is spent with it.
 
         The record says when that is, and so on which days it counts. The same attempt may be recorded again when
         its create is repeated, and then counts once, for the run that repeats it.
@@ -183,10 +181,8 @@ class Repository:
             for table in (TASK, FORGOTTEN)
         )
         owner = EVENT.c.external_task_id
-        query = select(*tables.ENTRY_COLUMNS).where(
-            or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
-        )
-        (entries,) = self._read(query.order_by(EVENT.c.id))
+        its_own = or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
+        (entries,) = self._read(tables.ENTRIES.where(its_own).order_by(EVENT.c.id))
         return tuple(HistoryEntry(*entry) for entry in entries)
 
     def note(self, entries: Sequence[HistoryEntry]) -> None:
@@ -236,7 +232,7 @@ class Repository:
 
     def publications(self) -> dict[str, Publication]:
         """Return the outputs that are ours, by their path relative to the root."""
-        (found,) = self._read(select(*tables.PUBLICATION_COLUMNS))
+        (found,) = self._read(tables.PUBLICATIONS)
         return {row.path: tables.to_publication(row) for row in found}
 
     def publish(self, publications: Sequence[Publication]) -> None:
@@ -348,8 +344,8 @@ def _found(connection: Connection, queries: Iterable[_Query]) -> list[tables.Fou
 def _records_where(condition: ColumnElement[bool]) -> tuple[_Query, _Query]:
     owners = select(TASK.c.external_task_id).where(condition)
     return (
-        select(*tables.RECORD_COLUMNS).where(condition).order_by(TASK.c.attempt),
-        select(*tables.RESULT_COLUMNS).where(RESULT.c.external_task_id.in_(owners)),
+        tables.RECORDS.where(condition).order_by(TASK.c.attempt),
+        tables.RESULTS.where(RESULT.c.external_task_id.in_(owners)),
     )
 
 

@@ -9,6 +9,7 @@ SQLite and PostgreSQL alike.
 from __future__ import annotations
 
 import gc
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -18,7 +19,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     Index,
     MetaData,
@@ -27,6 +27,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     false,
+    select,
     text,
 )
 from sqlmodel import Field, SQLModel
@@ -199,7 +200,6 @@ _ROLES = tuple(Role)
 _KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
 _MOST_DIGITS = 100  # of an amount of units, before or after the point
 
-
 # the columns of each value: its fields, but for the results of a record, which are rows of their own
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(one.name for one in fields(kind) if one.name not in {"results", "previews"})
@@ -207,16 +207,12 @@ _NAMES: dict[type, tuple[str, ...]] = {
 }
 
 
-def _columns(table: Table, kind: type) -> tuple[Column[Any], ...]:
-    return tuple(table.c[name] for name in _NAMES[kind])
-
-
 Found = Sequence[Row[*tuple[Any, ...]]]
-RECORD_COLUMNS = _columns(TASK, Record)
-RESULT_COLUMNS = (RESULT.c.external_task_id, *_columns(RESULT, Result))
-ENTRY_COLUMNS = _columns(EVENT, HistoryEntry)
-FORGOTTEN_COLUMNS = _columns(FORGOTTEN, Forgotten)
-PUBLICATION_COLUMNS = _columns(PUBLICATION, Publication)
+RECORDS = select(*(TASK.c[name] for name in _NAMES[Record]))
+RESULTS = select(RESULT.c.external_task_id, *(RESULT.c[name] for name in _NAMES[Result]))
+ENTRIES = select(*(EVENT.c[name] for name in _NAMES[HistoryEntry]))
+ALL_FORGOTTEN = select(*(FORGOTTEN.c[name] for name in _NAMES[Forgotten]))
+PUBLICATIONS = select(*(PUBLICATION.c[name] for name in _NAMES[Publication]))
 
 
 def sound(query: Select[*tuple[Any, ...]], found: Found) -> Found:
@@ -224,16 +220,11 @@ def sound(query: Select[*tuple[Any, ...]], found: Found) -> Found:
 
     SQLite holds anything anywhere: without this a damaged byte comes up as a mistake of the program, far from here.
     """
-    columns = tuple(query.selected_columns)
-    kinds = [_kinds(column) for column in columns]
-    shapes: set[tuple[type, ...]] = set()
-    for row in found:
-        if (shape := tuple(map(type, row))) in shapes:
-            continue
-        for column, allowed, kind in zip(columns, kinds, shape, strict=True):
+    columns = [(column, _kinds(column)) for column in query.selected_columns]
+    for shape in dict.fromkeys(tuple(map(type, row)) for row in found):
+        for (column, allowed), kind in zip(columns, shape, strict=True):
             if kind not in allowed:
                 raise garbled(f"a {column} holds a value of another kind")
-        shapes.add(shape)
     return found
 
 
@@ -246,7 +237,7 @@ def _kinds(column: ColumnElement[Any]) -> tuple[type, ...]:
 
 
 def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]]) -> Record:
-    """Return the record of a row of RECORD_COLUMNS with its results, by id. Raises StateError."""
+    """Return the record of a row of RECORDS with its results, by id. Raises StateError."""
     values: dict[str, Any] = dict(zip(_NAMES[Record], row, strict=True))
     units = values["units"]
     try:
@@ -264,7 +255,7 @@ def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]
 
 
 def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
-    """Return the attempt of a row of FORGOTTEN_COLUMNS. Raises StateError."""
+    """Return the attempt of a row of ALL_FORGOTTEN. Raises StateError."""
     try:
         return replace(Forgotten(*row), units=Decimal(row.units))
     except ArithmeticError as error:
@@ -281,18 +272,17 @@ def row_of(
 
 
 def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
-    """Return the results of each attempt, video first, from rows of RESULT_COLUMNS. Raises StateError."""
-    results: dict[str, list[Result]] = {}
-    for external_task_id, role, sha256, size, duration, width, height in found:
-        result = Result(_to_role(role), sha256, size, duration, width, height)
-        results.setdefault(external_task_id, []).append(result)
+    """Return the results of each attempt, video first, from rows of RESULTS. Raises StateError."""
+    results = defaultdict[str, list[Result]](list)
+    for external_task_id, role, *rest in found:
+        results[external_task_id].append(Result(_to_role(role), *rest))
     for several in results.values():
         several.sort(key=lambda result: _ROLES.index(result.role))
     return results
 
 
 def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
-    """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
+    """Return the output of a row of PUBLICATIONS. Raises StateError."""
     if not row.inode.isdecimal():
         raise garbled(f"{row.path!r} has no inode")
     return replace(Publication(*row), role=_to_role(row.role), inode=int(row.inode))
