@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -21,13 +22,6 @@ from reconciler.hosting.places import MediaPlace, StoredFile
 
 _STORES: Final[Mapping[str, Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT")
-_TYPES: Final = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-}
 _MD5_ETAG: Final = re.compile(r'"?[0-9A-Fa-f]{32}"?')
 # The library rides out a hiccup; an outage is the engine's, which holds the generation and comes back.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
@@ -99,8 +93,9 @@ class CloudShelf:
 
     async def put(self, key: str, data: bytes) -> None:
         """Upload an object in one request: it is there as a whole or not at all, and leaves no parts behind."""
-        kind = {"Content-Type": _TYPES.get(key[key.rfind(".") :], "application/octet-stream")}
-        await self._call(obstore.put, key, data, use_multipart=False, attributes=kind)
+        kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        attributes = {"Content-Type": kind}
+        await self._call(obstore.put, key, data, use_multipart=False, attributes=attributes)
 
     async def remove(self, key: str) -> None:
         """Remove an object."""

@@ -91,12 +91,9 @@ class Bundle:
 
 
 def _services_of(urls: Sequence[str]) -> dict[str, Apprise]:
-    """Return the services of these URLs, by names for people that hold no secret.
-
-    The library is imported only when there is one (0.3 s, 20 MB).
-    """
+    """Return the services of these URLs, by names for people that hold no secret."""
     if not urls:
-        return {}
+        return {}  # without the library: it takes 0.3 s and 20 MB
     for name in _TALKATIVE:
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())

@@ -275,13 +275,10 @@ def _text(path: Path, shown: str, hint: str) -> str:
 
 
 def _meant(name: str, ours: Collection[str], *, among_others: bool = False) -> str | None:
-    """Return the setting that a name probably means; "" where it is one of ours and like none of them.
-
-    In the environment it stands among the variables of other programs.
-    """
+    """Return the setting that a name probably means; "" where it is one of ours and like none of them."""
     plain = re.sub(r"[.-]", "_", name.upper())
     if among_others and (_SERVICE.fullmatch(plain) or not plain.startswith("RECON")):
-        return None  # most of an environment; the comparison is slow
+        return None  # most of an environment, and the comparison is slow
     if plain.startswith("RECONCILER_"):
         stem = plain.removeprefix("RECONCILER_")
         within = (

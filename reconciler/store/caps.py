@@ -25,10 +25,7 @@ _Scope = Callable[[Table], ColumnElement[bool]]
 
 
 def check_caps(connection: Connection, record: Record, caps: Caps, *, run_id: str) -> Spent:
-    """Return what is spent with the record's estimate, in its run and on its days.
-
-    Raises CapReached when the estimate does not fit under a cap.
-    """
+    """Return what is spent with the record's estimate, in its run and on its days; raises CapReached beyond a cap."""
     spent: dict[str, Decimal] = {}
     for period, cap, scope in (
         ("day", caps.per_day, _days_of(record)),
@@ -39,8 +36,15 @@ def check_caps(connection: Connection, record: Record, caps: Caps, *, run_id: st
         used = EXACT.add(
             _recorded(connection, scope, record), _forgotten(connection, scope, record)
         )
-        _refuse_beyond(cap, period, used, record.estimated_units)
-        spent[period] = EXACT.add(used, record.estimated_units)
+        wanted = record.estimated_units
+        spent[period] = EXACT.add(used, wanted)
+        # Under a cap of 0 nothing is sent, though a price of 0 may make an estimate of 0.
+        if not (cap > 0 and spent[period] <= cap):
+            raise CapReached(
+                f"The cap of {units_text(cap)} unit{'s' * (cap != 1)} per {period} is reached: {units_text(used)} are used "
+                f"and {units_text(wanted)} more are wanted, so nothing was sent.",
+                hint=f"Raise RECONCILER_MAX_UNITS_PER_{period.upper()}, or wait for the next {period}.",
+            )
     return Spent(**spent)
 
 
@@ -92,14 +96,3 @@ def _forgotten(connection: Connection, scope: _Scope, besides: Record) -> Decima
 
 def _may_be_billed(scope: _Scope) -> ColumnElement[bool]:
     return and_(scope(TASK), TASK.c.status.not_in([status.value for status in FREE]))
-
-
-def _refuse_beyond(cap: Decimal, period: str, used: Decimal, wanted: Decimal) -> None:
-    # Under a cap of 0 nothing is sent, though a price of 0 may make an estimate of 0.
-    if cap > 0 and EXACT.add(used, wanted) <= cap:
-        return
-    raise CapReached(
-        f"The cap of {units_text(cap)} unit{'s' * (cap != 1)} per {period} is reached: {units_text(used)} are used and "
-        f"{units_text(wanted)} more are wanted, so nothing was sent.",
-        hint=f"Raise RECONCILER_MAX_UNITS_PER_{period.upper()}, or wait for the next {period}.",
-    )

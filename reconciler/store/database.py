@@ -76,10 +76,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection whose work is committed as one, or not at all.
-
-        Raises StateError, and StateReplaced when the database or its lock is not on the disk by its name any more.
-        """
+        """Give a connection whose work is committed as one, or not at all. Raises StateError, and what the fence raises."""
         self.fence.require()
         with translated(self.place), self._writer.begin() as connection:
             yield connection
@@ -132,10 +129,7 @@ def database_path(url_or_path: str | Path) -> Path:
 
 
 def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
-    """Open the database file, creating it and its folder when needed. Raises StateError.
-
-    `busy_timeout` is how long a transaction waits for another writer, in seconds.
-    """
+    """Open the database file, creating it and its folder when needed; see `Repository.open`. Raises StateError."""
     require_own_files(path)
     hint = "Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is."
     with refused(f"The state folder `{path.parent}` cannot be created", hint):
@@ -164,8 +158,7 @@ def open_for_reading(path: Path) -> Database | None:
 def open_beside_the_writer(path: Path) -> Database | None:
     """Open a database that another process holds the lock of, to change a row of its own; None when there is none.
 
-    It is neither made nor upgraded, and nothing is copied from its log: the writer would see its file change, and stop.
-    Raises StateError.
+    Nothing is copied from its log: the writer would see its file change, and stop. Raises StateError.
     """
     require_own_files(path)
     if not path.exists():
@@ -193,10 +186,7 @@ def upgrade(database: Database) -> None:
 
 
 def is_ready(database: Database) -> bool:
-    """Whether the tables exist; a database that was only just created has none.
-
-    Raises StateError for one that another version of the program made: what is only read cannot be upgraded.
-    """
+    """Whether there are tables. Raises StateError for those of another version: what is only read cannot be upgraded."""
     found = _found(database)
     if found is not None and found < HEAD:
         raise StateError(

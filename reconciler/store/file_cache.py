@@ -66,13 +66,12 @@ class FileCache:
         except _TROUBLE as error:
             self.close()
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if not isinstance(error, _Unusable) and code not in _LOST:
-                return
-            with suppress(*_TROUBLE):
-                # In this order: SQLite ignores a journal without its database, never the other way round.
-                self._path.unlink(missing_ok=True)
-                self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
-                self._write(added, forgotten)
+            if isinstance(error, _Unusable) or code in _LOST:
+                with suppress(*_TROUBLE):
+                    # In this order: SQLite ignores a journal without its database, never the other way round.
+                    self._path.unlink(missing_ok=True)
+                    self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+                    self._write(added, forgotten)
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless; another verb opens it again."""

@@ -25,8 +25,7 @@ _ROOM = "Free some space and run again, or set RECONCILER_STATE_DIR to a folder 
 _PERMISSION = "Make it writable, or set RECONCILER_STATE_DIR to a folder that is."
 _LONGEST_PID = 32  # bytes
 _LONGEST_LOOK = 0.05  # seconds; whoever only looks, as `lock_holder` does, is gone long before
-# seconds; where no running process is named it can only be a look, on a busy machine
-_LONGEST_STALL = 1.0
+_LONGEST_STALL = 1.0  # where no running process is named it can only be a look, on a busy machine
 _AGAIN = 0.005  # seconds
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENOTCONN)
@@ -97,8 +96,7 @@ class StateLock:
     def acquire(self) -> None:
         """Take the lock, creating the folder when needed.
 
-        Raises StateLocked, naming the holder's process id, when another process has it, and StateError when
-        the folder cannot be written or something other than a regular file stands in the lock's place.
+        Raises StateLocked, with the holder's process id, where another process has it, and StateError where it cannot be.
         """
         while self._descriptor is None:
             descriptor = self._open()
@@ -165,10 +163,7 @@ class StateLock:
 
 
 def lock_holder(folder: Path) -> str | None:
-    """Return who holds the lock of a state folder, for people, None when nobody does; nothing is written or created.
-
-    Raises StateError when the lock cannot be looked at, or is no regular file.
-    """
+    """Return who holds the lock of a state folder, for people; None for nobody. Changes nothing. Raises StateError."""
     path = folder / "lock"
     with refused(f"`{path}` cannot be accessed", "Make it readable for the user that runs this."):
         try:

@@ -159,11 +159,7 @@ class ObjectStore:
             return False
 
     def names(self) -> Iterator[str]:
-        """Give the digest of every object in order, found in the folders as it goes; no bytes are read.
-
-        What stands under an object's name counts, whatever it is: `verify` tells. Raises StateError when a
-        folder cannot be read.
-        """
+        """Give the digest of whatever stands under an object's name, in order; no bytes are read. Raises StateError."""
         for folder in _listed(self._folder):
             if not _SHARD.match(folder.name) or folder.is_symlink() or not folder.is_dir():
                 continue
@@ -188,10 +184,7 @@ class ObjectStore:
             ) from None
 
     def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
-        """Copy a file in and return its SHA-256 and size in bytes; an object that was damaged is mended.
-
-        Raises StateError when the digest is not the expected one, or the file cannot be read or copied.
-        """
+        """Copy a file in, which mends a damaged object, and return what `adopt` does. Raises StateError."""
         copy = self.partial(f"ingest:{source.absolute()}")
         copy.restart("")
         try:
@@ -245,10 +238,7 @@ class ObjectStore:
         return Partial(self._folder / _UNFINISHED / f"{safe[:32]}.part")
 
     def adopt(self, partial: Partial, expected: str | None = None) -> tuple[str, int]:
-        """Make a finished download an object and return its SHA-256 and size in bytes.
-
-        Raises StateError, also when the digest is not the expected one.
-        """
+        """Make a download an object; return its SHA-256 and size in bytes. Raises StateError, also for another digest."""
         partial.close()
         with disk(partial.path), open_regular(partial.path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

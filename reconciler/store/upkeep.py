@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
@@ -28,16 +28,15 @@ _LATER = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_F
 
 
 def back_up(database: Path, target: Path) -> int:
-    """Copy a database to a file that is not there yet, for its user alone; return its size in bytes.
-
-    Raises StateError where there is no state, the copy is not sound, or the file is there or cannot be written.
-    """
-    if (source := open_for_reading(database)) is None:
-        raise _nothing(database)
+    """Copy a database to a file that is not there yet, for its user alone; return its size in bytes. Raises StateError."""
+    source = open_for_reading(database)
     part = target.with_name(f"{target.name}{_PART}")
-    with closing(source):
-        if source.revision() is None:
-            raise _nothing(database)
+    with nullcontext() if source is None else closing(source):
+        if source is None or source.revision() is None:
+            raise StateError(
+                f"There is no state at `{database}`, so there is nothing to back up.",
+                hint="Name the project's root with --root.",
+            )
         try:
             if os.path.lexists(target):
                 raise _taken(target)
@@ -61,10 +60,7 @@ def back_up(database: Path, target: Path) -> int:
 
 
 def tidy(database: Database) -> bool:
-    """Do a short piece of housekeeping, outside any transaction; whether more is worth doing soon. Raises StateError.
-
-    Nothing here waits for a reader: what cannot be done now is left for the next time.
-    """
+    """Do a short piece of housekeeping, waiting for nobody; whether more is worth doing soon. Raises StateError."""
     database.fence.require()
     with database.driver() as connection:
         is_more = _tidy(connection)
@@ -97,13 +93,6 @@ def _land(part: Path, target: Path) -> int:
         raise _taken(target) from None
     sync_folder(target.parent)
     return size
-
-
-def _nothing(database: Path) -> StateError:
-    return StateError(
-        f"There is no state at `{database}`, so there is nothing to back up.",
-        hint="Name the project's root with --root.",
-    )
 
 
 def _taken(target: Path) -> StateError:
