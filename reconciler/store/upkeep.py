@@ -63,7 +63,20 @@ def tidy(database: Database) -> bool:
     """Do a short piece of housekeeping, waiting for nobody; whether more is worth doing soon. Raises StateError."""
     database.fence.require()
     with database.driver() as connection:
-        is_more = _tidy(connection)
+        patience = _asked(connection, "busy_timeout")
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            connection.execute(f"PRAGMA analysis_limit = {_ANALYSED}")
+            connection.execute("PRAGMA optimize")
+            given = _give_back(connection)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _LATER:
+                raise
+            given = False
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {patience}")
+        is_more = given and _is_loose(connection)
     database.fence.changed()
     return is_more
 
@@ -100,23 +113,6 @@ def _taken(target: Path) -> StateError:
         f"`{target}` is there already, and a backup never overwrites anything.",
         hint="Name another file, such as one with today's date.",
     )
-
-
-def _tidy(connection: sqlite3.Connection) -> bool:
-    patience = _asked(connection, "busy_timeout")
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        connection.execute(f"PRAGMA analysis_limit = {_ANALYSED}")
-        connection.execute("PRAGMA optimize")
-        given = _give_back(connection)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _LATER:
-            raise
-        return False
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {patience}")
-    return given and _is_loose(connection)
 
 
 def _give_back(connection: sqlite3.Connection) -> bool:
