@@ -35,6 +35,7 @@ from reconciler.settings.sources import (
     Given,
     existing,
     holds_another,
+    key_of,
     read,
     users_file,
 )
@@ -133,7 +134,7 @@ def _with_folder(settings: Settings, by_folder: Mapping[str, Given]) -> Settings
     for _, field, one in asked_for:
         if rule_of(field).leave is Leave.NONE:
             raise SettingsError(
-                f"{one.place} holds `{one.key}`, which is not for the folder to set: "
+                f"{one.place} holds `{key_of(one.name)}`, which is not for the folder to set: "
                 "it would be in the hands of everybody who commits to it",
                 hint=f"Take it out, and set {names_of(field)[0]} in {_OPERATORS_PLACES}.",
             )
@@ -177,7 +178,7 @@ def _check_limits(rule: FolderRule, asked: Any, one: Given) -> None:
     bounds = [f"at least {least:g}"] if least is not None else []
     bounds += [f"at most {most:,.0f}"] if most is not None else []
     raise SettingsError(
-        f"{one.place}: in `{CONFIG_FILE}` `{one.key}` can be {' and '.join(bounds)}",
+        f"{one.place}: in `{CONFIG_FILE}` `{key_of(one.name)}` can be {' and '.join(bounds)}",
         hint=f"Correct it, or set {one.name} in {_OPERATORS_PLACES}.",
     )
 

@@ -64,11 +64,6 @@ class Given:
     at: str = ""  # the line of `.env`; line and column of a settings file
 
     @property
-    def key(self) -> str:
-        """Return its name in a settings file."""
-        return key_of(self.name)
-
-    @property
     def place(self) -> str:
         """Return where it stands, for people."""
         if self.source == ENVIRONMENT:

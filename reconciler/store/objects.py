@@ -50,15 +50,14 @@ class Partial:
         self.path = path
         self._note = path.with_suffix(".etag")
         self._descriptor: int | None = None
-        self._validator = _trusted_validator(self._note)
-        # How many bytes are already there: where to continue.
-        self.offset = _regular_size(path) if self._validator else 0
-        self._is_begun = self.offset > 0
+        validator = _trusted_validator(self._note)
+        self.offset = _regular_size(path) if validator else 0  # bytes there: where to continue
+        self._validator = validator if self.offset else None  # None: not begun
 
     @property
     def validator(self) -> str:
         """The strong ETag that these bytes belong to; empty when it is not known."""
-        return self._validator if self.offset else ""
+        return (self._validator or "") if self.offset else ""
 
     def fileno(self) -> int:
         """Return the descriptor that bytes are written through, and that holds the lock."""
@@ -69,11 +68,10 @@ class Partial:
         """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
         with disk(self.path):
             descriptor = self._open()
-            self.offset, self._is_begun = 0, False
+            self.offset, self._validator = 0, None
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             sync(descriptor)  # no byte of the old ETag may outlive the old note
-            self._validator = validator
             fresh = self._note.with_suffix(".new")
             # a leftover is replaced, and whatever it leads to left alone
             fresh.unlink(missing_ok=True)
@@ -85,11 +83,11 @@ class Partial:
                 os.close(note)
             fresh.replace(self._note)
             sync_folder(self._note.parent)
-            self._is_begun = True
+            self._validator = validator
 
     def write(self, chunk: bytes) -> None:
         """Append bytes; where none are known and no restart said whose they are, they are of no ETag."""
-        if not self._is_begun:
+        if self._validator is None:
             self.restart("")
         with disk(self.path):
             descriptor = self._open()
@@ -109,7 +107,7 @@ class Partial:
     def discard(self) -> None:
         """Remove the bytes and what is known of them."""
         self.close()
-        self.offset, self._is_begun = 0, False
+        self.offset, self._validator = 0, None
         with disk(self.path):
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
