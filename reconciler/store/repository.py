@@ -54,6 +54,7 @@ from reconciler.store.values import (
 )
 
 _OF_OWNER = TASK.c.external_task_id == bindparam("owner")
+_STATUS = select(TASK.c.status).where(_OF_OWNER)
 _UPDATE = update(TASK).where(_OF_OWNER, TASK.c.status == bindparam("expected"))
 _DELETE_RESULTS = delete(RESULT).where(RESULT.c.external_task_id == bindparam("owner"))
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
@@ -383,9 +384,7 @@ def _append(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
 
 def _guard(connection: Connection, external_task_id: str, expected: Status | None) -> None:
     """Raise StaleRecord unless the attempt is in this status (None: is not recorded at all)."""
-    found = connection.execute(
-        select(TASK.c.status).where(_OF_OWNER), {"owner": external_task_id}
-    ).scalar()
+    found = connection.execute(_STATUS, {"owner": external_task_id}).scalar()
     if found != expected:
         raise StaleRecord(
             f"{external_task_id} is {found or 'not recorded'}, but the change expected it to be "

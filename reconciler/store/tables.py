@@ -267,8 +267,12 @@ def row_of(
 ) -> dict[str, object]:
     """Return the columns that say what a value says: words of ours and amounts are text there."""
     said = {name: getattr(value, name) for name in _NAMES[type(value)]} | more
-    text = {name: str(one) for name, one in said.items() if isinstance(one, (StrEnum, Decimal))}
-    return said | text | {name: printable(said[name]) for name in said.keys() & _PROSE}
+    for name, one in said.items():
+        if name in _PROSE:
+            said[name] = printable(one)
+        elif isinstance(one, (StrEnum, Decimal)):
+            said[name] = str(one)
+    return said
 
 
 def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
@@ -283,9 +287,11 @@ def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]
 
 def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
     """Return the output of a row of PUBLICATIONS. Raises StateError."""
-    if not row.inode.isdecimal():
-        raise garbled(f"{row.path!r} has no inode")
-    return replace(Publication(*row), role=_to_role(row.role), inode=int(row.inode))
+    path, owner, role, sha256, size, mtime_ns, inode, ctime_ns = row
+    if not inode.isdecimal():
+        raise garbled(f"{path!r} has no inode")
+    stood = size, mtime_ns, int(inode), ctime_ns
+    return Publication(path, owner, _to_role(role), sha256, *stood)
 
 
 @contextmanager
