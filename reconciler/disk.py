@@ -24,11 +24,6 @@ _NOT_TAKEN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.
 class NearlyFull(OSError):
     """What is left of the disk is the reserve."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            errno.ENOSPC, "the disk is nearly full, and the rest of it is left for the state"
-        )
-
 
 def require_room(place: int | str | os.PathLike[str], size: int = 0) -> None:
     """Raise NearlyFull where so many bytes would take of the reserve; `place` is on the disk: a path, or a descriptor."""
@@ -36,7 +31,8 @@ def require_room(place: int | str | os.PathLike[str], size: int = 0) -> None:
     reserve = min(RESERVE, disk.f_blocks * disk.f_frsize // 100)
     is_known = disk.f_blocks > 0  # some file systems of a network tell nothing
     if is_known and disk.f_bavail * disk.f_frsize - size < reserve:
-        raise NearlyFull
+        said = "the disk is nearly full, and the rest of it is left for the state"
+        raise NearlyFull(errno.ENOSPC, said)
 
 
 def sync(descriptor: int) -> None:

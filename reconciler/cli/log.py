@@ -135,8 +135,7 @@ def open_report(settings: Settings, root: Path) -> Iterator[LogReporter]:
         )
     urls = settings.notify_urls.get_secret_value().split() if settings.notify_urls else []
     with open_log(settings.log_format, file, settings.log_max_bytes) as log:
-        kinds = frozenset(Notice(name) for name in settings.notify_on)
-        log.notifier = Notifier(urls, kinds, trouble=log.say)
+        log.notifier = Notifier(urls, settings.notify_on, trouble=log.say)
         try:
             yield log
         finally:

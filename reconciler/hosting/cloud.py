@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from reconciler.core.errors import HostingError
 from reconciler.core.hosts import is_loopback
 from reconciler.hosting.places import MediaPlace, StoredFile
 
-if TYPE_CHECKING:
-    from obstore.store import AzureConfig, AzureStore, GCSConfig, GCSStore, S3Config, S3Store
-
+_STORES: Final[Mapping[str, Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT")
-_TYPES: Final = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-}
 _MD5_ETAG: Final = re.compile(r'"?[0-9A-Fa-f]{32}"?')
 # The library rides out a hiccup; an outage is the engine's, which holds the generation and comes back.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
@@ -47,9 +41,12 @@ _KEYS: Final = {
     "az": "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY in the environment or in .env.",
 }
 _RIGHTS: Final = "Check its keys; they must be allowed to list, to read and to write there."
+_NAME: Final = "Check the name in RECONCILER_MEDIA_STORE, and the region or endpoint; make the bucket if it is new."
 _LATER: Final = "It will be tried again."
 
-T = TypeVar("T")
+_FAILURES: Final = (BaseError, OSError, ValueError)
+
+_T = TypeVar("_T")
 
 
 class CloudShelf:
@@ -59,17 +56,31 @@ class CloudShelf:
         """`variables` are the cloud's own, `valid` is how long a signed URL holds."""
         self._place = place
         self._valid = valid
-        self._bucket = _open(place, variables)
+        client = {
+            "allow_http": _speaks_plainly(variables),
+            "connect_timeout": timedelta(seconds=10),
+            "timeout": _LONGEST,
+        }
+        config: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
+        if place.scheme == "s3":
+            # one object is deleted by a plain DELETE, which every imitation of S3 knows
+            config["disable_bulk_delete"] = True
+        try:
+            self._bucket = _STORES[place.scheme](
+                place.bucket,
+                config=config,
+                prefix=place.prefix or None,
+                client_options=client,
+                retry_config=_RETRIES,
+            )
+        except _FAILURES as error:
+            raise _refusal(place, error) from None
 
     async def look(self, key: str) -> StoredFile | None:
         """Return what the store says of an object, None where there is none."""
-        import obstore
-
-        with self._sentences():
-            try:
-                said = await _apart(partial(obstore.head, self._bucket, key))
-            except FileNotFoundError:
-                return None
+        said = await self._call(_head, key)
+        if said is None:
+            return None
         tag = said["e_tag"] or ""
         # An ETag that looks like an MD5 is one with most stores, and something else with keys of one's own.
         digest = tag.strip('"').lower() if _MD5_ETAG.fullmatch(tag) else ""
@@ -78,78 +89,49 @@ class CloudShelf:
 
     async def read(self, key: str) -> bytes:
         """Return an object's bytes."""
-        import obstore
-
-        with self._sentences():
-            return await _apart(lambda: bytes(obstore.get(self._bucket, key).bytes()))
+        return await self._call(lambda bucket: bytes(obstore.get(bucket, key).bytes()))
 
     async def put(self, key: str, data: bytes) -> None:
         """Upload an object in one request: it is there as a whole or not at all, and leaves no parts behind."""
-        import obstore
-
-        kind = _TYPES.get(key[key.rfind(".") :], "application/octet-stream")
-        with self._sentences():
-            await _apart(
-                partial(
-                    obstore.put,
-                    self._bucket,
-                    key,
-                    data,
-                    use_multipart=False,
-                    attributes={"Content-Type": kind},
-                )
-            )
+        kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        attributes = {"Content-Type": kind}
+        await self._call(obstore.put, key, data, use_multipart=False, attributes=attributes)
 
     async def remove(self, key: str) -> None:
         """Remove an object."""
-        import obstore
-
-        with self._sentences():
-            await _apart(partial(obstore.delete, self._bucket, key))
+        await self._call(obstore.delete, key)
 
     async def sign(self, key: str) -> str:
         """Return a URL by which anybody can read the object for a while: a secret."""
-        import obstore
+        return await self._call(obstore.sign, "GET", key, self._valid)
 
-        with self._sentences():
-            return str(await _apart(partial(obstore.sign, self._bucket, "GET", key, self._valid)))
+    async def _call(self, function: Callable[..., _T], *given: object, **options: object) -> _T:
+        """Return what a function of the library returns for the bucket; when cancelled, wait for it no longer.
 
-    @contextmanager
-    def _sentences(self) -> Iterator[None]:
-        from obstore.exceptions import BaseError
+        Not the library's own coroutines: threads of its own bring their answers, and one that still does when the program
+        ends aborts it. Not the loop's threads either: the program waits for those at its end, however long an upload takes.
+        """
+        answer: Future[_T] = Future()
+        answer.set_running_or_notify_cancel()  # who is cancelled stops waiting; the call goes on
 
+        def run() -> None:
+            try:
+                answer.set_result(function(self._bucket, *given, **options))
+            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+                answer.set_exception(error)
+
+        threading.Thread(target=run, name="media store", daemon=True).start()
         try:
-            yield
-        except (BaseError, OSError, ValueError) as error:
+            return await asyncio.wrap_future(answer)
+        except _FAILURES as error:
             raise _refusal(self._place, error) from None  # the library's own words may hold a key
 
 
-def _open(place: MediaPlace, variables: Mapping[str, str]) -> S3Store | GCSStore | AzureStore:
-    from obstore.exceptions import BaseError
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    plain = _speaks_plainly(variables)
-    config: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
-    options: dict[str, Any] = {
-        "prefix": place.prefix or None,
-        "client_options": {
-            "allow_http": plain,
-            "connect_timeout": timedelta(seconds=10),
-            "timeout": _LONGEST,
-        },
-        "retry_config": _RETRIES,
-    }
+def _head(bucket: Any, key: str) -> obstore.ObjectMeta | None:
     try:
-        match place.scheme:
-            case "s3":  # one object is deleted by a plain DELETE, which every imitation of S3 knows
-                config["disable_bulk_delete"] = True
-                return S3Store(place.bucket, config=cast("S3Config", config), **options)
-            case "gs":
-                return GCSStore(place.bucket, config=cast("GCSConfig", config), **options)
-            case _:
-                return AzureStore(place.bucket, config=cast("AzureConfig", config), **options)
-    except (BaseError, OSError, ValueError) as error:
-        raise _refusal(place, error) from None
+        return obstore.head(bucket, key)
+    except FileNotFoundError:
+        return None
 
 
 def _speaks_plainly(variables: Mapping[str, str]) -> bool:
@@ -162,68 +144,38 @@ def _speaks_plainly(variables: Mapping[str, str]) -> bool:
             return False
         if parts.scheme == "http" and is_loopback(parts.hostname or ""):
             return True
-        raise HostingError(
-            f"{name} would send your files unprotected, or is not a URL",
-            hint="Use https; plain http is for this machine only.",
-        )
+        hint = "Use https; plain http is for this machine only."
+        raise HostingError(f"{name} would send your files unprotected, or is not a URL", hint=hint)
     return False
-
-
-async def _apart(work: Callable[[], T]) -> T:
-    """Return what a blocking call returns, or raise what it raises; when cancelled, wait for it no longer.
-
-    Not the library's own coroutines: threads of its own bring their answers, and one that still does when the program
-    ends aborts it. Not the loop's threads either: the program waits for those at its end, however long an upload takes.
-    """
-    answer: Future[T] = Future()
-    answer.set_running_or_notify_cancel()  # who is cancelled stops waiting; the call goes on
-
-    def run() -> None:
-        try:
-            answer.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-            answer.set_exception(error)
-
-    threading.Thread(target=run, name="media store", daemon=True).start()
-    return await asyncio.wrap_future(answer)
 
 
 def _refusal(place: MediaPlace, error: Exception) -> HostingError:
     """Return the error to show for one of the library's, without a key or a signature: what is harmless is taken over."""
     text = str(error)
-    code = _CODE.search(text)
-    status = _STATUS.search(text)
+    code, status = _CODE.search(text), _STATUS.search(text)
     said = code[1] if code else f"HTTP {status[1]}" if status else ""
     told, hint = _told(place, error, text, said)
     return HostingError(f"the media store {place} {told}", hint=hint)
 
 
 def _told(place: MediaPlace, error: Exception, text: str, said: str) -> tuple[str, str]:
-    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
-
+    aside = f" ({said})" if said else ""
     if any(mark in text for mark in _NO_KEYS):
         return "has no credentials", _KEYS[place.scheme]
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
-        return f"refuses access{f' ({said})' if said else ''}", _RIGHTS
+        return f"refuses access{aside}", _RIGHTS
     if isinstance(error, FileNotFoundError):
-        return f"is not there{f' ({said})' if said else ''}", (
-            "Check the name in RECONCILER_MEDIA_STORE, and the region or endpoint; make the bucket if it is new."
-        )
+        return f"is not there{aside}", _NAME
     if said:
         elsewhere = place.scheme == "s3" and _STATUS_OF_ANOTHER_REGION.search(text)
-        return f"answers {said}", (
-            "The region may be another: see AWS_REGION." if elsewhere else _LATER
-        )
+        hint = "The region may be another: see AWS_REGION." if elsewhere else _LATER
+        return f"answers {said}", hint
     if "redirect without LOCATION" in text:
         return "is in another region", "Set AWS_REGION to the bucket's."
     if "kind: Timeout" in text or "timed out" in text:
         return "does not answer", _LATER
     if "error sending request" in text or "kind: Connect" in text:
         return "cannot be reached", f"Check the network and the endpoint. {_LATER}"
-    return f"cannot be used: {_first_line(text)}", _KEYS[place.scheme]
-
-
-def _first_line(text: str) -> str:
-    """Return how the library begins, without what follows a question mark: signatures stand there."""
     line = text.partition("\n")[0][:200]
-    return re.sub(r"\?\S*", "?…", line).rstrip(".")
+    unsigned = re.sub(r"\?\S*", "?…", line)  # signatures stand behind a question mark
+    return f"cannot be used: {unsigned.rstrip('.')}", _KEYS[place.scheme]

@@ -8,6 +8,8 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +30,11 @@ class FolderShelf:
 
     async def look(self, key: str) -> StoredFile | None:
         """Return what the file system says of a file, None where there is none."""
-        found = await asyncio.to_thread(self._stat, key)
-        if found is None:
-            return None
+        with self._refusals():
+            try:
+                found = await asyncio.to_thread((self._folder / key).stat)
+            except FileNotFoundError:
+                return None
         # Of a file that has just changed, the same times may mean other bytes a moment later.
         is_racy = abs(time.time_ns() - found.st_ctime_ns) < _RACY_NS
         version = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
@@ -38,41 +42,27 @@ class FolderShelf:
 
     async def read(self, key: str) -> bytes:
         """Return a file's bytes."""
-        try:
+        with self._refusals():
             return await asyncio.to_thread((self._folder / key).read_bytes)
-        except OSError as error:
-            raise self._refusal(error) from error
 
     async def put(self, key: str, data: bytes) -> None:
         """Write a file; when cancelled it stops within a megabyte."""
         stop = threading.Event()
         try:
-            await asyncio.to_thread(self._put, key, data, stop)
-        except asyncio.CancelledError:
+            with self._refusals():
+                await asyncio.to_thread(self._put, key, data, stop)
+        finally:
             stop.set()
-            raise
 
     async def remove(self, key: str) -> None:
         """Remove a file."""
-        try:
+        with self._refusals():
             await asyncio.to_thread((self._folder / key).unlink, missing_ok=True)
-        except OSError as error:
-            raise self._refusal(error) from error
 
     async def sign(self, key: str) -> str:  # noqa: ARG002 - a shelf's
         """Refuse: nothing but a web server makes a folder readable."""
-        raise HostingError(
-            f"the folder `{self._folder}` has no URLs of its own",
-            hint="Set RECONCILER_MEDIA_PUBLIC_URL to where a web server publishes it.",
-        )
-
-    def _stat(self, key: str) -> os.stat_result | None:
-        try:
-            return (self._folder / key).stat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._refusal(error) from error
+        hint = "Set RECONCILER_MEDIA_PUBLIC_URL to where a web server publishes it."
+        raise HostingError(f"the folder `{self._folder}` has no URLs of its own", hint=hint)
 
     def _put(self, key: str, data: bytes, stop: threading.Event) -> None:
         part, final = self._folder / f".{key}.part", self._folder / key
@@ -91,17 +81,23 @@ class FolderShelf:
         except OSError as error:
             if error.errno in _FULL:
                 part.unlink(missing_ok=True)
-            raise self._refusal(error) from error
+            raise
 
-    def _refusal(self, error: OSError) -> HostingError:
-        if error.errno in _FULL:
-            said, hint = "its disk is full", "Free some space; it will be tried again."
-        elif not self._folder.is_dir():
-            said, hint = "it is not there", "Make the folder that RECONCILER_MEDIA_STORE names."
-        else:
-            said = str(error.strerror or error)
-            hint = "The user that runs this must be allowed to write there."
-        return HostingError(f"the media store `{self._folder}` cannot be used: {said}", hint=hint)
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                said, hint = "its disk is full", "Free some space; it will be tried again."
+            elif not self._folder.is_dir():
+                said, hint = "it is not there", "Make the folder that RECONCILER_MEDIA_STORE names."
+            else:
+                said = str(error.strerror or error)
+                hint = "The user that runs this must be allowed to write there."
+            raise HostingError(
+                f"the media store `{self._folder}` cannot be used: {said}", hint=hint
+            ) from error
 
 
 def _locked(part: Path) -> int:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 from weakref import WeakValueDictionary
 
 from reconciler.core.errors import HostingError, WorkspaceError
 from reconciler.core.hosts import is_near
-from reconciler.hosting.cloud import CloudShelf
-from reconciler.hosting.local_folder import FolderShelf
 from reconciler.hosting.places import StoredFile, public_base
+
+if TYPE_CHECKING:  # the library of the clouds is loaded only where something is hosted
+    from reconciler.hosting.cloud import CloudShelf
+    from reconciler.hosting.local_folder import FolderShelf
+
+    Shelf = FolderShelf | CloudShelf
 
 UPLOADS: Final = 2  # at a time; each is in memory as a whole, 100 MB at most
 PATIENCE: Final = 60.0  # s for a question, and for an upload besides what its size takes
 SLOWEST: Final = 128 * 1024  # bytes per second
 PROBE: Final = "reconciler-probe.txt"
-
-
-Shelf = FolderShelf | CloudShelf
 
 
 class MediaStore:
@@ -32,12 +34,8 @@ class MediaStore:
     def __init__(
         self, open_shelf: Callable[[], Shelf], *, public_url: str = "", near: bool = False
     ) -> None:
-        """The shelf is opened when the first file needs it.
-
-        `public_url` is where its files can be read, empty to sign URLs. `near`: the provider is on this machine.
-        """
-        self._open_shelf = open_shelf
-        self._shelf: Shelf | None = None
+        """`public_url` is where its files can be read, empty to sign URLs. `near`: the provider is on this machine."""
+        self._shelf = functools.cache(open_shelf)  # when the first file needs it
         self._public = public_base(public_url) if public_url else ""
         self._near = near
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -59,8 +57,8 @@ class MediaStore:
             if not await self._has(key, sha256, path):
                 async with self._uploads:
                     data = await asyncio.to_thread(_read, path, sha256)
-                    async with _within(PATIENCE + len(data) / SLOWEST):
-                        await self._opened.put(key, data)
+                    async with _within(len(data)):
+                        await self._shelf().put(key, data)
                 if not await self._has(key, sha256, path):
                     raise HostingError(
                         f"the media store does not hold the bytes of `{path.name}` that it was given",
@@ -69,31 +67,22 @@ class MediaStore:
         return await self._url(key)
 
     async def probe(self) -> bool:
-        """Write a few bytes and remove them again; returns whether they could be removed.
-
-        Raises HostingError.
-        """
+        """Write a few bytes and remove them again; whether they could be removed. Raises HostingError."""
         await self._url(PROBE)
-        async with _within(PATIENCE):
-            await self._opened.put(PROBE, b"reconciler doctor was here\n")
+        async with _within():
+            await self._shelf().put(PROBE, b"reconciler doctor was here\n")
         if await self._look(PROBE) is None:
             raise HostingError("the media store does not have what it has just taken")
         try:
-            async with _within(PATIENCE):
-                await self._opened.remove(PROBE)
+            async with _within():
+                await self._shelf().remove(PROBE)
         except HostingError:
             return False
         return True
 
-    @property
-    def _opened(self) -> Shelf:
-        if self._shelf is None:
-            self._shelf = self._open_shelf()
-        return self._shelf
-
     async def _look(self, key: str) -> StoredFile | None:
-        async with _within(PATIENCE):
-            return await self._opened.look(key)
+        async with _within():
+            return await self._shelf().look(key)
 
     async def _has(self, key: str, sha256: str, path: Path) -> bool:
         """Whether the store holds these bytes, which are those of a file."""
@@ -104,18 +93,17 @@ class MediaStore:
         if kept.version and self._sound.get(key) == kept.version:
             return True
         async with self._uploads:
-            by_md5 = kept.md5 and kept.md5 == await asyncio.to_thread(_md5_of, path, sha256)
-            if not by_md5:
-                async with _within(PATIENCE + kept.size / SLOWEST):
-                    data = await self._opened.read(key)
+            if not kept.md5 or kept.md5 != await asyncio.to_thread(_md5_of, path, sha256):
+                async with _within(kept.size):
+                    data = await self._shelf().read(key)
                 if await asyncio.to_thread(_sha256, data) != sha256:
                     return False
         self._sound[key] = kept.version
         return True
 
     async def _url(self, key: str) -> str:
-        async with _within(PATIENCE):
-            url = self._public + quote(key) if self._public else await self._opened.sign(key)
+        async with _within():
+            url = self._public + quote(key) if self._public else await self._shelf().sign(key)
         host = urlsplit(url).hostname or ""
         if not self._near and is_near(host):
             raise HostingError(
@@ -126,8 +114,9 @@ class MediaStore:
 
 
 @asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    """Give up after a while; what was under way is cut off."""
+async def _within(size: int = 0) -> AsyncIterator[None]:
+    """Give up after what so many bytes may take; what was under way is cut off."""
+    seconds = PATIENCE + size / SLOWEST
     try:
         async with asyncio.timeout(seconds):
             yield

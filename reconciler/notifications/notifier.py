@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -20,12 +20,16 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.printable import printable
 
 if TYPE_CHECKING:
-    from apprise import Apprise, AppriseAsset
-
+    from apprise import Apprise
 
 SHOWN = 10
 """Sentences that a message holds; the others are counted."""
 _LONGEST = 500  # characters of a sentence
+_PAUSES = (0.5, 1.5)
+"""Seconds before the second and the third attempt; a service that took none of the three is given up."""
+_SETTING = "RECONCILER_NOTIFY_URLS"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,19})://")
+_TALKATIVE = ("apprise", "requests", "urllib3")  # their records and warnings name hosts and URLs
 
 
 class Notice(StrEnum):
@@ -37,11 +41,12 @@ class Notice(StrEnum):
     CAP = "cap"  # a spending cap is near or reached
 
 
-_TITLES = {
-    Notice.COMPLETE: ("1 result saved", "{count:,} results saved"),
-    Notice.FAILED: ("1 generation needs attention", "{count:,} generations need attention"),
-    Notice.ACCOUNT: ("the account at the provider", "the account at the provider"),
-    Notice.CAP: ("a spending cap", "spending caps"),
+# the library's word for the tone; the title for one sentence, and for several
+_MESSAGES = {
+    Notice.COMPLETE: ("success", "1 result saved", "{:,} results saved"),
+    Notice.FAILED: ("failure", "1 generation needs attention", "{:,} generations need attention"),
+    Notice.ACCOUNT: ("warning", "the account at the provider", "the account at the provider"),
+    Notice.CAP: ("warning", "a spending cap", "spending caps"),
 }
 
 
@@ -54,16 +59,17 @@ class Bundle:
     sentences: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
-        """Take one more; memory stays bounded however many come."""
+        """Take one more; memory stays bounded however many come, and a provider's words forge no second line."""
         self.count += 1
         if len(self.sentences) < SHOWN:
-            self.sentences.append(_one_line(sentence))
+            plain = printable(sentence[: _LONGEST + 1])
+            self.sentences.append(plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…")
 
     @property
     def title(self) -> str:
         """One line that says what this is about."""
-        one, many = _TITLES[self.kind]
-        return f"reconciler: {one if self.count == 1 else many.format(count=self.count)}"
+        _, one, many = _MESSAGES[self.kind]
+        return f"reconciler: {one if self.count == 1 else many.format(self.count)}"
 
     @property
     def body(self) -> str:
@@ -71,59 +77,32 @@ class Bundle:
         more = self.count - len(self.sentences)
         return "\n".join([*self.sentences, f"and {more:,} more"] if more else self.sentences)
 
-
-def _one_line(sentence: str) -> str:
-    """Return a sentence without what could forge a second one; a provider's words can hold anything."""
-    plain = printable(sentence[: _LONGEST + 1])
-    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
-
-
-_SETTING = "RECONCILER_NOTIFY_URLS"
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,19})://")
-_TONES = {
-    Notice.COMPLETE: "success",
-    Notice.FAILED: "failure",
-    Notice.ACCOUNT: "warning",
-    Notice.CAP: "warning",
-}
-_TALKATIVE = ("apprise", "requests", "urllib3")  # their records and warnings name hosts and URLs
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """Somewhere a message can be sent."""
-
-    name: str  # for people, without the secret
-    _sender: Apprise
-
-    def send(self, bundle: Bundle) -> bool:
-        """Send one message and return whether the service took it; blocks, never raises."""
+    def send(self, service: Apprise) -> bool:
+        """Send this as one message and return whether the service took it; blocks, never raises."""
+        tone, *_ = _MESSAGES[self.kind]
         try:
             return bool(
-                self._sender.notify(
-                    body=bundle.body,
-                    title=bundle.title,
-                    notify_type=_TONES[bundle.kind],
-                    body_format="text",
+                service.notify(
+                    body=self.body, title=self.title, notify_type=tone, body_format="text"
                 )
             )
         except Exception:  # noqa: BLE001 - whatever a service does, the work that is told of goes on
             return False
 
 
-def _services_of(urls: Sequence[str]) -> tuple[Service, ...]:
-    """Return the services of these URLs; the library is imported only when there is one (0.3 s, 20 MB)."""
+def _services_of(urls: Sequence[str]) -> dict[str, Apprise]:
+    """Return the services of these URLs, by names for people that hold no secret."""
     if not urls:
-        return ()
+        return {}  # without the library: it takes 0.3 s and 20 MB
     for name in _TALKATIVE:
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
         warnings.filterwarnings("ignore", module=rf"{name}\b")
-    import apprise
+    from apprise import Apprise, AppriseAsset
 
     # No service time-out: with one, the library would send from a pool that the interpreter's exit waits for.
-    asset = apprise.AppriseAsset(
+    asset = AppriseAsset(
         app_id="reconciler",
         app_desc="reconciler",
         async_mode=False,
@@ -132,28 +111,20 @@ def _services_of(urls: Sequence[str]) -> tuple[Service, ...]:
         service_timeout=0,
         storage_mode="memory",
     )
-    return tuple(_service(place, url, asset) for place, url in enumerate(urls, start=1))
-
-
-def _service(place: int, url: str, asset: AppriseAsset) -> Service:
-    import apprise
-
-    scheme = _SCHEME.match(url)
-    name = f"entry {place} (`{scheme[1].lower()}://…`)" if scheme else f"entry {place}"
-    sender = apprise.Apprise(asset=asset)
-    # Made one by one: `add` would split a text into several, and read configuration files from URLs of its own.
-    instance = apprise.Apprise.instantiate(url, asset=asset)
-    if instance is None or not sender.add(instance):
-        raise SettingsError(
-            f"{_SETTING}: {name} is not a complete URL of a service that Apprise knows",
-            hint="Write it as Apprise's documents say, `json://host/path` for a plain webhook; "
-            "several are separated by white space.",
-        )
-    return Service(name, sender)
-
-
-_PAUSES = (0.5, 1.5)
-"""Seconds before the second and the third attempt; a service that took none of the three is given up."""
+    services = {}
+    for place, url in enumerate(urls, start=1):
+        scheme = _SCHEME.match(url)
+        name = f"entry {place} (`{scheme[1].lower()}://…`)" if scheme else f"entry {place}"
+        services[name] = Apprise(asset=asset)
+        # Made one by one: `add` would split a text into several, and read configuration files from URLs of its own.
+        instance = Apprise.instantiate(url, asset=asset)
+        if instance is None or not services[name].add(instance):
+            raise SettingsError(
+                f"{_SETTING}: {name} is not a complete URL of a service that Apprise knows",
+                hint="Write it as Apprise's documents say, `json://host/path` for a plain webhook; "
+                "several are separated by white space.",
+            )
+    return services
 
 
 class Notifier:
@@ -209,16 +180,14 @@ class Notifier:
             self._told.wait()
             self._closing.wait(self._gather)
             self._told.clear()
-            for bundle in self._take():
-                self._send(bundle)
-        # `close` may have come between the last taking and the look at it.
-        for bundle in self._take():
-            self._send(bundle)
+            self._send_gathered()
+        self._send_gathered()  # `close` may have come between the last taking and the look at it
 
-    def _take(self) -> list[Bundle]:
+    def _send_gathered(self) -> None:
         with self._lock:
             gathered, self._gathered = self._gathered, {}
-        return [gathered[kind] for kind in Notice if kind in gathered]
+        for bundle in (gathered[kind] for kind in Notice if kind in gathered):
+            self._send(bundle)
 
     def _send(self, bundle: Bundle) -> None:
         """Send to all; those that fail are tried again after all others had their turn, and not when time is short."""
@@ -227,21 +196,18 @@ class Notifier:
             if not left or self._closing.wait(pause):
                 break
             left = self._attempt(left, bundle)
-        for service in left:
-            self._failed(service)
+        for name in left:
+            if name not in self._failing:
+                self._failing.add(name)
+                self._say(
+                    f"{_SETTING}: {name} does not take notifications; "
+                    "others go on, and it is tried again with the next one"
+                )
 
-    def _attempt(self, among: Sequence[Service], bundle: Bundle) -> list[Service]:
-        failed = [service for service in among if not service.send(bundle)]
-        self._failing -= {service.name for service in among if service not in failed}
+    def _attempt(self, among: Iterable[str], bundle: Bundle) -> list[str]:
+        failed = [name for name in among if not bundle.send(self._services[name])]
+        self._failing -= set(among).difference(failed)
         return failed
-
-    def _failed(self, service: Service) -> None:
-        if service.name not in self._failing:
-            self._failing.add(service.name)
-            self._say(
-                f"{_SETTING}: {service.name} does not take notifications; "
-                "others go on, and it is tried again with the next one"
-            )
 
     def _say(self, sentence: str) -> None:
         # The one who is told may be gone already; nothing here may end the thread.

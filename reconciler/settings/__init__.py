@@ -22,10 +22,10 @@ from reconciler.settings.definitions import (
     CLOUDS,
     FolderRule,
     Leave,
+    Prices,
     Provenance,
     Settings,
     is_text,
-    names,
     names_of,
     price_table,
     rule_of,
@@ -35,11 +35,12 @@ from reconciler.settings.sources import (
     Given,
     existing,
     holds_another,
+    key_of,
     read,
     users_file,
 )
 
-__all__ = ["DEFAULT", "Origin", "Settings", "changes", "load", "names", "names_of", "origins"]
+__all__ = ["DEFAULT", "Origin", "Settings", "changes", "load", "names_of", "origins"]
 
 DEFAULT = "default"
 _USERINFO = re.compile(r"//[^/@\s]*@")
@@ -62,10 +63,8 @@ def load(root: Path, *, config: Path | None = None, again: Settings | None = Non
     operators = config or users_file()
     files = existing(root, operators)
     if again is not None and (gone := min(again.provenance.files - files, default=None)):
-        raise SettingsError(
-            f"`{gone}` is gone",
-            hint="Where nothing shall be set in it any more, leave an empty file.",
-        )
+        hint = "Where nothing shall be set in it any more, leave an empty file."
+        raise SettingsError(f"`{gone}` is gone", hint=hint)
     ours = [name for field in Settings.model_fields.values() for name in names_of(field)]
     by_operator, by_folder = read(root, operators, ours, CLOUDS)
     settings = _with_folder(_parsed(by_operator), by_folder)
@@ -76,10 +75,9 @@ def load(root: Path, *, config: Path | None = None, again: Settings | None = Non
 def _parsed(given: Mapping[str, Given]) -> Settings:
     """Return the settings that are given, and the defaults; raises SettingsError for the first that is wrong."""
     _check_values(given)
+    chosen = {name: one.value for name, one in given.items() if one.value != ""}
     try:
-        settings = Settings.model_validate(
-            {name: one.value for name, one in given.items() if one.value != ""}
-        )
+        settings = Settings.model_validate(chosen)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name, reason = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
@@ -113,60 +111,49 @@ def _check_values(given: Mapping[str, Given]) -> None:
 
 def _check_text(one: Given, text: str, *, may_be_empty: bool) -> None:
     if not text.strip() and not (may_be_empty and text == ""):
-        raise SettingsError(
-            f"{one.name} is empty in {one.place}", hint="Give it a value, or take it away."
-        )
+        hint = "Give it a value, or take it away."
+        raise SettingsError(f"{one.name} is empty in {one.place}", hint=hint)
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
         raise SettingsError(
             f"{one.name} has quotes around its value that are part of it, in {one.place}",
             hint="Take the quotes away; some tools hand them on (`docker run --env-file` is one).",
         )
     if holds_another(text):
-        raise SettingsError(
-            f"{one.name} holds another setting in {one.place}",
-            hint="Put each on a line of its own.",
-        )
+        hint = "Put each on a line of its own."
+        raise SettingsError(f"{one.name} holds another setting in {one.place}", hint=hint)
 
 
 def _with_folder(settings: Settings, by_folder: Mapping[str, Given]) -> Settings:
     """Return the settings that hold with what `reconciler.toml` says, each by the rule of its definition."""
-    asked_for = {
-        attribute: (names_of(field), rule_of(field), by_folder[name])
+    asked_for = [
+        (attribute, field, by_folder[name])
         for attribute, field in Settings.model_fields.items()
         for name in names_of(field)
         if name in by_folder
-    }
-    for (name, *_), rule, one in asked_for.values():
-        if rule.leave is Leave.NONE:
+    ]
+    for _, field, one in asked_for:
+        if rule_of(field).leave is Leave.NONE:
             raise SettingsError(
-                f"{one.place} holds `{one.key}`, which is not for the folder to set: "
+                f"{one.place} holds `{key_of(one.name)}`, which is not for the folder to set: "
                 "it would be in the hands of everybody who commits to it",
-                hint=f"Take it out, and set {name} in {_OPERATORS_PLACES}.",
+                hint=f"Take it out, and set {names_of(field)[0]} in {_OPERATORS_PLACES}.",
             )
     asked = _parsed(by_folder)
     values, given, overruled = dict[str, Any](), dict(settings.provenance.given), {}
-    for attribute, (known_as, rule, one) in asked_for.items():
+    for attribute, field, one in asked_for:
         wish, operators = getattr(asked, attribute), getattr(settings, attribute)
-        own = settings.source(*known_as)
-        _check_limits(rule, wish, one, known_as[0])
-        if attribute == "prices":  # those that the default adds were not asked for
-            written = price_table(one.value)
-            wish = {
-                model: {mode: wish[model][mode] for mode in written[model]} for model in written
-            }
-            value = _raised(operators, wish, one)
-        elif rule.leave is Leave.CHOOSE:
-            value = wish if own is None else operators
-        elif rule.leave is Leave.LOWER:
-            value = wish if operators is None else min(operators, wish)
-        else:
-            value = max(operators, wish)
-        values[attribute] = value
-        if attribute == "prices" and value != operators:
+        own = settings.source(*names_of(field))
+        _check_limits(rule_of(field), wish, one)
+        if attribute == "prices":
+            wish, value = _raised(operators, wish, one)
             beside = DEFAULT if own is None else own.source
-            given[one.name] = replace(one, source=f"{beside}, raised in {CONFIG_FILE}", at="")
-        elif value == wish and value != operators:
-            given[one.name] = one
+            said = replace(one, source=f"{beside}, raised in {CONFIG_FILE}", at="")
+        else:
+            value = _allowed(rule_of(field).leave, operators, wish, is_default=own is None)
+            said = one
+        values[attribute] = value
+        if value != operators:
+            given[one.name] = said
         elif value != wish:
             overruled[one.name] = one
     settings = settings.model_copy(update=values)
@@ -174,22 +161,32 @@ def _with_folder(settings: Settings, by_folder: Mapping[str, Given]) -> Settings
     return settings
 
 
-def _check_limits(rule: FolderRule, asked: Any, one: Given, name: str) -> None:
+def _allowed(leave: Leave, operators: Any, wish: Any, *, is_default: bool) -> Any:
+    match leave:
+        case Leave.CHOOSE:
+            return wish if is_default else operators
+        case Leave.LOWER:
+            return wish if operators is None else min(operators, wish)
+        case _:
+            return max(operators, wish)
+
+
+def _check_limits(rule: FolderRule, asked: Any, one: Given) -> None:
     least, most = rule.least, rule.most
     if (least is None or asked >= least) and (most is None or asked <= most):
         return
     bounds = [f"at least {least:g}"] if least is not None else []
     bounds += [f"at most {most:,.0f}"] if most is not None else []
     raise SettingsError(
-        f"{one.place}: in `{CONFIG_FILE}` `{one.key}` can be {' and '.join(bounds)}",
-        hint=f"Correct it, or set {name} in {_OPERATORS_PLACES}.",
+        f"{one.place}: in `{CONFIG_FILE}` `{key_of(one.name)}` can be {' and '.join(bounds)}",
+        hint=f"Correct it, or set {one.name} in {_OPERATORS_PLACES}.",
     )
 
 
-def _raised(
-    prices: Mapping[str, Mapping[str, Any]], asked: Mapping[str, Mapping[str, Any]], one: Given
-) -> dict[str, dict[str, Any]]:
-    """Return the prices with those that the folder has higher; of what has no price it cannot make one."""
+def _raised(prices: Prices, asked: Prices, one: Given) -> tuple[Prices, Prices]:
+    """Return the prices that the folder asks for, and all with those that it has higher; it can make no price."""
+    written = price_table(one.value)  # those that the default adds were not asked for
+    asked = {model: {mode: asked[model][mode] for mode in written[model]} for model in written}
     for model, modes in asked.items():
         if unknown := min(modes.keys() - prices.get(model, {}).keys(), default=None):
             raise SettingsError(
@@ -197,12 +194,11 @@ def _raised(
                 "and cannot make one, because caps count by it",
                 hint=f"Set RECONCILER_PRICES in {_OPERATORS_PLACES}.",
             )
-    return {
-        model: {
-            mode: max(price, asked.get(model, {}).get(mode, price)) for mode, price in modes.items()
-        }
-        for model, modes in prices.items()
-    }
+    raised = {model: {**modes} for model, modes in prices.items()}
+    for model, modes in asked.items():
+        for mode, price in modes.items():
+            raised[model][mode] = max(price, raised[model][mode])
+    return asked, raised
 
 
 def _kept_from(before: Settings, after: Settings) -> Settings:
@@ -237,10 +233,17 @@ class Origin:
 
 def origins(settings: Settings) -> dict[str, Origin]:
     """Return where every setting came from, by its attribute; secrets are never shown."""
-    return {
-        attribute: _origin(names_of(field), getattr(settings, attribute), settings)
-        for attribute, field in Settings.model_fields.items()
-    }
+    found, overruled = {}, settings.provenance.overruled
+    for attribute, field in Settings.model_fields.items():
+        known_as, said = names_of(field), _said(getattr(settings, attribute))
+        vain = next((overruled[name] for name in known_as if name in overruled), None)
+        asked = "" if vain is None else f"{vain.place} asks for {_said(vain.value)}"
+        given = settings.source(*known_as)
+        if given is None or given.value == "":
+            found[attribute] = Origin(known_as[0], said, DEFAULT, asked)
+        else:
+            found[attribute] = Origin(given.name, said, given.source, asked)
+    return found
 
 
 def changes(before: Settings, after: Settings) -> list[str]:
@@ -251,16 +254,6 @@ def changes(before: Settings, after: Settings) -> list[str]:
         for attribute, new in origins(after).items()
         if getattr(before, attribute) != getattr(after, attribute)
     ]
-
-
-def _origin(known_as: list[str], value: object, settings: Settings) -> Origin:
-    overruled = settings.provenance.overruled
-    vain = next((overruled[name] for name in known_as if name in overruled), None)
-    asked = "" if vain is None else f"{vain.place} asks for {_said(vain.value)}"
-    given = settings.source(*known_as)
-    if given is None or given.value == "":
-        return Origin(known_as[0], _said(value), DEFAULT, asked)
-    return Origin(given.name, _said(value), given.source, asked)
 
 
 def _said(value: object) -> str:

@@ -35,6 +35,7 @@ from reconciler.core.kinds import default_prices
 from reconciler.core.money import UnitPrice
 from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, place_of, public_base
+from reconciler.notifications.notifier import Notice
 from reconciler.settings.sources import Given
 
 _LONGEST_PLACE = 4096  # characters of a path or a URL
@@ -187,15 +188,10 @@ _Place = Annotated[str, _checked(_usable)]
 _Folder = Annotated[_Place, AT_START]
 _Key = Annotated[SecretStr | None, AT_START]
 _Network = IPv4Network | IPv6Network
-_Notice = Literal["complete", "failed", "account", "cap"]
 
 
 def _key(name: str) -> Any:
     return Field(default=None, validation_alias=AliasChoices(f"KLING_{name}", f"KLINGAI_{name}"))
-
-
-def _own(name: str, default: Any) -> Any:
-    return Field(default=default, validation_alias=f"RECONCILER_{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,21 +199,21 @@ class Provenance:
     """Where settings came from, by the names of settings."""
 
     given: Mapping[str, Given] = field(default_factory=dict)
+    # what `reconciler.toml` asks for, where the operator's word holds instead
     overruled: Mapping[str, Given] = field(default_factory=dict)
-    """What `reconciler.toml` asks for, where the operator's word holds instead."""
-    files: frozenset[str] = frozenset()
-    """The names of the settings files that there were."""
-    config: Path | None = None
-    """The operator's settings file that was named with `--config`."""
-    kept: tuple[str, ...] = ()
-    """Settings that say something else by now, and hold as they were at the start."""
+    files: frozenset[str] = frozenset()  # the names of the settings files that there were
+    config: Path | None = None  # the operator's settings file that was named with `--config`
+    kept: tuple[str, ...] = ()  # that say something else by now, and hold as at the start
 
 
 class Settings(BaseSettings):
     """Every setting; see docs/settings.md for what each is for."""
 
     model_config = SettingsConfigDict(
-        extra="ignore", hide_input_in_errors=True, validate_default=True
+        alias_generator=lambda name: f"RECONCILER_{name.upper()}",
+        extra="ignore",
+        hide_input_in_errors=True,
+        validate_default=True,
     )
     _provenance: Provenance = PrivateAttr(default=Provenance())
 
@@ -230,58 +226,46 @@ class Settings(BaseSettings):
     base_url: Annotated[str, _checked(lambda url: urlsplit(url).port), AT_START] = Field(
         default="https://api-singapore.klingai.com", validation_alias="KLING_BASE_URL"
     )
-    specs_dir: _Folder = _own("SPECS_DIR", "specs")
-    state_dir: _Folder = _own("STATE_DIR", "state")
-    database_url: Annotated[_Place | None, AT_START] = _own("DATABASE_URL", None)
+    specs_dir: _Folder = "specs"
+    state_dir: _Folder = "state"
+    database_url: Annotated[_Place | None, AT_START] = None
     max_concurrency: Annotated[
         Annotated[int, Field(ge=1, le=1000)] | None, FolderRule(Leave.LOWER, most=_MOST_LEARNT)
-    ] = _own("MAX_CONCURRENCY", None)
-    poll_interval: Annotated[_Seconds, FolderRule(Leave.CHOOSE, least=0.5, most=_HOUR)] = _own(
-        "POLL_INTERVAL", 10.0
-    )
-    absence_grace: Annotated[_Seconds, FolderRule(Leave.RAISE, most=_HOUR)] = _own(
-        "ABSENCE_GRACE", 30.0
-    )
-    request_timeout: _Seconds = _own("REQUEST_TIMEOUT", 30.0)
-    max_result_bytes: Annotated[int, Field(ge=1_000_000, le=2**40)] = _own(
-        "MAX_RESULT_BYTES", 256 * 1024**2
-    )
-    allowed_networks: Annotated[tuple[_Network, ...], BeforeValidator(_networks)] = _own(
-        "ALLOWED_NETWORKS", ()
-    )
-    max_units_per_day: Annotated[_Units | None, _LOWER] = _own("MAX_UNITS_PER_DAY", None)
-    max_units_per_run: Annotated[_Units | None, _LOWER] = _own("MAX_UNITS_PER_RUN", None)
+    ] = None
+    poll_interval: Annotated[_Seconds, FolderRule(Leave.CHOOSE, least=0.5, most=_HOUR)] = 10.0
+    absence_grace: Annotated[_Seconds, FolderRule(Leave.RAISE, most=_HOUR)] = 30.0
+    request_timeout: _Seconds = 30.0
+    max_result_bytes: Annotated[int, Field(ge=1_000_000, le=2**40)] = 256 * 1024**2
+    allowed_networks: Annotated[tuple[_Network, ...], BeforeValidator(_networks)] = ()
+    max_units_per_day: Annotated[_Units | None, _LOWER] = None
+    max_units_per_run: Annotated[_Units | None, _LOWER] = None
     prices: Annotated[
         dict[str, dict[str, _Units]],
         BeforeValidator(price_table),
         AfterValidator(_complete),
         _RAISE,
-    ] = _own("PRICES", dict(default_prices()))
-    price_per_unit: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = _own("UNIT_PRICE", None)
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = _own("CURRENCY", "USD")
-    settle_seconds: Annotated[float, Field(ge=0, le=3600), _RAISE] = _own("SETTLE_SECONDS", 2.0)
-    resync_seconds: Annotated[_Seconds, FolderRule(Leave.CHOOSE, least=10, most=_HOUR)] = _own(
-        "RESYNC_SECONDS", 300.0
+    ] = {model: dict(modes) for model, modes in default_prices().items()}
+    price_per_unit: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = Field(
+        default=None, validation_alias="RECONCILER_UNIT_PRICE"
     )
-    require_committed: Annotated[bool, _RAISE] = _own("REQUIRE_COMMITTED", False)
-    log_format: Annotated[Literal["console", "json"], _CHOOSE] = _own("LOG_FORMAT", "console")
-    log_file: Annotated[Path, _checked(_usable)] | None = _own("LOG_FILE", None)
-    log_max_bytes: Annotated[int, Field(ge=10_000)] = _own("LOG_MAX_BYTES", 10_000_000)
-    history_days: Annotated[int, Field(ge=_LEAST_HISTORY)] = _own("HISTORY_DAYS", 400)
-    posters: Annotated[bool, _CHOOSE] = _own("POSTERS", True)
-    contact_sheets: Annotated[bool, _CHOOSE] = _own("CONTACT_SHEETS", False)
-    media_store: Annotated[str, _checked(place_of)] = _own("MEDIA_STORE", "")
-    media_public_url: Annotated[str, AfterValidator(_public)] = _own("MEDIA_PUBLIC_URL", "")
-    media_url_seconds: Annotated[int, Field(ge=600, le=_LONGEST_SIGNATURE)] = _own(
-        "MEDIA_URL_SECONDS", 86_400
-    )
-    media_images: Annotated[bool, AfterValidator(_hostable)] = _own("MEDIA_IMAGES", False)
-    callback_url: Annotated[str, _checked(_reachable)] = _own("CALLBACK_URL", "")
-    page_token: Annotated[SecretStr | None, _checked(_unguessable)] = _own("PAGE_TOKEN", None)
-    notify_urls: SecretStr | None = _own("NOTIFY_URLS", None)
-    notify_on: Annotated[frozenset[_Notice], BeforeValidator(_listed)] = _own(
-        "NOTIFY_ON", frozenset(get_args(_Notice))
-    )
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    settle_seconds: Annotated[float, Field(ge=0, le=3600), _RAISE] = 2.0
+    resync_seconds: Annotated[_Seconds, FolderRule(Leave.CHOOSE, least=10, most=_HOUR)] = 300.0
+    require_committed: Annotated[bool, _RAISE] = False
+    log_format: Annotated[Literal["console", "json"], _CHOOSE] = "console"
+    log_file: Annotated[Path, _checked(_usable)] | None = None
+    log_max_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
+    history_days: Annotated[int, Field(ge=_LEAST_HISTORY)] = 400
+    posters: Annotated[bool, _CHOOSE] = True
+    contact_sheets: Annotated[bool, _CHOOSE] = False
+    media_store: Annotated[str, _checked(place_of)] = ""
+    media_public_url: Annotated[str, AfterValidator(_public)] = ""
+    media_url_seconds: Annotated[int, Field(ge=600, le=_LONGEST_SIGNATURE)] = 86_400
+    media_images: Annotated[bool, AfterValidator(_hostable)] = False
+    callback_url: Annotated[str, _checked(_reachable)] = ""
+    page_token: Annotated[SecretStr | None, _checked(_unguessable)] = None
+    notify_urls: SecretStr | None = None
+    notify_on: Annotated[frozenset[Notice], BeforeValidator(_listed)] = frozenset(Notice)
 
     @classmethod
     def settings_customise_sources(
@@ -318,24 +302,15 @@ class Settings(BaseSettings):
 
     def secret_files(self) -> frozenset[str]:
         """Return the names of the files in which keys, tokens and the like stand."""
-        secret = {
-            name
-            for one in type(self).model_fields.values()
-            if SecretStr in get_args(one.annotation)
-            for name in names_of(one)
-        }
+        fields = type(self).model_fields.values()
+        secret = [one for one in fields if SecretStr in get_args(one.annotation)]
+        names = {*CLOUDS, *(name for one in secret for name in names_of(one))}
         given = self._provenance.given
-        found = {given[name].source for name in given.keys() & (secret | CLOUDS)}
-        return self._provenance.files & found
+        return self._provenance.files & {given[name].source for name in given.keys() & names}
 
     def source(self, *names: str) -> Given | None:
         """Return what was written for a setting or a variable, by any of its names; None for a default."""
         return next((found for name in names if (found := self._provenance.given.get(name))), None)
-
-
-def names() -> list[str]:
-    """Return the environment name of every setting (the first, where there are two)."""
-    return [names_of(field)[0] for field in Settings.model_fields.values()]
 
 
 def names_of(field: FieldInfo) -> list[str]:

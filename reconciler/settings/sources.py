@@ -64,11 +64,6 @@ class Given:
     at: str = ""  # the line of `.env`; line and column of a settings file
 
     @property
-    def key(self) -> str:
-        """Return its name in a settings file."""
-        return key_of(self.name)
-
-    @property
     def place(self) -> str:
         """Return where it stands, for people."""
         if self.source == ENVIRONMENT:
@@ -162,10 +157,8 @@ def _refuse_misnamed(root: Path) -> None:
         else:
             continue
         if meant not in names:  # that it exists says nothing where `.ENV` and `.env` are one file
-            raise SettingsError(
-                f"`{name}` is not read: settings belong in `{meant}`",
-                hint=f"Rename it to `{meant}`, or give it a name that is less like it.",
-            )
+            hint = f"Rename it to `{meant}`, or give it a name that is less like it."
+            raise SettingsError(f"`{name}` is not read: settings belong in `{meant}`", hint=hint)
 
 
 def _holds_ours(path: Path) -> bool:
@@ -186,7 +179,7 @@ def _environment(ours: Collection[str], known: Mapping[str, str]) -> Iterator[Gi
                     hint="Leave one of them out.",
                 )
             yield Given(plain, value, ENVIRONMENT)
-        elif (meant := _meant_in_environment(name, ours)) is not None:
+        elif (meant := _meant(name, ours, among_others=True)) is not None:
             raise _no_setting(f"{ENVIRONMENT} holds", name, meant, ours)
 
 
@@ -227,13 +220,11 @@ def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
         if not _NAME.fullmatch(binding.key):
             raise _unreadable(line, "what stands before the `=` is not a name")
         if any(_ASSIGNMENT.match(below) for below in binding.value.splitlines()[1:]):
-            raise _unreadable(
-                line, "its quote is closed only lines below, and swallows the settings in between"
-            )
+            why = "its quote is closed only lines below, and swallows the settings in between"
+            raise _unreadable(line, why)
         if holds_another(binding.value):
-            raise _unreadable(
-                line, "its value holds another setting, which belongs on a line of its own"
-            )
+            why = "its value holds another setting, which belongs on a line of its own"
+            raise _unreadable(line, why)
         yield binding.key, binding.value, line
 
 
@@ -278,15 +269,19 @@ def _text(path: Path, shown: str, hint: str) -> str:
     return text
 
 
-def _meant(name: str, ours: Collection[str]) -> str | None:
-    """Return the setting that a name in `.env` probably means; "" where it is one of ours and like none of them."""
+def _meant(name: str, ours: Collection[str], *, among_others: bool = False) -> str | None:
+    """Return the setting that a name probably means; "" where it is one of ours and like none of them."""
     plain = re.sub(r"[.-]", "_", name.upper())
+    if among_others and (_SERVICE.fullmatch(plain) or not plain.startswith("RECON")):
+        return None  # most of an environment, and the comparison is slow
     if plain.startswith("RECONCILER_"):
         stem = plain.removeprefix("RECONCILER_")
         within = (
             one for one in ours if stem and f"_{stem}_" in f"{one}_".removeprefix("RECONCILER")
         )
         return next(within, "") or _likely(plain, ours, 0.75)
+    if among_others:
+        return _likely(plain, [one for one in ours if one.startswith("RECONCILER_")], 0.9) or None
     if plain.startswith("KLING"):
         return _likely(plain, ours, 0.75)
     words = set(plain.split("_"))
@@ -294,18 +289,6 @@ def _meant(name: str, ours: Collection[str]) -> str | None:
         return _PROTECTIVE[0]
     likely = _likely(plain, ours, 0.85) or _likely(f"RECONCILER_{plain}", _PROTECTIVE, 0.93)
     return likely or None
-
-
-def _meant_in_environment(name: str, ours: Collection[str]) -> str | None:
-    """Return the same of a name in the environment, where variables of other programs are as well."""
-    plain = re.sub(r"[.-]", "_", name.upper())
-    if _SERVICE.fullmatch(plain):
-        return None
-    if plain.startswith("RECONCILER_"):
-        return _meant(name, ours)
-    if not plain.startswith("RECON"):  # most of an environment; the comparison is slow
-        return None
-    return _likely(plain, [one for one in ours if one.startswith("RECONCILER_")], 0.9) or None
 
 
 def _likely(name: str, candidates: Collection[str], cutoff: float) -> str:
@@ -318,7 +301,5 @@ def _no_setting(where: str, name: str, meant: str, ours: Collection[str]) -> Set
 
 
 def _unreadable(line: int, why: str) -> SettingsError:
-    return SettingsError(
-        f"`{ENV_FILE}:{line}` cannot be read: {why}",
-        hint="Correct the line, or begin it with `#`. Until then nothing is bought: it may be a cap.",
-    )
+    hint = "Correct the line, or begin it with `#`. Until then nothing is bought: it may be a cap."
+    return SettingsError(f"`{ENV_FILE}:{line}` cannot be read: {why}", hint=hint)

@@ -25,20 +25,27 @@ _Scope = Callable[[Table], ColumnElement[bool]]
 
 
 def check_caps(connection: Connection, record: Record, caps: Caps, *, run_id: str) -> Spent:
-    """Return what is spent with the record's estimate, in its run and on its days.
-
-    Raises CapReached when the estimate does not fit under a cap.
-    """
-    day = run = None
-    if caps.per_day is not None:
-        used = _used(connection, _days_of(record), besides=record)
-        _refuse_beyond(caps.per_day, "day", used, record.estimated_units)
-        day = EXACT.add(used, record.estimated_units)
-    if caps.per_run is not None:
-        used = _used(connection, lambda table: table.c.run_id == run_id, besides=record)
-        _refuse_beyond(caps.per_run, "run", used, record.estimated_units)
-        run = EXACT.add(used, record.estimated_units)
-    return Spent(day, run)
+    """Return what is spent with the record's estimate, in its run and on its days; raises CapReached beyond a cap."""
+    spent: dict[str, Decimal] = {}
+    for period, cap, scope in (
+        ("day", caps.per_day, _days_of(record)),
+        ("run", caps.per_run, lambda table: table.c.run_id == run_id),
+    ):
+        if cap is None:
+            continue
+        used = EXACT.add(
+            _recorded(connection, scope, record), _forgotten(connection, scope, record)
+        )
+        wanted = record.estimated_units
+        spent[period] = EXACT.add(used, wanted)
+        # Under a cap of 0 nothing is sent, though a price of 0 may make an estimate of 0.
+        if not (cap > 0 and spent[period] <= cap):
+            raise CapReached(
+                f"The cap of {units_text(cap)} unit{'s' * (cap != 1)} per {period} is reached: {units_text(used)} are used "
+                f"and {units_text(wanted)} more are wanted, so nothing was sent.",
+                hint=f"Raise RECONCILER_MAX_UNITS_PER_{period.upper()}, or wait for the next {period}.",
+            )
+    return Spent(**spent)
 
 
 def _days_of(record: Record) -> _Scope:
@@ -51,30 +58,17 @@ def _days_of(record: Record) -> _Scope:
     starts = {name: day_start(at) for name, at in days.items() if at is not None}
 
     def on_one_of_them(table: Table) -> ColumnElement[bool]:
-        return or_(
-            *(
-                and_(table.c[name] >= start, table.c[name] < start + _AHEAD)
-                for name, start in starts.items()
-            )
-        )
+        of_each = ((table.c[name], start) for name, start in starts.items())
+        return or_(*(and_(at >= start, at < start + _AHEAD) for at, start in of_each))
 
     return on_one_of_them
 
 
-def _used(connection: Connection, scope: _Scope, *, besides: Record) -> Decimal:
-    """Provider units of the attempts in scope, without the one that is being recorded (again)."""
-    recorded = _recorded(connection, scope, besides)
-    return EXACT.add(recorded, _forgotten(connection, scope, besides))
-
-
 def _recorded(connection: Connection, scope: _Scope, besides: Record) -> Decimal:
+    """Return the provider units of the attempts in scope, without the one that is being recorded (again)."""
     amount = (TASK.c.status, TASK.c.estimated_units, TASK.c.units)
-    query = (
-        select(*amount, func.count())
-        .where(_may_be_billed(scope))
-        .where(TASK.c.external_task_id != besides.external_task_id)
-        .group_by(*amount)
-    )
+    others = TASK.c.external_task_id != besides.external_task_id
+    query = select(*amount, func.count()).where(_may_be_billed(scope), others).group_by(*amount)
     return total(
         EXACT.multiply(
             count, charged(status, Decimal(estimated), None if units is None else Decimal(units))
@@ -89,11 +83,8 @@ def _forgotten(connection: Connection, scope: _Scope, besides: Record) -> Decima
     Its own row has to be in the same scope and to count there: one that was never sent hides no purchase.
     """
     found_again = select(TASK.c.external_task_id).where(_may_be_billed(scope))
-    query = (
-        select(FORGOTTEN.c.external_task_id, FORGOTTEN.c.units)
-        .where(scope(FORGOTTEN))
-        .where(FORGOTTEN.c.external_task_id.not_in(found_again))
-    )
+    owner = FORGOTTEN.c.external_task_id
+    query = select(owner, FORGOTTEN.c.units).where(scope(FORGOTTEN), owner.not_in(found_again))
     return total(
         # Sent again under its id it counts once: what it cost, or its estimate if that is more.
         max(Decimal(units) - besides.estimated_units, Decimal(0))
@@ -105,14 +96,3 @@ def _forgotten(connection: Connection, scope: _Scope, besides: Record) -> Decima
 
 def _may_be_billed(scope: _Scope) -> ColumnElement[bool]:
     return and_(scope(TASK), TASK.c.status.not_in([status.value for status in FREE]))
-
-
-def _refuse_beyond(cap: Decimal, period: str, used: Decimal, wanted: Decimal) -> None:
-    # Under a cap of 0 nothing is sent, though a price of 0 may make an estimate of 0.
-    if cap > 0 and EXACT.add(used, wanted) <= cap:
-        return
-    raise CapReached(
-        f"The cap of {units_text(cap)} unit{'s' * (cap != 1)} per {period} is reached: {units_text(used)} are used and "
-        f"{units_text(wanted)} more are wanted, so nothing was sent.",
-        hint=f"Raise RECONCILER_MAX_UNITS_PER_{period.upper()}, or wait for the next {period}.",
-    )

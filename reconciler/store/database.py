@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
@@ -20,7 +19,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from reconciler.core.errors import StateError
 from reconciler.store.lock import Fence
-from reconciler.store.private_files import is_own, make_folder, make_private, require_own_journal
+from reconciler.store.private_files import (
+    connect,
+    make_folder,
+    make_private,
+    refused,
+    require_own_files,
+)
 
 HEAD = "0008"
 """The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""
@@ -71,15 +76,20 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection whose work is committed as one, or not at all.
-
-        Raises StateError, and StateReplaced when the database or its lock is not on the disk by its name any more.
-        """
+        """Give a connection whose work is committed as one, or not at all. Raises StateError, and what the fence raises."""
         self.fence.require()
         with translated(self.place), self._writer.begin() as connection:
             yield connection
             self.fence.require()  # it may have gone while another writer was waited for
         self.fence.changed()  # a commit copies the log into the file from time to time
+
+    def revision(self) -> str | None:
+        """Return which version of the tables there is, by whatever version of the program; None where there are none."""
+        with self.read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if found is None else str(found)
 
     def raise_fence(self) -> None:
         """From now on, require what is open to stay on the disk by its name. SQLite has opened it all by now."""
@@ -100,41 +110,31 @@ class Database:
 
 
 def database_path(url_or_path: str | Path) -> Path:
-    """Return the file that a path or an SQLite URL names.
+    """Return the file that a path or an SQLite URL names; raises StateError for another kind of database.
 
-    Raises StateError for another kind of database: the transaction that checks the caps is only known to be
-    safe under SQLite's single write lock.
+    The transaction that checks the caps is only known to be safe under SQLite's single write lock.
     """
     if isinstance(url_or_path, Path) or "://" not in url_or_path:
         return Path(url_or_path)
     try:
         url = make_url(url_or_path)
     except ArgumentError as error:
-        raise StateError(
-            "RECONCILER_DATABASE_URL is not a database URL.", hint=_URL_HINT
-        ) from error
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        raise StateError(
-            f"A {url.get_backend_name()} database of this kind cannot hold the state.",
-            hint=_URL_HINT,
-        )
+        told = "RECONCILER_DATABASE_URL is not a database URL."
+        raise StateError(told, hint=_URL_HINT) from error
+    kind = url.get_backend_name()
+    if kind != "sqlite" or url.database in (None, "", ":memory:"):
+        told = f"A {kind} database of this kind cannot hold the state."
+        raise StateError(told, hint=_URL_HINT)
     return Path(str(url.database))
 
 
 def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
-    """Open the database file, creating it and its folder when needed. Raises StateError.
-
-    `busy_timeout` is how long a transaction waits for another writer, in seconds.
-    """
-    _refuse_what_is_no_file(path)
-    try:
+    """Open the database file, creating it and its folder when needed; see `Repository.open`. Raises StateError."""
+    require_own_files(path)
+    hint = "Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is."
+    with refused(f"The state folder `{path.parent}` cannot be created", hint):
         if not path.parent.exists():
             make_folder(path.parent)
-    except OSError as error:
-        raise StateError(
-            f"The state folder `{path.parent}` cannot be created: {error.strerror}.",
-            hint="Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is.",
-        ) from error
     with suppress(OSError):  # SQLite has the better words for what is wrong here
         make_private(path)
     engine = _engine(path, "mode=rwc", busy_timeout)
@@ -144,7 +144,7 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
 
 def open_for_reading(path: Path) -> Database | None:
     """Open the database file without ever changing it; None when there is none. Raises StateError."""
-    _refuse_what_is_no_file(path)
+    require_own_files(path)
     if not path.exists():
         return None
     # A reader of a WAL database makes the -shm file. Where it may not, nobody can be writing either, and
@@ -158,10 +158,9 @@ def open_for_reading(path: Path) -> Database | None:
 def open_beside_the_writer(path: Path) -> Database | None:
     """Open a database that another process holds the lock of, to change a row of its own; None when there is none.
 
-    It is neither made nor upgraded, and nothing is copied from its log: the writer would see its file change, and stop.
-    Raises StateError.
+    Nothing is copied from its log: the writer would see its file change, and stop. Raises StateError.
     """
-    _refuse_what_is_no_file(path)
+    require_own_files(path)
     if not path.exists():
         return None
     engine = _engine(path, "mode=rw")
@@ -187,11 +186,7 @@ def upgrade(database: Database) -> None:
 
 
 def is_ready(database: Database) -> bool:
-    """Whether the tables exist; a database that was only just created has none.
-
-    Raises StateError for a database that a newer or an older version of the program made: one that is only
-    read cannot be upgraded.
-    """
+    """Whether there are tables. Raises StateError for those of another version: what is only read cannot be upgraded."""
     found = _found(database)
     if found is not None and found < HEAD:
         raise StateError(
@@ -199,12 +194,6 @@ def is_ready(database: Database) -> bool:
             hint="Run `reconciler refresh` once: it brings the database up to date and buys nothing.",
         )
     return found is not None
-
-
-def is_ours(database: Database) -> bool:
-    """Whether this or any other version of the program made the tables."""
-    with database.read() as connection:
-        return _revision(connection) is not None
 
 
 @contextmanager
@@ -218,7 +207,11 @@ def translated(place: str) -> Iterator[None]:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if not isinstance(cause, sqlite3.Error) or isinstance(cause, _OURS):
             raise  # a statement that no database could carry out, or a connection of ours that is closed
-        raise _state_error(place, cause) from error
+        code = getattr(cause, "sqlite_errorcode", 0) & _PRIMARY
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+        sentence, hint = _SENTENCES.get(code, ("{place} cannot be used", ""))
+        told = f"{sentence.format(place=f'`{place}`')} ({reason})."
+        raise StateError(told, hint=hint) from error
 
 
 def garbled(what: str) -> StateError:
@@ -228,26 +221,20 @@ def garbled(what: str) -> StateError:
 
 def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engine:
     patience = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
-    address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
 
-    def connect() -> sqlite3.Connection:
-        require_own_journal(path)
-        return sqlite3.connect(
-            address,
-            uri=True,
-            timeout=patience,
-            isolation_level=None,  # transactions begin where SQLAlchemy says so, not where the driver guesses
-            check_same_thread=False,
-        )
+    def connected() -> sqlite3.Connection:
+        # transactions begin where SQLAlchemy says so, not where the driver guesses
+        return connect(path, options, patience, level=None)
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, hide_parameters=True)
-    event.listen(engine, "begin", _begin)
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    engine = create_engine(
+        "sqlite://", creator=connected, poolclass=QueuePool, hide_parameters=True
+    )
+    event.listen(engine, "begin", begin)
     return engine
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _prepare_guest(connection: sqlite3.Connection, _pooled: object) -> None:
@@ -266,43 +253,11 @@ def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
-    """A link or a device planted under a name that SQLite opens would lead it out of the state folder."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        place = path.with_name(path.name + suffix)
-        try:
-            found = place.lstat()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise StateError(f"`{place}` cannot be used: {error.strerror}.") from error
-        if not is_own(found):
-            raise StateError(
-                f"`{place}` is not a regular file of its own, so it cannot hold the state.",
-                hint="Move it away and run again; the program makes its own.",
-            )
-
-
 def _found(database: Database) -> str | None:
-    with database.read() as connection:
-        revision = _revision(connection)
+    revision = database.revision()
     if revision is not None and revision > HEAD:
         raise StateError(
             f"`{database.place}` was made by a newer version of this program ({revision}, not {HEAD}).",
             hint="Upgrade the program; the database is left as it is.",
         )
     return revision
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
-
-
-def _state_error(place: str, cause: sqlite3.Error) -> StateError:
-    code = getattr(cause, "sqlite_errorcode", 0) & _PRIMARY
-    reason = next(iter(str(cause).splitlines()), type(cause).__name__)
-    sentence, hint = _SENTENCES.get(code, ("{place} cannot be used", ""))
-    return StateError(f"{sentence.format(place=f'`{place}`')} ({reason}).", hint=hint)

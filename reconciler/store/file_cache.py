@@ -6,15 +6,19 @@ an empty one. It is a file of its own because it may be deleted at any time, whi
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from reconciler.core.errors import StateError
-from reconciler.store.private_files import is_own, make_folder, make_private, require_own_journal
+from reconciler.store.private_files import (
+    connect,
+    make_folder,
+    make_private,
+    require_own_files,
+    require_own_journal,
+)
 
 _FORMAT = 1  # SQLite's user_version; another number: start empty
 _TIMEOUT = 0.5  # seconds; not worth waiting for longer
@@ -39,7 +43,6 @@ class FileCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._journal = path.with_name(f"{path.name}-journal")
         self._connection: sqlite3.Connection | None = None
 
     def load(self) -> dict[str, tuple[str, bytes]]:
@@ -63,18 +66,17 @@ class FileCache:
         except _TROUBLE as error:
             self.close()
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if not isinstance(error, _Unusable) and code not in _LOST:
-                return
-            with suppress(*_TROUBLE):
-                # In this order: SQLite ignores a journal without its database, never the other way round.
-                self._path.unlink(missing_ok=True)
-                self._journal.unlink(missing_ok=True)
-                self._write(added, forgotten)
+            if isinstance(error, _Unusable) or code in _LOST:
+                with suppress(*_TROUBLE):
+                    # In this order: SQLite ignores a journal without its database, never the other way round.
+                    self._path.unlink(missing_ok=True)
+                    self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+                    self._write(added, forgotten)
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless; another verb opens it again."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
 
@@ -91,28 +93,12 @@ class FileCache:
     def _open(self, mode: str) -> sqlite3.Connection:
         require_own_journal(self._path)  # each time: a commit may bring one while this is open
         if self._connection is None:
-            if not (_is_own(self._path) and _is_own(self._journal)):
-                raise FileExistsError(f"{self._path} is not a file of ours")
-            address = f"file:{quote(os.fsencode(self._path.absolute()))}?mode={mode}"
-            self._connection = sqlite3.connect(
-                address, uri=True, timeout=_TIMEOUT, check_same_thread=False
-            )
-            _require_format(self._connection, create=mode == "rwc")
+            require_own_files(self._path)
+            self._connection = connect(self._path, f"mode={mode}", _TIMEOUT)
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if mode == "rwc" and version == 0 and tables == 0:
+                self._connection.executescript(_CREATE)
+            elif version != _FORMAT:
+                raise _Unusable(f"format {version}, not {_FORMAT}")
         return self._connection
-
-
-def _is_own(path: Path) -> bool:
-    """Whether nothing stands there, or a regular file with this one name."""
-    try:
-        return is_own(path.lstat())
-    except FileNotFoundError:
-        return True
-
-
-def _require_format(connection: sqlite3.Connection, *, create: bool) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if create and version == 0 and tables == 0:
-        connection.executescript(_CREATE)
-    elif version != _FORMAT:
-        raise _Unusable(f"format {version}, not {_FORMAT}")

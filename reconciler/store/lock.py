@@ -13,12 +13,11 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from reconciler.core.errors import StateError, StateLocked, StateReplaced
-from reconciler.store.private_files import PRIVATE, READ, is_own, make_folder
+from reconciler.store.private_files import PRIVATE, READ, is_own, make_folder, refused
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -26,12 +25,8 @@ _ROOM = "Free some space and run again, or set RECONCILER_STATE_DIR to a folder 
 _PERMISSION = "Make it writable, or set RECONCILER_STATE_DIR to a folder that is."
 _LONGEST_PID = 32  # bytes
 _LONGEST_LOOK = 0.05  # seconds; whoever only looks, as `lock_holder` does, is gone long before
-# seconds; where no running process is named it can only be a look, on a busy machine
-_LONGEST_STALL = 1.0
+_LONGEST_STALL = 1.0  # where no running process is named it can only be a look, on a busy machine
 _AGAIN = 0.005  # seconds
-
-Identity = tuple[int, int]
-"""Device and inode: what a file is, whatever it is called."""
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENOTCONN)
 _RUN_AGAIN = (
@@ -52,17 +47,17 @@ class Fence:
 
     def __init__(self, contents: Path | None) -> None:
         self._contents = contents  # of this file only we change them
-        self._pinned: dict[Path, Identity] = {}
+        self._pinned: dict[Path, os.stat_result] = {}
         self._seen: tuple[int, int] | None = None
 
     def pin(self, names: Iterable[Path]) -> None:
         """Take what these names lead to now for what is held open; a name that leads nowhere is left out."""
         for path in names:
-            if (found := _identity(path)) is not None:
+            if (found := _looked_at(path)) is not None:
                 self._pinned[path] = found
         self.changed()
 
-    def hold(self, path: Path, held: Identity) -> None:
+    def hold(self, path: Path, held: os.stat_result) -> None:
         """Require a name to lead to this file."""
         self._pinned[path] = held
 
@@ -73,7 +68,7 @@ class Fence:
     def require(self) -> None:
         """Return if everything is where it was. Raises StateReplaced if not, StateError where that cannot be seen."""
         for path, held in self._pinned.items():
-            if _identity(path) != held:
+            if not _is_same(_looked_at(path), held):
                 raise StateReplaced(
                     f"`{path}` was removed, moved or replaced while this process writes to it, so it buys nothing more "
                     "and stops.",
@@ -91,16 +86,6 @@ class Fence:
         return None if found is None else (found.st_size, found.st_mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The process that writes to a state folder."""
-
-    pid: int | None  # None: it has not said which it is (yet)
-
-    def __str__(self) -> str:
-        return "Another process" if self.pid is None else f"Process {self.pid}"
-
-
 class StateLock:
     """The right to write to one state folder, as a context manager."""
 
@@ -111,23 +96,19 @@ class StateLock:
     def acquire(self) -> None:
         """Take the lock, creating the folder when needed.
 
-        Raises StateLocked, naming the holder's process id, when another process has it, and StateError when
-        the folder cannot be written or something other than a regular file stands in the lock's place.
+        Raises StateLocked, with the holder's process id, where another process has it, and StateError where it cannot be.
         """
         while self._descriptor is None:
             descriptor = self._open()
+            hint = "Set RECONCILER_STATE_DIR to a folder on a local disk with free space."
             try:
-                self._take(descriptor)
-                if _identity(self._path) == _identity_of(descriptor):
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-                    self._descriptor = descriptor
-                # Else it was deleted meanwhile, and another process may have locked what has the name now.
-            except OSError as error:
-                raise StateError(
-                    f"`{self._path}` cannot be locked: {error.strerror}.",
-                    hint="Set RECONCILER_STATE_DIR to a folder on a local disk with free space.",
-                ) from error
+                with refused(f"`{self._path}` cannot be locked", hint):
+                    self._take(descriptor)
+                    if _is_same(_looked_at(self._path), os.fstat(descriptor)):
+                        os.ftruncate(descriptor, 0)
+                        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+                        self._descriptor = descriptor
+                    # Else it was deleted meanwhile, and another process may have locked what has the name now.
             finally:
                 if self._descriptor is None:
                     os.close(descriptor)
@@ -135,17 +116,16 @@ class StateLock:
     def hold(self, fence: Fence) -> None:
         """Have a fence require that the lock's name leads to the file that is locked: only that one excludes."""
         if self._descriptor is not None:
-            fence.hold(self._path, _identity_of(self._descriptor))
+            fence.hold(self._path, os.fstat(self._descriptor))
 
     def release(self) -> None:
         """Give the lock back; the file stays. Releasing twice is harmless."""
-        if self._descriptor is None:
-            return
         descriptor, self._descriptor = self._descriptor, None
-        try:
-            os.ftruncate(descriptor, 0)
-        finally:
-            os.close(descriptor)
+        if descriptor is not None:
+            try:
+                os.ftruncate(descriptor, 0)
+            finally:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -171,37 +151,37 @@ class StateLock:
         _require_lock_file(descriptor, self._path)
         began = time.monotonic()
         while not _locked(descriptor, fcntl.LOCK_EX):
-            holder = _written_by(descriptor)
-            patience = _LONGEST_LOOK if _is_running(holder.pid) else _LONGEST_STALL
+            pid = _written_by(descriptor)
+            is_running = pid is not None and _is_running(pid)
+            patience = _LONGEST_LOOK if is_running else _LONGEST_STALL
             if time.monotonic() - began > patience:
                 raise StateLocked(
-                    f"{holder} is already writing to `{self._path.parent}`.",
+                    f"{_named(pid)} is already writing to `{self._path.parent}`.",
                     hint="Wait until it is done, or stop it; `plan` and `status` work meanwhile.",
                 )
             time.sleep(_AGAIN)
 
 
-def lock_holder(folder: Path) -> Holder | None:
-    """Return who holds the lock of a state folder, None when nobody does; nothing is written or created.
-
-    Raises StateError when the lock cannot be looked at, or is no regular file.
-    """
+def lock_holder(folder: Path) -> str | None:
+    """Return who holds the lock of a state folder, for people; None for nobody. Changes nothing. Raises StateError."""
     path = folder / "lock"
-    try:
-        descriptor = os.open(path, READ)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise (_planted(path) if error.errno == errno.ELOOP else _invisible(path, error)) from error
-    try:
-        _require_lock_file(descriptor, path)
-        # The kernel offers no way to ask. A shared lock, given back at once, does not disturb a holder, nor
-        # somebody else who looks; `acquire` waits for it.
-        return None if _locked(descriptor, fcntl.LOCK_SH) else _written_by(descriptor)
-    except OSError as error:
-        raise _invisible(path, error) from error
-    finally:
-        os.close(descriptor)
+    with refused(f"`{path}` cannot be accessed", "Make it readable for the user that runs this."):
+        try:
+            descriptor = os.open(path, READ)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _planted(path) from error
+            raise
+        try:
+            _require_lock_file(descriptor, path)
+            # The kernel offers no way to ask. A shared lock, given back at once, does not disturb a holder, nor
+            # somebody else who looks; `acquire` waits for it.
+            is_free = _locked(descriptor, fcntl.LOCK_SH)
+            return None if is_free else _named(_written_by(descriptor))
+        finally:
+            os.close(descriptor)
 
 
 def _locked(descriptor: int, kind: int) -> bool:
@@ -212,36 +192,32 @@ def _locked(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _identity(path: Path) -> Identity | None:
-    """Return which file a name leads to, None where it leads nowhere. Raises StateError where that cannot be seen."""
-    return None if (found := _looked_at(path)) is None else (found.st_dev, found.st_ino)
+def _is_same(found: os.stat_result | None, held: os.stat_result) -> bool:
+    return found is not None and os.path.samestat(found, held)
 
 
 def _looked_at(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        raise StateError(
-            f"`{path}` cannot be accessed: {error.strerror}.",
-            hint="Make the state folder readable and writable for the user that runs this.",
-        ) from error
+    """Return what a name leads to, None where it leads nowhere. Raises StateError where that cannot be seen."""
+    hint = "Make the state folder readable and writable for the user that runs this."
+    with refused(f"`{path}` cannot be accessed", hint):
+        try:
+            return path.lstat()
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+    return None
 
 
-def _identity_of(descriptor: int) -> Identity:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
-
-
-def _written_by(descriptor: int) -> Holder:
+def _written_by(descriptor: int) -> int | None:
     text = os.pread(descriptor, _LONGEST_PID, 0).strip()
-    return Holder(int(text) if text.isdigit() else None)
+    return int(text) if text.isdigit() else None
 
 
-def _is_running(pid: int | None) -> bool:
-    if pid is None:
-        return False
+def _named(pid: int | None) -> str:
+    return "Another process" if pid is None else f"Process {pid}"
+
+
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)  # sends nothing
     except (ProcessLookupError, OverflowError):
@@ -255,13 +231,6 @@ def _require_lock_file(descriptor: int, path: Path) -> None:
     """A hard link is as good as a symbolic one: the process id would be written over somebody else's file."""
     if not is_own(os.fstat(descriptor)):
         raise _planted(path)
-
-
-def _invisible(path: Path, error: OSError) -> StateError:
-    return StateError(
-        f"`{path}` cannot be accessed: {error.strerror}.",
-        hint="Make it readable for the user that runs this.",
-    )
 
 
 def _planted(path: Path) -> StateError:

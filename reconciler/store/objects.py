@@ -13,8 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import FileIO
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError, WorkspaceError
@@ -25,7 +24,8 @@ from reconciler.store.private_files import (
     make_folder,
     make_private,
     open_regular,
-    require_own,
+    refused,
+    require_regular,
 )
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -50,19 +50,14 @@ class Partial:
         self.path = path
         self._note = path.with_suffix(".etag")
         self._descriptor: int | None = None
-        self._validator = _trusted_validator(self._note)
-        self._offset = _regular_size(path) if self._validator else 0
-        self._is_begun = self._offset > 0
-
-    @property
-    def offset(self) -> int:
-        """How many bytes are already there: where to continue."""
-        return self._offset
+        validator = _trusted_validator(self._note)
+        self.offset = _regular_size(path) if validator else 0  # bytes there: where to continue
+        self._validator = validator if self.offset else None  # None: not begun
 
     @property
     def validator(self) -> str:
         """The strong ETag that these bytes belong to; empty when it is not known."""
-        return self._validator if self._offset else ""
+        return (self._validator or "") if self.offset else ""
 
     def fileno(self) -> int:
         """Return the descriptor that bytes are written through, and that holds the lock."""
@@ -73,17 +68,26 @@ class Partial:
         """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
         with disk(self.path):
             descriptor = self._open()
-            self._offset, self._is_begun = 0, False
+            self.offset, self._validator = 0, None
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             sync(descriptor)  # no byte of the old ETag may outlive the old note
+            fresh = self._note.with_suffix(".new")
+            # a leftover is replaced, and whatever it leads to left alone
+            fresh.unlink(missing_ok=True)
+            note = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
+            try:
+                os.write(note, f"{_boot_id()}\n{validator}".encode("utf-8", "replace"))
+                sync(note)
+            finally:
+                os.close(note)
+            fresh.replace(self._note)
+            sync_folder(self._note.parent)
             self._validator = validator
-            self._write_note()
-            self._is_begun = True
 
     def write(self, chunk: bytes) -> None:
         """Append bytes; where none are known and no restart said whose they are, they are of no ETag."""
-        if not self._is_begun:
+        if self._validator is None:
             self.restart("")
         with disk(self.path):
             descriptor = self._open()
@@ -91,19 +95,19 @@ class Partial:
             rest = memoryview(chunk)
             while rest:
                 written = os.write(descriptor, rest)
-                self._offset += written
+                self.offset += written
                 rest = rest[written:]
 
     def close(self) -> None:
         """Close the file; its bytes stay and may be continued. Closing twice is harmless."""
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
             os.close(descriptor)
 
     def discard(self) -> None:
         """Remove the bytes and what is known of them."""
         self.close()
-        self._offset, self._is_begun = 0, False
+        self.offset, self._validator = 0, None
         with disk(self.path):
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
@@ -113,27 +117,15 @@ class Partial:
             make_folder(self.path.parent)
             descriptor = os.open(self.path, _WRITE, PRIVATE)
             try:
-                require_own(descriptor, self.path)
+                require_regular(descriptor, self.path, own=True)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.ftruncate(descriptor, self._offset)
-                os.lseek(descriptor, self._offset, os.SEEK_SET)
+                os.ftruncate(descriptor, self.offset)
+                os.lseek(descriptor, self.offset, os.SEEK_SET)
             except BaseException:
                 os.close(descriptor)
                 raise
             self._descriptor = descriptor
         return self._descriptor
-
-    def _write_note(self) -> None:
-        fresh = self._note.with_suffix(".new")
-        fresh.unlink(missing_ok=True)  # a leftover is replaced, and whatever it leads to left alone
-        descriptor = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
-        try:
-            os.write(descriptor, f"{_boot_id()}\n{self._validator}".encode("utf-8", "replace"))
-            sync(descriptor)
-        finally:
-            os.close(descriptor)
-        fresh.replace(self._note)
-        sync_folder(self._note.parent)
 
 
 class ObjectStore:
@@ -159,17 +151,13 @@ class ObjectStore:
     def verify(self, sha256: str) -> bool:
         """Whether the object is there and its bytes, all read again, still have this digest."""
         try:
-            with _reading(self.path(sha256)) as file:
+            with open_regular(self.path(sha256)) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except (OSError, StateError):
             return False
 
     def names(self) -> Iterator[str]:
-        """Give the digest of every object in order, found in the folders as it goes; no bytes are read.
-
-        What stands under an object's name counts, whatever it is: `verify` tells. Raises StateError when a
-        folder cannot be read.
-        """
+        """Give the digest of whatever stands under an object's name, in order; no bytes are read. Raises StateError."""
         for folder in _listed(self._folder):
             if not _SHARD.match(folder.name) or folder.is_symlink() or not folder.is_dir():
                 continue
@@ -194,15 +182,14 @@ class ObjectStore:
             ) from None
 
     def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
-        """Copy a file in and return its SHA-256 and size in bytes; an object that was damaged is mended.
-
-        Raises StateError when the digest is not the expected one, or the file cannot be read or copied.
-        """
+        """Copy a file in, which mends a damaged object, and return what `adopt` does. Raises StateError."""
         copy = self.partial(f"ingest:{source.absolute()}")
         copy.restart("")
         try:
-            _copy(source, copy)
-            return self._settle(copy, sha256)
+            with refused(f"`{source}` cannot be read"), open_regular(source) as file:
+                while chunk := file.read(_CHUNK):
+                    copy.write(chunk)
+            return self.adopt(copy, sha256)
         except BaseException:
             copy.discard()
             raise
@@ -223,7 +210,7 @@ class ObjectStore:
     def remembered(self, name: str) -> str:
         """Return the digest of the object that was noted under a name; empty when there is none."""
         try:
-            with _reading(self.note(name)) as file:
+            with open_regular(self.note(name)) as file:
                 noted = file.read(65).decode("ascii", "replace")
         except (OSError, StateError):
             return ""
@@ -240,22 +227,18 @@ class ObjectStore:
 
     def unfinished(self) -> list[Path]:
         """Return the files of downloads that are not whole. Raises StateError."""
-        return [
-            path for path in _listed(self._folder / _UNFINISHED) if _OF_A_DOWNLOAD.match(path.name)
-        ]
+        found = _listed(self._folder / _UNFINISHED)
+        return [path for path in found if _OF_A_DOWNLOAD.match(path.name)]
 
     def partial(self, name: str) -> Partial:
         """Return the download of this name, to begin or to continue; the name never becomes a path."""
         safe = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         return Partial(self._folder / _UNFINISHED / f"{safe[:32]}.part")
 
-    def adopt(self, partial: Partial) -> tuple[str, int]:
-        """Make a finished download an object and return its SHA-256 and size in bytes. Raises StateError."""
-        return self._settle(partial, None)
-
-    def _settle(self, partial: Partial, expected: str | None) -> tuple[str, int]:
+    def adopt(self, partial: Partial, expected: str | None = None) -> tuple[str, int]:
+        """Make a download an object; return its SHA-256 and size in bytes. Raises StateError, also for another digest."""
         partial.close()
-        with disk(partial.path), _reading(partial.path) as file:
+        with disk(partial.path), open_regular(partial.path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
             if expected not in (None, sha256):
@@ -273,46 +256,23 @@ class ObjectStore:
 def _listed(folder: Path) -> list[Path]:
     if folder.is_symlink():
         return []
-    try:
+    hint = "Make the folder of the objects readable for the user that runs this."
+    with refused(f"`{folder}` cannot be read", hint), suppress(FileNotFoundError):
         return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StateError(
-            f"`{folder}` cannot be read: {error.strerror}.",
-            hint="Make the folder of the objects readable for the user that runs this.",
-        ) from error
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[FileIO]:
-    """Open a regular file, and nothing that a link leads to."""
-    descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        yield file
-
-
-def _copy(source: Path, copy: Partial) -> None:
-    try:
-        with _reading(source) as file:
-            while chunk := file.read(_CHUNK):
-                copy.write(chunk)
-    except OSError as error:
-        raise StateError(f"`{source}` cannot be read: {error.strerror}.") from error
+    return []
 
 
 def _regular_size(path: Path) -> int:
     with suppress(OSError):
         found = path.lstat()
-        if stat.S_ISREG(found.st_mode):
-            return found.st_size
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
     return 0
 
 
 def _trusted_validator(note: Path) -> str:
     """What the note says, unless the machine was started again since: bytes may then be lost in the middle."""
     try:
-        with _reading(note) as file:
+        with open_regular(note) as file:
             boot, _, validator = file.read(_LONGEST_NOTE).decode("utf-8").partition("\n")
     except (OSError, UnicodeDecodeError, StateError):
         return ""

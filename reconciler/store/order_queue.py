@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Delete, Row, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Delete, Row, Update, delete, insert, select, update
 
 from reconciler.core.errors import StateError
 from reconciler.store.database import Database, is_ready, open_beside_the_writer
@@ -30,17 +30,6 @@ _UNANSWERED = (
     .order_by(_ROW.id)
     .limit(_AT_ONCE)
 )
-_OF_TICKET = _ROW.ticket == bindparam("wanted")
-_TAKE = update(GIVEN_ORDER).where(_OF_TICKET, _ROW.asked == 0).values(asked=1)
-_WITHDRAW = delete(GIVEN_ORDER).where(_OF_TICKET, _ROW.asked == 0)
-_FETCH = delete(GIVEN_ORDER).where(_OF_TICKET)
-_ASK = update(GIVEN_ORDER).where(_OF_TICKET).values(asked=_ROW.asked + 1)
-_REPLY = update(GIVEN_ORDER).where(_OF_TICKET).values(heard=_ROW.asked)
-_STATE = select(_ROW.asked, _ROW.heard, _ROW.answer).where(_OF_TICKET)
-_ANSWERED_LONG_AGO = delete(GIVEN_ORDER).where(
-    _ROW.answer.is_not(None),
-    _ROW.id <= select(_ROW.id).where(_OF_TICKET).scalar_subquery() - _KEPT,
-)
 
 
 class OrderQueue:
@@ -52,23 +41,18 @@ class OrderQueue:
     # The giver's side.
 
     def put(self, document: Mapping[str, object], ticket: str) -> None:
-        """Leave an order under a `new_ticket`; raises StateError beyond 1 MiB.
-
-        It ends when it was answered or withdrawn, or when nobody polls for its answer any more.
-        """
+        """Leave an order under a `new_ticket`; raises StateError beyond 1 MiB."""
         text = json.dumps(document, allow_nan=False)
         if len(text) > _LONGEST_ORDER:
-            raise StateError(
-                f"An order of {len(text)} bytes is too long for the inbox.",
-                hint="Name fewer things at a time.",
-            )
+            hint = "Name fewer things at a time."
+            raise StateError(f"An order of {len(text)} bytes is too long for the inbox.", hint=hint)
         with self._database.write() as connection:
             row = {"ticket": ticket, "document": text, "asked": 0, "heard": 0}
             connection.execute(insert(GIVEN_ORDER).values(row))
 
     def withdraw(self, ticket: str) -> bool:
         """Take an order back; False when it was taken: then it is, was or may be carried out."""
-        return self._changed(_WITHDRAW, ticket)
+        return self._changed(ticket, delete(GIVEN_ORDER).where(_ROW.asked == 0))
 
     def leave(self, ticket: str) -> bool:
         """Take an order back if it can be; whether nothing is left of it to be done.
@@ -84,10 +68,10 @@ class OrderQueue:
             return None
         if found.answer is None:
             if found.heard != found.asked:
-                self._changed(_REPLY, ticket)
+                self._changed(ticket, update(GIVEN_ORDER).values(heard=_ROW.asked))
             return None
         with suppress(StateError):  # it is read; the row goes some day
-            self._changed(_FETCH, ticket)
+            self._changed(ticket, delete(GIVEN_ORDER))
         return _document(found.answer)
 
     # The daemon's side.
@@ -98,34 +82,36 @@ class OrderQueue:
             found = connection.execute(_UNANSWERED).all()
         if any(row.asked == 0 for row in found):
             with self._database.write() as connection:
-                connection.execute(_TAKE, [{"wanted": row.ticket} for row in found])
+                waiting = _ROW.ticket.in_([row.ticket for row in found]), _ROW.asked == 0
+                connection.execute(update(GIVEN_ORDER).where(*waiting).values(asked=1))
                 found = connection.execute(_UNANSWERED).all()
         return [(row.ticket, _document(row.document)) for row in found if row.asked]
 
     def ask(self, ticket: str) -> bool:
         """Ask whether the giver of an order still waits; False where the order is gone."""
-        return self._changed(_ASK, ticket)
+        return self._changed(ticket, update(GIVEN_ORDER).values(asked=_ROW.asked + 1))
 
     def has_replied(self, ticket: str) -> bool:
         """Whether the giver has polled since `ask`."""
-        found = self._state(ticket)
-        return found is not None and bool(found.heard == found.asked)
+        return bool((found := self._state(ticket)) and found.heard == found.asked)
 
     def answer(self, ticket: str, document: Mapping[str, object]) -> None:
         """Say what became of an order that was taken; after this it is never handed out again."""
+        is_it = _ROW.ticket == ticket
+        said = update(GIVEN_ORDER).where(is_it).values(answer=json.dumps(document, allow_nan=False))
+        is_old = _ROW.id <= select(_ROW.id).where(is_it).scalar_subquery() - _KEPT
         with self._database.write() as connection:
-            said = update(GIVEN_ORDER).where(_OF_TICKET)
-            values = {"answer": json.dumps(document, allow_nan=False)}
-            connection.execute(said.values(values), {"wanted": ticket})
-            connection.execute(_ANSWERED_LONG_AGO, {"wanted": ticket})
+            connection.execute(said)
+            connection.execute(delete(GIVEN_ORDER).where(_ROW.answer.is_not(None), is_old))
 
     def _state(self, ticket: str) -> Row[int, int, str | None] | None:
+        state = select(_ROW.asked, _ROW.heard, _ROW.answer).where(_ROW.ticket == ticket)
         with self._database.read() as connection:
-            return connection.execute(_STATE, {"wanted": ticket}).one_or_none()
+            return connection.execute(state).one_or_none()
 
-    def _changed(self, statement: Update | Delete, ticket: str) -> bool:
+    def _changed(self, ticket: str, statement: Update | Delete) -> bool:
         with self._database.write() as connection:
-            return connection.execute(statement, {"wanted": ticket}).rowcount > 0
+            return connection.execute(statement.where(_ROW.ticket == ticket)).rowcount > 0
 
 
 def new_ticket() -> str:
@@ -138,13 +124,10 @@ def open_queue(path: Path) -> Iterator[OrderQueue | None]:
     """Open the orders of a database that another process writes, to give one; None where that has no tables or no log yet.
 
     Without a log every row would change the file, which its writer takes for somebody's copy.
-
-    Raises:
-        StateError: it cannot be used, or another version of the program made it.
-        StateReplaced: by any verb, once it is not on the disk by its name any more.
+    Raises StateError: it cannot be used, or another version of the program made it; StateReplaced, by any verb: it is
+    not on the disk by its name any more.
     """
-    database = open_beside_the_writer(path)
-    if database is None:
+    if (database := open_beside_the_writer(path)) is None:
         yield None
         return
     with closing(database):

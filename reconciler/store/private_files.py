@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
 
 from reconciler.core.errors import StateError
 from reconciler.disk import sync_folder
@@ -31,25 +35,24 @@ _JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 
 @contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into a StateError that names the path."""
+def refused(sentence: str, hint: str = "") -> Iterator[None]:
+    """Turn an error of the file system into a StateError: this sentence and the system's reason."""
     try:
         yield
-    except BlockingIOError as error:
-        raise StateError(
-            f"`{path}` is already being written.", hint="Wait until it is done."
-        ) from error
     except OSError as error:
-        raise StateError(
-            f"`{path}` cannot be saved: {error.strerror}.",
-            hint="Free some space or make the folder writable, and run again; a download goes on where it stopped.",
-        ) from error
+        raise StateError(f"{sentence}: {error.strerror}.", hint=hint) from error
 
 
-def require_regular(descriptor: int, path: Path | str) -> None:
-    """Raise StateError when something other than a regular file stands in the place of ours."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise StateError(f"`{path}` is not a regular file.", hint="Remove it and run again.")
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a StateError that names the path."""
+    hint = "Free some space or make the folder writable, and run again; a download goes on where it stopped."
+    with refused(f"`{path}` cannot be saved", hint):
+        try:
+            yield
+        except BlockingIOError as error:
+            hint = "Wait until it is done."
+            raise StateError(f"`{path}` is already being written.", hint=hint) from error
 
 
 def is_own(found: os.stat_result) -> bool:
@@ -57,25 +60,47 @@ def is_own(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
 
 
-def require_own(descriptor: int, path: Path | str) -> None:
-    """Raise StateError unless this is a regular file with this one name."""
-    require_regular(descriptor, path)
-    if not is_own(os.fstat(descriptor)):
+def require_regular(descriptor: int, path: Path, *, own: bool = False) -> None:
+    """Raise StateError unless this is a regular file, and with `own` one that has this one name."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise StateError(f"`{path}` is not a regular file.", hint="Remove it and run again.")
+    if own and not is_own(found):
         raise StateError(f"`{path}` has a second name elsewhere.", hint="Remove it and run again.")
 
 
-def open_regular(path: Path | str, *, folder: int | None = None) -> int:
-    """Open a regular file for reading, by its name in an open folder if one is given; return the descriptor.
-
-    Raises StateError for what is no regular file, and OSError as `open` does (for a link, too).
-    """
-    descriptor = os.open(path, READ, dir_fd=folder)
+def open_regular(path: Path) -> FileIO:
+    """Open a regular file for reading; raises StateError for what is none, and OSError as `open` does (for a link, too)."""
+    descriptor = os.open(path, READ)
     try:
         require_regular(descriptor, path)
+        return os.fdopen(descriptor, "rb", buffering=0)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+
+
+def require_own_files(database: Path) -> None:
+    """Raise StateError for a link or a device under a name that SQLite opens: it would lead it out of the state folder."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        place = database.with_name(database.name + suffix)
+        with refused(f"`{place}` cannot be used"), suppress(FileNotFoundError):
+            if not is_own(place.lstat()):
+                raise StateError(
+                    f"`{place}` is not a regular file of its own, so it cannot hold the state.",
+                    hint="Move it away and run again; the program makes its own.",
+                )
+
+
+def connect(
+    database: Path, options: str, timeout: float, level: Literal["DEFERRED"] | None = "DEFERRED"
+) -> sqlite3.Connection:
+    """Open a database of ours, with options of SQLite's URIs; raises StateError for a journal that is not ours."""
+    require_own_journal(database)
+    address = f"file:{quote(os.fsencode(database.absolute()))}?{options}"
+    return sqlite3.connect(
+        address, timeout=timeout, isolation_level=level, check_same_thread=False, uri=True
+    )
 
 
 def require_own_journal(database: Path) -> None:
@@ -84,30 +109,21 @@ def require_own_journal(database: Path) -> None:
     Its last bytes make it one (https://www.sqlite.org/fileformat2.html#rollbackjournal); ours never span several databases.
     """
     journal = database.with_name(f"{database.name}-journal")
-    try:
-        descriptor = open_regular(journal)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError(f"`{journal}` cannot be used: {error.strerror}.") from error
-    try:
-        ending = os.pread(
-            descriptor, len(_JOURNAL), max(os.fstat(descriptor).st_size - len(_JOURNAL), 0)
-        )
-    finally:
-        os.close(descriptor)
-    if ending == _JOURNAL:
-        raise StateError(
-            f"`{journal}` was not made by this program, and opening the database would delete a file elsewhere.",
-            hint="Move it away and run again.",
-        )
+    with (
+        refused(f"`{journal}` cannot be used"),
+        suppress(FileNotFoundError),
+        open_regular(journal) as file,
+    ):
+        file.seek(max(os.fstat(file.fileno()).st_size - len(_JOURNAL), 0))
+        if file.read(len(_JOURNAL)) == _JOURNAL:
+            raise StateError(
+                f"`{journal}` was not made by this program, and opening the database would delete a file elsewhere.",
+                hint="Move it away and run again.",
+            )
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder, and parents that are missing, for its user alone; durably, unless it is there.
-
-    Raises StateError for a link: it would lead elsewhere.
-    """
+    """Create a folder, and parents that are missing, for its user alone, durably; raises StateError for a link."""
     if folder.is_symlink():
         raise StateError(f"`{folder}` is a link, not a folder.", hint="Remove it and run again.")
     if not folder.exists():
@@ -118,19 +134,15 @@ def make_folder(folder: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Create an empty file for its user alone, unless something is there; what SQLite makes itself, others can read.
-
-    Raises OSError as `open` does.
-    """
+    """Create an empty file for its user alone, unless something is there; what SQLite makes itself, others can read."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
 
 
 def tighten(paths: Iterable[Path]) -> None:
-    """Take from files and folders of ours what others of this machine may do with them, and never raise.
+    """Take from what older versions made, or a backup brought, all rights of others on this machine; never raises.
 
-    What older versions made, or a backup brought. Nothing is done through links, to files with a second name, or to
-    what belongs to another user.
+    Nothing is done through links, to files with a second name, or to what belongs to another user.
     """
     for path in paths:
         with suppress(OSError):

@@ -1,21 +1,35 @@
 """The store's verbs: every question the program asks of its database and every change it makes to it.
 
-One verb is one transaction. It decides nothing about generations: it refuses what would break a rule. What a
-statement must guard is in `writes`, what may be spent in `spending`, how a row looks in `rows`.
+One verb is one transaction. It decides nothing about generations: it refuses what would break a rule: a change that
+expects another status than the one on disk, or a second live task of one generation. What is removed takes no paid file
+with it, and frees no cap. What may be spent is in `caps`, how a row looks in `tables`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
 
-from reconciler.core.errors import StateError
-from reconciler.core.states import PREVIEWS, Record, Status, foremost
-from reconciler.store import tables, upkeep, writes
+from reconciler.core.errors import StaleRecord, StateError, counted
+from reconciler.core.spending import charged
+from reconciler.core.states import LIVE, PREVIEWS, Record, Status, foremost
+from reconciler.store import tables, upkeep
 from reconciler.store.caps import check_caps
 from reconciler.store.database import (
     Database,
@@ -32,15 +46,19 @@ from reconciler.store.values import (
     KEPT_BESIDE,
     Caps,
     Change,
+    Forgotten,
     HistoryEntry,
     Ledger,
     Publication,
     Spent,
 )
 
-__all__ = ["Caps", "Change", "HistoryEntry", "Publication", "Repository", "Spent"]
-
+_OF_OWNER = TASK.c.external_task_id == bindparam("owner")
+_STATUS = select(TASK.c.status).where(_OF_OWNER)
+_UPDATE = update(TASK).where(_OF_OWNER, TASK.c.status == bindparam("expected"))
+_DELETE_RESULTS = delete(RESULT).where(RESULT.c.external_task_id == bindparam("owner"))
 _DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
+_OF_HELD = HOLD.c.base_id == bindparam("held")
 _DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
 _Query = Select[*tuple[Any, ...]]
 _TIDY_EVERY = 600_000  # ms
@@ -102,13 +120,11 @@ class Repository:
 
     def records(self) -> dict[str, Record]:
         """Return the foremost attempt of every generation, by base id, with its results."""
+        attempts = defaultdict[str, list[Record]](list)
         with tables.collector_paused():
-            tasks, results = self._read(
-                select(*tables.RECORD_COLUMNS), select(*tables.RESULT_COLUMNS)
-            )
-            found = tables.to_results(results)
-            latest = (tables.to_record(row, found) for row in tables.latest_attempts(tasks))
-            return {record.base_id: record for record in latest}
+            for record in _to_records(*self._read(tables.RECORDS, tables.RESULTS)):
+                attempts[record.base_id].append(record)
+        return {base: one for base, all_of in attempts.items() if (one := foremost(all_of))}
 
     def record(self, base_id: str) -> Record | None:
         """Return the foremost attempt at a generation, None when there was none."""
@@ -121,11 +137,8 @@ class Repository:
     def ledger(self) -> Ledger:
         """Return every attempt at every generation, and every one that was forgotten."""
         with tables.collector_paused():
-            tasks, gone = self._read(
-                select(*tables.RECORD_COLUMNS), select(*tables.FORGOTTEN_COLUMNS)
-            )
-            attempts = tuple(tables.to_record(row, {}) for row in tasks)
-            return Ledger(attempts, tuple(map(tables.to_forgotten, gone)))
+            tasks, gone = self._read(tables.RECORDS, tables.ALL_FORGOTTEN)
+            return Ledger(_to_records(tasks, ()), tuple(map(tables.to_forgotten, gone)))
 
     def find(self, any_id: str) -> Record | None:
         """Return the attempt that a base id (the foremost one), an attempt's id or a `task_id` names."""
@@ -135,21 +148,20 @@ class Repository:
         return None
 
     def record_intent(self, change: Change, *, caps: Caps, run_id: str) -> Spent:
-        """Record that a create request is about to be sent; after this, and not before, it may be.
-
-        Returns what is spent with it.
+        """Record that a create request is about to be sent, which it may be after this; return what is spent with it.
 
         The record says when that is, and so on which days it counts. The same attempt may be recorded again when
-        its create is repeated, and then counts once, for the run that repeats it. Raises CapReached when the estimate does not fit under a cap,
-        StaleRecord when the record is not in its expected status, and StateError when another task of the
-        generation is live.
+        its create is repeated, and then counts once, for the run that repeats it.
+
+        Raises CapReached: the estimate does not fit under a cap; StaleRecord: the record is not in its expected status;
+        StateError: another task of the generation is live.
         """
         if change.record.status is not Status.SUBMITTING:
             raise ValueError("an intent is recorded with the status submitting")
         with self._writable().write() as connection:
-            writes.guard(connection, change.record.external_task_id, change.expected)
+            _guard(connection, change.record.external_task_id, change.expected)
             spent = check_caps(connection, change.record, caps, run_id=run_id)
-            writes.write_changes(connection, (change,), run_id=run_id)
+            _write_changes(connection, (change,), run_id=run_id)
         self.require_in_place()  # the disk took its time, and the request has not left
         return spent
 
@@ -161,7 +173,7 @@ class Repository:
         """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task."""
         if changes:
             with self._writable().write() as connection:
-                writes.write_changes(connection, changes)
+                _write_changes(connection, changes)
 
     def history(self, base_id: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to all attempts at a generation, forgotten ones too, oldest first."""
@@ -170,60 +182,71 @@ class Repository:
             for table in (TASK, FORGOTTEN)
         )
         owner = EVENT.c.external_task_id
-        query = select(*tables.ENTRY_COLUMNS).where(
-            or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
-        )
-        (entries,) = self._read(query.order_by(EVENT.c.id))
+        its_own = or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
+        (entries,) = self._read(tables.ENTRIES.where(its_own).order_by(EVENT.c.id))
         return tuple(HistoryEntry(*entry) for entry in entries)
 
     def note(self, entries: Sequence[HistoryEntry]) -> None:
         """Add lines to the history, which nothing changes afterwards."""
         if entries:
             with self._writable().write() as connection:
-                writes.append(connection, entries)
+                _append(connection, entries)
 
     def trim_history(self, before: int, *, most: int) -> int:
         """Remove the oldest lines from before a time (ms), at most so many; return how many went.
 
-        A generation that is live keeps all of its lines. Raises StateError for lines of the last 30 days,
-        which the database itself keeps.
+        A generation that is live keeps all of its lines, and what is the only word of what was paid for stays. Raises
+        StateError for lines of the last 30 days, which the database itself keeps.
         """
+        live = select(TASK.c.base_id).where(tables.LIVE_TASKS)
+        attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
+        owner = EVENT.c.external_task_id
+        is_old = EVENT.c.at < before, EVENT.c.kind != KEPT_BESIDE
+        old = select(EVENT.c.id).where(*is_old, owner.not_in(attempts), owner.not_in(live))
+        oldest = old.order_by(EVENT.c.at, EVENT.c.id).limit(most)
         with self._writable().write() as connection:
-            return writes.remove_history(connection, before, most)
+            return connection.execute(delete(EVENT).where(EVENT.c.id.in_(oldest))).rowcount
 
     def forget(self, base_id: str, *, now: int) -> tuple[Record, ...]:
         """Remove all attempts at a generation, its holds and that its outputs are ours; return the attempts.
 
         The history stays, and says so (`now` is in ms); files and objects stay. What was spent goes on counting for the caps.
         """
+        its_own = TASK.c.base_id == base_id
+        owners = select(TASK.c.external_task_id).where(its_own)
+        owner = PUBLICATION.c.external_task_id
         with self._writable().write() as connection:
-            attempts = _to_records(
-                *(
-                    connection.execute(query).all()
-                    for query in _records_where(TASK.c.base_id == base_id)
-                )
-            )
-            writes.remove_generation(connection, base_id, attempts, now=now)
+            attempts = _to_records(*_found(connection, _records_where(its_own)))
+            connection.execute(delete(PUBLICATION).where(or_(owner == base_id, owner.in_(owners))))
+            connection.execute(delete(HOLD).where(HOLD.c.base_id == base_id))
+            if not attempts:
+                return ()
+            connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.external_task_id.in_(owners)))
+            connection.execute(insert(FORGOTTEN), _spending(connection, attempts))
+            connection.execute(delete(RESULT).where(RESULT.c.external_task_id.in_(owners)))
+            connection.execute(delete(TASK).where(its_own))
+            last = attempts[-1]
+            task = f", task {last.task_id}" if last.task_id else ""
+            told = f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"
+            _append(connection, [HistoryEntry(base_id, now, "forgotten", told)])
         return attempts
 
     def publications(self) -> dict[str, Publication]:
         """Return the outputs that are ours, by their path relative to the root."""
-        (found,) = self._read(select(*tables.PUBLICATION_COLUMNS))
+        (found,) = self._read(tables.PUBLICATIONS)
         return {row.path: tables.to_publication(row) for row in found}
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Remember these outputs as ours, in place of what was remembered of their paths."""
-        latest = {publication.path: publication for publication in publications}
-        if latest:
+        rows = {one.path: tables.row_of(one, inode=str(one.inode)) for one in publications}
+        if rows:
             with self._writable().write() as connection:
-                connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in latest])
-                values = [tables.from_publication(publication) for publication in latest.values()]
-                connection.execute(insert(PUBLICATION), values)
+                connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in rows])
+                connection.execute(insert(PUBLICATION), list(rows.values()))
 
     def unpublish(self, paths: Iterable[str]) -> None:
         """Forget that the outputs at these paths are ours; the files and their objects stay."""
-        gone = [{"gone": path} for path in paths]
-        if gone:
+        if gone := [{"gone": path} for path in paths]:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, gone)
 
@@ -243,11 +266,8 @@ class Repository:
 
     def kept_beside(self) -> set[str]:
         """Return the SHA-256 of what was kept beside the results of attempts that are on record."""
-        query = select(EVENT.c.detail).where(
-            EVENT.c.kind == KEPT_BESIDE,
-            EVENT.c.external_task_id.in_(select(TASK.c.external_task_id)),
-        )
-        (found,) = self._read(query)
+        on_record = EVENT.c.external_task_id.in_(select(TASK.c.external_task_id))
+        (found,) = self._read(select(EVENT.c.detail).where(EVENT.c.kind == KEPT_BESIDE, on_record))
         return {digest for row in found for digest in _DIGESTS.findall(row.detail)}
 
     def holds(self) -> dict[str, str]:
@@ -259,9 +279,22 @@ class Repository:
         """Make these the holds, by base id; one that stays keeps its beginning. `now` is in ms."""
         known = self.holds()
         wanted = {base_id: tables.printable(reason) for base_id, reason in holds.items()}
-        if wanted != known:
-            with self._writable().write() as connection:
-                writes.write_holds(connection, known, wanted, now=now)
+        other = wanted.items() - known.items()
+        gone = [{"held": one} for one in known.keys() - wanted.keys()]
+        changed = [{"held": one, "reason": why} for one, why in other if one in known]
+        new = [
+            {"base_id": one, "reason": why, "since": now} for one, why in other if one not in known
+        ]
+        if not (gone or other):
+            return
+        with self._writable().write() as connection:
+            for statement, rows in (
+                (delete(HOLD).where(_OF_HELD), gone),
+                (update(HOLD).where(_OF_HELD), changed),
+                (insert(HOLD), new),
+            ):
+                if rows:
+                    connection.execute(statement, rows)
 
     def recall(self, key: str) -> str | None:
         """Return what was remembered under a key, None when nothing was."""
@@ -275,7 +308,7 @@ class Repository:
             connection.execute(insert(MEMORY).values(key=key, value=value))
 
     def integrity_check(self) -> tuple[str, ...]:
-        """Return what is wrong with the database file, in the database's words; empty when it is sound."""
+        """Return what is wrong with the database file, in the database's words; empty when it is tables.sound."""
         if self._database is None:
             return ()
         with self._database.read() as connection:
@@ -297,7 +330,7 @@ class Repository:
         if self._database is None:
             return [[] for _ in queries]
         with self._database.read() as connection:
-            return [tables.sound(query, connection.execute(query).all()) for query in queries]
+            return _found(connection, queries)
 
     def _writable(self) -> Database:
         if self._database is None or self._read_only:
@@ -305,14 +338,102 @@ class Repository:
         return self._database
 
 
+def _found(connection: Connection, queries: Iterable[_Query]) -> list[tables.Found]:
+    return [tables.sound(query, connection.execute(query).all()) for query in queries]
+
+
 def _records_where(condition: ColumnElement[bool]) -> tuple[_Query, _Query]:
     owners = select(TASK.c.external_task_id).where(condition)
     return (
-        select(*tables.RECORD_COLUMNS).where(condition).order_by(TASK.c.attempt),
-        select(*tables.RESULT_COLUMNS).where(RESULT.c.external_task_id.in_(owners)),
+        tables.RECORDS.where(condition).order_by(TASK.c.attempt),
+        tables.RESULTS.where(RESULT.c.external_task_id.in_(owners)),
     )
 
 
 def _to_records(tasks: tables.Found, results: tables.Found) -> tuple[Record, ...]:
     found = tables.to_results(results)
     return tuple(tables.to_record(row, found) for row in tasks)
+
+
+def _write_changes(
+    connection: Connection, changes: Sequence[Change], *, run_id: str | None = None
+) -> None:
+    """Write records, their results and their history; a `run_id` is recorded as the one that pays."""
+    for change in changes:
+        for gone in change.withdraws:  # nothing exists under it; its lines of history stay
+            owner = {"owner": gone.external_task_id}
+            _guard(connection, gone.external_task_id, gone.status)
+            connection.execute(_DELETE_RESULTS, owner)
+            connection.execute(delete(TASK).where(_OF_OWNER), owner)
+        payer = {} if run_id is None else {"run_id": run_id}
+        _write(connection, change, tables.row_of(change.record) | payer)
+    connection.execute(_DELETE_RESULTS, [{"owner": c.record.external_task_id} for c in changes])
+    if results := [
+        tables.row_of(file, external_task_id=change.record.external_task_id)
+        for change in changes
+        for file in (*change.record.results, *change.record.previews)
+    ]:
+        connection.execute(insert(RESULT), results)
+    _append(connection, (entry for change in changes for entry in change.history))
+
+
+def _append(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
+    if values := [tables.row_of(entry) for entry in entries]:
+        connection.execute(insert(EVENT), values)
+
+
+def _guard(connection: Connection, external_task_id: str, expected: Status | None) -> None:
+    """Raise StaleRecord unless the attempt is in this status (None: is not recorded at all)."""
+    found = connection.execute(_STATUS, {"owner": external_task_id}).scalar()
+    if found != expected:
+        raise StaleRecord(
+            f"{external_task_id} is {found or 'not recorded'}, but the change expected it to be "
+            f"{expected or 'not recorded'}; nothing was written.",
+            hint="Run again: the next look starts from what is recorded.",
+        )
+
+
+def _write(connection: Connection, change: Change, values: Mapping[str, object]) -> None:
+    owner, expected = change.record.external_task_id, change.expected
+    try:
+        if expected is None:
+            _guard(connection, owner, None)
+            connection.execute(insert(TASK), values)
+            return
+        guarded = {**values, "owner": owner, "expected": expected.value}
+        changed = connection.execute(_UPDATE, guarded).rowcount
+    except IntegrityError as error:
+        raise _contradiction(change.record, error) from error
+    if changed != 1:
+        _guard(connection, owner, expected)
+
+
+def _contradiction(record: Record, error: IntegrityError) -> StateError:
+    if "task.task_id" in str(error.orig) or "uq_task_task_id" in str(error.orig):
+        return StaleRecord(
+            f"Task {record.task_id} is on record for an attempt other than {record.external_task_id}; "
+            "nothing was written."
+        )
+    if record.status in LIVE:
+        return StateError(
+            f"A live task of {record.base_id} exists already, so {record.external_task_id} was not recorded: "
+            "both could be billed.",
+            hint="Wait until the other attempt has ended.",
+        )
+    return StaleRecord(
+        f"Attempt {record.attempt} of {record.base_id} is recorded under another id; nothing was written."
+    )
+
+
+def _spending(connection: Connection, attempts: Sequence[Record]) -> list[dict[str, object]]:
+    """Return the rows of `forgotten` for all attempts at a generation: what they count for, and whose run pays."""
+    payers = select(TASK.c.external_task_id, TASK.c.run_id).where(
+        TASK.c.base_id == attempts[0].base_id
+    )
+    runs = {row.external_task_id: row.run_id for row in connection.execute(payers)}
+    rows = []
+    for each in attempts:
+        name, units = each.external_task_id, charged(each.status, each.estimated_units, each.units)
+        gone = Forgotten(name, each.base_id, units, each.intent_at, each.calendar_at)
+        rows.append(tables.row_of(gone, run_id=runs[name]))
+    return rows

@@ -9,15 +9,16 @@ SQLite and PostgreSQL alike.
 from __future__ import annotations
 
 import gc
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     Index,
     MetaData,
@@ -26,12 +27,13 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     false,
+    select,
     text,
 )
 from sqlmodel import Field, SQLModel
 
 from reconciler.core.moments import milliseconds
-from reconciler.core.states import ALIVE, PREVIEWS, Record, Result, Role, Status
+from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
 from reconciler.store.database import garbled
 from reconciler.store.values import Forgotten, HistoryEntry, Publication
 
@@ -192,29 +194,25 @@ HOLD: Table = METADATA.tables["hold"]
 GIVEN_ORDER: Table = METADATA.tables["given_order"]
 MEMORY: Table = METADATA.tables["memory"]
 
-_NAMES = tuple(field.name for field in fields(Record) if field.name not in {"results", "previews"})
-_ID, _BASE_ID, _ATTEMPT, _STATUS = map(
-    _NAMES.index, ("external_task_id", "base_id", "attempt", "status")
-)
 _TOLD = ("created_at", "finished_at")  # by the provider; older programs kept whatever it said
-_PROSE = ("reason", "refusal", "spec", "label")
-_STATUSES = {status.value: status for status in Status}
-_ROLES = {role.value: role for role in Role}
+_PROSE = frozenset({"reason", "refusal", "spec", "label", "detail", "request_id"})
+_ROLES = tuple(Role)
 _KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
 _MOST_DIGITS = 100  # of an amount of units, before or after the point
-_ROLE_ORDER = {role: place for place, role in enumerate(Role)}
 
-
-def _columns(table: Table, value: type) -> tuple[Column[Any], ...]:
-    return tuple(table.c[field.name] for field in fields(value))
+# the columns of each value: its fields, but for the results of a record, which are rows of their own
+_NAMES: dict[type, tuple[str, ...]] = {
+    kind: tuple(one.name for one in fields(kind) if one.name not in {"results", "previews"})
+    for kind in (Record, Result, HistoryEntry, Forgotten, Publication)
+}
 
 
 Found = Sequence[Row[*tuple[Any, ...]]]
-RECORD_COLUMNS = tuple(TASK.c[name] for name in _NAMES)
-RESULT_COLUMNS = (RESULT.c.external_task_id, *_columns(RESULT, Result))
-ENTRY_COLUMNS = _columns(EVENT, HistoryEntry)
-FORGOTTEN_COLUMNS = _columns(FORGOTTEN, Forgotten)
-PUBLICATION_COLUMNS = _columns(PUBLICATION, Publication)
+RECORDS = select(*(TASK.c[name] for name in _NAMES[Record]))
+RESULTS = select(RESULT.c.external_task_id, *(RESULT.c[name] for name in _NAMES[Result]))
+ENTRIES = select(*(EVENT.c[name] for name in _NAMES[HistoryEntry]))
+ALL_FORGOTTEN = select(*(FORGOTTEN.c[name] for name in _NAMES[Forgotten]))
+PUBLICATIONS = select(*(PUBLICATION.c[name] for name in _NAMES[Publication]))
 
 
 def sound(query: Select[*tuple[Any, ...]], found: Found) -> Found:
@@ -222,16 +220,11 @@ def sound(query: Select[*tuple[Any, ...]], found: Found) -> Found:
 
     SQLite holds anything anywhere: without this a damaged byte comes up as a mistake of the program, far from here.
     """
-    columns = tuple(query.selected_columns)
-    kinds = [_kinds(column) for column in columns]
-    shapes: set[tuple[type, ...]] = set()
-    for row in found:
-        if (shape := tuple(map(type, row))) in shapes:
-            continue
-        for column, allowed, kind in zip(columns, kinds, shape, strict=True):
+    columns = [(column, _kinds(column)) for column in query.selected_columns]
+    for shape in dict.fromkeys(tuple(map(type, row)) for row in found):
+        for (column, allowed), kind in zip(columns, shape, strict=True):
             if kind not in allowed:
                 raise garbled(f"a {column} holds a value of another kind")
-        shapes.add(shape)
     return found
 
 
@@ -244,99 +237,61 @@ def _kinds(column: ColumnElement[Any]) -> tuple[type, ...]:
 
 
 def to_record(row: Row[*tuple[Any, ...]], results: Mapping[str, Sequence[Result]]) -> Record:
-    """Return the record of a row of RECORD_COLUMNS with its results, by id. Raises StateError."""
-    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+    """Return the record of a row of RECORDS with its results, by id. Raises StateError."""
+    values: dict[str, Any] = dict(zip(_NAMES[Record], row, strict=True))
     units = values["units"]
     try:
-        values["status"] = _STATUSES[values["status"]]
+        values["status"] = Status(values["status"])
         values["estimated_units"] = _to_units(values["estimated_units"])
         values["units"] = None if units is None else _to_units(units)
         for name in _TOLD:
             values[name] = None if values[name] is None else milliseconds(values[name])
-    except (KeyError, ArithmeticError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise garbled(f"the record of {values['external_task_id']} makes no sense") from error
-    found = results.get(row[_ID], ())
+    found = results.get(values["external_task_id"], ())
     bought = tuple(result for result in found if result.role not in PREVIEWS)
     made = tuple(result for result in found if result.role in PREVIEWS)
     return Record(**values, results=bought, previews=made)
 
 
 def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
-    """Return the attempt of a row of FORGOTTEN_COLUMNS. Raises StateError."""
-    external_task_id, base_id, units, intent_at, calendar_at = row
+    """Return the attempt of a row of ALL_FORGOTTEN. Raises StateError."""
     try:
-        return Forgotten(external_task_id, base_id, Decimal(units), intent_at, calendar_at)
+        return replace(Forgotten(*row), units=Decimal(row.units))
     except ArithmeticError as error:
-        raise garbled(f"what {external_task_id} cost makes no sense") from error
+        raise garbled(f"what {row.external_task_id} cost makes no sense") from error
 
 
-def latest_attempts(found: Iterable[Row[*tuple[Any, ...]]]) -> Iterable[Row[*tuple[Any, ...]]]:
-    """Return the row of every generation's foremost attempt, as `core.states.foremost`, from rows of RECORD_COLUMNS."""
-    latest: dict[str, Row[*tuple[Any, ...]]] = {}
-    for row in found:
-        known = latest.get(row[_BASE_ID])
-        if known is None or _standing(known) < _standing(row):
-            latest[row[_BASE_ID]] = row
-    return latest.values()
-
-
-def _standing(row: Row[*tuple[Any, ...]]) -> tuple[bool, int]:
-    return row[_STATUS] in ALIVE, row[_ATTEMPT]
-
-
-def from_record(record: Record) -> dict[str, object]:
-    """Return the columns of `task` that say what the record says; its results are rows of their own."""
-    return _values(
-        record,
-        RECORD_COLUMNS,
-        status=record.status.value,
-        estimated_units=str(record.estimated_units),
-        units=None if record.units is None else str(record.units),
-        **{name: printable(getattr(record, name)) for name in _PROSE},
-    )
+def row_of(
+    value: Record | Result | HistoryEntry | Forgotten | Publication, **more: object
+) -> dict[str, object]:
+    """Return the columns that say what a value says: words of ours and amounts are text there."""
+    said = {name: getattr(value, name) for name in _NAMES[type(value)]} | more
+    for name, one in said.items():
+        if name in _PROSE:
+            said[name] = printable(one)
+        elif isinstance(one, (StrEnum, Decimal)):
+            said[name] = str(one)
+    return said
 
 
 def to_results(found: Iterable[Row[*tuple[Any, ...]]]) -> dict[str, list[Result]]:
-    """Return the results of each attempt, video first, from rows of RESULT_COLUMNS. Raises StateError."""
-    results: dict[str, list[Result]] = {}
-    for external_task_id, role, sha256, size, duration, width, height in found:
-        result = Result(_to_role(role), sha256, size, duration, width, height)
-        results.setdefault(external_task_id, []).append(result)
+    """Return the results of each attempt, video first, from rows of RESULTS. Raises StateError."""
+    results = defaultdict[str, list[Result]](list)
+    for external_task_id, role, *rest in found:
+        results[external_task_id].append(Result(_to_role(role), *rest))
     for several in results.values():
-        if len(several) > 1:
-            several.sort(key=lambda result: _ROLE_ORDER[result.role])
+        several.sort(key=lambda result: _ROLES.index(result.role))
     return results
 
 
-def from_results(record: Record) -> list[dict[str, object]]:
-    """Return the rows of `result` for a record."""
-    owner = {"external_task_id": record.external_task_id}
-    files = (*record.results, *record.previews)
-    return [owner | _values(file, RESULT_COLUMNS[1:], role=file.role.value) for file in files]
-
-
-def from_entry(entry: HistoryEntry) -> dict[str, object]:
-    """Return the row of `event` for a line of history."""
-    detail, request_id = printable(entry.detail), printable(entry.request_id)
-    return _values(entry, ENTRY_COLUMNS, detail=detail, request_id=request_id)
-
-
 def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
-    """Return the output of a row of PUBLICATION_COLUMNS. Raises StateError."""
-    path, external_task_id, role, sha256, size, mtime_ns, inode, ctime_ns = row
+    """Return the output of a row of PUBLICATIONS. Raises StateError."""
+    path, owner, role, sha256, size, mtime_ns, inode, ctime_ns = row
     if not inode.isdecimal():
         raise garbled(f"{path!r} has no inode")
     stood = size, mtime_ns, int(inode), ctime_ns
-    return Publication(path, external_task_id, _to_role(role), sha256, *stood)
-
-
-def from_publication(output: Publication) -> dict[str, object]:
-    """Return the row of `publication` for an output."""
-    return _values(output, PUBLICATION_COLUMNS, role=output.role.value, inode=str(output.inode))
-
-
-def _values(value: object, columns: Iterable[Column[Any]], **changed: object) -> dict[str, object]:
-    return {column.name: getattr(value, column.name) for column in columns} | changed
+    return Publication(path, owner, _to_role(role), sha256, *stood)
 
 
 @contextmanager
@@ -366,6 +321,6 @@ def _to_units(text: str) -> Decimal:
 
 def _to_role(word: str) -> Role:
     try:
-        return _ROLES[word]
-    except KeyError as error:
+        return Role(word)
+    except ValueError as error:
         raise garbled(f"{word!r} is not a role of a result") from error

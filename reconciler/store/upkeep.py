@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
 from reconciler.disk import give_name, sync, sync_folder
-from reconciler.store.database import Database, is_ours, open_for_reading
+from reconciler.store.database import Database, open_for_reading
 from reconciler.store.private_files import make_private, open_regular
 
 _PART = ".part"
@@ -28,16 +28,15 @@ _LATER = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_F
 
 
 def back_up(database: Path, target: Path) -> int:
-    """Copy a database to a file that is not there yet, for its user alone; return its size in bytes.
-
-    Raises StateError where there is no state, the copy is not sound, or the file is there or cannot be written.
-    """
-    if (source := open_for_reading(database)) is None:
-        raise _nothing(database)
+    """Copy a database to a file that is not there yet, for its user alone; return its size in bytes. Raises StateError."""
+    source = open_for_reading(database)
     part = target.with_name(f"{target.name}{_PART}")
-    with closing(source):
-        if not is_ours(source):
-            raise _nothing(database)
+    with nullcontext() if source is None else closing(source):
+        if source is None or source.revision() is None:
+            raise StateError(
+                f"There is no state at `{database}`, so there is nothing to back up.",
+                hint="Name the project's root with --root.",
+            )
         try:
             if os.path.lexists(target):
                 raise _taken(target)
@@ -61,13 +60,23 @@ def back_up(database: Path, target: Path) -> int:
 
 
 def tidy(database: Database) -> bool:
-    """Do a short piece of housekeeping, outside any transaction; whether more is worth doing soon. Raises StateError.
-
-    Nothing here waits for a reader: what cannot be done now is left for the next time.
-    """
+    """Do a short piece of housekeeping, waiting for nobody; whether more is worth doing soon. Raises StateError."""
     database.fence.require()
     with database.driver() as connection:
-        is_more = _tidy(connection)
+        patience = _asked(connection, "busy_timeout")
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            connection.execute(f"PRAGMA analysis_limit = {_ANALYSED}")
+            connection.execute("PRAGMA optimize")
+            given = _give_back(connection)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _LATER:
+                raise
+            given = False
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {patience}")
+        is_more = given and _is_loose(connection)
     database.fence.changed()
     return is_more
 
@@ -88,12 +97,9 @@ def _verify(copy: sqlite3.Connection, target: Path) -> None:
 
 def _land(part: Path, target: Path) -> int:
     """Give a durable copy its name, unless something has it by now."""
-    descriptor = open_regular(part)
-    try:
-        sync(descriptor)
-        size = os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
+    with open_regular(part) as copy:
+        sync(copy.fileno())
+        size = os.fstat(copy.fileno()).st_size
     try:
         give_name(part, target)
     except FileExistsError:
@@ -102,35 +108,11 @@ def _land(part: Path, target: Path) -> int:
     return size
 
 
-def _nothing(database: Path) -> StateError:
-    return StateError(
-        f"There is no state at `{database}`, so there is nothing to back up.",
-        hint="Name the project's root with --root.",
-    )
-
-
 def _taken(target: Path) -> StateError:
     return StateError(
         f"`{target}` is there already, and a backup never overwrites anything.",
         hint="Name another file, such as one with today's date.",
     )
-
-
-def _tidy(connection: sqlite3.Connection) -> bool:
-    patience = _asked(connection, "busy_timeout")
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        connection.execute(f"PRAGMA analysis_limit = {_ANALYSED}")
-        connection.execute("PRAGMA optimize")
-        given = _give_back(connection)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _LATER:
-            raise
-        return False
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {patience}")
-    return given and _is_loose(connection)
 
 
 def _give_back(connection: sqlite3.Connection) -> bool:

@@ -44,8 +44,8 @@ class Caps:
 class Spent:
     """What the day (UTC) and the run have come to, in provider units; None where there is no cap."""
 
-    day: Decimal | None
-    run: Decimal | None
+    day: Decimal | None = None
+    run: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,7 +244,7 @@ def test_every_setting_says_where_it_came_from(
     assert found["RECONCILER_REQUIRE_COMMITTED"] == ("True", "reconciler.toml")
     assert found["RECONCILER_PRICES"][1] == "default, raised in reconciler.toml"
     assert "kling-v3 std 3, pro 1.2" in found["RECONCILER_PRICES"][0].replace("; pro", ", pro")
-    assert len(found) == len(configuration.names())
+    assert len(found) == len(configuration.Settings.model_fields)
     message = examined(shell)[1]["settings"]["message"]
     assert "(the environment; `reconciler.toml:3:1` asks for 9)" in message
 

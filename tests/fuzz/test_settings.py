@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example
 from hypothesis import strategies as st
 
-from reconciler.settings.definitions import names
+from reconciler.settings.definitions import Settings, names_of
 from tests.fuzz.commands import said
 from tests.fuzz.damage import bytes_of, damaged
 from tests.fuzz.profile import fuzz
@@ -45,7 +45,13 @@ VALUES = st.one_of(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
 )  # fmt: skip
 NAMES = sorted(
-    {*names(), "KLINGAI_SECRET_KEY", "RECONCILER_NO_SUCH_THING"} - {"KLING_BASE_URL"} - ELSEWHERE
+    {
+        *(names_of(field)[0] for field in Settings.model_fields.values()),
+        "KLINGAI_SECRET_KEY",
+        "RECONCILER_NO_SUCH_THING",
+    }
+    - {"KLING_BASE_URL"}
+    - ELSEWHERE
 )
 ODD_PLACES = st.dictionaries(
     st.sampled_from(sorted(ELSEWHERE | {"RECONCILER_SPECS_DIR"})),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import StateError, StateLocked
-from reconciler.store.lock import Holder, StateLock, lock_holder
+from reconciler.store.lock import StateLock, lock_holder
 
 from .builders import plain_user
 
@@ -122,7 +122,7 @@ def test_looking_names_the_holder_and_takes_nothing(tmp_path: Path) -> None:
     assert lock_holder(tmp_path / "state") is None
     assert list(tmp_path.iterdir()) == []
     with _holder(tmp_path) as process:
-        assert lock_holder(tmp_path) == lock_holder(tmp_path) == Holder(process.pid)
+        assert lock_holder(tmp_path) == lock_holder(tmp_path) == f"Process {process.pid}"
         with pytest.raises(StateLocked):
             StateLock(tmp_path).acquire()
         process.kill()
@@ -130,7 +130,7 @@ def test_looking_names_the_holder_and_takes_nothing(tmp_path: Path) -> None:
         assert lock_holder(tmp_path) is None
     assert lock_holder(tmp_path) is None
     with StateLock(tmp_path):
-        assert lock_holder(tmp_path) == Holder(os.getpid())
+        assert lock_holder(tmp_path) == f"Process {os.getpid()}"
     assert lock_holder(tmp_path) is None
 
 
@@ -138,7 +138,7 @@ def test_holder_that_has_not_said_its_name_is_another_process(tmp_path: Path) ->
     """Between taking the lock and writing the process id there is a holder without a number."""
     with StateLock(tmp_path):
         (tmp_path / "lock").write_text("")
-        assert str(lock_holder(tmp_path)) == "Another process"
+        assert lock_holder(tmp_path) == "Another process"
 
 
 @pytest.mark.parametrize("left", ["", "999999999\n", "9" * 30, "nonsense"])
@@ -167,7 +167,7 @@ def test_those_who_look_do_not_see_each_other(tmp_path: Path) -> None:
 def test_looking_never_keeps_a_process_from_the_lock(tmp_path: Path) -> None:
     """However often others look, the lock is taken at the first try, and they never see a wrong holder."""
     ended = threading.Event()
-    seen: set[Holder | None] = set()
+    seen: set[str | None] = set()
 
     def look() -> None:
         while not ended.is_set():
@@ -184,7 +184,7 @@ def test_looking_never_keeps_a_process_from_the_lock(tmp_path: Path) -> None:
         ended.set()
         for looker in lookers:
             looker.join()
-    assert seen <= {None, Holder(None), Holder(os.getpid())}
+    assert seen <= {None, "Another process", f"Process {os.getpid()}"}
     assert None in seen
 
 
