@@ -5,7 +5,7 @@ One frozen value; a change is a new one. Times are integer milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -147,13 +147,6 @@ class Account:
             return account
         again_at = max(account.pause.again_at, now + account_pause(1, self.first_pause))
         return replace(account, pause=replace(account.pause, prober="", again_at=again_at))
-
-    def openings(self, models: Iterator[str]) -> Iterator[tuple[str, int]]:
-        """Yield those of these models of which one more may come forward, and from when."""
-        for model in models:
-            at = 0 if self.pause.reason else self.room_at(model)
-            if at is not None:
-                yield model, at
 
     def _back(self, key: str) -> Self:
         lanes = {

@@ -56,18 +56,15 @@ class Specs(Protocol):
 
     def is_wanted(self, wish: Generation) -> bool:
         """Whether a spec still says just this, and is at rest."""
-        ...
 
     def is_at_rest(self, spec: str) -> bool:
         """Whether a spec, with all that it is made of, stands as it was read.
 
         In between, somebody may have switched to another branch.
         """
-        ...
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec, where it is valid in every respect, asks for as it was last read."""
-        ...
 
 
 class Turns:
@@ -77,7 +74,7 @@ class Turns:
         self, ports: Ports, options: Options, records: Records, files: Locations, specs: Specs
     ) -> None:
         self._ports = ports
-        self._terms = options.terms
+        self._terms: core.Terms = options
         self._records = records
         self._specs = specs
         self._purchases = Purchases(ports, options, records, self._take_slot)
@@ -139,7 +136,7 @@ class Turns:
         except AccountTrouble as error:
             again_at = await self._poll_refused(flying, verdicts, error)
         except Exception as error:
-            if not self._terms.endures or isinstance(error, StateReplaced | Unreachable):
+            if not self._terms.enduring or isinstance(error, StateReplaced | Unreachable):
                 raise
             said = told(error) if isinstance(error, StateError) else mistake(error)
             if self._poll_failed != said:
@@ -148,13 +145,15 @@ class Turns:
         else:
             self._poll_failed = ""
         for key in keys:
-            verdicts.setdefault(key, self._unasked(key))
+            record = self._records.get(key)
+            flies = record is not None and record.status in core.FLYING
+            verdicts.setdefault(key, InFlight() if flies else At(self._ports.now()))
         return verdicts, max(again_at, self._ports.now() + self._terms.rules.poll_interval)
 
     async def withhold(self, key: str, error: ReconcilerError | str) -> None:
         """Hold a generation that cannot be looked after, outside of its turn."""
         stopped = _stopped(error) if isinstance(error, ReconcilerError) else Stopped(error)
-        await self._follow(key, core.Withheld(stopped.reason, stopped.cause))
+        await self._follow(key, replace(stopped, in_turn=False))
 
     def confirm(self, standing: Iterable[Assessment]) -> dict[str, str]:
         """Remember the signatures of outputs that stood already, and write receipts that are missing.
@@ -178,7 +177,7 @@ class Turns:
     def wanted(self, key: str) -> Generation | None:
         """Return the wish to buy now, as things stand at this moment."""
         progress, now = self._records.of(key), self._ports.now()
-        if self._terms.endures and self.account.pause.reason:
+        if self._terms.enduring and self.account.pause.reason:
             self.account = self.account.probed_by(key, now)
         if progress.work is None or decide.obstacle(progress, self.account, self._terms, now):
             return None
@@ -189,7 +188,7 @@ class Turns:
         """Do what an event leads to, until its end."""
         while True:
             progress = self._records.of(key)
-            if (record := progress.attempt() or progress.record) is not None:
+            if (record := progress.current()) is not None:
                 self._know(record.model)
             done = decide.advance(progress, event, self.account, self._terms, self._ports.now())
             self._records.put(done.progress)
@@ -205,13 +204,13 @@ class Turns:
     async def _observe(self, flying: Mapping[str, Record], verdicts: dict[str, Verdict]) -> None:
         found = await self._poller.observe(flying)
         if found.answered:
-            self._hear(decide.heard(self.account, self._ports.now()))
-            self._hear(decide.answered(self.account, self._terms))
+            change = self._change()
+            change.heard()
+            change.answered()
+            self._take_over(change)
         for key, record in flying.items():
-            if key in found.shown:
-                verdicts[key] = await self._follow(key, core.Shown())
-            elif key in found.unknown:
-                verdicts[key] = await self._follow(key, core.NotShown())
+            if key in found.shown or key in found.unknown:
+                verdicts[key] = await self._follow(key, core.Polled(key in found.shown))
             elif trouble := found.troubles.get(key):
                 failed = core.Failed(Asked.POLL, record, trouble_of(trouble))
                 verdicts[key] = await self._follow(key, failed)
@@ -220,20 +219,16 @@ class Turns:
         self, flying: Mapping[str, Record], verdicts: dict[str, Verdict], error: AccountTrouble
     ) -> int:
         """Wait for the account; a run that ends leaves what is in flight to the next one, after a while."""
-        now, trouble = self._ports.now(), trouble_of(error)
-        self._hear(decide.close(self.account, trouble, now, by_create=False))
-        if self._terms.endures:
-            return self.account.again_at(now)
-        if now - self.account.contact.heard_at >= self._terms.first_patience:
+        change, trouble = self._change(), trouble_of(error)
+        change.close(trouble, by_create=False)
+        self._take_over(change)
+        if self._terms.enduring:
+            return self.account.again_at(change.now)
+        if change.now - self.account.contact.heard_at >= self._terms.first_patience:
             for key in flying:
                 stopped = Stopped(trouble.told, Cause.ACCOUNT)
                 verdicts[key] = await self._follow(key, stopped)
         return 0
-
-    def _unasked(self, key: str) -> Verdict:
-        record = self._records.get(key)
-        flies = record is not None and record.status in core.FLYING
-        return InFlight() if flies else At(self._ports.now())
 
     async def _carry_out(self, key: str, effect: Effect) -> Event | None:
         """Do one thing; trouble that is nobody else's stops this generation alone."""
@@ -244,7 +239,7 @@ class Turns:
         except (StateReplaced, Unreachable):  # nobody's own trouble: the run is over
             raise
         except StateError as error:
-            if not self._terms.endures:
+            if not self._terms.enduring:
                 raise
             if isinstance(error, StaleRecord):  # go on from what is on disk
                 self._records.read_again(key)
@@ -316,7 +311,9 @@ class Turns:
                 if not trouble_of(error).is_answer:
                     self._asked_now()
                     continue
-            self._hear(decide.heard(self.account, self._ports.now()))
+            change = self._change()
+            change.heard()
+            self._take_over(change)
             return
 
     def _asked_now(self) -> None:
@@ -362,8 +359,7 @@ class Turns:
 
     def _attempt(self, key: str) -> Record:
         """Return the attempt to work on; the turn of a generation without one does nothing."""
-        progress = self._records.of(key)
-        record = progress.attempt() or progress.record
+        record = self._records.of(key).current()
         assert record is not None
         return record
 
@@ -375,18 +371,20 @@ class Turns:
         return [one for one in self._specs.declared(spec) if one.external_task_id == key]
 
     def _take_slot(self, record: Record) -> bool:
-        progress = self._records.of(record.base_id)
-        taken = decide.take_slot(progress, self.account, record)
-        if taken is None:
-            return False
-        self._records.put(taken[0])
-        self.account = taken[1]
-        return True
+        change = self._change(record.base_id)
+        if taken := change.take_slot(record):
+            self._records.put(change.progress)
+            self.account = change.account
+        return taken
 
-    def _hear(self, found: tuple[Account, tuple[Effect, ...]]) -> None:
+    def _change(self, key: str = "") -> decide.Advance:
+        """Return what something may change: of a generation, or (no key) of what concerns everybody."""
+        return decide.Advance(self._records.of(key), self.account, self._terms, self._ports.now())
+
+    def _take_over(self, change: decide.Advance) -> None:
         """Take over what happened to everybody."""
-        self.account = found[0]
-        for effect in found[1]:
+        self.account = change.account
+        for effect in change.effects:
             self._tell(effect)
 
     def _know(self, model: str) -> None:
