@@ -17,7 +17,6 @@ from reconciler.core.contact import Failures, Move, Patience, next_move
 from reconciler.core.errors import counted
 from reconciler.core.progress import (
     FLYING,
-    GIVEN_UP,
     AskAnything,
     Asked,
     At,
@@ -55,6 +54,7 @@ from reconciler.core.progress import (
 from reconciler.core.schedule import HOUR, MOST_RETRY, SECOND, Brake, backoff
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import may_turn_up
+from reconciler.core.work import GIVEN_UP
 
 MOST_SAVES = 8  # failures in a row before a result is left for later
 # Times as long as before a create: what is in flight may be paid for, and is asked for on.

@@ -14,7 +14,6 @@ from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
 
 FLYING = frozenset({Status.SUBMITTED, Status.PROCESSING})
-GIVEN_UP = frozenset({Status.REJECTED, Status.EXPIRED, Status.FAILED})
 
 _NO_FAILURES, _NO_BRAKE = Failures(), Brake()
 _UNREACHABLE = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from pathlib import Path
 
 from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
@@ -15,6 +16,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Ports
+from reconciler.store.objects import ObjectStore
 from reconciler.store.values import Publication
 from reconciler.workspace.files.outputs import OutputTaken, Signature, publish, signature
 
@@ -136,14 +138,19 @@ class Publisher:
         sha256 = self._locations.digest(path, anew=True)
         if sha256 != _EMPTY and not self._locations.is_ours(sha256):
             raise _taken(path)
-        if sha256 == _EMPTY or self._ports.objects.verify(sha256):
-            return
         try:
-            self._ports.objects.ingest(self._ports.root / path, sha256)
+            if sha256 != _EMPTY:
+                keep(self._ports.objects, self._ports.root / path, sha256)
         except StateError as error:
             raise WorkspaceError(
                 f"`{path}` cannot be replaced: {error.message}", hint=error.hint
             ) from error
+
+
+def keep(objects: ObjectStore, path: Path, sha256: str) -> None:
+    """Have a file's bytes in the store before it goes. Raises StateError where they cannot be kept."""
+    if not objects.verify(sha256):
+        objects.ingest(path, sha256)
 
 
 def _taken(path: str) -> OutputTaken:

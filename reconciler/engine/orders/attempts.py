@@ -12,13 +12,13 @@ from reconciler.core.diff import as_wanted, attempt_of
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
 from reconciler.core.kinds import KINDS
-from reconciler.core.states import ENDED, LIVE, Record, Status, Task
+from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen
+from reconciler.core.work import GIVEN_UP
 from reconciler.engine.ask.answers import Answers
 from reconciler.engine.deliver.receipts import Receipts
 from reconciler.engine.orders.outcome import OrderContext, Outcome
 
-RETRIABLE = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED})
 _SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
 _WAITS = {
     Status.SUBMITTING: "was sent, and it is not known yet what became of it: the provider is asked by its id, and a second attempt now could be paid for twice",
@@ -46,14 +46,14 @@ async def retry(context: OrderContext, base_id: str, attempt: int | None = None)
     if wish.suspended:
         return Outcome.refused(f"{name} is suspended by its spec")
     record = context.records.get(base_id)
-    if record is not None and record.status in RETRIABLE:
+    if record is not None and record.status in GIVEN_UP:
         if found := await _found_after_all(context, record):
             return found
         record = context.records.get(base_id)  # time passed
-    if record is None or record.status not in RETRIABLE:
+    if record is None or record.status not in GIVEN_UP:
         hold = context.ports.repository.holds().get(base_id, "")
         return Outcome.left(f"{name} {why_not(record, hold)}")
-    again = again_of(record, wish)
+    again = _again(record, wish)
     if not has_room(base_id, again.attempt):
         return Outcome.refused(
             f"{name}: `external_task_id: {base_id}` is too long for a further attempt, whose id ends in "
@@ -93,8 +93,7 @@ def next_number(record: Record) -> int:
     return record.attempt + (record.status is not Status.REJECTED)
 
 
-def again_of(record: Record, wish: Generation) -> Record:
-    """Return the attempt that follows one that has ended, waiting to be sent."""
+def _again(record: Record, wish: Generation) -> Record:
     if record.status is not Status.REJECTED:
         return attempt_of(wish, next_number(record), record.reason)
     again = record.evolve(status=Status.PENDING, refusal=record.reason)
@@ -132,8 +131,8 @@ def _take(
     name, known = context.called(base_id), context.records.get(base_id)
     if known is not None and (sentence := _stands_against(task, attempt, known)):
         return Outcome.left(f"{name} {sentence}; nothing was changed")
-    if other := _owner(context, task, base_id):
-        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    if refused := _anothers(context, task, base_id):
+        return refused
     record = _attempt(wish, attempt, known)
     seen = _commit(context, record, task, "taken over by `import`", request_id)
     if seen.status is Status.EXPIRED:
@@ -148,8 +147,8 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
     if known.attempt > attempt:
         return f"is further on: attempt {known.attempt} is {known.status}"
     if known.attempt < attempt:
-        ended = known.status in ENDED - {Status.SUCCEEDED, Status.COMPLETE}
-        return "" if ended or known.status is Status.PENDING else f"is already {known.status}"
+        is_free = known.status in GIVEN_UP or known.status is Status.PENDING
+        return "" if is_free else f"is already {known.status}"
     if known.task_id is not None and known.task_id != task.task_id:
         return f"already has another task: {known.task_id}, not {task.task_id}"
     if known.status in _SETTLED or (known.status in LIVE and known.task_id is not None):
@@ -173,10 +172,12 @@ async def _bind(context: OrderContext, task: Task, external: str, base_id: str) 
         return Outcome.refused(
             f"the provider already has a task for {name}; `import {base_id}` takes it over"
         )
-    if other := _owner(context, task, base_id):
-        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    if refused := _anothers(context, task, base_id):
+        return refused
     known = context.records.get(base_id)
-    if known is not None and not (_was_never_sent(known) or _is_only_told(known)):
+    # Nothing but a receipt says that it was sent, and its result is not here.
+    is_only_told = known is not None and known.claimed and known.status is not Status.COMPLETE
+    if known is not None and not (_was_never_sent(known) or is_only_told):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = f"made as `{external}`" if external else "made without an id"
     if known is not None and known.claimed:
@@ -213,16 +214,13 @@ def _was_never_sent(known: Record) -> bool:
     )
 
 
-def _is_only_told(known: Record) -> bool:
-    """Whether nothing but a receipt says that it was sent, and its result is not here."""
-    return known.claimed and known.status is not Status.COMPLETE
-
-
-def _owner(context: OrderContext, task: Task, base_id: str) -> str:
-    """Return the generation that has this task on record, where it is another one; a receipt's word gives it to none."""
+def _anothers(context: OrderContext, task: Task, base_id: str) -> Outcome | None:
+    """Refuse a task that another generation has on record; a receipt's word gives it to none."""
     found = context.ports.repository.find(task.task_id)
-    is_free = found is None or found.base_id == base_id or found.claimed
-    return "" if found is None or is_free else context.called(found.base_id)
+    if found is None or found.base_id == base_id or found.claimed:
+        return None
+    owner = context.called(found.base_id)
+    return Outcome.refused(f"task {task.task_id} belongs to {owner}; nothing was changed")
 
 
 def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
