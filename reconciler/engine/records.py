@@ -81,19 +81,22 @@ class Records:
         return step(record, event, rules=self._options.rules, now=self._ports.now(), wanted=wanted)
 
     def apply(
-        self, record: Record, event: Event, *, kind: str, detail: str = "", request_id: str = ""
+        self,
+        record: Record,
+        event: Event,
+        kind: str = "",
+        *,
+        detail: str = "",
+        request_id: str = "",
     ) -> Step:
-        """Write down what an event makes of a record, and return it."""
-        decided = self.decide(record, event)
-        self.commit(decided.record, kind=kind, detail=detail, request_id=request_id)
+        """Write down what an event makes of a record, and return it; its name is the `kind`, where none is given."""
+        decided, kind = self.decide(record, event), kind or type(event).__name__.lower()
+        self.commit(decided.record, kind, detail=detail, request_id=request_id)
         return decided
 
-    def commit(
-        self, record: Record, *, kind: str, detail: str = "", request_id: str = ""
-    ) -> Record:
+    def commit(self, record: Record, kind: str, *, detail: str = "", request_id: str = "") -> None:
         """Write one changed record; see `commit_all`."""
         self.commit_all([(record, kind, detail, request_id)])
-        return record
 
     def commit_all(self, changes: Iterable[tuple[Record, str, str, str]]) -> None:
         """Write changed records in one transaction; those that did not change are left alone.

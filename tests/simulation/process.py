@@ -13,6 +13,7 @@ import httpx
 from reconciler.cli.project import Folder
 from reconciler.cli.running import SteadyClock
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.schedule import Rules
 from reconciler.engine.orders.order import Order, carry_out
 from reconciler.engine.orders.outcome import Outcome
 from reconciler.engine.orders.take import OrderTaker
@@ -88,7 +89,7 @@ class Process:
             stack.callback(repository.close)
             cache = FileCache(state / "cache.db")
             stack.callback(cache.close)
-            options = Options(name, self.caps, enduring=enduring, previews=POSTERS)
+            options = Options(name, self.caps, rules=Rules(), enduring=enduring, previews=POSTERS)
             async with ports_on(
                 self.wire, self.root, repository, self.ear, clock, self.wall, self.shelf
             ) as ports:

@@ -137,7 +137,7 @@ class Purchases:
         """Take another attempt that the provider has for the generation's, in place of one that it does not have."""
         assert sight.other is not None
         self._say_if_unproven(sight.other)
-        self._records.commit(sight.other, kind="adopted", request_id=sight.request_id)
+        self._records.commit(sight.other, "adopted", request_id=sight.request_id)
         return Looked(sight.other)
 
     def _learn(self, record: Record, decision: Step, reply: Reply) -> Looked:
@@ -146,7 +146,7 @@ class Purchases:
             if reply.task is not None and record.status is Status.PENDING:
                 self._say_if_unproven(record)
             kind = "looked" if reply.task is None else "adopted"
-            self._records.commit(decision.record, kind=kind, request_id=reply.request_id)
+            self._records.commit(decision.record, kind, request_id=reply.request_id)
         return Looked(decision.record, decision.again_at)
 
     def _say_if_unproven(self, record: Record) -> None:
@@ -197,9 +197,7 @@ class Purchases:
             event, request_id = _event(error), error.request_id
         else:
             event, request_id = _answer(reply.task), reply.request_id
-        decision = self._records.apply(
-            intent, event, kind=_KINDS[type(event)], request_id=request_id
-        )
+        decision = self._records.apply(intent, event, _KINDS[type(event)], request_id=request_id)
         came_to = None if trouble is None else trouble_of(trouble)
         return Looked(decision.record, decision.again_at, came_to)
 

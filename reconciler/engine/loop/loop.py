@@ -1,7 +1,7 @@
 """Driving generations until they settle, or for ever: one queue, keyed by id, level-triggered.
 
 A key is worked on by one task at a time; what to do is read off what is known of it at every turn, never remembered.
-Whose turn it is, is decided here; what a turn does is in `turn`; spending is in `effects` alone.
+Whose turn it is, is decided here; what a turn does is in `turn`; spending is in `buy.create` alone.
 """
 
 from __future__ import annotations
@@ -98,13 +98,14 @@ class Loop:
                 if deadline is not None and self._now() >= deadline:
                     return Ended.TIMED_OUT
                 self._start_due()
-                if not forever and self._idle():
+                if not forever and self._is_idle():
                     return Ended.SETTLED
                 await self._wait(deadline)
                 self._finish()
         finally:
             stopping.cancel()
-            await self._leave()
+            self._turns.stop_buying()
+            await self._end_all(_PARTING)
 
     @asynccontextmanager
     async def standstill(self) -> AsyncIterator[None]:
@@ -114,22 +115,26 @@ class Loop:
         """
         self._still = True
         try:
-            tasks = self._under_way()
-            if tasks:
-                await asyncio.wait(tasks, timeout=self._standstill)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end_all(self._standstill)
             yield
         finally:
             self._still = False
             self._woken.set()
 
-    def _under_way(self) -> list[asyncio.Task[Any]]:
-        turns = [turn.task for turn in self._running.values()]
-        return [*turns, *([self._poll] if self._poll else [])]
+    async def _end_all(self, seconds: float) -> None:
+        """Let what is under way end by itself for so long, then cut it off: it can be resumed."""
+        tasks: list[asyncio.Task[Any]] = [turn.task for turn in self._running.values()]
+        if self._poll is not None:
+            tasks.append(self._poll)
+        if tasks:
+            try:
+                await asyncio.wait(tasks, timeout=seconds)
+            finally:  # also when somebody interrupts a second time: nothing is left running
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _idle(self) -> bool:
+    def _is_idle(self) -> bool:
         return not (self._running or self._poll or self._room_at()) and self._queue.is_empty()
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
@@ -149,19 +154,16 @@ class Loop:
         for _ in range(_AT_ONCE):
             if (key := self._queue.pop(now)) is None:
                 break
-            self._start(key)
+            if key in self._running:
+                self._running[key].again = True
+            else:
+                task = asyncio.create_task(self._turns.take(key), name=f"turn {key}")
+                self._running[key] = _Turn(task)
+                task.add_done_callback(self._note)
         if self._queue.in_flight and self._poll is None and now >= self._next_poll:
             self._polled_at = now
             self._poll = asyncio.create_task(self._turns.poll(self.in_flight), name="poll")
             self._poll.add_done_callback(self._note)
-
-    def _start(self, key: str) -> None:
-        if key in self._running:
-            self._running[key].again = True
-            return
-        task = asyncio.create_task(self._turns.take(key), name=f"turn {key}")
-        self._running[key] = _Turn(task)
-        task.add_done_callback(self._note)
 
     def _room_at(self) -> list[tuple[int, str]]:
         """Return when the next in line may come forward, by model, where only time has to pass."""
@@ -190,27 +192,13 @@ class Loop:
         over, self._over = self._over, []
         for task in over:
             if task is self._poll:
-                self._finish_poll(({}, 0) if task.cancelled() else task.result())
+                self._poll = None
+                verdicts, self._next_poll = ({}, 0) if task.cancelled() else task.result()
+                for key in verdicts.keys() & self._queue.in_flight:
+                    self._queue.put(key, verdicts[key])
             else:
                 key = task.get_name().removeprefix("turn ")
                 again = self._running.pop(key).again
                 self._queue.put(key, At(0) if task.cancelled() else task.result())
                 if again:
                     self._queue.add(key, 0)
-
-    def _finish_poll(self, found: tuple[dict[str, Verdict], int]) -> None:
-        verdicts, self._next_poll = found
-        self._poll = None
-        for key in verdicts.keys() & self._queue.in_flight:
-            self._queue.put(key, verdicts[key])
-
-    async def _leave(self) -> None:
-        """End what is under way: answers that are nearly there are awaited, the rest is cut off, and resumable."""
-        self._turns.stop_buying()
-        if tasks := self._under_way():
-            try:
-                await asyncio.wait(tasks, timeout=_PARTING)
-            finally:  # also when somebody interrupts a second time: nothing is left running
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)

@@ -260,7 +260,7 @@ class Turns:
                 await self._ask_anything()
                 return failed
             case core.TakeUp(record):
-                self._records.apply(record, Taken(), kind="taken")
+                self._records.apply(record, Taken())
             case core.GiveUp(message, hint):
                 raise Unreachable(message, hint=hint)
             case _:
@@ -292,11 +292,11 @@ class Turns:
         record = self._attempt(key)
         lengths = (wish.seconds for wish in self._wishes(key))
         try:
-            saved, again_at = await self._saver.save(record, next(filter(None, lengths), None))
+            saved = await self._saver.save(record, next(filter(None, lengths), None))
         except (ProviderError, MediaError) as error:
             kept = self._records.get(key) or record
             return core.Failed(Asked.FETCH, kept, trouble_of(error))
-        return core.Fetched(saved, again_at)
+        return core.Fetched(saved.record, saved.again_at)
 
     async def _ask_anything(self) -> None:
         """Find out whether anybody is answered: by a question about no task, else by a page of the list."""
@@ -331,7 +331,7 @@ class Turns:
             for wish in self._places(key, spec) if self._specs.is_at_rest(spec) else ():
                 try:
                     if not await self._publisher.publish(wish, record):
-                        self._records.apply(record, Lost(), kind="lost")
+                        self._records.apply(record, Lost())
                         return core.Delivered(record, lost=True)
                 except OutputTaken as error:  # seen again by every plan: it need not be remembered
                     self._ports.report.held(record, error.message)

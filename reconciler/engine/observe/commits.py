@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import MOST_RETRY, backoff
 from reconciler.engine.observe.survey import waiting_for_commit
 from reconciler.engine.ports import Options, Ports
-
-Inputs = Callable[[str], frozenset[str]]
-"""Gives the files that a spec was read from: itself, its defaults files, its local media."""
-
-
-class CommitCheck(Protocol):
-    """A git checkout, as `workspace.git` offers it."""
-
-    def uncommitted(self, names: frozenset[str]) -> frozenset[str]:
-        """Return those of these names that are not at HEAD as they are on disk; blocks, in any thread."""
-        ...
-
-    def signs(self) -> tuple[Path, ...]:
-        """Return the folders that change when HEAD or the index does, without asking git."""
-        ...
-
-    def abandon(self) -> None:
-        """End what git is asked in other threads, and ask nothing more."""
-        ...
+from reconciler.workspace.git import Checkout
 
 
 class Commits:
     """Remembers what git said; without a checkout nothing waits for a commit."""
 
     def __init__(
-        self, ports: Ports, options: Options, checkout: CommitCheck | None, inputs: Inputs
+        self,
+        ports: Ports,
+        options: Options,
+        checkout: Checkout | None,
+        inputs: Callable[[str], frozenset[str]],
     ) -> None:
         self._first_retry = options.first_retry
         self._ports = ports
         self._checkout = checkout
-        self._inputs = inputs
+        self._inputs = inputs  # what a spec was read from: itself, its defaults, its media
         self._lacking: dict[str, str] = {}  # spec -> its first file that is not committed
         self._seen = self._signature()
         self._failures = 0  # questions in a row that git did not answer
@@ -63,8 +47,15 @@ class Commits:
             self._not_answered(told(error))
         else:
             self.owed -= asked.keys()
-            self._note(asked, found)
-            self._answered()
+            for spec, inputs in asked.items():
+                if lacking := min(inputs & found, default=""):
+                    self._lacking[spec] = lacking
+                else:
+                    self._lacking.pop(spec, None)
+            self._failures = 0
+            if self.trouble and not self.owed:
+                self.trouble = ""
+                self._ports.report.say("git can tell again what is committed")
 
     def obstacle(self, wish: Generation) -> str:
         """Return why a wish does not count as committed, or an empty string."""
@@ -86,13 +77,6 @@ class Commits:
         if self._checkout is not None:
             self._checkout.abandon()
 
-    def _note(self, asked: Mapping[str, frozenset[str]], uncommitted: frozenset[str]) -> None:
-        for spec, names in asked.items():
-            if lacking := min(names & uncommitted, default=""):
-                self._lacking[spec] = lacking
-            else:
-                self._lacking.pop(spec, None)
-
     def _not_answered(self, trouble: str) -> None:
         self._failures += 1
         self._again_at = self._ports.now() + backoff(
@@ -103,12 +87,6 @@ class Commits:
             self._ports.report.say(
                 f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
             )
-
-    def _answered(self) -> None:
-        self._failures = 0
-        if self.trouble and not self.owed:
-            self.trouble = ""
-            self._ports.report.say("git can tell again what is committed")
 
     def _signature(self) -> tuple[int, ...]:
         found = []

@@ -63,7 +63,7 @@ async def retry(context: OrderContext, base_id: str, attempt: int | None = None)
         return Outcome.left(
             f"{name}: attempt {record.attempt} has ended in the meantime: {record.reason}"
         )
-    context.records.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
+    context.records.commit(again, "retry", detail=f"attempt {again.attempt} was asked for")
     return Outcome.done(f"{name}: attempt {again.attempt} is wanted", base_id)
 
 
@@ -74,7 +74,7 @@ async def _found_after_all(context: OrderContext, record: Record) -> Outcome | N
     if reply.task is None or now != record:
         return None
     seen = context.records.apply(
-        record, Seen(reply.task), kind="retry", request_id=reply.request_id
+        record, Seen(reply.task), "retry", request_id=reply.request_id
     ).record
     if seen.status in {record.status, Status.FAILED}:
         return None
@@ -234,5 +234,5 @@ def _commit(
     context: OrderContext, record: Record, task: Task, detail: str, request_id: str
 ) -> Record:
     return context.records.apply(
-        record, Seen(task), kind="imported", detail=detail, request_id=request_id
+        record, Seen(task), "imported", detail=detail, request_id=request_id
     ).record

@@ -56,7 +56,7 @@ def _write(
     record = work.attempt(context.records.get(work.base_id))
     if record is None or record.external_task_id != asked:
         return None  # another attempt began while the answer came
-    seen = context.records.apply(record, Seen(task), kind="refreshed", request_id=request_id).record
+    seen = context.records.apply(record, Seen(task), "refreshed", request_id=request_id).record
     if seen == record:
         return None
     if seen.status is record.status:

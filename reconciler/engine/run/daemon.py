@@ -29,13 +29,14 @@ from reconciler.engine.loop.desired import FolderWork
 from reconciler.engine.loop.looks import FolderLooks
 from reconciler.engine.loop.loop import Loop
 from reconciler.engine.loop.turn import Turns
-from reconciler.engine.observe.commits import CommitCheck, Commits
+from reconciler.engine.observe.commits import Commits
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.receipts_read import ReceiptMemory
 from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.files.outputs import signature
+from reconciler.workspace.git import Checkout
 from reconciler.workspace.index.index import SpecIndex
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.watch.watcher import Settling
@@ -52,19 +53,15 @@ class Events(Protocol):
     @property
     def is_notified(self) -> bool:
         """Whether changes are told; otherwise they have to be looked for."""
-        ...
 
     def take(self) -> frozenset[str]:
         """Return the names that are dirty, relative to the root, and forget them."""
-        ...
 
     def watch_also(self, folders: Iterable[str]) -> None:
         """Watch these folders too."""
-        ...
 
     def revive(self) -> None:
         """Watch again what could not be watched."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ class Duties:
     index: SpecIndex
     events: Events
     pace: Pace = Pace()
-    checkout: CommitCheck | None = None  # where only what is committed may be bought
+    checkout: Checkout | None = None  # where only what is committed may be bought
     can_host: bool = False  # a local video can be made readable for the provider
     is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
     correct_clock: Callable[[], None] = lambda: None
@@ -213,7 +210,7 @@ class Daemon:
         self._next_resync = self._ports.now() + self._pace.resync
         begun()
         while True:
-            await self._guarded(self._look_once)
+            await self._look()
             await self._sleep()
 
     async def _sleep(self) -> None:
@@ -308,29 +305,26 @@ class Daemon:
         if any(hints & {record.task_id, record.external_task_id} for record in records if record):
             self.loop.poll_soon()
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _look(self) -> None:
         """Go on after trouble with the folder or the state; it is said once, and tried again.
 
         So is a mistake of our own: what one change brings about must not end the work for all the others.
         """
+        trouble = ""
         try:
-            await work()
+            await self._look_once()
         except StateReplaced:
             raise  # from here on nothing that is done would last
         except (WorkspaceError, StateError) as error:
-            await self._stumble(told(error))
+            trouble = told(error)
         except Exception as error:  # noqa: BLE001 - see above; the next look at everything finds what was missed
-            await self._stumble(mistake(error))
-        else:
-            self.trouble = ""
-            self.looks.over(well=True)
-
-    async def _stumble(self, sentence: str) -> None:
-        self.looks.over(well=False)
-        if sentence != self.trouble:
-            self.trouble = sentence
-            self._ports.report.say(sentence)
-        await asyncio.sleep(self._pace.tick / SECOND)
+            trouble = mistake(error)
+        self.looks.over(well=not trouble)
+        before, self.trouble = self.trouble, trouble
+        if trouble and trouble != before:
+            self._ports.report.say(trouble)
+        if trouble:
+            await asyncio.sleep(self._pace.tick / SECOND)
 
     def _distrust(self, forget: Callable[[str], None], name: str) -> None:
         """Have a file read again that was not what is remembered of it, though nothing told."""
