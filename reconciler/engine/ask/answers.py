@@ -19,6 +19,7 @@ from reconciler.kling.client import Reply
 from reconciler.kling.errors import ProviderError, TryLater, Unproven, Unreadable
 from reconciler.store.repository import Repository
 
+UNPROVEN = "; an id of your own cannot prove what it was made from: look at the result"
 _BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE})
 _TRIES = 4  # at one of several questions, in a row
 _BEFORE = 30  # attempts that are asked for before it, at most

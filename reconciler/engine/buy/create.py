@@ -19,7 +19,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.identity import is_computed
 from reconciler.core.progress import Looked
 from reconciler.core.schedule import SECOND
-from reconciler.core.states import ALIVE, Record, Status, Task
+from reconciler.core.states import ALIVE, Record, Status
 from reconciler.core.transitions import (
     Absent,
     Ambiguous,
@@ -31,7 +31,7 @@ from reconciler.core.transitions import (
     Step,
     in_place_of,
 )
-from reconciler.engine.ask.answers import Answers, trouble_of
+from reconciler.engine.ask.answers import UNPROVEN, Answers, trouble_of
 from reconciler.engine.buy.inputs import Sender
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import INTENT, Records
@@ -151,10 +151,9 @@ class Purchases:
 
     def _say_if_unproven(self, record: Record) -> None:
         if not is_computed(record.external_task_id):
-            self._ports.report.say(
-                f"`{record.external_task_id}` already exists at the provider and was adopted; "
-                "an id of your own cannot prove what it was made from: look at the result"
-            )
+            name = record.external_task_id
+            told = f"`{name}` already exists at the provider and was adopted{UNPROVEN}"
+            self._ports.report.say(told)
 
     async def _create(
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
@@ -162,7 +161,11 @@ class Purchases:
         looked_at = self._ports.now()
         check_room(self._ports.root, str(PurePosixPath(wish.spec).parent))
         self._ports.objects.check_room()
-        body = await self._body(wish, intent.external_task_id)
+        body = create_body(
+            wish.kind.body(wish.request, await self._sender.inputs(wish)),
+            external_task_id=intent.external_task_id,
+            callback_url=wish.callback_url or self._options.callback_url,
+        )
         # While the inputs were prepared anything may have changed, and nothing is promised yet.
         late: _Sight | None = None
         if self._ports.now() - looked_at > _LOOK_HOLDS:
@@ -196,18 +199,12 @@ class Purchases:
             trouble = error
             event, request_id = _event(error), error.request_id
         else:
-            event, request_id = _answer(reply.task), reply.request_id
+            unnamed = Ambiguous("the create was answered without a task")
+            event = unnamed if reply.task is None else Seen(reply.task)
+            request_id = reply.request_id
         decision = self._records.apply(intent, event, _KINDS[type(event)], request_id=request_id)
         came_to = None if trouble is None else trouble_of(trouble)
         return Looked(decision.record, decision.again_at, came_to)
-
-    async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
-        sent = await self._sender.inputs(wish)
-        return create_body(
-            wish.kind.body(wish.request, sent),
-            external_task_id=external_task_id,
-            callback_url=wish.callback_url or self._options.callback_url,
-        )
 
 
 def _has_moved(before: Record, now: Record) -> bool:
@@ -215,10 +212,6 @@ def _has_moved(before: Record, now: Record) -> bool:
     if now.external_task_id != before.external_task_id:
         return now.attempt > before.attempt or now.status in ALIVE
     return (now.status, now.task_id, now.creates) != (before.status, before.task_id, before.creates)
-
-
-def _answer(task: Task | None) -> Event:
-    return Ambiguous("the create was answered without a task") if task is None else Seen(task)
 
 
 def _event(error: errors.ProviderError) -> Event:

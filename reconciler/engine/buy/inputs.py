@@ -76,7 +76,7 @@ class Sender:
         objects, name = self._ports.objects, recipe(medium, source)
         async with self._turn:
             with _opened(self._ports.root / source.path, source.path) as file:
-                before = _standing(file)
+                before = Signature.of(os.fstat(file.fileno()))
                 # Also where it was prepared before: what nobody has in the folder any more is not to be bought.
                 if await asyncio.to_thread(digest, file) != source.sha256:
                     raise _changed(source.path, "prepared")
@@ -90,7 +90,7 @@ class Sender:
                 self._ports.report.say(f"preparing `{source.path}`{part}")
                 try:
                     await self._make(medium, source, file, partial)
-                    if _standing(file) != before:
+                    if Signature.of(os.fstat(file.fileno())) != before:
                         raise _changed(source.path, "prepared")
                     made, _ = await asyncio.to_thread(objects.adopt, partial)
                 finally:
@@ -128,10 +128,6 @@ def _opened(path: Path, named: str) -> Iterator[BufferedReader]:
         except OSError as error:
             raise describe_os_error(error, named) from error
         yield file
-
-
-def _standing(file: BufferedReader) -> Signature:
-    return Signature.of(os.fstat(file.fileno()))
 
 
 def _changed(named: str, what: str) -> InputChanged:

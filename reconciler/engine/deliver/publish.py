@@ -113,19 +113,14 @@ class Publisher:
 
         None when the bytes are nowhere on this disk.
         """
-        if output.standing is Standing.OURS:
-            found = signature(self._ports.root / output.path)
-            if found is not None:
-                return found
-        return self._land(output, result)
-
-    def _land(self, output: Output, result: Result) -> Signature | None:
+        target = self._ports.root / output.path
+        if output.standing is Standing.OURS and (found := signature(target)) is not None:
+            return found
         if output.standing is Standing.TAKEN:
             raise OutputTaken(output.problem) if output.problem else _taken(output.path)
         source = self._locations.find(result, verify=True)
         if source is None:
             return None
-        target = self._ports.root / output.path
         if output.standing is Standing.OTHER:
             self._keep(output.path)
         return publish(source, target, replace=output.standing is Standing.OTHER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -82,11 +82,8 @@ class Turns:
         self._poller = Poller(ports, options, records)
         self._publisher = Publisher(ports, files, options.previews)
         self._receipts = Receipts(ports.root, records, specs.declared)
-        self.account = Account(
-            Contact(heard_at=ports.now()),
-            options.max_concurrency,
-            first_pause=options.first_retry,
-        )
+        contact, ceiling = Contact(heard_at=ports.now()), options.max_concurrency
+        self.account = Account(contact, ceiling, first_pause=options.first_retry)
         self._readmitted: list[str] = []
         self._poll_failed = ""  # why a poll came to nothing or could not be written, as it was said
 
@@ -204,10 +201,8 @@ class Turns:
     async def _observe(self, flying: Mapping[str, Record], verdicts: dict[str, Verdict]) -> None:
         found = await self._poller.observe(flying)
         if found.answered:
-            change = self._change()
-            change.heard()
-            change.answered()
-            self._take_over(change)
+            self._share(decide.Advance.heard)
+            self._share(decide.Advance.answered)
         for key, record in flying.items():
             if key in found.shown or key in found.unknown:
                 verdicts[key] = await self._follow(key, core.Polled(key in found.shown))
@@ -219,12 +214,11 @@ class Turns:
         self, flying: Mapping[str, Record], verdicts: dict[str, Verdict], error: AccountTrouble
     ) -> int:
         """Wait for the account; a run that ends leaves what is in flight to the next one, after a while."""
-        change, trouble = self._change(), trouble_of(error)
-        change.close(trouble, by_create=False)
-        self._take_over(change)
+        now, trouble = self._ports.now(), trouble_of(error)
+        self._share(lambda change: change.close(trouble, by_create=False))
         if self._terms.enduring:
-            return self.account.again_at(change.now)
-        if change.now - self.account.contact.heard_at >= self._terms.first_patience:
+            return self.account.again_at(now)
+        if now - self.account.contact.heard_at >= self._terms.first_patience:
             for key in flying:
                 stopped = Stopped(trouble.told, Cause.ACCOUNT)
                 verdicts[key] = await self._follow(key, stopped)
@@ -311,9 +305,7 @@ class Turns:
                 if not trouble_of(error).is_answer:
                     self._asked_now()
                     continue
-            change = self._change()
-            change.heard()
-            self._take_over(change)
+            self._share(decide.Advance.heard)
             return
 
     def _asked_now(self) -> None:
@@ -326,7 +318,7 @@ class Turns:
         Of the spec that once did, where none does any more.
         """
         record, wishes = self._attempt(key), self._wishes(key)
-        specs, reasons = sorted({wish.spec for wish in wishes}), list[str]()
+        specs, reason = sorted({wish.spec for wish in wishes}), ""
         for spec in specs if effect.publish else ():
             for wish in self._places(key, spec) if self._specs.is_at_rest(spec) else ():
                 try:
@@ -335,27 +327,25 @@ class Turns:
                         return core.Delivered(record, lost=True)
                 except OutputTaken as error:  # seen again by every plan: it need not be remembered
                     self._ports.report.held(record, error.message)
-                except WorkspaceError as error:
-                    # the other places that want it get it all the same
-                    reasons.append(error.message)
-        done = core.Delivered(record, reason=reasons[-1] if reasons else "")
+                except WorkspaceError as error:  # the other places that want it get it all the same
+                    reason = error.message
+        done = core.Delivered(record, reason=reason)
         return self._write_receipts(key, done, specs) if effect.receipts else done
 
     def _write_receipts(self, key: str, done: core.Delivered, specs: list[str]) -> core.Delivered:
-        waits = unwritten = False
         reason = ""
         for spec in specs or [done.record.spec]:
             if not self._specs.is_at_rest(spec):
-                waits = unwritten = True
+                done = replace(done, waits=True, unwritten=True)
             elif specs and not self._places(key, spec):
                 # Something else is asked for here since: `watch` is about to hear of it, and `apply` leaves it.
-                unwritten = True
+                done = replace(done, unwritten=True)
             else:
                 try:
                     self._receipts.write(spec, newly=done.record)
                 except ReconcilerError as error:
                     reason = error.message
-        return replace(done, waits=waits, unwritten=unwritten, reason=done.reason or reason)
+        return replace(done, reason=done.reason or reason)
 
     def _attempt(self, key: str) -> Record:
         """Return the attempt to work on; the turn of a generation without one does nothing."""
@@ -372,17 +362,18 @@ class Turns:
 
     def _take_slot(self, record: Record) -> bool:
         change = self._change(record.base_id)
-        if taken := change.take_slot(record):
-            self._records.put(change.progress)
-            self.account = change.account
+        taken = change.take_slot(record)
+        self._records.put(change.progress)
+        self.account = change.account
         return taken
 
     def _change(self, key: str = "") -> decide.Advance:
         """Return what something may change: of a generation, or (no key) of what concerns everybody."""
         return decide.Advance(self._records.of(key), self.account, self._terms, self._ports.now())
 
-    def _take_over(self, change: decide.Advance) -> None:
-        """Take over what happened to everybody."""
+    def _share(self, happens: Callable[[decide.Advance], None]) -> None:
+        """Take over what happens to everybody."""
+        happens(change := self._change())
         self.account = change.account
         for effect in change.effects:
             self._tell(effect)
@@ -398,6 +389,5 @@ class Turns:
 
 
 def _stopped(error: ReconcilerError) -> Stopped:
-    if isinstance(error, CapReached):
-        return Stopped(told(error), Cause.CAP)
-    return Stopped(told(error), Cause.DISK if isinstance(error, CannotKeep) else Cause.OWN)
+    causes = {CapReached: Cause.CAP, CannotKeep: Cause.DISK}
+    return Stopped(told(error), causes.get(type(error), Cause.OWN))

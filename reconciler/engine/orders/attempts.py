@@ -1,24 +1,30 @@
-"""`retry` and `import`: orders that put an attempt on record. Neither sends anything: a run does, as it sends everything.
+"""`retry`, `import` and `refresh`: orders that put on record what the provider is asked about. None sends anything: a run does.
 
 `retry` wants another attempt at a generation whose last one ended without a result that can be had (rule 6). `import`
 makes tasks that exist at the provider, and that this state does not know, records of what a spec wants. An id of ours
 proves what a task was made from. A task under another id proves nothing: it is bound to a generation only where somebody
-names both, and only to one that was never sent.
+names both, and only to one that was never sent. `refresh` writes down what the provider shows of what is not settled; what
+it does not show stays as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler.core.diff import as_wanted, attempt_of
+from reconciler.core.errors import counted, in_a_line
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
 from reconciler.core.kinds import KINDS
 from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen
-from reconciler.core.work import GIVEN_UP
-from reconciler.engine.ask.answers import Answers
+from reconciler.core.work import GIVEN_UP, Work
+from reconciler.engine.ask.answers import UNPROVEN, Answers
+from reconciler.engine.ask.poll import ask
 from reconciler.engine.deliver.receipts import Receipts
 from reconciler.engine.orders.outcome import OrderContext, Outcome
 
+_ASKED = LIVE | {Status.PENDING, Status.SUCCEEDED, Status.EXPIRED, Status.REJECTED}
 _SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
 _WAITS = {
     Status.SUBMITTING: "was sent, and it is not known yet what became of it: the provider is asked by its id, and a second attempt now could be paid for twice",
@@ -134,11 +140,13 @@ def _take(
     if refused := _anothers(context, task, base_id):
         return refused
     record = _attempt(wish, attempt, known)
-    seen = _commit(context, record, task, "taken over by `import`", request_id)
+    detail = "taken over by `import`"
+    seen = context.records.apply(
+        record, Seen(task), "imported", detail=detail, request_id=request_id
+    ).record
     if seen.status is Status.EXPIRED:
         return Outcome.left(f"{name} has expired, and the provider has no result for it either")
-    if not base_id.startswith(PREFIX):
-        name += "; an id of your own cannot prove what it was made from: look at the result"
+    name += "" if base_id.startswith(PREFIX) else UNPROVEN
     return Outcome.done(f"task {task.task_id} ({seen.status}) was taken over for {name}", base_id)
 
 
@@ -180,11 +188,14 @@ async def _bind(context: OrderContext, task: Task, external: str, base_id: str) 
     if known is not None and not (_was_never_sent(known) or is_only_told):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = f"made as `{external}`" if external else "made without an id"
+    detail = f"{made}, bound by `import --for`"
     if known is not None and known.claimed:
         record = attempt_of(wish, known.attempt)
     else:
         record = _attempt(wish, 1, known)
-    seen = _commit(context, record, task, f"{made}, bound by `import --for`", own.request_id)
+    seen = context.records.apply(
+        record, Seen(task), "imported", detail=detail, request_id=own.request_id
+    ).record
     _put_on_receipts(context, seen)
     return Outcome.done(
         f"task {task.task_id} ({seen.status}) now stands for {name}. NOTHING PROVES that it was made from "
@@ -230,9 +241,53 @@ def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
     return attempt_of(wish, attempt)
 
 
-def _commit(
-    context: OrderContext, record: Record, task: Task, detail: str, request_id: str
-) -> Record:
-    return context.records.apply(
-        record, Seen(task), "imported", detail=detail, request_id=request_id
-    ).record
+async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
+    """Ask about these generations (none: all), write down what is shown, and say what changed."""
+    works = _works(context, base_ids)
+    asked = {
+        base: record
+        for base, work in works.items()
+        if (record := work.attempt(context.records.get(base))) and record.status in _ASKED
+    }
+    if not asked:
+        return Outcome.left("everything is settled: there was nothing to ask about")
+    found = await ask(Answers(context.ports.client, context.ports.repository), asked)
+    changed = [
+        _write(context, works[base], asked[base].external_task_id, *found.shown[base])
+        for base in found.shown
+    ]
+    outcome = Outcome.of(part for part in changed if part is not None)
+    if not outcome.said and found.trouble is None:
+        outcome = Outcome.left(f"nothing changed; {counted(len(asked), 'generation')} asked about")
+    if found.trouble is None:
+        return outcome
+    told = Outcome.refused(f"not everything was answered: {in_a_line(found.trouble)}")
+    return Outcome.of([outcome, told])
+
+
+def _works(context: OrderContext, base_ids: Sequence[str]) -> dict[str, Work]:
+    """Return what is wanted and, where nothing is named, what is on record and wanted no more."""
+    wishes: dict[str, tuple[Generation, ...]] = {}
+    for wish in context.survey.valid_wishes():
+        wishes[wish.external_task_id] = (*wishes.get(wish.external_task_id, ()), wish)
+    bases = base_ids or [*wishes, *context.records.latest()]
+    return {base: Work(base, wishes.get(base, ())) for base in bases}
+
+
+def _write(
+    context: OrderContext, work: Work, asked: str, task: Task, request_id: str
+) -> Outcome | None:
+    record = work.attempt(context.records.get(work.base_id))
+    if record is None or record.external_task_id != asked:
+        return None  # another attempt began while the answer came
+    seen = context.records.apply(record, Seen(task), "refreshed", request_id=request_id).record
+    if seen == record:
+        return None
+    name = context.called(work.base_id)
+    if seen.status is record.status:
+        more = f": {seen.reason}" if seen.reason else "; more is known about it now"
+        return Outcome.done(f"{name}: still {seen.status}{more}", work.base_id)
+    told = f"{name}: {record.status} is now {seen.status}"
+    if record.status is Status.PENDING and not record.base_id.startswith(PREFIX):
+        told += UNPROVEN
+    return Outcome.done(told, work.base_id)

@@ -19,12 +19,11 @@ from typing import Self, TypeGuard
 from reconciler.core.errors import ReconcilerError, in_a_line
 from reconciler.core.schedule import SECOND
 from reconciler.engine.observe.survey import Survey
-from reconciler.engine.orders.attempts import adopt, retry
+from reconciler.engine.orders.attempts import adopt, refresh, retry
 from reconciler.engine.orders.collect import collect
 from reconciler.engine.orders.fitting import misfit, parts
 from reconciler.engine.orders.forget import forget, prune
 from reconciler.engine.orders.outcome import OrderContext, Outcome
-from reconciler.engine.orders.refresh import refresh
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.errors import AccountTrouble, TryLater
