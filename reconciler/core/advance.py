@@ -92,13 +92,6 @@ def _on(change: Advance, event: Event) -> Verdict | None:
             return change.hold(record, reason, cause)
 
 
-def obstacle(progress: Progress, account: Account, terms: Terms, now: int) -> str:
-    """Return why nothing may be bought for a generation now, of which the account was asked already."""
-    shut = account.pause.reason if account.is_shut_to(progress.base_id) else ""
-    own = progress.work.obstacle if progress.work else ""
-    return own or shut or _braked(progress.brake, terms, now)
-
-
 @dataclass(slots=True)
 class Advance:
     """What an event makes of a generation and of the account, what to do, and when its turn is next.
@@ -208,6 +201,21 @@ class Advance:
         if self.terms.enduring and self.account.pause.reason:
             self.account = self.account.probed_by(self.progress.base_id, self.now)
 
+    def obstacle(self) -> str:
+        """Return why nothing may be bought for the generation now, of which the account was asked already."""
+        if self.progress.work and self.progress.work.obstacle:
+            return self.progress.work.obstacle
+        if self.account.is_shut_to(self.progress.base_id):
+            return self.account.pause.reason
+        brake = self.progress.brake  # in a run that endures for a while, in any other to its end
+        if not brake.is_on() or (self.terms.enduring and self.now >= brake.ends_at()):
+            return ""
+        told = f"{counted(brake.creates, 'request')} to create it had no readable answer, and no task showed up"
+        if not self.terms.enduring:
+            return f"{told}; ask the provider before you run again"
+        hours = (brake.ends_at() - brake.last_at) // HOUR
+        return f"{told}; the next one is sent {hours} h after the last, unless the task shows up: ask the provider"
+
     def limits(self, record: Record, *, patient: bool = False) -> Patience:
         """Return how long to bear with silence about an attempt."""
         first, later = self.terms.first_patience, self.terms.patience
@@ -291,7 +299,9 @@ def _after(change: Advance, event: Looked) -> Verdict:
         return Waits(record.model, first=True)
     if record.status is Status.PENDING:
         return _not_bought(change, record)
-    if record.in_use and _is_overdue(record, change):  # what nobody sees keeps no slot from others
+    # What nobody sees for two grace periods keeps no slot from others; a run that ends leaves it to a later one.
+    since = now if record.gave_up_at is None else record.gave_up_at
+    if record.in_use and now - since >= 2 * change.terms.rules.absence_grace:
         return change.hold(record, _NOT_SHOWN, until=event.again_at)
     if record.status in FLYING and change.progress.began_as is not record.status:
         change.hold_slot(record.model)
@@ -305,19 +315,13 @@ def _after(change: Advance, event: Looked) -> Verdict:
 
 def _not_bought(change: Advance, record: Record) -> Verdict:
     change.probe()
-    reason = obstacle(change.progress, change.account, change.terms, change.now)
+    reason = change.obstacle()
     if not reason:
         return Done()
     own = change.progress.work.obstacle if change.progress.work else ""
     is_account = not own and change.account.is_shut_to(change.progress.base_id)
     held = change.hold(record, reason, Cause.ACCOUNT if is_account else Cause.OWN)
     return Held(None) if own else held  # what is on this disk tells when it changes
-
-
-def _is_overdue(record: Record, change: Advance) -> bool:
-    """Whether what is in use was looked for over two grace periods: a run that ends leaves it to a later one."""
-    since = change.now if record.gave_up_at is None else record.gave_up_at
-    return change.now - since >= 2 * change.terms.rules.absence_grace
 
 
 def _not_created(change: Advance, event: Looked, trouble: Trouble) -> Verdict | None:
@@ -486,14 +490,3 @@ def _end_turn(change: Advance, verdict: Verdict) -> Verdict:
 
 def _at(at: int | None) -> Verdict:
     return Done() if at is None else At(at)
-
-
-def _braked(brake: Brake, terms: Terms, now: int) -> str:
-    """Return why no further create is sent, in a run that endures for a while, in any other to its end."""
-    if not brake.is_on() or (terms.enduring and now >= brake.ends_at()):
-        return ""
-    told = f"{counted(brake.creates, 'request')} to create it had no readable answer, and no task showed up"
-    if not terms.enduring:
-        return f"{told}; ask the provider before you run again"
-    hours = (brake.ends_at() - brake.last_at) // HOUR
-    return f"{told}; the next one is sent {hours} h after the last, unless the task shows up: ask the provider"

@@ -101,8 +101,7 @@ class Records:
     def commit_all(self, changes: Iterable[tuple[Record, str, str, str]]) -> None:
         """Write changed records in one transaction; those that did not change are left alone.
 
-        Raises:
-            StaleRecord: something else wrote the state.
+        Raises StaleRecord: something else wrote the state.
         """
         changed = [change for change in changes if self.get(change[0].base_id) != change[0]]
         if changed:
@@ -147,8 +146,7 @@ class Records:
 
         Returns the record as it is there: a cap counts it for the moment of the intent.
 
-        Raises:
-            CapReached: a cap would be passed; nothing was written.
+        Raises CapReached: a cap would be passed; nothing was written.
         """
         record = record.evolve(intent_at=self._ports.now(), calendar_at=self._ports.calendar())
         change = self._change(record, INTENT, f"create number {record.creates}", "")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.account import Account
-from reconciler.core.advance import Advance, advance, obstacle
+from reconciler.core.advance import Advance, advance
 from reconciler.core.contact import Contact, Failures
 from reconciler.core.diff import attempt_of
 from reconciler.core.progress import (
@@ -389,13 +389,16 @@ def test_the_pause_of_the_account_ends_with_an_answer_and_all_come_back() -> Non
 def test_nothing_is_bought_for_a_paused_account_or_after_three_creates_in_doubt() -> None:
     """The obstacle is asked for right before the intent; in watch the brake is off again after an hour."""
     one = progress()
-    assert obstacle(one, account(), WATCH, NOW) == ""
-    assert obstacle(one, PAUSED, WATCH, NOW) == "out of units"
+    assert Advance(one, account(), WATCH, NOW).obstacle() == ""
+    assert Advance(one, PAUSED, WATCH, NOW).obstacle() == "out of units"
     for _ in range(3):
         one = replace(one, brake=one.brake.pressed(NOW))
-    assert "3 requests to create it had no readable answer" in obstacle(one, account(), WATCH, NOW)
-    assert obstacle(one, account(), WATCH, NOW + HOUR) == ""
-    assert obstacle(one, account(), APPLY, NOW + HOUR)
+    assert (
+        "3 requests to create it had no readable answer"
+        in Advance(one, account(), WATCH, NOW).obstacle()
+    )
+    assert Advance(one, account(), WATCH, NOW + HOUR).obstacle() == ""
+    assert Advance(one, account(), APPLY, NOW + HOUR).obstacle()
 
 
 @pytest.mark.parametrize("terms", [APPLY, WATCH])

@@ -95,8 +95,7 @@ class Answers:
         What number an attempt has is known to whoever made it, here or on another machine, and is lost with its
         state: so every number is asked for, up to some beyond the last one that is found.
 
-        Raises:
-            ProviderError: not all questions were answered readably.
+        Raises ProviderError: not all questions were answered readably.
         """
         known = {one.attempt: one for one in self._repository.attempts(record.base_id)}
         found: dict[int, tuple[Record, Reply]] = {}

@@ -51,8 +51,7 @@ class Round:
     async def read_lists(self, size: int) -> None:
         """Read the lists of those kinds of which many are asked about: requests grow with their number by pages.
 
-        Raises:
-            ProviderError: a page was not answered; what others showed stands.
+        Raises ProviderError: a page was not answered; what others showed stands.
         """
         kinds = Counter(record.endpoint for record in self.asked.values())
         ends = [await self._read_list(kind, count, size) for kind, count in kinds.items()]
@@ -117,8 +116,7 @@ async def refreshed(
 ) -> dict[str, Record]:
     """Return the records as the provider's answers make them, for a plan; a task that is found counts as known.
 
-    Raises:
-        ProviderError: an answer could not be read.
+    Raises ProviderError: an answer could not be read.
     """
     attempts = {
         wish.external_task_id: next_attempt(wish, records.get(wish.external_task_id))
@@ -144,8 +142,7 @@ class Poller:
     async def observe(self, flying: Mapping[str, Record]) -> Round:
         """Ask once for every record (by base id), write down what changed, in one transaction, and return it all.
 
-        Raises:
-            AccountTrouble: there was no answer but this.
+        Raises AccountTrouble: there was no answer but this.
         """
         found = Round(self._answers, flying)
         try:

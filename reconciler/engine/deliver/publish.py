@@ -26,9 +26,7 @@ _EMPTY = hashlib.sha256().hexdigest()
 class Publisher:
     """Makes the folder show what the store holds."""
 
-    def __init__(
-        self, ports: Ports, locations: Locations, previews: frozenset[Role] = frozenset()
-    ) -> None:
+    def __init__(self, ports: Ports, locations: Locations, previews: frozenset[Role]) -> None:
         self._ports = ports
         self._locations = locations
         self._previews = previews  # those that are put back where they are missing
@@ -70,11 +68,10 @@ class Publisher:
                 return None
             if output.standing is Standing.POINTER:
                 continue
-            result = results[output.role]
-            found = self._stand(output, result)
-            if found is None:
+            row = self._stand(output, results[output.role], record)
+            if row is None:
                 return None
-            published.append(_publication(output, result, record, found))
+            published.append(row)
         return [*published, *self._show(wish, record, troubles)]
 
     def _note(self, record: Record, placed: list[Publication] | None, troubles: list[str]) -> bool:
@@ -97,22 +94,26 @@ class Publisher:
         made = {preview.role: preview for preview in record.previews}
         shown = []
         for output in self._locations.previews(wish, record):
-            preview, is_wanted = made[output.role], output.role in self._previews
+            is_wanted, standing = output.role in self._previews, output.standing
             try:
-                is_due = is_wanted and output.standing is not Standing.POINTER
-                if output.standing is Standing.OURS or is_due:
-                    found = self._stand(output, preview)
-                    if found is not None:
-                        shown.append(_publication(output, preview, record, found))
+                if standing is Standing.OURS or (is_wanted and standing is not Standing.POINTER):
+                    shown.append(self._stand(output, made[output.role], record))
             except WorkspaceError as error:
                 troubles.append(f"no {output.role} is published: {error.message}")
-        return shown
+        return [row for row in shown if row is not None]
 
-    def _stand(self, output: Output, result: Result) -> Signature | None:
-        """Return the signature of the output's file, putting it there first where that is needed.
+    def _stand(self, output: Output, result: Result, record: Record) -> Publication | None:
+        """Return how the output's file stands, putting it there first where that is needed.
 
         None when the bytes are nowhere on this disk.
         """
+        found = self._land(output, result)
+        if found is None:
+            return None
+        stood = found.size, found.mtime_ns, found.inode, found.ctime_ns
+        return Publication(output.path, record.external_task_id, output.role, result.sha256, *stood)
+
+    def _land(self, output: Output, result: Result) -> Signature | None:
         target = self._ports.root / output.path
         if output.standing is Standing.OURS and (found := signature(target)) is not None:
             return found
@@ -152,8 +153,3 @@ def _taken(path: str) -> OutputTaken:
     return OutputTaken(
         f"`{path}` holds a file that is not ours, or was changed; move it away and run again"
     )
-
-
-def _publication(output: Output, result: Result, record: Record, found: Signature) -> Publication:
-    stood = found.size, found.mtime_ns, found.inode, found.ctime_ns
-    return Publication(output.path, record.external_task_id, output.role, result.sha256, *stood)

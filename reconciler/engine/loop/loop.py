@@ -36,6 +36,14 @@ class Ended(Enum):
     TIMED_OUT = auto()
 
 
+async def woken(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for an event, for so long at most, and forget it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    event.clear()
+
+
 @dataclass(slots=True)
 class _Turn:
     """A turn that is under way."""
@@ -166,7 +174,8 @@ class Loop:
                 if deadline is not None and self._now() >= deadline:
                     return Ended.TIMED_OUT
                 self._start_due()
-                if not forever and self._is_idle():
+                under_way = self._running or self._poll
+                if not (forever or under_way or self._room_at()) and self._queue.is_empty():
                     return Ended.SETTLED
                 await self._wait(deadline)
                 self._finish()
@@ -201,9 +210,6 @@ class Loop:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _is_idle(self) -> bool:
-        return not (self._running or self._poll or self._room_at()) and self._queue.is_empty()
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -251,10 +257,7 @@ class Loop:
             if self._queue.in_flight and self._poll is None:
                 due.append(self._next_poll)
         seconds = min(max(0, min(due) - self._now()) / SECOND, _NAP) if due else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        self._woken.clear()
+        await woken(self._woken, seconds)
 
     def _finish(self) -> None:
         over, self._over = self._over, []

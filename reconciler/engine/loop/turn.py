@@ -173,12 +173,12 @@ class Turns:
 
     def wanted(self, key: str) -> Generation | None:
         """Return the wish to buy now, as things stand at this moment."""
-        progress, now = self._records.of(key), self._ports.now()
-        if self._terms.enduring and self.account.pause.reason:
-            self.account = self.account.probed_by(key, now)
-        if progress.work is None or decide.obstacle(progress, self.account, self._terms, now):
+        change = self._change(key)
+        change.probe()
+        self.account = change.account
+        if change.obstacle():
             return None
-        wishes = (wish for wish in progress.work.wishes if not wish.suspended)
+        wishes = (wish for wish in self._wishes(key) if not wish.suspended)
         return next((wish for wish in wishes if self._specs.is_wanted(wish)), None)
 
     async def _follow(self, key: str, event: Event) -> Verdict:

@@ -44,7 +44,14 @@ class Commits:
             found = await asyncio.to_thread(self._checkout.uncommitted, names)
         except WorkspaceError as error:
             self.owed |= asked.keys()
-            self._not_answered(told(error))
+            self._failures += 1
+            wait = backoff(self._failures, "git", first=self._first_retry, most=MOST_RETRY)
+            self._again_at = self._ports.now() + wait
+            if (trouble := told(error)) != self.trouble:
+                self.trouble = trouble
+                self._ports.report.say(
+                    f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
+                )
         else:
             self.owed -= asked.keys()
             for spec, inputs in asked.items():
@@ -76,17 +83,6 @@ class Commits:
         """Wait for git no longer."""
         if self._checkout is not None:
             self._checkout.abandon()
-
-    def _not_answered(self, trouble: str) -> None:
-        self._failures += 1
-        self._again_at = self._ports.now() + backoff(
-            self._failures, "git", first=self._first_retry, most=MOST_RETRY
-        )
-        if trouble != self.trouble:
-            self.trouble = trouble
-            self._ports.report.say(
-                f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
-            )
 
     def _signature(self) -> tuple[int, ...]:
         found = []

@@ -56,9 +56,8 @@ class _Wishes:
     def __init__(self, desired: Desired) -> None:
         self._invalid = desired.invalid
         self._owners = {receipt_path(spec): spec for spec in desired.specs}
-        self._specs: dict[str, str] = {}
-        for wish in desired.generations:
-            self._specs.setdefault(wish.external_task_id, wish.spec)
+        # The first one of several that ask for it.
+        self._specs = {one.external_task_id: one.spec for one in reversed(desired.generations)}
 
     def of(self, base_id: str, spec: str, receipt: str = "") -> tuple[str, bool]:
         """Return the spec that it counts for, and whether it is wanted.

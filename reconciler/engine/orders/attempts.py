@@ -183,9 +183,7 @@ async def _bind(context: OrderContext, task: Task, external: str, base_id: str) 
     if refused := _anothers(context, task, base_id):
         return refused
     known = context.records.get(base_id)
-    # Nothing but a receipt says that it was sent, and its result is not here.
-    is_only_told = known is not None and known.claimed and known.status is not Status.COMPLETE
-    if known is not None and not (_was_never_sent(known) or is_only_told):
+    if known is not None and not _is_unsent(known):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = f"made as `{external}`" if external else "made without an id"
     detail = f"{made}, bound by `import --for`"
@@ -216,13 +214,12 @@ def _put_on_receipts(context: OrderContext, bound: Record) -> None:
         receipts.write(spec, newly=bound)
 
 
-def _was_never_sent(known: Record) -> bool:
-    return (
-        known.status is Status.PENDING
-        and known.attempt == 1
-        and not known.creates
-        and not known.doubtful
-    )
+def _is_unsent(known: Record) -> bool:
+    """Whether it was never sent, or nothing but a receipt says that it was, and its result is not here."""
+    if known.claimed and known.status is not Status.COMPLETE:
+        return True
+    was_tried = known.attempt > 1 or known.creates or known.doubtful
+    return known.status is Status.PENDING and not was_tried
 
 
 def _anothers(context: OrderContext, task: Task, base_id: str) -> Outcome | None:
@@ -243,7 +240,12 @@ def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
 
 async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
     """Ask about these generations (none: all), write down what is shown, and say what changed."""
-    works = _works(context, base_ids)
+    wishes: dict[str, list[Generation]] = {}
+    for wish in context.survey.valid_wishes():
+        wishes.setdefault(wish.external_task_id, []).append(wish)
+    # Where nothing is named: what is wanted, and what is on record and wanted no more.
+    bases = base_ids or [*wishes, *context.records.latest()]
+    works = {base: Work(base, tuple(wishes.get(base, ()))) for base in bases}
     asked = {
         base: record
         for base, work in works.items()
@@ -263,15 +265,6 @@ async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
         return outcome
     told = Outcome.refused(f"not everything was answered: {in_a_line(found.trouble)}")
     return Outcome.of([outcome, told])
-
-
-def _works(context: OrderContext, base_ids: Sequence[str]) -> dict[str, Work]:
-    """Return what is wanted and, where nothing is named, what is on record and wanted no more."""
-    wishes: dict[str, tuple[Generation, ...]] = {}
-    for wish in context.survey.valid_wishes():
-        wishes[wish.external_task_id] = (*wishes.get(wish.external_task_id, ()), wish)
-    bases = base_ids or [*wishes, *context.records.latest()]
-    return {base: Work(base, wishes.get(base, ())) for base in bases}
 
 
 def _write(

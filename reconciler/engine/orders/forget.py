@@ -62,8 +62,7 @@ def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
 def forget(context: OrderContext, base_id: str, *, in_flight: bool) -> Outcome:
     """Forget all attempts at a generation; one whose task is under way only with `in_flight`.
 
-    Raises:
-        WorkspaceError: a receipt cannot be written; the state still knows the generation.
+    Raises WorkspaceError: a receipt cannot be written; the state still knows the generation.
     """
     name, record = context.called(base_id), context.records.get(base_id)
     known = listed(context.ports.root, context.survey.desired.receipts, base_id)
@@ -93,8 +92,7 @@ def forget(context: OrderContext, base_id: str, *, in_flight: bool) -> Outcome:
 def prune(context: OrderContext, path: str) -> Outcome:
     """Remove one orphan, named relative to the root, and forget that it was published.
 
-    Raises:
-        WorkspaceError: the file cannot be read or removed.
+    Raises WorkspaceError: the file cannot be read or removed.
     """
     root, objects = context.ports.root, context.ports.objects
     target, specs = root / path, root / context.survey.desired.folder

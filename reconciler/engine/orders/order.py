@@ -72,8 +72,7 @@ class Order:
     `!`: also while its task is in flight), `ID` or `ID=BASE` for `import`, paths relative to the root for `prune`, and
     what `collecting` calls it for `gc`.
 
-    Raises:
-        OrderError: a name is none.
+    Raises OrderError: a name is none.
     """
 
     verb: Verb
@@ -123,8 +122,7 @@ class Order:
     def read(cls, document: Mapping[str, object]) -> Self:
         """Return the order that a document holds.
 
-        Raises:
-            OrderError: it holds none. Any program of this user can write nonsense into the table.
+        Raises OrderError: it holds none. Any program of this user can write nonsense into the table.
         """
         verb, names = document.get("verb"), document.get("names")
         if not isinstance(verb, str) or verb not in set(Verb):

@@ -27,7 +27,7 @@ from reconciler.core.schedule import DAY, SECOND
 from reconciler.core.states import Status
 from reconciler.engine.loop.desired import FolderWork
 from reconciler.engine.loop.looks import FolderLooks
-from reconciler.engine.loop.loop import Loop
+from reconciler.engine.loop.loop import Loop, woken
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
 from reconciler.engine.observe.files import Locations
@@ -220,11 +220,7 @@ class Daemon:
             due.append(settled)
         if self._index.has_more:
             due.append(self._ports.now())
-        seconds = max(0, min(due) - self._ports.now()) / SECOND
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        self._woken.clear()
+        await woken(self._woken, max(0, min(due) - self._ports.now()) / SECOND)
 
     async def _look_once(self) -> None:
         now = self._ports.now()
@@ -270,8 +266,9 @@ class Daemon:
         self._settling.touch((name for name in strays if name not in self._settling), now)
         events.watch_also(self._index.media_folders())
         await self._work.look_over()
-        if not self._in_doubt():  # a grace period is measured by the clock as it is
-            self._duties.correct_clock()
+        worked_on = (one.record for one in self.records.all() if one.work)
+        if not any(one.status is Status.SUBMITTING for one in worked_on if one):
+            self._duties.correct_clock()  # a grace period is measured by the clock as it is
         if events.is_notified:
             self._next_resync = now + interval
 
@@ -363,11 +360,6 @@ class Daemon:
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec, where it is valid in every respect, asks for as it was last read."""
         return self._work.declared(spec)
-
-    def _in_doubt(self) -> bool:
-        """Whether the outcome of some create that is worked on is not known."""
-        known = (one.record for one in self.records.all() if one.work)
-        return any(one.status is Status.SUBMITTING for one in known if one)
 
     def _write_holds(self) -> None:
         """Let `status` see what is held back."""
