@@ -11,7 +11,7 @@ import contextlib
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -121,9 +121,7 @@ class Queue:
 class Loop:
     """One run over a selection; keys may be added while it goes on."""
 
-    def __init__(
-        self, ports: Ports, options: Options, turns: Turns, keys: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, ports: Ports, options: Options, turns: Turns) -> None:
         self._standstill = options.standstill
         self._now = ports.now
         self._turns = turns
@@ -135,8 +133,6 @@ class Loop:
         self._over: list[asyncio.Task[Any]] = []  # turns and polls that came to their end
         self._woken = asyncio.Event()
         self._still = False
-        for key in keys:
-            self._queue.add(key, 0)
 
     @property
     def in_flight(self) -> frozenset[str]:

@@ -71,13 +71,9 @@ class Commits:
         return waiting_for_commit(self._lacking.get(wish.spec, ""))
 
     def is_due(self, now: int) -> bool:
-        """Whether it is time to ask once more what git did not answer."""
-        return bool(self.owed) and now >= self._again_at
-
-    def moved(self) -> bool:
-        """Whether HEAD or the index may have changed since this was asked last."""
+        """Whether HEAD or the index may have changed since this was asked last, or git did not answer a while ago."""
         before, self._seen = self._seen, self._signature()
-        return before != self._seen
+        return before != self._seen or (bool(self.owed) and now >= self._again_at)
 
     def leave(self) -> None:
         """Wait for git no longer."""

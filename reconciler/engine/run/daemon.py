@@ -234,7 +234,7 @@ class Daemon:
             await self._work.go_on()
         if self._duties.is_ordered():
             await self._obey()
-        if self._commits.moved() or self._commits.is_due(now):
+        if self._commits.is_due(now):
             await self._work.commits_changed()
         if now >= self._next_resync:
             await self._resync(now)
