@@ -100,11 +100,8 @@ class Purchases:
             HostingError: the media store does not take an input; nothing was sent.
         """
         sight = await self._sight(record)
-        now = self._records.get(record.base_id)
-        if now is not None and _has_moved(record, now):  # the answer is to an old question
-            return Looked(now, self._ports.now())
-        if sight.other is not None:
-            return self._go_on_with(sight)
+        if over := self._other_than(record, sight):
+            return over
         wish = None if self._closed else wanted()
         decision = self._step(record, sight.reply, wanted=wish is not None)
         if decision.create and wish is not None:
@@ -133,9 +130,13 @@ class Purchases:
         event: Event = Absent() if reply.task is None else Seen(reply.task)
         return self._records.decide(record, event, wanted=wanted)
 
-    def _go_on_with(self, sight: _Sight) -> Looked:
-        """Take another attempt that the provider has for the generation's, in place of one that it does not have."""
-        assert sight.other is not None
+    def _other_than(self, record: Record, sight: _Sight | None) -> Looked | None:
+        """Go on with what has become of the generation meanwhile, or with another attempt that the provider has."""
+        now = self._records.get(record.base_id)
+        if now is not None and _has_moved(record, now):  # the answer is to an old question
+            return Looked(now, self._ports.now())
+        if sight is None or sight.other is None:
+            return None
         self._say_if_unproven(sight.other)
         self._records.commit(sight.other, "adopted", request_id=sight.request_id)
         return Looked(sight.other)
@@ -167,14 +168,10 @@ class Purchases:
             callback_url=wish.callback_url or self._options.callback_url,
         )
         # While the inputs were prepared anything may have changed, and nothing is promised yet.
-        late: _Sight | None = None
-        if self._ports.now() - looked_at > _LOOK_HOLDS:
-            late = await self._sight(before)
-        now = self._records.get(before.base_id)
-        if now is not None and _has_moved(before, now):
-            return Looked(now, self._ports.now())
-        if late is not None and late.other is not None:
-            return self._go_on_with(late)
+        is_old = self._ports.now() - looked_at > _LOOK_HOLDS
+        late = await self._sight(before) if is_old else None
+        if over := self._other_than(before, late):
+            return over
         if late is not None and late.reply.task is not None:
             return self._learn(before, self._step(before, late.reply), late.reply)
         still = wanted()
