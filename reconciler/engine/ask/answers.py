@@ -13,6 +13,7 @@ from reconciler.core.errors import ReconcilerError, told
 from reconciler.core.identity import carries, has_room, is_computed, split_attempt
 from reconciler.core.progress import Trouble, TroubleKind
 from reconciler.core.states import LIVE, Record, Status, Task
+from reconciler.core.transitions import Absent, Seen
 from reconciler.engine.ports import Provider
 from reconciler.kling import errors
 from reconciler.kling.client import Reply
@@ -48,6 +49,11 @@ def trouble_of(error: ReconcilerError) -> Trouble:
     coded = isinstance(error, ProviderError) and error.code is not None
     is_answer = coded and not isinstance(error, _NO_ANSWER)
     return Trouble(kind, told(error), error.message, is_answer)
+
+
+def event_of(reply: Reply) -> Seen | Absent:
+    """Return what an answer about an attempt means for its record."""
+    return Absent() if reply.task is None else Seen(reply.task)
 
 
 class Answers:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from reconciler.core.diff import next_attempt
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import Rules, pages_to_read
-from reconciler.core.states import LIVE, Record, Status, Task
-from reconciler.core.transitions import Absent, Seen, observed
-from reconciler.engine.ask.answers import Answers
+from reconciler.core.states import LIVE, Record, Status
+from reconciler.core.transitions import observed
+from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
+from reconciler.kling.client import Reply
 from reconciler.kling.errors import AccountTrouble, ProviderError
 
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
@@ -33,8 +34,7 @@ class Round:
 
     answers: Answers
     asked: Mapping[str, Record]
-    shown: dict[str, tuple[Task, str]] = field(default_factory=dict)  # task, request id
-    unknown: dict[str, str] = field(default_factory=dict)  # request id
+    replies: dict[str, Reply] = field(default_factory=dict)
     troubles: dict[str, ProviderError] = field(default_factory=dict)  # of questions about one task
     answered: bool = False  # whether anything was, a page of the list included
     listed: bool = False  # whether the list was read to its end
@@ -44,9 +44,9 @@ class Round:
         """Why not everything was answered."""
         return next(reversed(self.troubles.values()), None)
 
-    def unshown(self) -> list[str]:
-        """Return those that were not shown yet."""
-        return [base for base in self.asked if base not in self.shown]
+    def open(self) -> list[str]:
+        """Return those about which nothing was said yet."""
+        return [base for base in self.asked if base not in self.replies]
 
     async def read_lists(self, size: int) -> None:
         """Read the lists of those kinds of which many are asked about: requests grow with their number by pages.
@@ -66,7 +66,7 @@ class Round:
             for task in tasks:
                 name = task.task_id if task.task_id in waiting else task.external_task_id
                 if name in waiting and self.answers.accept(self.asked[waiting[name]], task):
-                    self.shown[waiting.pop(name)] = (task, "")
+                    self.replies[waiting.pop(name)] = Reply(task, "")
             if not waiting or len(tasks) < size:
                 return True
         return False
@@ -81,15 +81,10 @@ class Round:
 
     async def _ask(self, base: str) -> None:
         try:
-            reply = await self.answers.about(self.asked[base])
+            self.replies[base] = await self.answers.about(self.asked[base])
+            self.answered = True
         except ProviderError as error:
             self.troubles[base] = error  # one bad answer must not starve the others
-            return
-        self.answered = True
-        if reply.task is None:
-            self.unknown[base] = reply.request_id
-        else:
-            self.shown[base] = (reply.task, reply.request_id)
 
 
 async def ask(
@@ -107,7 +102,7 @@ async def ask(
         return found
     except ProviderError:
         pass  # a list that stumbles leaves the rest to single questions
-    await found.ask_each(found.unshown()[: most_unlisted if found.listed else None])
+    await found.ask_each(found.open()[: most_unlisted if found.listed else None])
     return found
 
 
@@ -126,7 +121,11 @@ async def refreshed(
     found = await ask(answers, asked, _MOST_UNLISTED)
     if found.trouble is not None:
         raise found.trouble
-    shown = {base: observed(asked[base], task) for base, (task, _) in found.shown.items()}
+    shown = {
+        base: observed(asked[base], reply.task)
+        for base, reply in found.replies.items()
+        if reply.task is not None
+    }
     return {**records, **shown}
 
 
@@ -150,7 +149,7 @@ class Poller:
                 ProviderError
             ):  # a list that stumbles leaves the rest to single questions
                 await found.read_lists(self._page)
-            rest = found.unshown()
+            rest = found.open()
             if len(rest) > _STRAGGLERS:  # others' turn in the next round
                 self._round = (self._round + _STRAGGLERS) % len(rest)
                 rest = (rest[self._round :] + rest[: self._round])[:_STRAGGLERS]
@@ -164,18 +163,14 @@ class Poller:
         return found
 
     def _write(self, found: Round) -> None:
-        events: dict[str, tuple[Seen | Absent, str]] = {
-            **{base: (Seen(task), request) for base, (task, request) in found.shown.items()},
-            **{base: (Absent(), request) for base, request in found.unknown.items()},
-        }
         changes = []
-        for base, (event, request_id) in events.items():
+        for base, reply in found.replies.items():
             known = self._records.get(base) or found.asked[base]
             if known.external_task_id != found.asked[base].external_task_id:
                 continue  # another attempt began meanwhile
-            record = self._records.decide(known, event).record
+            record = self._records.decide(known, event_of(reply)).record
             # A reason is what people need first; what was paid is told where there is none.
-            paid = event.task.paid if isinstance(event, Seen) and not record.reason else ""
+            paid = reply.task.paid if reply.task is not None and not record.reason else ""
             if record != known:
-                changes.append((record, "observed", paid, request_id))
+                changes.append((record, "observed", paid, reply.request_id))
         self._records.commit_all(changes)

@@ -21,7 +21,6 @@ from reconciler.core.progress import Looked
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import ALIVE, Record, Status
 from reconciler.core.transitions import (
-    Absent,
     Ambiguous,
     Event,
     Exists,
@@ -31,7 +30,7 @@ from reconciler.core.transitions import (
     Step,
     in_place_of,
 )
-from reconciler.engine.ask.answers import UNPROVEN, Answers, trouble_of
+from reconciler.engine.ask.answers import UNPROVEN, Answers, event_of, trouble_of
 from reconciler.engine.buy.inputs import Sender
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import INTENT, Records
@@ -127,8 +126,7 @@ class Purchases:
         return _Sight(reply, other, request_id)
 
     def _step(self, record: Record, reply: Reply, *, wanted: bool = True) -> Step:
-        event: Event = Absent() if reply.task is None else Seen(reply.task)
-        return self._records.decide(record, event, wanted=wanted)
+        return self._records.decide(record, event_of(reply), wanted=wanted)
 
     def _other_than(self, record: Record, sight: _Sight | None) -> Looked | None:
         """Go on with what has become of the generation meanwhile, or with another attempt that the provider has."""

@@ -14,8 +14,8 @@ from reconciler.core.errors import ReconcilerError, StateError, mistake
 from reconciler.core.schedule import RETENTION, URGENT_AGE
 from reconciler.core.sources import length_remark
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
-from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen, Step
-from reconciler.engine.ask.answers import Answers
+from reconciler.core.transitions import Gone, Kept, Saved, Step
+from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
@@ -83,8 +83,7 @@ class Saver:
         if task is not None and task.state is TaskState.SUCCEEDED and not files:
             lists_none = ResultInterrupted("the provider lists no video for it at the moment")
             return self._cleared(record, _CLEARED, lists_none)
-        event = Absent() if task is None else Seen(task)
-        decided = self._records.apply(record, event, request_id=reply.request_id)
+        decided = self._records.apply(record, event_of(reply), request_id=reply.request_id)
         record = decided.record
         if task is None:
             return decided

@@ -204,8 +204,8 @@ class Turns:
             self._share(decide.Advance.heard)
             self._share(decide.Advance.answered)
         for key, record in flying.items():
-            if key in found.shown or key in found.unknown:
-                verdicts[key] = await self._follow(key, core.Polled(key in found.shown))
+            if reply := found.replies.get(key):
+                verdicts[key] = await self._follow(key, core.Polled(reply.task is not None))
             elif trouble := found.troubles.get(key):
                 failed = core.Failed(Asked.POLL, record, trouble_of(trouble))
                 verdicts[key] = await self._follow(key, failed)

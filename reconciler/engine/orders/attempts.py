@@ -23,6 +23,7 @@ from reconciler.engine.ask.answers import UNPROVEN, Answers
 from reconciler.engine.ask.poll import ask
 from reconciler.engine.deliver.receipts import Receipts
 from reconciler.engine.orders.outcome import OrderContext, Outcome
+from reconciler.kling.client import Reply
 
 _ASKED = LIVE | {Status.PENDING, Status.SUCCEEDED, Status.EXPIRED, Status.REJECTED}
 _SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
@@ -255,8 +256,8 @@ async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
         return Outcome.left("everything is settled: there was nothing to ask about")
     found = await ask(Answers(context.ports.client, context.ports.repository), asked)
     changed = [
-        _write(context, works[base], asked[base].external_task_id, *found.shown[base])
-        for base in found.shown
+        _write(context, works[base], asked[base].external_task_id, reply)
+        for base, reply in found.replies.items()
     ]
     outcome = Outcome.of(part for part in changed if part is not None)
     if not outcome.said and found.trouble is None:
@@ -267,13 +268,12 @@ async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
     return Outcome.of([outcome, told])
 
 
-def _write(
-    context: OrderContext, work: Work, asked: str, task: Task, request_id: str
-) -> Outcome | None:
+def _write(context: OrderContext, work: Work, asked: str, reply: Reply) -> Outcome | None:
     record = work.attempt(context.records.get(work.base_id))
-    if record is None or record.external_task_id != asked:
+    if reply.task is None or record is None or record.external_task_id != asked:
         return None  # another attempt began while the answer came
-    seen = context.records.apply(record, Seen(task), "refreshed", request_id=request_id).record
+    event, request_id = Seen(reply.task), reply.request_id
+    seen = context.records.apply(record, event, "refreshed", request_id=request_id).record
     if seen == record:
         return None
     name = context.called(work.base_id)
