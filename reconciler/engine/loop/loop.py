@@ -70,7 +70,12 @@ class Queue:
             case At(at) | Held(int(at)):
                 self.add(key, at)
             case Waits(model, first):
-                self._join(key, model, first=first)
+                line = self._lines.setdefault(model, OrderedDict())
+                if first:
+                    line[key] = -next(self._order)
+                    line.move_to_end(key, last=False)
+                elif not any(key in one for one in self._lines.values()):  # it keeps its place
+                    line[key] = next(self._order)
             case InFlight():
                 self.in_flight.add(key)
 
@@ -107,15 +112,6 @@ class Queue:
     def pop_waiting(self, model: str) -> str:
         """Take the first in line for a slot of this model."""
         return self._lines[model].popitem(last=False)[0]
-
-    def _join(self, key: str, model: str, *, first: bool) -> None:
-        """Have this key wait, at the end of its line or before all others; one that waits keeps its place."""
-        line = self._lines.setdefault(model, OrderedDict())
-        if first:
-            line[key] = -next(self._order)
-            line.move_to_end(key, last=False)
-        elif not any(key in one for one in self._lines.values()):
-            line[key] = next(self._order)
 
 
 class Loop:

@@ -70,7 +70,7 @@ class Order:
     meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it attempt
     N, so that an order which is given twice is carried out once), for `refresh` (none: everything) and for `forget` (with
     `!`: also while its task is in flight), `ID` or `ID=BASE` for `import`, paths relative to the root for `prune`, and
-    what `collecting` calls it for `gc`.
+    what `collect.garbage` calls it for `gc`.
 
     Raises OrderError: a name is none.
     """
