@@ -1,4 +1,4 @@
-"""Keeping a folder true: follows what changes, has the cycle bring it forward, and looks after itself for weeks.
+"""Keeping a folder true: follows what changes, has the loop bring it forward, and looks after itself for weeks.
 
 Level-triggered: events only say which names to look at again, and a periodic look at everything finds what no
 event told. Nothing here decides about a generation, and nothing here spends.
