@@ -145,9 +145,8 @@ class Poller:
         """
         found = Round(self._answers, flying)
         try:
-            with suppress(
-                ProviderError
-            ):  # a list that stumbles leaves the rest to single questions
+            # A list that stumbles leaves the rest to single questions.
+            with suppress(ProviderError):
                 await found.read_lists(self._page)
             rest = found.open()
             if len(rest) > _STRAGGLERS:  # others' turn in the next round
