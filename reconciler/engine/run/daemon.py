@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol
 
 from reconciler.core.errors import (
@@ -78,15 +77,6 @@ class Pace:
     # before a look that does not get on is overdue: a busy disk is not a dead one
     patience: int = 120 * SECOND
 
-    @property
-    def overdue(self) -> int:
-        """How long a look may take to get on; ms."""
-        return min(max(self.patience, self.resync), _LONGEST_OVERDUE)
-
-
-Orders = Callable[[Records, Locations], Awaitable[frozenset[str]]]
-"""Carries out what commands asked for meanwhile; returns the base ids of the generations concerned."""
-
 
 @dataclass(frozen=True, slots=True)
 class Duties:
@@ -99,7 +89,8 @@ class Duties:
     can_host: bool = False  # a local video can be made readable for the provider
     is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
     correct_clock: Callable[[], None] = lambda: None
-    carry_out: Orders | None = None
+    # does what commands asked for; returns the base ids of the generations concerned
+    carry_out: Callable[[Records, Locations], Awaitable[frozenset[str]]] | None = None
     # raises WorkspaceError where no result could be put
     check_room: Callable[[], None] = lambda: None
 
@@ -108,13 +99,15 @@ class Daemon:
     """One folder, one account."""
 
     def __init__(self, ports: Ports, options: Options, duties: Duties) -> None:
-        self._ports = ports = replace(ports, distrust=partial(self._distrust, ports.distrust))
+        self._forget = ports.distrust
+        self._ports = ports = replace(ports, distrust=self._distrust)
         self._duties = duties
         self._pace = duties.pace
         self._index = duties.index
         self._settling = Settling(duties.pace.settle)
         self._woken = asyncio.Event()
-        self.looks = FolderLooks(duties.pace.overdue / SECOND)
+        overdue = min(max(self._pace.patience, self._pace.resync), _LONGEST_OVERDUE)
+        self.looks = FolderLooks(overdue / SECOND)
         self.records = Records(ports, options, ports.repository.records())
         self._locations = Locations.learn(ports.root, ports.repository, ports.objects, {})
         self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
@@ -323,9 +316,9 @@ class Daemon:
         if trouble:
             await asyncio.sleep(self._pace.tick / SECOND)
 
-    def _distrust(self, forget: Callable[[str], None], name: str) -> None:
+    def _distrust(self, name: str) -> None:
         """Have a file read again that was not what is remembered of it, though nothing told."""
-        forget(name)
+        self._forget(name)
         self._settling.touch({name}, self._ports.now())
         self.wake()
 
