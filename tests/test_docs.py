@@ -122,6 +122,23 @@ def test_every_status_says_what_to_do(status: Status) -> None:
     assert f"`{status}`" in page("docs/glossary.md")
 
 
+def test_every_class_of_the_engine_is_in_the_glossary() -> None:
+    """Whoever meets a public class of the engine finds in a line what it stands for."""
+    modules = [
+        ast.parse(path.read_text("utf-8")) for path in (ROOT / "reconciler/engine").rglob("*.py")
+    ]
+    classes = {
+        node.name
+        for module in modules
+        for node in module.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    section = (
+        page("docs/glossary.md").partition("## Classes of the engine")[2].partition("\n## ")[0]
+    )
+    assert classes <= set(re.findall(r"^\| `(\w+)` \| \S", section, re.MULTILINE))
+
+
 @pytest.mark.parametrize("action", Action)
 def test_every_action_is_explained(action: Action) -> None:
     """The glossary names everything that a plan can mean to do."""

@@ -5,7 +5,7 @@ One frozen value; a change is a new one. Times are integer milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -59,8 +59,7 @@ class Account:
 
     def with_slots(self, model: str, slots: Slots) -> Self:
         """Return the account with what is known of a model's slots; a ceiling that the user set counts instead."""
-        slots = slots if self.ceiling is None else self._first()
-        return self._with(model, replace(self.lane(model), slots=slots))
+        return self._with(model, slots=slots if self.ceiling is None else self._first())
 
     def in_flight(self) -> int:
         """Return how many slots of all models are held."""
@@ -84,8 +83,7 @@ class Account:
 
     def come_forward(self, key: str, model: str, now: int) -> Self:
         """Let this generation look and prepare itself; the end of its turn takes it back."""
-        lane = self.lane(model)
-        return self._with(model, replace(lane, forward={**lane.forward, key: now + STANDS_FOR}))
+        return self._with(model, forward={**self.lane(model).forward, key: now + STANDS_FOR})
 
     def is_forward(self, key: str) -> bool:
         """Whether this generation came forward."""
@@ -94,32 +92,29 @@ class Account:
     def held(self, key: str, model: str) -> Self:
         """Count one more slot as held, whatever the limit."""
         account = self._back(key)
-        lane = account.lane(model)
-        return account._with(model, replace(lane, in_flight=lane.in_flight + 1))
+        return account._with(model, in_flight=account.lane(model).in_flight + 1)
 
     def freed(self, model: str) -> Self:
         """Count one slot less as held."""
-        lane = self.lane(model)
-        return self._with(model, replace(lane, in_flight=lane.in_flight - 1))
+        return self._with(model, in_flight=self.lane(model).in_flight - 1)
 
     def accepted(self, model: str, now: int) -> Self:
         """Learn from an accepted task, which holds its slot."""
         lane = self.lane(model)
-        return self._with(model, replace(lane, slots=lane.slots.accepted(lane.in_flight, now)))
+        return self._with(model, slots=lane.slots.accepted(lane.in_flight, now))
 
     def refused(self, model: str, now: int) -> Self:
         """Learn from a refused slot (1303), which is still counted; for a while nobody of this model comes forward."""
         lane = self.lane(model)
-        return self._with(model, replace(lane, slots=lane.slots.refused(lane.in_flight - 1, now)))
+        return self._with(model, slots=lane.slots.refused(lane.in_flight - 1, now))
 
     def paused(self, reason: str, now: int, *, by_create: bool) -> Self:
         """Stop submitting for everybody; another victim of the same trouble does not make the pause longer."""
         pause = self.pause if self.pause.reason else Pause(again_at=now)
         if now >= pause.again_at:
             times = pause.times + 1
-            pause = replace(
-                pause, times=times, again_at=now + account_pause(times, self.first_pause)
-            )
+            again_at = now + account_pause(times, self.first_pause)
+            pause = replace(pause, times=times, again_at=again_at)
         by_create = by_create or pause.by_create
         return replace(self, pause=replace(pause, reason=reason, prober="", by_create=by_create))
 
@@ -148,13 +143,6 @@ class Account:
         again_at = max(account.pause.again_at, now + account_pause(1, self.first_pause))
         return replace(account, pause=replace(account.pause, prober="", again_at=again_at))
 
-    def openings(self, models: Iterator[str]) -> Iterator[tuple[str, int]]:
-        """Yield those of these models of which one more may come forward, and from when."""
-        for model in models:
-            at = 0 if self.pause.reason else self.room_at(model)
-            if at is not None:
-                yield model, at
-
     def _back(self, key: str) -> Self:
         lanes = {
             model: replace(lane, forward={k: v for k, v in lane.forward.items() if k != key})
@@ -166,5 +154,6 @@ class Account:
     def _first(self) -> Slots:
         return Slots() if self.ceiling is None else Slots(limit=self.ceiling, ceiling=self.ceiling)
 
-    def _with(self, model: str, lane: Lane) -> Self:
+    def _with(self, model: str, **changes: object) -> Self:
+        lane = replace(self.lane(model), **changes)  # type: ignore[arg-type]
         return replace(self, lanes={**self.lanes, model: lane})

@@ -17,7 +17,6 @@ from reconciler.core.contact import Failures, Move, Patience, next_move
 from reconciler.core.errors import counted
 from reconciler.core.progress import (
     FLYING,
-    GIVEN_UP,
     AskAnything,
     Asked,
     At,
@@ -38,11 +37,10 @@ from reconciler.core.progress import (
     Learn,
     Look,
     Looked,
-    NotShown,
+    Polled,
     Progress,
     Readmit,
     Say,
-    Shown,
     Stopped,
     TakeUp,
     Tell,
@@ -52,11 +50,11 @@ from reconciler.core.progress import (
     TroubleKind,
     Verdict,
     Waits,
-    Withheld,
 )
 from reconciler.core.schedule import HOUR, MOST_RETRY, SECOND, Brake, backoff
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import may_turn_up
+from reconciler.core.work import GIVEN_UP
 
 MOST_SAVES = 8  # failures in a row before a result is left for later
 # Times as long as before a create: what is in flight may be paid for, and is asked for on.
@@ -66,7 +64,35 @@ _SELDOM = HOUR  # between two tries at what is too large: each may take as much 
 _NOT_SHOWN = "the provider says that a task with this id exists, but does not show it yet; it may have been paid for, so nothing is sent: `watch` or the next run goes on looking"
 
 
-@dataclass(frozen=True, slots=True)
+def advance(progress: Progress, event: Event, account: Account, terms: Terms, now: int) -> Advance:
+    """Return what happens next."""
+    change = Advance(progress, account, terms, now)
+    verdict = _on(change, event)
+    in_turn = not isinstance(event, Stopped) or event.in_turn
+    change.verdict = verdict if verdict is None or not in_turn else _end_turn(change, verdict)
+    return change
+
+
+def _on(change: Advance, event: Event) -> Verdict | None:
+    match event:
+        case Due():
+            return _due(change)
+        case Looked():
+            return _looked(change, event)
+        case Fetched():
+            return _fetched(change, event)
+        case Failed():
+            return _failed(change, event)
+        case Polled():
+            return _polled(change, event)
+        case Delivered():
+            return _delivered(change, event)
+        case Stopped(reason, cause, in_turn):
+            record = change.progress.current() if in_turn else change.progress.record
+            return change.hold(record, reason, cause)
+
+
+@dataclass(slots=True)
 class Advance:
     """What an event makes of a generation and of the account, what to do, and when its turn is next.
 
@@ -75,137 +101,30 @@ class Advance:
 
     progress: Progress
     account: Account
-    effects: tuple[Effect, ...]
-    verdict: Verdict | None
-
-
-def advance(progress: Progress, event: Event, account: Account, terms: Terms, now: int) -> Advance:
-    """Return what happens next."""
-    change = _Change(progress, account, terms, now)
-    verdict = _on(change, event)
-    if verdict is not None and not isinstance(event, Withheld):
-        verdict = _end_turn(change, verdict)
-    return Advance(change.progress, change.account, tuple(change.effects), verdict)
-
-
-def _on(change: _Change, event: Event) -> Verdict | None:
-    match event:
-        case Due():
-            return _due(change)
-        case Looked() | Fetched() | Failed():
-            return _after_request(change, event)
-        case Shown() | NotShown():
-            return _after_poll(change, shown=isinstance(event, Shown))
-        case Delivered():
-            return _delivered(change, event)
-        case Stopped(reason, cause, until):
-            return change.hold(change.record(), reason, cause, until)
-        case Withheld(reason, cause):
-            return change.hold(change.progress.record, reason, cause)
-
-
-def _after_request(change: _Change, event: Looked | Fetched | Failed) -> Verdict | None:
-    match event:
-        case Looked():
-            return _looked(change, event)
-        case Fetched():
-            return _fetched(change, event)
-        case Failed():
-            return _failed(change, event)
-
-
-def heard(account: Account, now: int) -> tuple[Account, tuple[Effect, ...]]:
-    """Return the account after something was answered readably, to anybody, and what there is to say."""
-    told: tuple[Effect, ...] = ()
-    if account.silence:
-        seconds = (now - account.contact.silent_since) // SECOND
-        told = (Say(f"the provider answers again, after {seconds} s"),)
-    return replace(account, contact=account.contact.heard(now), silence=""), told
-
-
-def answered(
-    account: Account, terms: Terms, *, create: bool = False
-) -> tuple[Account, tuple[Effect, ...]]:
-    """Return the account after an answer that one in trouble does not get: to a create, or to a question."""
-    if not (account.pause.reason and terms.endures):
-        return account, ()
-    account = account.resumed(create=create)
-    if account.pause.reason:
-        return account, ()
-    said = Say("the account can be used again; submitting resumes", Topic.ACCOUNT)
-    return account, (said, Readmit())
-
-
-def close(
-    account: Account, trouble: Trouble, now: int, *, by_create: bool
-) -> tuple[Account, tuple[Effect, ...]]:
-    """Stop submitting for everybody, and say so once."""
-    said = Say(f"submitting is paused for the whole account: {trouble.told}", Topic.ACCOUNT)
-    told = () if account.pause.reason else (said,)
-    return account.paused(trouble.told, now, by_create=by_create), told
-
-
-def obstacle(progress: Progress, account: Account, terms: Terms, now: int) -> str:
-    """Return why nothing may be bought for a generation now, of which the account was asked already."""
-    shut = account.pause.reason if account.is_shut_to(progress.base_id) else ""
-    own = progress.work.obstacle if progress.work else ""
-    return own or shut or _braked(progress.brake, terms, now)
-
-
-def take_slot(
-    progress: Progress, account: Account, record: Record
-) -> tuple[Progress, Account] | None:
-    """Give a generation a slot for a create that is about to be sent; None where none is free."""
-    if progress.slot != record.model and account.is_full(record.model):
-        return None
-    return with_slot(progress, account, record.model)
-
-
-def with_slot(progress: Progress, account: Account, model: str | None) -> tuple[Progress, Account]:
-    """Count a generation as one that holds a slot of this model, or none (None), whatever the limit."""
-    if progress.slot == model:
-        return progress, account
-    if progress.slot is not None:
-        account = account.freed(progress.slot)
-    if model is not None:
-        account = account.held(progress.base_id, model)
-    return replace(progress, slot=model), account
-
-
-@dataclass(slots=True)
-class _Change:
-    """What one event changes, as far as it is known."""
-
-    progress: Progress
-    account: Account
     terms: Terms
     now: int
     effects: list[Effect] = field(default_factory=list)
+    verdict: Verdict | None = None
 
     def note(self, **changes: object) -> None:
+        """Change what is known of the generation."""
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]
 
-    def record(self) -> Record | None:
-        return self.progress.attempt() or self.progress.record
-
     def say(self, sentence: str, topic: Topic = Topic.OTHER) -> None:
+        """Tell everybody."""
         self.effects.append(Say(sentence, topic))
-
-    def then(self, effect: Look | Fetch | Deliver | AskAnything) -> None:
-        """Act, and go on from what comes of it."""
-        self.effects.append(effect)
 
     def hold(
         self, record: Record | None, reason: str, cause: Cause = Cause.OWN, until: int | None = None
     ) -> Held:
         """Leave the generation where it is; a run that ends leaves it to the next one."""
-        if cause is Cause.CAP and self.terms.endures and not self.account.capped:
+        if cause is Cause.CAP and self.terms.enduring and not self.account.capped:
             self.account = replace(self.account, capped=True)
             self.say(reason, Topic.CAP)
         self.note(hold=Hold(reason, cause))
         if record is not None:
             self.effects.append(Tell(record, reason))
-        if not self.terms.endures:
+        if not self.terms.enduring:
             return Held(None)
         if until is not None:
             return Held(until)
@@ -214,19 +133,46 @@ class _Change:
         key = self.progress.base_id
         return Held(self.now + backoff(tries, key, first=self.terms.first_retry, most=MOST_RETRY))
 
-    def shared(self, found: tuple[Account, tuple[Effect, ...]]) -> None:
-        """Take over what happened to everybody."""
-        self.account = found[0]
-        self.effects += found[1]
+    def take_slot(self, record: Record) -> bool:
+        """Give a slot for a create that is about to be sent; False where none is free."""
+        if self.progress.slot != record.model and self.account.is_full(record.model):
+            return False
+        self.hold_slot(record.model)
+        return True
+
+    def hold_slot(self, model: str | None) -> None:
+        """Count the generation as one that holds a slot of this model, or none (None), whatever the limit."""
+        held = self.progress.slot
+        if held == model:
+            return
+        if held is not None:
+            self.account = self.account.freed(held)
+        if model is not None:
+            self.account = self.account.held(self.progress.base_id, model)
+        self.note(slot=model)
 
     def heard(self) -> None:
-        self.shared(heard(self.account, self.now))
+        """Something was answered readably, to anybody."""
+        if self.account.silence:
+            seconds = (self.now - self.account.contact.silent_since) // SECOND
+            self.say(f"the provider answers again, after {seconds} s")
+        contact = self.account.contact.heard(self.now)
+        self.account = replace(self.account, contact=contact, silence="")
 
     def answered(self, *, create: bool = False) -> None:
-        self.shared(answered(self.account, self.terms, create=create))
+        """There was an answer that an account in trouble does not get: to a create, or to a question."""
+        if self.account.pause.reason and self.terms.enduring:
+            self.account = self.account.resumed(create=create)
+            if not self.account.pause.reason:
+                self.say("the account can be used again; submitting resumes", Topic.ACCOUNT)
+                self.effects.append(Readmit())
 
     def close(self, trouble: Trouble, *, by_create: bool) -> None:
-        self.shared(close(self.account, trouble, self.now, by_create=by_create))
+        """Stop submitting for everybody, and say so once."""
+        if not self.account.pause.reason:
+            told = f"submitting is paused for the whole account: {trouble.told}"
+            self.say(told, Topic.ACCOUNT)
+        self.account = self.account.paused(trouble.told, self.now, by_create=by_create)
 
     def pause(self, trouble: Trouble, record: Record, *, by_create: bool) -> Held:
         """Stop submitting for everybody, and hold this one until the account may be asked again."""
@@ -235,15 +181,16 @@ class _Change:
 
     def count(self, record: Record | None) -> None:
         """Count as in flight what may have a task, unless nothing is seen of it for long."""
-        live = record is not None and record.status in LIVE
-        lasts = record is not None and self.progress.failures.lasts(
-            self.limits(record, patient=True)
+        holds_one = (
+            record is not None
+            and record.status in LIVE
+            and not self.progress.hold
+            and not self.progress.failures.lasts(self.limits(record, patient=True))
         )
-        holds_one = record is not None and live and not self.progress.hold and not lasts
-        model = record.model if record is not None and holds_one else None
-        self.progress, self.account = with_slot(self.progress, self.account, model)
+        self.hold_slot(record.model if record is not None and holds_one else None)
 
     def learn(self, model: str, change: Callable[[Account], Account]) -> None:
+        """Take over what an answer shows of a model's slots."""
         before = self.account.lane(model).slots.limit
         self.account = change(self.account)
         if (limit := self.account.lane(model).slots.limit) != before:
@@ -251,10 +198,26 @@ class _Change:
 
     def probe(self) -> None:
         """Let this generation try whether the account's trouble is over, where it is time for it."""
-        if self.terms.endures and self.account.pause.reason:
+        if self.terms.enduring and self.account.pause.reason:
             self.account = self.account.probed_by(self.progress.base_id, self.now)
 
+    def obstacle(self) -> str:
+        """Return why nothing may be bought for the generation now, of which the account was asked already."""
+        if self.progress.work and self.progress.work.obstacle:
+            return self.progress.work.obstacle
+        if self.account.is_shut_to(self.progress.base_id):
+            return self.account.pause.reason
+        brake = self.progress.brake  # in a run that endures for a while, in any other to its end
+        if not brake.is_on() or (self.terms.enduring and self.now >= brake.ends_at()):
+            return ""
+        told = f"{counted(brake.creates, 'request')} to create it had no readable answer, and no task showed up"
+        if not self.terms.enduring:
+            return f"{told}; ask the provider before you run again"
+        hours = (brake.ends_at() - brake.last_at) // HOUR
+        return f"{told}; the next one is sent {hours} h after the last, unless the task shows up: ask the provider"
+
     def limits(self, record: Record, *, patient: bool = False) -> Patience:
+        """Return how long to bear with silence about an attempt."""
         first, later = self.terms.first_patience, self.terms.patience
         one = min(later, _LIVE * first) if record.status in LIVE else first
         return Patience(first, later, later if patient else one)
@@ -264,19 +227,19 @@ class _Change:
         limits = self.limits(record)
         failures = self.progress.failures.failed(self.now)
         wait = backoff(max(failures.count - 1, 1), self.progress.base_id, most=most)
-        if not self.terms.endures:
+        if not self.terms.enduring:
             wait = min(wait, max(self.account.contact.ends_at(limits) - self.now, SECOND))
             if (left := failures.since + limits.one - self.now) > 0:
                 wait = min(wait, left)
         return At(self.now + wait)
 
 
-def _due(change: _Change) -> Verdict | None:
+def _due(change: Advance) -> Verdict | None:
     progress = change.progress
     record = progress.attempt()
     if record is None:
         # Its hold stays: what is complete may be held for its receipt, and whoever took the work away saw to that.
-        change.progress, change.account = with_slot(progress, change.account, None)
+        change.hold_slot(None)
         change.account = change.account.turn_over(progress.base_id, change.now)
         return Done()
     change.note(began_as=record.status)
@@ -288,36 +251,34 @@ def _due(change: _Change) -> Verdict | None:
             if record.gave_up_at is None or progress.inherited:
                 change.note(inherited=False)
                 change.effects.append(TakeUp(record))
-            change.then(Look())
+            change.effects.append(Look())
         case Status.SUBMITTED | Status.PROCESSING:
             return InFlight()
-        case Status.SUCCEEDED:
-            change.then(Fetch())
-        case Status.COMPLETE:
-            change.then(Deliver())
+        case Status.SUCCEEDED | Status.COMPLETE:
+            change.effects.append(Fetch() if record.status is Status.SUCCEEDED else Deliver())
         case _ if _is_looked_at_again(change, record):
             change.note(looked_at=(record.external_task_id, change.now))
-            change.then(Look())
+            change.effects.append(Look())
         case _:
-            change.then(Deliver(publish=False))
+            change.effects.append(Deliver(publish=False))
     return None
 
 
-def _submit(change: _Change, record: Record) -> Verdict | None:
+def _submit(change: Advance, record: Record) -> Verdict | None:
     progress, account = change.progress, change.account
     if progress.work is None or not progress.work.wishes:
         return Done()
     if not account.is_forward(progress.base_id) and not account.pause.reason:
         return Waits(record.model)  # who was held before does not come before others
     change.probe()
-    if change.terms.endures and change.account.is_shut_to(progress.base_id):
+    if change.terms.enduring and change.account.is_shut_to(progress.base_id):
         until = change.account.again_at(change.now)
         return change.hold(record, account.pause.reason, Cause.ACCOUNT, until)
-    change.then(Look())
+    change.effects.append(Look())
     return None
 
 
-def _looked(change: _Change, event: Looked) -> Verdict | None:
+def _looked(change: Advance, event: Looked) -> Verdict | None:
     change.heard()
     change.answered()
     if event.trouble is not None:
@@ -326,7 +287,7 @@ def _looked(change: _Change, event: Looked) -> Verdict | None:
     return _after(change, event)
 
 
-def _after(change: _Change, event: Looked) -> Verdict:
+def _after(change: Advance, event: Looked) -> Verdict:
     """Go on after a look that was answered and a create, if there was one, that went well."""
     record, now = event.record, change.now
     if record.task_id is not None:
@@ -338,10 +299,12 @@ def _after(change: _Change, event: Looked) -> Verdict:
         return Waits(record.model, first=True)
     if record.status is Status.PENDING:
         return _not_bought(change, record)
-    if record.in_use and _is_overdue(record, change):  # what nobody sees keeps no slot from others
+    # What nobody sees for two grace periods keeps no slot from others; a run that ends leaves it to a later one.
+    since = now if record.gave_up_at is None else record.gave_up_at
+    if record.in_use and now - since >= 2 * change.terms.rules.absence_grace:
         return change.hold(record, _NOT_SHOWN, until=event.again_at)
     if record.status in FLYING and change.progress.began_as is not record.status:
-        change.progress, change.account = with_slot(change.progress, change.account, record.model)
+        change.hold_slot(record.model)
         change.learn(record.model, lambda account: account.accepted(record.model, now))
         change.answered(create=True)
         change.account = replace(change.account, capped=False)
@@ -350,9 +313,9 @@ def _after(change: _Change, event: Looked) -> Verdict:
     return At(now)
 
 
-def _not_bought(change: _Change, record: Record) -> Verdict:
+def _not_bought(change: Advance, record: Record) -> Verdict:
     change.probe()
-    reason = obstacle(change.progress, change.account, change.terms, change.now)
+    reason = change.obstacle()
     if not reason:
         return Done()
     own = change.progress.work.obstacle if change.progress.work else ""
@@ -361,13 +324,7 @@ def _not_bought(change: _Change, record: Record) -> Verdict:
     return Held(None) if own else held  # what is on this disk tells when it changes
 
 
-def _is_overdue(record: Record, change: _Change) -> bool:
-    """Whether what is in use was looked for over two grace periods: a run that ends leaves it to a later one."""
-    since = change.now if record.gave_up_at is None else record.gave_up_at
-    return change.now - since >= 2 * change.terms.rules.absence_grace
-
-
-def _not_created(change: _Change, event: Looked, trouble: Trouble) -> Verdict | None:
+def _not_created(change: Advance, event: Looked, trouble: Trouble) -> Verdict | None:
     """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
     record = event.record
     if trouble.kind in {TroubleKind.SLOW_DOWN, TroubleKind.LATER}:
@@ -392,16 +349,16 @@ def _not_created(change: _Change, event: Looked, trouble: Trouble) -> Verdict | 
     return _at(event.again_at) if record.status is Status.SUBMITTING else At(change.now)
 
 
-def _fetched(change: _Change, event: Fetched) -> Verdict:
+def _fetched(change: Advance, event: Fetched) -> Verdict:
     change.heard()
     change.note(failures=Failures())
     change.answered()
     if event.record.status is Status.EXPIRED and event.record.results:
-        change.then(Deliver(receipts=False))
+        change.effects.append(Deliver(receipts=False))
     return At(event.again_at or change.now)
 
 
-def _failed(change: _Change, event: Failed) -> Verdict | None:
+def _failed(change: Advance, event: Failed) -> Verdict | None:
     """Find out who is concerned by a request that came to nothing."""
     record, trouble = event.record, event.trouble
     if trouble.kind is TroubleKind.ACCOUNT and event.asked is not Asked.POLL:
@@ -414,7 +371,7 @@ def _failed(change: _Change, event: Failed) -> Verdict | None:
         return change.back_off(record, most=30 * SECOND)
     match _bear(change, event):
         case Move.ASK_ANYTHING:
-            change.then(AskAnything(replace(event, is_counted=True)))
+            change.effects.append(AskAnything(replace(event, is_counted=True)))
             return None
         case Move.HOLD if event.asked is Asked.FETCH:
             return _leave_result(change, record, trouble)
@@ -429,7 +386,7 @@ def _failed(change: _Change, event: Failed) -> Verdict | None:
             return change.back_off(record, most=most)
 
 
-def _bear(change: _Change, event: Failed) -> Move:
+def _bear(change: Advance, event: Failed) -> Move:
     """Count a request that came to nothing, and return what to do: hold it by itself, ask anything, or ask on."""
     record, trouble = event.record, event.trouble
     if trouble.kind is TroubleKind.UNPROVEN:  # it was answered, and asking again answers the same
@@ -447,18 +404,18 @@ def _bear(change: _Change, event: Failed) -> Move:
     move = next_move(change.progress.failures, contact, limits, change.now)
     if move is Move.ASK_ANYTHING and not event.is_counted:
         return move
-    if move is Move.GIVE_UP and not change.terms.endures:
+    if move is Move.GIVE_UP and not change.terms.enduring:
         seconds = (limits.later if contact.answered else limits.first) // SECOND
         told = f"the provider gave no readable answer for {seconds} s: {trouble.message}"
         change.effects.append(GiveUp(told))
-    if change.terms.endures and not change.account.silence and contact.is_noticed(change.now):
+    if change.terms.enduring and not change.account.silence and contact.is_noticed(change.now):
         said = f"the provider gives no readable answer; still asking: {trouble.message}"
         change.account = replace(change.account, silence=said)
         change.say(said)
     return Move.HOLD if move is Move.HOLD else Move.ASK_ON
 
 
-def _leave_result(change: _Change, record: Record, trouble: Trouble) -> Verdict:
+def _leave_result(change: Advance, record: Record, trouble: Trouble) -> Verdict:
     """Leave a result for later; what was saved of it is published."""
     reason = f"bought, but its result could not be saved yet: {trouble.told}"
     if trouble.kind is TroubleKind.UNPROVEN:
@@ -466,12 +423,12 @@ def _leave_result(change: _Change, record: Record, trouble: Trouble) -> Verdict:
     until = change.now + _SELDOM if trouble.kind is TroubleKind.TOO_LARGE else None
     held = change.hold(record, reason, until=until)
     if record.results:
-        change.then(Deliver(receipts=False))
+        change.effects.append(Deliver(receipts=False))
     return held
 
 
-def _after_poll(change: _Change, *, shown: bool) -> Verdict:
-    if shown:
+def _polled(change: Advance, event: Polled) -> Verdict:
+    if event.shown:
         change.note(failures=Failures(), hold=None, tries=0)
     else:
         change.note(failures=change.progress.failures.failed(change.now))
@@ -480,7 +437,7 @@ def _after_poll(change: _Change, *, shown: bool) -> Verdict:
     return InFlight() if record is not None and record.status in FLYING else At(change.now)
 
 
-def _delivered(change: _Change, event: Delivered) -> Verdict:
+def _delivered(change: Advance, event: Delivered) -> Verdict:
     if event.lost:
         return At(change.now)
     change.note(unwritten=event.unwritten)
@@ -489,7 +446,7 @@ def _delivered(change: _Change, event: Delivered) -> Verdict:
     return At(change.now + SECOND) if event.waits else Done()
 
 
-def _is_looked_at_again(change: _Change, record: Record) -> bool:
+def _is_looked_at_again(change: Advance, record: Record) -> bool:
     """Whether it is time for a look at what was given up: by an earlier run, or by this one long ago.
 
     It may be found after all; nothing is bought by looking.
@@ -502,17 +459,17 @@ def _is_looked_at_again(change: _Change, record: Record) -> bool:
     return next_look is not None and change.now >= next_look
 
 
-def _next_look(change: _Change, record: Record | None) -> int | None:
+def _next_look(change: Advance, record: Record | None) -> int | None:
     """Return when to look again at what was given up, in a run that endures, while it may turn up."""
     looked_at = change.progress.looked_at
     if record is None or looked_at is None or looked_at[0] != record.external_task_id:
         return None
-    if not change.terms.endures or not may_turn_up(record, change.now):
+    if not change.terms.enduring or not may_turn_up(record, change.now):
         return None
     return looked_at[1] + change.terms.look_again
 
 
-def _end_turn(change: _Change, verdict: Verdict) -> Verdict:
+def _end_turn(change: Advance, verdict: Verdict) -> Verdict:
     """Take back what a turn was given; what it did not hold again is free."""
     began, record = change.progress.began_as, change.progress.record
     if began is None:
@@ -533,14 +490,3 @@ def _end_turn(change: _Change, verdict: Verdict) -> Verdict:
 
 def _at(at: int | None) -> Verdict:
     return Done() if at is None else At(at)
-
-
-def _braked(brake: Brake, terms: Terms, now: int) -> str:
-    """Return why no further create is sent, in a run that endures for a while, in any other to its end."""
-    if not brake.is_on() or (terms.endures and now >= brake.ends_at()):
-        return ""
-    told = f"{counted(brake.creates, 'request')} to create it had no readable answer, and no task showed up"
-    if not terms.endures:
-        return f"{told}; ask the provider before you run again"
-    hours = (brake.ends_at() - brake.last_at) // HOUR
-    return f"{told}; the next one is sent {hours} h after the last, unless the task shows up: ask the provider"

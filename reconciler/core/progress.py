@@ -5,7 +5,7 @@ Values alone; what becomes of them, `core.advance` decides. Times are integer mi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from reconciler.core.contact import Failures
@@ -14,7 +14,6 @@ from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
 
 FLYING = frozenset({Status.SUBMITTED, Status.PROCESSING})
-GIVEN_UP = frozenset({Status.REJECTED, Status.EXPIRED, Status.FAILED})
 
 _NO_FAILURES, _NO_BRAKE = Failures(), Brake()
 _UNREACHABLE = (
@@ -97,13 +96,17 @@ class Progress:
         """Return the attempt to work on; None where there is nothing to do."""
         return None if self.work is None else self.work.attempt(self.record)
 
+    def current(self) -> Record | None:
+        """Return the attempt to work on or, where there is nothing to do, the latest one."""
+        return self.attempt() or self.record
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How a run works; times in ms."""
+    """How a run works, as far as decisions about turns need it; times in ms."""
 
-    rules: Rules
-    endures: bool = False  # it never gives up: what is held back is tried again later
+    rules: Rules = field(default_factory=Rules)
+    enduring: bool = False  # it never gives up: what is held back is tried again later
     patience: int = 300 * SECOND  # without any readable answer before it gives up
     first_patience: int = 15 * SECOND  # the same before the first answer
     first_retry: int = FIRST_RETRY  # of what is held
@@ -147,13 +150,10 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """The poll showed its task."""
+class Polled:
+    """The poll was answered, and showed its task, or did not."""
 
-
-@dataclass(frozen=True, slots=True)
-class NotShown:
-    """The poll was answered, and did not show its task."""
+    shown: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +173,10 @@ class Stopped:
 
     reason: str
     cause: Cause = Cause.OWN
-    until: int | None = None  # ms: when that may be over, where somebody knows
+    in_turn: bool = True  # False: whoever looks after the folder found that, outside of its turn
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
-    """Outside of its turn, whoever looks after the folder found that it cannot be looked after."""
-
-    reason: str
-    cause: Cause = Cause.OWN
-
-
-Event = Due | Looked | Fetched | Failed | Shown | NotShown | Delivered | Stopped | Withheld
+Event = Due | Looked | Fetched | Failed | Polled | Delivered | Stopped
 
 
 # What the shell is to do. Those of the second group act on the outside, and end in an event.

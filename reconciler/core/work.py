@@ -17,7 +17,7 @@ _RANKS = {
     Action.RETRY: 2,
     Action.BLOCKED: 3,  # a wish that is blocked in one place may be free in another
 }
-_LOOKED_AT_AGAIN = frozenset({Status.EXPIRED, Status.REJECTED, Status.FAILED})
+GIVEN_UP = frozenset({Status.EXPIRED, Status.REJECTED, Status.FAILED})
 _UNSENT = frozenset({None, Status.PENDING})
 
 
@@ -59,7 +59,7 @@ def is_unsaved(record: Record) -> bool:
 def _work(item: Assessment, wishes: Sequence[Generation]) -> Work | None:
     unsent = (item.record.status if item.record else None) in _UNSENT
     blocked = item.action is Action.BLOCKED and unsent
-    again = item.status in _LOOKED_AT_AGAIN
+    again = item.status in GIVEN_UP
     if not (item.action in _WORKED_ON or blocked or again):
         return None
     return Work(

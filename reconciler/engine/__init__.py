@@ -1,4 +1,4 @@
 """The thin asynchronous shell around the core: it performs what the core decided and feeds back what happened.
 
-`effects` is the one module that can spend money. `cycle` drives a selection of generations until they settle.
+`buy.create` is the one module that can spend money. `loop` drives generations until they settle.
 """

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Never, Protocol
 
 from reconciler.core.progress import Terms, Topic
-from reconciler.core.schedule import FIRST_RETRY, HOUR, SECOND, Rules
 from reconciler.core.states import Record, Role, Task
 from reconciler.kling.client import Reply
 from reconciler.kling.downloads import Downloader
@@ -30,39 +29,29 @@ class Hosting(Protocol):
         The URL may open what it names to anybody: it goes to the provider, and into no file and no log.
         Raises HostingError, WorkspaceError (the file is not these bytes), OSError or a ProviderError.
         """
-        ...
 
 
 class Provider(Protocol):
     """The provider's API, as `kling.client` offers it."""
 
     async def create(self, body: Mapping[str, object], *, endpoint: str) -> Reply:
-        """Create a task at the endpoint of its kind; whoever calls this may spend money, and is `engine.effects` alone."""
-        ...
+        """Create a task at the endpoint of its kind; whoever calls this may spend money, and is `buy.create` alone."""
 
     async def query(self, task_or_external_id: str, *, ours: bool = False, endpoint: str) -> Reply:
         """Ask for one task by either of its ids; `ours`: by the one that we gave it."""
-        ...
 
     async def page(self, number: int, size: int, *, endpoint: str) -> tuple[Task, ...]:
         """Read one page of the list of tasks."""
-        ...
 
 
 class Unconfigured:
     """Stands in for the provider where no key is set and none is needed."""
 
-    async def create(self, body: Mapping[str, object], *, endpoint: str) -> Reply:
+    async def create(self, *_: object, **__: object) -> Never:
         """Refuse."""
         raise AccountTrouble("no key for the Kling API is set")
 
-    async def query(self, task_or_external_id: str, *, ours: bool = False, endpoint: str) -> Reply:
-        """Refuse."""
-        raise AccountTrouble("no key for the Kling API is set")
-
-    async def page(self, number: int, size: int, *, endpoint: str) -> tuple[Task, ...]:
-        """Refuse."""
-        raise AccountTrouble("no key for the Kling API is set")
+    query = page = create
 
 
 class Reporter(Protocol):
@@ -70,53 +59,27 @@ class Reporter(Protocol):
 
     def changed(self, record: Record) -> None:
         """A record has a new status or a new reason; it is on disk already."""
-        ...
 
     def held(self, record: Record, reason: str) -> None:
         """The generation stays where it is for this run, for this reason."""
-        ...
 
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
         """Something that concerns no single generation, said once."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(Terms):
     """How to work; plain values out of the settings."""
 
     run_id: str
-    rules: Rules = field(default_factory=Rules)
     caps: Caps = field(default_factory=Caps)
     max_concurrency: int | None = None  # None: learn it
     downloads: int = 4  # at a time
-    patience: int = 300 * SECOND  # ms without any readable answer before a run gives up
-    first_patience: int = 15 * SECOND  # the same before the first answer of a run
     callback_url: str = ""  # for tasks whose spec names none
     host_images: bool = False  # local images go to the media store, not into the request
     previews: frozenset[Role] = frozenset()  # what is made of a saved video, and put beside it
-    enduring: bool = False  # a run that never gives up: what is held back is tried again later
-    first_retry: int = FIRST_RETRY  # ms before what is held is tried again, for the first time
-    standstill: float = (
-        35.0  # seconds until what is under way is cut off for an order: longer than a request takes
-    )
-    look_again: int = HOUR  # ms between two looks at what was given up, in a run that endures
-
-    @property
-    def terms(self) -> Terms:
-        """What the decisions about turns need of it."""
-        return Terms(
-            self.rules,
-            self.enduring,
-            self.patience,
-            self.first_patience,
-            self.first_retry,
-            self.look_again,
-        )
-
-
-def _keep_trusting(_: str) -> None:
-    """Where nothing is remembered, nothing is to be forgotten."""
+    # seconds until what is under way is cut off for an order: longer than a request takes
+    standstill: float = 35.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +97,5 @@ class Ports:
     now: Callable[[], int]
     calendar: Callable[[], int]
     hosting: Hosting | None = None
-    distrust: Callable[[str], None] = _keep_trusting
-    """Called with the path of a local file (relative to the root) that is not what is remembered of it."""
+    # Called with the path of a local file (relative to the root) that is not what is remembered of it.
+    distrust: Callable[[str], None] = lambda _: None

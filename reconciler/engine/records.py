@@ -81,27 +81,29 @@ class Records:
         return step(record, event, rules=self._options.rules, now=self._ports.now(), wanted=wanted)
 
     def apply(
-        self, record: Record, event: Event, *, kind: str, detail: str = "", request_id: str = ""
+        self,
+        record: Record,
+        event: Event,
+        kind: str = "",
+        *,
+        detail: str = "",
+        request_id: str = "",
     ) -> Step:
-        """Write down what an event makes of a record, and return it."""
-        decided = self.decide(record, event)
-        self.commit(decided.record, kind=kind, detail=detail, request_id=request_id)
+        """Write down what an event makes of a record, and return it; its name is the `kind`, where none is given."""
+        decided, kind = self.decide(record, event), kind or type(event).__name__.lower()
+        self.commit(decided.record, kind, detail=detail, request_id=request_id)
         return decided
 
-    def commit(
-        self, record: Record, *, kind: str, detail: str = "", request_id: str = ""
-    ) -> Record:
+    def commit(self, record: Record, kind: str, *, detail: str = "", request_id: str = "") -> None:
         """Write one changed record; see `commit_all`."""
         self.commit_all([(record, kind, detail, request_id)])
-        return record
 
     def commit_all(self, changes: Iterable[tuple[Record, str, str, str]]) -> None:
         """Write changed records in one transaction; those that did not change are left alone.
 
-        Raises:
-            StaleRecord: something else wrote the state.
+        Raises StaleRecord: something else wrote the state.
         """
-        changed = [change for change in changes if self._differs(change[0])]
+        changed = [change for change in changes if self.get(change[0].base_id) != change[0]]
         if changed:
             self._take_from_claims(record for record, *_ in changed)
             self._ports.repository.save([self._change(*change) for change in changed])
@@ -115,7 +117,7 @@ class Records:
         """
         now = self._ports.now()
         known = self._each_its_own(
-            _dated(record, now) for record in records if self._differs(record)
+            _dated(record, now) for record in records if self.get(record.base_id) != record
         )
         if known:
             changes = [
@@ -144,8 +146,7 @@ class Records:
 
         Returns the record as it is there: a cap counts it for the moment of the intent.
 
-        Raises:
-            CapReached: a cap would be passed; nothing was written.
+        Raises CapReached: a cap would be passed; nothing was written.
         """
         record = record.evolve(intent_at=self._ports.now(), calendar_at=self._ports.calendar())
         change = self._change(record, INTENT, f"create number {record.creates}", "")
@@ -170,12 +171,6 @@ class Records:
                 f"{used.normalize():f} of the {cap.normalize():f} units for {period} are spent"
             )
             self._ports.report.say(sentence, Topic.CAP)
-
-    def _question(self, record: Record, said: Decimal) -> None:
-        """Say that a deduction cannot be, and what counts for the caps instead."""
-        if believed(said, record.estimated_units) is None:
-            counted = charged(record.status, record.estimated_units, said)
-            self._ports.report.say(disbelief(record.external_task_id, said, counted), Topic.CAP)
 
     def _each_its_own(self, records: Iterable[Record]) -> list[Record]:
         """Leave a task to the attempt that has it on record, or is named first: receipts may give it to two.
@@ -210,9 +205,6 @@ class Records:
             if self.get(owner.base_id) == owner:
                 self._keep(left)
 
-    def _differs(self, record: Record) -> bool:
-        return self.get(record.base_id) != record
-
     def _change(self, record: Record, kind: str, detail: str, request_id: str) -> Change:
         said = f"{record.status}: {detail or record.reason}".removesuffix(": ")
         entry = HistoryEntry(record.external_task_id, self._ports.now(), kind, said, request_id)
@@ -230,8 +222,10 @@ class Records:
     def _remember(self, record: Record) -> None:
         before = self.get(record.base_id)
         self._keep(record)
-        if record.units is not None and (before is None or before.units != record.units):
-            self._question(record, record.units)
+        said = record.units if before is None or before.units != record.units else None
+        if said is not None and believed(said, record.estimated_units) is None:
+            counted = charged(record.status, record.estimated_units, said)
+            self._ports.report.say(disbelief(record.external_task_id, said, counted), Topic.CAP)
         if before is None or (before.status, before.reason) != (record.status, record.reason):
             self._ports.report.changed(record)
 
@@ -243,8 +237,5 @@ class Records:
 def _dated(record: Record, now: int) -> Record:
     """Give a purchase of somebody else's, or of a state that was lost, one day for the caps: its own, or this one."""
     bought = bought_at(record.intent_at, now)
-    return (
-        record
-        if record.intent_at == bought
-        else record.evolve(intent_at=bought, calendar_at=bought)
-    )
+    is_dated = record.intent_at == bought
+    return record if is_dated else record.evolve(intent_at=bought, calendar_at=bought)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.account import Account
-from reconciler.core.advance import Advance, advance, obstacle, take_slot
+from reconciler.core.advance import Advance, advance
 from reconciler.core.contact import Contact, Failures
 from reconciler.core.diff import attempt_of
 from reconciler.core.progress import (
@@ -34,10 +34,9 @@ from reconciler.core.progress import (
     InFlight,
     Look,
     Looked,
-    NotShown,
+    Polled,
     Progress,
     Say,
-    Shown,
     Stopped,
     Terms,
     Topic,
@@ -45,15 +44,14 @@ from reconciler.core.progress import (
     TroubleKind,
     Verdict,
     Waits,
-    Withheld,
 )
-from reconciler.core.schedule import HOUR, SECOND, Rules
+from reconciler.core.schedule import HOUR, SECOND
 from reconciler.core.states import LIVE, Record, Result, Role, Status
 from reconciler.core.work import Work
 from tests.core.builders import SMALLEST, generations
 
 NOW = 1_800_000_000_000
-APPLY, WATCH = Terms(Rules()), Terms(Rules(), endures=True)
+APPLY, WATCH = Terms(), Terms(enduring=True)
 (WISH,) = generations(SMALLEST)
 RECORD = attempt_of(WISH, 1)
 MODEL = RECORD.model
@@ -391,13 +389,16 @@ def test_the_pause_of_the_account_ends_with_an_answer_and_all_come_back() -> Non
 def test_nothing_is_bought_for_a_paused_account_or_after_three_creates_in_doubt() -> None:
     """The obstacle is asked for right before the intent; in watch the brake is off again after an hour."""
     one = progress()
-    assert obstacle(one, account(), WATCH, NOW) == ""
-    assert obstacle(one, PAUSED, WATCH, NOW) == "out of units"
+    assert Advance(one, account(), WATCH, NOW).obstacle() == ""
+    assert Advance(one, PAUSED, WATCH, NOW).obstacle() == "out of units"
     for _ in range(3):
         one = replace(one, brake=one.brake.pressed(NOW))
-    assert "3 requests to create it had no readable answer" in obstacle(one, account(), WATCH, NOW)
-    assert obstacle(one, account(), WATCH, NOW + HOUR) == ""
-    assert obstacle(one, account(), APPLY, NOW + HOUR)
+    assert (
+        "3 requests to create it had no readable answer"
+        in Advance(one, account(), WATCH, NOW).obstacle()
+    )
+    assert Advance(one, account(), WATCH, NOW + HOUR).obstacle() == ""
+    assert Advance(one, account(), APPLY, NOW + HOUR).obstacle()
 
 
 @pytest.mark.parametrize("terms", [APPLY, WATCH])
@@ -405,9 +406,9 @@ def test_what_the_poll_cannot_ask_about_keeps_no_slot_from_others(terms: Terms) 
     """It is held by itself at once, and whoever waits in line comes forward, in a run that ends too."""
     earlier = Failures(9, NOW - 400 * SECOND, NOW - 2 * SECOND, NOW - SECOND)
     one, shared = progress(Status.PROCESSING, failures=earlier), account(ceiling=1)
-    taken = take_slot(one, shared, record(Status.PROCESSING))
-    assert taken is not None
-    one, shared = taken
+    taken = Advance(one, shared, terms, NOW)
+    assert taken.take_slot(record(Status.PROCESSING))
+    one, shared = taken.progress, taken.account
     contact = Contact(heard_at=NOW - 1, answered=True, silences=1, silent_since=NOW)
     event = failed(TroubleKind.LATER, Asked.POLL, Status.PROCESSING)
     done = advance(one, event, replace(shared, contact=contact), terms, NOW)
@@ -429,7 +430,7 @@ def test_a_cap_is_said_once_and_disk_and_cap_are_told_apart() -> None:
 def test_who_looks_after_the_folder_holds_without_ending_a_turn_that_is_under_way() -> None:
     """The slot and the place of whoever is being sent stay as they are."""
     one = progress(Status.SUBMITTING, began_as=Status.PENDING, slot=MODEL)
-    done = advance(one, Withheld("cannot be read"), forward(account()), WATCH, NOW)
+    done = advance(one, Stopped("cannot be read", in_turn=False), forward(account()), WATCH, NOW)
     assert done.progress.began_as is Status.PENDING
     assert done.account.is_forward(RECORD.base_id)
 
@@ -460,10 +461,10 @@ def test_a_result_that_is_left_for_later_is_published_as_far_as_it_was_saved() -
 
 EVENTS: tuple[Event, ...] = (
     Due(),
-    Shown(),
-    NotShown(),
+    Polled(shown=True),
+    Polled(shown=False),
     Stopped("stopped"),
-    Withheld("withheld"),
+    Stopped("withheld", in_turn=False),
     *(Looked(record(status, task_id="1")) for status in (Status.SUBMITTED, Status.SUBMITTING)),
     *(Looked(record(Status.PENDING), full=full) for full in (True, False)),
     *(Looked(record(Status.PENDING), trouble=trouble(kind)) for kind in TroubleKind),
@@ -488,12 +489,13 @@ def test_slots_are_counted_once_for_each_generation_whatever_happens(
     shared, now = account(ceiling=2), NOW
     for key, event, takes in story:
         now += SECOND
-        if takes and (taken := take_slot(all_of[key], shared, record(Status.SUBMITTING))):
-            all_of[key], shared = taken
+        taking = Advance(all_of[key], shared, APPLY, now)
+        if takes and taking.take_slot(record(Status.SUBMITTING)):
+            all_of[key], shared = taking.progress, taking.account
         found = getattr(event, "record", None)
         if found is not None:
             all_of[key] = replace(all_of[key], record=found)
-        done: Advance = advance(all_of[key], event, shared, Terms(Rules(), endures), now)
+        done: Advance = advance(all_of[key], event, shared, Terms(enduring=endures), now)
         all_of[key], shared = done.progress, done.account
         assert sum(one.slot is not None for one in all_of.values()) == shared.in_flight()
         assert done.verdict is not None or isinstance(done.effects[-1], ACTS)

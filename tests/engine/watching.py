@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.schedule import SECOND, Rules
-from reconciler.engine.observe.commits import CommitCheck
 from reconciler.engine.ports import Options
 from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.store.values import Caps
+from reconciler.workspace.git import Checkout
 from reconciler.workspace.index.index import SpecIndex
 from reconciler.workspace.watch.watcher import Watcher
 from tests.engine.world import World
@@ -52,7 +52,7 @@ def watching(
     pace: Pace | None = None,
     caps: Caps | None = None,
     concurrency: int | None = None,
-    checkout: CommitCheck | None = None,
+    checkout: Checkout | None = None,
     events: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> Iterator[Watching]:

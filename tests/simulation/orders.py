@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.states import Record, Status
-from reconciler.engine.orders.attempts import RETRIABLE
+from reconciler.core.work import GIVEN_UP
 from reconciler.engine.orders.order import Order, Verb
 from reconciler.engine.orders.outcome import Outcome
 from reconciler.store.order_queue import new_ticket, open_queue
@@ -76,7 +76,7 @@ class Orders:
     async def retry_all(self, machine: Machine) -> None:
         """Have everything tried again that ended badly."""
         for base, record in self._known(machine).items():
-            if record.status in RETRIABLE:
+            if record.status in GIVEN_UP:
                 order = Order(Verb.RETRY, (f"{base}={record.attempt + 1}",))
                 outcome = await self.alone(machine, order)
                 self.retried[base] += bool(outcome and outcome.touched)
@@ -125,7 +125,7 @@ class Orders:
             orphans = survey.orphans if survey else ()
             return Order(Verb.PRUNE, (orphans[which % len(orphans)],)) if orphans else None
         known = self._known(machine)
-        fits = RETRIABLE if verb == "retry" else RETRIABLE | {Status.COMPLETE}
+        fits = GIVEN_UP if verb == "retry" else GIVEN_UP | {Status.COMPLETE}
         bases = sorted(base for base, record in known.items() if record.status in fits)
         if not bases:
             return None

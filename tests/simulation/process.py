@@ -89,7 +89,7 @@ class Process:
             stack.callback(repository.close)
             cache = FileCache(state / "cache.db")
             stack.callback(cache.close)
-            options = Options(name, Rules(), self.caps, enduring=enduring, previews=POSTERS)
+            options = Options(name, self.caps, rules=Rules(), enduring=enduring, previews=POSTERS)
             async with ports_on(
                 self.wire, self.root, repository, self.ear, clock, self.wall, self.shelf
             ) as ports:

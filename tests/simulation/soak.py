@@ -23,7 +23,7 @@ from typing import Any
 
 from reconciler.core.identity import split_attempt
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import Status
 from reconciler.engine.observe.survey import Surveyor
 from reconciler.engine.ports import Options
@@ -230,7 +230,7 @@ class Soak:
         repository = open_repository(root / "state" / "reconciler.db")
         try:
             async with ports_on(self._wire, root, repository, self.ear, running().wall_ms) as ports:
-                options = Options(f"run-{sum(self.restarts.values())}", Rules(), enduring=True)
+                options = Options(f"run-{sum(self.restarts.values())}", enduring=True)
                 index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
                 daemon = Daemon(ports, options, Duties(index, self._events, Pace(tick=5 * SECOND)))
                 self._events.wake = daemon.wake

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.schedule import HOUR, SECOND, Rules
+from reconciler.core.schedule import HOUR, SECOND
 from reconciler.core.states import Status
 from reconciler.engine.ports import Options
 from reconciler.engine.run.daemon import Daemon, Duties, Pace
@@ -45,7 +45,7 @@ def test_a_generation_whose_creates_were_not_answered_is_tried_again_by_itself(
             account(tmp_path / "account", wire, faults=tuple(SICK)) as provider,
             ports_on(wire, root, repository, told, running().wall_ms) as ports,
         ):
-            daemon = Daemon(ports, Options("run-1", Rules(), enduring=True), duties)
+            daemon = Daemon(ports, Options("run-1", enduring=True), duties)
             life = asyncio.create_task(daemon.run(stop, begun=lambda: None))
             for _ in range(10):
                 await asyncio.sleep(HOUR / 1000)

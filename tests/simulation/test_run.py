@@ -52,7 +52,7 @@ def project(root: Path, count: int) -> Repository:
 
 async def apply(root: Path, wire: Wire, repository: Repository, page: int = 500) -> Ended:
     """Plan and apply the whole folder over the wire, for a virtual day at most."""
-    options = Options("run-1", Rules(poll_interval=POLL, page=page))
+    options = Options("run-1", rules=Rules(poll_interval=POLL, page=page))
     async with ports_on(wire, root, repository, Told(), running().wall_ms) as ports:
         return await apply_all(ports, options, asyncio.Event(), seconds=24 * 3600.0)
 

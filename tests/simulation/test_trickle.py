@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.schedule import SECOND, Rules
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import Status
 from reconciler.engine.ports import Options
 from reconciler.engine.run.daemon import Daemon, Duties, Pace
@@ -113,7 +113,7 @@ async def telling(
     )
     index = SpecIndex(root, "specs", prices=UNITS_PER_SECOND)
     duties = Duties(index, Events(random.Random(1)), Pace(settle=0, tick=30 * SECOND))
-    options = Options("run-1", Rules(), max_concurrency=takes, enduring=True, downloads=downloads)
+    options = Options("run-1", max_concurrency=takes, enduring=True, downloads=downloads)
     stop = asyncio.Event()
     async with (
         account(folder / "account", wire) as provider,

@@ -13,12 +13,14 @@ from reconciler.core.errors import ReconcilerError, told
 from reconciler.core.identity import has_room, is_computed, may_name, split_attempt
 from reconciler.core.progress import Trouble, TroubleKind
 from reconciler.core.states import LIVE, Record, Status, Task
+from reconciler.core.transitions import Absent, Seen
 from reconciler.engine.ports import Provider
 from reconciler.kling import errors
 from reconciler.kling.client import Reply
 from reconciler.kling.errors import ProviderError, TryLater, Unproven, Unreadable
 from reconciler.store.repository import Repository
 
+UNPROVEN = "; an id of your own cannot prove what it was made from: look at the result"
 _BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE})
 _TRIES = 4  # at one of several questions, in a row
 _BEFORE = 30  # attempts that are asked for before it, at most
@@ -47,6 +49,11 @@ def trouble_of(error: ReconcilerError) -> Trouble:
     coded = isinstance(error, ProviderError) and error.code is not None
     is_answer = coded and not isinstance(error, _NO_ANSWER)
     return Trouble(kind, told(error), error.message, is_answer)
+
+
+def event_of(reply: Reply) -> Seen | Absent:
+    """Return what an answer about an attempt means for its record."""
+    return Absent() if reply.task is None else Seen(reply.task)
 
 
 class Answers:
@@ -94,17 +101,16 @@ class Answers:
         What number an attempt has is known to whoever made it, here or on another machine, and is lost with its
         state: so every number is asked for, up to some beyond the last one that is found.
 
-        Raises:
-            ProviderError: not all questions were answered readably.
+        Raises ProviderError: not all questions were answered readably.
         """
         known = {one.attempt: one for one in self._repository.attempts(record.base_id)}
         found: dict[int, tuple[Record, Reply]] = {}
         asked, last = {record.attempt}, max((record.attempt, *known))
-        while numbers := [n for n in _around(last) if n not in asked]:
-            asked.update(numbers)
-            others = [
-                known.get(n) or _unsent(record, n) for n in numbers if has_room(record.base_id, n)
-            ]
+        # What a receipt claims must not mean endless questions.
+        while numbers := set(range(max(1, last - _BEFORE), last + _BEYOND + 1)) - asked:
+            asked |= numbers
+            possible = (n for n in sorted(numbers) if has_room(record.base_id, n))
+            others = [known.get(n) or _unsent(record, n) for n in possible]
             replies = await asyncio.gather(*map(self._patiently, others), return_exceptions=True)
             for one, reply in zip(others, replies, strict=True):
                 if isinstance(reply, BaseException):
@@ -131,7 +137,9 @@ class Answers:
         named = task.external_task_id
         if named == record.external_task_id and record.status in _BOUGHT:
             return  # receipts may have mixed up the tasks; the name is right, and no `task_id` is changed any more
-        if named and self._is_anothers(named, record):
+        base = split_attempt(named)[0] if named else record.base_id
+        # It is another generation's, as the id shows, or the state.
+        if base != record.base_id and (is_computed(named) or self._repository.record(base)):
             raise Unreadable(f"The answer is about another task, `{named}`.")
         if task.task_id != record.task_id:
             owner = self._repository.find(task.task_id)
@@ -156,23 +164,11 @@ class Answers:
             return False
         return True
 
-    def _is_anothers(self, named: str, record: Record) -> bool:
-        """Whether an id that is not this attempt's is known to be another generation's."""
-        base = split_attempt(named)[0]
-        if is_computed(named):
-            return base != record.base_id
-        return base != record.base_id and self._repository.record(base) is not None
-
 
 def _unproven(record: Record) -> Unproven:
     name = record.external_task_id
     task = f"names task {record.task_id} for this" if record.task_id else "says that this was sent"
     return Unproven(f"a receipt {task}, and the provider does not know it as `{name}`")
-
-
-def _around(last: int) -> range:
-    """Return the numbers that may have been given to attempts; what a receipt claims must not mean endless questions."""
-    return range(max(1, last - _BEFORE), last + _BEYOND + 1)
 
 
 def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from reconciler.core.diff import next_attempt
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import Rules, pages_to_read
-from reconciler.core.states import LIVE, Record, Status, Task
-from reconciler.core.transitions import Absent, Event, Seen, observed
-from reconciler.engine.ask.answers import Answers
+from reconciler.core.states import LIVE, Record, Status
+from reconciler.core.transitions import observed
+from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
+from reconciler.kling.client import Reply
 from reconciler.kling.errors import AccountTrouble, ProviderError
 
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
@@ -29,10 +30,11 @@ _MOST_UNLISTED = 100  # of those that a whole list did not show, asked for by `p
 
 @dataclass(slots=True)
 class Round:
-    """What was found out of some records, by base id."""
+    """Some records that are asked about, by base id, and what was found out of them."""
 
-    shown: dict[str, tuple[Task, str]] = field(default_factory=dict)  # task, request id
-    unknown: dict[str, str] = field(default_factory=dict)  # request id
+    answers: Answers
+    asked: Mapping[str, Record]
+    replies: dict[str, Reply] = field(default_factory=dict)
     troubles: dict[str, ProviderError] = field(default_factory=dict)  # of questions about one task
     answered: bool = False  # whether anything was, a page of the list included
     listed: bool = False  # whether the list was read to its end
@@ -42,65 +44,47 @@ class Round:
         """Why not everything was answered."""
         return next(reversed(self.troubles.values()), None)
 
-    def unshown(self, asked: Mapping[str, Record]) -> dict[str, Record]:
-        """Return those that were not shown yet."""
-        return {base: record for base, record in asked.items() if base not in self.shown}
+    def open(self) -> list[str]:
+        """Return those about which nothing was said yet."""
+        return [base for base in self.asked if base not in self.replies]
 
+    async def read_lists(self, size: int) -> None:
+        """Read the lists of those kinds of which many are asked about: requests grow with their number by pages.
 
-async def read_lists(
-    answers: Answers, asked: Mapping[str, Record], found: Round, size: int
-) -> None:
-    """Read the lists of those kinds of which many are asked about: requests grow with their number by pages.
+        Raises ProviderError: a page was not answered; what others showed stands.
+        """
+        kinds = Counter(record.endpoint for record in self.asked.values())
+        ends = [await self._read_list(kind, count, size) for kind, count in kinds.items()]
+        self.listed = all(ends)
 
-    Raises:
-        ProviderError: a page was not answered; what others showed stands.
-    """
-    kinds = Counter(record.endpoint for record in asked.values())
-    ends = [await _read_list(answers, asked, found, kind, size) for kind in kinds.items()]
-    found.listed = all(ends)
+    async def _read_list(self, endpoint: str, count: int, size: int) -> bool:
+        """Read the list of a kind, of which so many are asked about; return whether to its end."""
+        waiting = {one.task_id or one.external_task_id: base for base, one in self.asked.items()}
+        for number in range(1, pages_to_read(count, size) + 1):
+            tasks = await self.answers.client.page(number, size, endpoint=endpoint)
+            self.answered = True
+            for task in tasks:
+                name = task.task_id if task.task_id in waiting else task.external_task_id
+                if name in waiting and self.answers.accept(self.asked[waiting[name]], task):
+                    self.replies[waiting.pop(name)] = Reply(task, "")
+            if not waiting or len(tasks) < size:
+                return True
+        return False
 
+    async def ask_each(self, bases: Sequence[str], at_once: int = _AT_ONCE) -> None:
+        """Ask for each by itself, side by side: one that hangs must not keep the others waiting."""
+        for start in range(0, len(bases), at_once):
+            some = bases[start : start + at_once]
+            await asyncio.gather(*map(self._ask, some))
+            if self.troubles.keys() >= set(some):
+                return  # nobody answers: the rest would only take long
 
-async def _read_list(
-    answers: Answers, asked: Mapping[str, Record], found: Round, kind: tuple[str, int], size: int
-) -> bool:
-    """Read the list of a kind (its endpoint, and how many are asked about); return whether to its end."""
-    endpoint, count = kind
-    waiting = {record.task_id or record.external_task_id: base for base, record in asked.items()}
-    for number in range(1, pages_to_read(count, size) + 1):
-        tasks = await answers.client.page(number, size, endpoint=endpoint)
-        found.answered = True
-        for task in tasks:
-            name = task.task_id if task.task_id in waiting else task.external_task_id
-            if name in waiting and answers.accept(asked[waiting[name]], task):
-                found.shown[waiting.pop(name)] = (task, "")
-        if not waiting or len(tasks) < size:
-            return True
-    return False
-
-
-async def ask_each(
-    answers: Answers, asked: Mapping[str, Record], found: Round, at_once: int = _AT_ONCE
-) -> None:
-    """Ask for each by itself, side by side: one that hangs must not keep the others waiting."""
-    bases = list(asked)
-    for start in range(0, len(bases), at_once):
-        some = bases[start : start + at_once]
-        await asyncio.gather(*(_ask(answers, base, asked[base], found) for base in some))
-        if found.troubles.keys() >= set(some):
-            return  # nobody answers: the rest would only take long
-
-
-async def _ask(answers: Answers, base: str, record: Record, found: Round) -> None:
-    try:
-        reply = await answers.about(record)
-    except ProviderError as error:
-        found.troubles[base] = error  # one bad answer must not starve the others
-        return
-    found.answered = True
-    if reply.task is None:
-        found.unknown[base] = reply.request_id
-    else:
-        found.shown[base] = (reply.task, reply.request_id)
+    async def _ask(self, base: str) -> None:
+        try:
+            self.replies[base] = await self.answers.about(self.asked[base])
+            self.answered = True
+        except ProviderError as error:
+            self.troubles[base] = error  # one bad answer must not starve the others
 
 
 async def ask(
@@ -110,16 +94,15 @@ async def ask(
 
     Of what the list did not show although it was read to its end, only so many are asked for one by one.
     """
-    found = Round()
+    found = Round(answers, asked)
     try:
-        await read_lists(answers, asked, found, Rules().page)
+        await found.read_lists(Rules().page)
     except AccountTrouble as error:
         found.troubles[""] = error
         return found
     except ProviderError:
         pass  # a list that stumbles leaves the rest to single questions
-    rest = list(found.unshown(asked).items())
-    await ask_each(answers, dict(rest[: most_unlisted if found.listed else None]), found)
+    await found.ask_each(found.open()[: most_unlisted if found.listed else None])
     return found
 
 
@@ -128,8 +111,7 @@ async def refreshed(
 ) -> dict[str, Record]:
     """Return the records as the provider's answers make them, for a plan; a task that is found counts as known.
 
-    Raises:
-        ProviderError: an answer could not be read.
+    Raises ProviderError: an answer could not be read.
     """
     attempts = {
         wish.external_task_id: next_attempt(wish, records.get(wish.external_task_id))
@@ -139,7 +121,11 @@ async def refreshed(
     found = await ask(answers, asked, _MOST_UNLISTED)
     if found.trouble is not None:
         raise found.trouble
-    shown = {base: observed(asked[base], task) for base, (task, _) in found.shown.items()}
+    shown = {
+        base: observed(asked[base], reply.task)
+        for base, reply in found.replies.items()
+        if reply.task is not None
+    }
     return {**records, **shown}
 
 
@@ -155,42 +141,35 @@ class Poller:
     async def observe(self, flying: Mapping[str, Record]) -> Round:
         """Ask once for every record (by base id), write down what changed, in one transaction, and return it all.
 
-        Raises:
-            AccountTrouble: there was no answer but this.
+        Raises AccountTrouble: there was no answer but this.
         """
-        found = Round()
+        found = Round(self._answers, flying)
         try:
-            await self._ask(flying, found)
+            # A list that stumbles leaves the rest to single questions.
+            with suppress(ProviderError):
+                await found.read_lists(self._page)
+            rest = found.open()
+            if len(rest) > _STRAGGLERS:  # others' turn in the next round
+                self._round = (self._round + _STRAGGLERS) % len(rest)
+                rest = (rest[self._round :] + rest[: self._round])[:_STRAGGLERS]
+            await found.ask_each(rest, _STRAGGLERS)
         finally:
-            self._write(flying, found)
+            self._write(found)
         if not found.answered:
             for trouble in found.troubles.values():
                 if isinstance(trouble, AccountTrouble):
                     raise trouble
         return found
 
-    async def _ask(self, flying: Mapping[str, Record], found: Round) -> None:
-        with suppress(ProviderError):  # a list that stumbles leaves the rest to single questions
-            await read_lists(self._answers, flying, found, self._page)
-        rest = list(found.unshown(flying).items())
-        if len(rest) > _STRAGGLERS:  # others' turn in the next round
-            self._round = (self._round + _STRAGGLERS) % len(rest)
-            rest = (rest[self._round :] + rest[: self._round])[:_STRAGGLERS]
-        await ask_each(self._answers, dict(rest), found, _STRAGGLERS)
-
-    def _write(self, flying: Mapping[str, Record], found: Round) -> None:
-        events: dict[str, tuple[Event, str]] = {
-            **{base: (Seen(task), request) for base, (task, request) in found.shown.items()},
-            **{base: (Absent(), request) for base, request in found.unknown.items()},
-        }
+    def _write(self, found: Round) -> None:
         changes = []
-        for base, (event, request_id) in events.items():
-            known = self._records.get(base) or flying[base]
-            if known.external_task_id != flying[base].external_task_id:
+        for base, reply in found.replies.items():
+            known = self._records.get(base) or found.asked[base]
+            if known.external_task_id != found.asked[base].external_task_id:
                 continue  # another attempt began meanwhile
-            record = self._records.decide(known, event).record
+            record = self._records.decide(known, event_of(reply)).record
             # A reason is what people need first; what was paid is told where there is none.
-            paid = event.task.paid if isinstance(event, Seen) and not record.reason else ""
+            paid = reply.task.paid if reply.task is not None and not record.reason else ""
             if record != known:
-                changes.append((record, "observed", paid, request_id))
+                changes.append((record, "observed", paid, reply.request_id))
         self._records.commit_all(changes)

@@ -19,9 +19,8 @@ from reconciler.core.generations import Generation
 from reconciler.core.identity import is_computed
 from reconciler.core.progress import Looked
 from reconciler.core.schedule import SECOND
-from reconciler.core.states import ALIVE, Record, Status, Task
+from reconciler.core.states import ALIVE, Record, Status
 from reconciler.core.transitions import (
-    Absent,
     Ambiguous,
     Event,
     Exists,
@@ -31,7 +30,7 @@ from reconciler.core.transitions import (
     Step,
     in_place_of,
 )
-from reconciler.engine.ask.answers import Answers, trouble_of
+from reconciler.engine.ask.answers import UNPROVEN, Answers, event_of, trouble_of
 from reconciler.engine.buy.inputs import Sender
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import INTENT, Records
@@ -100,11 +99,8 @@ class Purchases:
             HostingError: the media store does not take an input; nothing was sent.
         """
         sight = await self._sight(record)
-        now = self._records.get(record.base_id)
-        if now is not None and _has_moved(record, now):  # the answer is to an old question
-            return Looked(now, self._ports.now())
-        if sight.other is not None:
-            return self._go_on_with(sight)
+        if over := self._other_than(record, sight):
+            return over
         wish = None if self._closed else wanted()
         decision = self._step(record, sight.reply, wanted=wish is not None)
         if decision.create and wish is not None:
@@ -130,14 +126,17 @@ class Purchases:
         return _Sight(reply, other, request_id)
 
     def _step(self, record: Record, reply: Reply, *, wanted: bool = True) -> Step:
-        event: Event = Absent() if reply.task is None else Seen(reply.task)
-        return self._records.decide(record, event, wanted=wanted)
+        return self._records.decide(record, event_of(reply), wanted=wanted)
 
-    def _go_on_with(self, sight: _Sight) -> Looked:
-        """Take another attempt that the provider has for the generation's, in place of one that it does not have."""
-        assert sight.other is not None
+    def _other_than(self, record: Record, sight: _Sight | None) -> Looked | None:
+        """Go on with what has become of the generation meanwhile, or with another attempt that the provider has."""
+        now = self._records.get(record.base_id)
+        if now is not None and _has_moved(record, now):  # the answer is to an old question
+            return Looked(now, self._ports.now())
+        if sight is None or sight.other is None:
+            return None
         self._say_if_unproven(sight.other)
-        self._records.commit(sight.other, kind="adopted", request_id=sight.request_id)
+        self._records.commit(sight.other, "adopted", request_id=sight.request_id)
         return Looked(sight.other)
 
     def _learn(self, record: Record, decision: Step, reply: Reply) -> Looked:
@@ -146,15 +145,14 @@ class Purchases:
             if reply.task is not None and record.status is Status.PENDING:
                 self._say_if_unproven(record)
             kind = "looked" if reply.task is None else "adopted"
-            self._records.commit(decision.record, kind=kind, request_id=reply.request_id)
+            self._records.commit(decision.record, kind, request_id=reply.request_id)
         return Looked(decision.record, decision.again_at)
 
     def _say_if_unproven(self, record: Record) -> None:
         if not is_computed(record.external_task_id):
-            self._ports.report.say(
-                f"`{record.external_task_id}` already exists at the provider and was adopted; "
-                "an id of your own cannot prove what it was made from: look at the result"
-            )
+            name = record.external_task_id
+            told = f"`{name}` already exists at the provider and was adopted{UNPROVEN}"
+            self._ports.report.say(told)
 
     async def _create(
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
@@ -162,16 +160,16 @@ class Purchases:
         looked_at = self._ports.now()
         check_room(self._ports.root, str(PurePosixPath(wish.spec).parent))
         self._ports.objects.check_room()
-        body = await self._body(wish, intent.external_task_id)
+        body = create_body(
+            wish.kind.body(wish.request, await self._sender.inputs(wish)),
+            external_task_id=intent.external_task_id,
+            callback_url=wish.callback_url or self._options.callback_url,
+        )
         # While the inputs were prepared anything may have changed, and nothing is promised yet.
-        late: _Sight | None = None
-        if self._ports.now() - looked_at > _LOOK_HOLDS:
-            late = await self._sight(before)
-        now = self._records.get(before.base_id)
-        if now is not None and _has_moved(before, now):
-            return Looked(now, self._ports.now())
-        if late is not None and late.other is not None:
-            return self._go_on_with(late)
+        is_old = self._ports.now() - looked_at > _LOOK_HOLDS
+        late = await self._sight(before) if is_old else None
+        if over := self._other_than(before, late):
+            return over
         if late is not None and late.reply.task is not None:
             return self._learn(before, self._step(before, late.reply), late.reply)
         still = wanted()
@@ -196,20 +194,12 @@ class Purchases:
             trouble = error
             event, request_id = _event(error), error.request_id
         else:
-            event, request_id = _answer(reply.task), reply.request_id
-        decision = self._records.apply(
-            intent, event, kind=_KINDS[type(event)], request_id=request_id
-        )
+            unnamed = Ambiguous("the create was answered without a task")
+            event = unnamed if reply.task is None else Seen(reply.task)
+            request_id = reply.request_id
+        decision = self._records.apply(intent, event, _KINDS[type(event)], request_id=request_id)
         came_to = None if trouble is None else trouble_of(trouble)
         return Looked(decision.record, decision.again_at, came_to)
-
-    async def _body(self, wish: Generation, external_task_id: str) -> dict[str, object]:
-        sent = await self._sender.inputs(wish)
-        return create_body(
-            wish.kind.body(wish.request, sent),
-            external_task_id=external_task_id,
-            callback_url=wish.callback_url or self._options.callback_url,
-        )
 
 
 def _has_moved(before: Record, now: Record) -> bool:
@@ -217,10 +207,6 @@ def _has_moved(before: Record, now: Record) -> bool:
     if now.external_task_id != before.external_task_id:
         return now.attempt > before.attempt or now.status in ALIVE
     return (now.status, now.task_id, now.creates) != (before.status, before.task_id, before.creates)
-
-
-def _answer(task: Task | None) -> Event:
-    return Ambiguous("the create was answered without a task") if task is None else Seen(task)
 
 
 def _event(error: errors.ProviderError) -> Event:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
@@ -75,8 +74,12 @@ class Sender:
         """Return the digest of the object that a file was made into, now or earlier."""
         objects, name = self._ports.objects, recipe(medium, source)
         async with self._turn:
-            with _opened(self._ports.root / source.path, source.path) as file:
-                before = _standing(file)
+            with ExitStack() as stack:
+                try:
+                    file = stack.enter_context(open_plain(self._ports.root / source.path))
+                except OSError as error:
+                    raise describe_os_error(error, source.path) from error
+                before = Signature.of(os.fstat(file.fileno()))
                 # Also where it was prepared before: what nobody has in the folder any more is not to be bought.
                 if await asyncio.to_thread(digest, file) != source.sha256:
                     raise _changed(source.path, "prepared")
@@ -90,7 +93,7 @@ class Sender:
                 self._ports.report.say(f"preparing `{source.path}`{part}")
                 try:
                     await self._make(medium, source, file, partial)
-                    if _standing(file) != before:
+                    if Signature.of(os.fstat(file.fileno())) != before:
                         raise _changed(source.path, "prepared")
                     made, _ = await asyncio.to_thread(objects.adopt, partial)
                 finally:
@@ -118,20 +121,6 @@ class Sender:
             raise WorkspaceError(f"`{source.path}` cannot be prepared: {error.strerror}") from error
         except ToldMistake as error:
             raise WorkspaceError(f"`{source.path}` cannot be prepared: {error}") from error
-
-
-@contextmanager
-def _opened(path: Path, named: str) -> Iterator[BufferedReader]:
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(open_plain(path))
-        except OSError as error:
-            raise describe_os_error(error, named) from error
-        yield file
-
-
-def _standing(file: BufferedReader) -> Signature:
-    return Signature.of(os.fstat(file.fileno()))
 
 
 def _changed(named: str, what: str) -> InputChanged:

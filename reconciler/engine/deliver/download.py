@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from reconciler.core.errors import ReconcilerError, StateError, mistake
 from reconciler.core.schedule import RETENTION, URGENT_AGE
 from reconciler.core.sources import length_remark
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
-from reconciler.core.transitions import Absent, Gone, Kept, Saved, Seen
-from reconciler.engine.ask.answers import Answers
+from reconciler.core.transitions import Gone, Kept, Saved, Step
+from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
@@ -49,18 +48,17 @@ class Saver:
         self._ports = ports
         self._options = options
         self._records = records
-        self._previews = _Previews(ports, options.previews, files)
+        self._files = files
         self._answers = Answers(ports.client, ports.repository)
         self._turn = asyncio.Semaphore(options.downloads)
-        self._in_line = 0  # results that wait for their turn
+        self._preview_turn = asyncio.Semaphore(_PREVIEWS_AT_ONCE)
+        self._ready = 0  # results that are fetched, or wait for their turn
         self._beside: set[str] = set()  # attempts whose further videos were seen to
         self._arrived_before: dict[str, str] = {}
         """Partial file -> MD5 of what disagreed with its ETag."""
 
-    async def save(
-        self, record: Record, reference: Decimal | None = None
-    ) -> tuple[Record, int | None]:
-        """Fetch, verify and keep every result of a succeeded task; return the record and when to try again (ms).
+    async def save(self, record: Record, reference: Decimal | None = None) -> Step:
+        """Fetch, verify and keep every result of a succeeded task; return what became of its record.
 
         `reference` is the length of the motion video in s, where it is known: a result that is notably shorter is
         said, once. URLs are asked for anew each time: they expire, and a query costs nothing.
@@ -79,69 +77,57 @@ class Saver:
                 record = self._records.get(record.base_id) or record
         raise AssertionError
 
-    async def _save(
-        self, record: Record, reference: Decimal | None, window: float
-    ) -> tuple[Record, int | None]:
+    async def _save(self, record: Record, reference: Decimal | None, window: float) -> Step:
         reply = await self._answers.about(record)
         task, files = reply.task, _files(reply.task, record.asked)
+        if task is not None and task.state is TaskState.SUCCEEDED and not files:
+            lists_none = ResultInterrupted("the provider lists no video for it at the moment")
+            return self._cleared(record, _CLEARED, lists_none)
+        decided = self._records.apply(record, event_of(reply), request_id=reply.request_id)
+        record = decided.record
         if task is None:
-            return self._decide(record, Absent(), reply.request_id)
+            return decided
         if task.state is not TaskState.SUCCEEDED:
-            record, again_at = self._decide(record, Seen(task), reply.request_id)
             if record.status is not Status.SUCCEEDED:
-                return record, again_at
+                return decided
             raise ResultInterrupted(
                 f"the provider says `{task.said[:40]}` of a task that had succeeded"
             )
-        if not files:
-            return self._cleared(
-                record, _CLEARED, "the provider lists no video for it at the moment"
+        if self._age(record) > URGENT_AGE:
+            self._ports.report.say(
+                f"urgent: the result of {record.external_task_id} will be cleared 30 days after it was made, which is soon"
             )
-        record, _ = self._decide(record, Seen(task), reply.request_id)
-        self._warn_when_old(record)
-        async with self._slot():
-            for role, url in files:
-                try:
+        self._ready += 1
+        try:
+            async with self._turn:
+                for role, url in files:
                     record = await self._keep(record, role, url, window)
-                except ResultRefused as error:
-                    return self._cleared(record, _CLEARED, error)
-            await self._keep_beside(record, task, window)
+                await self._keep_beside(record, task, window)
+        except ResultRefused as error:
+            return self._cleared(record, _CLEARED, error)
+        finally:
+            self._ready -= 1
+        return await self._complete(record, reference)
+
+    def _cleared(self, record: Record, told: str, otherwise: ProviderError) -> Step:
+        """End what the provider has cleared; where it may still have it, raise what it is asked again for."""
+        if self._age(record) <= RETENTION:
+            raise otherwise
+        return self._records.apply(record, Gone(told))
+
+    async def _complete(self, record: Record, reference: Decimal | None) -> Step:
         if record.lacking:
             missing = ", ".join(record.lacking)
             told = f"the provider cleared the {missing} before it was saved"
-            return self._cleared(record, told, f"the provider lists no {missing} at the moment")
-        return await self._complete(record, reference)
-
-    def _cleared(
-        self, record: Record, told: str, otherwise: str | ResultRefused
-    ) -> tuple[Record, int | None]:
-        """End what the provider has cleared; where it may still have it, raise what it is asked again for."""
-        if self._overdue(record):
-            return self._decide(record, Gone(told))
-        raise ResultInterrupted(otherwise) if isinstance(otherwise, str) else otherwise
-
-    async def _complete(
-        self, record: Record, reference: Decimal | None
-    ) -> tuple[Record, int | None]:
-        previews = await self._previews.of(record)
+            lists_none = ResultInterrupted(f"the provider lists no {missing} at the moment")
+            return self._cleared(record, told, lists_none)
+        previews = await self._previews(record)
         video = next((one for one in record.results if one.role is Role.VIDEO), None)
         remark = length_remark(video.duration if video else None, reference)
-        decided = self._decide(record, Saved(record.results, previews), detail=remark)
+        decided = self._records.apply(record, Saved(record.results, previews), detail=remark)
         if remark:
             self._ports.report.say(f"{record.spec}: {remark}")
         return decided
-
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        self._in_line += 1
-        try:
-            await self._turn.acquire()
-        finally:
-            self._in_line -= 1
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     async def _keep_beside(self, record: Record, task: Task, window: float) -> None:
         """Bring what a task lists beyond its first video into the store: it was paid for, too, and is said once.
@@ -162,16 +148,14 @@ class Saver:
                 raise
             except (ProviderError, MediaError, CannotKeep) as error:
                 told.append(f"video {number} could not be saved ({error.message})")
-        ids = f"task {task.task_id} of {record.external_task_id}"
-        sentence = (
-            f"the provider lists {len(task.videos)} videos for {ids}; the first is published, "
+        name, all_of_it = record.external_task_id, "; ".join(told)
+        self._ports.report.say(
+            f"the provider lists {len(task.videos)} videos for task {task.task_id} of {name}; "
+            f"the first is published, {all_of_it}"
         )
-        self._ports.report.say(sentence + "; ".join(told))
-        entry = HistoryEntry(
-            record.external_task_id, self._ports.now(), KEPT_BESIDE, "; ".join(told)
-        )
+        entry = HistoryEntry(name, self._ports.now(), KEPT_BESIDE, all_of_it)
         self._ports.repository.note([entry])
-        self._beside.add(record.external_task_id)
+        self._beside.add(name)
 
     async def _keep(self, record: Record, role: Role, url: str, window: float) -> Record:
         """Bring one result into the store, unless it is there already."""
@@ -185,8 +169,7 @@ class Saver:
             )
         if not facts.decodes:
             self._ports.report.say(f"{record.spec}: the {role} is saved: {facts}")
-        record, _ = self._decide(record, Kept(fetched), detail=f"{role}: {facts}")
-        return record
+        return self._records.apply(record, Kept(fetched), detail=f"{role}: {facts}").record
 
     async def _fetch(
         self, record: Record, role: Role, url: str, window: float, name: str = ""
@@ -195,7 +178,7 @@ class Saver:
         partial = objects.partial(f"{record.external_task_id}.{name or role}")
         try:
             arrived = await self._ports.downloader.fetch(
-                url, partial, window=window, is_awaited=lambda: self._in_line > 0
+                url, partial, window=window, is_awaited=self._is_awaited
             )
             facts = await asyncio.to_thread(examine_result, partial.path)
             await asyncio.to_thread(self._check_etag, partial.path, arrived)
@@ -204,11 +187,8 @@ class Saver:
             partial.discard()
             raise
         except (OSError, StateError) as error:
-            reason = (
-                error.message
-                if isinstance(error, StateError)
-                else (error.strerror or "the disk refuses it")
-            )
+            said = error.message if isinstance(error, StateError) else error.strerror
+            reason = said or "the disk refuses it"
             raise CannotKeep(
                 f"bought, but its result cannot be written to disk: {reason}"
             ) from error
@@ -224,83 +204,37 @@ class Saver:
         if not _MD5_ETAG.fullmatch(etag):
             return
         with path.open("rb") as file:
-            digest = hashlib.file_digest(
-                file, lambda: hashlib.md5(usedforsecurity=False)
-            ).hexdigest()
-        if (
-            digest != etag.strip('"').lower()
-            and self._arrived_before.setdefault(path.name, "") != digest
-        ):
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+        digest, before = md5.hexdigest(), self._arrived_before.get(path.name)
+        if digest not in {etag.strip('"').lower(), before}:
             self._arrived_before[path.name] = digest
             raise MediaError("the result does not have the digest that its host announced")
 
-    def _decide(
-        self,
-        record: Record,
-        event: Absent | Seen | Kept | Saved | Gone,
-        request_id: str = "",
-        *,
-        detail: str = "",
-    ) -> tuple[Record, int | None]:
-        kind = type(event).__name__.lower()
-        decided = self._records.apply(
-            record, event, kind=kind, detail=detail, request_id=request_id
-        )
-        return decided.record, decided.again_at
+    def _is_awaited(self) -> bool:
+        """Whether another result waits for its turn."""
+        return self._ready > self._options.downloads
 
-    def _overdue(self, record: Record) -> bool:
+    def _age(self, record: Record) -> int:
+        """Return for how long (ms) the provider has kept a result; 0 where that is not known."""
         made = record.finished_at or record.created_at
-        return made is not None and self._ports.now() - made > RETENTION
+        return 0 if made is None else self._ports.now() - made
 
-    def _warn_when_old(self, record: Record) -> None:
-        made = record.finished_at or record.created_at
-        if made is not None and self._ports.now() - made > URGENT_AGE:
-            self._ports.report.say(
-                f"urgent: the result of {record.external_task_id} will be cleared 30 days after it was made, which is soon"
-            )
+    async def _previews(self, record: Record) -> tuple[Result, ...]:
+        """Make the previews that are wanted of a video which is saved, on disk and on record.
 
-
-def _files(task: Task | None, asked: Sequence[Role]) -> list[tuple[Role, str]]:
-    """Return the files that were asked for and can be fetched now, the video first."""
-    if task is None or not task.videos:
-        return []
-    video = task.videos[0]
-    urls = {Role.VIDEO: video.url, Role.WATERMARK: video.watermark_url}
-    return [(role, urls[role]) for role in asked if urls[role]]
-
-
-class _Previews:
-    """Makes a poster and a contact sheet of a video that was saved, into the object store.
-
-    The video is on disk and on record by then. Nothing that happens here, and nothing that fails, changes what becomes
-    of it: there is a sentence, and no preview.
-    """
-
-    def __init__(self, ports: Ports, wanted: frozenset[Role], files: Locations) -> None:
-        self._ports = ports
-        self._wanted = wanted
-        self._files = files
-        self._turn = asyncio.Semaphore(_PREVIEWS_AT_ONCE)
-
-    async def of(self, record: Record) -> tuple[Result, ...]:
-        """Return the previews that were made of a record's video; those it has, and that can be had, stay.
-
-        Another machine may have made them, with other bytes: they are not replaced.
+        Nothing that fails here changes what becomes of it: there is a sentence, and no preview. Those it has, and that
+        can be had, stay: another machine may have made them, with other bytes.
         """
-        there = {
-            preview.role
-            for preview in record.previews
-            if self._files.find_preview(preview) is not None
-        }
+        has = {one.role for one in record.previews if self._files.find_preview(one) is not None}
+        roles = [role for role in PREVIEWS if role in self._options.previews and role not in has]
         videos = [result for result in record.results if result.role is Role.VIDEO]
-        roles = [role for role in PREVIEWS if role in self._wanted and role not in there]
-        made = [await self._make(record, video, role) for video in videos for role in roles]
+        made = [await self._preview(record, video, role) for video in videos for role in roles]
         return tuple(preview for preview in made if preview is not None)
 
-    async def _make(self, record: Record, video: Result, role: Role) -> Result | None:
+    async def _preview(self, record: Record, video: Result, role: Role) -> Result | None:
         objects = self._ports.objects
         try:
-            async with self._turn:
+            async with self._preview_turn:
                 preview = await asyncio.to_thread(make_preview, objects.path(video.sha256), role)
             # Not in a thread: one that was left behind by a stop would be in the way of the next.
             file = objects.partial(f"{record.external_task_id}.{role}")
@@ -320,3 +254,12 @@ class _Previews:
             f"{record.spec}: the video is saved, but there is no {role} of it: {reason}"
         )
         return None
+
+
+def _files(task: Task | None, asked: Sequence[Role]) -> list[tuple[Role, str]]:
+    """Return the files that were asked for and can be fetched now, the video first."""
+    if task is None or not task.videos:
+        return []
+    video = task.videos[0]
+    urls = {Role.VIDEO: video.url, Role.WATERMARK: video.watermark_url}
+    return [(role, urls[role]) for role in asked if urls[role]]

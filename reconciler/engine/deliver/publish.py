@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from pathlib import Path
 
 from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
@@ -15,6 +16,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Ports
+from reconciler.store.objects import ObjectStore
 from reconciler.store.values import Publication
 from reconciler.workspace.files.outputs import OutputTaken, Signature, publish, signature
 
@@ -24,9 +26,7 @@ _EMPTY = hashlib.sha256().hexdigest()
 class Publisher:
     """Makes the folder show what the store holds."""
 
-    def __init__(
-        self, ports: Ports, locations: Locations, previews: frozenset[Role] = frozenset()
-    ) -> None:
+    def __init__(self, ports: Ports, locations: Locations, previews: frozenset[Role]) -> None:
         self._ports = ports
         self._locations = locations
         self._previews = previews  # those that are put back where they are missing
@@ -68,11 +68,10 @@ class Publisher:
                 return None
             if output.standing is Standing.POINTER:
                 continue
-            result = results[output.role]
-            found = self._stand(output, result)
-            if found is None:
+            row = self._stand(output, results[output.role], record)
+            if row is None:
                 return None
-            published.append(_publication(output, result, record, found))
+            published.append(row)
         return [*published, *self._show(wish, record, troubles)]
 
     def _note(self, record: Record, placed: list[Publication] | None, troubles: list[str]) -> bool:
@@ -95,35 +94,34 @@ class Publisher:
         made = {preview.role: preview for preview in record.previews}
         shown = []
         for output in self._locations.previews(wish, record):
-            preview, is_wanted = made[output.role], output.role in self._previews
+            is_wanted, standing = output.role in self._previews, output.standing
             try:
-                is_due = is_wanted and output.standing is not Standing.POINTER
-                if output.standing is Standing.OURS or is_due:
-                    found = self._stand(output, preview)
-                    if found is not None:
-                        shown.append(_publication(output, preview, record, found))
+                if standing is Standing.OURS or (is_wanted and standing is not Standing.POINTER):
+                    shown.append(self._stand(output, made[output.role], record))
             except WorkspaceError as error:
                 troubles.append(f"no {output.role} is published: {error.message}")
-        return shown
+        return [row for row in shown if row is not None]
 
-    def _stand(self, output: Output, result: Result) -> Signature | None:
-        """Return the signature of the output's file, putting it there first where that is needed.
+    def _stand(self, output: Output, result: Result, record: Record) -> Publication | None:
+        """Return how the output's file stands, putting it there first where that is needed.
 
         None when the bytes are nowhere on this disk.
         """
-        if output.standing is Standing.OURS:
-            found = signature(self._ports.root / output.path)
-            if found is not None:
-                return found
-        return self._land(output, result)
+        found = self._land(output, result)
+        if found is None:
+            return None
+        stood = found.size, found.mtime_ns, found.inode, found.ctime_ns
+        return Publication(output.path, record.external_task_id, output.role, result.sha256, *stood)
 
     def _land(self, output: Output, result: Result) -> Signature | None:
+        target = self._ports.root / output.path
+        if output.standing is Standing.OURS and (found := signature(target)) is not None:
+            return found
         if output.standing is Standing.TAKEN:
             raise OutputTaken(output.problem) if output.problem else _taken(output.path)
         source = self._locations.find(result, verify=True)
         if source is None:
             return None
-        target = self._ports.root / output.path
         if output.standing is Standing.OTHER:
             self._keep(output.path)
         return publish(source, target, replace=output.standing is Standing.OTHER)
@@ -136,22 +134,22 @@ class Publisher:
         sha256 = self._locations.digest(path, anew=True)
         if sha256 != _EMPTY and not self._locations.is_ours(sha256):
             raise _taken(path)
-        if sha256 == _EMPTY or self._ports.objects.verify(sha256):
-            return
         try:
-            self._ports.objects.ingest(self._ports.root / path, sha256)
+            if sha256 != _EMPTY:
+                keep(self._ports.objects, self._ports.root / path, sha256)
         except StateError as error:
             raise WorkspaceError(
                 f"`{path}` cannot be replaced: {error.message}", hint=error.hint
             ) from error
 
 
+def keep(objects: ObjectStore, path: Path, sha256: str) -> None:
+    """Have a file's bytes in the store before it goes. Raises StateError where they cannot be kept."""
+    if not objects.verify(sha256):
+        objects.ingest(path, sha256)
+
+
 def _taken(path: str) -> OutputTaken:
     return OutputTaken(
         f"`{path}` holds a file that is not ours, or was changed; move it away and run again"
     )
-
-
-def _publication(output: Output, result: Result, record: Record, found: Signature) -> Publication:
-    stood = found.size, found.mtime_ns, found.inode, found.ctime_ns
-    return Publication(output.path, record.external_task_id, output.role, result.sha256, *stood)

@@ -74,7 +74,18 @@ def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
     """Return a record as a spec's receipt lists it."""
 
     def listed(results: Iterable[Result]) -> tuple[ReceiptOutput, ...]:
-        return tuple(_output(output_path(spec, label, result.role), result) for result in results)
+        return tuple(
+            ReceiptOutput(
+                PurePosixPath(output_path(spec, label, one.role)).name,
+                one.role,
+                one.sha256,
+                one.size,
+                one.duration,
+                one.width,
+                one.height,
+            )
+            for one in results
+        )
 
     return ReceiptEntry(
         external_task_id=record.external_task_id,
@@ -88,16 +99,4 @@ def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
         units=record.units,
         created_at=record.created_at,
         finished_at=record.finished_at,
-    )
-
-
-def _output(path: str, result: Result) -> ReceiptOutput:
-    return ReceiptOutput(
-        PurePosixPath(path).name,
-        result.role,
-        result.sha256,
-        result.size,
-        result.duration,
-        result.width,
-        result.height,
     )

@@ -1,22 +1,24 @@
 """Driving generations until they settle, or for ever: one queue, keyed by id, level-triggered.
 
 A key is worked on by one task at a time; what to do is read off what is known of it at every turn, never remembered.
-Whose turn it is, is decided here; what a turn does is in `turn`; spending is in `effects` alone.
+Whose turn it is, is decided here; what a turn does is in `turn`; spending is in `buy.create` alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+import heapq
+import itertools
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from reconciler.core.progress import At, Verdict
+from reconciler.core.progress import At, Held, InFlight, Verdict, Waits
 from reconciler.core.schedule import SECOND
-from reconciler.engine.loop.queue import Queue
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.ports import Options, Ports
 
@@ -34,6 +36,14 @@ class Ended(Enum):
     TIMED_OUT = auto()
 
 
+async def woken(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for an event, for so long at most, and forget it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    event.clear()
+
+
 @dataclass(slots=True)
 class _Turn:
     """A turn that is under way."""
@@ -42,12 +52,72 @@ class _Turn:
     again: bool = False  # asked for meanwhile
 
 
+class Queue:
+    """Keys, each as the last verdict about it has it wait; whoever asks for one again has it come earlier."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, str]] = []  # when due (ms), in which order it was added
+        self._due: dict[str, int] = {}
+        self._lines: dict[str, OrderedDict[str, int]] = {}  # by model version
+        self._order = itertools.count(1)
+        self.in_flight: set[str] = set()
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Have a key wait as the verdict says; one that is over waits for nothing."""
+        if not isinstance(verdict, InFlight):
+            self.in_flight.discard(key)
+        match verdict:
+            case At(at) | Held(int(at)):
+                self.add(key, at)
+            case Waits(model, first):
+                line = self._lines.setdefault(model, OrderedDict())
+                if first:
+                    line[key] = -next(self._order)
+                    line.move_to_end(key, last=False)
+                elif not any(key in one for one in self._lines.values()):  # it keeps its place
+                    line[key] = next(self._order)
+            case InFlight():
+                self.in_flight.add(key)
+
+    def add(self, key: str, at: int) -> None:
+        """Have this key looked at then (ms), or earlier when that is asked for already."""
+        if key not in self._due or at < self._due[key]:
+            self._due[key] = at
+            heapq.heappush(self._heap, (at, next(self._order), key))
+
+    def is_empty(self) -> bool:
+        """Whether no key is due at any time, or in flight; those in lines wait for something else to end."""
+        return not (self._due or self.in_flight)
+
+    def next_at(self) -> int | None:
+        """Return when the next key is due (ms), or None when there is none."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # asked for again, earlier
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self, now: int) -> str | None:
+        """Take the key that is due longest, or None when none is due."""
+        at = self.next_at()
+        if at is None or at > now:
+            return None
+        _, _, key = heapq.heappop(self._heap)
+        del self._due[key]
+        return key
+
+    def models(self) -> Iterator[str]:
+        """Yield the model versions for which somebody waits; the one whose first came first is first."""
+        heads = {model: next(iter(line.values())) for model, line in self._lines.items() if line}
+        return iter(sorted(heads, key=heads.__getitem__))
+
+    def pop_waiting(self, model: str) -> str:
+        """Take the first in line for a slot of this model."""
+        return self._lines[model].popitem(last=False)[0]
+
+
 class Loop:
     """One run over a selection; keys may be added while it goes on."""
 
-    def __init__(
-        self, ports: Ports, options: Options, turns: Turns, keys: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, ports: Ports, options: Options, turns: Turns) -> None:
         self._standstill = options.standstill
         self._now = ports.now
         self._turns = turns
@@ -59,8 +129,6 @@ class Loop:
         self._over: list[asyncio.Task[Any]] = []  # turns and polls that came to their end
         self._woken = asyncio.Event()
         self._still = False
-        for key in keys:
-            self._queue.add(key, 0)
 
     @property
     def in_flight(self) -> frozenset[str]:
@@ -98,13 +166,15 @@ class Loop:
                 if deadline is not None and self._now() >= deadline:
                     return Ended.TIMED_OUT
                 self._start_due()
-                if not forever and self._idle():
+                under_way = self._running or self._poll
+                if not (forever or under_way or self._room_at()) and self._queue.is_empty():
                     return Ended.SETTLED
                 await self._wait(deadline)
                 self._finish()
         finally:
             stopping.cancel()
-            await self._leave()
+            self._turns.stop_buying()
+            await self._end_all(_PARTING)
 
     @asynccontextmanager
     async def standstill(self) -> AsyncIterator[None]:
@@ -114,23 +184,24 @@ class Loop:
         """
         self._still = True
         try:
-            tasks = self._under_way()
-            if tasks:
-                await asyncio.wait(tasks, timeout=self._standstill)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end_all(self._standstill)
             yield
         finally:
             self._still = False
             self._woken.set()
 
-    def _under_way(self) -> list[asyncio.Task[Any]]:
-        turns = [turn.task for turn in self._running.values()]
-        return [*turns, *([self._poll] if self._poll else [])]
-
-    def _idle(self) -> bool:
-        return not (self._running or self._poll or self._room_at()) and self._queue.is_empty()
+    async def _end_all(self, seconds: float) -> None:
+        """Let what is under way end by itself for so long, then cut it off: it can be resumed."""
+        tasks: list[asyncio.Task[Any]] = [turn.task for turn in self._running.values()]
+        if self._poll is not None:
+            tasks.append(self._poll)
+        if tasks:
+            try:
+                await asyncio.wait(tasks, timeout=seconds)
+            finally:  # also when somebody interrupts a second time: nothing is left running
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -149,19 +220,16 @@ class Loop:
         for _ in range(_AT_ONCE):
             if (key := self._queue.pop(now)) is None:
                 break
-            self._start(key)
+            if key in self._running:
+                self._running[key].again = True
+            else:
+                task = asyncio.create_task(self._turns.take(key), name=f"turn {key}")
+                self._running[key] = _Turn(task)
+                task.add_done_callback(self._note)
         if self._queue.in_flight and self._poll is None and now >= self._next_poll:
             self._polled_at = now
             self._poll = asyncio.create_task(self._turns.poll(self.in_flight), name="poll")
             self._poll.add_done_callback(self._note)
-
-    def _start(self, key: str) -> None:
-        if key in self._running:
-            self._running[key].again = True
-            return
-        task = asyncio.create_task(self._turns.take(key), name=f"turn {key}")
-        self._running[key] = _Turn(task)
-        task.add_done_callback(self._note)
 
     def _room_at(self) -> list[tuple[int, str]]:
         """Return when the next in line may come forward, by model, where only time has to pass."""
@@ -181,36 +249,19 @@ class Loop:
             if self._queue.in_flight and self._poll is None:
                 due.append(self._next_poll)
         seconds = min(max(0, min(due) - self._now()) / SECOND, _NAP) if due else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        self._woken.clear()
+        await woken(self._woken, seconds)
 
     def _finish(self) -> None:
         over, self._over = self._over, []
         for task in over:
             if task is self._poll:
-                self._finish_poll(({}, 0) if task.cancelled() else task.result())
+                self._poll = None
+                verdicts, self._next_poll = ({}, 0) if task.cancelled() else task.result()
+                for key in verdicts.keys() & self._queue.in_flight:
+                    self._queue.put(key, verdicts[key])
             else:
                 key = task.get_name().removeprefix("turn ")
                 again = self._running.pop(key).again
                 self._queue.put(key, At(0) if task.cancelled() else task.result())
                 if again:
                     self._queue.add(key, 0)
-
-    def _finish_poll(self, found: tuple[dict[str, Verdict], int]) -> None:
-        verdicts, self._next_poll = found
-        self._poll = None
-        for key in verdicts.keys() & self._queue.in_flight:
-            self._queue.put(key, verdicts[key])
-
-    async def _leave(self) -> None:
-        """End what is under way: answers that are nearly there are awaited, the rest is cut off, and resumable."""
-        self._turns.stop_buying()
-        if tasks := self._under_way():
-            try:
-                await asyncio.wait(tasks, timeout=_PARTING)
-            finally:  # also when somebody interrupts a second time: nothing is left running
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -56,18 +56,15 @@ class Specs(Protocol):
 
     def is_wanted(self, wish: Generation) -> bool:
         """Whether a spec still says just this, and is at rest."""
-        ...
 
     def is_at_rest(self, spec: str) -> bool:
         """Whether a spec, with all that it is made of, stands as it was read.
 
         In between, somebody may have switched to another branch.
         """
-        ...
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec, where it is valid in every respect, asks for as it was last read."""
-        ...
 
 
 class Turns:
@@ -77,7 +74,7 @@ class Turns:
         self, ports: Ports, options: Options, records: Records, files: Locations, specs: Specs
     ) -> None:
         self._ports = ports
-        self._terms = options.terms
+        self._terms: core.Terms = options
         self._records = records
         self._specs = specs
         self._purchases = Purchases(ports, options, records, self._take_slot)
@@ -85,11 +82,8 @@ class Turns:
         self._poller = Poller(ports, options, records)
         self._publisher = Publisher(ports, files, options.previews)
         self._receipts = Receipts(ports.root, records, specs.declared)
-        self.account = Account(
-            Contact(heard_at=ports.now()),
-            options.max_concurrency,
-            first_pause=options.first_retry,
-        )
+        contact, ceiling = Contact(heard_at=ports.now()), options.max_concurrency
+        self.account = Account(contact, ceiling, first_pause=options.first_retry)
         self._readmitted: list[str] = []
         self._poll_failed = ""  # why a poll came to nothing or could not be written, as it was said
 
@@ -139,7 +133,7 @@ class Turns:
         except AccountTrouble as error:
             again_at = await self._poll_refused(flying, verdicts, error)
         except Exception as error:
-            if not self._terms.endures or isinstance(error, StateReplaced | Unreachable):
+            if not self._terms.enduring or isinstance(error, StateReplaced | Unreachable):
                 raise
             said = told(error) if isinstance(error, StateError) else mistake(error)
             if self._poll_failed != said:
@@ -148,13 +142,15 @@ class Turns:
         else:
             self._poll_failed = ""
         for key in keys:
-            verdicts.setdefault(key, self._unasked(key))
+            record = self._records.get(key)
+            flies = record is not None and record.status in core.FLYING
+            verdicts.setdefault(key, InFlight() if flies else At(self._ports.now()))
         return verdicts, max(again_at, self._ports.now() + self._terms.rules.poll_interval)
 
     async def withhold(self, key: str, error: ReconcilerError | str) -> None:
         """Hold a generation that cannot be looked after, outside of its turn."""
         stopped = _stopped(error) if isinstance(error, ReconcilerError) else Stopped(error)
-        await self._follow(key, core.Withheld(stopped.reason, stopped.cause))
+        await self._follow(key, replace(stopped, in_turn=False))
 
     def confirm(self, standing: Iterable[Assessment]) -> dict[str, str]:
         """Remember the signatures of outputs that stood already, and write receipts that are missing.
@@ -177,19 +173,19 @@ class Turns:
 
     def wanted(self, key: str) -> Generation | None:
         """Return the wish to buy now, as things stand at this moment."""
-        progress, now = self._records.of(key), self._ports.now()
-        if self._terms.endures and self.account.pause.reason:
-            self.account = self.account.probed_by(key, now)
-        if progress.work is None or decide.obstacle(progress, self.account, self._terms, now):
+        change = self._change(key)
+        change.probe()
+        self.account = change.account
+        if change.obstacle():
             return None
-        wishes = (wish for wish in progress.work.wishes if not wish.suspended)
+        wishes = (wish for wish in self._wishes(key) if not wish.suspended)
         return next((wish for wish in wishes if self._specs.is_wanted(wish)), None)
 
     async def _follow(self, key: str, event: Event) -> Verdict:
         """Do what an event leads to, until its end."""
         while True:
             progress = self._records.of(key)
-            if (record := progress.attempt() or progress.record) is not None:
+            if (record := progress.current()) is not None:
                 self._know(record.model)
             done = decide.advance(progress, event, self.account, self._terms, self._ports.now())
             self._records.put(done.progress)
@@ -205,13 +201,11 @@ class Turns:
     async def _observe(self, flying: Mapping[str, Record], verdicts: dict[str, Verdict]) -> None:
         found = await self._poller.observe(flying)
         if found.answered:
-            self._hear(decide.heard(self.account, self._ports.now()))
-            self._hear(decide.answered(self.account, self._terms))
+            self._share(decide.Advance.heard)
+            self._share(decide.Advance.answered)
         for key, record in flying.items():
-            if key in found.shown:
-                verdicts[key] = await self._follow(key, core.Shown())
-            elif key in found.unknown:
-                verdicts[key] = await self._follow(key, core.NotShown())
+            if reply := found.replies.get(key):
+                verdicts[key] = await self._follow(key, core.Polled(reply.task is not None))
             elif trouble := found.troubles.get(key):
                 failed = core.Failed(Asked.POLL, record, trouble_of(trouble))
                 verdicts[key] = await self._follow(key, failed)
@@ -221,19 +215,14 @@ class Turns:
     ) -> int:
         """Wait for the account; a run that ends leaves what is in flight to the next one, after a while."""
         now, trouble = self._ports.now(), trouble_of(error)
-        self._hear(decide.close(self.account, trouble, now, by_create=False))
-        if self._terms.endures:
+        self._share(lambda change: change.close(trouble, by_create=False))
+        if self._terms.enduring:
             return self.account.again_at(now)
         if now - self.account.contact.heard_at >= self._terms.first_patience:
             for key in flying:
                 stopped = Stopped(trouble.told, Cause.ACCOUNT)
                 verdicts[key] = await self._follow(key, stopped)
         return 0
-
-    def _unasked(self, key: str) -> Verdict:
-        record = self._records.get(key)
-        flies = record is not None and record.status in core.FLYING
-        return InFlight() if flies else At(self._ports.now())
 
     async def _carry_out(self, key: str, effect: Effect) -> Event | None:
         """Do one thing; trouble that is nobody else's stops this generation alone."""
@@ -244,7 +233,7 @@ class Turns:
         except (StateReplaced, Unreachable):  # nobody's own trouble: the run is over
             raise
         except StateError as error:
-            if not self._terms.endures:
+            if not self._terms.enduring:
                 raise
             if isinstance(error, StaleRecord):  # go on from what is on disk
                 self._records.read_again(key)
@@ -265,7 +254,7 @@ class Turns:
                 await self._ask_anything()
                 return failed
             case core.TakeUp(record):
-                self._records.apply(record, Taken(), kind="taken")
+                self._records.apply(record, Taken())
             case core.GiveUp(message, hint):
                 raise Unreachable(message, hint=hint)
             case _:
@@ -297,11 +286,11 @@ class Turns:
         record = self._attempt(key)
         lengths = (wish.seconds for wish in self._wishes(key))
         try:
-            saved, again_at = await self._saver.save(record, next(filter(None, lengths), None))
+            saved = await self._saver.save(record, next(filter(None, lengths), None))
         except (ProviderError, MediaError) as error:
             kept = self._records.get(key) or record
             return core.Failed(Asked.FETCH, kept, trouble_of(error))
-        return core.Fetched(saved, again_at)
+        return core.Fetched(saved.record, saved.again_at)
 
     async def _ask_anything(self) -> None:
         """Find out whether anybody is answered: by a question about no task, else by a page of the list."""
@@ -316,7 +305,7 @@ class Turns:
                 if not trouble_of(error).is_answer:
                     self._asked_now()
                     continue
-            self._hear(decide.heard(self.account, self._ports.now()))
+            self._share(decide.Advance.heard)
             return
 
     def _asked_now(self) -> None:
@@ -329,41 +318,38 @@ class Turns:
         Of the spec that once did, where none does any more.
         """
         record, wishes = self._attempt(key), self._wishes(key)
-        specs, reasons = sorted({wish.spec for wish in wishes}), list[str]()
+        specs, reason = sorted({wish.spec for wish in wishes}), ""
         for spec in specs if effect.publish else ():
             for wish in self._places(key, spec) if self._specs.is_at_rest(spec) else ():
                 try:
                     if not await self._publisher.publish(wish, record):
-                        self._records.apply(record, Lost(), kind="lost")
+                        self._records.apply(record, Lost())
                         return core.Delivered(record, lost=True)
                 except OutputTaken as error:  # seen again by every plan: it need not be remembered
                     self._ports.report.held(record, error.message)
-                except WorkspaceError as error:
-                    # the other places that want it get it all the same
-                    reasons.append(error.message)
-        done = core.Delivered(record, reason=reasons[-1] if reasons else "")
+                except WorkspaceError as error:  # the other places that want it get it all the same
+                    reason = error.message
+        done = core.Delivered(record, reason=reason)
         return self._write_receipts(key, done, specs) if effect.receipts else done
 
     def _write_receipts(self, key: str, done: core.Delivered, specs: list[str]) -> core.Delivered:
-        waits = unwritten = False
         reason = ""
         for spec in specs or [done.record.spec]:
             if not self._specs.is_at_rest(spec):
-                waits = unwritten = True
+                done = replace(done, waits=True, unwritten=True)
             elif specs and not self._places(key, spec):
                 # Something else is asked for here since: `watch` is about to hear of it, and `apply` leaves it.
-                unwritten = True
+                done = replace(done, unwritten=True)
             else:
                 try:
                     self._receipts.write(spec, newly=done.record)
                 except ReconcilerError as error:
                     reason = error.message
-        return replace(done, waits=waits, unwritten=unwritten, reason=done.reason or reason)
+        return replace(done, reason=done.reason or reason)
 
     def _attempt(self, key: str) -> Record:
         """Return the attempt to work on; the turn of a generation without one does nothing."""
-        progress = self._records.of(key)
-        record = progress.attempt() or progress.record
+        record = self._records.of(key).current()
         assert record is not None
         return record
 
@@ -375,18 +361,21 @@ class Turns:
         return [one for one in self._specs.declared(spec) if one.external_task_id == key]
 
     def _take_slot(self, record: Record) -> bool:
-        progress = self._records.of(record.base_id)
-        taken = decide.take_slot(progress, self.account, record)
-        if taken is None:
-            return False
-        self._records.put(taken[0])
-        self.account = taken[1]
-        return True
+        change = self._change(record.base_id)
+        taken = change.take_slot(record)
+        self._records.put(change.progress)
+        self.account = change.account
+        return taken
 
-    def _hear(self, found: tuple[Account, tuple[Effect, ...]]) -> None:
-        """Take over what happened to everybody."""
-        self.account = found[0]
-        for effect in found[1]:
+    def _change(self, key: str = "") -> decide.Advance:
+        """Return what something may change: of a generation, or (no key) of what concerns everybody."""
+        return decide.Advance(self._records.of(key), self.account, self._terms, self._ports.now())
+
+    def _share(self, happens: Callable[[decide.Advance], None]) -> None:
+        """Take over what happens to everybody."""
+        happens(change := self._change())
+        self.account = change.account
+        for effect in change.effects:
             self._tell(effect)
 
     def _know(self, model: str) -> None:
@@ -400,6 +389,5 @@ class Turns:
 
 
 def _stopped(error: ReconcilerError) -> Stopped:
-    if isinstance(error, CapReached):
-        return Stopped(told(error), Cause.CAP)
-    return Stopped(told(error), Cause.DISK if isinstance(error, CannotKeep) else Cause.OWN)
+    causes = {CapReached: Cause.CAP, CannotKeep: Cause.DISK}
+    return Stopped(told(error), causes.get(type(error), Cause.OWN))

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import MOST_RETRY, backoff
 from reconciler.engine.observe.survey import waiting_for_commit
 from reconciler.engine.ports import Options, Ports
-
-Inputs = Callable[[str], frozenset[str]]
-"""Gives the files that a spec was read from: itself, its defaults files, its local media."""
-
-
-class CommitCheck(Protocol):
-    """A git checkout, as `workspace.git` offers it."""
-
-    def uncommitted(self, names: frozenset[str]) -> frozenset[str]:
-        """Return those of these names that are not at HEAD as they are on disk; blocks, in any thread."""
-        ...
-
-    def signs(self) -> tuple[Path, ...]:
-        """Return the folders that change when HEAD or the index does, without asking git."""
-        ...
-
-    def abandon(self) -> None:
-        """End what git is asked in other threads, and ask nothing more."""
-        ...
+from reconciler.workspace.git import Checkout
 
 
 class Commits:
     """Remembers what git said; without a checkout nothing waits for a commit."""
 
     def __init__(
-        self, ports: Ports, options: Options, checkout: CommitCheck | None, inputs: Inputs
+        self,
+        ports: Ports,
+        options: Options,
+        checkout: Checkout | None,
+        inputs: Callable[[str], frozenset[str]],
     ) -> None:
         self._first_retry = options.first_retry
         self._ports = ports
         self._checkout = checkout
-        self._inputs = inputs
+        self._inputs = inputs  # what a spec was read from: itself, its defaults, its media
         self._lacking: dict[str, str] = {}  # spec -> its first file that is not committed
         self._seen = self._signature()
         self._failures = 0  # questions in a row that git did not answer
@@ -60,11 +44,25 @@ class Commits:
             found = await asyncio.to_thread(self._checkout.uncommitted, names)
         except WorkspaceError as error:
             self.owed |= asked.keys()
-            self._not_answered(told(error))
+            self._failures += 1
+            wait = backoff(self._failures, "git", first=self._first_retry, most=MOST_RETRY)
+            self._again_at = self._ports.now() + wait
+            if (trouble := told(error)) != self.trouble:
+                self.trouble = trouble
+                self._ports.report.say(
+                    f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
+                )
         else:
             self.owed -= asked.keys()
-            self._note(asked, found)
-            self._answered()
+            for spec, inputs in asked.items():
+                if lacking := min(inputs & found, default=""):
+                    self._lacking[spec] = lacking
+                else:
+                    self._lacking.pop(spec, None)
+            self._failures = 0
+            if self.trouble and not self.owed:
+                self.trouble = ""
+                self._ports.report.say("git can tell again what is committed")
 
     def obstacle(self, wish: Generation) -> str:
         """Return why a wish does not count as committed, or an empty string."""
@@ -73,42 +71,14 @@ class Commits:
         return waiting_for_commit(self._lacking.get(wish.spec, ""))
 
     def is_due(self, now: int) -> bool:
-        """Whether it is time to ask once more what git did not answer."""
-        return bool(self.owed) and now >= self._again_at
-
-    def moved(self) -> bool:
-        """Whether HEAD or the index may have changed since this was asked last."""
+        """Whether HEAD or the index may have changed since this was asked last, or git did not answer a while ago."""
         before, self._seen = self._seen, self._signature()
-        return before != self._seen
+        return before != self._seen or (bool(self.owed) and now >= self._again_at)
 
     def leave(self) -> None:
         """Wait for git no longer."""
         if self._checkout is not None:
             self._checkout.abandon()
-
-    def _note(self, asked: Mapping[str, frozenset[str]], uncommitted: frozenset[str]) -> None:
-        for spec, names in asked.items():
-            if lacking := min(names & uncommitted, default=""):
-                self._lacking[spec] = lacking
-            else:
-                self._lacking.pop(spec, None)
-
-    def _not_answered(self, trouble: str) -> None:
-        self._failures += 1
-        self._again_at = self._ports.now() + backoff(
-            self._failures, "git", first=self._first_retry, most=MOST_RETRY
-        )
-        if trouble != self.trouble:
-            self.trouble = trouble
-            self._ports.report.say(
-                f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
-            )
-
-    def _answered(self) -> None:
-        self._failures = 0
-        if self.trouble and not self.owed:
-            self.trouble = ""
-            self._ports.report.say("git can tell again what is committed")
 
     def _signature(self) -> tuple[int, ...]:
         found = []

@@ -28,33 +28,30 @@ def needed(
         if (found := _inode(root / candidate)) is not None:
             files.setdefault(found, []).append(candidate)
     kept: dict[str, str] = {}
-
-    def keep(path: str, why: str) -> None:
+    for path, why in _uses(root, desired, written, candidates):
         found = _inode(root / path)
         for candidate in files.get(found, ()) if found else ():
             # Another hard link is another file: to remove one name leaves the bytes to the other.
             if _real_name(root / path) == _real_name(root / candidate):
                 kept.setdefault(candidate, why)
-
-    for path, why in _uses(desired, written):
-        keep(path, why)
-    for name in sorted({*desired.invalid, *desired.defaults}):
-        named = mentioned(root, name)
-        if isinstance(named, Unclear):
-            why = f"`{name}` cannot be read and may name it: correct or remove that file first"
-            kept |= {path: kept.get(path, why) for path in candidates if names_file(named, path)}
-            continue
-        for path in named:
-            keep(path, f"`{name}` names it")
     return kept
 
 
-def _uses(desired: Desired, written: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield every file that says what is wanted, or that a valid spec reads or writes, and what is to be said of it."""
+def _uses(
+    root: Path, desired: Desired, written: Iterable[str], candidates: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield every file that says what is wanted, or that a spec reads or writes, and what is to be said of it."""
     for wish in desired.generations:
         yield from ((path, f"`{wish.spec}` reads it") for path in wish.files)
     read = {*desired.specs, *desired.defaults, *desired.receipts, IGNORE_FILE}
     yield from ((path, f"it is `{path}` under another name") for path in (*written, *sorted(read)))
+    for name in sorted({*desired.invalid, *desired.defaults}):
+        named = mentioned(root, name)
+        if isinstance(named, Unclear):
+            why = f"`{name}` cannot be read and may name it: correct or remove that file first"
+            yield from ((path, why) for path in candidates if names_file(named, path))
+        else:
+            yield from ((path, f"`{name}` names it") for path in named)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ The state's word counts first. A receipt adds what a lost state does not know, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -37,20 +37,16 @@ def everything_bought(root: Path, ledger: Ledger, desired: Desired, prices: Pric
     entries, unreadable = _listed(root, desired)
     wishes = _Wishes(desired)
     found: dict[str, Purchase] = {}
-    for record in ledger.attempts:
-        if _may_be_billed(record):
-            found[record.external_task_id] = _purchase(record, wishes)
+    for record in filter(_may_be_billed, ledger.attempts):
+        found[record.external_task_id] = _purchase(record, wishes)
     for gone in ledger.forgotten:  # an attempt that was found again is told by its record
         if gone.units and gone.external_task_id not in found:
             found[gone.external_task_id] = _forgotten(gone, wishes)
     for entry, receipt in entries:  # a record that cost nothing hides no purchase either
-        if entry.external_task_id in found:
-            continue
-        record = to_record(entry, PurePosixPath(receipt))
-        if believed(entry.units, Decimal(0)) is None:
-            record = record.evolve(estimated_units=_estimated(record.request, entry, prices))
-        if _may_be_billed(record):
-            found[record.external_task_id] = _purchase(record, wishes, receipt=receipt)
+        if entry.external_task_id not in found:
+            record = _told(entry, receipt, prices)
+            if _may_be_billed(record):
+                found[record.external_task_id] = _purchase(record, wishes, receipt=receipt)
     return Bought(tuple(found.values()), unreadable)
 
 
@@ -60,9 +56,8 @@ class _Wishes:
     def __init__(self, desired: Desired) -> None:
         self._invalid = desired.invalid
         self._owners = {receipt_path(spec): spec for spec in desired.specs}
-        self._specs: dict[str, str] = {}
-        for wish in desired.generations:
-            self._specs.setdefault(wish.external_task_id, wish.spec)
+        # The first one of several that ask for it.
+        self._specs = {one.external_task_id: one.spec for one in reversed(desired.generations)}
 
     def of(self, base_id: str, spec: str, receipt: str = "") -> tuple[str, bool]:
         """Return the spec that it counts for, and whether it is wanted.
@@ -133,17 +128,19 @@ def _first_sound(*moments: int | None) -> int | None:
     return next((at for at in moments if at is not None and day_of(at) != UNKNOWN), None)
 
 
-def _estimated(canonical: str, entry: ReceiptEntry, prices: Prices) -> Decimal:
-    """Return what a purchase probably cost whose receipt does not say; 0 where its request makes no sense."""
-    seconds = next(_lengths(entry), None)
+def _told(entry: ReceiptEntry, receipt: str, prices: Prices) -> Record:
+    """Return an attempt that a receipt tells of, with what it probably cost where that is not told.
+
+    It is 0 where its request makes no sense.
+    """
+    record = to_record(entry, PurePosixPath(receipt))
+    if believed(entry.units, Decimal(0)) is not None:
+        return record
+    videos = (output for output in entry.outputs if output.role is Role.VIDEO)
+    lengths = (Decimal(str(video.duration)) for video in videos if video.duration is not None)
     words = {key: value for key, value in entry.request.items() if isinstance(value, str)}
     try:
-        return estimate_units(kind_behind(canonical).price(words), seconds, prices)
+        price = kind_behind(record.request).price(words)
+        return record.evolve(estimated_units=estimate_units(price, next(lengths, None), prices))
     except (KeyError, ArithmeticError):
-        return Decimal(0)
-
-
-def _lengths(entry: ReceiptEntry) -> Iterator[Decimal]:
-    for output in entry.outputs:
-        if output.role is Role.VIDEO and output.duration is not None:
-            yield Decimal(str(output.duration))
+        return record.evolve(estimated_units=Decimal(0))

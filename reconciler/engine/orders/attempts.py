@@ -1,24 +1,31 @@
-"""`retry` and `import`: orders that put an attempt on record. Neither sends anything: a run does, as it sends everything.
+"""`retry`, `import` and `refresh`: orders that put on record what the provider is asked about. None sends anything: a run does.
 
 `retry` wants another attempt at a generation whose last one ended without a result that can be had (rule 6). `import`
 makes tasks that exist at the provider, and that this state does not know, records of what a spec wants. An id of ours
 proves what a task was made from. A task under another id proves nothing: it is bound to a generation only where somebody
-names both, and only to one that was never sent.
+names both, and only to one that was never sent. `refresh` writes down what the provider shows of what is not settled; what
+it does not show stays as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler.core.diff import as_wanted, attempt_of
+from reconciler.core.errors import counted, in_a_line
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
 from reconciler.core.kinds import KINDS
-from reconciler.core.states import ENDED, LIVE, Record, Status, Task
+from reconciler.core.states import LIVE, Record, Status, Task
 from reconciler.core.transitions import Seen
-from reconciler.engine.ask.answers import Answers
+from reconciler.core.work import GIVEN_UP, Work
+from reconciler.engine.ask.answers import UNPROVEN, Answers
+from reconciler.engine.ask.poll import ask
 from reconciler.engine.deliver.receipts import Receipts
 from reconciler.engine.orders.outcome import OrderContext, Outcome
+from reconciler.kling.client import Reply
 
-RETRIABLE = frozenset({Status.FAILED, Status.REJECTED, Status.EXPIRED})
+_ASKED = LIVE | {Status.PENDING, Status.SUCCEEDED, Status.EXPIRED, Status.REJECTED}
 _SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
 _WAITS = {
     Status.SUBMITTING: "was sent, and it is not known yet what became of it: the provider is asked by its id, and a second attempt now could be paid for twice",
@@ -46,14 +53,14 @@ async def retry(context: OrderContext, base_id: str, attempt: int | None = None)
     if wish.suspended:
         return Outcome.refused(f"{name} is suspended by its spec")
     record = context.records.get(base_id)
-    if record is not None and record.status in RETRIABLE:
+    if record is not None and record.status in GIVEN_UP:
         if found := await _found_after_all(context, record):
             return found
         record = context.records.get(base_id)  # time passed
-    if record is None or record.status not in RETRIABLE:
+    if record is None or record.status not in GIVEN_UP:
         hold = context.ports.repository.holds().get(base_id, "")
         return Outcome.left(f"{name} {why_not(record, hold)}")
-    again = again_of(record, wish)
+    again = _again(record, wish)
     if not has_room(base_id, again.attempt):
         return Outcome.refused(
             f"{name}: `external_task_id: {base_id}` is too long for a further attempt, whose id ends in "
@@ -63,7 +70,7 @@ async def retry(context: OrderContext, base_id: str, attempt: int | None = None)
         return Outcome.left(
             f"{name}: attempt {record.attempt} has ended in the meantime: {record.reason}"
         )
-    context.records.commit(again, kind="retry", detail=f"attempt {again.attempt} was asked for")
+    context.records.commit(again, "retry", detail=f"attempt {again.attempt} was asked for")
     return Outcome.done(f"{name}: attempt {again.attempt} is wanted", base_id)
 
 
@@ -74,7 +81,7 @@ async def _found_after_all(context: OrderContext, record: Record) -> Outcome | N
     if reply.task is None or now != record:
         return None
     seen = context.records.apply(
-        record, Seen(reply.task), kind="retry", request_id=reply.request_id
+        record, Seen(reply.task), "retry", request_id=reply.request_id
     ).record
     if seen.status in {record.status, Status.FAILED}:
         return None
@@ -93,8 +100,7 @@ def next_number(record: Record) -> int:
     return record.attempt + (record.status is not Status.REJECTED)
 
 
-def again_of(record: Record, wish: Generation) -> Record:
-    """Return the attempt that follows one that has ended, waiting to be sent."""
+def _again(record: Record, wish: Generation) -> Record:
     if record.status is not Status.REJECTED:
         return attempt_of(wish, next_number(record), record.reason)
     again = record.evolve(status=Status.PENDING, refusal=record.reason)
@@ -132,14 +138,16 @@ def _take(
     name, known = context.called(base_id), context.records.get(base_id)
     if known is not None and (sentence := _stands_against(task, attempt, known)):
         return Outcome.left(f"{name} {sentence}; nothing was changed")
-    if other := _owner(context, task, base_id):
-        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    if refused := _anothers(context, task, base_id):
+        return refused
     record = _attempt(wish, attempt, known)
-    seen = _commit(context, record, task, "taken over by `import`", request_id)
+    detail = "taken over by `import`"
+    seen = context.records.apply(
+        record, Seen(task), "imported", detail=detail, request_id=request_id
+    ).record
     if seen.status is Status.EXPIRED:
         return Outcome.left(f"{name} has expired, and the provider has no result for it either")
-    if not base_id.startswith(PREFIX):
-        name += "; an id of your own cannot prove what it was made from: look at the result"
+    name += "" if base_id.startswith(PREFIX) else UNPROVEN
     return Outcome.done(f"task {task.task_id} ({seen.status}) was taken over for {name}", base_id)
 
 
@@ -148,8 +156,8 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
     if known.attempt > attempt:
         return f"is further on: attempt {known.attempt} is {known.status}"
     if known.attempt < attempt:
-        ended = known.status in ENDED - {Status.SUCCEEDED, Status.COMPLETE}
-        return "" if ended or known.status is Status.PENDING else f"is already {known.status}"
+        is_free = known.status in GIVEN_UP or known.status is Status.PENDING
+        return "" if is_free else f"is already {known.status}"
     if known.task_id is not None and known.task_id != task.task_id:
         return f"already has another task: {known.task_id}, not {task.task_id}"
     if known.status in _SETTLED or (known.status in LIVE and known.task_id is not None):
@@ -173,17 +181,20 @@ async def _bind(context: OrderContext, task: Task, external: str, base_id: str) 
         return Outcome.refused(
             f"the provider already has a task for {name}; `import {base_id}` takes it over"
         )
-    if other := _owner(context, task, base_id):
-        return Outcome.refused(f"task {task.task_id} belongs to {other}; nothing was changed")
+    if refused := _anothers(context, task, base_id):
+        return refused
     known = context.records.get(base_id)
-    if known is not None and not (_was_never_sent(known) or _is_only_told(known)):
+    if known is not None and not _is_unsent(known):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = f"made as `{external}`" if external else "made without an id"
+    detail = f"{made}, bound by `import --for`"
     if known is not None and known.claimed:
         record = attempt_of(wish, known.attempt)
     else:
         record = _attempt(wish, 1, known)
-    seen = _commit(context, record, task, f"{made}, bound by `import --for`", own.request_id)
+    seen = context.records.apply(
+        record, Seen(task), "imported", detail=detail, request_id=own.request_id
+    ).record
     _put_on_receipts(context, seen)
     return Outcome.done(
         f"task {task.task_id} ({seen.status}) now stands for {name}. NOTHING PROVES that it was made from "
@@ -204,25 +215,21 @@ def _put_on_receipts(context: OrderContext, bound: Record) -> None:
         receipts.write(spec, newly=bound)
 
 
-def _was_never_sent(known: Record) -> bool:
-    return (
-        known.status is Status.PENDING
-        and known.attempt == 1
-        and not known.creates
-        and not known.doubtful
-    )
+def _is_unsent(known: Record) -> bool:
+    """Whether it was never sent, or nothing but a receipt says that it was, and its result is not here."""
+    if known.claimed and known.status is not Status.COMPLETE:
+        return True
+    was_tried = known.attempt > 1 or known.creates or known.doubtful
+    return known.status is Status.PENDING and not was_tried
 
 
-def _is_only_told(known: Record) -> bool:
-    """Whether nothing but a receipt says that it was sent, and its result is not here."""
-    return known.claimed and known.status is not Status.COMPLETE
-
-
-def _owner(context: OrderContext, task: Task, base_id: str) -> str:
-    """Return the generation that has this task on record, where it is another one; a receipt's word gives it to none."""
+def _anothers(context: OrderContext, task: Task, base_id: str) -> Outcome | None:
+    """Refuse a task that another generation has on record; a receipt's word gives it to none."""
     found = context.ports.repository.find(task.task_id)
-    is_free = found is None or found.base_id == base_id or found.claimed
-    return "" if found is None or is_free else context.called(found.base_id)
+    if found is None or found.base_id == base_id or found.claimed:
+        return None
+    owner = context.called(found.base_id)
+    return Outcome.refused(f"task {task.task_id} belongs to {owner}; nothing was changed")
 
 
 def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
@@ -232,9 +239,48 @@ def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
     return attempt_of(wish, attempt)
 
 
-def _commit(
-    context: OrderContext, record: Record, task: Task, detail: str, request_id: str
-) -> Record:
-    return context.records.apply(
-        record, Seen(task), kind="imported", detail=detail, request_id=request_id
-    ).record
+async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
+    """Ask about these generations (none: all), write down what is shown, and say what changed."""
+    wishes: dict[str, list[Generation]] = {}
+    for wish in context.survey.valid_wishes():
+        wishes.setdefault(wish.external_task_id, []).append(wish)
+    # Where nothing is named: what is wanted, and what is on record and wanted no more.
+    bases = base_ids or [*wishes, *context.records.latest()]
+    works = {base: Work(base, tuple(wishes.get(base, ()))) for base in bases}
+    asked = {
+        base: record
+        for base, work in works.items()
+        if (record := work.attempt(context.records.get(base))) and record.status in _ASKED
+    }
+    if not asked:
+        return Outcome.left("everything is settled: there was nothing to ask about")
+    found = await ask(Answers(context.ports.client, context.ports.repository), asked)
+    changed = [
+        _write(context, works[base], asked[base].external_task_id, reply)
+        for base, reply in found.replies.items()
+    ]
+    outcome = Outcome.of(part for part in changed if part is not None)
+    if not outcome.said and found.trouble is None:
+        outcome = Outcome.left(f"nothing changed; {counted(len(asked), 'generation')} asked about")
+    if found.trouble is None:
+        return outcome
+    told = Outcome.refused(f"not everything was answered: {in_a_line(found.trouble)}")
+    return Outcome.of([outcome, told])
+
+
+def _write(context: OrderContext, work: Work, asked: str, reply: Reply) -> Outcome | None:
+    record = work.attempt(context.records.get(work.base_id))
+    if reply.task is None or record is None or record.external_task_id != asked:
+        return None  # another attempt began while the answer came
+    event, request_id = Seen(reply.task), reply.request_id
+    seen = context.records.apply(record, event, "refreshed", request_id=request_id).record
+    if seen == record:
+        return None
+    name = context.called(work.base_id)
+    if seen.status is record.status:
+        more = f": {seen.reason}" if seen.reason else "; more is known about it now"
+        return Outcome.done(f"{name}: still {seen.status}{more}", work.base_id)
+    told = f"{name}: {record.status} is now {seen.status}"
+    if record.status is Status.PENDING and not record.base_id.startswith(PREFIX):
+        told += UNPROVEN
+    return Outcome.done(told, work.base_id)

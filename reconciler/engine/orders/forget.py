@@ -20,6 +20,7 @@ from reconciler.core.receipts import ReceiptEntry
 from reconciler.core.schedule import SECOND
 from reconciler.core.work import is_unsaved
 from reconciler.engine.buy.create import ENDS_OF_A_CREATE, REFUSED
+from reconciler.engine.deliver.publish import keep
 from reconciler.engine.orders.outcome import OrderContext, Outcome
 from reconciler.store.values import HistoryEntry
 from reconciler.workspace.files.outputs import is_behind_a_link, remove, signature
@@ -61,8 +62,7 @@ def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
 def forget(context: OrderContext, base_id: str, *, in_flight: bool) -> Outcome:
     """Forget all attempts at a generation; one whose task is under way only with `in_flight`.
 
-    Raises:
-        WorkspaceError: a receipt cannot be written; the state still knows the generation.
+    Raises WorkspaceError: a receipt cannot be written; the state still knows the generation.
     """
     name, record = context.called(base_id), context.records.get(base_id)
     known = listed(context.ports.root, context.survey.desired.receipts, base_id)
@@ -92,11 +92,10 @@ def forget(context: OrderContext, base_id: str, *, in_flight: bool) -> Outcome:
 def prune(context: OrderContext, path: str) -> Outcome:
     """Remove one orphan, named relative to the root, and forget that it was published.
 
-    Raises:
-        WorkspaceError: the file cannot be read or removed.
+    Raises WorkspaceError: the file cannot be read or removed.
     """
     root, objects = context.ports.root, context.ports.objects
-    target = root / path
+    target, specs = root / path, root / context.survey.desired.folder
     if why := context.survey.needed.get(path):
         return Outcome.refused(f"`{path}` stays: {why}")
     if path not in context.survey.orphans:
@@ -106,7 +105,6 @@ def prune(context: OrderContext, path: str) -> Outcome:
         return Outcome.refused(
             f"`{path}` is no longer there as it was published: nothing is removed"
         )
-    specs = root / context.survey.desired.folder
     if is_behind_a_link(specs if specs in target.parents else root, target):
         return Outcome.refused(
             f"`{path}` stays: a folder of its path is a link, so it is somewhere else now"
@@ -114,11 +112,10 @@ def prune(context: OrderContext, path: str) -> Outcome:
     sha256 = file_sha256(target)
     if not context.survey.locations.was_published(path, sha256):
         return Outcome.refused(f"`{path}` was changed: it stays")
-    if not objects.verify(sha256):
-        try:
-            objects.ingest(target, sha256)
-        except StateError as error:
-            return Outcome.refused(f"`{path}` stays: its bytes cannot be kept: {error.message}")
+    try:
+        keep(objects, target, sha256)
+    except StateError as error:
+        return Outcome.refused(f"`{path}` stays: its bytes cannot be kept: {error.message}")
     if not remove(target, found):
         return Outcome.refused(f"`{path}` was changed at the last moment: it stays")
     context.ports.repository.unpublish([path])

@@ -2,7 +2,7 @@
 
 The command shows an order and has it confirmed; it travels as a document where a daemon holds the lock. Time
 passes in between, so an order says what its giver saw and until when it is meant, and everything is checked again
-here: what does not hold any more is said and skipped, never forced. No order creates a task: `effects` alone can spend money.
+here: what does not hold any more is said and skipped, never forced. No order creates a task: `buy.create` alone can spend money.
 
 Whoever keeps other work going meanwhile sees to it that no turn of the same generation is under way.
 """
@@ -19,12 +19,11 @@ from typing import Self, TypeGuard
 from reconciler.core.errors import ReconcilerError, in_a_line
 from reconciler.core.schedule import SECOND
 from reconciler.engine.observe.survey import Survey
-from reconciler.engine.orders.attempts import adopt, retry
+from reconciler.engine.orders.attempts import adopt, refresh, retry
 from reconciler.engine.orders.collect import collect
-from reconciler.engine.orders.fitting import misfit
+from reconciler.engine.orders.fitting import misfit, parts
 from reconciler.engine.orders.forget import forget, prune
 from reconciler.engine.orders.outcome import OrderContext, Outcome
-from reconciler.engine.orders.refresh import refresh
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.errors import AccountTrouble, TryLater
@@ -71,10 +70,9 @@ class Order:
     meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it attempt
     N, so that an order which is given twice is carried out once), for `refresh` (none: everything) and for `forget` (with
     `!`: also while its task is in flight), `ID` or `ID=BASE` for `import`, paths relative to the root for `prune`, and
-    what `collecting` calls it for `gc`.
+    what `collect.garbage` calls it for `gc`.
 
-    Raises:
-        OrderError: a name is none.
+    Raises OrderError: a name is none.
     """
 
     verb: Verb
@@ -124,8 +122,7 @@ class Order:
     def read(cls, document: Mapping[str, object]) -> Self:
         """Return the order that a document holds.
 
-        Raises:
-            OrderError: it holds none. Any program of this user can write nonsense into the table.
+        Raises OrderError: it holds none. Any program of this user can write nonsense into the table.
         """
         verb, names = document.get("verb"), document.get("names")
         if not isinstance(verb, str) or verb not in set(Verb):
@@ -184,14 +181,13 @@ async def carry_out(
 async def _one(context: OrderContext, verb: Verb, name: str, seen: str) -> Outcome:
     if seen and (sentence := misfit(context, verb, name, seen)):
         return Outcome.refused(sentence)
+    base_id, rest = parts(verb, name)
     match verb:
         case Verb.RETRY:
-            base_id, _, attempt = name.partition("=")
-            return await retry(context, base_id, int(attempt) if attempt else None)
+            return await retry(context, base_id, int(rest) if rest else None)
         case Verb.IMPORT:
-            task, _, base_id = name.partition("=")
-            return await adopt(context, task, base_id)
+            return await adopt(context, rest, base_id)
         case Verb.FORGET:
-            return forget(context, name.removesuffix("!"), in_flight=name.endswith("!"))
+            return forget(context, base_id, in_flight=bool(rest))
         case _:
-            return prune(context, name)
+            return prune(context, rest)

@@ -60,7 +60,14 @@ class OrderTaker:
             outcome = await self._one(ticket, document, records)
             touched |= outcome.touched
             self._answer(ticket, outcome)
-        self._relearn(locations)
+        try:
+            locations.relearn(self._ports.repository)
+        except StateError as error:
+            if not self._is_stale:
+                self._ports.report.say(told(error))
+            self._is_stale = True
+        else:
+            self._is_stale = False
         return frozenset(touched)
 
     async def _one(self, ticket: str, document: Mapping[str, object], records: Records) -> Outcome:
@@ -103,13 +110,3 @@ class OrderTaker:
                 self._ports.report.say(
                     f"an order was carried out, but its answer could not be written yet: {told(error)}"
                 )
-
-    def _relearn(self, locations: Locations) -> None:
-        try:
-            locations.relearn(self._ports.repository)
-        except StateError as error:
-            if not self._is_stale:
-                self._ports.report.say(told(error))
-            self._is_stale = True
-        else:
-            self._is_stale = False

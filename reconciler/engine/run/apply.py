@@ -33,13 +33,14 @@ class Run:
         ports = self.ports
         records = Records(ports, self.options, self.survey.stored)
         records.take_over(self.survey.records.values())
-        for work in works:
-            records.want(work.base_id, work)
         specs = SpecsNow(ports, self.survey, records)
         turns = Turns(ports, self.options, records, self.survey.locations, specs)
+        loop = Loop(ports, self.options, turns)
+        for work in works:
+            records.want(work.base_id, work)
+            loop.add(work.base_id)
         confirmed: dict[str, str] = {}
         try:
-            loop = Loop(ports, self.options, turns, [work.base_id for work in works])
             ended = await loop.run(stop, deadline=deadline)
             standing = (item for item in plan.assessments if specs.asks_for(item.generation))
             confirmed = turns.confirm(standing)
@@ -47,8 +48,8 @@ class Run:
             looked_at = {item.generation.external_task_id for item in plan.assessments}
             looked_at.update(work.base_id for work in works)
             earlier = ports.repository.holds().items()
-            kept = {base: reason for base, reason in earlier if base not in looked_at}
-            holds = {**kept, **records.holds(), **confirmed}
+            holds = {base: reason for base, reason in earlier if base not in looked_at}
+            holds |= records.holds() | confirmed
             ports.repository.replace_holds(holds, now=ports.now())
         return ended
 

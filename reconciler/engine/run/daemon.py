@@ -1,4 +1,4 @@
-"""Keeping a folder true: follows what changes, has the cycle bring it forward, and looks after itself for weeks.
+"""Keeping a folder true: follows what changes, has the loop bring it forward, and looks after itself for weeks.
 
 Level-triggered: events only say which names to look at again, and a periodic look at everything finds what no
 event told. Nothing here decides about a generation, and nothing here spends.
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol
 
 from reconciler.core.errors import (
@@ -27,15 +26,16 @@ from reconciler.core.schedule import DAY, SECOND
 from reconciler.core.states import Status
 from reconciler.engine.loop.desired import FolderWork
 from reconciler.engine.loop.looks import FolderLooks
-from reconciler.engine.loop.loop import Loop
+from reconciler.engine.loop.loop import Loop, woken
 from reconciler.engine.loop.turn import Turns
-from reconciler.engine.observe.commits import CommitCheck, Commits
+from reconciler.engine.observe.commits import Commits
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.receipts_read import ReceiptMemory
 from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.files.outputs import signature
+from reconciler.workspace.git import Checkout
 from reconciler.workspace.index.index import SpecIndex
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.watch.watcher import Settling
@@ -52,19 +52,15 @@ class Events(Protocol):
     @property
     def is_notified(self) -> bool:
         """Whether changes are told; otherwise they have to be looked for."""
-        ...
 
     def take(self) -> frozenset[str]:
         """Return the names that are dirty, relative to the root, and forget them."""
-        ...
 
     def watch_also(self, folders: Iterable[str]) -> None:
         """Watch these folders too."""
-        ...
 
     def revive(self) -> None:
         """Watch again what could not be watched."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +77,6 @@ class Pace:
     # before a look that does not get on is overdue: a busy disk is not a dead one
     patience: int = 120 * SECOND
 
-    @property
-    def overdue(self) -> int:
-        """How long a look may take to get on; ms."""
-        return min(max(self.patience, self.resync), _LONGEST_OVERDUE)
-
-
-Orders = Callable[[Records, Locations], Awaitable[frozenset[str]]]
-"""Carries out what commands asked for meanwhile; returns the base ids of the generations concerned."""
-
 
 @dataclass(frozen=True, slots=True)
 class Duties:
@@ -98,11 +85,12 @@ class Duties:
     index: SpecIndex
     events: Events
     pace: Pace = Pace()
-    checkout: CommitCheck | None = None  # where only what is committed may be bought
+    checkout: Checkout | None = None  # where only what is committed may be bought
     can_host: bool = False  # a local video can be made readable for the provider
     is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
     correct_clock: Callable[[], None] = lambda: None
-    carry_out: Orders | None = None
+    # does what commands asked for; returns the base ids of the generations concerned
+    carry_out: Callable[[Records, Locations], Awaitable[frozenset[str]]] | None = None
     # raises WorkspaceError where no result could be put
     check_room: Callable[[], None] = lambda: None
 
@@ -111,13 +99,15 @@ class Daemon:
     """One folder, one account."""
 
     def __init__(self, ports: Ports, options: Options, duties: Duties) -> None:
-        self._ports = ports = replace(ports, distrust=partial(self._distrust, ports.distrust))
+        self._forget = ports.distrust
+        self._ports = ports = replace(ports, distrust=self._distrust)
         self._duties = duties
         self._pace = duties.pace
         self._index = duties.index
         self._settling = Settling(duties.pace.settle)
         self._woken = asyncio.Event()
-        self.looks = FolderLooks(duties.pace.overdue / SECOND)
+        overdue = min(max(self._pace.patience, self._pace.resync), _LONGEST_OVERDUE)
+        self.looks = FolderLooks(overdue / SECOND)
         self.records = Records(ports, options, ports.repository.records())
         self._locations = Locations.learn(ports.root, ports.repository, ports.objects, {})
         self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
@@ -213,7 +203,7 @@ class Daemon:
         self._next_resync = self._ports.now() + self._pace.resync
         begun()
         while True:
-            await self._guarded(self._look_once)
+            await self._look()
             await self._sleep()
 
     async def _sleep(self) -> None:
@@ -223,11 +213,7 @@ class Daemon:
             due.append(settled)
         if self._index.has_more:
             due.append(self._ports.now())
-        seconds = max(0, min(due) - self._ports.now()) / SECOND
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        self._woken.clear()
+        await woken(self._woken, max(0, min(due) - self._ports.now()) / SECOND)
 
     async def _look_once(self) -> None:
         now = self._ports.now()
@@ -241,7 +227,7 @@ class Daemon:
             await self._work.go_on()
         if self._duties.is_ordered():
             await self._obey()
-        if self._commits.moved() or self._commits.is_due(now):
+        if self._commits.is_due(now):
             await self._work.commits_changed()
         if now >= self._next_resync:
             await self._resync(now)
@@ -273,8 +259,9 @@ class Daemon:
         self._settling.touch((name for name in strays if name not in self._settling), now)
         events.watch_also(self._index.media_folders())
         await self._work.look_over()
-        if not self._in_doubt():  # a grace period is measured by the clock as it is
-            self._duties.correct_clock()
+        worked_on = (one.record for one in self.records.all() if one.work)
+        if not any(one.status is Status.SUBMITTING for one in worked_on if one):
+            self._duties.correct_clock()  # a grace period is measured by the clock as it is
         if events.is_notified:
             self._next_resync = now + interval
 
@@ -308,33 +295,30 @@ class Daemon:
         if any(hints & {record.task_id, record.external_task_id} for record in records if record):
             self.loop.poll_soon()
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _look(self) -> None:
         """Go on after trouble with the folder or the state; it is said once, and tried again.
 
         So is a mistake of our own: what one change brings about must not end the work for all the others.
         """
+        trouble = ""
         try:
-            await work()
+            await self._look_once()
         except StateReplaced:
             raise  # from here on nothing that is done would last
         except (WorkspaceError, StateError) as error:
-            await self._stumble(told(error))
+            trouble = told(error)
         except Exception as error:  # noqa: BLE001 - see above; the next look at everything finds what was missed
-            await self._stumble(mistake(error))
-        else:
-            self.trouble = ""
-            self.looks.over(well=True)
+            trouble = mistake(error)
+        self.looks.over(well=not trouble)
+        before, self.trouble = self.trouble, trouble
+        if trouble and trouble != before:
+            self._ports.report.say(trouble)
+        if trouble:
+            await asyncio.sleep(self._pace.tick / SECOND)
 
-    async def _stumble(self, sentence: str) -> None:
-        self.looks.over(well=False)
-        if sentence != self.trouble:
-            self.trouble = sentence
-            self._ports.report.say(sentence)
-        await asyncio.sleep(self._pace.tick / SECOND)
-
-    def _distrust(self, forget: Callable[[str], None], name: str) -> None:
+    def _distrust(self, name: str) -> None:
         """Have a file read again that was not what is remembered of it, though nothing told."""
-        forget(name)
+        self._forget(name)
         self._settling.touch({name}, self._ports.now())
         self.wake()
 
@@ -369,11 +353,6 @@ class Daemon:
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return what a spec, where it is valid in every respect, asks for as it was last read."""
         return self._work.declared(spec)
-
-    def _in_doubt(self) -> bool:
-        """Whether the outcome of some create that is worked on is not known."""
-        known = (one.record for one in self.records.all() if one.work)
-        return any(one.status is Status.SUBMITTING for one in known if one)
 
     def _write_holds(self) -> None:
         """Let `status` see what is held back."""

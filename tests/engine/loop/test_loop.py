@@ -48,9 +48,9 @@ def test_who_interrupts_a_second_time_leaves_nothing_running() -> None:
 
     async def story() -> None:
         turns = Slow()
-        running = asyncio.create_task(
-            Loop(cast(Any, turns), Options("run"), cast(Any, turns), ["one"]).run(asyncio.Event())
-        )
+        loop = Loop(cast(Any, turns), Options("run"), cast(Any, turns))
+        loop.add("one")
+        running = asyncio.create_task(loop.run(asyncio.Event()))
         await turns.begun.wait()
         running.cancel()
         await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_a_look_that_hangs_is_seen_while_the_loop_goes_on(
 ) -> None:
     """Not ready, and not alive for systemd, until git answers again; the loop answers all the time."""
     checkout = Hanging()
-    with watching(project, checkout=checkout, pace=quick) as watch:
+    with watching(project, checkout=cast(Any, checkout), pace=quick) as watch:
         wait_until(lambda: is_ready(watch), "its being ready")
         assert not watch.call(lambda: watch.daemon.looks.hangs)
         checkout.answers.clear()
