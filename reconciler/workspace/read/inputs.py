@@ -74,6 +74,7 @@ class Inputs:
         self._looks = looks
         self._sights: dict[str, Sight] = {}
         self._looked_at: dict[str, None] = {}  # in order
+        self._shared: dict[Source, Source] = {}  # most specs name the same few files
         self._names_in = functools.cache(partial(_listed, root.path))
 
     def take_looked_at(self) -> tuple[str, ...]:
@@ -85,17 +86,17 @@ class Inputs:
     def recall(self, known: Remembered) -> bool:
         """Take over what an earlier load knew of files that are as they were, and say whether all are."""
         current = True
-        for row in known.media:
-            file = row[0], row[1]
-            if not known.was(row, self.sight(row[0]).file):
+        for path, medium, signature, source in known.media:
+            if self.sight(path).file == signature:
+                self._looks.sources.setdefault((path, medium), (signature, source))
+            else:
                 current = False
-            elif file not in self._looks.sources:
-                self._looks.sources[file] = known.source(row)
         return current
 
-    def recalled(self, path: str, medium: str) -> Source:
-        """Return a file that `recall` took over. Raises LookupError when it did not."""
-        return self._followed(self._looks.sources[path, medium][1])
+    def recalled(self, wish: Generation) -> dict[str, Source]:
+        """Return the inputs of a generation whose media are as they were; where links lead, is asked again."""
+        followed = {name: self._followed(source) for name, source in wish.inputs.items()}
+        return {name: self._shared.setdefault(one, one) for name, one in followed.items()}
 
     def signatures(self) -> dict[str, Signature | None]:
         """Return every local file that was looked at, as it was found."""
@@ -141,8 +142,8 @@ class Inputs:
             raise fail(node.place, error.message, key) from error
 
     def _followed(self, source: Source) -> Source:
-        target = self._root.target(source.path)
-        return replace(source, target=target) if target else source
+        target = self._root.target(source.path) if source.path else ""
+        return source if target == source.target else replace(source, target=target)
 
     def _name(self, node: Node, key: str) -> str:
         """Return a written path relative to the root, or raise what is wrong with it."""

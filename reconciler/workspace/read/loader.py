@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +26,9 @@ from reconciler.workspace.read.inputs import Inputs
 from reconciler.workspace.read.local import PATIENCE, KnownMedia, of_specs
 from reconciler.workspace.read.spec_cache import (
     Media,
-    Remembered,
     SpecCache,
     cache_key,
+    decode,
     defaults_key,
     encode,
     pricer,
@@ -314,14 +315,19 @@ class Reader:
             key, payload = remembered.get(name, ("", b""))
             if not key or self._link_fault(name):
                 continue
-            try:
-                known = Remembered(payload)
+            with suppress(LookupError, ValueError, ArithmeticError):  # damaged: as good as absent
+                known = decode(name, payload)
                 if self.inputs.recall(known) and key == self._key(name):
-                    found = known.generations(name, price, self.inputs.recalled)
-                    files = tuple([row[0] for row in known.media])
+                    found = [
+                        replace(
+                            wish,
+                            inputs=self.inputs.recalled(wish),
+                            estimated_units=price(rate, wish.seconds),
+                        )
+                        for wish, rate in known.rows
+                    ]
+                    files = tuple([path for path, *_ in known.media])
                     yield name, Reading(tuple(found), (), shared.setdefault(files, files))
-            except (LookupError, TypeError, ValueError, ArithmeticError):
-                continue  # damaged: as good as absent
 
     def _key(self, name: str) -> str:
         return cache_key(self._tree.specs[name], self.defaults.key(_folder(name)))
