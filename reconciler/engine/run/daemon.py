@@ -119,7 +119,7 @@ class Daemon:
         self._woken = asyncio.Event()
         self.looks = FolderLooks(duties.pace.overdue / SECOND)
         self.records = Records(ports, options, ports.repository.records())
-        self._locations = Locations.learn(ports.root, ports.repository, ports.objects, {})
+        self._locations = Locations(ports.root, ports.repository, ports.objects)
         self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
         memory = ReceiptMemory(ports.root, self.records, self._locations)
         facts = Facts(
