@@ -136,7 +136,7 @@ class FolderWork:
         changed: frozenset[str] = frozenset()
         until = now() + self._longest_look
         while index.has_more and now() < until:
-            if index.has_unread:
+            if index.unread:
                 changed |= index.read_on()
             else:
                 pending = dict(index.looks.pending)
@@ -262,7 +262,7 @@ class FolderWork:
         self._told = {spec: own for spec, own in (self._told | news).items() if own}
 
     def _own_problems(self, spec: str) -> tuple[Problem, ...]:
-        if self._index.is_unread(spec):
+        if spec in self._index.unread:
             return self._told.get(spec, ())  # nothing is known that would be news
         return tuple(problem for problem in self._problems(spec) if problem.place.file == spec)
 

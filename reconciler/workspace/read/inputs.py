@@ -30,7 +30,6 @@ from reconciler.core.sources import (
     url_fault,
 )
 from reconciler.core.specs import Wish
-from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.media.flaws import MediaError
 from reconciler.workspace.read.local import KnownMedia
@@ -72,7 +71,7 @@ class Inputs:
     def __init__(self, root: Root, looks: KnownMedia) -> None:
         self._root = root
         self._looks = looks
-        self._sights: dict[str, Sight] = {}
+        self.sights: dict[str, Sight] = {}  # of every local file that was looked at
         self._looked_at: dict[str, None] = {}  # in order
         self._shared: dict[Source, Source] = {}  # most specs name the same few files
         self._names_in = functools.cache(partial(_listed, root.path))
@@ -98,15 +97,11 @@ class Inputs:
         followed = {name: self._followed(source) for name, source in wish.inputs.items()}
         return {name: self._shared.setdefault(one, one) for name, one in followed.items()}
 
-    def signatures(self) -> dict[str, Signature | None]:
-        """Return every local file that was looked at, as it was found."""
-        return {name: sight.file for name, sight in self._sights.items()}
-
     def sight(self, name: str) -> Sight:
         """Return how a local file is found; it is looked at once."""
-        if name not in self._sights:
-            self._sights[name] = Sight.of(self._root, name)
-        return self._sights[name]
+        if name not in self.sights:
+            self.sights[name] = Sight.of(self._root, name)
+        return self.sights[name]
 
     def of(self, wish: Wish) -> dict[str, Source]:
         """Return a wish's inputs by name. Raises `DocumentError` with the first problem at the place that names it."""

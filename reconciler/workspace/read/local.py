@@ -152,7 +152,7 @@ class KnownMedia:
         self.sources = sources
         self.patience = patience  # s; where it is 0, everything waits for `look_at`
         self.pending: dict[File, Signature] = {}
-        self._root = root
+        self.root = root
         self._cache = cache
         self._faults: dict[File, tuple[Signature, MediaError]] = {}
         self._spent = self._kept_at = 0.0  # s
@@ -180,7 +180,7 @@ class KnownMedia:
         """Read and decode a file: from any thread, one at a time."""
         name, medium = file
         try:
-            return MediaLook(file, found, read_source(self._root, name, medium, self.verdicts))
+            return MediaLook(file, found, read_source(self.root, name, medium, self.verdicts))
         except MediaError as error:  # kept without what led to it
             return MediaLook(file, found, type(error)(error.message))
         except MISTAKES as error:  # not the file's fault, and no other spec's either
