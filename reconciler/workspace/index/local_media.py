@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from reconciler.core.sources import MEDIUMS
 from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.index.known import Groups, Names
 from reconciler.workspace.read.inputs import may_be_meant
@@ -43,7 +42,7 @@ class LocalMedia:
     """What is known of the local files that specs name."""
 
     def __init__(self, looks: KnownMedia) -> None:
-        self.looks = looks
+        self._looks = looks
         self.sights: dict[str, Sight] = {}
         self.racy: set[str] = set()
         self.links = Links()
@@ -117,7 +116,7 @@ class LocalMedia:
 
     def _forget(self, file: str) -> None:
         self.racy.discard(file)
-        self.looks.forget(file, MEDIUMS)
+        self._looks.forget(file)
 
     def _folders_of(self, file: str) -> list[str]:
         names = filter(None, (file, self.links.targets.get(file)))

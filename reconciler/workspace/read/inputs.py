@@ -12,6 +12,7 @@ import itertools
 import os
 import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -112,10 +113,13 @@ class Inputs:
                 raise fail(wish.media[key].place, sentence, key)
         return {one.name: as_sent(one, found[one.name]) for one in wanted}
 
-    def read_as(self, wish: Generation) -> Media:
-        """Return the local files that a generation is made of, with the signatures they were read under."""
-        used = ((wish.inputs[one.name].path, one.medium.name) for one in wish.kind.INPUTS)
-        return {file: self._looks.sources[file] for file in used if file[0]}
+    def read_as(self, wishes: Iterable[Generation]) -> Media:
+        """Return the local files that generations are made of, with the signatures they were read under."""
+        used = (
+            (wish.inputs[one.name].path, one.medium) for wish in wishes for one in wish.kind.INPUTS
+        )
+        files = ((path, medium.name) for path, medium in used if path)
+        return {file: self._looks.sources[file] for file in files}
 
     def _source(self, node: Node, wanted: Input) -> Source:
         written, key = str(node.value), wanted.name

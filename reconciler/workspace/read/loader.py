@@ -6,7 +6,6 @@ earlier load saw them is not opened. One bad spec never stops the others.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,12 +26,11 @@ from reconciler.workspace.read.inputs import Inputs
 from reconciler.workspace.read.local import PATIENCE, KnownMedia, of_specs
 from reconciler.workspace.read.spec_cache import (
     Media,
+    Remembered,
     SpecCache,
-    cache_key,
-    decode,
-    defaults_key,
-    encode,
+    pack,
     pricer,
+    unpack,
 )
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import Tree, defaults_name, misspelt_notes, specs_folder, walk
@@ -220,7 +218,6 @@ class Reader:
         self._looks = looks
         self.inputs = Inputs(self.root, looks)
         self.defaults = DefaultsFiles(folder, tree, self._document, known)
-        self._defaults_key = functools.cache(lambda at: defaults_key(self.defaults.chain(at)))
 
     def read_all(
         self, cache: SpecCache | None, *, recalled_only: bool = False
@@ -256,12 +253,15 @@ class Reader:
         self, name: str, reading: Reading, settled_before: int
     ) -> dict[str, tuple[str, bytes]]:
         """Return a spec's row for a cache; none where it is invalid, or was not at rest at that time (ns)."""
-        media: Media = {}
-        for wish in reading.generations:
-            media |= self.inputs.read_as(wish)
-        if not reading.generations or not self._is_settled(name, media, settled_before):
+        media = self.inputs.read_as(reading.generations)
+        spec, defaults = self._tree.specs[name], self.defaults.chain(_folder(name))
+        used = [spec, *(one for _, one in defaults), *(one for one, _ in media.values())]
+        is_settled = all(max(one.mtime_ns, one.ctime_ns) < settled_before for one in used)
+        if not reading.generations or not is_settled:
             return {}
-        return {name: (self._key(name), encode(reading.generations, media))}
+        files = [(*file, *found) for file, found in media.items()]
+        rows = [(wish, wish.kind.price(wish.request)) for wish in reading.generations]
+        return {name: pack(Remembered(spec, defaults, files, rows))}
 
     def read(self, name: str) -> Reading:
         """Return what a spec says; a mistake of ours while it is read is told as one, and is that spec's alone."""
@@ -307,12 +307,12 @@ class Reader:
         price = pricer(self._prices)
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files
         for name in self._tree.specs:
-            key, payload = remembered.get(name, ("", b""))
-            if not key or self._link_fault(name):
+            if name not in remembered or self._link_fault(name):
                 continue
             with suppress(LookupError, ValueError, ArithmeticError):  # damaged: as good as absent
-                known = decode(name, payload)
-                if self.inputs.recall(known) and key == self._key(name):
+                known = unpack(name, *remembered[name])
+                files = self._tree.specs[name], self.defaults.chain(_folder(name))
+                if self.inputs.recall(known) and files == (known.spec, known.defaults):
                     found = [
                         replace(
                             wish,
@@ -321,16 +321,8 @@ class Reader:
                         )
                         for wish, rate in known.rows
                     ]
-                    files = tuple([path for path, *_ in known.media])
-                    yield name, Reading(tuple(found), (), shared.setdefault(files, files))
-
-    def _key(self, name: str) -> str:
-        return cache_key(self._tree.specs[name], self._defaults_key(_folder(name)))
-
-    def _is_settled(self, name: str, media: Media, before: int) -> bool:
-        used = [self._tree.specs[name], *(signature for signature, _ in media.values())]
-        used += (signature for _, signature in self.defaults.chain(_folder(name)))
-        return all(max(one.mtime_ns, one.ctime_ns) < before for one in used)
+                    media = tuple([path for path, *_ in known.media])
+                    yield name, Reading(tuple(found), (), shared.setdefault(media, media))
 
     def _document(self, name: str) -> Node:
         if fault := self._link_fault(name):

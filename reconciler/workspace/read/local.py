@@ -210,9 +210,9 @@ class KnownMedia:
             self._cache.save(self.verdicts.take_new(), ())
             self._kept_at = time.monotonic()
 
-    def forget(self, name: str, media: Iterable[str]) -> None:
+    def forget(self, name: str) -> None:
         """Have a file looked at again, whatever its signature says."""
-        for file in ((name, medium) for medium in media):
+        for file in ((name, medium) for medium in MEDIUMS):
             self.sources.pop(file, None)
             self._faults.pop(file, None)
             self.pending.pop(file, None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -42,24 +42,12 @@ def forget_file(cache: SpecCache, name: str) -> None:
     cache.save({}, [row for row, (_, payload) in cache.load().items() if needle in payload])
 
 
-def cache_key(spec: Signature, defaults: str) -> str:
-    """Return what must be the same for a payload to hold: the spec's signature and its defaults files'."""
-    return f"{_VERSION};{_text(spec)}{defaults}"
-
-
-def defaults_key(files: Iterable[tuple[str, Signature]]) -> str:
-    """Return the part of a key that stands for the defaults files of a folder."""
-    return "".join(f";{name}={_text(signature)}" for name, signature in files)
-
-
-def _text(signature: Signature) -> str:
-    return f"{signature.size}.{signature.mtime_ns}.{signature.ctime_ns}.{signature.inode}"
-
-
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The payload of a valid spec."""
+    """What was read of a valid spec, and the files that it was read from, as they were."""
 
+    spec: Signature
+    defaults: tuple[tuple[str, Signature], ...]  # the files that count for it
     media: list[tuple[str, str, Signature, Source]]  # path, its medium, and what it was
     rows: list[tuple[Generation, Rate]]  # what is wanted, and by what it is priced
 
@@ -67,15 +55,18 @@ class Remembered:
 _PAYLOAD = TypeAdapter(Remembered)
 
 
-def encode(generations: Sequence[Generation], media: Media) -> bytes:
-    """Return the payload of a valid spec."""
-    known = [(*file, *found) for file, found in media.items()]
-    rows = [(wish, wish.kind.price(wish.request)) for wish in generations]
-    return _PAYLOAD.dump_json(Remembered(known, rows), exclude_defaults=True)
+def pack(known: Remembered) -> tuple[str, bytes]:
+    """Return the key and the payload of a spec."""
+    return _VERSION, _PAYLOAD.dump_json(known, exclude_defaults=True)
 
 
-def decode(spec: str, payload: bytes) -> Remembered:
-    """Return what a payload holds. Raises ValueError for one that is damaged: anybody can write to its file."""
+def unpack(spec: str, key: str, payload: bytes) -> Remembered:
+    """Return what is remembered of a spec.
+
+    Raises ValueError for what another version wrote, or is damaged: anybody can write to its file.
+    """
+    if key != _VERSION:
+        raise ValueError("another version's row")
     known = _PAYLOAD.validate_json(payload)
     media = {path for path, *_ in known.media}
     for wish, _ in known.rows:
