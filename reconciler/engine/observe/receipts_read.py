@@ -84,7 +84,8 @@ def recall(root: Path, receipts: Iterable[str]) -> Recalled:
 
 
 def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) -> None:
-    if not proves_itself(entry):
+    # An id of the user's own says nothing of the request.
+    if is_computed(entry.external_task_id) and _made_for(entry) is None:
         recalled.doubted[entry.base_id] = (
             f"{receipt}: what it lists as `{entry.external_task_id}` is not the request that this id stands for; "
             "restore the receipt from git, or remove that entry"
@@ -99,11 +100,6 @@ def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) ->
         places = recalled.paths.get(output.sha256, ())
         if path not in places:
             recalled.paths[output.sha256] = (*places, path)
-
-
-def proves_itself(entry: ReceiptEntry) -> bool:
-    """Whether an entry's id is the one of the request that it lists; an id of the user's own says nothing of it."""
-    return not is_computed(entry.external_task_id) or _made_for(entry) is not None
 
 
 def _made_for(entry: ReceiptEntry) -> str | None:

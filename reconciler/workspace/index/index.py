@@ -251,13 +251,10 @@ class SpecIndex:
         settled_before = time.time_ns() - RACY_NS
         reader = self._reader()
         changed = self._read(specs, (), reader)
-        rows: dict[str, tuple[str, bytes]] = {}
-        for spec in changed:
-            if spec in self.specs and spec not in self.unread:
-                reading = Reading(self._collisions.declared(spec))
-                rows |= reader.remembered(spec, reading, settled_before)
         if self._cache is not None:
-            self._cache.save(rows, ())
+            kept = changed.intersection(self.specs) - self.unread
+            declared = {spec: self._collisions.declared(spec) for spec in kept}
+            self._cache.save(reader.remembered(declared, settled_before), ())
         return frozenset(changed)
 
     def snapshot(self) -> Snapshot:

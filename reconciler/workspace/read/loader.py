@@ -233,11 +233,11 @@ class Reader:
         readings = dict(self._recall(remembered))
         folders = {_folder(name) for name in readings}
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
-        changed: dict[str, tuple[str, bytes]] = {}
-        unread = [name for name in self._tree.specs if name not in readings]
-        for name in [] if recalled_only else unread:
-            reading = readings[name] = self.read(name)
-            changed |= self.remembered(name, reading, settled_before)
+        specs = [] if recalled_only else self._tree.specs
+        read = {name: self.read(name) for name in specs if name not in readings}
+        changed = self.remembered(
+            {name: one.generations for name, one in read.items()}, settled_before
+        )
         for name in self._tree.defaults.keys() - vouched:
             self.defaults.read(name)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
@@ -247,21 +247,22 @@ class Reader:
         changed |= looks.verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
-        return readings
+        return readings | read
 
     def remembered(
-        self, name: str, reading: Reading, settled_before: int
+        self, declared: Mapping[str, Sequence[Generation]], settled_before: int
     ) -> dict[str, tuple[str, bytes]]:
-        """Return a spec's row for a cache; none where it is invalid, or was not at rest at that time (ns)."""
-        media = self.inputs.read_as(reading.generations)
-        spec, defaults = self._tree.specs[name], self.defaults.chain(_folder(name))
-        used = [spec, *(one for _, one in defaults), *(one for one, _ in media.values())]
-        is_settled = all(max(one.mtime_ns, one.ctime_ns) < settled_before for one in used)
-        if not reading.generations or not is_settled:
-            return {}
-        files = [(*file, *found) for file, found in media.items()]
-        rows = [(wish, wish.kind.price(wish.request)) for wish in reading.generations]
-        return {name: pack(Remembered(spec, defaults, files, rows))}
+        """Return the rows of specs for a cache; none of one that is invalid, or was not at rest at that time (ns)."""
+        found = {}
+        for name, wishes in declared.items():
+            media = self.inputs.read_as(wishes)
+            spec, defaults = self._tree.specs[name], self.defaults.chain(_folder(name))
+            used = [spec, *(one for _, one in defaults), *(one for one, _ in media.values())]
+            if wishes and all(max(one.mtime_ns, one.ctime_ns) < settled_before for one in used):
+                files = [(*file, *known) for file, known in media.items()]
+                rows = [(wish, wish.kind.price(wish.request)) for wish in wishes]
+                found[name] = pack(Remembered(spec, defaults, files, rows))
+        return found
 
     def read(self, name: str) -> Reading:
         """Return what a spec says; a mistake of ours while it is read is told as one, and is that spec's alone."""
