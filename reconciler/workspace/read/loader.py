@@ -6,10 +6,12 @@ earlier load saw them is not opened. One bad spec never stops the others.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.kinds import default_prices
-from reconciler.core.sources import Prices
+from reconciler.core.sources import Prices, Rate, estimate_units
 from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root, Sight
@@ -29,7 +31,6 @@ from reconciler.workspace.read.spec_cache import (
     Remembered,
     SpecCache,
     pack,
-    pricer,
     unpack,
 )
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
@@ -305,12 +306,18 @@ class Reader:
 
     def _recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> Iterator[tuple[str, Reading]]:
         """Yield every spec that is as it was, and take what is known of unchanged media in any case."""
-        price = pricer(self._prices)
+
+        @functools.cache
+        def price(rate: Rate, seconds: Decimal | None) -> Decimal:
+            model, mode, _ = rate
+            _ = self._prices[model][mode]  # LookupError for what has no price any more
+            return estimate_units(rate, seconds, self._prices)
+
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files
         for name in self._tree.specs:
             if name not in remembered or self._link_fault(name):
                 continue
-            with suppress(LookupError, ValueError, ArithmeticError):  # damaged: as good as absent
+            with suppress(LookupError, TypeError, ValueError, ArithmeticError):  # damaged
                 known = unpack(name, *remembered[name])
                 files = self._tree.specs[name], self.defaults.chain(_folder(name))
                 if self.inputs.recall(known) and files == (known.spec, known.defaults):

@@ -5,18 +5,16 @@ Losing it, or finding it of another version or damaged, costs time and nothing e
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Protocol
 
 from pydantic import TypeAdapter
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, compute_external_task_id
-from reconciler.core.sources import Prices, Rate, Source, estimate_units
+from reconciler.core.sources import Rate, Source
 from reconciler.workspace.files.outputs import Signature
 
 # Raise it whenever a spec may say, or means, something else: then all are read again.
@@ -76,18 +74,3 @@ def unpack(spec: str, key: str, payload: bytes) -> Remembered:
         if wish.spec != spec or not media.issuperset(wish.files):
             raise ValueError("a row that is another spec's, or names what it does not know")
     return known
-
-
-def pricer(prices: Prices) -> Callable[[Rate, Decimal | None], Decimal]:
-    """Return the estimate of a generation in units, by what it depends on; each is worked out once.
-
-    It raises LookupError for what has no price (any more): such a spec has to be read again.
-    """
-
-    @functools.cache
-    def price(rate: Rate, seconds: Decimal | None) -> Decimal:
-        model, mode, _ = rate
-        _ = prices[model][mode]
-        return estimate_units(rate, seconds, prices)
-
-    return price
