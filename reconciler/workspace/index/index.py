@@ -21,7 +21,7 @@ from reconciler.core.sources import Prices
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.index.collisions import Collisions
-from reconciler.workspace.index.known import Difference, KnownTree, Snapshot
+from reconciler.workspace.index.known import KnownTree, Snapshot
 from reconciler.workspace.index.local_media import LocalMedia
 from reconciler.workspace.read.loader import Defaults, Desired, Reader, Reading, assemble
 from reconciler.workspace.read.local import PATIENCE, KnownMedia, MediaLook
@@ -232,8 +232,16 @@ class SpecIndex:
             self._media.links.put(name, "")
         self._put_links(links, reader.root)
         self.unread -= difference.gone
+        waiting = set(difference.specs)
+        for name in difference.defaults:
+            self._defaults.pop(name, None)
+            waiting.update(self._seen.specs_below(name))
+        for name in difference.defaults & self._seen.tree.defaults.keys():
+            reader.defaults.read(name)
+        for file in self._media.stale(named, reader.root):
+            waiting.update(self._media.users[file])
         changed = difference.gone | self._touched(named)
-        changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
+        changed |= self._read(waiting.intersection(self.specs), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
 
     def read_on(self) -> frozenset[str]:
@@ -315,18 +323,6 @@ class SpecIndex:
             if name not in self.specs and not is_defaults(name):
                 touched.update(self._seen.specs_below(name))
         return touched
-
-    def _to_read(self, named: Collection[str], difference: Difference, reader: Reader) -> set[str]:
-        """Return the specs to be read; what was read of their defaults and media, and is stale, is forgotten."""
-        specs = set(difference.specs)
-        for name in difference.defaults:
-            self._defaults.pop(name, None)
-            specs.update(self._seen.specs_below(name))
-        for name in difference.defaults & self._seen.tree.defaults.keys():
-            reader.defaults.read(name)
-        for file in self._media.stale(named, reader.root):
-            specs.update(self._media.users[file])
-        return {spec for spec in specs if spec in self.specs}
 
     def _read(self, waiting: set[str], gone: Collection[str], reader: Reader) -> set[str]:
         """Read specs, and others that use a file which turns out to be different; return those that differ now."""
