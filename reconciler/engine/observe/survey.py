@@ -150,8 +150,8 @@ class Surveyor:
         return self._survey(desired, stored, recall(self.root, desired.receipts))
 
     def _survey(self, desired: Desired, stored: Mapping[str, Record], recalled: Recalled) -> Survey:
-        told = wanted_of(recalled, desired.generations)
-        better = {base: one for base, one in told.items() if knows_better(one, stored.get(base))}
+        claimed = wanted_of(recalled, desired.generations)
+        better = {base: one for base, one in claimed.items() if knows_better(one, stored.get(base))}
         merged = {**stored, **better}
         holds = self.repository.holds()
         locations = Locations(self.root, self.repository, self.objects)
