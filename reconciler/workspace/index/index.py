@@ -166,7 +166,7 @@ class SpecIndex:
         return misspelt_notes(self._seen.tree)
 
     def ignoring_moved(self) -> bool:
-        """Whether `.reconcilerignore` is not as it was when this was asked last. KnownMedia at that file only."""
+        """Whether `.reconcilerignore` is not as it was when this was asked last. Looks at that file only."""
         before, self._ignore_file = self._ignore_file, signature_of(self._root)
         return before != self._ignore_file
 
@@ -218,7 +218,7 @@ class SpecIndex:
         return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
-        """MediaLook at files and folders of these names again, and read what they concern.
+        """Look at files and folders of these names again, and read what they concern.
 
         A file that is named is read again, whatever its signature says; below a folder, what is not as it was. `found`
         is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
@@ -280,7 +280,7 @@ class SpecIndex:
         )
 
     def is_as_read(self, spec: str) -> bool:
-        """Whether a spec and all that it is made of are still there as they were read. KnownMedia at these files only."""
+        """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
         tree, root = self._seen.tree, Root(self._root)
         if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
             return False

@@ -277,8 +277,6 @@ class Reader:
 
     def _read(self, name: str) -> Reading:
         wishes, problems = self.wishes(name)
-        if problems:
-            return Reading(problems=tuple(problems))
         generations: list[Generation] = []
         for wish in wishes:
             try:

@@ -188,7 +188,7 @@ class KnownMedia:
             return MediaLook(file, found, MediaError(said))
 
     def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[MediaLook]:
-        """MediaLook at files for about so many seconds, at one at least: from any thread, one at a time."""
+        """Look at files for about so many seconds, at one at least: from any thread, one at a time."""
         until, looks = time.monotonic() + seconds, []
         for file, found in waiting.items():
             looks.append(self.look_at(file, found))
