@@ -100,26 +100,25 @@ def assemble(
     `defaults` are the files that were read; `media`, the local files that specs name, as they were found.
     """
     invalid |= {name: set(own.problems) for name, own in defaults.items() if own.problems}
-    wrong = [tree.ignoring.problem] if tree.ignoring.problem else []
-    for problem in (*tree.problems.values(), *wrong):
+    ignoring, specs = tree.ignoring, tree.specs
+    for problem in filter(None, (*tree.problems.values(), ignoring.problem)):
         invalid.setdefault(problem.place.file, set()).add(problem)
-    held_back = {name: tree.ignoring.held_back(name, tree.specs) for name in tree.specs}
     return Desired(
         generations=tuple(
             wish for name, found in declared.items() if name not in invalid for wish in found
         ),
         invalid={name: tuple(sorted(found)) for name, found in sorted(invalid.items())},
-        specs=tuple(sorted(tree.specs)),
+        specs=tuple(sorted(specs)),
         receipts=dict(tree.receipts),
         defaults=frozenset(tree.defaults),
         folder=folder,
-        held_back={name: sentence for name, sentence in held_back.items() if sentence},
+        held_back={name: why for name in specs if (why := ignoring.held_back(name, specs))},
         notes=tuple(misspelt_notes(tree)),
         seen={
             **{name: sight.file for name, sight in media.items()},
-            **tree.specs,
+            **specs,
             **tree.defaults,
-            IGNORE_FILE: tree.ignoring.signature,
+            IGNORE_FILE: ignoring.signature,
         },
     )
 
