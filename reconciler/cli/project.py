@@ -24,7 +24,6 @@ from reconciler.engine.observe.survey import (
     Survey,
     Surveyor,
     Uncommitted,
-    none_uncommitted,
     waiting_for_commit,
 )
 from reconciler.settings.definitions import Settings
@@ -158,7 +157,7 @@ class Folder:
             self.repository,
             self.objects,
             can_host=self.can_host,
-            uncommitted=self._uncommitted if self.settings.require_committed else none_uncommitted,
+            uncommitted=self._uncommitted if self.settings.require_committed else None,
             previews=self.settings.previews,
         )
 

@@ -194,13 +194,14 @@ def _may_retry(generation: Generation, record: Record) -> bool:
     return further and has_room(record.base_id, record.attempt + 1)
 
 
-def content_problem(generation: Generation, record: Record) -> str:
-    """Return why this generation may not be bought under its own id, or an empty string.
+def content_problem(generation: Generation, record: Record | None) -> str:
+    """Return why this generation may not be bought under its own id, or an empty string; `record` is its latest.
 
     An id that a spec sets itself stands for one content for ever; a computed one cannot disagree.
     """
-    unsent = record.status is Status.PENDING and not record.doubtful
-    if record.request == generation.canonical or unsent:
+    if record is None or record.request == generation.canonical:
+        return ""
+    if record.status is Status.PENDING and not record.doubtful:  # it was not sent
         return ""
     told = ", as a receipt says" if record.claimed else ""
     return (

@@ -40,7 +40,7 @@ class Daemon:
         self._folder = folder
         self._index = SpecIndex(folder.root, "specs", prices=folder.settings.prices)
         self._taker: OrderTaker | None = None
-        self.locations = Locations.learn(folder.root, folder.repository, folder.objects, {})
+        self.locations = Locations(folder.root, folder.repository, folder.objects)
 
     def give(self, verb: str, name: str, *, waits: bool = True, **times: int) -> str:
         """Leave an order; return its ticket."""

@@ -15,7 +15,7 @@ from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
-from reconciler.core.states import BOUGHT, Record
+from reconciler.core.states import BOUGHT
 from reconciler.core.work import Work, is_unsaved, work_for
 from reconciler.engine.loop.looks import FolderLooks
 from reconciler.engine.loop.turn import Turns
@@ -120,15 +120,12 @@ class FolderWork:
         """Consider what these specs ask for, and asked for before, in their order."""
         for start in range(0, len(specs), _AT_ONCE):
             bases = self._bases_of(specs[start : start + _AT_ONCE])
-            await self._foresee(bases)
+            wishes = [wish for base in bases for wish in self._index.wishes(base)]
+            paths = [path for wish in wishes for _, path in wish.outputs]
+            # What stands where these belong may be of any size.
+            await asyncio.to_thread(self._facts.locations.foresee, paths)
             await self.consider(bases)
             await self._looks.step()
-
-    async def _foresee(self, bases: Iterable[str]) -> None:
-        """Have the files be read, in a thread, that stand where these generations belong: they may be of any size."""
-        wishes = [wish for base in bases for wish in self._index.wishes(base)]
-        paths = [path for wish in wishes for _, path in wish.outputs]
-        await asyncio.to_thread(self._facts.locations.foresee, paths)
 
     async def _read_on(self) -> frozenset[str]:
         """Read specs and look at media that nobody knows yet, for a time that no folder can lengthen.
@@ -139,7 +136,7 @@ class FolderWork:
         changed: frozenset[str] = frozenset()
         until = now() + self._longest_look
         while index.has_more and now() < until:
-            if index.has_unread:
+            if index.unread:
                 changed |= index.read_on()
             else:
                 pending = dict(index.looks.pending)
@@ -151,15 +148,12 @@ class FolderWork:
 
     async def commits_changed(self) -> None:
         """Look again at everything that waits for a commit, or did not need to."""
-        unbought = {spec for spec, bases in self._wanted_by.items() if self._is_open(bases)}
-        specs = unbought | self._commits.owed
+        latest = self._records.latest()
+        bought = {base for base, record in latest.items() if record.status in BOUGHT}
+        specs = {spec for spec, bases in self._wanted_by.items() if not bases <= bought}
+        specs |= self._commits.owed
         await self._commits.look(specs)
         await self.consider(self._bases_of(specs))
-
-    def _is_open(self, bases: Iterable[str]) -> bool:
-        """Whether one of these generations may still be bought, or bought again."""
-        records = (self._records.get(base) for base in bases)
-        return any(record is None or record.status not in BOUGHT for record in records)
 
     async def look_over(self) -> None:
         """Look whether everything that is wanted is still as it should be; what is under way is left alone."""
@@ -208,9 +202,13 @@ class FolderWork:
         record = records.get(base)
         if not wishes:
             unsaved = record is not None and is_unsaved(record)
-            waits = self._records.of(base).unwritten or unsaved
-            return Work(base) if waits else None
-        items = [self._assess(wish, record) for wish in wishes]
+            return Work(base) if records.of(base).unwritten or unsaved else None
+        items = []
+        for wish in wishes:
+            known = self._facts.known(wish, record)
+            if known.record is not None and known.record is not record:
+                records.take_over([known.record])
+            items.append(assess(wish, known))
         if settled:
             for item in items:
                 spec = item.generation.spec
@@ -218,15 +216,8 @@ class FolderWork:
                     self._kept.setdefault(spec, []).append(item)
         return work_for(items, wishes)
 
-    def _assess(self, wish: Generation, record: Record | None) -> Assessment:
-        known = self._facts.known(wish, record)
-        if known.record is not None and known.record is not record:
-            self._records.take_over([known.record])
-        return assess(wish, known)
-
     def _misfit(self, wish: Generation) -> str:
-        record = self._records.get(wish.external_task_id)
-        return content_problem(wish, record) if record is not None else ""
+        return content_problem(wish, self._records.get(wish.external_task_id))
 
     def _bases_of(self, specs: Iterable[str]) -> set[str]:
         """Return what these specs ask for, and what they asked for when they were last considered."""
@@ -257,51 +248,40 @@ class FolderWork:
         return (*self._index.problems(spec), *misfits)
 
     def _tell(self, specs: Iterable[str]) -> None:
-        """Say what is wrong, once, and when it is over; of many, only the first."""
+        """Say what is wrong, once, and when it is over."""
         self._tell_shared()
-        say = self._ports.report.say
-        news = [spec for spec in specs if self._own_problems(spec) != self._told.get(spec, ())]
-        for spec in news[:_MOST_TOLD]:
-            if problems := self._own_problems(spec):
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                say(f"{problems[0]}{more}")
-            elif spec in self._index.specs and not self._problems(spec):
-                say(f"`{spec}` is valid again")
-        if len(news) > _MOST_TOLD:
-            say(
-                f"{counted(len(news) - _MOST_TOLD, 'more spec')} became valid or invalid; "
-                "`reconciler validate` lists what is wrong"
-            )
-        for spec in news:
-            if problems := self._own_problems(spec):
-                self._told[spec] = problems
-            else:
-                self._told.pop(spec, None)
+        found = {spec: self._own_problems(spec) for spec in specs}
+        news = {spec: own for spec, own in found.items() if own != self._told.get(spec, ())}
+        said = []
+        for spec, own in news.items():
+            more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
+            is_well = spec in self._index.specs and not self._problems(spec)
+            said.append(f"{own[0]}{more}" if own else f"`{spec}` is valid again" if is_well else "")
+        lists = "became valid or invalid; `reconciler validate` lists what is wrong"
+        self._say(said, "more spec", lists)
+        self._told = {spec: own for spec, own in (self._told | news).items() if own}
 
     def _own_problems(self, spec: str) -> tuple[Problem, ...]:
-        if self._index.is_unread(spec):
+        if spec in self._index.unread:
             return self._told.get(spec, ())  # nothing is known that would be news
         return tuple(problem for problem in self._problems(spec) if problem.place.file == spec)
 
     def _tell_shared(self) -> None:
         """Say what is wrong with files that are no specs: of a defaults file once, however many specs wait for it."""
-        say = self._ports.report.say
         shared, notes = self._index.shared_problems(), frozenset(self._index.notes())
-        wrong = {problem.place.file for problem in shared}
-        mended = {problem.place.file for problem in self._told_shared} - wrong
-        said = [
-            f"{one}{waiting_words(shared[one])}"
-            for one in sorted(shared.keys() - self._told_shared)
-        ]
-        said += [f"`{file}` is valid again" for file in sorted(mended) if self._is_there(file)]
+        new = sorted(shared.keys() - self._told_shared)
+        told = {problem.place.file for problem in self._told_shared}
+        mended = sorted(told - {problem.place.file for problem in shared})
+        root = self._ports.root
+        said = [f"{one}{waiting_words(shared[one])}" for one in new]
+        said += [f"`{file}` is valid again" for file in mended if os.path.lexists(root / file)]
         said += sorted(notes - self._noted)
-        for sentence in said[:_MOST_TOLD]:
-            say(sentence)
-        if len(said) > _MOST_TOLD:
-            say(
-                f"{counted(len(said) - _MOST_TOLD, 'more file')} cannot be used; `reconciler validate` lists them"
-            )
+        self._say(said, "more file", "cannot be used; `reconciler validate` lists them")
         self._told_shared, self._noted = frozenset(shared), notes
 
-    def _is_there(self, file: str) -> bool:
-        return os.path.lexists(self._ports.root / file)
+    def _say(self, sentences: Sequence[str], others: str, do: str) -> None:
+        """Say the first of many sentences, and what all the others do; an empty one is not said, but counts."""
+        for sentence in filter(None, sentences[:_MOST_TOLD]):
+            self._ports.report.say(sentence)
+        if (left := len(sentences) - _MOST_TOLD) > 0:
+            self._ports.report.say(f"{counted(left, others)} {do}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.core.diff import IN_PLACE, Output, Standing
@@ -27,37 +26,22 @@ _CLAIMED = (
 _WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
 
 
-@dataclass(frozen=True, slots=True)
 class Locations:
-    """What is known of the files of one folder."""
+    """What is known of the files of one folder, by its store and by what is noted since."""
 
-    root: Path
-    objects: ObjectStore
-    publications: dict[str, Publication]
-    places: dict[str, tuple[str, ...]]  # sha256 -> where such bytes may be found; decides nothing
-    ours: set[str]  # sha256 of every result that this state saw: not of what only a receipt tells
-    _digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)  # as read last
-
-    @classmethod
-    def learn(
-        cls,
-        root: Path,
-        repository: Repository,
-        objects: ObjectStore,
-        places: Mapping[str, Iterable[str]],
-    ) -> Locations:
-        """Gather what the store knows, and the receipts: `places` has where they say that bytes are, by SHA-256."""
-        locations = cls(root, objects, {}, {}, set())
-        locations.relearn(repository)
-        locations.note_places(places)
-        return locations
+    def __init__(self, root: Path, repository: Repository, objects: ObjectStore) -> None:
+        self.root = root
+        self.objects = objects
+        self._digests: dict[str, tuple[Signature, str]] = {}  # as read last
+        self.relearn(repository)
 
     def relearn(self, repository: Repository) -> None:
         """Take over what the store knows now, and nothing else: what was forgotten is not ours any more."""
-        self.ours.clear()
-        self.ours.update(repository.known_results(claimed=False))
-        self.publications.clear()
-        self.places.clear()
+        # sha256 of every result that this state saw: not of what only a receipt tells
+        self.ours = set(repository.known_results(claimed=False))
+        self.publications: dict[str, Publication] = {}
+        # sha256 -> where such bytes may be found; decides nothing
+        self.places: dict[str, tuple[str, ...]] = {}
         self.note(repository.publications().values())
 
     def note(self, publications: Iterable[Publication]) -> None:
@@ -95,30 +79,36 @@ class Locations:
     def _output(self, role: Role, path: str, result: Result | None) -> Output:
         """Return what stands at a path; what cannot be read is that generation's own trouble, and not ours to touch."""
         try:
-            standing = self.standing(path, result)
-            if standing is Standing.TAKEN and self._pointed_to(path):
-                return Output(role, path, standing, f"`{path}` {ADVICE}, or move it away")
-            if standing is Standing.TAKEN and self.is_claimed(path):
-                return Output(role, path, standing, f"`{path}` {_CLAIMED}")
-            return Output(role, path, standing)
+            return Output(role, path, *self._standing(path, result))
         except WorkspaceError as error:
             return Output(role, path, Standing.TAKEN, told(error))
 
-    def standing(self, path: str, result: Result | None) -> Standing:
-        """Return what stands at an output path where this result belongs."""
+    def _standing(self, path: str, result: Result | None) -> tuple[Standing, str]:
+        """Return what stands at an output path where this result belongs, and what is to be said of it."""
         found = signature(self.root / path)
         if found is None:
             self._digests.pop(path, None)
-            return Standing.MISSING
+            return Standing.MISSING, ""
         if found.size == 0:
             # nobody's bytes: a place that was reserved when the program was killed
-            return Standing.OTHER
+            return Standing.OTHER, ""
         sha256 = self._digest(path, found)
         if result is not None and sha256 == result.sha256:
-            return Standing.OURS
-        if result is not None and self._pointed_to(path) == result.sha256:
-            return Standing.POINTER
-        return Standing.OTHER if self.is_ours(sha256) else Standing.TAKEN
+            return Standing.OURS, ""
+        is_ours = self.is_ours(sha256)
+        if is_ours and result is None:
+            return Standing.OTHER, ""
+        is_small = 0 < found.size <= LARGEST_POINTER
+        # the SHA-256 of the file that this one stands for in git
+        pointed = pointed_to(self.root / path) if is_small else ""
+        if result is not None and pointed == result.sha256:
+            return Standing.POINTER, ""
+        if is_ours:
+            return Standing.OTHER, ""
+        if pointed:
+            return Standing.TAKEN, f"`{path}` {ADVICE}, or move it away"
+        is_claimed = path in self.places.get(sha256, ())
+        return Standing.TAKEN, f"`{path}` {_CLAIMED}" if is_claimed else ""
 
     def is_ours(self, sha256: str) -> bool:
         """Whether these bytes are a result that this state saw, or that is told of and kept as an object.
@@ -131,17 +121,6 @@ class Locations:
         """Whether this state knows by itself that it put these bytes there."""
         row = self.publications.get(path)
         return row is not None and row.sha256 == sha256 and self.is_ours(sha256)
-
-    def is_claimed(self, path: str) -> bool:
-        """Whether a file stands there whose bytes a receipt lists for this place, and nobody else vouches for."""
-        sha256 = self.digest(path)
-        return path in self.places.get(sha256, ()) and not self.is_ours(sha256)
-
-    def _pointed_to(self, path: str) -> str:
-        """Return the SHA-256 of the file that the one at a path stands for in git; empty when it stands for none."""
-        found = signature(self.root / path)
-        is_small = found is not None and 0 < found.size <= LARGEST_POINTER
-        return pointed_to(self.root / path) if is_small else ""
 
     def digest(self, path: str, *, anew: bool = False) -> str:
         """Return the SHA-256 of a regular file; an empty string for anything else.
@@ -160,10 +139,11 @@ class Locations:
     def _digest(self, path: str, found: Signature | None, *, anew: bool = False) -> str:
         if found is None or not found.is_file:
             return ""
-        published = self.publications.get(path)
-        if published is not None and not anew and _stood(published) == found:
-            return published.sha256
         known = self._digests.get(path)
+        row = self.publications.get(path)
+        if row is not None and row.ctime_ns is not None:  # an older program wrote down less
+            stood = Signature(row.size, row.mtime_ns, row.ctime_ns, row.inode)
+            known = (stood, row.sha256) if stood == found else known
         if known is not None and not anew and known[0] == found:
             return known[1]
         sha256 = file_sha256(self.root / path)
@@ -217,10 +197,3 @@ class Locations:
             role in results and self.find(results[role], verify=careful) is not None
             for role in lacking
         )
-
-
-def _stood(published: Publication) -> Signature | None:
-    """Return how an output looked when it was written; None where an older program did not write down all of it."""
-    if published.ctime_ns is None:
-        return None
-    return Signature(published.size, published.mtime_ns, published.ctime_ns, published.inode)

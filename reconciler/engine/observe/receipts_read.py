@@ -7,8 +7,8 @@ wrote them wished, within limits, so a daemon has them read in a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
@@ -49,6 +49,11 @@ class Recalled:
         own = self.unreadable.get(receipt_path(wish.spec), "")
         return own or self.doubted.get(wish.external_task_id, "")
 
+    @property
+    def concerned(self) -> Set[str]:
+        """The base ids that are told of, or doubted."""
+        return self.records.keys() | self.doubted.keys()
+
     def best(self, wish: Generation) -> Record | None:
         """Return what the receipts tell of a generation that is wanted.
 
@@ -79,7 +84,8 @@ def recall(root: Path, receipts: Iterable[str]) -> Recalled:
 
 
 def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) -> None:
-    if not proves_itself(entry):
+    # An id of the user's own says nothing of the request.
+    if is_computed(entry.external_task_id) and _made_for(entry) is None:
         recalled.doubted[entry.base_id] = (
             f"{receipt}: what it lists as `{entry.external_task_id}` is not the request that this id stands for; "
             "restore the receipt from git, or remove that entry"
@@ -94,11 +100,6 @@ def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) ->
         places = recalled.paths.get(output.sha256, ())
         if path not in places:
             recalled.paths[output.sha256] = (*places, path)
-
-
-def proves_itself(entry: ReceiptEntry) -> bool:
-    """Whether an entry's id is the one of the request that it lists; an id of the user's own says nothing of it."""
-    return not is_computed(entry.external_task_id) or _made_for(entry) is not None
 
 
 def _made_for(entry: ReceiptEntry) -> str | None:
@@ -145,33 +146,21 @@ def _results(outputs: Iterable[ReceiptOutput]) -> tuple[Result, ...]:
     )
 
 
-def better_known(recalled: Mapping[str, Record], stored: Mapping[str, Record]) -> dict[str, Record]:
-    """Return what receipts know better than the store: a later attempt, or a purchase the store has not seen.
+def knows_better(told: Record, known: Record | None) -> bool:
+    """Whether a receipt tells a later attempt than the store, or a purchase that the store has not seen.
 
     Somebody else's purchase arrives by git while this store still waits to make its own.
     """
-    return {
-        base: record
-        for base, record in recalled.items()
-        if (known := stored.get(base)) is None
-        or (
-            known.status in _OVERRULED
-            and record.attempt > known.attempt
-            # What was paid for here is not tried again because a receipt says that something failed since.
-            and not (known.status is Status.EXPIRED and record.status in _TRIED_AGAIN)
-        )
-        or (
-            known.status in _OVERRULED
-            and record.status is Status.COMPLETE
-            and known.results != record.results
-        )
-        # What somebody else bound to it is under way, under an id that does not tell.
-        or (
-            known.status in _NEVER_BEGAN
-            and record.attempt == known.attempt
-            and record.status in ALIVE
-        )
-    }
+    if known is None or known.status not in _OVERRULED:
+        return known is None
+    if told.status is Status.COMPLETE and known.results != told.results:
+        return True
+    if told.attempt > known.attempt:
+        # What was paid for here is not tried again because a receipt says that something failed since.
+        return not (known.status is Status.EXPIRED and told.status in _TRIED_AGAIN)
+    # What somebody else bound to it is under way, under an id that does not tell.
+    is_same = told.attempt == known.attempt
+    return is_same and known.status in _NEVER_BEGAN and told.status in ALIVE
 
 
 def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Record]:
@@ -188,16 +177,6 @@ def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Rec
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """What is kept of a receipt that was read: which generations it concerns."""
-
-    # those that it lists, and that the state has not complete; those in doubt
-    bases: frozenset[str]
-    doubted: Mapping[str, str]
-    unreadable: str
-
-
 class ReceiptMemory:
     """What the folder's receipts tell a daemon, kept up while they change; their contents are read when needed."""
 
@@ -205,7 +184,8 @@ class ReceiptMemory:
         self._root = root
         self._records = records
         self._locations = locations
-        self._listed: dict[str, _Listed] = {}  # by receipt
+        # By receipt: of what it lists, only the ids of what the state has not complete.
+        self._listed: dict[str, Recalled] = {}
         self._receipts: dict[str, set[str]] = {}  # base id -> receipts that concern it
 
     async def read(self, present: Iterable[str], gone: Iterable[str] = ()) -> frozenset[str]:
@@ -215,7 +195,8 @@ class ReceiptMemory:
             concerned |= self._forget(name)
         for name in present:
             recalled = await asyncio.to_thread(recall, self._root, [name])
-            concerned |= self._forget(name) | self._learn(name, recalled)
+            concerned |= self._forget(name)
+            concerned |= self._learn(name, recalled)
         return frozenset(concerned)
 
     async def better(self, base_id: str, wishes: Sequence[Generation]) -> Record | None:
@@ -224,9 +205,8 @@ class ReceiptMemory:
         if not receipts or not wishes:
             return None
         recalled = await asyncio.to_thread(recall, self._root, sorted(receipts))
-        known = self._records.get(base_id)
-        stored = {} if known is None else {base_id: known}
-        return better_known(wanted_of(recalled, wishes), stored).get(base_id)
+        told = wanted_of(recalled, wishes).get(base_id)
+        return told if told and knows_better(told, self._records.get(base_id)) else None
 
     def unreadable(self) -> frozenset[str]:
         """Return the receipts that cannot be read."""
@@ -234,30 +214,27 @@ class ReceiptMemory:
 
     def doubt(self, wish: Generation) -> str:
         """Return what is wrong with a receipt that may hide that this was bought; see `Recalled.doubt`."""
-        own = self._listed.get(receipt_path(wish.spec))
-        if own is not None and own.unreadable:
-            return own.unreadable
-        base = wish.external_task_id
-        found = (self._listed[name].doubted.get(base, "") for name in self._receipts.get(base, ()))
+        names = receipt_path(wish.spec), *self._receipts.get(wish.external_task_id, ())
+        found = (self._listed[name].doubt(wish) for name in names if name in self._listed)
         return next(filter(None, found), "")
 
-    def _learn(self, name: str, recalled: Recalled) -> frozenset[str]:
+    def _learn(self, name: str, recalled: Recalled) -> Set[str]:
         self._locations.note_places(recalled.paths)
-        open_bases = {base for base in recalled.records if not self._is_complete(base)}
-        bases = frozenset(open_bases | recalled.doubted.keys())
-        self._listed[name] = _Listed(bases, recalled.doubted, recalled.unreadable.get(name, ""))
-        for base in bases:
+        stored = {base: self._records.get(base) for base in recalled.records}
+        unfinished: dict[str, list[Record]] = {
+            base: []
+            for base, known in stored.items()
+            if known is None or known.status is not Status.COMPLETE
+        }
+        self._listed[name] = replace(recalled, records=unfinished, paths={})
+        for base in self._listed[name].concerned:
             self._receipts.setdefault(base, set()).add(name)
-        return bases
+        return self._listed[name].concerned
 
-    def _forget(self, name: str) -> frozenset[str]:
-        listed = self._listed.pop(name, None)
-        for base in listed.bases if listed else ():
+    def _forget(self, name: str) -> Set[str]:
+        concerned = self._listed.pop(name, Recalled()).concerned
+        for base in concerned:
             self._receipts[base].discard(name)
             if not self._receipts[base]:
                 del self._receipts[base]
-        return listed.bases if listed else frozenset()
-
-    def _is_complete(self, base: str) -> bool:
-        known = self._records.get(base)
-        return known is not None and known.status is Status.COMPLETE
+        return concerned

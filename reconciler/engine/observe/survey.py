@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from reconciler.core.states import BOUGHT, Record, Role, Status
 from reconciler.core.transitions import put_back
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.needed import needed
-from reconciler.engine.observe.receipts_read import Recalled, better_known, recall, wanted_of
+from reconciler.engine.observe.receipts_read import Recalled, knows_better, recall, wanted_of
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.files.outputs import check_room
@@ -25,19 +26,8 @@ _ONLY_TOLD = (
     "only a receipt says that it was published there; remove it yourself if nobody needs it"
 )
 
-
 Uncommitted = Callable[[Generation], str]
 """Says why a wish does not count as committed; an empty string where it does."""
-
-
-def all_committed(_: Generation) -> str:
-    """Where nobody asks for commits, nothing waits for one."""
-    return ""
-
-
-def nothing_held_back(_: str) -> str:
-    """Where no name tells anything, nothing is held back."""
-    return ""
 
 
 def waiting_for_commit(name: str) -> str:
@@ -53,17 +43,17 @@ class Facts:
     hold: Callable[[str], str]  # base id -> why the last run held it back
     # what is wrong with a receipt that may hide that it was bought
     doubt: Callable[[Generation], str]
-    can_host: bool = False  # a local video can be made readable for the provider
-    uncommitted: Uncommitted = all_committed
-    previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
-    held_back: Callable[[str], str] = nothing_held_back
-    """Spec -> why nothing is bought for it, by its name."""
+    can_host: bool  # a local video can be made readable for the provider
+    uncommitted: Uncommitted
+    previews: frozenset[Role]  # those that are put back where they are missing
+    held_back: Callable[[str], str]  # spec -> why nothing is bought for it, by its name
 
     def known(self, wish: Generation, record: Record | None) -> Known:
         """Return what is known of a generation, given the latest attempt at it."""
         outputs = self.locations.outputs(wish, record)
         obtainable = self.locations.obtainable(record, outputs)
-        if record is not None and _is_found_again(record) and obtainable:
+        is_expired = record is not None and record.status is Status.EXPIRED
+        if record is not None and is_expired and not record.lacking and obtainable:
             # The provider cleared the result, and somebody put the file back.
             record = put_back(record)
         previews = self.locations.previews(wish, record)
@@ -107,10 +97,6 @@ class Facts:
         return ""
 
 
-def _is_found_again(record: Record) -> bool:
-    return record.status is Status.EXPIRED and not record.lacking
-
-
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What is wanted and what is known, at one moment."""
@@ -131,21 +117,10 @@ class Survey:
 
     def plan(self, selected: Sequence[Generation], invalid: Iterable[str], *, whole: bool) -> Plan:
         """Return the plan for a selection; orphans belong to the whole folder's plan only."""
-        chosen = {
-            spec for spec in (*invalid, *(wish.spec for wish in selected)) if spec in self.invalid
-        }
+        chosen = self.invalid.keys() & {*invalid, *(wish.spec for wish in selected)}
         good = [wish for wish in selected if wish.spec not in self.invalid]
-        return diff(
-            good,
-            self.known,
-            {spec: self.invalid[spec] for spec in sorted(chosen)},
-            self.orphans if whole else (),
-        )
-
-
-def none_uncommitted(_: Desired) -> Uncommitted:
-    """Where nobody requires commits, nothing waits for one."""
-    return all_committed
+        wrong = {spec: self.invalid[spec] for spec in sorted(chosen)}
+        return diff(good, self.known, wrong, self.orphans if whole else ())
 
 
 @dataclass(slots=True)
@@ -156,7 +131,7 @@ class Surveyor:
     repository: Repository
     objects: ObjectStore
     can_host: bool = False  # a local video can be made readable for the provider
-    uncommitted: Callable[[Desired], Uncommitted] = none_uncommitted
+    uncommitted: Callable[[Desired], Uncommitted] | None = None  # where commits are required
     previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
 
     def survey(self, desired: Desired, records: Mapping[str, Record] | None = None) -> Survey:
@@ -169,92 +144,82 @@ class Surveyor:
         complete = {base for base, record in stored.items() if record.status is Status.COMPLETE}
         if all(wish.external_task_id in complete for wish in desired.generations):
             survey = self._survey(desired, stored, Recalled())
-            if not any(_is_taken(known) for known in survey.known.values()):
+            outputs = (output for known in survey.known.values() for output in known.outputs)
+            if not any(output.standing is Standing.TAKEN for output in outputs):
                 return survey
         return self._survey(desired, stored, recall(self.root, desired.receipts))
 
     def _survey(self, desired: Desired, stored: Mapping[str, Record], recalled: Recalled) -> Survey:
-        merged = {**stored, **better_known(wanted_of(recalled, desired.generations), stored)}
+        claimed = wanted_of(recalled, desired.generations)
+        better = {base: one for base, one in claimed.items() if knows_better(one, stored.get(base))}
+        merged = {**stored, **better}
         holds = self.repository.holds()
+        locations = Locations(self.root, self.repository, self.objects)
+        locations.note_places(recalled.paths)
         facts = Facts(
-            Locations.learn(self.root, self.repository, self.objects, recalled.paths),
+            locations,
             lambda base: holds.get(base, ""),
             recalled.doubt,
             self.can_host,
-            self.uncommitted(desired),
+            self.uncommitted(desired) if self.uncommitted else lambda _: "",
             self.previews,
             lambda spec: desired.held_back.get(spec, ""),
         )
         invalid, known = dict(desired.invalid), {}
         for wish in desired.generations:
             record = merged.get(wish.external_task_id)
-            if record is not None and (sentence := content_problem(wish, record)):
+            if sentence := content_problem(wish, record):
                 problem = Problem(Place(wish.spec, wish.line), "external_task_id", sentence)
                 invalid[wish.spec] = (*invalid.get(wish.spec, ()), problem)
             found = facts.known(wish, record)
             if found.record is not None and found.record is not record:
                 merged[found.record.base_id] = found.record
             known[wish.spec, wish.label] = found
-        locations = facts.locations
         written = set(_written(desired, merged))
-        alone, told = _unasked(written, invalid, locations, self._abandoned(desired))
+        standing = self._unasked(desired, written, invalid, locations)
+        alone = [path for path, is_known in standing.items() if is_known]
         stay = needed(self.root, desired, written, alone) if alone else {}
-        stay |= dict.fromkeys(told, _ONLY_TOLD)
+        stay |= {path: _ONLY_TOLD for path, is_known in standing.items() if not is_known}
         orphans = tuple(path for path in alone if path not in stay)
         return Survey(desired, merged, stored, known, invalid, locations, orphans, stay)
 
-    def _abandoned(self, desired: Desired) -> Mapping[str, tuple[str, ...]]:
-        """Return what the receipts of specs that are gone list: sha256 -> paths."""
+    def _unasked(
+        self,
+        desired: Desired,
+        written: Collection[str],
+        invalid: Iterable[str],
+        locations: Locations,
+    ) -> dict[str, bool]:
+        """Return the published files at whose names no spec wants anything; false: only a receipt calls it published.
+
+        An invalid spec may still want its own.
+        """
         owned = {receipt_path(spec) for spec in desired.specs}
-        return recall(self.root, [name for name in desired.receipts if name not in owned]).paths
+        abandoned = recall(self.root, [name for name in desired.receipts if name not in owned])
+        ours = {path: sha256 for sha256, paths in abandoned.paths.items() for path in paths}
+        ours |= {path: row.sha256 for path, row in locations.publications.items()}
+        stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in invalid}
+
+        def is_of_invalid(path: str) -> bool:
+            folder, slash, name = path.casefold().rpartition("/")
+            begun = itertools.accumulate(name.split(".")[:-1], "{}.{}".format)
+            return any(f"{folder}{slash}{stem}" in stems for stem in begun)
+
+        return {
+            path: locations.was_published(path, sha256)
+            for path, sha256 in ours.items()
+            if path not in written and not is_of_invalid(path) and locations.holds(path, sha256)
+        }
 
 
 def _written(desired: Desired, records: Mapping[str, Record]) -> Iterator[str]:
-    """Yield the paths where valid specs want results, and where their previews may stand."""
-    for wish in desired.generations:
-        yield from (path for _, path in wish.outputs)
-        yield from _wanted_previews(wish, records.get(wish.external_task_id))
+    """Yield where valid specs want results, and where their previews may stand.
 
-
-def _unasked(
-    written: Collection[str],
-    invalid: Mapping[str, object],
-    locations: Locations,
-    abandoned: Mapping[str, tuple[str, ...]],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the published files at whose names no spec wants anything, and those that only a receipt calls published.
-
-    An invalid spec may still want its own.
+    Until the result is there, those of what it takes the place of may, too.
     """
-    stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in invalid}
-    ours = {path: sha256 for sha256, paths in abandoned.items() for path in paths}
-    ours |= {path: row.sha256 for path, row in locations.publications.items()}
-
-    def of_invalid(path: str) -> bool:
-        folder, name = path.casefold().rpartition("/")[::2]
-        parts = name.split(".")
-        return any(
-            "/".join(filter(None, (folder, ".".join(parts[:n])))) in stems
-            for n in range(1, len(parts))
-        )
-
-    standing = [
-        path
-        for path, sha256 in ours.items()
-        if path not in written and not of_invalid(path) and locations.holds(path, sha256)
-    ]
-    known = {path for path in standing if locations.was_published(path, ours[path])}
-    return tuple(path for path in standing if path in known), tuple(
-        path for path in standing if path not in known
-    )
-
-
-def _wanted_previews(wish: Generation, record: Record | None) -> Iterator[str]:
-    """Yield where previews may stand: until the result is there, also those of what it takes the place of."""
-    made = {preview.role for preview in record.previews} if record else set()
-    is_saved = record is not None and record.status is Status.COMPLETE
-    yield from (path for role, path in wish.previews if role in made or not is_saved)
-
-
-def _is_taken(known: Known) -> bool:
-    return any(output.standing is Standing.TAKEN for output in known.outputs)
+    for wish in desired.generations:
+        record = records.get(wish.external_task_id)
+        made = {preview.role for preview in record.previews} if record else set()
+        is_saved = record is not None and record.status is Status.COMPLETE
+        yield from (path for _, path in wish.outputs)
+        yield from (path for role, path in wish.previews if role in made or not is_saved)

@@ -109,7 +109,7 @@ class Daemon:
         overdue = min(max(self._pace.patience, self._pace.resync), _LONGEST_OVERDUE)
         self.looks = FolderLooks(overdue / SECOND)
         self.records = Records(ports, options, ports.repository.records())
-        self._locations = Locations.learn(ports.root, ports.repository, ports.objects, {})
+        self._locations = Locations(ports.root, ports.repository, ports.objects)
         self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
         memory = ReceiptMemory(ports.root, self.records, self._locations)
         facts = Facts(

@@ -49,7 +49,11 @@ class SpecsNow:
         """Return what a spec, where it is valid, asked for when it was last found at rest."""
         if self._index is None:
             return self._planned.get(spec, ())
-        return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
+        return [
+            wish
+            for wish in self._index.generations(spec)
+            if not content_problem(wish, self._records.get(wish.external_task_id))
+        ]
 
     def is_at_rest(self, spec: str) -> bool:
         """Read a spec again if it has changed; say whether nothing it is made of moves.
@@ -84,33 +88,23 @@ class SpecsNow:
 
     def _is_calm(self, spec: str) -> bool:
         git_is_at_work = self._lock is not None and self._lock.exists()
+        planned, root = self._desired, Root(self._ports.root)
+        names = spec, IGNORE_FILE, *defaults_above(planned.folder, spec)
         if self._index is None:
-            if self._is_as_planned(spec):
+            media = (path for wish in self._planned.get(spec, ()) for path in wish.files)
+            if all(root.signature(name) == planned.seen.get(name) for name in (*names, *media)):
                 return not git_is_at_work
-            root, folder = self._ports.root, self._desired.folder
-            wanted = self._desired
             self._index = SpecIndex(
-                root, folder, prices=wanted.prices, sources=wanted.sources, patience=_PATIENCE
+                root.path,
+                planned.folder,
+                prices=planned.prices,
+                sources=planned.sources,
+                patience=_PATIENCE,
             )
         elif not self._index.is_as_read(spec):
-            self._index.refresh({*self._names(spec), *self._index.inputs(spec)})
-        return not (git_is_at_work or self._is_young(spec))
-
-    def _is_as_planned(self, spec: str) -> bool:
-        root, seen = Root(self._ports.root), self._desired.seen
-        media = (path for wish in self._planned.get(spec, ()) for path in wish.files)
-        return all(root.signature(name) == seen.get(name) for name in (*self._names(spec), *media))
-
-    def _is_young(self, spec: str) -> bool:
-        """Whether what a spec is made of was written a moment ago; a time in the future says nothing."""
-        root, now = Root(self._ports.root), self._ports.now()
-        names = self._index.inputs(spec) if self._index is not None else ()
-        found = (root.signature(name) for name in names)
-        return any(one is not None and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)
-
-    def _names(self, spec: str) -> tuple[str, ...]:
-        return (spec, IGNORE_FILE, *defaults_above(self._desired.folder, spec))
-
-    def _misfit(self, wish: Generation) -> str:
-        record = self._records.get(wish.external_task_id)
-        return content_problem(wish, record) if record is not None else ""
+            self._index.refresh({*names, *self._index.inputs(spec)})
+        # Whether it was written a moment ago; a time in the future says nothing.
+        root, now = Root(root.path), self._ports.now()
+        found = (root.signature(name) for name in self._index.inputs(spec))
+        is_young = any(one and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)
+        return not (git_is_at_work or is_young)

@@ -20,7 +20,7 @@ class Collisions:
         self._declared: dict[str, tuple[Generation, ...]] = {}
         self._writers = Groups()  # path that is written -> specs
         self._readers = Groups()  # path that is read, and could be a result -> specs
-        self._places = Groups()  # id -> specs that want it
+        self.places = Groups()  # id -> specs that want it
         self._own_ids = Groups()  # id -> those of them that gave it themselves
         self._problems: dict[str, tuple[Problem, ...]] = {}
 
@@ -31,10 +31,6 @@ class Collisions:
     def problems(self, spec: str) -> tuple[Problem, ...]:
         """Return what is in a spec's way, by place."""
         return self._problems.get(spec, ())
-
-    def places(self, base_id: str) -> Collection[str]:
-        """Return the specs that declare a generation."""
-        return self._places[base_id]
 
     def writers(self, path: str) -> Collection[str]:
         """Return the specs that write a file: a result, or a receipt."""
@@ -61,7 +57,7 @@ class Collisions:
 
     def _index(self, spec: str, change: Callable[[Groups, str, str], None]) -> None:
         for generation in self.declared(spec):
-            change(self._places, generation.external_task_id, spec)
+            change(self.places, generation.external_task_id, spec)
             if has_own_id(generation):
                 change(self._own_ids, generation.external_task_id, spec)
             for path in written(generation):
@@ -75,7 +71,7 @@ class Collisions:
         while waiting:
             for generation in self.declared(waiting.pop()):
                 base_id = generation.external_task_id
-                near = list(self._places[base_id]) if base_id in self._own_ids else []
+                near = list(self.places[base_id]) if base_id in self._own_ids else []
                 for path in written(generation):
                     near += (*self._writers[path], *self._readers[path])
                 new = set(near) - found

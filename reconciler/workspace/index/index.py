@@ -21,17 +21,9 @@ from reconciler.core.sources import Prices
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.index.collisions import Collisions
-from reconciler.workspace.index.known import Difference, KnownTree, Snapshot
+from reconciler.workspace.index.known import KnownTree, Snapshot
 from reconciler.workspace.index.local_media import LocalMedia
-from reconciler.workspace.read.loader import (
-    Defaults,
-    Desired,
-    Memory,
-    Reader,
-    Reading,
-    assemble,
-    broken,
-)
+from reconciler.workspace.read.loader import Defaults, Desired, Reader, Reading, assemble
 from reconciler.workspace.read.local import PATIENCE, KnownMedia, MediaLook
 from reconciler.workspace.read.spec_cache import Media, SpecCache
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, signature_of
@@ -99,8 +91,9 @@ class SpecIndex:
         self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
         reader = self._reader()
         readings = reader.read_all(cache, recalled_only=deferred)
-        self._unread = set(tree.specs.keys() - readings.keys())
-        reader.defaults.read(tree.defaults)
+        self.unread = set(tree.specs.keys() - readings.keys())  # or not as they are now
+        for name in tree.defaults:
+            reader.defaults.read(name)
         self._put_links(tree.links, reader.root)
         for spec, reading in readings.items():
             self._take(spec, reading, reader, at_ns)
@@ -122,9 +115,8 @@ class SpecIndex:
         specs = sorted(tree.specs)
         declared = {spec: self._collisions.declared(spec) for spec in specs}
         invalid = {spec: set(found) for spec in specs if (found := self.problems(spec))}
-        media = {name: sight.file for name, sight in self._media.sights.items()}
-        invalid |= broken(self._defaults)
-        return assemble(self._seen.folder, tree, declared, invalid, media)
+        sights = self._media.sights
+        return assemble(self._seen.folder, tree, declared, invalid, self._defaults, sights)
 
     def defer(self) -> None:
         """From now on, read specs a few at a time and look at no media: whoever refreshes says when (`read_on`).
@@ -137,16 +129,7 @@ class SpecIndex:
     @property
     def has_more(self) -> bool:
         """Whether something was not read or looked at yet."""
-        return bool(self._unread or self.looks.pending)
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether specs were not read yet."""
-        return bool(self._unread)
-
-    def is_unread(self, spec: str) -> bool:
-        """Whether a spec was not read yet as it is now."""
-        return spec in self._unread
+        return bool(self.unread or self.looks.pending)
 
     def generations(self, spec: str) -> tuple[Generation, ...]:
         """Return what a valid spec asks for, in the order written; nothing when it is invalid or not there."""
@@ -154,7 +137,7 @@ class SpecIndex:
 
     def problems(self, spec: str) -> tuple[Problem, ...]:
         """Return why a spec is invalid, by place; nothing when it is valid or not there."""
-        if spec in self._unread:
+        if spec in self.unread:
             return (Problem(Place(spec), "", _NOT_READ),)
         return self._faults.get(spec) or self._collisions.problems(spec)
 
@@ -183,7 +166,7 @@ class SpecIndex:
         return misspelt_notes(self._seen.tree)
 
     def ignoring_moved(self) -> bool:
-        """Whether `.reconcilerignore` is not as it was when this was asked last. KnownMedia at that file only."""
+        """Whether `.reconcilerignore` is not as it was when this was asked last. Looks at that file only."""
         before, self._ignore_file = self._ignore_file, signature_of(self._root)
         return before != self._ignore_file
 
@@ -191,7 +174,7 @@ class SpecIndex:
         """Return every place that wants a generation, by spec, then in the order written."""
         return tuple(
             generation
-            for spec in sorted(self._collisions.places(base_id))
+            for spec in sorted(self._collisions.places[base_id])
             for generation in self.generations(spec)
             if generation.external_task_id == base_id
         )
@@ -202,7 +185,7 @@ class SpecIndex:
             return frozenset()
         tree = self._seen.tree
         above = defaults_above(self._seen.folder, spec)
-        media = (file for file in self._media.of(spec) if self._media.sights[file].file)
+        media = (file for file in self._media.named.get(spec, ()) if self._media.sights[file].file)
         ignoring = () if tree.ignoring.signature is None else (IGNORE_FILE,)
         return frozenset({spec, *ignoring, *media, *(tree.defaults.keys() & above)})
 
@@ -210,7 +193,7 @@ class SpecIndex:
         """Return the folders outside the specs folder where local media are, or are missing."""
         inner = f"{self._seen.folder}/" if self._seen.folder else ""
         return frozenset(
-            folder for folder in self._media.folders() if not f"{folder}/".startswith(inner)
+            folder for folder in self._media.folders if not f"{folder}/".startswith(inner)
         )
 
     def concerned(self, names: Iterable[str]) -> frozenset[str]:
@@ -223,7 +206,7 @@ class SpecIndex:
                 self._collisions.writers(name),
             )
             for file in self._media.below(name):
-                found.update(self._media.users(file))
+                found.update(self._media.users[file])
         return frozenset(found)
 
     def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
@@ -235,7 +218,7 @@ class SpecIndex:
         return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
-        """MediaLook at files and folders of these names again, and read what they concern.
+        """Look at files and folders of these names again, and read what they concern.
 
         A file that is named is read again, whatever its signature says; below a folder, what is not as it was. `found`
         is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
@@ -248,19 +231,27 @@ class SpecIndex:
         for name in {*difference.specs, *difference.gone, *difference.defaults} - links:
             self._media.links.put(name, "")
         self._put_links(links, reader.root)
-        self._unread -= difference.gone
+        self.unread -= difference.gone
+        waiting = set(difference.specs)
+        for name in difference.defaults:
+            self._defaults.pop(name, None)
+            waiting.update(self._seen.specs_below(name))
+        for name in difference.defaults & self._seen.tree.defaults.keys():
+            reader.defaults.read(name)
+        for file in self._media.stale(named, reader.root):
+            waiting.update(self._media.users[file])
         changed = difference.gone | self._touched(named)
-        changed |= self._read(self._to_read(named, difference, reader), difference.gone, reader)
+        changed |= self._read(waiting.intersection(self.specs), difference.gone, reader)
         return Changed(frozenset(changed), frozenset(difference.receipts))
 
     def read_on(self) -> frozenset[str]:
         """Read a few of the specs that were not read yet; return those that are different now."""
-        return self._read_and_keep(set(heapq.nsmallest(_MOST_BYTES // _LEAST, self._unread)))
+        return self._read_and_keep(set(heapq.nsmallest(_MOST_BYTES // _LEAST, self.unread)))
 
     def take(self, looks: Sequence[MediaLook]) -> frozenset[str]:
         """Take what was seen of files that were `pending`; return the specs that may be different now."""
         self.looks.take(looks)
-        users = {user for look in looks for user in self._media.users(look.file[0])}
+        users = {user for look in looks for user in self._media.users[look.file[0]]}
         return self._read_and_keep({spec for spec in users if spec in self.specs})
 
     def _read_and_keep(self, specs: set[str]) -> frozenset[str]:
@@ -268,13 +259,10 @@ class SpecIndex:
         settled_before = time.time_ns() - RACY_NS
         reader = self._reader()
         changed = self._read(specs, (), reader)
-        rows: dict[str, tuple[str, bytes]] = {}
-        for spec in changed:
-            if spec in self.specs and spec not in self._unread:
-                reading = Reading(self._collisions.declared(spec))
-                rows |= reader.remembered(spec, reading, settled_before)
         if self._cache is not None:
-            self._cache.save(rows, ())
+            kept = changed.intersection(self.specs) - self.unread
+            declared = {spec: self._collisions.declared(spec) for spec in kept}
+            self._cache.save(reader.remembered(declared, settled_before), ())
         return frozenset(changed)
 
     def snapshot(self) -> Snapshot:
@@ -285,14 +273,14 @@ class SpecIndex:
             self._seen.folder,
             tree.files(),
             frozenset(tree.links),
-            dict(self._media.links.targets()),
+            dict(self._media.links.targets),
             dict(self._media.sights),
             frozenset(self._seen.racy | self._media.racy),
             tree.ignoring,
         )
 
     def is_as_read(self, spec: str) -> bool:
-        """Whether a spec and all that it is made of are still there as they were read. KnownMedia at these files only."""
+        """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
         tree, root = self._seen.tree, Root(self._root)
         if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
             return False
@@ -301,23 +289,20 @@ class SpecIndex:
             found = look(self._root, self._seen.folder, names, tree.ignoring)
         except WorkspaceError:
             return False
-        targets, sights = self._media.links.targets(), self._media.sights
+        targets, sights = self._media.links.targets, self._media.sights
         for name in names:
             now = found.get(name, Tree())
             target = root.target(name) if name in now.links else ""
             known = self._seen.signature(name), targets.get(name, "")
             if (now.files().get(name), target) != known:
                 return False
-        return all(sights[file].file == root.signature(file) for file in self._media.of(spec))
+        return all(
+            sights[file].file == root.signature(file) for file in self._media.named.get(spec, ())
+        )
 
     def _reader(self) -> Reader:
-        return Reader(
-            Root(self._root),
-            self._seen.folder,
-            self._seen.tree,
-            self._prices,
-            Memory(self.looks, self._defaults),
-        )
+        seen = self._seen
+        return Reader(seen.folder, seen.tree, self._prices, self.looks, self._defaults)
 
     def _put_links(self, names: Iterable[str], root: Root) -> None:
         for name in names:
@@ -339,19 +324,6 @@ class SpecIndex:
                 touched.update(self._seen.specs_below(name))
         return touched
 
-    def _to_read(self, named: Collection[str], difference: Difference, reader: Reader) -> set[str]:
-        """Return the specs to be read; what was read of their defaults and media, and is stale, is forgotten."""
-        specs = set(difference.specs)
-        for name in difference.defaults:
-            self._defaults.pop(name, None)
-            specs.update(self._seen.specs_below(name))
-        reader.defaults.read(
-            name for name in difference.defaults if name in self._seen.tree.defaults
-        )
-        for file in self._media.stale(named, reader.root):
-            specs.update(self._media.users(file))
-        return {spec for spec in specs if spec in self.specs}
-
     def _read(self, waiting: set[str], gone: Collection[str], reader: Reader) -> set[str]:
         """Read specs, and others that use a file which turns out to be different; return those that differ now."""
         changes: dict[str, tuple[Generation, ...]] = {}
@@ -361,11 +333,11 @@ class SpecIndex:
         while waiting:
             if self._is_deferred and (size > _MOST_BYTES or count > _MOST_GENERATIONS):
                 changed |= waiting
-                self._unread |= waiting.intersection(self.specs)
+                self.unread |= waiting.intersection(self.specs)
                 break
             spec = waiting.pop()
             done.add(spec)
-            self._unread.discard(spec)
+            self.unread.discard(spec)
             at_ns = time.time_ns()
             before = self._faults.get(spec, ()), self._collisions.declared(spec)
             reading = reader.read(spec)
@@ -388,7 +360,7 @@ class SpecIndex:
         others: set[str] = set()
         for file in reading.media:
             if self._media.see(file, reader.inputs.sight(file), at_ns, reader.root):
-                others.update(self._media.users(file))
+                others.update(self._media.users[file])
         self._media.name(spec, reading.media)
         if reading.problems:
             self._faults[spec] = tuple(sorted(set(reading.problems)))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
-from reconciler.core.sources import MEDIUMS
 from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.index.known import Groups, Names
 from reconciler.workspace.read.inputs import may_be_meant
@@ -16,58 +15,42 @@ class Links:
     """What the names that lead elsewhere lead to, so that a change there is known to be one here."""
 
     def __init__(self) -> None:
-        self._targets: dict[str, str] = {}
+        self.targets: dict[str, str] = {}  # by name
         self._behind = Groups()
         self._names = Names()
 
     def put(self, name: str, target: str) -> None:
         """Take what a name leads to; empty when it is no link, or is gone."""
-        if old := self._targets.pop(name, ""):
+        if old := self.targets.pop(name, ""):
             self._behind.discard(old, name)
             if old not in self._behind:
                 self._names.discard(old)
         if target:
-            self._targets[name] = target
+            self.targets[name] = target
             self._behind.add(target, name)
             self._names.add(target)
 
     def leading_to(self, names: Iterable[str]) -> set[str]:
         """Return the names that lead to one of these, or to what lies below it."""
-        if not self._targets:
+        if not self.targets:
             return set()
         targets = (target for name in names for target in self._names.below(name))
         return {name for target in targets for name in self._behind[target]}
-
-    def targets(self) -> Mapping[str, str]:
-        """Return everything, by name."""
-        return self._targets
 
 
 class LocalMedia:
     """What is known of the local files that specs name."""
 
     def __init__(self, looks: KnownMedia) -> None:
-        self.looks = looks
+        self._looks = looks
         self.sights: dict[str, Sight] = {}
         self.racy: set[str] = set()
         self.links = Links()
-        self._named: dict[str, tuple[str, ...]] = {}  # spec -> files
-        self._users = Groups()
+        self.named: dict[str, tuple[str, ...]] = {}  # spec -> files
+        self.users = Groups()  # file -> specs that name it
         self._names = Names()
         self._missing = Groups()  # folder -> files that are not in it
-        self._folders: Counter[str] = Counter()
-
-    def of(self, spec: str) -> tuple[str, ...]:
-        """Return the files that a spec names."""
-        return self._named.get(spec, ())
-
-    def users(self, name: str) -> Collection[str]:
-        """Return the specs that name a file."""
-        return self._users[name]
-
-    def folders(self) -> Iterable[str]:
-        """Return the folders of all files, and of what they lead to."""
-        return self._folders.keys()
+        self.folders: Counter[str] = Counter()  # of all files, and of what they lead to
 
     def below(self, name: str) -> Iterator[str]:
         """Yield the files at or below a name, and those that might have meant it."""
@@ -92,14 +75,14 @@ class LocalMedia:
 
     def name(self, spec: str, files: tuple[str, ...]) -> None:
         """Take the files that a spec names from now on; none when it is gone."""
-        old = self._named.pop(spec, ())
+        old = self.named.pop(spec, ())
         if files:
-            self._named[spec] = files
+            self.named[spec] = files
         for file in files:
-            self._users.add(file, spec)
+            self.users.add(file, spec)
         for file in set(old).difference(files):
-            self._users.discard(file, spec)
-            if file not in self._users:
+            self.users.discard(file, spec)
+            if file not in self.users:
                 self._drop(file)
                 self._forget(file)
 
@@ -118,14 +101,14 @@ class LocalMedia:
         self.links.put(file, root.target(file))
         if sight.file is None:
             self._missing.add(file.rpartition("/")[0], file)
-        self._folders.update(self._folders_of(file))
+        self.folders.update(self._folders_of(file))
         return known is not None
 
     def _drop(self, file: str) -> None:
         for folder in self._folders_of(file):
-            self._folders[folder] -= 1
-            if not self._folders[folder]:
-                del self._folders[folder]
+            self.folders[folder] -= 1
+            if not self.folders[folder]:
+                del self.folders[folder]
         self.links.put(file, "")
         self._names.discard(file)
         self._missing.discard(file.rpartition("/")[0], file)
@@ -133,8 +116,8 @@ class LocalMedia:
 
     def _forget(self, file: str) -> None:
         self.racy.discard(file)
-        self.looks.forget(file, MEDIUMS)
+        self._looks.forget(file)
 
     def _folders_of(self, file: str) -> list[str]:
-        names = filter(None, (file, self.links.targets().get(file)))
+        names = filter(None, (file, self.links.targets.get(file)))
         return [name.rpartition("/")[0] for name in names]

@@ -18,10 +18,10 @@ from reconciler.workspace.files.plain import (
     open_plain,
     points_to,
 )
-
-__all__ = ["DocumentError", "parse", "read_document"]
 from reconciler.workspace.read.json_reader import read_json
 from reconciler.workspace.read.toml_reader import read_toml
+
+__all__ = ["DocumentError", "parse", "read_document"]
 
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
 

@@ -12,6 +12,7 @@ import itertools
 import os
 import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,6 @@ from reconciler.core.sources import (
     url_fault,
 )
 from reconciler.core.specs import Wish
-from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.media.flaws import MediaError
 from reconciler.workspace.read.local import KnownMedia
@@ -72,8 +72,9 @@ class Inputs:
     def __init__(self, root: Root, looks: KnownMedia) -> None:
         self._root = root
         self._looks = looks
-        self._sights: dict[str, Sight] = {}
+        self.sights: dict[str, Sight] = {}  # of every local file that was looked at
         self._looked_at: dict[str, None] = {}  # in order
+        self._shared: dict[Source, Source] = {}  # most specs name the same few files
         self._names_in = functools.cache(partial(_listed, root.path))
 
     def take_looked_at(self) -> tuple[str, ...]:
@@ -85,27 +86,23 @@ class Inputs:
     def recall(self, known: Remembered) -> bool:
         """Take over what an earlier load knew of files that are as they were, and say whether all are."""
         current = True
-        for row in known.media:
-            file = row[0], row[1]
-            if not known.was(row, self.sight(row[0]).file):
+        for path, medium, signature, source in known.media:
+            if self.sight(path).file == signature:
+                self._looks.sources.setdefault((path, medium), (signature, source))
+            else:
                 current = False
-            elif file not in self._looks.sources:
-                self._looks.sources[file] = known.source(row)
         return current
 
-    def recalled(self, path: str, medium: str) -> Source:
-        """Return a file that `recall` took over. Raises LookupError when it did not."""
-        return self._followed(self._looks.sources[path, medium][1])
-
-    def signatures(self) -> dict[str, Signature | None]:
-        """Return every local file that was looked at, as it was found."""
-        return {name: sight.file for name, sight in self._sights.items()}
+    def recalled(self, wish: Generation) -> dict[str, Source]:
+        """Return the inputs of a generation whose media are as they were; where links lead, is asked again."""
+        followed = {name: self._followed(source) for name, source in wish.inputs.items()}
+        return {name: self._shared.setdefault(one, one) for name, one in followed.items()}
 
     def sight(self, name: str) -> Sight:
         """Return how a local file is found; it is looked at once."""
-        if name not in self._sights:
-            self._sights[name] = Sight.of(self._root, name)
-        return self._sights[name]
+        if name not in self.sights:
+            self.sights[name] = Sight.of(self._root, name)
+        return self.sights[name]
 
     def of(self, wish: Wish) -> dict[str, Source]:
         """Return a wish's inputs by name. Raises `DocumentError` with the first problem at the place that names it."""
@@ -116,10 +113,13 @@ class Inputs:
                 raise fail(wish.media[key].place, sentence, key)
         return {one.name: as_sent(one, found[one.name]) for one in wanted}
 
-    def read_as(self, wish: Generation) -> Media:
-        """Return the local files that a generation is made of, with the signatures they were read under."""
-        used = ((wish.inputs[one.name].path, one.medium.name) for one in wish.kind.INPUTS)
-        return {file: self._looks.sources[file] for file in used if file[0]}
+    def read_as(self, wishes: Iterable[Generation]) -> Media:
+        """Return the local files that generations are made of, with the signatures they were read under."""
+        used = (
+            (wish.inputs[one.name].path, one.medium) for wish in wishes for one in wish.kind.INPUTS
+        )
+        files = ((path, medium.name) for path, medium in used if path)
+        return {file: self._looks.sources[file] for file in files}
 
     def _source(self, node: Node, wanted: Input) -> Source:
         written, key = str(node.value), wanted.name
@@ -141,8 +141,8 @@ class Inputs:
             raise fail(node.place, error.message, key) from error
 
     def _followed(self, source: Source) -> Source:
-        target = self._root.target(source.path)
-        return replace(source, target=target) if target else source
+        target = self._root.target(source.path) if source.path else ""
+        return source if target == source.target else replace(source, target=target)
 
     def _name(self, node: Node, key: str) -> str:
         """Return a written path relative to the root, or raise what is wrong with it."""

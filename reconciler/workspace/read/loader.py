@@ -6,9 +6,12 @@ earlier load saw them is not opened. One bad spec never stops the others.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +19,10 @@ from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.kinds import default_prices
-from reconciler.core.sources import Prices
+from reconciler.core.sources import Prices, Rate, estimate_units
 from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
 from reconciler.workspace.files.outputs import RACY_NS, Signature
-from reconciler.workspace.files.root import Root
+from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.read.formats import read_document
 from reconciler.workspace.read.inputs import Inputs
 from reconciler.workspace.read.local import PATIENCE, KnownMedia, of_specs
@@ -27,16 +30,13 @@ from reconciler.workspace.read.spec_cache import (
     Media,
     Remembered,
     SpecCache,
-    cache_key,
-    defaults_key,
-    encode,
-    pricer,
+    pack,
+    unpack,
 )
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
-from reconciler.workspace.tree.walk import Tree, misspelt_notes, specs_folder, walk
+from reconciler.workspace.tree.walk import Tree, defaults_name, misspelt_notes, specs_folder, walk
 
 __all__ = ["Desired", "SpecCache", "load"]
-from reconciler.workspace.tree.walk import defaults_name
 
 _Chain = tuple[tuple[str, Signature], ...]
 _UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
@@ -75,16 +75,16 @@ def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None 
     """
     folder = specs_folder(root, specs_dir)
     tree = walk(root, folder)
-    memory = Memory(KnownMedia(root, {}, patience=PATIENCE, cache=cache), {})
-    reader = Reader(Root(root), folder, tree, prices, memory)
+    looks = KnownMedia(root, {}, patience=PATIENCE, cache=cache)
+    defaults: dict[str, Defaults] = {}
+    reader = Reader(folder, tree, prices, looks, defaults)
     readings = reader.read_all(cache)
     declared = {name: readings[name].generations for name in tree.specs}
     invalid = {name: set(one.problems) for name, one in readings.items() if one.problems}
     for problem in collisions(wish for found in declared.values() for wish in found):
         invalid.setdefault(problem.place.file, set()).add(problem)
-    invalid |= broken(memory.defaults)
-    desired = assemble(folder, tree, declared, invalid, reader.inputs.signatures())
-    return replace(desired, prices=prices, sources=memory.looks.sources)
+    desired = assemble(folder, tree, declared, invalid, defaults, reader.inputs.sights)
+    return replace(desired, prices=prices, sources=looks.sources)
 
 
 def assemble(
@@ -92,28 +92,34 @@ def assemble(
     tree: Tree,
     declared: Mapping[str, Sequence[Generation]],
     invalid: dict[str, set[Problem]],
-    media: Mapping[str, Signature | None],
+    defaults: Mapping[str, Defaults],
+    media: Mapping[str, Sight],
 ) -> Desired:
-    """Return what is wanted, given what each spec declares (by path) and what is wrong with specs and defaults.
+    """Return what is wanted, given what each spec declares (by path) and what is wrong with it by itself.
 
-    `media` are the local files that specs name, as they were found.
+    `defaults` are the files that were read; `media`, the local files that specs name, as they were found.
     """
-    wrong = [tree.ignoring.problem] if tree.ignoring.problem else []
-    for problem in (*tree.problems.values(), *wrong):
+    invalid |= {name: set(own.problems) for name, own in defaults.items() if own.problems}
+    ignoring, specs = tree.ignoring, tree.specs
+    for problem in filter(None, (*tree.problems.values(), ignoring.problem)):
         invalid.setdefault(problem.place.file, set()).add(problem)
-    held_back = {name: tree.ignoring.held_back(name, tree.specs) for name in tree.specs}
     return Desired(
         generations=tuple(
             wish for name, found in declared.items() if name not in invalid for wish in found
         ),
         invalid={name: tuple(sorted(found)) for name, found in sorted(invalid.items())},
-        specs=tuple(sorted(tree.specs)),
+        specs=tuple(sorted(specs)),
         receipts=dict(tree.receipts),
         defaults=frozenset(tree.defaults),
         folder=folder,
-        held_back={name: sentence for name, sentence in held_back.items() if sentence},
+        held_back={name: why for name in specs if (why := ignoring.held_back(name, specs))},
         notes=tuple(misspelt_notes(tree)),
-        seen={**media, **tree.specs, **tree.defaults, IGNORE_FILE: tree.ignoring.signature},
+        seen={
+            **{name: sight.file for name, sight in media.items()},
+            **specs,
+            **tree.defaults,
+            IGNORE_FILE: ignoring.signature,
+        },
     )
 
 
@@ -123,17 +129,6 @@ class Defaults:
 
     entries: Mapping[str, Entry]
     problems: tuple[Problem, ...] = ()
-
-    def under(self, spec: Node) -> Node:
-        """Return a spec's document with these defaults for what it does not say."""
-        if not isinstance(spec.value, Mapping):
-            return spec
-        return Node(merged(self.entries, spec.value), spec.place)
-
-
-def broken(known: Mapping[str, Defaults]) -> dict[str, set[Problem]]:
-    """Return what is wrong with the broken ones of these files."""
-    return {name: set(own.problems) for name, own in known.items() if own.problems}
 
 
 class DefaultsFiles:
@@ -147,12 +142,6 @@ class DefaultsFiles:
         self._known = known
         self._merged: dict[_Chain, Defaults] = {}
         self._chains = {folder: self._in(folder)}
-        self._keys: dict[str, str] = {}
-
-    def read(self, names: Iterable[str]) -> None:
-        """Read these files, so that they are known from now on."""
-        for name in names:
-            self.of(name.rpartition("/")[0])
 
     def of(self, folder: str) -> Defaults:
         """Return the defaults of a folder, those of the folders above it included."""
@@ -161,7 +150,7 @@ class DefaultsFiles:
             entries: dict[str, Entry] = {}
             problems: list[Problem] = []
             for name, _ in chain:
-                own = self._one(name)
+                own = self.read(name)
                 entries = merged(entries, own.entries)
                 problems += own.problems
             self._merged[chain] = Defaults(entries, tuple(problems))
@@ -186,13 +175,8 @@ class DefaultsFiles:
         signature = self._tree.defaults.get(name := defaults_name(folder))
         return ((name, signature), *misnamed) if signature else misnamed
 
-    def key(self, folder: str) -> str:
-        """Return what stands for the chain of a folder in a key of the cache."""
-        if folder not in self._keys:
-            self._keys[folder] = defaults_key(self.chain(folder))
-        return self._keys[folder]
-
-    def _one(self, name: str) -> Defaults:
+    def read(self, name: str) -> Defaults:
+        """Return what one file says; from now on, it is known."""
         if name not in self._tree.defaults:
             return Defaults({}, (self._tree.problems[name],))
         if name not in self._known:
@@ -214,23 +198,26 @@ class Reading(NamedTuple):  # a frozen dataclass takes three times as long to ma
     media: tuple[str, ...] = ()  # the local files that it names, there or not
 
 
-class Memory(NamedTuple):
-    """What an earlier reader read, as long as it is as it was; what a reader reads is added."""
-
-    looks: KnownMedia
-    defaults: dict[str, Defaults]
-
-
 class Reader:
-    """Reads the specs of a tree, each file that several of them use once, and none that the memory holds."""
+    """Reads the specs of a tree, each file that several of them use once, and none that is known.
 
-    def __init__(self, root: Root, folder: str, tree: Tree, prices: Prices, memory: Memory) -> None:
-        self.root = root
+    `looks` and `known` hold what an earlier reader read, as long as it is as it was; what this one reads is added.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        tree: Tree,
+        prices: Prices,
+        looks: KnownMedia,
+        known: dict[str, Defaults],
+    ) -> None:
+        self.root = Root(looks.root)
         self._tree = tree
         self._prices = prices
-        self._memory = memory
-        self.inputs = Inputs(root, memory.looks)
-        self.defaults = DefaultsFiles(folder, tree, self._document, memory.defaults)
+        self._looks = looks
+        self.inputs = Inputs(self.root, looks)
+        self.defaults = DefaultsFiles(folder, tree, self._document, known)
 
     def read_all(
         self, cache: SpecCache | None, *, recalled_only: bool = False
@@ -241,17 +228,18 @@ class Reader:
         """
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
-        looks = self._memory.looks
+        looks = self._looks
         looks.verdicts.recall(remembered)
         readings = dict(self._recall(remembered))
         folders = {_folder(name) for name in readings}
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
-        changed: dict[str, tuple[str, bytes]] = {}
-        unread = [name for name in self._tree.specs if name not in readings]
-        for name in [] if recalled_only else unread:
-            reading = readings[name] = self.read(name)
-            changed |= self.remembered(name, reading, settled_before)
-        self.defaults.read(self._tree.defaults.keys() - vouched)
+        specs = [] if recalled_only else self._tree.specs
+        read = {name: self.read(name) for name in specs if name not in readings}
+        changed = self.remembered(
+            {name: one.generations for name, one in read.items()}, settled_before
+        )
+        for name in self._tree.defaults.keys() - vouched:
+            self.defaults.read(name)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
         if not recalled_only:  # otherwise nobody knows yet what is in use
             judged = {(source.sha256, key) for (_, key), (_, source) in looks.sources.items()}
@@ -259,16 +247,22 @@ class Reader:
         changed |= looks.verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
-        return readings
+        return readings | read
 
     def remembered(
-        self, name: str, reading: Reading, settled_before: int
+        self, declared: Mapping[str, Sequence[Generation]], settled_before: int
     ) -> dict[str, tuple[str, bytes]]:
-        """Return a spec's row for a cache; none where it is invalid, or was not at rest at that time (ns)."""
-        media = self._media(reading)
-        if not reading.generations or not self._is_settled(name, media, settled_before):
-            return {}
-        return {name: (self._key(name), encode(reading.generations, media))}
+        """Return the rows of specs for a cache; none of one that is invalid, or was not at rest at that time (ns)."""
+        found = {}
+        for name, wishes in declared.items():
+            media = self.inputs.read_as(wishes)
+            spec, defaults = self._tree.specs[name], self.defaults.chain(_folder(name))
+            used = [spec, *(one for _, one in defaults), *(one for one, _ in media.values())]
+            if wishes and all(max(one.mtime_ns, one.ctime_ns) < settled_before for one in used):
+                files = [(*file, *known) for file, known in media.items()]
+                rows = [(wish, wish.kind.price(wish.request)) for wish in wishes]
+                found[name] = pack(Remembered(spec, defaults, files, rows))
+        return found
 
     def read(self, name: str) -> Reading:
         """Return what a spec says; a mistake of ours while it is read is told as one, and is that spec's alone."""
@@ -282,8 +276,6 @@ class Reader:
 
     def _read(self, name: str) -> Reading:
         wishes, problems = self.wishes(name)
-        if problems:
-            return Reading(problems=tuple(problems))
         generations: list[Generation] = []
         for wish in wishes:
             try:
@@ -301,41 +293,41 @@ class Reader:
         if defaults.problems:
             return [], list(defaults.problems)
         try:
-            wishes, problems = read_wishes(defaults.under(self._document(name)), self._prices)
+            spec = self._document(name)
+            if isinstance(spec.value, Mapping):
+                spec = Node(merged(defaults.entries, spec.value), spec.place)
+            wishes, problems = read_wishes(spec, self._prices)
         except DocumentError as error:
             return [], [error.problem]
         return ([] if problems else list(wishes)), list(problems)
 
     def _recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> Iterator[tuple[str, Reading]]:
         """Yield every spec that is as it was, and take what is known of unchanged media in any case."""
-        price = pricer(self._prices)
+
+        @functools.cache
+        def price(rate: Rate, seconds: Decimal | None) -> Decimal:
+            model, mode, _ = rate
+            _ = self._prices[model][mode]  # LookupError for what has no price any more
+            return estimate_units(rate, seconds, self._prices)
+
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files
         for name in self._tree.specs:
-            key, payload = remembered.get(name, ("", b""))
-            if not key or self._link_fault(name):
+            if name not in remembered or self._link_fault(name):
                 continue
-            try:
-                known = Remembered(payload)
-                if self.inputs.recall(known) and key == self._key(name):
-                    found = known.generations(name, price, self.inputs.recalled)
-                    files = tuple([row[0] for row in known.media])
-                    yield name, Reading(tuple(found), (), shared.setdefault(files, files))
-            except (LookupError, TypeError, ValueError, ArithmeticError):
-                continue  # damaged: as good as absent
-
-    def _key(self, name: str) -> str:
-        return cache_key(self._tree.specs[name], self.defaults.key(_folder(name)))
-
-    def _media(self, reading: Reading) -> Media:
-        media: Media = {}
-        for wish in reading.generations:
-            media |= self.inputs.read_as(wish)
-        return media
-
-    def _is_settled(self, name: str, media: Media, before: int) -> bool:
-        used = [self._tree.specs[name], *(signature for signature, _ in media.values())]
-        used += (signature for _, signature in self.defaults.chain(_folder(name)))
-        return all(max(one.mtime_ns, one.ctime_ns) < before for one in used)
+            with suppress(LookupError, TypeError, ValueError, ArithmeticError):  # damaged
+                known = unpack(name, *remembered[name])
+                files = self._tree.specs[name], self.defaults.chain(_folder(name))
+                if self.inputs.recall(known) and files == (known.spec, known.defaults):
+                    found = [
+                        replace(
+                            wish,
+                            inputs=self.inputs.recalled(wish),
+                            estimated_units=price(rate, wish.seconds),
+                        )
+                        for wish, rate in known.rows
+                    ]
+                    media = tuple([path for path, *_ in known.media])
+                    yield name, Reading(tuple(found), (), shared.setdefault(media, media))
 
     def _document(self, name: str) -> Node:
         if fault := self._link_fault(name):

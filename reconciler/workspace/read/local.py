@@ -152,7 +152,7 @@ class KnownMedia:
         self.sources = sources
         self.patience = patience  # s; where it is 0, everything waits for `look_at`
         self.pending: dict[File, Signature] = {}
-        self._root = root
+        self.root = root
         self._cache = cache
         self._faults: dict[File, tuple[Signature, MediaError]] = {}
         self._spent = self._kept_at = 0.0  # s
@@ -180,7 +180,7 @@ class KnownMedia:
         """Read and decode a file: from any thread, one at a time."""
         name, medium = file
         try:
-            return MediaLook(file, found, read_source(self._root, name, medium, self.verdicts))
+            return MediaLook(file, found, read_source(self.root, name, medium, self.verdicts))
         except MediaError as error:  # kept without what led to it
             return MediaLook(file, found, type(error)(error.message))
         except MISTAKES as error:  # not the file's fault, and no other spec's either
@@ -188,7 +188,7 @@ class KnownMedia:
             return MediaLook(file, found, MediaError(said))
 
     def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[MediaLook]:
-        """MediaLook at files for about so many seconds, at one at least: from any thread, one at a time."""
+        """Look at files for about so many seconds, at one at least: from any thread, one at a time."""
         until, looks = time.monotonic() + seconds, []
         for file, found in waiting.items():
             looks.append(self.look_at(file, found))
@@ -210,9 +210,9 @@ class KnownMedia:
             self._cache.save(self.verdicts.take_new(), ())
             self._kept_at = time.monotonic()
 
-    def forget(self, name: str, media: Iterable[str]) -> None:
+    def forget(self, name: str) -> None:
         """Have a file looked at again, whatever its signature says."""
-        for file in ((name, medium) for medium in media):
+        for file in ((name, medium) for medium in MEDIUMS):
             self.sources.pop(file, None)
             self._faults.pop(file, None)
             self.pending.pop(file, None)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import posixpath
 import unicodedata
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core.documents import DocumentError, Node
+from reconciler.core.documents import DocumentError, texts
 from reconciler.workspace.files.plain import NotPlain, open_plain
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.read.formats import LARGEST_DOCUMENT, read_document
@@ -31,7 +30,8 @@ def mentioned(root: Path, name: str) -> frozenset[str] | Unclear:
     except DocumentError:
         return _text(root / name)
     folder = posixpath.dirname(name)
-    return frozenset(posixpath.normpath(posixpath.join(folder, text)) for text in _texts(document))
+    named = (posixpath.join(folder, str(text.value)) for text in texts(document))
+    return frozenset(map(posixpath.normpath, named))
 
 
 def names_file(unclear: Unclear, path: str) -> bool:
@@ -40,17 +40,6 @@ def names_file(unclear: Unclear, path: str) -> bool:
         return True
     name, text = posixpath.basename(path), _folded(unclear.text)
     return any(_folded(spelled) in text for spelled in (name, json.dumps(name)[1:-1]))
-
-
-def _texts(node: Node) -> Iterator[str]:
-    if isinstance(node.value, str):
-        yield node.value
-    elif isinstance(node.value, Mapping):
-        for entry in node.value.values():
-            yield from _texts(entry.node)
-    elif isinstance(node.value, tuple):
-        for item in node.value:
-            yield from _texts(item)
 
 
 def _text(path: Path) -> frozenset[str] | Unclear:

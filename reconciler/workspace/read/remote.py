@@ -21,12 +21,11 @@ from reconciler.core.sources import (
     is_url,
     size_faults,
 )
-from reconciler.workspace.files.root import Root
 from reconciler.workspace.media.decoding import MEDIA
 from reconciler.workspace.media.films import boxes
 from reconciler.workspace.media.flaws import Evident, Flaw
 from reconciler.workspace.media.judging import as_ends
-from reconciler.workspace.read.loader import Memory, Reader
+from reconciler.workspace.read.loader import Reader
 from reconciler.workspace.read.local import KnownMedia
 from reconciler.workspace.tree.walk import specs_folder, walk
 
@@ -52,8 +51,7 @@ def remote_media(
 ) -> list[Remote]:
     """Return every URL that valid specs name, each once for every place and limit."""
     folder = specs_folder(root, specs_dir)
-    memory = Memory(KnownMedia(root, {}, patience=0), {})
-    reader = Reader(Root(root), folder, walk(root, folder), prices, memory)
+    reader = Reader(folder, walk(root, folder), prices, KnownMedia(root, {}, patience=0), {})
     found: dict[Remote, None] = {}
     for spec in sorted(specs):
         for wish in reader.wishes(spec)[0]:

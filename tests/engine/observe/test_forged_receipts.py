@@ -228,7 +228,7 @@ def test_receipts_are_read_beside_the_loop(
         return Recalled()
 
     async def turns_meanwhile() -> int:
-        where = Locations.learn(project.root, project.repository, project.objects, {})
+        where = Locations(project.root, project.repository, project.objects)
         knows_nothing = Records(None, None, {})  # type: ignore[arg-type]
         memory = ReceiptMemory(project.root, knows_nothing, where)
         reading = asyncio.create_task(memory.read(["specs/dance.receipt.json"]))
