@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,7 @@ def overwrite_unseen(project: Project) -> None:
 
 def noted(status: os.stat_result) -> bytes:
     """Return how the cache notes a file."""
-    found = Signature.of(status)
-    numbers = [found.size, found.mtime_ns, found.ctime_ns, found.inode]
-    return json.dumps(numbers, separators=(",", ":")).strip("[]").encode()
+    return json.dumps(asdict(Signature.of(status)), separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize("prepare", [False, True])
