@@ -18,7 +18,7 @@ from typing import Self
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace.files.plain import open_plain
-from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git, ask_line
+from reconciler.workspace.programs import OTHERWISE, GitRefused, Questions, ask_git
 
 _MOST_PATHS = 200  # in one command line; more than these, and git lists everything below the root
 _LONGEST_PATHS = 60_000  # bytes of them together
@@ -184,7 +184,7 @@ def is_tracked(root: Path, path: Path) -> bool:
     """
     top, mine = _within_repository(root, path)
     # Before git is asked: what ended meanwhile is in its answer.
-    lock = index_lock(Path(os.path.realpath(root)))
+    lock = index_lock(root)
     if lock is not None and any(_is_since(lock, one) for one in mine):
         raise WorkspaceError(f"git began to change the folder before it came (there is `{lock}`)")
     names = [str(one.relative_to(top)) for one in mine]
@@ -288,9 +288,9 @@ def _common_folder(top: Path, git_dir: Path) -> Path:
     Git is asked in the one folder whose `.git` was found, so that it can take no other, and says whether its owner is
     one whom it trusts. Raises `GitRefused`, and `WorkspaceError` where the git folder is not that of this work tree.
     """
-    holder = Path(os.path.realpath(ask_line(top, "rev-parse", "--absolute-git-dir")))
-    work_tree = Path(os.path.realpath(ask_line(top, "rev-parse", "--show-toplevel")))
-    common = Path(os.path.realpath(top / ask_line(top, "rev-parse", "--git-common-dir")))
+    options = ("--absolute-git-dir", "--show-toplevel", "--git-common-dir")
+    told = (os.fsdecode(ask_git(top, "rev-parse", one)).removesuffix("\n") for one in options)
+    holder, work_tree, common = (Path(os.path.realpath(top / one)) for one in told)
     is_whole = common == holder or _work_tree_of(holder) == top
     is_apart = holder == top / ".git" or top not in (holder, *holder.parents)
     if (holder, work_tree) != (git_dir, top) or not is_whole or not is_apart:

@@ -115,11 +115,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def ask_line(folder: Path, *arguments: str) -> str:
-    """Return the only line that git prints; raises what `ask_git` raises."""
-    return os.fsdecode(ask_git(folder, *arguments)).removesuffix("\n")
-
-
 def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -> bytes:
     """Return what git prints. Raises `GitRefused`, and `WorkspaceError` when there is no git or no end."""
     try:

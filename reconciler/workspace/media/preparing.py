@@ -202,17 +202,11 @@ def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:
             raise Flaw(
                 f"is damaged, or cannot be transcoded: {error.strerror}; export it again"
             ) from error
-    if _packets(target) != written:  # the last writes report no error
+    whole = 0
+    with suppress(av.FFmpegError), av.open(str(target)) as read:
+        whole = sum(1 for packet in read.demux() if packet.size and not packet.is_corrupt)
+    if whole != written:  # the last writes report no error
         raise OSError(errno.ENOSPC, "the disk did not take all that was written")
-
-
-def _packets(target: Path) -> int:
-    """Return how many packets a film holds whole."""
-    import av
-
-    with suppress(av.FFmpegError), av.open(str(target)) as made:
-        return sum(1 for packet in made.demux() if packet.size and not packet.is_corrupt)
-    return 0
 
 
 def _encoded(

@@ -21,8 +21,6 @@ _REMOTE = frozenset(
     {"nfs", "nfs4", "cifs", "smbfs", "smb2", "smb3", "9p", "v9fs", "afs", "ceph", "coda", "davfs", "drvfs", "gfs2",
      "glusterfs", "gpfs", "lustre", "ncp", "ncpfs", "ocfs2", "orangefs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
 )  # fmt: skip
-# sshfs, rclone, …: a program answers, and the kernel sees no change behind it.
-_USER_SPACE = "fuse."
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -173,7 +171,8 @@ def remote_file_system(path: Path) -> str:
         where = _ESCAPED.sub(lambda code: chr(int(code.group(1), 8)), fields[4]).rstrip("/") + "/"
         if real.startswith(where) and len(where) >= len(best):  # what is mounted later lies on top
             best, kind = where, fields[fields.index("-", 6) + 1]
-    return kind if kind in _REMOTE or kind.startswith(_USER_SPACE) else ""
+    # With `fuse.` (sshfs, rclone, …) a program answers, and the kernel sees no change behind it.
+    return kind if kind in _REMOTE or kind.startswith("fuse.") else ""
 
 
 class Settling:

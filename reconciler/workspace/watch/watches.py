@@ -37,10 +37,8 @@ _MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF, _ISDIR = 0x400, 0x800, 0x40000000
 _ONLYDIR, _DONT_FOLLOW, _EXCL_UNLINK = 0x1000000, 0x2000000, 0x4000000
-_CHANGES = (
-    _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
-)  # no reads
-_MASK = _CHANGES | _DELETE_SELF | _MOVE_SELF | _ONLYDIR | _EXCL_UNLINK
+_MASK = _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE  # no reads
+_MASK |= _DELETE_SELF | _MOVE_SELF | _ONLYDIR | _EXCL_UNLINK
 # Of watchdog's observer; no reads.
 _TOLD = frozenset({"created", "deleted", "moved", "modified", "closed", "attrib"})
 
