@@ -337,7 +337,6 @@ class Turns:
         return replace(done, reason=done.reason or reason)
 
     def _attempt(self, key: str) -> Record:
-        """Return the attempt to work on; the turn of a generation without one does nothing."""
         record = self._records.of(key).current()
         assert record is not None
         return record
