@@ -213,8 +213,7 @@ class Turns:
             return self.account.again_at(now)
         if now - self.account.contact.heard_at >= self._terms.first_patience:
             for key in flying:
-                stopped = Stopped(trouble.told, Cause.ACCOUNT)
-                verdicts[key] = await self._follow(key, stopped)
+                verdicts[key] = await self._follow(key, Stopped(trouble.told, Cause.ACCOUNT))
         return 0
 
     async def _carry_out(self, key: str, effect: Effect) -> Event | None:

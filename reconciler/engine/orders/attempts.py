@@ -200,13 +200,13 @@ async def _bind(context: OrderContext, task: Task, external: str, base_id: str) 
 
 def _put_on_receipts(context: OrderContext, bound: Record) -> None:
     """List a bound task on receipts: if the state is lost, nothing else remembers what it was bound to."""
-    wishes = context.survey.valid_wishes()
     declared: dict[str, list[Generation]] = {}
-    for wish in wishes:
+    for wish in context.survey.valid_wishes():
         declared.setdefault(wish.spec, []).append(wish)
     receipts = Receipts(context.ports.root, context.records, declared.__getitem__)
-    for spec in sorted({wish.spec for wish in wishes if wish.external_task_id == bound.base_id}):
-        receipts.write(spec, newly=bound)
+    for spec, wishes in sorted(declared.items()):
+        if any(wish.external_task_id == bound.base_id for wish in wishes):
+            receipts.write(spec, newly=bound)
 
 
 def _is_unsent(known: Record) -> bool:

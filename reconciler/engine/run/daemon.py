@@ -261,7 +261,6 @@ class Daemon:
             self._next_resync = now + interval
 
     async def _obey(self) -> None:
-        """Carry out orders, while nothing else changes records."""
         if self._duties.carry_out is None:
             return
         # An order may ask the provider many questions, each with a time limit.
@@ -342,7 +341,6 @@ class Daemon:
         return self._work.declared(spec)
 
     def _write_holds(self) -> None:
-        """Write down for `status` what is held."""
         if self.records.holds_changed:
             self._ports.repository.replace_holds(self.records.holds(), now=self._ports.now())
             self.records.holds_changed = False
