@@ -32,9 +32,8 @@ from reconciler.core.work import is_unsaved
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.orders.attempts import next_number, why_not
 from reconciler.engine.orders.collect import garbage
-from reconciler.engine.orders.fitting import sightings
 from reconciler.engine.orders.forget import listed
-from reconciler.engine.orders.order import Order, Verb, carry_out
+from reconciler.engine.orders.order import Order, Verb, carry_out, sightings
 from reconciler.engine.orders.outcome import Outcome
 from reconciler.engine.records import Records
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue

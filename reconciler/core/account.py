@@ -1,7 +1,4 @@
-"""The account, as one run knows it: its slots by model version, the pause after trouble, and whether it is answered.
-
-One frozen value; a change is a new one. Times are integer milliseconds.
-"""
+"""The account, as one run knows it: its slots by model version, and the pause after trouble. Times are in ms."""
 
 from __future__ import annotations
 
@@ -25,24 +22,22 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Account-wide trouble: nothing may be submitted, for anybody."""
+    """Account-wide trouble: no generation may be submitted."""
 
     reason: str = ""  # empty: there is none
     by_create: bool = False  # a create was refused: that a question is answered proves nothing
     times: int = 0  # in a row
-    again_at: int = 0  # when one generation may try whether it is over
-    prober: str = ""  # the base id of the one that tries
+    again_at: int = 0  # when one generation may try whether the trouble is over
+    prober: str = ""  # base id of the generation that tries
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """What all generations share.
 
-    A slot is held from right before the intent until the attempt is known to have ended, or nothing is seen of it any
-    more. Who came forward to be sent holds none: its look may not be answered, its upload may take an hour. A free one
-    is kept for it for some seconds, so that not everybody comes at once. What the user allows (`ceiling`) bounds all
-    models together; the provider has its slots for each model version (documented, 2026-11), and what is learnt of one
-    says nothing about another.
+    A slot is held from right before the intent until the attempt is known to have ended, or is not seen any more. A
+    generation that came forward holds none (its upload may take an hour); a free slot is kept for it for some seconds.
+    The user's `ceiling` bounds all models together; the provider has slots for each model version (documented, 2026-11).
     """
 
     contact: Contact
@@ -104,12 +99,12 @@ class Account:
         return self._with(model, slots=lane.slots.accepted(lane.in_flight, now))
 
     def refused(self, model: str, now: int) -> Self:
-        """Learn from a refused slot (1303), which is still counted; for a while nobody of this model comes forward."""
+        """Learn from a refused slot (1303), which is still counted; for a while none of this model comes forward."""
         lane = self.lane(model)
         return self._with(model, slots=lane.slots.refused(lane.in_flight - 1, now))
 
     def paused(self, reason: str, now: int, *, by_create: bool) -> Self:
-        """Stop submitting for everybody; another victim of the same trouble does not make the pause longer."""
+        """Begin a pause; another generation that meets the same trouble does not make it longer."""
         pause = self.pause if self.pause.reason else Pause(again_at=now)
         if now >= pause.again_at:
             times = pause.times + 1
@@ -119,11 +114,11 @@ class Account:
         return replace(self, pause=replace(pause, reason=reason, prober="", by_create=by_create))
 
     def again_at(self, now: int) -> int:
-        """Return when to ask again: after the pause or, while somebody tries, a moment later."""
+        """Return when to ask again: after the pause or, while a generation tries, a moment later."""
         return max(self.pause.again_at, now + SECOND)
 
     def probed_by(self, key: str, now: int) -> Self:
-        """Let this generation try whether the trouble is over, where the pause is over and nobody else tries."""
+        """Let this generation try whether the trouble is over, where the pause is over and no other tries."""
         is_free = now >= self.pause.again_at and not self.pause.prober
         return replace(self, pause=replace(self.pause, prober=key)) if is_free else self
 
@@ -136,7 +131,7 @@ class Account:
         return self if self.pause.by_create and not create else replace(self, pause=Pause())
 
     def turn_over(self, key: str, now: int) -> Self:
-        """Let others come forward, and try where this one has not found out whether the trouble is over."""
+        """End this generation's turn: it is not forward any more, and another one may try after a pause."""
         account = self._back(key)
         if account.pause.prober != key:
             return account

@@ -1,10 +1,8 @@
 """What happens next to a generation under way: `advance(progress, event, account, terms, now)`.
 
-What becomes of its record, `core.transitions.step` decides. Here is decided whose turn it is, how long to bear with
-trouble, and who is concerned by it: this generation (held, with a sentence), everybody's next purchase (a pause of the
-account), or the connection (back-off, and after long enough the end of the run). Nothing here fails a task.
-
-The shell carries out the effects in their order; one that acts comes back as an event. The last answer has a verdict.
+`core.transitions.step` decides what becomes of its record. Decided here is when its turn is, how long to bear with
+trouble, and what the trouble concerns: this generation (held, with a sentence), the account (all purchases pause), or
+the connection (back-off, and after long enough the end of the run). Nothing here fails a task.
 """
 
 from __future__ import annotations
@@ -12,107 +10,73 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from reconciler.core import progress as core
 from reconciler.core.account import Account
 from reconciler.core.contact import Failures, Move, Patience, next_move
 from reconciler.core.errors import counted
-from reconciler.core.progress import (
-    FLYING,
-    AskAnything,
-    Asked,
-    At,
-    Cause,
-    Deliver,
-    Delivered,
-    Done,
-    Due,
-    Effect,
-    Event,
-    Failed,
-    Fetch,
-    Fetched,
-    GiveUp,
-    Held,
-    Hold,
-    InFlight,
-    Learn,
-    Look,
-    Looked,
-    Polled,
-    Progress,
-    Readmit,
-    Say,
-    Stopped,
-    TakeUp,
-    Tell,
-    Terms,
-    Topic,
-    Trouble,
-    TroubleKind,
-    Verdict,
-    Waits,
-)
+from reconciler.core.progress import Asked, At, Cause, Done, Held, Trouble, TroubleKind, Verdict
 from reconciler.core.schedule import HOUR, MOST_RETRY, SECOND, Brake, backoff
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import may_turn_up
 from reconciler.core.work import GIVEN_UP
 
 MOST_SAVES = 8  # failures in a row before a result is left for later
-# Times as long as before a create: what is in flight may be paid for, and is asked for on.
-_LIVE = 2
-_SELDOM = HOUR  # between two tries at what is too large: each may take as much as is kept of one
-
+_LIVE = 2  # times the patience before a create: what is in flight may be paid for
+_SELDOM = HOUR  # between two downloads of a result that is too large
 _NOT_SHOWN = "the provider says that a task with this id exists, but does not show it yet; it may have been paid for, so nothing is sent: `watch` or the next run goes on looking"
 
 
-def advance(progress: Progress, event: Event, account: Account, terms: Terms, now: int) -> Advance:
-    """Return what happens next."""
+def advance(
+    progress: core.Progress, event: core.Event, account: Account, terms: core.Terms, now: int
+) -> Advance:
+    """Return what an event makes of a generation and of the account, and what to do."""
     change = Advance(progress, account, terms, now)
     verdict = _on(change, event)
-    in_turn = not isinstance(event, Stopped) or event.in_turn
+    in_turn = not isinstance(event, core.Stopped) or event.in_turn
     change.verdict = verdict if verdict is None or not in_turn else _end_turn(change, verdict)
     return change
 
 
-def _on(change: Advance, event: Event) -> Verdict | None:
+def _on(change: Advance, event: core.Event) -> Verdict | None:
     match event:
-        case Due():
+        case core.Due():
             return _due(change)
-        case Looked():
+        case core.Looked():
             return _looked(change, event)
-        case Fetched():
+        case core.Fetched():
             return _fetched(change, event)
-        case Failed():
+        case core.Failed():
             return _failed(change, event)
-        case Polled():
+        case core.Polled():
             return _polled(change, event)
-        case Delivered():
+        case core.Delivered():
             return _delivered(change, event)
-        case Stopped(reason, cause, in_turn):
+        case core.Stopped(reason, cause, in_turn):
             record = change.progress.current() if in_turn else change.progress.record
             return change.hold(record, reason, cause)
 
 
 @dataclass(slots=True)
 class Advance:
-    """What an event makes of a generation and of the account, what to do, and when its turn is next.
+    """The state after an event, the effects to carry out in their order, and when the next turn is.
 
-    No verdict: the last effect acts, and what comes of it is the next event.
+    Without a verdict, the last effect acts on the outside, and what comes of it is the next event.
     """
 
-    progress: Progress
+    progress: core.Progress
     account: Account
-    terms: Terms
+    terms: core.Terms
     now: int
-    effects: list[Effect] = field(default_factory=list)
+    effects: list[core.Effect] = field(default_factory=list)
     verdict: Verdict | None = None
 
     def note(self, **changes: object) -> None:
         """Change what is known of the generation."""
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]
 
-    def say(self, sentence: str, topic: Topic = Topic.OTHER) -> None:
-        """Tell everybody."""
-        self.effects.append(Say(sentence, topic))
+    def say(self, sentence: str, topic: core.Topic = core.Topic.OTHER) -> None:
+        """Have the user told."""
+        self.effects.append(core.Say(sentence, topic))
 
     def hold(
         self, record: Record | None, reason: str, cause: Cause = Cause.OWN, until: int | None = None
@@ -120,10 +84,10 @@ class Advance:
         """Leave the generation where it is; a run that ends leaves it to the next one."""
         if cause is Cause.CAP and self.terms.enduring and not self.account.capped:
             self.account = replace(self.account, capped=True)
-            self.say(reason, Topic.CAP)
-        self.note(hold=Hold(reason, cause))
+            self.say(reason, core.Topic.CAP)
+        self.note(hold=core.Hold(reason, cause))
         if record is not None:
-            self.effects.append(Tell(record, reason))
+            self.effects.append(core.Tell(record, reason))
         if not self.terms.enduring:
             return Held(None)
         if until is not None:
@@ -152,7 +116,7 @@ class Advance:
         self.note(slot=model)
 
     def heard(self) -> None:
-        """Something was answered readably, to anybody."""
+        """Note that the provider gave a readable answer, whatever was asked."""
         if self.account.silence:
             seconds = (self.now - self.account.contact.silent_since) // SECOND
             self.say(f"the provider answers again, after {seconds} s")
@@ -160,27 +124,27 @@ class Advance:
         self.account = replace(self.account, contact=contact, silence="")
 
     def answered(self, *, create: bool = False) -> None:
-        """There was an answer that an account in trouble does not get: to a create, or to a question."""
+        """Note an answer that an account in trouble does not get: to a create, or to a question."""
         if self.account.pause.reason and self.terms.enduring:
             self.account = self.account.resumed(create=create)
             if not self.account.pause.reason:
-                self.say("the account can be used again; submitting resumes", Topic.ACCOUNT)
-                self.effects.append(Readmit())
+                self.say("the account can be used again; submitting resumes", core.Topic.ACCOUNT)
+                self.effects.append(core.Readmit())
 
     def close(self, trouble: Trouble, *, by_create: bool) -> None:
-        """Stop submitting for everybody, and say so once."""
+        """Pause the account, and say so once."""
         if not self.account.pause.reason:
             told = f"submitting is paused for the whole account: {trouble.told}"
-            self.say(told, Topic.ACCOUNT)
+            self.say(told, core.Topic.ACCOUNT)
         self.account = self.account.paused(trouble.told, self.now, by_create=by_create)
 
     def pause(self, trouble: Trouble, record: Record, *, by_create: bool) -> Held:
-        """Stop submitting for everybody, and hold this one until the account may be asked again."""
+        """Pause the account, and hold this generation until the account may be asked again."""
         self.close(trouble, by_create=by_create)
         return self.hold(record, trouble.told, Cause.ACCOUNT, self.account.again_at(self.now))
 
     def count(self, record: Record | None) -> None:
-        """Count as in flight what may have a task, unless nothing is seen of it for long."""
+        """Have the generation hold a slot while it may have a task, unless nothing is seen of it for long."""
         holds_one = (
             record is not None
             and record.status in LIVE
@@ -190,11 +154,11 @@ class Advance:
         self.hold_slot(record.model if record is not None and holds_one else None)
 
     def learn(self, model: str, change: Callable[[Account], Account]) -> None:
-        """Take over what an answer shows of a model's slots."""
+        """Change what is known of a model's slots, and have a new limit remembered."""
         before = self.account.lane(model).slots.limit
         self.account = change(self.account)
         if (limit := self.account.lane(model).slots.limit) != before:
-            self.effects.append(Learn(model, limit))
+            self.effects.append(core.Learn(model, limit))
 
     def probe(self) -> None:
         """Let this generation try whether the account's trouble is over, where it is time for it."""
@@ -202,7 +166,7 @@ class Advance:
             self.account = self.account.probed_by(self.progress.base_id, self.now)
 
     def obstacle(self) -> str:
-        """Return why nothing may be bought for the generation now, of which the account was asked already."""
+        """Return why nothing may be bought for the generation now; empty where it may be."""
         if self.progress.work and self.progress.work.obstacle:
             return self.progress.work.obstacle
         if self.account.is_shut_to(self.progress.base_id):
@@ -238,7 +202,7 @@ def _due(change: Advance) -> Verdict | None:
     progress = change.progress
     record = progress.attempt()
     if record is None:
-        # Its hold stays: what is complete may be held for its receipt, and whoever took the work away saw to that.
+        # Its hold stays: a complete generation may be held for its receipt.
         change.hold_slot(None)
         change.account = change.account.turn_over(progress.base_id, change.now)
         return Done()
@@ -250,17 +214,19 @@ def _due(change: Advance) -> Verdict | None:
         case Status.SUBMITTING:
             if record.gave_up_at is None or progress.inherited:
                 change.note(inherited=False)
-                change.effects.append(TakeUp(record))
-            change.effects.append(Look())
+                change.effects.append(core.TakeUp(record))
+            change.effects.append(core.Look())
         case Status.SUBMITTED | Status.PROCESSING:
-            return InFlight()
+            return core.InFlight()
         case Status.SUCCEEDED | Status.COMPLETE:
-            change.effects.append(Fetch() if record.status is Status.SUCCEEDED else Deliver())
+            change.effects.append(
+                core.Fetch() if record.status is Status.SUCCEEDED else core.Deliver()
+            )
         case _ if _is_looked_at_again(change, record):
             change.note(looked_at=(record.external_task_id, change.now))
-            change.effects.append(Look())
+            change.effects.append(core.Look())
         case _:
-            change.effects.append(Deliver(publish=False))
+            change.effects.append(core.Deliver(publish=False))
     return None
 
 
@@ -269,16 +235,16 @@ def _submit(change: Advance, record: Record) -> Verdict | None:
     if progress.work is None or not progress.work.wishes:
         return Done()
     if not account.is_forward(progress.base_id) and not account.pause.reason:
-        return Waits(record.model)  # who was held before does not come before others
+        return core.Waits(record.model)  # a generation that was held does not overtake others
     change.probe()
     if change.terms.enduring and change.account.is_shut_to(progress.base_id):
         until = change.account.again_at(change.now)
         return change.hold(record, account.pause.reason, Cause.ACCOUNT, until)
-    change.effects.append(Look())
+    change.effects.append(core.Look())
     return None
 
 
-def _looked(change: Advance, event: Looked) -> Verdict | None:
+def _looked(change: Advance, event: core.Looked) -> Verdict | None:
     change.heard()
     change.answered()
     if event.trouble is not None:
@@ -287,23 +253,23 @@ def _looked(change: Advance, event: Looked) -> Verdict | None:
     return _after(change, event)
 
 
-def _after(change: Advance, event: Looked) -> Verdict:
-    """Go on after a look that was answered and a create, if there was one, that went well."""
+def _after(change: Advance, event: core.Looked) -> Verdict:
+    """Go on after a look that was answered, and a create (if there was one) that went well."""
     record, now = event.record, change.now
     if record.task_id is not None:
         change.note(brake=Brake())
-    # Others took the slots while this one got ready: it is the next one, and then quick.
+    # Others took the slots while this generation got ready: it is first in line now.
     if event.full:
         if record.status is Status.SUBMITTING or change.account.pause.reason:
             return At(now + change.terms.rules.poll_interval)
-        return Waits(record.model, first=True)
+        return core.Waits(record.model, first=True)
     if record.status is Status.PENDING:
         return _not_bought(change, record)
-    # What nobody sees for two grace periods keeps no slot from others; a run that ends leaves it to a later one.
+    # A task that is not shown for two grace periods keeps no slot from others.
     since = now if record.gave_up_at is None else record.gave_up_at
     if record.in_use and now - since >= 2 * change.terms.rules.absence_grace:
         return change.hold(record, _NOT_SHOWN, until=event.again_at)
-    if record.status in FLYING and change.progress.began_as is not record.status:
+    if record.status in core.FLYING and change.progress.began_as is not record.status:
         change.hold_slot(record.model)
         change.learn(record.model, lambda account: account.accepted(record.model, now))
         change.answered(create=True)
@@ -324,17 +290,17 @@ def _not_bought(change: Advance, record: Record) -> Verdict:
     return Held(None) if own else held  # what is on this disk tells when it changes
 
 
-def _not_created(change: Advance, event: Looked, trouble: Trouble) -> Verdict | None:
-    """Come back after a create that was refused for the account's sake, did not leave, or is in doubt."""
+def _not_created(change: Advance, event: core.Looked, trouble: Trouble) -> Verdict | None:
+    """Go on after a create that was refused for the account's sake, did not leave, or is in doubt."""
     record = event.record
     if trouble.kind in {TroubleKind.SLOW_DOWN, TroubleKind.LATER}:
-        return _failed(change, Failed(Asked.CREATE, record, trouble))
+        return _failed(change, core.Failed(Asked.CREATE, record, trouble))
     change.note(failures=Failures())
     match trouble.kind:
         case TroubleKind.SLOTS:
             change.answered(create=True)
             change.learn(record.model, lambda account: account.refused(record.model, change.now))
-            return Waits(record.model)
+            return core.Waits(record.model)
         case TroubleKind.ACCOUNT:
             return change.pause(trouble, record, by_create=True)
         case TroubleKind.REFUSED:
@@ -344,22 +310,22 @@ def _not_created(change: Advance, event: Looked, trouble: Trouble) -> Verdict | 
             return change.hold(record, trouble.told)
         case _:
             change.note(brake=change.progress.brake.pressed(change.now))
-            if trouble.kind is TroubleKind.MISDIRECTED:  # in doubt; and no other goes there
+            if trouble.kind is TroubleKind.MISDIRECTED:  # in doubt; and no other create goes there
                 change.close(trouble, by_create=True)
     return _at(event.again_at) if record.status is Status.SUBMITTING else At(change.now)
 
 
-def _fetched(change: Advance, event: Fetched) -> Verdict:
+def _fetched(change: Advance, event: core.Fetched) -> Verdict:
     change.heard()
     change.note(failures=Failures())
     change.answered()
     if event.record.status is Status.EXPIRED and event.record.results:
-        change.effects.append(Deliver(receipts=False))
+        change.effects.append(core.Deliver(receipts=False))
     return At(event.again_at or change.now)
 
 
-def _failed(change: Advance, event: Failed) -> Verdict | None:
-    """Find out who is concerned by a request that came to nothing."""
+def _failed(change: Advance, event: core.Failed) -> Verdict | None:
+    """Find out what a request that came to nothing concerns: the generation, the account, the connection."""
     record, trouble = event.record, event.trouble
     if trouble.kind is TroubleKind.ACCOUNT and event.asked is not Asked.POLL:
         return change.pause(trouble, record, by_create=False)
@@ -371,7 +337,7 @@ def _failed(change: Advance, event: Failed) -> Verdict | None:
         return change.back_off(record, most=30 * SECOND)
     match _bear(change, event):
         case Move.ASK_ANYTHING:
-            change.effects.append(AskAnything(replace(event, is_counted=True)))
+            change.effects.append(core.AskAnything(replace(event, is_counted=True)))
             return None
         case Move.HOLD if event.asked is Asked.FETCH:
             return _leave_result(change, record, trouble)
@@ -380,14 +346,14 @@ def _failed(change: Advance, event: Failed) -> Verdict | None:
             not_asked = "it cannot be asked about, although the provider answers other questions: "
             return change.hold(record, trouble.told if asked else not_asked + trouble.told)
         case _ if event.asked is Asked.POLL:
-            return InFlight()
+            return core.InFlight()
         case _:
             most = (30 if event.asked is Asked.FETCH else 60) * SECOND
             return change.back_off(record, most=most)
 
 
-def _bear(change: Advance, event: Failed) -> Move:
-    """Count a request that came to nothing, and return what to do: hold it by itself, ask anything, or ask on."""
+def _bear(change: Advance, event: core.Failed) -> Move:
+    """Count a request that came to nothing, and return what to do: hold the generation, ask anything, or ask on."""
     record, trouble = event.record, event.trouble
     if trouble.kind is TroubleKind.UNPROVEN:  # it was answered, and asking again answers the same
         change.heard()
@@ -407,7 +373,7 @@ def _bear(change: Advance, event: Failed) -> Move:
     if move is Move.GIVE_UP and not change.terms.enduring:
         seconds = (limits.later if contact.answered else limits.first) // SECOND
         told = f"the provider gave no readable answer for {seconds} s: {trouble.message}"
-        change.effects.append(GiveUp(told))
+        change.effects.append(core.GiveUp(told))
     if change.terms.enduring and not change.account.silence and contact.is_noticed(change.now):
         said = f"the provider gives no readable answer; still asking: {trouble.message}"
         change.account = replace(change.account, silence=said)
@@ -423,21 +389,23 @@ def _leave_result(change: Advance, record: Record, trouble: Trouble) -> Verdict:
     until = change.now + _SELDOM if trouble.kind is TroubleKind.TOO_LARGE else None
     held = change.hold(record, reason, until=until)
     if record.results:
-        change.effects.append(Deliver(receipts=False))
+        change.effects.append(core.Deliver(receipts=False))
     return held
 
 
-def _polled(change: Advance, event: Polled) -> Verdict:
+def _polled(change: Advance, event: core.Polled) -> Verdict:
     if event.shown:
         change.note(failures=Failures(), hold=None, tries=0)
     else:
         change.note(failures=change.progress.failures.failed(change.now))
     record = change.progress.record
     change.count(record)
-    return InFlight() if record is not None and record.status in FLYING else At(change.now)
+    return (
+        core.InFlight() if record is not None and record.status in core.FLYING else At(change.now)
+    )
 
 
-def _delivered(change: Advance, event: Delivered) -> Verdict:
+def _delivered(change: Advance, event: core.Delivered) -> Verdict:
     if event.lost:
         return At(change.now)
     change.note(unwritten=event.unwritten)
@@ -447,10 +415,7 @@ def _delivered(change: Advance, event: Delivered) -> Verdict:
 
 
 def _is_looked_at_again(change: Advance, record: Record) -> bool:
-    """Whether it is time for a look at what was given up: by an earlier run, or by this one long ago.
-
-    It may be found after all; nothing is bought by looking.
-    """
+    """Whether to look at an attempt that an earlier run gave up, or this run long ago: it may be found."""
     if record.status not in GIVEN_UP:
         return False
     if change.progress.looked_at is None or change.progress.looked_at[0] != record.external_task_id:
@@ -460,7 +425,7 @@ def _is_looked_at_again(change: Advance, record: Record) -> bool:
 
 
 def _next_look(change: Advance, record: Record | None) -> int | None:
-    """Return when to look again at what was given up, in a run that endures, while it may turn up."""
+    """Return when a run that endures looks again at an attempt that was given up, while it may turn up."""
     looked_at = change.progress.looked_at
     if record is None or looked_at is None or looked_at[0] != record.external_task_id:
         return None
@@ -470,10 +435,10 @@ def _next_look(change: Advance, record: Record | None) -> int | None:
 
 
 def _end_turn(change: Advance, verdict: Verdict) -> Verdict:
-    """Take back what a turn was given; what it did not hold again is free."""
+    """End a turn: others may come forward, and a hold that was not renewed is over."""
     began, record = change.progress.began_as, change.progress.record
     if began is None:
-        if isinstance(verdict, Held):  # what cannot be asked about keeps no slot from others
+        if isinstance(verdict, Held):  # a task that cannot be asked about keeps no slot from others
             change.count(record)
         return verdict
     change.note(began_as=None)

@@ -1,7 +1,4 @@
-"""One generation under way: all that is known of it, what can happen to it, what is to be done, and when it is next.
-
-Values alone; what becomes of them, `core.advance` decides. Times are integer milliseconds.
-"""
+"""The values that `core.advance` decides on: one generation under way, events, effects and verdicts. Times are in ms."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _UNREACHABLE = (
 
 
 class Topic(Enum):
-    """What something that is said to everybody is about."""
+    """What a sentence for the user is about."""
 
     OTHER = auto()
     ACCOUNT = auto()  # account-wide trouble, its beginning and its end
@@ -31,7 +28,7 @@ class Topic(Enum):
 
 
 class Cause(Enum):
-    """What holds a generation back, as far as it concerns others."""
+    """What holds a generation back: something of its own, or something that holds others back too."""
 
     OWN = auto()
     ACCOUNT = auto()
@@ -40,18 +37,18 @@ class Cause(Enum):
 
 
 class TroubleKind(Enum):
-    """How the provider, or whoever keeps the result, did not do what was asked; `engine` sorts the errors into these."""
+    """Why a request to the provider, or to the host of a result, failed; `engine` sorts the errors into these."""
 
     ACCOUNT = auto()  # the account or its key cannot be used
     SLOTS = auto()  # every slot is taken
     SLOW_DOWN = auto()  # fewer requests, please
     LATER = auto()  # no answer that can be read
     UNPROVEN = auto()  # only a receipt says that the task is ours
-    REFUSED = auto()  # the request is
+    REFUSED = auto()  # the provider refused this request
     BROKE = auto()  # a mistake of our own ended the request
     MISDIRECTED = auto()  # what answered is not the API
-    UNSAFE = auto()  # the result may not be fetched from there
-    TOO_LARGE = auto()  # there is more of it than is kept
+    UNSAFE = auto()  # the result may not be fetched from its address
+    TOO_LARGE = auto()  # the result is larger than allowed
     OTHER = auto()
 
 
@@ -75,20 +72,20 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """All that is known of one generation, beside what everybody shares (`Account`)."""
+    """All that is known of one generation, beside what all share (`Account`)."""
 
     base_id: str
     record: Record | None = None  # the latest attempt, as it is on disk
     work: Work | None = None  # what is to be brought forward; None: nothing
     hold: Hold | None = None
-    tries: int = 0  # holds in a row for which nobody knew when to try again
+    tries: int = 0  # holds in a row without a known time to try again
     failures: Failures = _NO_FAILURES  # requests for it, in a row, that came to nothing
     brake: Brake = _NO_BRAKE  # of this run
     slot: str | None = None  # the model version whose slot it holds
+    # The attempt that was given up in this run, or looked at again since, and when (ms).
     looked_at: tuple[str, int] | None = None
-    """The attempt that was given up in this run, or looked at again since, and when (ms)."""
+    # In doubt since an earlier process, by a clock that may have been set since: counted anew (rule 4).
     inherited: bool = False
-    """In doubt since an earlier process, by a clock that may have been set meanwhile: counted anew (rule 4)."""
     began_as: Status | None = None  # what it was when its turn began
     unwritten: bool = False  # its receipt waits for its spec to be at rest
 
@@ -173,18 +170,18 @@ class Stopped:
 
     reason: str
     cause: Cause = Cause.OWN
-    in_turn: bool = True  # False: whoever looks after the folder found that, outside of its turn
+    in_turn: bool = True  # False: found outside of its turn, by the daemon's look at the folder
 
 
 Event = Due | Looked | Fetched | Failed | Polled | Delivered | Stopped
 
 
-# What the shell is to do. Those of the second group act on the outside, and end in an event.
+# What `engine` is to do. Look, Fetch, Deliver and AskAnything act on the outside, and end in an event.
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Tell everybody, once."""
+    """Tell the user, once."""
 
     sentence: str
     topic: Topic = Topic.OTHER
@@ -192,7 +189,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Tell whoever follows this generation why it is held."""
+    """Tell those who follow this generation why it is held."""
 
     record: Record
     reason: str
@@ -246,7 +243,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class AskAnything:
-    """Find out whether anybody is answered; then hear again of what failed."""
+    """Find out whether the provider answers at all; `failed` is the event after that."""
 
     failed: Failed
 
@@ -259,26 +256,26 @@ Effect = Say | Tell | Learn | Readmit | TakeUp | GiveUp | Look | Fetch | Deliver
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Not before something else asks for it."""
+    """There is no next turn, until a change asks for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Then (ms)."""
+    """Its next turn is at this time (ms)."""
 
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """It is left where it is; it is tried again then (ms), or by a later run, or when something changes (None)."""
+    """It is held until then (ms); None: until a later run, or a change."""
 
     until: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """When a slot of this model is free, and those before it in line have come forward."""
+    """It waits in line for a slot of this model."""
 
     model: str
     first: bool = False
@@ -286,7 +283,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """The poll sees to it."""
+    """The poll observes its task."""
 
 
 Verdict = Done | At | Held | Waits | InFlight

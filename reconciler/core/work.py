@@ -1,4 +1,4 @@
-"""What a run has to bring forward: one piece of work for each generation, however many places want it."""
+"""The work of a run: one piece for each generation, however many places want it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ class Work:
     """One generation to bring forward."""
 
     base_id: str
-    # every place that wants it; none: paid for, and no longer wanted
-    wishes: tuple[Generation, ...] = ()
+    wishes: tuple[Generation, ...] = ()  # of every place that wants it; none: only paid for
     obstacle: str = ""  # why it may not be bought now, though it may be found
     local: bool = False  # the bytes are on this disk; no provider is needed
-    optional: bool = False  # a look that may find something, and may as well not be made
+    optional: bool = False  # the provider is only asked whether it exists after all
     rank: int = 0  # downloads and outputs first (rule 7)
 
     def attempt(self, known: Record | None) -> Record | None:
@@ -42,10 +41,9 @@ class Work:
 
 
 def work_for(items: Sequence[Assessment], wishes: Sequence[Generation]) -> Work | None:
-    """Return the work that assessments of one generation mean, None where nothing is to be done.
+    """Return the work of one generation after its assessments, None where nothing is to be done.
 
-    `wishes` are all the places that want it. What is blocked from being bought is still looked for: it may have
-    been bought before the state was lost.
+    A generation that may not be bought is still looked for: it may have been bought before the state was lost.
     """
     works = [work for item in items if (work := _work(item, wishes)) is not None]
     return min(works, key=lambda work: work.rank, default=None)

@@ -1,7 +1,6 @@
 """Which generations need work, as the folder changes: names that changed go in, pieces of work come out.
 
-An event only says *look again*: what is to be done is read off the folder, the records and the outputs each time.
-What one change costs does not depend on how many specs there are.
+The cost of one change does not depend on the number of specs.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from reconciler.engine.records import Records
 from reconciler.workspace.index.index import SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
-_AT_ONCE = 200  # names or generations seen to before the loop sees to everything else
-_A_WHILE = 1.0  # s of it after which the specs that can be read are read
+_AT_ONCE = 200  # names or generations in one go, before the loop does anything else
+_A_WHILE = 1.0  # s of looking at media before specs are read again
 
 
 class FolderWork:
-    """Says which generations have work, and what: `Progress.work` of the records."""
+    """Keeps `Progress.work` of the records what the folder asks for."""
 
     def __init__(
         self,
@@ -56,22 +55,21 @@ class FolderWork:
         self._is_at_rest = is_at_rest
         self._looks = looks
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
-        # spec -> problems of its own that were said
-        self._told: dict[str, tuple[Problem, ...]] = {}
+        self._told: dict[str, tuple[Problem, ...]] = {}  # problems that were said, by spec
         self._told_shared: frozenset[Problem] = frozenset()  # of files that are no specs
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at
-        self._kept: dict[str, list[Assessment]] = {}  # spec -> what is only to be confirmed
-        index.defer()  # nothing that the folder can make long is done in one go: see `_read_on`
+        self._kept: dict[str, list[Assessment]] = {}  # outputs to be confirmed, by spec
+        index.defer()  # `_read_on` reads, a piece at a time
 
     async def begin(self, turns: Turns, wake: Callable[[str], None]) -> None:
-        """Consider everything, for the first time; `wake` has a generation's turn come."""
+        """Consider everything for the first time; `wake` asks for a generation's turn."""
         self._turns, self._wake = turns, wake
         await self.read_receipts()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         await self._bring_forward(specs)
-        # What can be brought forward is, before anybody waits for a file that takes long.
+        # Generations come forward before files that take long are read.
         changed = sorted(await self._read_on())
         await self._commits.look(changed)
         await self._bring_forward(changed)
@@ -80,20 +78,20 @@ class FolderWork:
         await self.consider([base for base, record in known if is_unsaved(record)])
 
     async def read_receipts(self) -> None:
-        """Read every receipt: at the start, and where what was known of them is not true any more."""
+        """Read every receipt."""
         receipts = sorted(self._index.receipts)
         for start in range(0, len(receipts), _AT_ONCE):
             await self._memory.read(receipts[start : start + _AT_ONCE])
             await self._looks.step()
 
     async def take_in(self, names: Iterable[str]) -> None:
-        """Read again what these names (files and folders, relative to the root) concern, and see to it.
+        """Read these files and folders (relative to the root) again, and consider what they concern.
 
         Raises:
             WorkspaceError: the folder cannot be listed; nothing was concluded.
         """
         root = self._ports.root
-        # What is gone first: a renamed spec must not seem to collide with itself.
+        # Names that are gone come first: a renamed spec must not seem to collide with itself.
         ordered = sorted(names, key=lambda name: (os.path.lexists(root / name), name))
         for start in range(0, len(ordered), _AT_ONCE):
             chunk = ordered[start : start + _AT_ONCE]
@@ -106,7 +104,7 @@ class FolderWork:
             await self._looks.step()
 
     async def go_on(self) -> None:
-        """See to what no look had the time for yet."""
+        """Read on where the last look stopped, and consider what was read."""
         if specs := await self._read_on():
             await self._see_to(specs, set())
 
@@ -122,16 +120,13 @@ class FolderWork:
             bases = self._bases_of(specs[start : start + _AT_ONCE])
             wishes = [wish for base in bases for wish in self._index.wishes(base)]
             paths = [path for wish in wishes for _, path in wish.outputs]
-            # What stands where these belong may be of any size.
+            # In a thread: the files at these paths may be of any size.
             await asyncio.to_thread(self._facts.locations.foresee, paths)
             await self.consider(bases)
             await self._looks.step()
 
     async def _read_on(self) -> frozenset[str]:
-        """Read specs and look at media that nobody knows yet, for a time that no folder can lengthen.
-
-        A few specs at a time, media in a thread. Returns the specs that differ now.
-        """
+        """Read new specs (a few at a time) and media (in a thread) for a bounded time; return the specs that differ."""
         index, now = self._index, self._ports.now
         changed: frozenset[str] = frozenset()
         until = now() + self._longest_look
@@ -140,14 +135,13 @@ class FolderWork:
                 changed |= index.read_on()
             else:
                 pending = dict(index.looks.pending)
-                changed |= index.take(
-                    await asyncio.to_thread(index.looks.look_on, pending, _A_WHILE)
-                )
+                found = await asyncio.to_thread(index.looks.look_on, pending, _A_WHILE)
+                changed |= index.take(found)
             await self._looks.step()
         return changed
 
     async def commits_changed(self) -> None:
-        """Look again at everything that waits for a commit, or did not need to."""
+        """Look again at every spec that is not bought whole: a commit decides whether it may be."""
         latest = self._records.latest()
         bought = {base for base, record in latest.items() if record.status in BOUGHT}
         specs = {spec for spec, bases in self._wanted_by.items() if not bases <= bought}
@@ -156,23 +150,23 @@ class FolderWork:
         await self.consider(self._bases_of(specs))
 
     async def look_over(self) -> None:
-        """Look whether everything that is wanted is still as it should be; what is under way is left alone."""
+        """Check every generation; turns of generations whose work has not changed are left alone."""
         unwanted = {one.base_id for one in self._records.all() if one.work and not one.work.wishes}
         bases = sorted(unwanted.union(*self._wanted_by.values()))
         for start in range(0, len(bases), _AT_ONCE):
             await self.consider(bases[start : start + _AT_ONCE], again=False)
             await self._looks.step()
-        # Complete, but for a receipt or an output that could not be looked after: no turn tries that again.
+        # Held without work, for a receipt or an output: no turn tries that again.
         held = {one.base_id for one in self._records.all() if one.hold and one.work is None}
         await self.consider(self._owed | held)
 
     async def consider(self, bases: Iterable[str], *, again: bool = True) -> None:
-        """Find out what these generations need; `again`: have their turn come also where that has not changed."""
+        """Find out the work of these generations; `again`: ask for their turns also where it has not changed."""
         for base in sorted(bases):
             try:
                 work = await self._work(base, settled=again)
             except (WorkspaceError, StateError) as error:
-                # What cannot be looked at is not worked on, least of all as it was wanted before.
+                # What it needs is unknown: it is not worked on, least of all as it was wanted before.
                 self._owed.add(base)
                 self._records.want(base, None)
                 await self._turns.withhold(base, error)
@@ -188,10 +182,10 @@ class FolderWork:
         for items in kept.values():
             for base, reason in self._turns.confirm(items).items():
                 await self._turns.withhold(base, reason)
-            await self._looks.step()  # for that its receipt was read, which may be a long one
+            await self._looks.step()  # a long receipt may have been read
 
     def declared(self, spec: str) -> Sequence[Generation]:
-        """Return what a spec asks for, where it is valid in every respect."""
+        """Return the generations of a spec; none where it is invalid."""
         return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
 
     async def _work(self, base: str, *, settled: bool) -> Work | None:
@@ -220,7 +214,7 @@ class FolderWork:
         return content_problem(wish, self._records.get(wish.external_task_id))
 
     def _bases_of(self, specs: Iterable[str]) -> set[str]:
-        """Return what these specs ask for, and what they asked for when they were last considered."""
+        """Return the base ids that these specs want, or wanted when they were last considered."""
         bases: set[str] = set()
         for spec in specs:
             wanted = frozenset(wish.external_task_id for wish in self._index.generations(spec))
@@ -230,7 +224,7 @@ class FolderWork:
         return bases
 
     async def _read_receipts(self, names: Iterable[str]) -> set[str]:
-        """Read receipts again; one that can or cannot be read now concerns its own spec, and what it names."""
+        """Read receipts again; return the base ids concerned: all that have work, where other receipts are unreadable now."""
         before = self._memory.unreadable()
         present = [name for name in names if name in self._index.receipts]
         bases = set(await self._memory.read(present, [one for one in names if one not in present]))
@@ -263,11 +257,11 @@ class FolderWork:
 
     def _own_problems(self, spec: str) -> tuple[Problem, ...]:
         if spec in self._index.unread:
-            return self._told.get(spec, ())  # nothing is known that would be news
+            return self._told.get(spec, ())
         return tuple(problem for problem in self._problems(spec) if problem.place.file == spec)
 
     def _tell_shared(self) -> None:
-        """Say what is wrong with files that are no specs: of a defaults file once, however many specs wait for it."""
+        """Say what is wrong with files that are no specs, once for all the specs that use them."""
         shared, notes = self._index.shared_problems(), frozenset(self._index.notes())
         new = sorted(shared.keys() - self._told_shared)
         told = {problem.place.file for problem in self._told_shared}
@@ -280,7 +274,7 @@ class FolderWork:
         self._told_shared, self._noted = frozenset(shared), notes
 
     def _say(self, sentences: Sequence[str], others: str, do: str) -> None:
-        """Say the first of many sentences, and what all the others do; an empty one is not said, but counts."""
+        """Say the first sentences (empty ones only count), and how many `others` there are."""
         for sentence in filter(None, sentences[:_MOST_TOLD]):
             self._ports.report.say(sentence)
         if (left := len(sentences) - _MOST_TOLD) > 0:

@@ -1,7 +1,4 @@
-"""How the daemon's looks at the folder get on: whether the last one is old, and whether one hangs.
-
-Measured by the loop's own clock, which no calendar corrects and no sleeping laptop moves.
-"""
+"""How the daemon's looks at the folder get on: whether the last one is old, and whether one hangs."""
 
 from __future__ import annotations
 
@@ -11,28 +8,32 @@ from contextlib import contextmanager
 
 
 class FolderLooks:
-    """Made, and asked, where a loop runs; `overdue` is how long a look may take to get on, in seconds."""
+    """The progress of looks, by the loop's own clock, which no calendar corrects and no sleeping laptop moves.
+
+    Made where a loop runs; `overdue` is how long (s) a look may go without a `step`.
+    """
 
     def __init__(self, overdue: float) -> None:
         self._overdue = overdue
+        self._now = asyncio.get_running_loop().time
         self._moved = self._now()
         self._ended: float | None = None
         self._bounded = False
 
     async def step(self) -> None:
-        """A piece of a look is done; let the loop see to everything else."""
+        """Note that a piece of a look is done, and let the loop see to everything else."""
         self._moved = self._now()
         await asyncio.sleep(0)
 
     def over(self, *, well: bool) -> None:
-        """A look is over; one that met trouble has not seen the folder, and does not hang either."""
+        """Note that a look is over; one that met trouble (not `well`) has not seen the folder."""
         self._moved = self._now()
         if well:
             self._ended = self._moved
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
-        """What happens in this block does not hang, however long it takes: everything in it has a time limit."""
+        """Do not count this block as hanging: everything in it has a time limit of its own."""
         self._bounded = True
         try:
             yield
@@ -57,7 +58,3 @@ class FolderLooks:
             f"The last look at the folder ended {age:,.0f} s ago: the folder is very large, or a disk, a mount or git "
             "does not answer."
         )
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()

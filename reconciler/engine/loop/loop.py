@@ -1,7 +1,6 @@
-"""Driving generations until they settle, or for ever: one queue, keyed by id, level-triggered.
+"""Driving generations until they settle, or for ever: one queue of base ids (keys), level-triggered.
 
-A key is worked on by one task at a time; what to do is read off what is known of it at every turn, never remembered.
-Whose turn it is, is decided here; what a turn does is in `turn`; spending is in `buy.create` alone.
+One task at a time works on a key. Whose turn it is, is decided here; what a turn does is in `turn`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import itertools
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -44,16 +42,8 @@ async def woken(event: asyncio.Event, seconds: float | None) -> None:
     event.clear()
 
 
-@dataclass(slots=True)
-class _Turn:
-    """A turn that is under way."""
-
-    task: asyncio.Task[Verdict]
-    again: bool = False  # asked for meanwhile
-
-
 class Queue:
-    """Keys, each as the last verdict about it has it wait; whoever asks for one again has it come earlier."""
+    """Keys, each waiting as the last verdict about it says."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, str]] = []  # when due (ms), in which order it was added
@@ -63,7 +53,7 @@ class Queue:
         self.in_flight: set[str] = set()
 
     def put(self, key: str, verdict: Verdict) -> None:
-        """Have a key wait as the verdict says; one that is over waits for nothing."""
+        """Have a key wait as the verdict says; after `Done` it waits for nothing."""
         if not isinstance(verdict, InFlight):
             self.in_flight.discard(key)
         match verdict:
@@ -80,13 +70,13 @@ class Queue:
                 self.in_flight.add(key)
 
     def add(self, key: str, at: int) -> None:
-        """Have this key looked at then (ms), or earlier when that is asked for already."""
+        """Have this key's turn come at `at` (ms), or earlier where that was asked for already."""
         if key not in self._due or at < self._due[key]:
             self._due[key] = at
             heapq.heappush(self._heap, (at, next(self._order), key))
 
     def is_empty(self) -> bool:
-        """Whether no key is due at any time, or in flight; those in lines wait for something else to end."""
+        """Whether no key is due at any time, or in flight; keys that wait for a slot do not count."""
         return not (self._due or self.in_flight)
 
     def next_at(self) -> int | None:
@@ -105,7 +95,7 @@ class Queue:
         return key
 
     def models(self) -> Iterator[str]:
-        """Yield the model versions for which somebody waits; the one whose first came first is first."""
+        """Yield the model versions for which keys wait, that of the key which waits longest first."""
         heads = {model: next(iter(line.values())) for model, line in self._lines.items() if line}
         return iter(sorted(heads, key=heads.__getitem__))
 
@@ -122,7 +112,8 @@ class Loop:
         self._now = ports.now
         self._turns = turns
         self._queue = Queue()
-        self._running: dict[str, _Turn] = {}
+        self._running: dict[str, asyncio.Task[Verdict]] = {}
+        self._again: set[str] = set()  # keys that became due during their turn
         self._poll: asyncio.Task[tuple[dict[str, Verdict], int]] | None = None
         self._polled_at = 0
         self._next_poll = 0
@@ -141,7 +132,7 @@ class Loop:
         self._woken.set()
 
     def poll_soon(self) -> None:
-        """Ask for the tasks in flight before it is time: something may have happened to one of them."""
+        """Poll before it is time: something may have happened to a task in flight."""
         soon = max(self._now(), self._polled_at + _HINTED)
         if soon < self._next_poll:
             self._next_poll = soon
@@ -152,13 +143,14 @@ class Loop:
     ) -> Ended:
         """Work until everything has settled (unless `forever`), `stop` is set or the deadline (ms) is over.
 
-        However it ends, what is in flight is on record, and nothing that was started is left running.
+        When it returns or raises, what is in flight is on record, and nothing is left running.
 
         Raises:
             StateError: the state cannot be written; what is on disk is what happened.
             Unreachable: the provider gave no readable answer for too long.
         """
-        stopping = asyncio.create_task(self._wake_on(stop), name="stop")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        stopping.add_done_callback(lambda _: self._woken.set())
         try:
             while True:
                 if stop.is_set():
@@ -178,9 +170,9 @@ class Loop:
 
     @asynccontextmanager
     async def standstill(self) -> AsyncIterator[None]:
-        """Let no turn and no poll be under way while the block lasts: somebody else changes records.
+        """Let no turn and no poll be under way while the block lasts: an order changes records in it.
 
-        What is under way may end; what takes longer than a request is cut off, which it can be at any time.
+        What is under way may end; what takes longer than a request is cut off.
         """
         self._still = True
         try:
@@ -192,20 +184,16 @@ class Loop:
 
     async def _end_all(self, seconds: float) -> None:
         """Let what is under way end by itself for so long, then cut it off: it can be resumed."""
-        tasks: list[asyncio.Task[Any]] = [turn.task for turn in self._running.values()]
+        tasks: list[asyncio.Task[Any]] = list(self._running.values())
         if self._poll is not None:
             tasks.append(self._poll)
         if tasks:
             try:
                 await asyncio.wait(tasks, timeout=seconds)
-            finally:  # also when somebody interrupts a second time: nothing is left running
+            finally:  # also when the user interrupts a second time: nothing is left running
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _wake_on(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        self._woken.set()
 
     def _start_due(self) -> None:
         if self._still:
@@ -221,10 +209,10 @@ class Loop:
             if (key := self._queue.pop(now)) is None:
                 break
             if key in self._running:
-                self._running[key].again = True
+                self._again.add(key)
             else:
                 task = asyncio.create_task(self._turns.take(key), name=f"turn {key}")
-                self._running[key] = _Turn(task)
+                self._running[key] = task
                 task.add_done_callback(self._note)
         if self._queue.in_flight and self._poll is None and now >= self._next_poll:
             self._polled_at = now
@@ -232,7 +220,6 @@ class Loop:
             self._poll.add_done_callback(self._note)
 
     def _room_at(self) -> list[tuple[int, str]]:
-        """Return when the next in line may come forward, by model, where only time has to pass."""
         return self._turns.room_at(self._queue.models())
 
     def _note(self, task: asyncio.Task[Any]) -> None:
@@ -240,7 +227,7 @@ class Loop:
         self._woken.set()
 
     async def _wait(self, deadline: int | None) -> None:
-        """Wait until something came to its end, or the next thing is due."""
+        """Wait until a turn or poll came to its end, or the next one is due."""
         due = [] if deadline is None else [deadline]
         if not self._still:
             due += [at for at, _ in self._room_at()]
@@ -261,7 +248,8 @@ class Loop:
                     self._queue.put(key, verdicts[key])
             else:
                 key = task.get_name().removeprefix("turn ")
-                again = self._running.pop(key).again
+                del self._running[key]
                 self._queue.put(key, At(0) if task.cancelled() else task.result())
-                if again:
+                if key in self._again:
+                    self._again.remove(key)
                     self._queue.add(key, 0)

@@ -1,4 +1,4 @@
-"""One generation's turn: carries out what `core.advance.advance` says, and brings back what came of it."""
+"""One generation's turn: carries out the effects that `core.advance.advance` asks for, and tells it what came of them."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ from reconciler.kling.errors import AccountTrouble, ProviderError
 from reconciler.workspace.files.outputs import OutputTaken
 from reconciler.workspace.media.flaws import MediaError
 
-_NOBODYS = "mc1-is-anybody-there"
-"""An id that no task has: the answer is *unknown*, where there is one."""
+_NO_TASK = "mc1-is-anybody-there"  # an id that no task has
 _SLOTS = "slots"
 
 
@@ -52,23 +51,20 @@ class Unreachable(ReconcilerError):
 
 
 class Specs(Protocol):
-    """What the specs ask for at this moment: asked at the last one before money is spent, or something is written."""
+    """What the specs ask for now: read right before money is spent, or a file is written."""
 
     def is_wanted(self, wish: Generation) -> bool:
         """Whether a spec still says just this, and is at rest."""
 
     def is_at_rest(self, spec: str) -> bool:
-        """Whether a spec, with all that it is made of, stands as it was read.
-
-        In between, somebody may have switched to another branch.
-        """
+        """Whether a spec and its inputs still are what was read: git may switch branches meanwhile."""
 
     def declared(self, spec: str) -> Sequence[Generation]:
-        """Return what a spec, where it is valid in every respect, asks for as it was last read."""
+        """Return the generations of a spec as it was last read; none where it is invalid."""
 
 
 class Turns:
-    """Brings generations forward, each as far as it goes at the moment."""
+    """Takes turns: brings one generation forward as far as it goes at the moment."""
 
     def __init__(
         self, ports: Ports, options: Options, records: Records, files: Locations, specs: Specs
@@ -88,16 +84,16 @@ class Turns:
         self._poll_failed = ""  # why a poll came to nothing or could not be written, as it was said
 
     def stop_buying(self) -> None:
-        """Let what is under way come to an end, and begin nothing that costs."""
+        """Begin no further create; those under way come to their end."""
         self._purchases.close()
 
     def come_forward(self, key: str, model: str) -> None:
-        """Let a generation that waited in line look, and prepare itself to be sent."""
+        """Let a generation that waited for a slot look, and prepare itself to be sent."""
         self._know(model)
         self.account = self.account.come_forward(key, model, self._ports.now())
 
     def room_at(self, models: Iterable[str]) -> list[tuple[int, str]]:
-        """Return from when (ms) one more may come forward, for each of these models where only time has to pass."""
+        """Return from when (ms) one more of each model may come forward; models without a free slot are left out."""
         found = []
         for model in models:
             self._know(model)
@@ -107,7 +103,7 @@ class Turns:
         return found
 
     def readmitted(self) -> list[str]:
-        """Return the generations that the account's trouble held back, and that need not wait any longer."""
+        """Return, once, the generations that the account's trouble held back and does not any more."""
         readmitted, self._readmitted = self._readmitted, []
         return readmitted
 
@@ -120,7 +116,7 @@ class Turns:
         """
         try:
             return await self._follow(key, core.Due())
-        finally:  # also of a turn that is cut off
+        finally:  # also where the turn is cut off
             self.account = self.account.turn_over(key, self._ports.now())
 
     async def poll(self, keys: Iterable[str]) -> tuple[dict[str, Verdict], int]:
@@ -148,15 +144,12 @@ class Turns:
         return verdicts, max(again_at, self._ports.now() + self._terms.rules.poll_interval)
 
     async def withhold(self, key: str, error: ReconcilerError | str) -> None:
-        """Hold a generation that cannot be looked after, outside of its turn."""
+        """Hold a generation, outside of its turn."""
         stopped = _stopped(error) if isinstance(error, ReconcilerError) else Stopped(error)
         await self._follow(key, replace(stopped, in_turn=False))
 
     def confirm(self, standing: Iterable[Assessment]) -> dict[str, str]:
-        """Remember the signatures of outputs that stood already, and write receipts that are missing.
-
-        Returns what could not be confirmed, by base id, and why.
-        """
+        """Remember the signatures of outputs that are in place, and write missing receipts; return failures by base id."""
         by_spec: dict[str, list[Assessment]] = {}
         for item in standing:
             by_spec.setdefault(item.generation.spec, []).append(item)
@@ -182,7 +175,7 @@ class Turns:
         return next((wish for wish in wishes if self._specs.is_wanted(wish)), None)
 
     async def _follow(self, key: str, event: Event) -> Verdict:
-        """Do what an event leads to, until its end."""
+        """Carry out what an event leads to, until there is a verdict."""
         while True:
             progress = self._records.of(key)
             if (record := progress.current()) is not None:
@@ -213,24 +206,23 @@ class Turns:
     async def _poll_refused(
         self, flying: Mapping[str, Record], verdicts: dict[str, Verdict], error: AccountTrouble
     ) -> int:
-        """Wait for the account; a run that ends leaves what is in flight to the next one, after a while."""
+        """Pause; `apply` leaves what is in flight to the next run where nothing was heard for long."""
         now, trouble = self._ports.now(), trouble_of(error)
         self._share(lambda change: change.close(trouble, by_create=False))
         if self._terms.enduring:
             return self.account.again_at(now)
         if now - self.account.contact.heard_at >= self._terms.first_patience:
             for key in flying:
-                stopped = Stopped(trouble.told, Cause.ACCOUNT)
-                verdicts[key] = await self._follow(key, stopped)
+                verdicts[key] = await self._follow(key, Stopped(trouble.told, Cause.ACCOUNT))
         return 0
 
     async def _carry_out(self, key: str, effect: Effect) -> Event | None:
-        """Do one thing; trouble that is nobody else's stops this generation alone."""
+        """Carry out one effect; trouble of this generation alone stops only this generation."""
         try:
             return await self._do(key, effect)
         except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
             return _stopped(error)
-        except (StateReplaced, Unreachable):  # nobody's own trouble: the run is over
+        except (StateReplaced, Unreachable):  # trouble of all generations: the run is over
             raise
         except StateError as error:
             if not self._terms.enduring:
@@ -293,9 +285,9 @@ class Turns:
         return core.Fetched(saved.record, saved.again_at)
 
     async def _ask_anything(self) -> None:
-        """Find out whether anybody is answered: by a question about no task, else by a page of the list."""
+        """Find out whether the provider answers at all: a question about no task, else a page of the list."""
         for ask in (
-            lambda: self._ports.client.query(_NOBODYS, endpoint=DEFAULT.ENDPOINT),
+            lambda: self._ports.client.query(_NO_TASK, endpoint=DEFAULT.ENDPOINT),
             lambda: self._ports.client.page(1, 1, endpoint=DEFAULT.ENDPOINT),
         ):
             self._asked_now()
@@ -313,10 +305,7 @@ class Turns:
         self.account = replace(self.account, contact=contact)
 
     async def _deliver(self, key: str, effect: core.Deliver) -> Event:
-        """Publish a result wherever it is asked for and can be; then write the receipts of the specs that want it.
-
-        Of the spec that once did, where none does any more.
-        """
+        """Publish a result for each spec that wants it; then write their receipts (none: that of its own spec)."""
         record, wishes = self._attempt(key), self._wishes(key)
         specs, reason = sorted({wish.spec for wish in wishes}), ""
         for spec in specs if effect.publish else ():
@@ -325,9 +314,9 @@ class Turns:
                     if not await self._publisher.publish(wish, record):
                         self._records.apply(record, Lost())
                         return core.Delivered(record, lost=True)
-                except OutputTaken as error:  # seen again by every plan: it need not be remembered
+                except OutputTaken as error:  # every plan finds it again: it need not be remembered
                     self._ports.report.held(record, error.message)
-                except WorkspaceError as error:  # the other places that want it get it all the same
+                except WorkspaceError as error:  # the other places get it all the same
                     reason = error.message
         done = core.Delivered(record, reason=reason)
         return self._write_receipts(key, done, specs) if effect.receipts else done
@@ -338,8 +327,7 @@ class Turns:
             if not self._specs.is_at_rest(spec):
                 done = replace(done, waits=True, unwritten=True)
             elif specs and not self._places(key, spec):
-                # Something else is asked for here since: `watch` is about to hear of it, and `apply` leaves it.
-                done = replace(done, unwritten=True)
+                done = replace(done, unwritten=True)  # the spec asks for something else since
             else:
                 try:
                     self._receipts.write(spec, newly=done.record)
@@ -348,7 +336,6 @@ class Turns:
         return replace(done, reason=done.reason or reason)
 
     def _attempt(self, key: str) -> Record:
-        """Return the attempt to work on; the turn of a generation without one does nothing."""
         record = self._records.of(key).current()
         assert record is not None
         return record
@@ -368,11 +355,11 @@ class Turns:
         return taken
 
     def _change(self, key: str = "") -> decide.Advance:
-        """Return what something may change: of a generation, or (no key) of what concerns everybody."""
+        """Return a change to begin with: of a generation and the account, or (no key) of the account."""
         return decide.Advance(self._records.of(key), self.account, self._terms, self._ports.now())
 
     def _share(self, happens: Callable[[decide.Advance], None]) -> None:
-        """Take over what happens to everybody."""
+        """Make a change of the account alone."""
         happens(change := self._change())
         self.account = change.account
         for effect in change.effects:

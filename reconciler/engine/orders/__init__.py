@@ -1,1 +1,1 @@
-"""What somebody asks for by a command that names it. Nothing here creates a task."""
+"""What the user asks for by a command that names it. Nothing here creates a task."""

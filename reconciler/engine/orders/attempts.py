@@ -1,10 +1,8 @@
-"""`retry`, `import` and `refresh`: orders that put on record what the provider is asked about. None sends anything: a run does.
+"""`retry`, `import` and `refresh`: orders that put attempts and the provider's answers on record. A run sends them.
 
-`retry` wants another attempt at a generation whose last one ended without a result that can be had (rule 6). `import`
-makes tasks that exist at the provider, and that this state does not know, records of what a spec wants. An id of ours
-proves what a task was made from. A task under another id proves nothing: it is bound to a generation only where somebody
-names both, and only to one that was never sent. `refresh` writes down what the provider shows of what is not settled; what
-it does not show stays as it is.
+`retry` wants another attempt at a generation whose last one ended without a result (rule 6). `import` takes over tasks
+that this state does not know. An id of ours proves what a task was made from; a task under another id is bound to a
+generation only where the user names both, and only to one that was never sent. `refresh` asks about what is not settled.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ def why_not(record: Record | None, hold: str = "") -> str:
 
 
 async def retry(context: OrderContext, base_id: str, attempt: int | None = None) -> Outcome:
-    """Put another attempt on record, waiting to be sent; with `attempt`, only if it is the one that was meant."""
+    """Put another attempt on record, waiting to be sent; with `attempt`, only if it has that number."""
     name, wish = context.called(base_id), context.wish(base_id)
     if wish is None:
         return Outcome.refused(f"{name}: no valid spec wants it, so it is not tried again")
@@ -75,7 +73,7 @@ async def retry(context: OrderContext, base_id: str, attempt: int | None = None)
 
 
 async def _found_after_all(context: OrderContext, record: Record) -> Outcome | None:
-    """Ask for the last attempt once more: what the provider has need not be paid again."""
+    """Ask for the last attempt once more: a task that the provider has need not be paid again."""
     reply = await Answers(context.ports.client, context.ports.repository).about(record)
     now = context.records.get(record.base_id)
     if reply.task is None or now != record:
@@ -93,10 +91,7 @@ async def _found_after_all(context: OrderContext, record: Record) -> Outcome | N
 
 
 def next_number(record: Record) -> int:
-    """Return which attempt (from 1) follows one that has ended.
-
-    Under a rejected id nothing exists: it is sent again under the same one, which a provider may know to be used.
-    """
+    """Return the number of the attempt after one that has ended; a rejected one is sent again under its own id."""
     return record.attempt + (record.status is not Status.REJECTED)
 
 
@@ -108,7 +103,7 @@ def _again(record: Record, wish: Generation) -> Record:
 
 
 async def adopt(context: OrderContext, name: str, base_id: str = "") -> Outcome:
-    """Ask for a task by either of its ids, and make it the record of what it is; with `base_id`, of that."""
+    """Ask for a task by either of its ids, and put it on record for the generation it was made for, or for `base_id`."""
     wanted = context.wish(base_id)
     kinds = KINDS.values() if wanted is None else (wanted.kind,)
     replies = [await context.ports.client.query(name, endpoint=kind.ENDPOINT) for kind in kinds]
@@ -166,7 +161,7 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
 
 
 async def _bind(context: OrderContext, task: Task, external: str, base_id: str) -> Outcome:
-    """Take a task that does not say what it was made from for a generation that was never sent."""
+    """Bind a task whose id does not say what it was made from to a generation that was never sent."""
     wish = context.wish(base_id)
     if wish is None:
         return Outcome.refused(f"no valid spec wants {base_id}")
@@ -204,19 +199,18 @@ async def _bind(context: OrderContext, task: Task, external: str, base_id: str) 
 
 
 def _put_on_receipts(context: OrderContext, bound: Record) -> None:
-    """List a task whose id does not tell what it is for: if the state is lost, nothing else remembers that."""
-    wishes = context.survey.valid_wishes()
-    receipts = Receipts(
-        context.ports.root,
-        context.records,
-        lambda spec: [wish for wish in wishes if wish.spec == spec],
-    )
-    for spec in sorted({wish.spec for wish in wishes if wish.external_task_id == bound.base_id}):
-        receipts.write(spec, newly=bound)
+    """List a bound task on receipts: if the state is lost, nothing else remembers what it was bound to."""
+    declared: dict[str, list[Generation]] = {}
+    for wish in context.survey.valid_wishes():
+        declared.setdefault(wish.spec, []).append(wish)
+    receipts = Receipts(context.ports.root, context.records, declared.__getitem__)
+    for spec, wishes in sorted(declared.items()):
+        if any(wish.external_task_id == bound.base_id for wish in wishes):
+            receipts.write(spec, newly=bound)
 
 
 def _is_unsent(known: Record) -> bool:
-    """Whether it was never sent, or nothing but a receipt says that it was, and its result is not here."""
+    """Whether an attempt was never sent, or only a receipt says that it was, and its result is not here."""
     if known.claimed and known.status is not Status.COMPLETE:
         return True
     was_tried = known.attempt > 1 or known.creates or known.doubtful
@@ -224,7 +218,7 @@ def _is_unsent(known: Record) -> bool:
 
 
 def _anothers(context: OrderContext, task: Task, base_id: str) -> Outcome | None:
-    """Refuse a task that another generation has on record; a receipt's word gives it to none."""
+    """Refuse a task that another generation has on record (a receipt alone gives it to none)."""
     found = context.ports.repository.find(task.task_id)
     if found is None or found.base_id == base_id or found.claimed:
         return None

@@ -1,7 +1,7 @@
-"""`gc`: what lies in the state, or beside specs, and nothing refers to any more. It is found, and removed by its name.
+"""`gc`: files in the state, or beside specs, that nothing refers to any more.
 
-What could be the only copy of something that was paid for is referred to: by a result of any attempt that is on record, a
-publication, a receipt of this folder, or a line of history. What is young stays: it may be on its way.
+Results of any attempt on record, publications, receipts of this folder and the history refer to files: any may be the
+only copy of a purchase. Young files stay: they may be on their way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Garbage:
 
     @property
     def seen(self) -> str:
-        """What its name stands for, in short."""
+        """What the user saw: size and time."""
         return f"{self.found.size}, {self.found.mtime_ns}"
 
 
@@ -83,7 +83,7 @@ def garbage(
 async def collect(
     context: OrderContext, names: Collection[str], seen: Mapping[str, str]
 ) -> Outcome:
-    """Remove what goes by these names, as far as nothing refers to it now and it is what was `seen`.
+    """Remove the files of these names, as far as nothing refers to them now and they are what was `seen`.
 
     Raises:
         WorkspaceError: it cannot be told what is referred to, or something cannot be removed.
@@ -111,9 +111,9 @@ async def collect(
 def _in_the_store(
     survey: Survey, referred: Set[str], objects: ObjectStore, now: int
 ) -> Iterator[tuple[str, Garbage]]:
-    """Yield what lies in the store beside what is `referred` to, by its digest."""
+    """Yield files in the store whose digest is not `referred` to."""
     notes = objects.notes()
-    # What is prepared for specs; that of what is bought may be wanted for another take.
+    # Inputs prepared for specs, also of bought generations: another take may want them.
     wanted = {
         recipe(one.medium, source)
         for wish in survey.desired.generations
@@ -147,7 +147,7 @@ def _in_the_store(
 def _beside_specs(
     root: Path, survey: Survey, published: Iterable[str], now: int
 ) -> Iterator[tuple[str, Garbage]]:
-    """Yield what was left where a copy was cut off; only names that belong to files of ours are looked at."""
+    """Yield temporary files of copies that were cut off, beside files of ours."""
     targets = {*survey.desired.receipts, *published}
     for wish in survey.desired.generations:
         targets.update(path for _, path in (*wish.outputs, *wish.previews))
@@ -160,7 +160,7 @@ def _beside_specs(
 
 
 def _old(path: Path, now: int) -> Signature | None:
-    """Return what stands at a path where it is a file that was last written long ago; None otherwise."""
+    """Return the signature of a file that was last written more than an hour ago; None otherwise."""
     with suppress(OSError):
         status = path.lstat()
         if stat.S_ISREG(status.st_mode) and now - status.st_mtime_ns // _NS > HOUR:

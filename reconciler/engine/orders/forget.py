@@ -1,12 +1,10 @@
-"""`forget` and `prune`: orders by which something of ours leaves the folder. Objects and history stay.
+"""`forget` and `prune`: orders that remove records, receipts and outputs. Objects and history stay.
 
-`forget` removes a generation from the state and this folder's receipts. The receipts go first: what a receipt still lists
-would be recalled by the next survey. What was forgotten is looked for before it is bought again; so nothing is forgotten
-while the provider may not show yet what its last create made.
+`forget` removes a generation from this folder's receipts, then from the state: the next survey would recall what a
+receipt still lists. Nothing is forgotten while the provider may not show yet what its last create made.
 
-`prune` removes outputs that no spec asks for any more (rule 8). A file goes only while it is, byte for byte, what this
-state published there, and no spec reads it: what a receipt lists may be anybody's word. It is never reached through a
-symbolic link in the specs folder; that folder itself may be one.
+`prune` removes outputs that no spec asks for any more (rule 8): only files that are, byte for byte, what this state
+published there, and that no spec reads. None is reached through a symbolic link below the specs folder.
 """
 
 from __future__ import annotations
@@ -36,11 +34,10 @@ from reconciler.workspace.receipts.receipt_files import (
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Where receipts list a generation, and which receipts cannot say."""
+    """The receipts that list a generation, with all their entries, and the unreadable ones that name it."""
 
-    entries: Mapping[str, tuple[ReceiptEntry, ...]]
-    """Receipt -> all of its entries, where one is the generation's."""
-    unreadable: tuple[str, ...]  # those that name it
+    entries: Mapping[str, tuple[ReceiptEntry, ...]]  # by receipt
+    unreadable: tuple[str, ...]
 
 
 def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
@@ -123,7 +120,7 @@ def prune(context: OrderContext, path: str) -> Outcome:
 
 
 def _hidden_for(context: OrderContext, base_id: str) -> int:
-    """Return for how long (ms) a task of the last creates may not be shown yet; 0 or less: what there is, is shown."""
+    """Return for how long (ms) the provider may not show a task of the last creates; 0 or less: it shows all."""
     latest: dict[str, HistoryEntry] = {}
     for entry in context.ports.repository.history(base_id):
         if entry.kind in ENDS_OF_A_CREATE:

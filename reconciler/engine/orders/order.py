@@ -1,27 +1,25 @@
-"""Orders: what somebody asks for by a command that names it. Whoever may write the state carries them out.
+"""Orders: what the user asks for by a command. The process that may write the state carries them out.
 
-The command shows an order and has it confirmed; it travels as a document where a daemon holds the lock. Time
-passes in between, so an order says what its giver saw and until when it is meant, and everything is checked again
-here: what does not hold any more is said and skipped, never forced. No order creates a task: `buy.create` alone can spend money.
-
-Whoever keeps other work going meanwhile sees to it that no turn of the same generation is under way.
+Where a daemon holds the lock, an order travels to it as a document. It says what the user saw and until when it is
+meant, and all is checked again here: what does not hold any more is said and skipped. The caller sees to it that no
+turn of the same generation is under way.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Self, TypeGuard
 
-from reconciler.core.errors import ReconcilerError, in_a_line
+from reconciler.core.errors import ReconcilerError, WorkspaceError, in_a_line
 from reconciler.core.schedule import SECOND
+from reconciler.core.states import LIVE, Record, Status
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.orders.attempts import adopt, refresh, retry
 from reconciler.engine.orders.collect import collect
-from reconciler.engine.orders.fitting import misfit, parts
 from reconciler.engine.orders.forget import forget, prune
 from reconciler.engine.orders.outcome import OrderContext, Outcome
 from reconciler.engine.ports import Options, Ports
@@ -35,7 +33,7 @@ _PATH = r"[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,4095}"
 
 
 class OrderError(ReconcilerError):
-    """No order that can be understood."""
+    """The document or the words make no order."""
 
 
 class Verb(StrEnum):
@@ -66,13 +64,11 @@ _NAMES = {
 class Order:
     """A verb and what it is about.
 
-    `seen` is what its giver saw of each name (`fitting`), in the same order, or empty; `given` and `until` say when it is
-    meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it attempt
-    N, so that an order which is given twice is carried out once), for `refresh` (none: everything) and for `forget` (with
+    `seen` is what the user saw of each name (`sightings`), in the same order, or empty; `given` and `until` say when it
+    is meant (ms since the epoch, by the wall clock). The names are base ids for `retry` (with `=N`: if that makes it
+    attempt N, so that an order given twice is carried out once), for `refresh` (none: everything) and for `forget` (with
     `!`: also while its task is in flight), `ID` or `ID=BASE` for `import`, paths relative to the root for `prune`, and
-    what `collect.garbage` calls it for `gc`.
-
-    Raises OrderError: a name is none.
+    what `collect.garbage` calls it for `gc`. Raises OrderError: a name is not of that form.
     """
 
     verb: Verb
@@ -100,10 +96,7 @@ class Order:
         return f"`{' '.join([self.verb, *self.names[:3]])}`{more}"
 
     def untimely(self, now: int) -> str:
-        """Return why the time of an order is over (or was never), as the end of a sentence; empty while it is not.
-
-        A clock that was set in between proves nothing: in doubt it is too late.
-        """
+        """Return why the order is not valid at this time, as the end of a sentence; empty where it is."""
         if self.given is None or self.until is None:
             return "it does not say until when it is valid"
         if now > self.until:
@@ -120,10 +113,7 @@ class Order:
 
     @classmethod
     def read(cls, document: Mapping[str, object]) -> Self:
-        """Return the order that a document holds.
-
-        Raises OrderError: it holds none. Any program of this user can write nonsense into the table.
-        """
+        """Return the order that a document holds; raises OrderError where a program wrote nonsense into it."""
         verb, names = document.get("verb"), document.get("names")
         if not isinstance(verb, str) or verb not in set(Verb):
             raise OrderError(f"there is no order {str(verb)[:100]!r}")
@@ -153,12 +143,11 @@ async def carry_out(
 ) -> Outcome:
     """Do what was ordered, as far as it still holds, and say what came of it.
 
-    One name that cannot be served stops no other; a provider that cannot be asked does. `survey` is one made now.
-    Never creates a task.
+    A name that cannot be served stops no other; a provider that cannot be asked does. `survey` is made now. Creates no task.
     """
     records.take_over(survey.records.values())
     context = OrderContext(ports, options, records, survey)
-    seen = dict(zip(order.names, order.seen, strict=False))  # of none, or of each
+    seen = dict(zip(order.names, order.seen, strict=False))  # of each name, or empty
     if order.verb is Verb.REFRESH:
         return await refresh(context, order.names)
     if order.verb is Verb.GC:
@@ -172,8 +161,7 @@ async def carry_out(
             if isinstance(error, AccountTrouble | TryLater):
                 if left := len(order.names) - number:
                     was = "was" if left == 1 else "were"
-                    sentence = f"{left:,} more {was} not tried after that"
-                    outcomes.append(Outcome.refused(sentence))
+                    outcomes.append(Outcome.refused(f"{left:,} more {was} not tried after that"))
                 break
     return Outcome.of(outcomes)
 
@@ -191,3 +179,72 @@ async def _one(context: OrderContext, verb: Verb, name: str, seen: str) -> Outco
             return forget(context, base_id, in_flight=bool(rest))
         case _:
             return prune(context, rest)
+
+
+def parts(verb: str, name: str) -> tuple[str, str]:
+    """Return the base id in an order's name (empty: none), and the rest of the name."""
+    match verb:
+        case "retry":
+            base_id, _, attempt = name.partition("=")
+            return base_id, attempt
+        case "import":
+            task, _, base_id = name.partition("=")
+            return base_id, task
+        case "forget":
+            return name.removesuffix("!"), "!" * name.endswith("!")
+    return "", name
+
+
+def sightings(verb: str, names: tuple[str, ...], survey: Survey) -> tuple[str, ...]:
+    """Return what a survey shows of each thing that an order names; an empty text where that does not matter."""
+    return tuple(_sighting(verb, name, survey.records.get, survey) for name in names)
+
+
+def misfit(context: OrderContext, verb: str, name: str, seen: str) -> str:
+    """Return why an order does not fit any more, as a sentence; empty where it does, or where its verb will say so."""
+    base_id, rest = parts(verb, name)
+    now = _sighting(verb, name, context.records.get, context.survey)
+    if now == seen or _is_over(context, verb, rest, context.records.get(base_id)):
+        return ""
+    if verb == "prune":
+        return f"`{name}` is no longer the file that this was about: it stays"
+    return (
+        f"{context.called(base_id)} was {seen} when this was ordered and is now {now}: nothing was done; "
+        "look again, and repeat the command if you still want it"
+    )
+
+
+def _sighting(verb: str, name: str, known: Callable[[str], Record | None], survey: Survey) -> str:
+    """Return a file's bytes in short, empty where they cannot be read, or how far a generation is."""
+    if verb == "prune":
+        try:
+            return survey.locations.digest(name)[:16]
+        except WorkspaceError:
+            return ""
+    base_id, _ = parts(verb, name)
+    return _stage(known(base_id)) if base_id else ""
+
+
+def _stage(record: Record | None) -> str:
+    """Return how an attempt stands, as far as it matters to the user's consent."""
+    if record is None:
+        return "not known"
+    how = "under way" if record.status in LIVE else record.status.value
+    # A rejected attempt keeps its number, however often it is sent.
+    sent = f", create {record.creates}" if record.status is Status.REJECTED else ""
+    return f"{how} (attempt {record.attempt}{sent})"
+
+
+def _is_over(context: OrderContext, verb: str, rest: str, record: Record | None) -> bool:
+    """Whether the order was carried out already: another process may have died before it answered."""
+    match verb:
+        case "prune":
+            return rest not in context.survey.orphans
+        case "forget":
+            return record is None
+        case "retry":
+            if record is None or record.status is Status.REJECTED or not rest.isdigit():
+                return False
+            return record.attempt >= int(rest)
+        case _:
+            return record is not None and rest in {record.task_id, record.external_task_id}

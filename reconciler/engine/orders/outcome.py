@@ -1,4 +1,4 @@
-"""What an order stands on, and what it came to. The orders themselves are in `orders`."""
+"""What an order is checked against, and its outcome."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Outcome:
         return cls((sentence,), ok=False)
 
     def document(self) -> dict[str, object]:
-        """Return it as it travels to whoever asked."""
+        """Return the outcome as it travels to the command."""
         return {"said": list(self.said), "touched": sorted(self.touched), "ok": self.ok}
 
     @classmethod
     def read(cls, document: Mapping[str, object]) -> Self:
-        """Return what a document says; whatever it lacks was not said, and is then not fine."""
+        """Return the outcome in a document; one without `ok` is not ok."""
         said, touched = document.get("said"), document.get("touched")
         return cls(
             tuple(map(str, said)) if isinstance(said, list) else (),

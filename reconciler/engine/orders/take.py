@@ -1,7 +1,4 @@
-"""The orders of a running daemon: taken from the queue in the database, carried out against a fresh survey, and answered.
-
-An order that its giver does not wait for any more, or whose time is over, is dropped, and that is said.
-"""
+"""The orders of a running daemon: taken from the queue in the database, carried out against a fresh survey, and answered."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.index.index import SpecIndex
 
-_PATIENCE = 5.0  # s for a giver to say that it still waits; one that lives polls far more often
+_PATIENCE = 5.0  # s for a command to reply that it still waits; it polls far more often
 _LOOK_AGAIN = 0.02  # s
 _FORSAKEN = "the command that gave it has ended, and nobody waits for it"
 
 
 class OrderTaker:
-    """Takes what is ordered, and remembers what it could not answer yet."""
+    """Takes orders, and remembers the answers that could not be written yet."""
 
     def __init__(
         self, ports: Ports, options: Options, index: SpecIndex, surveyor: Surveyor
@@ -34,11 +31,11 @@ class OrderTaker:
         self._surveyor = surveyor
         self._queue = ports.repository.orders
         self._taken: list[tuple[str, dict[str, object]]] = []
-        self._unanswered: dict[str, Outcome] = {}  # ticket -> what became of it: not written yet
-        self._is_stale = False  # whose files are where changed, and could not be read again
+        self._unanswered: dict[str, Outcome] = {}  # by ticket
+        self._is_stale = False  # publications changed, and could not be read again
 
     def is_ordered(self) -> bool:
-        """Whether somebody asks for something. What was done, and could not be answered, is not done again."""
+        """Whether there are orders to carry out; one that was, and could not be answered, is only answered."""
         self._taken = []
         try:
             pending = dict(self._queue.pending())
@@ -51,10 +48,7 @@ class OrderTaker:
         return bool(self._taken) or self._is_stale
 
     async def carry_out(self, records: Records, locations: Locations) -> frozenset[str]:
-        """Do what was asked for; return the base ids of the generations that it concerned.
-
-        What was done counts, though its answer cannot be written, or something else goes wrong afterwards.
-        """
+        """Carry out the orders; return the base ids that they concerned, also where an answer cannot be written."""
         touched: set[str] = set()
         for ticket, document in self._taken:
             outcome = await self._one(ticket, document, records)
@@ -71,7 +65,7 @@ class OrderTaker:
         return frozenset(touched)
 
     async def _one(self, ticket: str, document: Mapping[str, object], records: Records) -> Outcome:
-        """Carry out one order. One that cannot be, for whatever reason, is answered: else it would come again."""
+        """Carry out one order; an error is an answer too, else the order would come again."""
         try:
             order = Order.read(document)
             why = order.untimely(self._ports.calendar())
@@ -90,7 +84,7 @@ class OrderTaker:
             return Outcome.refused(mistake(error))
 
     async def _is_awaited(self, ticket: str) -> bool:
-        """Ask the giver whether it still waits: whoever was killed does not reply."""
+        """Ask the command whether it still waits: one that was killed does not reply."""
         if not self._queue.ask(ticket):
             return False
         for _ in range(int(_PATIENCE / _LOOK_AGAIN)):
@@ -100,7 +94,7 @@ class OrderTaker:
         return False
 
     def _answer(self, ticket: str, outcome: Outcome) -> None:
-        """Answer an order; what cannot be written is tried again in the next look."""
+        """Answer an order; an answer that cannot be written is tried again in the next look."""
         was = self._unanswered.pop(ticket, None)
         try:
             self._queue.answer(ticket, outcome.document())

@@ -1,4 +1,4 @@
-"""Making a plan true once: which generations need work, the run over them, and what it left behind."""
+"""Making a plan true once: which generations need work, the run over them, and what is held after it."""
 
 from __future__ import annotations
 
@@ -55,10 +55,7 @@ class Run:
 
 
 def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
-    """Return the work that a plan means, downloads first (rule 7).
-
-    Over the whole folder, tasks that are paid for and no longer wanted are seen home too.
-    """
+    """Return the work of a plan, downloads first (rule 7); `whole`: also that of paid tasks that no spec wants."""
     wishes: dict[str, list[Generation]] = {}
     for wish in survey.valid_wishes():
         wishes.setdefault(wish.external_task_id, []).append(wish)
@@ -72,7 +69,7 @@ def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:
 
 
 def unsaved(survey: Survey) -> list[Record]:
-    """Return what is, or may be, paid for, is not saved, and is wanted by no valid spec."""
+    """Return the attempts that are, or may be, paid for, are not saved, and that no valid spec wants."""
     wanted = {wish.external_task_id for wish in survey.valid_wishes()}
     return [
         record

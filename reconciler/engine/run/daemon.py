@@ -1,7 +1,6 @@
-"""Keeping a folder true: follows what changes, has the loop bring it forward, and looks after itself for weeks.
+"""Keeping a folder true: follows what changes, and has the loop bring generations forward.
 
-Level-triggered: events only say which names to look at again, and a periodic look at everything finds what no
-event told. Nothing here decides about a generation, and nothing here spends.
+Level-triggered: events only say which names to look at again; a periodic look at everything finds what was missed.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ from reconciler.workspace.watch.watcher import Settling
 _NS = 1_000_000  # in a millisecond
 _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
 _MOST_HINTS = 1000  # remembered until they are followed
-_LONGEST_OVERDUE = 600 * SECOND  # and however rarely: the folder itself may say how often
+_LONGEST_OVERDUE = 600 * SECOND  # whatever interval the folder's settings ask for
 
 
 class Events(Protocol):
-    """Whoever notices that files change, as `workspace.watcher` does."""
+    """Notices of changed files; `workspace.watch.watcher` has them."""
 
     @property
     def is_notified(self) -> bool:
@@ -72,10 +71,8 @@ class Pace:
     polled: int = 10 * SECOND  # the same where no events come
     tick: int = 1 * SECOND  # orders and commits
     history: int = 400 * DAY  # how long history is kept
-    # for media that nobody knows yet; then the rest of the folder is seen to first
-    longest_look: int = 10 * SECOND
-    # before a look that does not get on is overdue: a busy disk is not a dead one
-    patience: int = 120 * SECOND
+    longest_look: int = 10 * SECOND  # at unread specs and media in one go
+    patience: int = 120 * SECOND  # before a look without progress is overdue
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +84,15 @@ class Duties:
     pace: Pace = Pace()
     checkout: Checkout | None = None  # where only what is committed may be bought
     can_host: bool = False  # a local video can be made readable for the provider
-    is_ordered: Callable[[], bool] = lambda: False  # a command asks for something
+    is_ordered: Callable[[], bool] = lambda: False  # orders wait
     correct_clock: Callable[[], None] = lambda: None
-    # does what commands asked for; returns the base ids of the generations concerned
+    # carries out the orders; returns the base ids concerned
     carry_out: Callable[[Records, Locations], Awaitable[frozenset[str]]] | None = None
-    # raises WorkspaceError where no result could be put
-    check_room: Callable[[], None] = lambda: None
+    check_room: Callable[[], None] = lambda: None  # raises WorkspaceError: no room for results
 
 
 class Daemon:
-    """One folder, one account."""
+    """Keeps one folder true, with one account."""
 
     def __init__(self, ports: Ports, options: Options, duties: Duties) -> None:
         self._forget = ports.distrust
@@ -141,11 +137,11 @@ class Daemon:
         self.looked_at = 0  # ms
 
     def wake(self) -> None:
-        """Have the daemon look at what events told; to be called in the loop's thread."""
+        """Have the daemon look at new events; to be called in the loop's thread."""
         self._woken.set()
 
     def hint(self, name: str) -> None:
-        """Look sooner at a task that may have changed; `name` is any of its ids, and nobody vouches for it."""
+        """Look sooner at a task that may have changed; `name` is one of its ids, and unproven."""
         if len(self._hints) < _MOST_HINTS:
             self._hints.add(name)
 
@@ -159,7 +155,7 @@ class Daemon:
         return hold.reason if hold else ""
 
     def unready(self) -> tuple[str, ...]:
-        """Return, in sentences, what keeps this from buying whatever is wanted; empty when nothing does."""
+        """Return, in sentences, what keeps the daemon from buying; empty when nothing does."""
         account = self.turns.account
         limits = {
             one.hold.cause: one.hold.reason
@@ -184,7 +180,7 @@ class Daemon:
 
         Raises:
             StateError, WorkspaceError: the state or the folder cannot be used at the start.
-            StateReplaced: later, too; what is in flight is found again by the next process.
+            StateReplaced: at any time; the next process finds again what is in flight.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -207,7 +203,6 @@ class Daemon:
             await self._sleep()
 
     async def _sleep(self) -> None:
-        """Wait for an event, or for the next thing that is due."""
         due = [self._ports.now() + self._pace.tick, self._next_resync]
         if (settled := self._settling.next_at()) is not None:
             due.append(settled)
@@ -244,7 +239,7 @@ class Daemon:
     async def _take_in(self, names: frozenset[str]) -> None:
         try:
             await self._work.take_in(names)
-        except (WorkspaceError, StateError):  # they are looked at again
+        except (WorkspaceError, StateError):  # the names are looked at again
             self._settling.touch(names, self._ports.now())
             raise
         self._duties.events.watch_also(self._index.media_folders())
@@ -252,7 +247,7 @@ class Daemon:
     async def _resync(self, now: int) -> None:
         """Look at the whole folder, for what events missed."""
         events, interval = self._duties.events, self._pace.resync
-        events.revive()  # first: what changes from here on is told
+        events.revive()  # first: it notices what changes from here on
         self._next_resync = now + min(interval, self._pace.polled)
         strays = await asyncio.to_thread(self._index.snapshot().strays)
         strays |= self._index.looks.passing()
@@ -266,40 +261,31 @@ class Daemon:
             self._next_resync = now + interval
 
     async def _obey(self) -> None:
-        """Do what commands ask for, while nothing else changes records."""
         if self._duties.carry_out is None:
             return
-        # What an order asks of the provider has a time limit each time, and may be a lot.
+        # An order may ask the provider many questions, each with a time limit.
         with self.looks.bounded():
             async with self.loop.standstill():
                 bases = await self._duties.carry_out(self.records, self._locations)
-                try:  # receipts may have changed, and tell whose files are where
+                try:
                     await self._work.read_receipts()
-                finally:  # what was done is done, whatever else goes wrong
+                finally:  # orders were carried out, though receipts cannot be read
                     await self._work.consider(bases)
 
     def _trim(self, now: int) -> None:
-        """Keep the history from growing for ever: once a day, a piece in a second until nothing old is left.
-
-        Not in every look: a save waits for whatever its look does besides.
-        """
+        """Remove old history once a day, a piece per second: a save waits for all that its look does."""
         before = now - self._pace.history
         is_over = self._ports.repository.trim_history(before, most=_ROWS) < _ROWS
         self._next_trim = now + (DAY if is_over else SECOND)
 
     def _follow_hints(self) -> None:
         hints, self._hints = self._hints, set()
-        if not hints:
-            return
-        records = (self.records.get(base) for base in self.loop.in_flight)
+        records = (self.records.get(base) for base in self.loop.in_flight if hints)
         if any(hints & {record.task_id, record.external_task_id} for record in records if record):
             self.loop.poll_soon()
 
     async def _look(self) -> None:
-        """Go on after trouble with the folder or the state; it is said once, and tried again.
-
-        So is a mistake of our own: what one change brings about must not end the work for all the others.
-        """
+        """Look once; trouble with the folder or the state, or a mistake of our own, is said once, and tried again."""
         trouble = ""
         try:
             await self._look_once()
@@ -307,7 +293,7 @@ class Daemon:
             raise  # from here on nothing that is done would last
         except (WorkspaceError, StateError) as error:
             trouble = told(error)
-        except Exception as error:  # noqa: BLE001 - see above; the next look at everything finds what was missed
+        except Exception as error:  # noqa: BLE001 - one change must not end the work for all the others
             trouble = mistake(error)
         self.looks.over(well=not trouble)
         before, self.trouble = self.trouble, trouble
@@ -317,13 +303,13 @@ class Daemon:
             await asyncio.sleep(self._pace.tick / SECOND)
 
     def _distrust(self, name: str) -> None:
-        """Have a file read again that was not what is remembered of it, though nothing told."""
+        """Have a file read again that has changed without an event."""
         self._forget(name)
         self._settling.touch({name}, self._ports.now())
         self.wake()
 
     def is_at_rest(self, spec: str) -> bool:
-        """Whether a spec stands as it was read: nothing that it is made of moves, or has moved."""
+        """Whether a spec and its inputs still are what was read, and none was written a moment ago."""
         if spec not in self._index.specs:
             return self._index.ignores(spec) or not (self._ports.root / spec).exists()
         inputs = self._index.inputs(spec)
@@ -331,7 +317,7 @@ class Daemon:
             return False
         now = self._ports.now()
         young = {name for name in inputs if self._is_young(name, now)}
-        if young:  # written while nobody looked: at the start, or where no events come
+        if young:  # no event told: at the start, or where no events come
             self._settling.touch(young, now)
             self.wake()
         if young or self._index.is_as_read(spec):
@@ -346,23 +332,22 @@ class Daemon:
         return wish in self._index.generations(wish.spec) and self.is_at_rest(wish.spec)
 
     def _is_young(self, name: str, now: int) -> bool:
-        """Whether a file was written less than the settling time ago; a time in the future says nothing."""
+        """Whether a file was written less than the settling time ago; not where its time lies in the future."""
         found = signature(self._ports.root / name)
         return found is not None and 0 <= now - found.mtime_ns // _NS < self._pace.settle
 
     def declared(self, spec: str) -> Sequence[Generation]:
-        """Return what a spec, where it is valid in every respect, asks for as it was last read."""
+        """Return the generations of a spec as it was last read; none where it is invalid."""
         return self._work.declared(spec)
 
     def _write_holds(self) -> None:
-        """Let `status` see what is held back."""
         if self.records.holds_changed:
             self._ports.repository.replace_holds(self.records.holds(), now=self._ports.now())
             self.records.holds_changed = False
 
 
 def _why_not(check: Callable[[], None]) -> str:
-    """Return what a check that raises has to say, or an empty string."""
+    """Return the error that a check raises, in one line, or an empty string."""
     try:
         check()
     except ReconcilerError as error:

@@ -1,7 +1,6 @@
-"""What specs ask for at this moment, for a run that nobody tells of changes: it looks again before it writes.
+"""What specs ask for now, for `apply`, which has no events: it reads specs again before it writes.
 
-A plan that somebody agreed to is bought as it was shown. Where its results go is another question: minutes later
-another branch may be checked out, and what stands there is not the plan's to replace.
+The plan is bought as the user agreed to it. Before results are written, another branch may have been checked out.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ class SpecsNow:
             self._planned.setdefault(wish.spec, []).append(wish)
 
     def is_wanted(self, wish: Generation) -> bool:  # noqa: ARG002 - see below
-        """A plan that somebody agreed to is bought as it was shown, whatever is written meanwhile."""
+        """The plan is bought as the user agreed to it, whatever is written meanwhile."""
         return True
 
     def declared(self, spec: str) -> Sequence[Generation]:
-        """Return what a spec, where it is valid, asked for when it was last found at rest."""
+        """Return the generations of a spec as it was last found at rest; none where it is invalid."""
         if self._index is None:
             return self._planned.get(spec, ())
         return [
@@ -56,12 +55,9 @@ class SpecsNow:
         ]
 
     def is_at_rest(self, spec: str) -> bool:
-        """Read a spec again if it has changed; say whether nothing it is made of moves.
+        """Read a spec again if it has changed; return whether it is at rest, or was restless for half a minute.
 
-        One that does not come to rest for half a minute is taken as it stands.
-
-        Raises:
-            WorkspaceError: it could not be looked at for as long.
+        Raises WorkspaceError: it could not be read for half a minute.
         """
         since = self._restless.setdefault(spec, self._ports.now())
         is_over = self._ports.now() - since > _LONGEST_UNREST
@@ -103,7 +99,7 @@ class SpecsNow:
             )
         elif not self._index.is_as_read(spec):
             self._index.refresh({*names, *self._index.inputs(spec)})
-        # Whether it was written a moment ago; a time in the future says nothing.
+        # A time in the future does not tell whether a file was written a moment ago.
         root, now = Root(root.path), self._ports.now()
         found = (root.signature(name) for name in self._index.inputs(spec))
         is_young = any(one and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)

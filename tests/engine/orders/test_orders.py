@@ -19,8 +19,7 @@ from reconciler.core.kinds import DEFAULT
 from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status, TaskState
 from reconciler.engine.loop.loop import Ended
-from reconciler.engine.orders.fitting import sightings
-from reconciler.engine.orders.order import Order, OrderError, Verb, carry_out
+from reconciler.engine.orders.order import Order, OrderError, Verb, carry_out, sightings
 from reconciler.engine.orders.outcome import Outcome
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
