@@ -48,7 +48,7 @@ _INOTIFY = Path("/proc/sys/fs/inotify")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The outcome of one check."""
 
     name: str
     ok: bool
@@ -83,7 +83,7 @@ def doctor(
 
 
 def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
-    """Return what a look found; one that cannot be made is a check that failed."""
+    """Return the check that `look` makes; an error is a check that failed."""
     try:
         return Check(name, *look())
     except ReconcilerError as error:
@@ -93,7 +93,6 @@ def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
 
 
 def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
-    """Give one check after the other; `quick` leaves out reading every object."""
     from reconciler.cli.running import try_media_store
 
     root = place.path.resolve()
@@ -127,7 +126,6 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
 
 
 def _key(settings: Settings, known: dict[str, Origin]) -> tuple[bool, str]:
-    """Tell whether there is a key that could be one; only the provider knows whether it is."""
     credentials(settings)
     is_pair = settings.access_key and settings.secret_key
     used = ("access_key", "secret_key") if is_pair else ("api_key",)
@@ -136,7 +134,7 @@ def _key(settings: Settings, known: dict[str, Origin]) -> tuple[bool, str]:
 
 
 def _provider(settings: Settings) -> list[Check]:
-    """Ask the provider two questions, which cost nothing: of the key and the time, and of the balance."""
+    """Ask the provider two questions, which cost nothing: a page of tasks (key, clock), and the balance."""
     why = "there is no key"
     if has_key(settings):
         try:
@@ -205,7 +203,6 @@ def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
 
 
 def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
-    """Look whether other users of this machine can read keys, or what was bought."""
     for name in sorted(settings.secret_files() | {ENV_FILE}):
         secrets = root / name
         if secrets.exists() and (mode := _others(secrets)):
@@ -223,7 +220,7 @@ def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
 
 
 def _others(path: Path) -> str:
-    """Return the mode of a file or folder that others than its owner may use, or an empty string."""
+    """Return the mode of a path that other users may read or change; empty where only its owner may."""
     mode = stat.S_IMODE(path.stat().st_mode)
     return f"{mode:04o}" if mode & OTHERS else ""
 

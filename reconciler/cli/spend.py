@@ -97,7 +97,7 @@ def spend(
 
 
 def _say_doubted(purchases: Sequence[Purchase]) -> list[dict[str, Any]]:
-    """Say, and return, which deductions of the provider's cannot be; the rows count the estimate instead."""
+    """Print and return the provider's deductions that cannot be true; their estimates count instead."""
     found = []
     for one in purchases:
         if one.disbelieved is not None:
@@ -110,7 +110,6 @@ def _say_doubted(purchases: Sequence[Purchase]) -> list[dict[str, Any]]:
 
 
 def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:
-    """Return sums as JSON and CSV have them; units and money are exact decimal strings."""
     row: dict[str, Any] = {"attempts": sums.attempts}
     row |= {f"{name}_units": units_text(getattr(sums, name)) for name in _AMOUNTS}
     if price:
@@ -120,11 +119,7 @@ def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:
 
 
 def _write(root: Path, place: Path, text: str) -> None:
-    """Write CSV to its place.
-
-    Raises WorkspaceError: a file stands there that is no CSV file by its name, so that it could be something paid for;
-    it is a link or leads through one out of the project, is no plain file, or cannot be written.
-    """
+    """Write CSV; raises WorkspaceError: a link leads out of the project, or a file without `.csv` stands there."""
     if place == _STDOUT:
         sys.stdout.write(text)
         return
@@ -148,10 +143,7 @@ def _csv(by: By, groups: Mapping[str, Sums], price: UnitPrice | None) -> str:
 
 
 def _cell(value: object) -> object:
-    """Return a value as a cell: a text on one line, and none that a spreadsheet takes for a formula.
-
-    Amounts are decimal strings, and may be negative; names come from anybody.
-    """
+    """Return a cell's value: a text is on one line and never a formula, since names come from any commit."""
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -1,6 +1,6 @@
-"""`status`, `show` and `backup`: what is known, and where everything stands. They change nothing.
+"""`status`, `show` and `backup`: what is known of every generation. They change nothing.
 
-`status --watch` polls: the database is another process's, and a table for people may be a second late.
+`status --watch` polls: the database is another process's, and a table may be a second late.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def status(
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What there is to show, and how to see that it is not so any more."""
+    """A status to show, and a function that tells whether it is still current."""
 
     document: dict[str, Any]
     plan: Plan | None = None  # None: an error
@@ -82,7 +82,7 @@ class _View:
 
 
 def _follow(see: Callable[[], _View], *, as_json: bool) -> None:
-    """Show the status again and again, until a signal or until its reader leaves; only the first look may raise."""
+    """Show the status until a signal, or until its reader leaves; only the first look raises errors."""
     changes = _changes(see, see())
     with suppress(KeyboardInterrupt):  # SIGTERM is one, too
         if out.is_terminal and not as_json:
@@ -99,7 +99,7 @@ def _follow(see: Callable[[], _View], *, as_json: bool) -> None:
 
 
 def _changes(see: Callable[[], _View], view: _View) -> Iterator[_View]:
-    """Give a view, and a new one whenever it says something else, as long as somebody looks."""
+    """Yield a view, and a new one whenever its document changes, as long as stdout has a reader."""
     seen = view.look()
     yield view
     took = 0.0
@@ -175,7 +175,7 @@ def _shown(view: _View, rows: int | None = None) -> RenderableType:
 
 
 def _pressing_first(plan: Plan, rows: int) -> Plan:
-    """Return as much of a plan as there is room for: what needs somebody, then what moves, then the rest."""
+    """Return as many rows of a plan as fit: first those that need the user, then those under way."""
     pressing = sorted(
         plan.assessments,
         key=lambda item: (item.status not in NEEDS_SOMEBODY, item.status is Status.COMPLETE),
