@@ -1,7 +1,6 @@
-"""What a receipt remembers of a spec's purchases, and when it changes. The file's bytes are the workspace's business.
+"""The entries of a spec's receipt, and when they change; `workspace` reads and writes the file.
 
-A receipt lies in git beside its spec. So it changes only when what is current changes: checking out an old
-commit, or looking twice, dirties nothing.
+A receipt lies in git beside its spec: checking out an old commit, or looking twice, must not change it.
 """
 
 from __future__ import annotations
@@ -53,12 +52,12 @@ class ReceiptEntry:
 
     @property
     def sort_key(self) -> tuple[str, str]:
-        """Where the entry stands in a receipt."""
+        """The order of entries in a receipt: by label and id."""
         return self.label, self.external_task_id
 
 
 def in_order(entries: Iterable[ReceiptEntry]) -> list[ReceiptEntry]:
-    """Return entries as they stand in a receipt."""
+    """Return entries in a receipt's order."""
     return sorted(entries, key=lambda entry: entry.sort_key)
 
 
