@@ -1,7 +1,4 @@
-"""The commands that need no key: a starting folder, the provider's simulator, and the demonstration on it.
-
-The demonstration has a folder of its own, a simulator in a process of its own, and the real commands.
-"""
+"""The commands that need no key: a starting folder, the provider's simulator, and a demonstration on it."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ from reconciler.workspace.tree.walk import specs_folder, walk
 
 _MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
 _LEAST_FREE = 1_000_000_000  # bytes; a result is some tens of megabytes
-_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
-_MANY_OBJECTS = 50  # from here on it takes long enough to be followed
+_SOON = 7 * DAY  # ms; a pack that expires within it is mentioned
+_MANY_OBJECTS = 50  # from here on a progress bar is shown
 _MOST_NAMED = 5
 _INOTIFY = Path("/proc/sys/fs/inotify")
 
@@ -114,12 +114,11 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
         database = settings.database_url or state / "reconciler.db"
         return closing(Repository.open(database, read_only=True))
 
-    objects = ObjectStore(state / "objects")
     yield checked("folder", lambda: _folder(root, settings))
     yield checked("privacy", lambda: _privacy(root, settings))
     yield checked("disk", lambda: _disk(root, settings))
     yield checked("database", lambda: _database(open_state))
-    yield checked("objects", lambda: _objects(open_state, objects, quick=quick))
+    yield checked("objects", lambda: _objects(open_state, state, quick=quick))
     yield checked("lock", lambda: (True, f"{lock_holder(state) or 'nobody'} writes here"))
     yield checked("inotify", lambda: _inotify(root, settings))
     yield checked("git", lambda: _git(root, settings))
@@ -250,8 +249,9 @@ def _database(open_state: Callable[[], closing[Repository]]) -> tuple[bool, str]
 
 
 def _objects(
-    open_state: Callable[[], closing[Repository]], objects: ObjectStore, *, quick: bool
+    open_state: Callable[[], closing[Repository]], state: Path, *, quick: bool
 ) -> tuple[bool, str]:
+    objects = ObjectStore(state / "objects")
     names = list(objects.names())
     with open_state() as repository:
         lacking = repository.known_results(previews=False).keys() - set(names)

@@ -31,7 +31,7 @@ COLOURS: dict[str, str] = {
     **dict.fromkeys((Action.INVALID, Action.FAILED, Action.EXPIRED, Status.REJECTED), "red"),
     Status.PENDING: "",
 }
-"""Of actions and statuses, many of which are the same words; cyan where nothing is said."""
+"""By action and status; cyan for the others."""
 NO_SPECS = "No specs yet: add a file to the specs folder."
 MOST_ROWS = 500  # of a table: laying out more takes seconds
 _Row = tuple[Action | Status, str, Decimal | None, str]

@@ -211,10 +211,6 @@ class _Line(logging.Formatter):
         return printable(json.dumps(head | asdict(entry), ensure_ascii=False))
 
 
-# What systemd is told, over the socket that it names (sd_notify(3)); without systemd the variables are not set, and
-# nothing happens.
-
-
 def tell_systemd(state: str) -> None:
     """Send a state to systemd in the words of sd_notify(3), such as `READY=1`; never raises, never waits."""
     address = os.environ.get("NOTIFY_SOCKET", "")

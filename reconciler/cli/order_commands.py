@@ -1,7 +1,6 @@
 """The commands that give orders: retry, import, refresh, forget, prune, gc. Each shows what it will do, and asks.
 
-With the state's lock in hand an order is carried out here, by `engine.orders`; else the running `watch` has it handed over
-through the queue in the database.
+With the state's lock an order is carried out here; else it goes through the queue in the database to `watch`.
 """
 
 from __future__ import annotations

@@ -41,8 +41,7 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import DEFAULTS_NAME
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
-Specs = Collection[str] | None
-"""The specs that a command is about; None: all of them."""
+Specs = Collection[str] | None  # the specs of a command; None: all of them
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
 Paths = Annotated[
     list[Path] | None,

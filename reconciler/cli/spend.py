@@ -27,10 +27,7 @@ from reconciler.engine.observe.purchases import everything_bought
 from reconciler.workspace.files.plain import describe_os_error, replace_plain
 
 _DAY = "%Y-%m-%d"
-_AMOUNTS = (
-    *("estimated", "deducted", "undetermined", "difference"),
-    *("spent", "wasted", "unwanted"),
-)
+_AMOUNTS = ("estimated", "deducted", "undetermined", "difference", "spent", "wasted", "unwanted")
 _HEADS = {"undetermined": "by estimate", "unwanted": "not wanted"}
 _STDOUT = Path("-")
 _AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -103,9 +100,11 @@ def _say_doubted(purchases: Sequence[Purchase]) -> list[dict[str, Any]]:
         if one.disbelieved is not None:
             why = disbelief(one.external_task_id, one.disbelieved, one.spent)
             err.print(f"[yellow]not believed[/] {escape(why)}")
-            said, counts = units_text(one.disbelieved), units_text(one.spent)
-            row = {"external_task_id": one.external_task_id, "said_units": said}
-            found.append(row | {"counted_units": counts})
+            said = {
+                "said_units": units_text(one.disbelieved),
+                "counted_units": units_text(one.spent),
+            }
+            found.append({"external_task_id": one.external_task_id, **said})
     return found
 
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _NAMES = ("stdin", "stdout", "stderr")
 _ERRORS = "reconciler.plain"
 _SIGNS = {"✓": "+", "✗": "x", "·": "-", "…": "..."}
-"""Our own signs, where an encoding has none of them; other letters become escapes."""
-
+"""For encodings without the signs of this program; other letters become escapes."""
 _GONE = select.POLLERR | select.POLLHUP
 
 

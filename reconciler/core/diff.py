@@ -54,8 +54,9 @@ class Standing(StrEnum):
     TAKEN = "taken"  # a file that is not ours, or was changed: never overwritten
 
 
-IN_PLACE = frozenset({Standing.OURS, Standing.POINTER})
-"""What needs nothing more: it is neither fetched, nor published, nor overwritten."""
+IN_PLACE = frozenset(
+    {Standing.OURS, Standing.POINTER}
+)  # neither fetched, published nor overwritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Output:
     role: Role
     path: str  # relative to the root
     standing: Standing
-    problem: str = ""  # why it cannot be told what stands there, as a sentence; it counts as taken
+    problem: str = ""  # a sentence: why the file cannot be read; it counts as taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +76,10 @@ class Known:
     record: Record | None = None
     outputs: tuple[Output, ...] = ()
     obtainable: bool = False  # the bytes of every missing output are on this disk
-    previews: tuple[Output, ...] = ()  # as far as there are any; they hold nothing back
+    previews: tuple[Output, ...] = ()  # nothing waits for one
     unshown: bool = False  # a preview is missing, and its bytes are on this disk
     hold: str = ""  # why the last run held it back
-    obstacle: str = ""  # why it could not be submitted now: no media store, an unreadable receipt
+    obstacle: str = ""  # why it cannot be submitted: no media store, an unreadable receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,7 @@ def diff(
     return Plan(assessments, dict(invalid), tuple(sorted(orphans)))
 
 
-_Due = tuple[Action, Status, str]
-"""What is to be done about a generation, where it stands, and why."""
+_Due = tuple[Action, Status, str]  # and the reason
 _ACTIONS = {
     Status.SUBMITTING: Action.ADOPT,
     Status.SUBMITTED: Action.WAIT,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from reconciler.core.errors import SpecError
 
 LONGEST_TEXT = 65_536  # characters of one value; a prompt has at most 2,500
-
 _CHARACTERS_OF_A_VALUE = 256
 _TYPE_NAMES = {str: "text", bool: "yes or no", int: "a whole number", float: "a number"}
 _TYPE_NAMES |= {list: "a list", tuple: "a list", dict: "a mapping", type(None): "nothing"}
@@ -44,8 +43,7 @@ class Node:
 
     value: str | int | float | bool | tuple[Node, ...] | Mapping[str, Entry] | None
     place: Place
-    # Where a comment ends an unquoted text that may have been meant to go on.
-    cut: Place | None = None
+    cut: Place | None = None  # of a comment that ends an unquoted text, perhaps by mistake
 
     @property
     def inner(self) -> Iterator[Node]:
@@ -214,8 +212,7 @@ def nearest(word: object, allowed: Iterable[str]) -> str:
 
 
 _JOINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
-# Parts of keys that tell no key apart.
-_SAY_NOTHING = frozenset({"id", "info", "list", "name", "original", "task", "url"})
+_SAY_NOTHING = frozenset({"id", "info", "list", "name", "original", "task", "url"})  # in many keys
 
 
 def nearest_key(word: str, allowed: Iterable[str]) -> str:

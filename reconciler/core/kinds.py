@@ -50,9 +50,7 @@ class Kind(Protocol):
 
 
 DEFAULT: Kind = motion_control
-"""Meant where none is named."""
 KINDS: dict[str, Kind] = {DEFAULT.NAME: DEFAULT}
-"""By name."""
 
 
 def kind_named(name: object) -> Kind:

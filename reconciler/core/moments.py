@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 
 from reconciler.core.schedule import DAY, SECOND
 
-UNKNOWN = "(not known)"
-"""Stands where a day, a time, a spec or a model is not told."""
-
+UNKNOWN = "(not known)"  # shown for an unknown day, time, spec or model
 _EARLIEST = 1_577_836_800_000  # ms: 2020; the API is younger
 _LATEST = 4_102_444_800_000  # ms: 2100
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
-EXACT: Final = Context(prec=200)
-"""Sums and products of units lose nothing here; the usual 28 digits could round one past a cap."""
-
+EXACT: Final = Context(prec=200)  # the usual 28 digits could round a sum past a cap
 _CENT = Decimal("0.01")
 
 

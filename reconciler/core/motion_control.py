@@ -40,16 +40,14 @@ SPANS = {
 UNITS_PER_SECOND: Prices = {
     "kling-v2-6": {"std": Decimal("0.5"), "pro": Decimal("0.8")},
     "kling-v3": {"std": Decimal("0.9"), "pro": Decimal("1.2")},
-}
-"""By model and mode: observed, a price list of 2026."""
-LONGEST = max(span.longest for span in SPANS.values())
-"""Seconds that a result of this kind can have."""
+}  # observed, a price list of 2026
+LONGEST = max(span.longest for span in SPANS.values())  # s, of a result
 LABELLED_AS_READ = frozenset({"keep_original_sound"})
 """A bare yes is a boolean in YAML and a text in JSON: both make the same label."""
 SCHEMA: Mapping[str, Any] = {
     "keep_original_sound": {"enum": ["yes", "no", True, False], "default": "yes"}
 }
-"""What editors are told in place of what the types of the fields say."""
+"""Parts of the JSON Schema that replace those of the fields' types."""
 
 
 def _yes_or_no(value: object) -> object:

@@ -13,12 +13,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-Prices = Mapping[str, Mapping[str, Decimal]]
-"""Units per second of result, by model and mode."""
-Rate = tuple[str, str, Decimal]
-"""What a request is priced by: its model, its mode, and the seconds that it can last at most."""
-Sent = Mapping[str, str | bytes]
-"""What is sent for each input, by its name: a URL, or the bytes of a file."""
+Prices = Mapping[str, Mapping[str, Decimal]]  # units per second of result, by model and mode
+Rate = tuple[str, str, Decimal]  # what a request is priced by: model, mode, and longest length (s)
+Sent = Mapping[str, str | bytes]  # of each input, by its name: a URL, or the bytes of a file
 
 SHORTEST_SECONDS = Decimal(3)
 # The larger reading of "MB": a refusal by the API costs nothing, one of ours might be wrong.
@@ -27,7 +24,7 @@ IMAGE_BYTES = 10 * MEGABYTE
 VIDEO_BYTES = 100 * MEGABYTE
 IMAGE_SIDES = (300, 65_536)  # px
 VIDEO_SIDES = (340, 3_850)  # px
-IMAGE_PIXELS = 100_000_000  # one more is taken for a decompression bomb
+IMAGE_PIXELS = 100_000_000  # above: a decompression bomb
 PREPARABLE_PIXELS = 40_000_000  # of a film's frame, that are decoded at all: 8K has 33 million
 NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before it is said
 TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"

@@ -16,10 +16,8 @@ from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.money import EXACT, total, units_text
 from reconciler.core.states import LIVE, Status
 
-FREE = (Status.PENDING, Status.REJECTED)
-"""Nothing is billed for an attempt that was never sent, or that was refused."""
-
-_BEYOND = 10  # times what the dearest request costs: prices change, but not like that
+FREE = (Status.PENDING, Status.REJECTED)  # nothing is billed: never sent, or refused
+_BEYOND = 10  # times the most expensive request: a larger deduction is not believed
 
 
 def believed(units: Decimal | None, estimated: Decimal) -> Decimal | None:
@@ -105,8 +103,7 @@ class Sums:
     undetermined: Decimal = Decimal(0)  # the estimates of the others
     difference: Decimal = Decimal(0)  # deducted less estimated, where both are known
     wasted: Decimal = Decimal(0)
-    # no spec asks for it any more: no waste, it comes back with its spec
-    unwanted: Decimal = Decimal(0)
+    unwanted: Decimal = Decimal(0)  # no spec asks for it now; no waste, it comes back with its spec
 
     @property
     def spent(self) -> Decimal:

@@ -1,7 +1,4 @@
-"""The values that the core decides on: statuses, records, tasks, results. All are frozen.
-
-The store's rows and the wire's JSON are turned into these at the border of their packages.
-"""
+"""The frozen values that the core decides on: statuses, records, tasks, results."""
 
 from __future__ import annotations
 
@@ -132,16 +129,15 @@ class Record:
     creates: int = 0  # create requests recorded, answered or not
     doubtful: bool = False  # some create of this attempt had an unknown outcome
     in_use: bool = False  # the provider said that a task has this id: it is not sent again
-    # ms, our clock: since when absence counts; None while a create is under way.
-    gave_up_at: int | None = None
+    gave_up_at: int | None = None  # ms, our clock: absence counts from then; None during a create
     absent_looks: int = 0  # readable answers of "unknown id" since `gave_up_at`
     refusal: str = ""  # of a create, not final: a task may turn up, or it is to be tried again
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
     results: tuple[Result, ...] = ()  # what was bought
     previews: tuple[Result, ...] = ()  # made of it here: they decide nothing about what was bought
-    # Known from a receipt alone, which any commit may bring: neither its task nor the bytes of its results were
-    # shown by the provider. It keeps from buying; it makes no file ours, and its task has to prove itself.
+    # Known from a receipt alone, which any commit may bring; the provider has shown neither task nor bytes. It keeps
+    # from buying, makes no file ours, and its task has to prove itself.
     claimed: bool = False
 
     @classmethod

@@ -78,8 +78,7 @@ class Refused:
     """A create was refused because of the request."""
 
     reason: str
-    # The code cannot mean "this id is already used"; no look is needed to believe it.
-    surely_ours: bool
+    surely_ours: bool  # the code cannot mean "this id is already used": believed without a look
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,10 @@ from starlette.responses import PlainTextResponse, Response
 
 Hint = Callable[[str], None]
 
-TOLERATED_S = 300
-"""How far a callback's time may be off, to either side (API: documented)."""
+TOLERATED_S = 300  # that a callback's time may be off, to either side (API: documented)
 _LONGEST_S = 5.0  # for a whole body
 _MOST_BYTES = 64 * 1024
-_CLOSE = {"connection": "close"}  # what was not read must not be taken for the next request
+_CLOSE = {"connection": "close"}  # unread bytes must not become the next request
 _PREFIX = "whsec_"
 _TIME = re.compile(r"[0-9]{1,12}")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,80}")

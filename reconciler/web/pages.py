@@ -28,9 +28,9 @@ class StatusSource:
 
     document: Callable[[], Document]  # of `status --json`
     health: Callable[[], Document]
-    """`ok` (bool), `since` and `last_look` (ISO 8601), `in_flight` (count), and what is wrong: `trouble` is why all is
-    not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or a sentence on its silence."""
-    unready: Callable[[], Sequence[str]]  # in sentences, what keeps things from being bought
+    """`ok` (bool), `since`, `last_look` (ISO 8601), `in_flight` (count), `trouble` and `paused` (a sentence, or empty),
+    and `provider` (`answers`, or a sentence about its silence)."""
+    unready: Callable[[], Sequence[str]]  # sentences: why nothing can be bought
 
 
 def recent(make: Callable[[], str]) -> Callable[[], str]:
@@ -60,7 +60,7 @@ _SECTIONS = (
     ("Waiting", "waiting", [Status.PENDING], 25),
     ("Complete, newest first", "complete", [Status.COMPLETE], 50),
 )
-"""The parts of the page: the heading, the tone, whose rows stand there, and how many of them at most."""
+"""The parts of the page: heading, tone, statuses, and the most rows."""
 
 
 def status_page(document: Document, health: Document) -> str:

@@ -86,7 +86,7 @@ def refused(headers: Headers) -> Response:
 CALLBACKS = "/callbacks"
 _LOGIN = "/login"
 _OPEN = frozenset({"/livez", "/readyz", "/status.css", _LOGIN})
-"""What is answered without the token: nothing there tells of specs, reasons or results."""
+"""Answered without the token: they tell nothing of specs, reasons or results."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound to
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(:[0-9]+)?")
@@ -209,7 +209,7 @@ async def _health(source: StatusSource, _: Request) -> Response:
 
 
 async def _live(_: Request) -> Response:
-    return PlainTextResponse("the program answers\n")  # only where the loop turns
+    return PlainTextResponse("the program answers\n")
 
 
 async def _ready(source: StatusSource, access: PageToken | None, request: Request) -> Response:

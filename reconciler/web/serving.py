@@ -86,7 +86,7 @@ async def serving(
     listener = await _listener(host, port, is_guarded=is_guarded)
     name, here = listener.getsockname()[:2]
     name = _ANYWHERE.get(name, name)
-    for log in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
+    for log in ("uvicorn.error", "uvicorn.access"):  # a line for each junk request
         logging.getLogger(log).disabled = True
     config = uvicorn.Config(
         app,
@@ -109,7 +109,7 @@ async def serving(
         await server.shutdown(sockets=[listener])
         for connection in list(server.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)  # lets what was cut go
+        await asyncio.sleep(0)  # lets the connections close
 
 
 async def _listener(host: str, port: int, *, is_guarded: bool) -> socket.socket:
