@@ -29,15 +29,13 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"
-_NO_SETTINGS = "settings.toml"  # of the marker: in the place of one that is meant for the real API
+_NO_SETTINGS = "settings.toml"  # in the marker folder, instead of the user's for the real API
 _PROGRAM = (sys.executable, "-P", "-m", "reconciler")  # -P: no module of the folder that it runs in
 _COMMITTER = (
     *("-c", "safe.bareRepository=explicit", "-c", "commit.gpgsign=false"),
     *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
 )
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
-
-
 SCHEMA = "spec.schema.json"
 _MOST_READ = 1024 * 1024  # bytes of the user's `.gitignore`
 
@@ -326,7 +324,7 @@ class Demo:
         return shutil.which("git") is not None and (self._folder / ".git").is_dir()
 
     def _git(self, *arguments: str) -> str:
-        # Its own repository, by name: git, looking for one, may find another one that the folder holds.
+        # By name: git, looking for a repository, may find another one in the folder.
         named = (f"--git-dir={self._folder / '.git'}", f"--work-tree={self._folder}")
         done = subprocess.run(  # noqa: S603
             ["git", *named, *_COMMITTER, *arguments],  # noqa: S607

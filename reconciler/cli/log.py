@@ -173,8 +173,7 @@ class _OnStderr(logging.Handler):
     """Writes lines to the current stderr; drops them where it is closed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Not through `sys.stderr`: it would keep what a reader that has gone did not take, and fail at the exit.
-        # AttributeError: there was none when the program began, and its number belongs to another file by now.
+        # Not through `sys.stderr`, which would keep unwritten text and fail at the exit. AttributeError: it is None.
         with suppress(OSError, ValueError, AttributeError):
             line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
             while line:

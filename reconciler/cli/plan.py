@@ -32,7 +32,7 @@ from reconciler.settings.definitions import Settings
 from reconciler.workspace.read.loader import Desired
 from reconciler.workspace.read.remote import next_part, remote_faults, remote_media
 
-_Asked = tuple[Medium, str]  # what it is, and its URL
+_Asked = tuple[Medium, str]  # the medium, and its URL
 _CUT_SHORT = {
     Ended.STOPPED: ("Stopped", ExitCode.INTERRUPTED),
     Ended.TIMED_OUT: ("Out of time", ExitCode.TIMED_OUT),
@@ -280,7 +280,6 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
             if item.status in NEEDS_SOMEBODY:
                 name, reason = escape(documents.name_of(item)), escape(item.reason)
                 err.print(f"[yellow]{item.status}[/] {name}: {reason}")
-        # Once where many wait for the same file, such as a defaults file.
         waiting = waiting_for({file: found[:1] for file, found in plan.invalid.items()})
         said = {documents.in_short(found): waiting[found[0]] for found in plan.invalid.values()}
         for line, count in said.items():

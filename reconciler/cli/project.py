@@ -1,7 +1,4 @@
-"""The project of a command: finding its root folder, opening it, and selecting specs by path.
-
-A root that was found is printed on stderr; where two are possible, neither is chosen.
-"""
+"""The project of a command: finding its root folder, opening it, and selecting specs by path."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`status`, `show` and `backup`: what is known of every generation. They change nothing.
-
-`status --watch` polls: the database is another process's, and a table may be a second late.
-"""
+"""`status`, `show` and `backup`: what is known of every generation. They change nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ from reconciler.workspace.tree.walk import specs_folder, walk
 
 _EVERY = 1.0  # s
 _IDLE = 9  # times as long as the last look took: a large folder is looked at less often
-_RESYNC = 30  # looks after which it is read anyway: what no signature shows is late, and not lost
+_RESYNC = 30  # looks after which everything is read, for changes that no signature shows
 _AROUND = 4  # lines of a terminal that are not rows of the table
 
 _Seen = tuple[object, ...]
@@ -135,7 +132,7 @@ def _view(root: project.ProjectRoot, paths: Sequence[Path] | None) -> _View:
 
     def look() -> _Seen:
         try:
-            # The first tree is the one from before reading: what changed while we read is seen by the second look.
+            # First the tree from before reading, so that changes during the reading are seen.
             tree = trees.pop() if trees else _tree(base, specs, database)
             return tree, {name: signature(base / name) for name in files}
         except ReconcilerError:

@@ -54,8 +54,7 @@ def secure() -> None:
     codecs.register_error(_ERRORS, _plainly)
     for name in _NAMES:
         if getattr(sys, name) is None:
-            # It was closed. Else the next file, the database for one, would get its number, the lowest that is free,
-            # and its text.
+            # Else the next file, such as the database, would get the closed stream's number, and its text.
             descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
             mode = "r" if name == "stdin" else "w"
@@ -66,7 +65,7 @@ def secure() -> None:
         with suppress(OSError, ValueError):
             stream.flush()
         writer = io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False))
-        # An encoding in which JSON is JSON: UTF-16 and the like are not.
+        # JSON needs an encoding that is a superset of ASCII, unlike UTF-16.
         encoding = stream.encoding if "{}".encode(stream.encoding) == b"{}" else "utf-8"
         how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
         setattr(sys, name, _Text(writer, encoding, _ERRORS, **how))

@@ -1,7 +1,4 @@
-"""The console and the exit codes: results on stdout, everything else on stderr.
-
-Every printed text is escaped here, wherever it comes from, so that it stays one line.
-"""
+"""The console, which escapes every text, and the exit codes: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -150,8 +147,7 @@ class ExitCode(IntEnum):
     DONE = 0
     ERROR = 1
     CHANGES = 2  # plan --detailed-exitcode
-    # `apply` settled, and something is failed, rejected, expired, invalid or blocked.
-    NEEDS_SOMEBODY = 3
+    NEEDS_SOMEBODY = 3  # `apply` ended, and something failed, expired, is invalid or blocked
     TIMED_OUT = 4
     USAGE = 64
     INTERRUPTED = 130

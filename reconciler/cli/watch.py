@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
     from reconciler.workspace.index.index import SpecIndex
 
-# Seconds that a change of the state waits for another program: the loop stands still, and it is tried again later.
-_BUSY_TIMEOUT = 1.0
+_BUSY_TIMEOUT = 1.0  # s that the whole loop waits for a locked database; then it tries again later
 
 
 def watch(

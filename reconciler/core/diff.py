@@ -1,7 +1,4 @@
-"""The difference between what the specs want and what is known: `diff(wanted, …) -> Plan`.
-
-`plan`, `apply` and `status` use the same assessment, so they cannot disagree.
-"""
+"""The difference between the wanted and the known, which `plan`, `apply` and `status` share: `diff(wanted, …) -> Plan`."""
 
 from __future__ import annotations
 

@@ -92,10 +92,7 @@ def clashes(generations: Iterable[Generation]) -> Iterator[Problem]:
 
 
 def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
-    """Yield a problem for every spec whose result leads, through other specs, back to its own input.
-
-    Each new result would change the input and be bought again, without end.
-    """
+    """Yield a problem for every spec whose result leads back to its own input: it would be bought again without end."""
     everything = list(generations)
     readers = defaultdict[str, list[Generation]](list)
     for generation in everything:

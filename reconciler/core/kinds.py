@@ -1,7 +1,4 @@
-"""The kinds of generations, and the fields of their specs.
-
-A new kind is a module like `motion_control`, entered in `KINDS`: what differs between kinds is asked of the kind.
-"""
+"""The kinds of generations, and their specs' fields. A new kind is a module like `motion_control`, entered in `KINDS`."""
 
 from __future__ import annotations
 

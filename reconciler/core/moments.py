@@ -1,7 +1,4 @@
-"""Points in time from other programs: which are possible, and how each is shown. Nothing here raises.
-
-Such a number may be in the wrong unit, or be anything; here it becomes a time between 2020 and 2100, or unknown.
-"""
+"""Points in time from other programs: which are possible, and how each is shown. Nothing here raises."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Text from elsewhere (a name, a key, the provider's words), escaped so that it is one line and commands nothing.
 
-A terminal obeys escape sequences, in C0 and in C1; bidi marks and zero width characters hide the real text;
-a CI service obeys lines of a log that begin with `::`, and `##[…]` or `##vso[…]` anywhere.
+Terminals obey escape sequences, bidi marks hide text, and CI services obey `::` at a line's begin, and `##[…]`.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ def _mended(wanted: Input, source: Source) -> Source:
         return made
     seconds = kept.end - kept.start
     if not is_cut:
-        # A whole film keeps its last frame, however its times are rounded, and costs what was counted all the same.
+        # A whole film keeps its last frame, however its times are rounded, and is billed the same.
         kept = replace(kept, end=whole_seconds(kept.end) + _ROUNDED_AWAY)
     return replace(made, seconds=seconds, codec=medium.codec, preparation=kept)
 

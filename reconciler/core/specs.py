@@ -201,7 +201,7 @@ def _placeholder(text: str) -> str:
     if found := _PLACEHOLDER.search(text):
         return found.group()
     for opening, closing in _BRACES:
-        # Only the first of a line is tried: where it is never closed, none after it is.
+        # Only a line's first one is tried: if it is not closed, no later one is.
         for line in text.split("\n") if opening in text and closing in text else ():
             begin = line.find(opening)
             end = line.find(closing, begin + len(opening)) if begin >= 0 else -1

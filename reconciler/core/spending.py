@@ -1,7 +1,4 @@
-"""What was spent, on what, and what was wasted: purchases grouped and summed.
-
-An attempt counts its deduction or, while that is not known, its estimate. Caps count the same.
-"""
+"""What was spent, on what, and what was wasted: purchases grouped and summed."""
 
 from __future__ import annotations
 

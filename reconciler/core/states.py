@@ -104,7 +104,7 @@ class Result:
     sha256: str  # 64 lower-case hex digits
     size: int  # bytes
     duration: float | None = None  # seconds, read from the file itself
-    # What older programs did not write down; that it is known now changes no record and no receipt.
+    # Not compared: older programs did not record them.
     width: int | None = field(default=None, compare=False)  # px, as shown
     height: int | None = field(default=None, compare=False)  # px
 
@@ -135,7 +135,7 @@ class Record:
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
     results: tuple[Result, ...] = ()  # what was bought
-    previews: tuple[Result, ...] = ()  # made of it here: they decide nothing about what was bought
+    previews: tuple[Result, ...] = ()  # made here of the results
     # Known from a receipt alone, which any commit may bring; the provider has shown neither task nor bytes. It keeps
     # from buying, makes no file ours, and its task has to prove itself.
     claimed: bool = False

@@ -1,7 +1,4 @@
-"""The status page as HTML: first what needs the user, then what is under way, then the newest results.
-
-The template escapes everything, names and the provider's words too.
-"""
+"""The status page as HTML; its template escapes everything, names and the provider's words too."""
 
 from __future__ import annotations
 
