@@ -109,16 +109,12 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
     yield from _provider(settings)
     yield checked("media", lambda: try_media_store(settings))
     state = root / settings.state_dir
-
-    def open_state() -> closing[Repository]:
-        database = settings.database_url or state / "reconciler.db"
-        return closing(Repository.open(database, read_only=True))
-
+    database = settings.database_url or state / "reconciler.db"
     yield checked("folder", lambda: _folder(root, settings))
     yield checked("privacy", lambda: _privacy(root, settings))
     yield checked("disk", lambda: _disk(root, settings))
-    yield checked("database", lambda: _database(open_state))
-    yield checked("objects", lambda: _objects(open_state, state, quick=quick))
+    yield checked("database", lambda: _database(database))
+    yield checked("objects", lambda: _objects(database, state, quick=quick))
     yield checked("lock", lambda: (True, f"{lock_holder(state) or 'nobody'} writes here"))
     yield checked("inotify", lambda: _inotify(root, settings))
     yield checked("git", lambda: _git(root, settings))
@@ -236,8 +232,8 @@ def _disk(root: Path, settings: Settings) -> tuple[bool, str]:
     return well, "; ".join(said)
 
 
-def _database(open_state: Callable[[], closing[Repository]]) -> tuple[bool, str]:
-    with open_state() as repository:
+def _database(database: str | Path) -> tuple[bool, str]:
+    with closing(Repository.open(database, read_only=True)) as repository:
         complaints = repository.integrity_check()
         if complaints:
             return False, (
@@ -248,12 +244,10 @@ def _database(open_state: Callable[[], closing[Repository]]) -> tuple[bool, str]
     return True, f"sound; {counted(count, 'generation')} on record"
 
 
-def _objects(
-    open_state: Callable[[], closing[Repository]], state: Path, *, quick: bool
-) -> tuple[bool, str]:
+def _objects(database: str | Path, state: Path, *, quick: bool) -> tuple[bool, str]:
     objects = ObjectStore(state / "objects")
     names = list(objects.names())
-    with open_state() as repository:
+    with closing(Repository.open(database, read_only=True)) as repository:
         lacking = repository.known_results(previews=False).keys() - set(names)
     elsewhere = f"; {counted(len(lacking), 'result')} without an object here" if lacking else ""
     if quick:

@@ -55,7 +55,7 @@ class ProjectRoot:
 
 
 def root_of(context: typer.Context, *, or_here: bool = False) -> ProjectRoot:
-    """Return a command's root folder, `or_here` the working folder; raises WorkspaceError: none, or two, are possible."""
+    """Return a command's root folder, `or_here` the working folder; raises WorkspaceError: none or two are possible."""
     root, config = context.obj  # `--root` and `--config`
     return ProjectRoot(_found(or_here=or_here) if root is None else root, config)
 

@@ -1,4 +1,4 @@
-"""The difference between the wanted and the known, which `plan`, `apply` and `status` share: `diff(wanted, …) -> Plan`."""
+"""The difference between the wanted and the known, shared by `plan`, `apply` and `status`: `diff(wanted, …) -> Plan`."""
 
 from __future__ import annotations
 

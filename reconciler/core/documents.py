@@ -139,7 +139,7 @@ class Limits:
 
 
 def waiting_for(wrong: Mapping[str, Iterable[Problem]]) -> Counter[Problem]:
-    """Return the problems of specs that stand in another file, such as a defaults file, and how many specs each stops."""
+    """Return the problems of specs that stand in another file, such as a defaults file, and how many specs wait."""
     placed = ((file, problem) for file, found in wrong.items() for problem in found)
     return Counter(problem for file, problem in placed if problem.place.file != file)
 

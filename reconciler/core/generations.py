@@ -146,7 +146,7 @@ def written(generation: Generation) -> Iterator[str]:
 
 
 def fed_by(generation: Generation) -> list[str]:
-    """Return the paths of local inputs, and of their links' targets, that could be a result or preview; in lower case."""
+    """Return the paths of local inputs, and of their links' targets, that could be a result; in lower case."""
     inputs = generation.inputs.values()
     paths = (path.casefold() for one in inputs for path in (one.path, one.target))
     return [path for path in paths if path.endswith(_WRITTEN_SUFFIXES)]

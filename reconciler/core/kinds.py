@@ -1,4 +1,4 @@
-"""The kinds of generations, and their specs' fields. A new kind is a module like `motion_control`, entered in `KINDS`."""
+"""The kinds of generations, and their specs' fields. A new kind is a module like `motion_control`, listed in `KINDS`."""
 
 from __future__ import annotations
 

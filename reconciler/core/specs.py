@@ -73,7 +73,7 @@ class Wish:
 def read_wishes(
     document: Node, prices: Prices = DEFAULT.UNITS_PER_SECOND
 ) -> tuple[list[Wish], list[Problem]]:
-    """Return a wish for each combination of a document's matrix, and its problems; with any, the wishes are incomplete."""
+    """Return a wish for each combination of a document's matrix, and the problems; with any, wishes are missing."""
     if not isinstance(document.value, Mapping):
         what = "is empty" if document.value is None else f"is {kind_of(plain(document))}"
         sentence = f"a spec is a mapping of keys to values; this one {what}"

@@ -1,4 +1,4 @@
-"""`/callbacks`: receives the provider's callbacks. Unless they are signed any sender can forge one, so they are only hints.
+"""`/callbacks`: receives the provider's callbacks. Unless signed they can be forged, so they are only hints.
 
 Bodies are bounded and neither stored nor logged; every answer is the same whether an id exists or not.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 import json
 import re
@@ -29,7 +28,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
 async def read_body(request: Request, most: int) -> bytes | Response:
-    """Return the body, or the answer where it is larger than `most` bytes (413), too slow (408), or breaks off (400)."""
+    """Return the body, or the answer where it is over `most` bytes (413), too slow (408), or breaks off (400)."""
     too_large = PlainTextResponse("the body is too large\n", 413, _CLOSE)
     announced, body = request.headers.get("content-length", "0"), bytearray()
     if not announced.isdecimal() or int(announced[:20]) > most:
@@ -52,7 +51,7 @@ def signing_key(secret: str) -> bytes:
     encoded = secret.strip().removeprefix(_PREFIX)
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         key = b""
     if not key:
         raise ValueError(
