@@ -68,7 +68,7 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """A create was refused because a task with its id exists: it is there, whatever a query shows (rule 4)."""
+    """A create was refused because a task with its id exists, even if a query does not show it (rule 4)."""
 
     reason: str
 
