@@ -1,7 +1,4 @@
-"""The commands that need no key: a starting folder, the provider's simulator, and the demonstration on it.
-
-The demonstration has a folder of its own, a simulator in a process of its own, and the real commands.
-"""
+"""The commands that need no key: a starting folder, the provider's simulator, and a demonstration on it."""
 
 from __future__ import annotations
 
@@ -32,17 +29,15 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 
 _MARKER = ".simulator"
 _IGNORED = "state/\n.simulator/\n.env\n"
-_NO_SETTINGS = "settings.toml"  # of the marker: in the place of one that is meant for the real API
+_NO_SETTINGS = "settings.toml"  # in the marker folder, instead of the user's for the real API
 _PROGRAM = (sys.executable, "-P", "-m", "reconciler")  # -P: no module of the folder that it runs in
 _COMMITTER = (
     *("-c", "safe.bareRepository=explicit", "-c", "commit.gpgsign=false"),
     *("-c", "user.name=demo", "-c", "user.email=demo@localhost"),
 )
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
-
-
 SCHEMA = "spec.schema.json"
-_MOST_READ = 1024 * 1024  # bytes of somebody's `.gitignore`
+_MOST_READ = 1024 * 1024  # bytes of the user's `.gitignore`
 
 
 def init(
@@ -66,14 +61,11 @@ def init(
         ".env.example": (templates / "env.example").read_text(encoding="utf-8"),
         SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
-    if (folder / "specs").exists():  # somebody's already: a sample in it would be a wish to buy
+    if (folder / "specs").exists():  # the user's own: a sample in it would be bought
         del contents["specs/dance.yaml"]
     written = [name for name, text in contents.items() if _add(folder, name, text)]
     ignored: list[str] = []
-    with (
-        suppress(OSError),
-        open_plain(folder / ".gitignore") as file,
-    ):  # git reads nothing of one that is no plain file
+    with suppress(OSError), open_plain(folder / ".gitignore") as file:  # git reads plain ones only
         ignored = file.read(_MOST_READ).decode("utf-8", "replace").split()
     if lacking := [name for name in ("state/", ".env") if name not in ignored]:
         out.print(f"  `.gitignore` is yours; add to it: {' '.join(lacking)}")
@@ -86,7 +78,7 @@ def init(
 
 
 def _add(folder: Path, name: str, text: str) -> bool:
-    """Write a file that is not there yet, and say so; whether it was written."""
+    """Write a file that is not there yet, and print that; return whether it was written."""
     path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +173,7 @@ def simulate(
 
 
 def _require_no_links(folder: Path) -> None:
-    """Raise WorkspaceError where the simulator would write into something else than files of its own."""
+    """Raise WorkspaceError where a link or a special file would take what the simulator writes elsewhere."""
     within = (Path(here, name) for here, *names in os.walk(folder) for name in chain(*names))
     for place in chain([folder] if folder.is_symlink() else [], within):
         mode = stat.S_IFREG  # for what is gone by now, by another simulator on the same folder
@@ -195,7 +187,7 @@ def _require_no_links(folder: Path) -> None:
 
 
 def _misbehaviour(faults: Path | None, fault: list[str], knobs: list[str]) -> dict[str, Any]:
-    """Return what a fault plan and turned knobs set of the simulator; raises typer.BadParameter for wrong ones."""
+    """Return the simulator's settings for a fault plan and knobs; raises typer.BadParameter for wrong ones."""
     from reconciler.simulator.knobs import KnobError, parse_knobs
     from reconciler.simulator.plans import PlanError, read_plan, read_rule
 
@@ -219,7 +211,7 @@ def demo(
 
 
 class Demo:
-    """One run of the demonstration; a second one finds everything done."""
+    """The demonstration in its folder; a second run finds everything done."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -257,7 +249,7 @@ class Demo:
         return code
 
     def _prepare(self) -> bool:
-        """Return whether the folder is new, and make it then; raises WorkspaceError: its place is taken."""
+        """Make a new folder and return True, or False for an earlier run's; raises WorkspaceError: it is another's."""
         if (self._folder / _MARKER).is_dir():
             return False
         if self._folder.exists() and any(self._folder.iterdir()):
@@ -302,7 +294,7 @@ class Demo:
 
     def _apply(self, settings: Mapping[str, str]) -> int:
         nothing = self._folder / _MARKER / _NO_SETTINGS
-        nothing.unlink(missing_ok=True)  # an earlier run's, or whatever came with the folder
+        nothing.unlink(missing_ok=True)  # it may have come with the folder
         nothing.touch(exist_ok=False)
         own = ["--root", str(self._folder), "--config", str(nothing)]
         out.print("[dim]$ reconciler apply --yes[/]")
@@ -312,7 +304,6 @@ class Demo:
         return subprocess.run(command, env=passed, check=False).returncode  # noqa: S603 - our own program
 
     def _conclude(self) -> None:
-        """Say what git sees, and how to go on."""
         if self._has_git:
             changed = escape(self._git("status", "--porcelain"))
             out.print(f"[red]git status:[/] {changed}" if changed else "`git status` is clean.")
@@ -333,7 +324,7 @@ class Demo:
         return shutil.which("git") is not None and (self._folder / ".git").is_dir()
 
     def _git(self, *arguments: str) -> str:
-        # Its own repository, by name: git, looking for one, takes whatever a folder of an earlier run holds.
+        # By name: git, looking for a repository, may find another one in the folder.
         named = (f"--git-dir={self._folder / '.git'}", f"--work-tree={self._folder}")
         done = subprocess.run(  # noqa: S603
             ["git", *named, *_COMMITTER, *arguments],  # noqa: S607

@@ -40,15 +40,15 @@ from reconciler.workspace.tree.walk import specs_folder, walk
 
 _MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
 _LEAST_FREE = 1_000_000_000  # bytes; a result is some tens of megabytes
-_SOON = 7 * DAY  # ms; a pack that ends so soon is worth a word
-_MANY_OBJECTS = 50  # from here on it takes long enough to be followed
+_SOON = 7 * DAY  # ms; a pack that expires within it is mentioned
+_MANY_OBJECTS = 50  # from here on a progress bar is shown
 _MOST_NAMED = 5
 _INOTIFY = Path("/proc/sys/fs/inotify")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The outcome of one check."""
 
     name: str
     ok: bool
@@ -83,7 +83,7 @@ def doctor(
 
 
 def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
-    """Return what a look found; one that cannot be made is a check that failed."""
+    """Return the check that `look` makes; an error is a check that failed."""
     try:
         return Check(name, *look())
     except ReconcilerError as error:
@@ -93,7 +93,6 @@ def checked(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
 
 
 def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
-    """Give one check after the other; `quick` leaves out reading every object."""
     from reconciler.cli.running import try_media_store
 
     root = place.path.resolve()
@@ -110,24 +109,18 @@ def _checks(place: ProjectRoot, *, quick: bool) -> Iterator[Check]:
     yield from _provider(settings)
     yield checked("media", lambda: try_media_store(settings))
     state = root / settings.state_dir
-
-    def open_state() -> closing[Repository]:
-        database = settings.database_url or state / "reconciler.db"
-        return closing(Repository.open(database, read_only=True))
-
-    objects = ObjectStore(state / "objects")
+    database = settings.database_url or state / "reconciler.db"
     yield checked("folder", lambda: _folder(root, settings))
     yield checked("privacy", lambda: _privacy(root, settings))
     yield checked("disk", lambda: _disk(root, settings))
-    yield checked("database", lambda: _database(open_state))
-    yield checked("objects", lambda: _objects(open_state, objects, quick=quick))
+    yield checked("database", lambda: _database(database))
+    yield checked("objects", lambda: _objects(database, state, quick=quick))
     yield checked("lock", lambda: (True, f"{lock_holder(state) or 'nobody'} writes here"))
     yield checked("inotify", lambda: _inotify(root, settings))
     yield checked("git", lambda: _git(root, settings))
 
 
 def _key(settings: Settings, known: dict[str, Origin]) -> tuple[bool, str]:
-    """Tell whether there is a key that could be one; only the provider knows whether it is."""
     credentials(settings)
     is_pair = settings.access_key and settings.secret_key
     used = ("access_key", "secret_key") if is_pair else ("api_key",)
@@ -136,7 +129,7 @@ def _key(settings: Settings, known: dict[str, Origin]) -> tuple[bool, str]:
 
 
 def _provider(settings: Settings) -> list[Check]:
-    """Ask the provider two questions, which cost nothing: of the key and the time, and of the balance."""
+    """Ask the provider two questions, which cost nothing: a page of tasks (key, clock), and the balance."""
     why = "there is no key"
     if has_key(settings):
         try:
@@ -205,7 +198,6 @@ def _folder(root: Path, settings: Settings) -> tuple[bool, str]:
 
 
 def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
-    """Look whether other users of this machine can read keys, or what was bought."""
     for name in sorted(settings.secret_files() | {ENV_FILE}):
         secrets = root / name
         if secrets.exists() and (mode := _others(secrets)):
@@ -223,7 +215,7 @@ def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
 
 
 def _others(path: Path) -> str:
-    """Return the mode of a file or folder that others than its owner may use, or an empty string."""
+    """Return the mode of a path that other users may read or change; empty where only its owner may."""
     mode = stat.S_IMODE(path.stat().st_mode)
     return f"{mode:04o}" if mode & OTHERS else ""
 
@@ -240,8 +232,8 @@ def _disk(root: Path, settings: Settings) -> tuple[bool, str]:
     return well, "; ".join(said)
 
 
-def _database(open_state: Callable[[], closing[Repository]]) -> tuple[bool, str]:
-    with open_state() as repository:
+def _database(database: str | Path) -> tuple[bool, str]:
+    with closing(Repository.open(database, read_only=True)) as repository:
         complaints = repository.integrity_check()
         if complaints:
             return False, (
@@ -252,11 +244,10 @@ def _database(open_state: Callable[[], closing[Repository]]) -> tuple[bool, str]
     return True, f"sound; {counted(count, 'generation')} on record"
 
 
-def _objects(
-    open_state: Callable[[], closing[Repository]], objects: ObjectStore, *, quick: bool
-) -> tuple[bool, str]:
+def _objects(database: str | Path, state: Path, *, quick: bool) -> tuple[bool, str]:
+    objects = ObjectStore(state / "objects")
     names = list(objects.names())
-    with open_state() as repository:
+    with closing(Repository.open(database, read_only=True)) as repository:
         lacking = repository.known_results(previews=False).keys() - set(names)
     elsewhere = f"; {counted(len(lacking), 'result')} without an object here" if lacking else ""
     if quick:

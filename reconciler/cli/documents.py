@@ -31,9 +31,9 @@ COLOURS: dict[str, str] = {
     **dict.fromkeys((Action.INVALID, Action.FAILED, Action.EXPIRED, Status.REJECTED), "red"),
     Status.PENDING: "",
 }
-"""Of actions and statuses, many of which are the same words; cyan where nothing is said."""
+"""By action and status; cyan for the others."""
 NO_SPECS = "No specs yet: add a file to the specs folder."
-MOST_ROWS = 500  # of a table: nobody reads more, and laying them out takes seconds
+MOST_ROWS = 500  # of a table: laying out more takes seconds
 _Row = tuple[Action | Status, str, Decimal | None, str]
 
 
@@ -115,7 +115,7 @@ def status_document(plan: Plan) -> dict[str, Any]:
 def _status_row(
     spec: str, status: Status, reason: str, record: Record | None = None, **known: Any
 ) -> dict[str, Any]:
-    """Return a row of the document; `known` is what only a valid spec's has."""
+    """Return a row of `status --json`; `known` holds what only a valid spec's row has."""
     return {
         "external_task_id": None,
         "spec": spec,
@@ -137,7 +137,7 @@ def _counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class StatusPage:
-    """What the status page shows: where everything stands by the daemon's memory, without a look at the disk."""
+    """The source of the status page: the daemon's memory and index, without a look at the disk."""
 
     _daemon: Daemon
     _index: SpecIndex
@@ -153,7 +153,7 @@ class StatusPage:
         return _counted(rows)
 
     def health(self) -> dict[str, Any]:
-        """Return how the daemon itself is."""
+        """Return the daemon's own health."""
         account = self._daemon.turns.account
         trouble = self._daemon.trouble
         return {
@@ -214,7 +214,7 @@ def in_short(problems: Iterable[Problem]) -> str:
 
 
 def name_of(item: Assessment) -> str:
-    """Return how people call a generation."""
+    """Return a generation's name for people: its spec and label."""
     return labelled(item.generation.spec, item.generation.label)
 
 
@@ -266,7 +266,6 @@ def bare_table(columns: Sequence[str], numbers: Collection[str]) -> Table:
 def _table(
     columns: tuple[str, str, str, str], rows: Sequence[_Row], price: UnitPrice | None = None
 ) -> Table:
-    """Return a table with a column of money after the units, where there is a price."""
     money = [price.currency] if price else []
     table = bare_table([*columns[:3], *money, columns[3]], ["units", *money])
     for word, name, units, said in rows[:MOST_ROWS]:

@@ -1,7 +1,6 @@
-"""What the daemon tells while it goes on: to a log, to people's own services, and to systemd.
+"""What the daemon reports while it runs: to its log, to the user's notification services, and to systemd.
 
-A report is never worth the work that it tells of: a full disk or a reader that has gone costs lines and nothing else.
-What comes from elsewhere (names, the provider's words) cannot begin a line of its own.
+A full disk or a reader that has gone costs lines of the log, never the work itself.
 """
 
 from __future__ import annotations
@@ -45,36 +44,36 @@ Event = Literal["changed", "held", "warning", "info"]
 
 
 class QuietReporter:
-    """A reporter of what concerns everybody alone; others build on it. Why a generation is held back is told once."""
+    """The base of reporters: prints warnings, ignores single generations, reports each reason to hold one once."""
 
     def __init__(self) -> None:
         self._held: dict[str, str] = {}
 
     def changed(self, record: Record) -> None:
-        """Tell a record's new status or reason."""
+        """Report a record's new status or reason."""
         if record.status in ENDED:
             self._held.pop(record.base_id, None)
         self._tell("changed", record, record.status, record.reason)
 
     def held(self, record: Record, reason: str) -> None:
-        """Tell why a generation stays where it is."""
+        """Report why a generation stays where it is."""
         if self._held.get(record.base_id) != reason:
             self._held[record.base_id] = reason
             self._tell("held", record, Status.BLOCKED, reason)
 
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:  # noqa: ARG002
-        """Tell something that concerns everybody; on a terminal every topic looks the same."""
-        from reconciler.cli.terminal import warn  # a log needs none, nor that there is a stderr
+        """Print a warning that is about no single generation."""
+        from reconciler.cli.terminal import warn  # a log needs no stderr
 
         warn(message)
 
     def _tell(self, event: Event, record: Record, status: Status, reason: str) -> None:
-        """Say nothing of a single generation."""
+        """Report an event of one generation; here: do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One event, as the log tells it; what does not apply is empty."""
+    """One event of the log; a field that does not apply is empty."""
 
     event: Event
     message: str  # the console's line, without the time
@@ -86,7 +85,7 @@ class LogEntry:
 
 
 class LogReporter(QuietReporter):
-    """A reporter for a log, and of what people want to know for their services; may be told from any thread."""
+    """A reporter that writes a log and notifies the user's services; may be called from any thread."""
 
     def __init__(self, handler: logging.Handler) -> None:
         super().__init__()
@@ -95,19 +94,19 @@ class LogReporter(QuietReporter):
         self._log.addHandler(handler)
 
     def changed(self, record: Record) -> None:
-        """Tell a record's new status or reason."""
+        """Report a record's new status or reason."""
         super().changed(record)
         why = f": {record.reason}" if record.reason else ""
         name = f"{labelled(record.spec, record.label)} ({record.external_task_id})"
         self._notify(_KINDS.get(record.status), f"{name} is {record.status}{why}")
 
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
-        """Tell something that concerns everybody."""
+        """Log and notify a warning that is about no single generation."""
         self._log.warning(LogEntry("warning", f"warning: {message}", reason=message))
         self._notify(_TOPICS.get(topic), message)
 
     def info(self, sentence: str) -> None:
-        """Log how the daemon itself does."""
+        """Log a sentence about the daemon itself."""
         self._log.info(LogEntry("info", sentence))
 
     def _notify(self, kind: Notice | None, sentence: str) -> None:
@@ -171,11 +170,10 @@ def open_log(
 
 
 class _OnStderr(logging.Handler):
-    """Lines on whatever stderr is now, and nowhere when there is none any more."""
+    """Writes lines to the current stderr; drops them where it is closed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Not through `sys.stderr`: it would keep what a reader that has gone did not take, and fail at the exit.
-        # AttributeError: there was none when the program began, and its number belongs to another file by now.
+        # Not through `sys.stderr`, which would keep unwritten text and fail at the exit. AttributeError: it is None.
         with suppress(OSError, ValueError, AttributeError):
             line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
             while line:
@@ -184,7 +182,7 @@ class _OnStderr(logging.Handler):
 
 class _RotatingFile(RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
-        """Open a file of our own: lines that go through a link end up in somebody else's."""
+        """Open the file, which must be this log's own: a link would lead lines into another program's file."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         is_link = Path(self.baseFilename).is_symlink()  # to a terminal or a pipe is fine
         descriptor = os.open(self.baseFilename, flags if is_link else flags | _CREATE, 0o600)
@@ -195,7 +193,7 @@ class _RotatingFile(RotatingFileHandler):
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor, which the handler closes
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """Lose the line: what cannot be written down must not be told in a traceback either."""
+        """Drop the line: a traceback would show what could not be written."""
 
 
 class _Line(logging.Formatter):
@@ -212,12 +210,8 @@ class _Line(logging.Formatter):
         return printable(json.dumps(head | asdict(entry), ensure_ascii=False))
 
 
-# What systemd is told, over the socket that it names (sd_notify(3)); without systemd the variables are not set, and
-# nothing happens.
-
-
 def tell_systemd(state: str) -> None:
-    """Say how the daemon does, in the words of sd_notify(3), such as `READY=1`; never raises, never waits."""
+    """Send a state to systemd in the words of sd_notify(3), such as `READY=1`; never raises, never waits."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -231,12 +225,12 @@ def tell_systemd(state: str) -> None:
 
 
 def tell_systemd_of_reload() -> None:
-    """Say that the settings are being read again; `READY=1` must follow."""
+    """Tell systemd that the settings are being read again; `READY=1` must follow."""
     tell_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval() -> float | None:
-    """Return how often to feed systemd's watchdog, in seconds: half of what it allows; None when it does not watch us."""
+    """Return how often to feed systemd's watchdog (s): half of what it allows; None where it does not watch us."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     with suppress(ValueError):
@@ -246,7 +240,7 @@ def watchdog_interval() -> float | None:
 
 
 async def feed_watchdog(hangs: Callable[[], bool]) -> None:
-    """Keep systemd from starting the daemon anew, for as long as the loop goes round and nothing `hangs`."""
+    """Feed systemd's watchdog as long as the event loop runs and `hangs` returns False."""
     if (seconds := watchdog_interval()) is None:
         return
     while True:

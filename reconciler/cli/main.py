@@ -33,7 +33,7 @@ app = typer.Typer(
 
 
 def _tell_version(wanted: bool) -> None:
-    """Print what a report of a bug has to name: the program, Python, what is compiled in, every library."""
+    """Print what a bug report needs: versions of the program, Python, SQLite, FFmpeg and every library."""
     if not wanted:
         return
     needed: list[str] = []

@@ -1,7 +1,6 @@
 """The commands that give orders: retry, import, refresh, forget, prune, gc. Each shows what it will do, and asks.
 
-With the state's lock in hand an order is carried out here, by `engine.orders`; else the running `watch` has it handed over
-through the queue in the database.
+With the state's lock an order is carried out here; else it goes through the queue in the database to `watch`.
 """
 
 from __future__ import annotations
@@ -41,11 +40,9 @@ from reconciler.workspace.files.outputs import signature
 
 _TAKEN = 10.0  # s; a daemon looks for orders far more often
 _DONE = 60.0  # s from then on
-_LATE = 5.0  # s that an order may be late: longer than that nobody waits for it
+_LATE = 5.0  # s that an order may be late
 _LOOK_AGAIN = 0.05  # s
-_AT_ONCE = (
-    1000  # files in one order: it travels as one document, and nothing else is done meanwhile
-)
+_AT_ONCE = 1000  # files in one order, which is one document and delays all else
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 What = Annotated[
     list[str],
@@ -58,18 +55,18 @@ Ids = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Giver:
-    """A folder that was opened to give an order, and what was found there."""
+    """A folder that was opened to give an order, and its survey."""
 
     folder: project.Folder
     survey: Survey
-    writer: StateLocked | None  # who else writes here; None: we do
+    writer: StateLocked | None  # another process writes; None: this one does
 
     def bases(self, what: Sequence[str]) -> list[str]:
-        """Return the generations that specs, folders of specs or ids name; raises WorkspaceError: something is neither."""
+        """Return the base ids that specs, folders of specs or ids name; raises WorkspaceError for any other name."""
         return list(dict.fromkeys(base for name in what for base in self._bases(name)))
 
     def called(self, base_id: str) -> str:
-        """Return how people call a generation."""
+        """Return a generation's name for people: its spec and label, or its id."""
         wishes = (w for w in self.survey.desired.generations if w.external_task_id == base_id)
         place = next(wishes, None) or self.survey.records.get(base_id)
         if place is None or not place.spec:
@@ -77,15 +74,15 @@ class Giver:
         return labelled(place.spec, place.label)
 
     def require_provider(self) -> None:
-        """Find out before anybody is asked whether the provider can be; who hands over leaves that to the writer."""
+        """Check key and host before the user is asked; where another process writes, it checks that itself."""
         if self.writer is None:
             require_provider(self.folder, self.survey.stored)
 
     def carry_out(self, verb: Verb, names: Iterable[str], seen: Iterable[str] = ()) -> Outcome:
-        """Have an order carried out, here or by the process that writes, and say what came of it.
+        """Carry an order out, or hand it to the process that writes; print and return its outcome.
 
         `seen` is what was seen of each name, where the survey does not tell.
-        Raises OrderError: a name is none; StateLocked: another process writes, and takes no orders.
+        Raises OrderError: a name is wrong; StateLocked: another process writes, and takes no orders.
         """
         chosen = tuple(names)
         order = Order(verb, chosen, tuple(seen) or sightings(verb, chosen, self.survey))
@@ -121,7 +118,7 @@ class Giver:
 
 @contextmanager
 def open_giver(context: typer.Context) -> Iterator[Giver]:
-    """Open a folder as its only writer or, where another process is that, to read and to hand over."""
+    """Open a folder as its only writer or, where another process is the writer, to read and to hand orders over."""
     with ExitStack() as stack:
         root, writer = project.root_of(context), None
         try:
@@ -148,7 +145,7 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
             return ExitCode.DONE
         giver.require_provider()
         agree(_show_retries(giver, chosen), yes=yes, otherwise="nothing was bought")
-        # With the attempt that was shown: no order makes more of it than was agreed to.
+        # Names the attempt that the user agreed to: the order creates no other one.
         names = (f"{base}={next_number(record)}" for base, record in chosen.items())
         outcome = giver.carry_out(Verb.RETRY, names)
         code = int(not outcome.ok)
@@ -273,7 +270,7 @@ def gc(
 
 
 def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
-    """Show what would be tried again; return the question."""
+    """Print what would be tried again; return the question."""
     wishes = {wish.external_task_id: wish for wish in giver.survey.valid_wishes()}
     total, price = Decimal(0), giver.folder.settings.unit_price
     for base, record in chosen.items():
@@ -290,7 +287,7 @@ def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
 
 
 def _known(giver: Giver, name: str) -> str:
-    """Return the generation that an id names, which may be in receipts alone; raises WorkspaceError: it is nowhere."""
+    """Return the base id of an id that the state or a receipt knows; raises WorkspaceError for an unknown one."""
     if found := giver.folder.repository.find(name):
         return found.base_id
     for base in (name, split_attempt(name)[0]):
@@ -304,7 +301,6 @@ def _known(giver: Giver, name: str) -> str:
 
 
 def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
-    """Show what goes, and what that means."""
     folder, record = giver.folder, giver.survey.records.get(base)
     attempts = folder.repository.attempts(base)
     status = f"  {record.status}" if record else ""
@@ -326,7 +322,7 @@ def _show_forgotten(giver: Giver, base: str, *, in_flight: bool) -> None:
 
 
 async def carry_out_here(folder: project.Folder, order: Order) -> Outcome:
-    """Carry an order out in this process, which has the lock."""
+    """Carry an order out in this process, which holds the lock."""
     from reconciler.cli.log import QuietReporter
     from reconciler.cli.running import SteadyClock, open_ports, options_of
 
@@ -337,7 +333,7 @@ async def carry_out_here(folder: project.Folder, order: Order) -> Outcome:
 
 
 def _hand_over(queue: OrderQueue, order: Order, writer: StateLocked) -> Outcome:
-    """Leave an order and wait for what comes of it; however that ends, nothing is left there to be done."""
+    """Put an order into the daemon's queue and wait for its outcome; an order that was not taken is withdrawn."""
     from reconciler.cli.running import calendar
 
     given = calendar()
@@ -369,7 +365,7 @@ def _hand_over(queue: OrderQueue, order: Order, writer: StateLocked) -> Outcome:
 
 @contextmanager
 def _every_end_interrupts() -> Iterator[None]:
-    """Let a closed terminal and a plain `kill` interrupt as Ctrl-C does: what was left somewhere is taken back."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that a queued order is withdrawn."""
     earlier = {
         number: signal.signal(number, signal.default_int_handler)
         for number in (signal.SIGTERM, signal.SIGHUP)

@@ -32,7 +32,7 @@ from reconciler.settings.definitions import Settings
 from reconciler.workspace.read.loader import Desired
 from reconciler.workspace.read.remote import next_part, remote_faults, remote_media
 
-_Asked = tuple[Medium, str]  # what it is, and its URL
+_Asked = tuple[Medium, str]  # the medium, and its URL
 _CUT_SHORT = {
     Ended.STOPPED: ("Stopped", ExitCode.INTERRUPTED),
     Ended.TIMED_OUT: ("Out of time", ExitCode.TIMED_OUT),
@@ -78,7 +78,7 @@ def validate(
 
 
 def _probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
-    """Ask each URL of specs once; return what is found against it at every place that names it, by spec."""
+    """Ask for each URL in these specs once; return the problems found, by spec."""
     settings = folder.settings
     remotes = remote_media(folder.root, settings.specs_dir, specs, settings.prices)
     answers = asyncio.run(_ask_each(settings, {(one.wanted.medium, one.url) for one in remotes}))
@@ -111,7 +111,7 @@ async def _ask_each(
 
 
 def note_newer_models(folder: Folder, generations: Sequence[Generation]) -> None:
-    """Say of each model that only its price is known here."""
+    """Print a note for each model of which only the price is known."""
     for name in newer_models(generations, folder.settings.prices):
         note(
             f"`{name}` is newer than this program: its limits are not known here. "
@@ -120,7 +120,7 @@ def note_newer_models(folder: Folder, generations: Sequence[Generation]) -> None
 
 
 def note_strays(desired: Desired) -> None:
-    """Say which files may have been meant as specs."""
+    """Print which files may have been meant as specs."""
     for sentence in desired.notes:
         note(sentence)
 
@@ -225,7 +225,7 @@ def apply(
 
 
 def settle(folder: Folder, base_ids: Collection[str]) -> int:
-    """Apply what is wanted of these generations, which somebody agreed to; return the exit code."""
+    """Apply the plan for these generations, which the user agreed to; return the exit code."""
     from reconciler.engine.run.apply import works_of
 
     def ordered(survey: Survey) -> Plan:
@@ -240,19 +240,19 @@ def settle(folder: Folder, base_ids: Collection[str]) -> int:
 
 
 def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence[Work]:
-    """Return what can be done: all of it with a key, without one what takes only this disk."""
+    """Return the work that can be done: without a key only what needs the local disk alone."""
     if provider.has_key(folder.settings):
         provider.require_provider(folder, survey.stored)
         return works
     if not all(work.local or work.optional for work in works):
-        provider.credentials(folder.settings)  # says what is missing, before anybody is asked
+        provider.credentials(folder.settings)  # raises, before the user is asked
     return [work for work in works if work.local]
 
 
 def _run(
     folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
 ) -> tuple[Ended, Survey]:
-    """Carry a plan out, look again, and say which results no spec asked for any more when they came."""
+    """Carry out a plan and survey the folder again; print which results no spec asks for any more."""
     from reconciler.cli.running import run
 
     ended = run(folder, survey, plan, works, timeout)
@@ -280,7 +280,6 @@ def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
             if item.status in NEEDS_SOMEBODY:
                 name, reason = escape(documents.name_of(item)), escape(item.reason)
                 err.print(f"[yellow]{item.status}[/] {name}: {reason}")
-        # Once where many wait for the same file, such as a defaults file.
         waiting = waiting_for({file: found[:1] for file, found in plan.invalid.items()})
         said = {documents.in_short(found): waiting[found[0]] for found in plan.invalid.values()}
         for line, count in said.items():

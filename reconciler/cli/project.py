@@ -1,7 +1,4 @@
-"""The project that a command is about: which folder is its root, opening it, and the specs that were named.
-
-A root that was found is named on stderr, and none is guessed: where two could be meant, neither is.
-"""
+"""The project of a command: finding its root folder, opening it, and selecting specs by path."""
 
 from __future__ import annotations
 
@@ -41,8 +38,7 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import DEFAULTS_NAME
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
-Specs = Collection[str] | None
-"""The specs that a command is about; None: all of them."""
+Specs = Collection[str] | None  # the specs of a command; None: all of them
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
 Paths = Annotated[
     list[Path] | None,
@@ -59,7 +55,7 @@ class ProjectRoot:
 
 
 def root_of(context: typer.Context, *, or_here: bool = False) -> ProjectRoot:
-    """Return the root folder of a command, `or_here` the working folder; raises WorkspaceError: none, or two, are meant."""
+    """Return a command's root folder, `or_here` the working folder; raises WorkspaceError: none or two are possible."""
     root, config = context.obj  # `--root` and `--config`
     return ProjectRoot(_found(or_here=or_here) if root is None else root, config)
 
@@ -87,10 +83,10 @@ def _found(*, or_here: bool) -> Path:
 
 
 def _upwards(here: Path) -> tuple[list[Path], str]:
-    """Return the folders that may be looked at, and in words why there are no more.
+    """Return the folders that may be searched for a root, and why the search ends, in words.
 
-    As git does, it stops where another file system begins and where a folder is somebody else's: their `.env` would
-    send our key anywhere. The home folder is nobody's project unless somebody works right in it.
+    As in git, it ends at another file system and at another user's folder, whose `.env` could send our key anywhere.
+    The home folder is searched only where it is the working folder.
     """
     device, us = here.stat().st_dev, os.geteuid()
     home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111 - Path.home() fails where there is none
@@ -123,9 +119,12 @@ def _has_any(folder: Path, *names: str) -> bool:
 
 
 def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
-    """Raise WorkspaceError where the nearest root may be none: a commit can bring all that makes a folder one."""
+    """Raise WorkspaceError where an outer folder could be the root: a commit can bring a nested one."""
     nearest = roots[0]
-    used = ENV_FILE, f"{state}/reconciler.db"  # somebody worked there: a commit's own are refused
+    used = (
+        ENV_FILE,
+        f"{state}/reconciler.db",
+    )  # of a folder that was worked in: tracked ones are refused
     for outer in roots[1:]:
         if outer / specs in (nearest, *nearest.parents):
             why = "whose specs it is among"
@@ -141,7 +140,7 @@ def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A root folder that was opened."""
+    """An open root folder."""
 
     root: Path
     settings: Settings
@@ -163,11 +162,10 @@ class Folder:
 
     @property
     def can_host(self) -> bool:
-        """Whether a local video can be made readable: by a media store, or the one that the simulator brings."""
+        """Whether local videos can be uploaded: to a media store, or to the simulator."""
         return self.settings.is_simulated or bool(self.settings.media_store)
 
     def _uncommitted(self, desired: Desired) -> Uncommitted:
-        """Ask git about every file that wishes are made of."""
         names = {name for wish in desired.generations for name in _made_of(wish, desired)}
         uncommitted = Checkout.find(self.root).uncommitted(names)
         return lambda wish: waiting_for_commit(
@@ -180,12 +178,12 @@ class Folder:
         return load(self.root, settings.specs_dir, prices=settings.prices, cache=self.cache)
 
     def survey(self) -> Survey:
-        """Read the specs, and look at everything."""
+        """Read the specs, and survey everything."""
         return self.surveyor.survey(self.load())
 
 
 def _made_of(wish: Generation, desired: Desired) -> frozenset[str]:
-    """Return the files that a wish was read from: its spec, `.reconcilerignore`, its defaults and its local media."""
+    """Return the files that a wish was read from: its spec, `.reconcilerignore`, defaults and local media."""
     above = (f"{parent / DEFAULTS_NAME}" for parent in PurePosixPath(wish.spec).parents)
     defaults = (name for name in above if name in desired.defaults)
     ignoring = () if desired.seen.get(IGNORE_FILE) is None else (IGNORE_FILE,)
@@ -200,10 +198,10 @@ def open_folder(
     settings: Settings | None = None,
     busy_timeout: float | None = None,
 ) -> Iterator[Folder]:
-    """Open a root folder; with `write`, as its only writer. Its settings are read, unless they are given.
+    """Open a root folder; with `write`, as its only writer. `settings` are read where they are not given.
 
-    `busy_timeout` is how long a change waits for another program that holds the database, in seconds.
-    Raises WorkspaceError: there are no specs here; and what settings, store and lock raise.
+    `busy_timeout` (s) is how long a change waits for another program that holds the database.
+    Raises WorkspaceError: there are no specs here; and the errors of settings, store and lock.
     """
     root = place.path.resolve()
     settings = settings or configuration.load(root, config=place.config)
@@ -234,7 +232,7 @@ def opened(context: typer.Context, *, write: bool = False) -> AbstractContextMan
 
 
 def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:
-    """Raise WorkspaceError where a commit could hold the state; where git cannot tell, what only reads goes on."""
+    """Raise WorkspaceError where git tracks the state; where git fails, only writers are refused."""
     if root.is_relative_to(os.path.normpath(state)):
         return  # the operator keeps the state among the files of the folder
     try:
@@ -256,7 +254,7 @@ def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:
 
 
 def database_of(root: Path, settings: Settings) -> Path:
-    """Return where the state database is; raises SettingsError for one that is no file of this machine."""
+    """Return the path of the state database; raises SettingsError for a URL that is not SQLite's."""
     if settings.database_url and not settings.database_url.startswith("sqlite:"):
         hint = "Use a sqlite: URL, or leave it unset: state/reconciler.db is the default."
         raise SettingsError("RECONCILER_DATABASE_URL: only SQLite is supported so far", hint=hint)
@@ -264,7 +262,7 @@ def database_of(root: Path, settings: Settings) -> Path:
 
 
 def kept_private(root: Path, settings: Settings) -> list[Path]:
-    """Return what only its owner may read: the files of the state, and its folder where that is for the state alone."""
+    """Return the paths that only their owner may read: files of the state, and its folder if nothing else is in it."""
     state = (root / settings.state_dir).resolve()
     places = [state / name for name in FILES]
     if settings.database_url:
@@ -279,7 +277,7 @@ def kept_private(root: Path, settings: Settings) -> list[Path]:
 
 
 def refuse_leading_out(root: Path, file: Path) -> None:
-    """Raise WorkspaceError where a link takes a file that is to be written out of the project."""
+    """Raise WorkspaceError where a link leads a file to be written out of the project."""
     if Root(root).leads_out(file):
         hint = "Remove the link, or name a file in another folder."
         raise WorkspaceError(f"a link takes `{file}` out of the project", hint=hint)
@@ -291,7 +289,7 @@ def wishes_of(desired: Desired, specs: Specs) -> list[Generation]:
 
 
 def plan_of(survey: Survey, specs: Specs) -> Plan:
-    """Return the plan for these specs; the same ones may ask for something else in another survey."""
+    """Return the plan for these specs."""
     invalid = [spec for spec in survey.desired.invalid if specs is None or spec in specs]
     return survey.plan(wishes_of(survey.desired, specs), invalid, whole=specs is None)
 
@@ -306,7 +304,7 @@ def select(folder: Folder, desired: Desired, paths: Sequence[Path]) -> Specs:
 
 
 def surveyed(folder: Folder, paths: Sequence[Path] | None) -> tuple[Specs, Survey]:
-    """Return what a command is about, and what is known of everything; raises WorkspaceError: a path names no spec."""
+    """Return the selected specs and a survey of everything; raises WorkspaceError: a path names no spec."""
     desired = folder.load()
     return select(folder, desired, paths or []), folder.surveyor.survey(desired)
 
@@ -314,7 +312,7 @@ def surveyed(folder: Folder, paths: Sequence[Path] | None) -> tuple[Specs, Surve
 def specs_at(
     root: Path, paths: Sequence[Path], specs: Sequence[str], otherwise: str, hint: str
 ) -> frozenset[str]:
-    """Return the specs that paths are, or hold; raises WorkspaceError, with these words: a path is and holds none."""
+    """Return the specs at or below paths; raises WorkspaceError, in these words, for a path without any."""
     chosen: set[str] = set()
     for path in paths:
         found = _named(root, path, specs)
@@ -325,7 +323,7 @@ def specs_at(
 
 
 def _named(root: Path, path: Path, specs: Sequence[str]) -> set[str]:
-    """Return the specs that a path is, or holds: a path of the working folder or, where it is not there, of the root."""
+    """Return the specs at or below a path, relative to the working folder or else to the root."""
     for candidate in (path.absolute(), root / path):
         where = candidate.parent.resolve() / candidate.name
         wanted = candidate.resolve() if candidate.name == ".." else where

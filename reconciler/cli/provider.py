@@ -1,4 +1,4 @@
-"""The provider's client out of the settings, and what the account can still pay with."""
+"""The provider's client by the settings, and the account's balance."""
 
 from __future__ import annotations
 
@@ -24,21 +24,18 @@ from reconciler.kling.network import LOOPBACK, Network
 from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings.definitions import Settings
 
-_LONGEST = 4.0  # s; whoever wants to buy is not held up longer for a remark
+_LONGEST = 4.0  # s that buying waits for the balance
 _BETWEEN = 1.1  # s; one question a second is allowed (documented)
 _YEAR = 365 * DAY
 
 
 def has_key(settings: Settings) -> bool:
-    """Whether a whole key is set."""
+    """Whether a complete key is set."""
     return bool(settings.access_key and settings.secret_key) or settings.api_key is not None
 
 
 def require_provider(folder: Folder, records: Mapping[str, Record]) -> None:
-    """Remember the host; raises SettingsError: a key is missing, or another host has tasks of ours under way.
-
-    What one provider does not know says nothing about what another one has accepted.
-    """
+    """Remember the host; raises SettingsError: a key is missing, or tasks are under way at another host."""
     credentials(folder.settings)
     repository, settings = folder.repository, folder.settings
     host = "loopback" if settings.is_simulated else urlsplit(settings.base_url).hostname or ""
@@ -74,12 +71,12 @@ def credentials(settings: Settings) -> Credentials:
 
 
 def allowed_networks(settings: Settings) -> tuple[Network, ...]:
-    """Return where beyond the internet media may lie: what the operator names, and this machine for the simulator."""
+    """Return the private networks that media may lie in: those of the settings, and loopback for the simulator."""
     return (*settings.allowed_networks, *(LOOPBACK if settings.is_simulated else ()))
 
 
 def open_client(settings: Settings) -> aclosing[KlingClient]:
-    """Return the client, to be entered; raises SettingsError: a key is missing, or the base URL is not https (or loopback)."""
+    """Return the client, to be entered; raises SettingsError: no key, or a base URL without https (or loopback)."""
     keys, timeout = credentials(settings), settings.request_timeout
     return aclosing(KlingClient(base_url=settings.base_url, credentials=keys, timeout=timeout))
 
@@ -89,13 +86,13 @@ async def packs_of(client: KlingClient) -> tuple[ResourcePack, ...]:
     now = int(time.time() * SECOND)
     try:
         return await client.costs(start_ms=now - _YEAR, end_ms=now)
-    except SlowDown:  # somebody has just asked
+    except SlowDown:  # another program has just asked
         await asyncio.sleep(_BETWEEN)
         return await client.costs(start_ms=now - _YEAR, end_ms=now)
 
 
 def ask_balance(settings: Settings) -> Balance | str:
-    """Return the balance, or in a sentence why it is not known; takes a few seconds at most."""
+    """Return the balance, or why it is not known as a sentence; takes a few seconds at most."""
 
     async def ask() -> tuple[ResourcePack, ...]:
         async with open_client(settings) as client, asyncio.timeout(_LONGEST):
@@ -110,14 +107,14 @@ def ask_balance(settings: Settings) -> Balance | str:
 
 
 def warn_if_short(settings: Settings, units: Decimal) -> None:
-    """Say on stderr that the packs do not hold what is about to be bought, where that is known."""
+    """Warn where the account's packs are known to hold less than these units."""
     balance = ask_balance(settings) if has_key(settings) else None
     if isinstance(balance, Balance) and balance.is_short_of(units):
         warn(_short(balance, units, settings.unit_price))
 
 
 def balance_sentences(balance: Balance | str, units: Decimal, price: UnitPrice | None) -> list[str]:
-    """Return what `plan --refresh` says of the account, for a plan of so many units."""
+    """Return the sentences of `plan --refresh` about the account, for a plan of so many units."""
     if isinstance(balance, str):
         return [f"Balance: not known: {balance}"]
     if not balance.listed:

@@ -1,4 +1,4 @@
-"""The engine put together out of the settings: its clock, its ports, its media store, and one run of it, followed on stderr."""
+"""The engine built by the settings: its clock, ports, options and media store, and a run that is followed on stderr."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def run(
 
 
 def _stop_on_signals(progress: ConsoleReporter) -> asyncio.Event:
-    """Stop submitting on a signal; a second Ctrl-C ends at once, which loses nothing either."""
+    """Stop submitting on a first signal; a second one ends the process, which loses nothing either."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -120,7 +120,7 @@ def _stop_on_signals(progress: ConsoleReporter) -> asyncio.Event:
 async def open_ports(
     folder: Folder, report: Reporter, clock: Callable[[], int]
 ) -> AsyncIterator[Ports]:
-    """Open what the engine needs; what only takes this disk needs no key."""
+    """Open what the engine needs; without a key the provider's port refuses every call."""
     settings = folder.settings
     async with AsyncExitStack() as stack:
         stack.callback(close_all)  # no thread waits for a file any more
@@ -153,7 +153,7 @@ async def open_ports(
 
 
 def try_media_store(settings: Settings) -> tuple[bool, str]:
-    """Write a few bytes into the media store and remove them again; tell how files are addressed, and no secret."""
+    """Write a few bytes into the media store and remove them; return how files are addressed, without secrets."""
     if not settings.media_store:
         own = "the simulator brings its own" if settings.is_simulated else "local videos need one"
         return True, f"none is set: {own}"
@@ -184,13 +184,13 @@ def _media_store(settings: Settings) -> MediaStore:
 
 
 def _variables(settings: Settings) -> list[Given]:
-    """Return the variables of the media store's cloud that are given; their values are secrets."""
+    """Return the given variables of the media store's cloud; their values are secrets."""
     names = VARIABLES[place_of(settings.media_store).scheme]
     return [one for name in names if (one := settings.source(name)) and one.value]
 
 
 def options_of(settings: Settings, *, enduring: bool = False) -> Options:
-    """Return how to work, by the settings."""
+    """Return the engine's options by the settings."""
     return Options(
         run_id=str(uuid.uuid4()),
         rules=Rules(
@@ -207,14 +207,14 @@ def options_of(settings: Settings, *, enduring: bool = False) -> Options:
 
 
 def calendar() -> int:
-    """Return the time as the machine shows it, in ms since the epoch: anybody may set it at any moment."""
+    """Return the machine's time, in ms since the epoch; it may be set back or forward at any moment."""
     return int(time.time() * SECOND)
 
 
 class SteadyClock:
-    """Milliseconds since the epoch that start right and never jump; they also count while a laptop sleeps.
+    """Milliseconds since the epoch that never jump; they also count while a laptop sleeps.
 
-    A grace period that is measured with a clock somebody corrects could end at once, and a create be repeated.
+    A grace period measured with a clock that is set forward could end at once, and a create be repeated.
     """
 
     def __init__(self) -> None:
@@ -228,7 +228,7 @@ class SteadyClock:
     def correct(self) -> None:
         """Take over the system's time where it is well ahead: a machine was frozen, or began with a wrong clock.
 
-        To be called only while nothing is in doubt. Never goes back: what is due would wait for the old time.
+        Call it only while nothing is in doubt. Never goes back: what is due would wait for the old time.
         """
         if (offset := self._ahead()) - self._offset > _DRIFT:
             self._offset = offset

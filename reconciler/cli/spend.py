@@ -27,10 +27,7 @@ from reconciler.engine.observe.purchases import everything_bought
 from reconciler.workspace.files.plain import describe_os_error, replace_plain
 
 _DAY = "%Y-%m-%d"
-_AMOUNTS = (
-    *("estimated", "deducted", "undetermined", "difference"),
-    *("spent", "wasted", "unwanted"),
-)
+_AMOUNTS = ("estimated", "deducted", "undetermined", "difference", "spent", "wasted", "unwanted")
 _HEADS = {"undetermined": "by estimate", "unwanted": "not wanted"}
 _STDOUT = Path("-")
 _AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -97,20 +94,21 @@ def spend(
 
 
 def _say_doubted(purchases: Sequence[Purchase]) -> list[dict[str, Any]]:
-    """Say, and return, which deductions of the provider's cannot be; the rows count the estimate instead."""
+    """Print and return the provider's deductions that cannot be true; their estimates count instead."""
     found = []
     for one in purchases:
         if one.disbelieved is not None:
             why = disbelief(one.external_task_id, one.disbelieved, one.spent)
             err.print(f"[yellow]not believed[/] {escape(why)}")
-            said, counts = units_text(one.disbelieved), units_text(one.spent)
-            row = {"external_task_id": one.external_task_id, "said_units": said}
-            found.append(row | {"counted_units": counts})
+            said = {
+                "said_units": units_text(one.disbelieved),
+                "counted_units": units_text(one.spent),
+            }
+            found.append({"external_task_id": one.external_task_id, **said})
     return found
 
 
 def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:
-    """Return sums as JSON and CSV have them; units and money are exact decimal strings."""
     row: dict[str, Any] = {"attempts": sums.attempts}
     row |= {f"{name}_units": units_text(getattr(sums, name)) for name in _AMOUNTS}
     if price:
@@ -120,11 +118,7 @@ def _row(sums: Sums, price: UnitPrice | None) -> dict[str, Any]:
 
 
 def _write(root: Path, place: Path, text: str) -> None:
-    """Write CSV to its place.
-
-    Raises WorkspaceError: a file stands there that is no CSV file by its name, so that it could be something paid for;
-    it is a link or leads through one out of the project, is no plain file, or cannot be written.
-    """
+    """Write CSV; raises WorkspaceError: a link leads out of the project, or a file without `.csv` stands there."""
     if place == _STDOUT:
         sys.stdout.write(text)
         return
@@ -148,10 +142,7 @@ def _csv(by: By, groups: Mapping[str, Sums], price: UnitPrice | None) -> str:
 
 
 def _cell(value: object) -> object:
-    """Return a value as a cell: a text on one line, and none that a spreadsheet takes for a formula.
-
-    Amounts are decimal strings, and may be negative; names come from anybody.
-    """
+    """Return a cell's value: a text is on one line and never a formula, since names come from any commit."""
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -1,7 +1,4 @@
-"""`status`, `show` and `backup`: what is known, and where everything stands. They change nothing.
-
-`status --watch` polls: the database is another process's, and a table for people may be a second late.
-"""
+"""`status`, `show` and `backup`: what is known of every generation. They change nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ from reconciler.workspace.tree.walk import specs_folder, walk
 
 _EVERY = 1.0  # s
 _IDLE = 9  # times as long as the last look took: a large folder is looked at less often
-_RESYNC = 30  # looks after which it is read anyway: what no signature shows is late, and not lost
+_RESYNC = 30  # looks after which everything is read, for changes that no signature shows
 _AROUND = 4  # lines of a terminal that are not rows of the table
 
 _Seen = tuple[object, ...]
@@ -74,7 +71,7 @@ def status(
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What there is to show, and how to see that it is not so any more."""
+    """A status to show, and a function that tells whether it is still current."""
 
     document: dict[str, Any]
     plan: Plan | None = None  # None: an error
@@ -82,7 +79,7 @@ class _View:
 
 
 def _follow(see: Callable[[], _View], *, as_json: bool) -> None:
-    """Show the status again and again, until a signal or until its reader leaves; only the first look may raise."""
+    """Show the status until a signal, or until its reader leaves; only the first look raises errors."""
     changes = _changes(see, see())
     with suppress(KeyboardInterrupt):  # SIGTERM is one, too
         if out.is_terminal and not as_json:
@@ -99,7 +96,7 @@ def _follow(see: Callable[[], _View], *, as_json: bool) -> None:
 
 
 def _changes(see: Callable[[], _View], view: _View) -> Iterator[_View]:
-    """Give a view, and a new one whenever it says something else, as long as somebody looks."""
+    """Yield a view, and a new one whenever its document changes, as long as stdout has a reader."""
     seen = view.look()
     yield view
     took = 0.0
@@ -135,7 +132,7 @@ def _view(root: project.ProjectRoot, paths: Sequence[Path] | None) -> _View:
 
     def look() -> _Seen:
         try:
-            # The first tree is the one from before reading: what changed while we read is seen by the second look.
+            # First the tree from before reading, so that changes during the reading are seen.
             tree = trees.pop() if trees else _tree(base, specs, database)
             return tree, {name: signature(base / name) for name in files}
         except ReconcilerError:
@@ -175,7 +172,7 @@ def _shown(view: _View, rows: int | None = None) -> RenderableType:
 
 
 def _pressing_first(plan: Plan, rows: int) -> Plan:
-    """Return as much of a plan as there is room for: what needs somebody, then what moves, then the rest."""
+    """Return as many rows of a plan as fit: first those that need the user, then those under way."""
     pressing = sorted(
         plan.assessments,
         key=lambda item: (item.status not in NEEDS_SOMEBODY, item.status is Status.COMPLETE),

@@ -1,7 +1,6 @@
-"""The standard streams, made fit for use before anything else is: no output is worth the work that it tells of.
+"""The standard streams, made safe before anything else runs: lost output never stops the work.
 
-What cannot be written is lost and remembered, and the command does its work all the same; how it ends says so. What a
-library writes here by itself (a warning, a traceback) commands no terminal: only the console's own colours do.
+What cannot be written is lost, and the exit code says so. What libraries print cannot command the terminal.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ if TYPE_CHECKING:
 _NAMES = ("stdin", "stdout", "stderr")
 _ERRORS = "reconciler.plain"
 _SIGNS = {"✓": "+", "✗": "x", "·": "-", "…": "..."}
-"""Our own signs, where an encoding has none of them; other letters become escapes."""
-
+"""For encodings without the signs of this program; other letters become escapes."""
 _GONE = select.POLLERR | select.POLLHUP
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor that takes everything: a reader that has left and a full disk raise nothing here."""
+    """A descriptor whose writes never fail: the first error is kept."""
 
     failure: OSError | None = None  # the first
 
@@ -44,7 +42,7 @@ class _Descriptor(io.FileIO):
 
 
 class _Text(io.TextIOWrapper):
-    """Lines of text, whoever writes them."""
+    """Text whose control characters and commands are escaped."""
 
     def write(self, text: str, /) -> int:
         super().write(printable_lines(text))
@@ -52,12 +50,11 @@ class _Text(io.TextIOWrapper):
 
 
 def secure() -> None:
-    """Make the three streams usable; the process may begin anew for it. To be called first of all."""
+    """Make the three streams safe, before anything else runs; may start the process again (for UTF-8 file names)."""
     codecs.register_error(_ERRORS, _plainly)
     for name in _NAMES:
         if getattr(sys, name) is None:
-            # It was closed. Else the next file, the database for one, would get its number, the lowest that is free,
-            # and its text.
+            # Else the next file, such as the database, would get the closed stream's number, and its text.
             descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
             mode = "r" if name == "stdin" else "w"
@@ -68,14 +65,14 @@ def secure() -> None:
         with suppress(OSError, ValueError):
             stream.flush()
         writer = io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False))
-        # An encoding in which JSON is JSON: UTF-16 and the like are not.
+        # JSON needs an encoding that is a superset of ASCII, unlike UTF-16.
         encoding = stream.encoding if "{}".encode(stream.encoding) == b"{}" else "utf-8"
         how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
         setattr(sys, name, _Text(writer, encoding, _ERRORS, **how))
 
 
 def is_cut_off() -> bool:
-    """Whether stdout takes nothing any more, so that whoever only shows things may stop."""
+    """Whether stdout has no reader any more."""
     try:
         number = sys.stdout.fileno()
     except (OSError, ValueError):  # it is no file
@@ -86,10 +83,7 @@ def is_cut_off() -> bool:
 
 
 def end(code: int) -> int:
-    """Write what waits to be written; return the exit code, which is 1 where some of stdout is lost.
-
-    A reader that has left has seen what it wanted, as `head` does: that is no error.
-    """
+    """Flush stdout; return the exit code, 1 where output was lost. A reader that left (as `head` does) is no error."""
     sys.stdout.flush()
     failure = _failure()
     if failure is not None and not isinstance(failure, BrokenPipeError):
@@ -108,7 +102,7 @@ def _failure() -> OSError | None:
 
 
 def _read_names_as_utf8() -> None:
-    """Begin anew where the locale would read file names otherwise: state and receipts name files, on every machine."""
+    """Start the process again where the locale reads file names otherwise: the state names files in UTF-8."""
     if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8":
         return
     os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())  # text goes on as it was

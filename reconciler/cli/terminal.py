@@ -1,7 +1,4 @@
-"""What reaches the terminal, and what a command's end means to a script: results on stdout, everything else on stderr.
-
-Whatever is printed here is a line, whoever's words are in it: what would be anything else is escaped at this one place.
-"""
+"""The console, which escapes every text, and the exit codes: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ AsJson = Annotated[
 
 
 class _Rendered:
-    """A standard stream, for what the console has made of texts: its colours are to reach the terminal."""
+    """A standard stream for the console's own output, whose colours are not escaped."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         self._stream = stream
@@ -42,24 +39,24 @@ class _Rendered:
 
 
 class _Console(Console):
-    """A console to which a string is one line, also in a cell of a table."""
+    """A console that escapes every string, also in a cell of a table."""
 
-    @property  # type: ignore[misc]  # nobody gives ours another one
+    @property  # type: ignore[misc]  # ours is never set
     def file(self) -> IO[str]:
-        """The stream of now; past what it escapes of others."""
+        """The current stream; output of the console is not escaped a second time."""
         stream = super().file
         if isinstance(stream, io.TextIOWrapper):
             return cast("IO[str]", _Rendered(stream))
         return stream
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return the text that a string with markup stands for, escaped before anything measures it."""
+        """Return the text of a string with markup, escaped before it is measured."""
         return super().render_str(printable(text), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Yield what is to be written; what came around `render_str` is escaped here, and may be cut in a cell."""
+        """Yield the segments to write; those that did not come through `render_str` are escaped here."""
         for segment in super().render(renderable, options):
             text = segment.text if segment.control else printable_lines(segment.text)
             yield segment if text == segment.text else Segment(text, segment.style)
@@ -81,10 +78,7 @@ err = _console(stderr=True)
 
 
 def print_json(document: object, *, indent: int | None = 2) -> None:
-    """Print one JSON document on stdout, in UTF-8 or, where that is not how stdout is written, in ASCII.
-
-    What cannot be printed stands in its strings as escapes.
-    """
+    """Print one JSON document on stdout: in UTF-8, or in ASCII where stdout has another encoding."""
     encoding = sys.stdout.encoding
     is_ascii = encoding is not None and codecs.lookup(encoding).name != "utf-8"
     text = json.dumps(document, indent=indent, ensure_ascii=is_ascii, sort_keys=True)
@@ -92,35 +86,35 @@ def print_json(document: object, *, indent: int | None = 2) -> None:
 
 
 def os_error(error: OSError) -> str:
-    """Return what the system says, and of which file."""
+    """Return the system's message, and the file it is about."""
     at = f"`{error.filename}`: " if error.filename else ""
     return at + (error.strerror or str(error))
 
 
 def error_document(message: str, hint: str) -> dict[str, object]:
-    """Return what `--json` prints of an error."""
+    """Return the document of an error for `--json`."""
     return {"error": {"message": message, "hint": hint}}
 
 
 def warn(message: str) -> None:
-    """Print on stderr what may surprise somebody."""
+    """Print a warning on stderr."""
     err.print(f"[bold yellow]warning:[/] {escape(message)}")
 
 
 def note(message: str) -> None:
-    """Print on stderr what somebody may want to know; it changes no exit code."""
+    """Print a note on stderr; it changes no exit code."""
     err.print(f"[yellow]note:[/] {escape(message)}")
 
 
 def print_error(message: str, hint: str = "") -> None:
-    """Print one sentence on stderr, and what to do."""
+    """Print an error and its hint on stderr."""
     err.print(f"[bold red]error:[/] {escape(message.rstrip('.'))}")
     if hint:
         err.print(f"       {escape(hint)}")
 
 
 def is_interactive() -> bool:
-    """Whether somebody can be asked."""
+    """Whether the user can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -132,9 +126,9 @@ def agree(
     hint: str = "Use `--yes` to go on without being asked.",
     as_json: bool = False,
 ) -> None:
-    """Ask somebody, on stderr, unless `--yes` was given; ends the command where the answer is no.
+    """Ask the user on stderr, unless `--yes` was given; a no ends the command.
 
-    `otherwise` says what has not happened then, as `nothing was removed`. Raises ReconcilerError where nobody can be asked.
+    `otherwise` says what was not done, as `nothing was removed`. Raises ReconcilerError: there is no terminal to ask on.
     """
     if yes:
         return
@@ -148,13 +142,12 @@ def agree(
 
 
 class ExitCode(IntEnum):
-    """What a command's end means."""
+    """The exit codes of commands."""
 
     DONE = 0
     ERROR = 1
     CHANGES = 2  # plan --detailed-exitcode
-    # `apply` settled, and something is failed, rejected, expired, invalid or blocked.
-    NEEDS_SOMEBODY = 3
+    NEEDS_SOMEBODY = 3  # `apply` ended, and something failed, expired, is invalid or blocked
     TIMED_OUT = 4
     USAGE = 64
     INTERRUPTED = 130

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
     from reconciler.workspace.index.index import SpecIndex
 
-# Seconds that a change of the state waits for another program: the loop stands still, and it is tried again later.
-_BUSY_TIMEOUT = 1.0
+_BUSY_TIMEOUT = 1.0  # s that the whole loop waits for a locked database; then it tries again later
 
 
 def watch(
@@ -69,7 +68,7 @@ def watch(
 
 
 def _leave_at_once() -> None:
-    """Leave on a signal while no daemon is at work: reading a folder may take a minute, and leaves nothing behind."""
+    """Exit at once on a signal while no daemon is at work: reading a folder may take a minute, and changes nothing."""
     for number in (signal.SIGINT, signal.SIGTERM):
         # An exception would be raised, and swallowed, wherever a library happens to be.
         signal.signal(number, lambda *_: os._exit(ExitCode.DONE))
@@ -78,7 +77,7 @@ def _leave_at_once() -> None:
 
 @dataclass
 class _Watch:
-    """One life of the daemon, from reading the settings to reading them again, or to the end."""
+    """The daemon from reading the settings to reading them again, or to the end."""
 
     folder: Folder
     address: tuple[str, int] | None
@@ -89,7 +88,7 @@ class _Watch:
     _daemon: Daemon | None = None
 
     async def run(self) -> Settings | None:
-        """Keep the folder true until a signal; return the settings to begin anew with, None to leave."""
+        """Run the daemon until a signal; return the settings to start again with, or None to exit."""
         from reconciler.cli.log import feed_watchdog, open_report, tell_systemd
         from reconciler.cli.running import SteadyClock, open_ports, options_of
 
@@ -97,9 +96,8 @@ class _Watch:
         require_provider(folder, folder.repository.records())
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
-            stack.callback(_leave_at_once)  # from here to the next life no signal finds nobody
+            stack.callback(_leave_at_once)  # until the next start
             report = stack.enter_context(open_report(settings, folder.root))
-            # Until specs are read for the first time nobody says whether a look at the folder hangs.
             feed = feed_watchdog(lambda: self._daemon is not None and self._daemon.looks.hangs)
             feeding = asyncio.create_task(feed, name="systemd watchdog")
             stack.callback(feeding.cancel)
@@ -125,13 +123,13 @@ class _Watch:
 
     @property
     def _follows(self) -> Settings | None:
-        """The settings of the next life; a stop may come while they are being read, and counts for more."""
+        """The settings to start again with; a stop that comes while they are read wins."""
         return None if self._is_leaving else self._next
 
     def _obey_signals(self, report: LogReporter) -> None:
-        """Stop, or read the settings again, when told to.
+        """Stop, or read the settings again, on a signal.
 
-        Not by the loop's own handlers: they go with the loop, and a signal in that moment would end the process.
+        Without the loop's own handlers: they end with the loop, and a signal after that would kill the process.
         """
         loop = asyncio.get_running_loop()
 
@@ -146,7 +144,7 @@ class _Watch:
             signal.signal(number, obey)
 
     def _reload(self, report: LogReporter) -> None:
-        """Begin anew with the settings as they are now; wrong ones change nothing."""
+        """Start again with the current settings; wrong ones change nothing."""
         if self._is_leaving:
             return
         from reconciler.cli.log import tell_systemd, tell_systemd_of_reload
@@ -229,7 +227,7 @@ class _Watch:
     async def _serve(
         self, stack: AsyncExitStack, daemon: Daemon, index: SpecIndex, clock: SteadyClock
     ) -> str:
-        """Serve the status page and the provider's callbacks; return where."""
+        """Serve the status page and the provider's callbacks; return the page's URL."""
         settings = self.folder.settings
         if self.address is None:
             if settings.callback_url:

@@ -1,8 +1,4 @@
-"""The difference between what is wanted and what is known: `diff(wanted, …) -> Plan`.
-
-Facts come in as values that the engine gathered (`Known`); what to do about each generation comes out, with a
-sentence that says why. The same assessment serves `plan`, `apply` and `status`, so the three cannot disagree.
-"""
+"""The difference between the wanted and the known, shared by `plan`, `apply` and `status`: `diff(wanted, …) -> Plan`."""
 
 from __future__ import annotations
 
@@ -46,7 +42,7 @@ _SUSPENDED = (
 
 
 class Standing(StrEnum):
-    """What stands at the path where a result belongs."""
+    """What is at the path where a result belongs."""
 
     MISSING = "missing"
     OURS = "ours"  # byte for byte the result that belongs there
@@ -55,31 +51,32 @@ class Standing(StrEnum):
     TAKEN = "taken"  # a file that is not ours, or was changed: never overwritten
 
 
-IN_PLACE = frozenset({Standing.OURS, Standing.POINTER})
-"""What needs nothing more: it is neither fetched, nor published, nor overwritten."""
+IN_PLACE = frozenset(
+    {Standing.OURS, Standing.POINTER}
+)  # neither fetched, published nor overwritten
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A path where a result belongs, and what stands there now."""
+    """A path where a result belongs, and what is there now."""
 
     role: Role
     path: str  # relative to the root
     standing: Standing
-    problem: str = ""  # why it cannot be told what stands there, as a sentence; it counts as taken
+    problem: str = ""  # a sentence: why the file cannot be read; it counts as taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of one generation, beside what its spec says."""
+    """What is known of one generation, apart from its spec."""
 
     record: Record | None = None
     outputs: tuple[Output, ...] = ()
     obtainable: bool = False  # the bytes of every missing output are on this disk
-    previews: tuple[Output, ...] = ()  # as far as there are any; they hold nothing back
+    previews: tuple[Output, ...] = ()  # nothing waits for one
     unshown: bool = False  # a preview is missing, and its bytes are on this disk
     hold: str = ""  # why the last run held it back
-    obstacle: str = ""  # why it could not be submitted now: no media store, an unreadable receipt
+    obstacle: str = ""  # why it cannot be submitted: no media store, an unreadable receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a selection needs, in the order of the specs."""
+    """What the selected specs need, in their order."""
 
     assessments: tuple[Assessment, ...]
     invalid: Mapping[str, tuple[Problem, ...]]
@@ -136,8 +133,7 @@ def diff(
     return Plan(assessments, dict(invalid), tuple(sorted(orphans)))
 
 
-_Due = tuple[Action, Status, str]
-"""What is to be done about a generation, where it stands, and why."""
+_Due = tuple[Action, Status, str]  # and the reason
 _ACTIONS = {
     Status.SUBMITTING: Action.ADOPT,
     Status.SUBMITTED: Action.WAIT,
@@ -166,10 +162,7 @@ def assess(generation: Generation, known: Known) -> Assessment:
 
 
 def next_attempt(generation: Generation, record: Record | None) -> Record:
-    """Return the record to work on: the latest attempt, or a new one where the spec allows it.
-
-    Only an attempt that is known to have ended is followed by another (rule 6), and none while it is suspended.
-    """
+    """Return the record to work on: the latest attempt or, where it is known to have ended (rule 6), a new one."""
     if record is not None and record.status is Status.PENDING:
         return as_wanted(generation, record)
     if record is not None and (generation.suspended or not _may_retry(generation, record)):
@@ -185,7 +178,7 @@ def attempt_of(generation: Generation, attempt: int, reason: str = "") -> Record
 
 
 def as_wanted(generation: Generation, unsent: Record) -> Record:
-    """Return an attempt under whose id nothing was created: what its spec says today is what would be."""
+    """Return an attempt that was not created, with the request that its spec asks for now."""
     return unsent.evolve(request=generation.canonical, estimated_units=generation.estimated_units)
 
 
@@ -197,7 +190,7 @@ def _may_retry(generation: Generation, record: Record) -> bool:
 def content_problem(generation: Generation, record: Record | None) -> str:
     """Return why this generation may not be bought under its own id, or an empty string; `record` is its latest.
 
-    An id that a spec sets itself stands for one content for ever; a computed one cannot disagree.
+    An id that a spec sets itself always stands for one content; a computed one cannot disagree.
     """
     if record is None or record.request == generation.canonical:
         return ""
@@ -211,7 +204,7 @@ def content_problem(generation: Generation, record: Record | None) -> str:
 
 
 def _of(generation: Generation, record: Record, known: Known, due: _Due) -> Assessment:
-    """Assess a generation that has a record; what held it back in the last run shows, and is tried again."""
+    """Assess a generation that has a record; what held it back in the last run is its reason, and is tried again."""
     action, status, reason = due
     if known.hold and status not in NEEDS_SOMEBODY:
         status, reason = Status.BLOCKED, known.hold
@@ -230,7 +223,6 @@ def _of(generation: Generation, record: Record, known: Known, due: _Due) -> Asse
 def _standing(
     outputs: Iterable[Output], results: Iterable[Result]
 ) -> tuple[tuple[str, Result], ...]:
-    """Return the (path, result) of what stands where it belongs."""
     by_role = {result.role: result for result in results}
     return tuple(
         (output.path, by_role[output.role])

@@ -1,8 +1,4 @@
-"""A document: values that remember where they were written, the limits of one, and the problems found in it.
-
-A reader in `workspace` turns YAML, JSON and TOML into `Node`s; everything after that speaks of places and never
-of formats. A defaults file and a spec merge without losing which of them said what.
-"""
+"""Values of YAML, JSON or TOML with their places in the file, their limits, and the problems found in them."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ from dataclasses import dataclass
 from reconciler.core.errors import SpecError
 
 LONGEST_TEXT = 65_536  # characters of one value; a prompt has at most 2,500
-
 _CHARACTERS_OF_A_VALUE = 256
 _TYPE_NAMES = {str: "text", bool: "yes or no", int: "a whole number", float: "a number"}
 _TYPE_NAMES |= {list: "a list", tuple: "a list", dict: "a mapping", type(None): "nothing"}
@@ -48,8 +43,7 @@ class Node:
 
     value: str | int | float | bool | tuple[Node, ...] | Mapping[str, Entry] | None
     place: Place
-    # Where a comment ends an unquoted text that may have been meant to go on.
-    cut: Place | None = None
+    cut: Place | None = None  # of a comment that ends an unquoted text, perhaps by mistake
 
     @property
     def inner(self) -> Iterator[Node]:
@@ -70,7 +64,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """Something wrong in a file: one sentence at a place, and the word that was probably meant."""
+    """A problem in a file: its place, a sentence, and the word that was probably meant."""
 
     place: Place
     key: str
@@ -96,22 +90,19 @@ def fail(place: Place, message: str, key: str = "", suggestion: str = "") -> Doc
 
 
 def quoted(word: str, otherwise: str = "") -> str:
-    """Return a word of a file that cannot be read, between backquotes; or `otherwise`, where it may be no word.
-
-    What is named as a spec may lead anywhere, to a password as well, and a sentence is read by others.
-    """
+    """Return a word between backquotes; `otherwise` for a text that could be a secret, such as a password."""
     return f"`{word}`" if len(word) <= _LONGEST_WORDS and _WORDS.fullmatch(word) else otherwise
 
 
 def twice(key: str, place: Place, first: Entry) -> DocumentError:
-    """Return the error to raise for a key that its mapping has already."""
+    """Return the error to raise for a repeated key of a mapping."""
     sentence = f"{quoted(key, 'a key')} is written twice; first in line {first.key.line}"
     return fail(place, sentence, quoted(key) and key)
 
 
 @dataclass(slots=True)
 class Limits:
-    """What one document may cost; a reader counts its values here, aliases as often as used. All raise `DocumentError`."""
+    """The limits of one document; aliases count as often as they are used. All methods raise `DocumentError`."""
 
     nodes: int = 10_000
     depth: int = 50
@@ -130,7 +121,7 @@ class Limits:
             raise fail(place, f"lists and mappings are nested too deeply: {most}")
 
     def text(self, text: str, place: Place) -> str:
-        """Return a text that every part of the program can hold."""
+        """Return a text that JSON, SQLite and the API can hold."""
         if len(text) > LONGEST_TEXT:
             sentence = f"a text of {len(text):,} characters: at most {LONGEST_TEXT:,} are allowed (media are named by file or URL, not written out)"
             raise fail(place, sentence)
@@ -140,7 +131,7 @@ class Limits:
         return text
 
     def integer(self, digits: str, place: Place, base: int = 10) -> int:
-        """Return an integer of any sensible size, exactly."""
+        """Return an integer, exactly."""
         if len(digits) > self.digits:
             sentence = f"a number of {len(digits):,} digits: at most {self.digits} are allowed"
             raise fail(place, sentence)
@@ -148,18 +139,18 @@ class Limits:
 
 
 def waiting_for(wrong: Mapping[str, Iterable[Problem]]) -> Counter[Problem]:
-    """Return the problems of files (file -> what is wrong) that stand in another file, and how many wait for each."""
+    """Return the problems of specs that stand in another file, such as a defaults file, and how many specs wait."""
     placed = ((file, problem) for file, found in wrong.items() for problem in found)
     return Counter(problem for file, problem in placed if problem.place.file != file)
 
 
 def waiting_words(specs: int) -> str:
-    """Return how many specs wait for a problem to be mended, to go on after its sentence; nothing where none does."""
+    """Return how many specs wait for a problem, to follow its sentence; empty for none."""
     return f" ({specs:,} spec{'s wait' if specs != 1 else ' waits'} for it)" if specs else ""
 
 
 def plain(node: Node, *, only_said: bool = False) -> object:
-    """Return the value as `json` would give it, without places; `only_said`: without the keys whose value is nothing."""
+    """Return the value without places, as `json` would give it; `only_said`: without keys that are null."""
     if isinstance(node.value, tuple):
         return [plain(item, only_said=only_said) for item in node.value]
     if isinstance(node.value, Mapping):
@@ -170,7 +161,7 @@ def plain(node: Node, *, only_said: bool = False) -> object:
 
 
 def merged(above: Mapping[str, Entry], nearer: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Return what two mappings say together: the nearer one wins, but for keys that it leaves out by saying nothing."""
+    """Return two mappings as one: the nearer one wins, but for keys that it leaves null."""
     wins = {
         key: entry
         for key, entry in nearer.items()
@@ -188,12 +179,12 @@ def texts(node: Node) -> Iterator[Node]:
 
 
 def weight(node: Node) -> int:
-    """Return how much there is to go through in a value: its values, of which a long text counts as several."""
+    """Return the number of values in a value, as a measure of work; a long text counts as several."""
     return weight_of(node.value) + sum(map(weight, node.inner))
 
 
 def weight_of(value: object) -> int:
-    """Return how many values one counts as, without those in it."""
+    """Return the weight of a value without the values in it."""
     return 1 + (len(value) // _CHARACTERS_OF_A_VALUE if isinstance(value, str) else 0)
 
 
@@ -210,7 +201,7 @@ def find(node: Node, path: Iterable[str | int]) -> Node:
 
 
 def kind_of(value: object) -> str:
-    """Return what a value is, in a person's words."""
+    """Return the type of a value, for people."""
     return _TYPE_NAMES.get(type(value), "something else")
 
 
@@ -221,12 +212,11 @@ def nearest(word: object, allowed: Iterable[str]) -> str:
 
 
 _JOINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
-# Parts of keys that tell no key apart.
-_SAY_NOTHING = frozenset({"id", "info", "list", "name", "original", "task", "url"})
+_SAY_NOTHING = frozenset({"id", "info", "list", "name", "original", "task", "url"})  # in many keys
 
 
 def nearest_key(word: str, allowed: Iterable[str]) -> str:
-    """Return the key that was probably meant: one that begins or ends with the word, before one that looks like it."""
+    """Return the key that was probably meant: one that begins or ends with the word, else one that looks like it."""
     keys = list(allowed)
     part = _JOINS.sub("_", word[:64]).lower().strip("_")
     if part not in keys and part not in _SAY_NOTHING:

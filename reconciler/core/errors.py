@@ -1,6 +1,5 @@
-"""The one error tree of the project; nothing else is ever shown to a user.
+"""The errors that users see: one sentence (`message`) and what to do (`hint`); a docstring is the default message.
 
-Every error a person can see is one sentence (`message`) and what to do (`hint`); a docstring is the default message.
 `ProviderError`, with one class for each kind of reaction, is in `kling/errors.py`.
 """
 
@@ -68,7 +67,7 @@ class ToldMistake(AssertionError):
 
 
 def mistake(error: BaseException) -> str:
-    """Return a mistake of our own in a sentence, with its place: the innermost line of it that is ours."""
+    """Return the sentence about a bug of this program, with the innermost line of its code."""
     if isinstance(error, ToldMistake):
         return str(error)
     frames = list(traceback.walk_tb(error.__traceback__))
@@ -81,15 +80,15 @@ def mistake(error: BaseException) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number of things for people: `1 file`, `2,048 files`."""
+    """Return a number and its noun: `1 file`, `2,048 files`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def told(error: ReconcilerError) -> str:
-    """Return what happened and what to do, in one line."""
+    """Return an error's message, and its hint where there is one, in one line."""
     return in_a_line(error) if error.hint else error.message
 
 
 def in_a_line(error: ReconcilerError) -> str:
-    """Return the same as whole sentences: without a hint, too, there is a full stop."""
+    """Return an error as whole sentences in one line, with a full stop even without a hint."""
     return f"{error.message.rstrip('.')}. {error.hint}".rstrip()

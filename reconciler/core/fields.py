@@ -1,6 +1,6 @@
-"""What the fields of a spec are declared with: unknown keys are refused, lengths are exact, a film can be cut. Pure.
+"""The types of a spec's fields: unknown keys are refused, seconds are exact. Pure.
 
-Apart from `core.sources`: processes that decode a file need its limits, and no library for declaring fields.
+Apart from `core.sources`, because processes that decode files need its limits and not pydantic.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ _MILLISECOND = Decimal("0.001")
 
 
 def _seconds(value: object) -> object:
-    """A number of YAML or JSON as an exact number of milliseconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     try:
@@ -42,7 +41,7 @@ class Trim(Fields):
     end: Annotated[_Seconds | None, _SECONDS_SCHEMA] = None
 
     def canonical(self, span: Span) -> dict[str, str]:
-        """Return how the cut stands in the identity; an end is not in it where the longest cut ends there anyway."""
+        """Return the cut as it stands in the identity: without an end that is the longest length anyway."""
         longest = self.end is None or self.end - self.start == span.longest
         ends = {} if self.end is None or longest else {"end": spoken(self.end)}
         return ends | ({"start": spoken(self.start)} if self.start else {})

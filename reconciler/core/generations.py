@@ -1,4 +1,4 @@
-"""The generations that specs declare, complete and immutable, and how they get into each other's way."""
+"""The generations that specs declare, complete and immutable, and their conflicts with each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WRITTEN_SUFFIXES = (".mp4", ".webp")  # of every output and preview
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One wanted result: what is to be bought, and where it goes. Immutable and complete."""
+    """One wanted result: what is to be bought, and where it is published."""
 
     external_task_id: str  # the base id
     canonical: str  # canonical JSON of kind, request and take
@@ -36,7 +36,7 @@ class Generation:
 
     @property
     def kind(self) -> Kind:
-        """What kind of a generation it is."""
+        """Its kind."""
         return kind_behind(self.canonical)
 
     @property
@@ -51,43 +51,33 @@ class Generation:
 
     @property
     def files(self) -> list[str]:
-        """The local files that it is made of, as the spec names them; relative to the root."""
+        """The local files of its inputs, relative to the root."""
         return [one.path for one in self.inputs.values() if one.path]
 
     @property
     def seconds(self) -> Decimal | None:
-        """The length of the film that it is made of, where there is one and that is known."""
+        """The length of its film (s); None where there is none, or it is not known."""
         return length_of(self.inputs)
 
     @property
     def outputs(self) -> tuple[tuple[Role, str], ...]:
-        """The (role, path) of every result that this generation publishes."""
+        """The (role, path) of every result."""
         return tuple((role, self.output(role)) for role in asked_roles(self.canonical))
 
     @property
     def previews(self) -> tuple[tuple[Role, str], ...]:
-        """The (role, path) of every preview that may be published beside the results.
-
-        Two generations have one of these in common only where they have a result in common: nothing else can
-        end in `.poster.webp` or `.sheet.webp`.
-        """
+        """The (role, path) of every preview that may be published beside the results."""
         return tuple((role, self.output(role)) for role in PREVIEWS)
 
 
 def collisions(generations: Iterable[Generation]) -> list[Problem]:
-    """Return a problem for every spec that would write what another writes, take its id, or feed on itself.
-
-    File names that differ only in case count as the same: they are, on many file systems.
-    """
+    """Return a problem for every spec that would write another's files, take its id, or read its own results."""
     everything = list(generations)
     return sorted({*clashes(everything), *circles(everything)})
 
 
 def clashes(generations: Iterable[Generation]) -> Iterator[Problem]:
-    """Yield a problem for every spec that would write what another writes, or take its id for something else.
-
-    Only specs that share one of `written` or an id have to do with each other.
-    """
+    """Yield a problem for every spec that would write another's files (without regard to case), or take its id."""
     writers: dict[str, Generation] = {}
     contents: dict[str, Generation] = {}
     for generation in generations:
@@ -102,11 +92,7 @@ def clashes(generations: Iterable[Generation]) -> Iterator[Problem]:
 
 
 def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
-    """Yield a problem for every spec whose result leads, through other specs, back to its own input.
-
-    Each new result would change the input and be bought again, for ever. Only specs that are linked by what one
-    has `written` and the other `fed_by` have to do with each other.
-    """
+    """Yield a problem for every spec whose result leads back to its own input: it would be bought again without end."""
     everything = list(generations)
     readers = defaultdict[str, list[Generation]](list)
     for generation in everything:
@@ -124,7 +110,7 @@ def circles(generations: Iterable[Generation]) -> Iterator[Problem]:
 
 
 def _leading_back(feeds: Mapping[str, set[str]]) -> set[str]:
-    """Return the specs that lead back to themselves, in time that grows with the links alone (Kosaraju's algorithm)."""
+    """Return the specs that lead back to themselves, in linear time (Kosaraju's algorithm)."""
     fed_from = defaultdict[str, set[str]](set)
     for spec, readers in feeds.items():
         for reader in readers:
@@ -137,7 +123,7 @@ def _leading_back(feeds: Mapping[str, set[str]]) -> set[str]:
 
 
 def _reached(links: Mapping[str, set[str]], start: str, seen: set[str]) -> list[str]:
-    """Return what was not `seen` yet from here on, each after all that it leads to; from now on it is."""
+    """Return what can be reached from `start` and is not `seen`, each after all that it leads to; adds it to `seen`."""
     found: list[str] = []
     under_way = [] if start in seen else [(start, iter(links.get(start, ())))]
     seen.add(start)
@@ -154,23 +140,20 @@ def _reached(links: Mapping[str, set[str]], start: str, seen: set[str]) -> list[
 
 
 def written(generation: Generation) -> Iterator[str]:
-    """Yield the path of every file that a generation writes, its receipt's too, without regard to case."""
+    """Yield the paths that a generation writes, its receipt's too, in lower case."""
     yield receipt_path(generation.spec).casefold()
     yield from (path.casefold() for _, path in (*generation.outputs, *generation.previews))
 
 
 def fed_by(generation: Generation) -> list[str]:
-    """Return the paths of local inputs that could be somebody's result or preview, without regard to case.
-
-    What a link leads to is one of them: by another name, too, a result would be its own input.
-    """
+    """Return the paths of local inputs, and of their links' targets, that could be a result; in lower case."""
     inputs = generation.inputs.values()
     paths = (path.casefold() for one in inputs for path in (one.path, one.target))
     return [path for path in paths if path.endswith(_WRITTEN_SUFFIXES)]
 
 
 def newer_models(generations: Iterable[Generation], priced: Iterable[str]) -> list[str]:
-    """Return the models among those `priced` that generations ask for and that this program does not know."""
+    """Return the models in use that have a price in the settings and that this program does not know."""
     names = set(priced) - default_prices().keys()
     newer = {name: f'"model_name":{json.dumps(name, ensure_ascii=False)}' for name in names}
     texts = [wish.canonical for wish in generations] if newer else []
@@ -178,7 +161,7 @@ def newer_models(generations: Iterable[Generation], priced: Iterable[str]) -> li
 
 
 def has_own_id(generation: Generation) -> bool:
-    """Whether the spec gave the id itself; no other can be used for something else."""
+    """Whether the spec set the id itself."""
     return generation.external_task_id != compute_external_task_id(generation.canonical)
 
 

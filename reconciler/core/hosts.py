@@ -1,4 +1,4 @@
-"""What the very spelling of a host says of it: this machine, a neighbour, or the internet. No name is resolved."""
+"""What the name or address of a host says: this machine, a private network, or the internet. No name is resolved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NEAR_BY_NAME: Final = re.compile(r"(.*\.)?(localhost|local|internal|lan|home\.a
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: by its address, or as `localhost`."""
+    """Whether a host is this machine: a loopback address, or `localhost`."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -18,7 +18,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_near(host: str) -> bool:
-    """Whether a host is this machine, or a neighbour that the internet cannot reach."""
+    """Whether a host is this machine or in a private network."""
     try:
         return not ipaddress.ip_address(host.strip("[]")).is_global
     except ValueError:

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 
 PREFIX = "mc1-"
 _DIGITS = 26  # of base32: 130 bits of the SHA-256
-LONGEST_ID = 64
-"""Characters of an id that we send; the provider's own limit is unknown (U)."""
+LONGEST_ID = 64  # characters of an id that we send; the provider's own limit is unknown (U)
 _ATTEMPT = re.compile(r"-r([1-9][0-9]*)\Z")
 _COMPUTED = re.compile(rf"{PREFIX}[a-z2-7]{{{_DIGITS}}}")
-_SHORTEST_CUT = 16  # characters; what keeps fewer of an id can tell no two generations apart
+_SHORTEST_CUT = 16  # characters of an id, fewer of which could fit several generations
 
 
 def canonical_json(value: object) -> str:
@@ -43,9 +42,9 @@ def _named(digest: bytes) -> str:
 
 
 def take_of(base_id: str, kind: str, request: Mapping[str, object], most: int) -> int | None:
-    """Return the take (from 1, at most `most`) of a request that a computed id was computed for; None for no take."""
+    """Return the take (from 1 to `most`) that a computed id was computed for; None where none fits."""
     whole = canonical_generation(kind, request, 1).encode("utf-8")
-    begun = hashlib.sha256(whole.removesuffix(b"1}"))  # it may be long: it is read once
+    begun = hashlib.sha256(whole.removesuffix(b"1}"))  # a long text is hashed once
     for take in range(1, most + 1):
         digest = begun.copy()
         digest.update(b"%d}" % take)
@@ -73,10 +72,9 @@ def split_attempt(external_task_id: str) -> tuple[str, int]:
 
 
 def may_name(named: str, ours: str) -> bool:
-    """Return whether an answer that calls its task `named` can be about the attempt that we call `ours`.
+    """Return whether an answer whose task is called `named` can be about our attempt `ours`.
 
-    How the provider keeps ids is unknown (U): one that was cut, or whose case was changed, may be ours, and so may
-    a task without a name. The id of another generation never is.
+    How the provider keeps ids is unknown (U): one may be cut, in another case or missing. Another generation's id never fits.
     """
     if not named or named == ours:
         return True
@@ -88,5 +86,5 @@ def may_name(named: str, ours: str) -> bool:
 
 
 def is_computed(external_task_id: str) -> bool:
-    """Return whether an id (of any attempt) was computed from a content, and so names that content alone."""
+    """Return whether an id (of any attempt) was computed from a content."""
     return _COMPUTED.fullmatch(split_attempt(external_task_id)[0]) is not None

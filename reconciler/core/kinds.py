@@ -1,7 +1,4 @@
-"""The kinds of generations there are, and what a spec of each may say: its request, and how many results are wanted.
-
-Whatever differs between kinds is asked of the kind; a new one is a module like `motion_control`, entered in `KINDS`.
-"""
+"""The kinds of generations, and their specs' fields. A new kind is a module like `motion_control`, listed in `KINDS`."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ _CUSTOM_ID = r"^[A-Za-z0-9._-]{1,64}$"  # pydantic searches: both anchors are ne
 
 
 class Kind(Protocol):
-    """What a kind says; a module does. `motion_control` tells what each function returns."""
+    """What a kind's module has; `motion_control` documents each function."""
 
     NAME: str
     ENDPOINT: str
@@ -50,36 +47,34 @@ class Kind(Protocol):
 
 
 DEFAULT: Kind = motion_control
-"""Meant where none is named."""
 KINDS: dict[str, Kind] = {DEFAULT.NAME: DEFAULT}
-"""By name."""
 
 
 def kind_named(name: object) -> Kind:
-    """Return the kind that a spec names; the default for a name that none has: its fields refuse it."""
+    """Return the kind of this name, or the default, whose fields refuse an unknown name."""
     return KINDS.get(name, DEFAULT) if isinstance(name, str) else DEFAULT
 
 
 def kind_behind(canonical: str) -> Kind:
-    """Return the kind of a generation, by its canonical JSON; the default for a text that names none."""
+    """Return the kind of a canonical JSON; the default where it names none."""
     found = _NAMED.match(canonical)
     return kind_named(found.group(1) if found else "")
 
 
 def kinds_that_may_mean(request: Mapping[str, Any]) -> list[Kind]:
-    """Return the kinds that a request without a name may be of: those whose inputs it has, and after them the others."""
+    """Return the kinds that a request without a name may have, first those whose inputs it has."""
     return sorted(
         KINDS.values(), key=lambda kind: any(one.name not in request for one in kind.INPUTS)
     )
 
 
 def default_prices() -> Prices:
-    """Return what is known of prices where no setting says more."""
+    """Return the prices that hold where no setting says more."""
     return {name: modes for kind in KINDS.values() for name, modes in kind.UNITS_PER_SECOND.items()}
 
 
 def dearest() -> Decimal:
-    """Return the units that the dearest request known costs."""
+    """Return the units of the most expensive request known."""
     return max(
         kind.LONGEST * price
         for kind in KINDS.values()
@@ -89,7 +84,7 @@ def dearest() -> Decimal:
 
 
 class Spec(Fields):
-    """What a spec may say whatever its kind is."""
+    """The fields of a spec that are the same for every kind."""
 
     if TYPE_CHECKING:  # each kind says these itself, where its keys have them
         kind: str
@@ -122,7 +117,7 @@ def spec_type(kind: Kind) -> type[Spec]:
 
 
 def keys_of(kind: Kind) -> tuple[str, ...]:
-    """Return the keys that a spec of a kind may have."""
+    """Return the keys of a spec of a kind."""
     return tuple(spec_type(kind).model_fields)
 
 

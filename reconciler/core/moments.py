@@ -1,8 +1,4 @@
-"""Points in time that somebody else tells us: which of them can be, and how each is shown. Nothing here raises.
-
-A number from outside may be in other units than it should, or be anything; what is made of it here can be counted on
-a day and shown on a calendar, or is not known.
-"""
+"""Points in time from other programs: which are possible, and how each is shown. Nothing here raises."""
 
 from __future__ import annotations
 
@@ -10,18 +6,13 @@ from datetime import UTC, datetime
 
 from reconciler.core.schedule import DAY, SECOND
 
-UNKNOWN = "(not known)"
-"""Stands where a day, a time, a spec or a model is not told."""
-
+UNKNOWN = "(not known)"  # shown for an unknown day, time, spec or model
 _EARLIEST = 1_577_836_800_000  # ms: 2020; the API is younger
 _LATEST = 4_102_444_800_000  # ms: 2100
 
 
 def milliseconds(told: int) -> int | None:
-    """Return a time since the epoch in ms, told in s, ms, µs or ns; None for what is no time in any of them.
-
-    Between 2020 and 2100 a number can only be one of these: they lie a factor of a thousand apart.
-    """
+    """Return a time in ms, told in s, ms, µs or ns since the epoch: only one lies between 2020 and 2100; else None."""
     for at in (told, told * SECOND, told // 1000, told // 1_000_000):
         if _EARLIEST <= at < _LATEST:
             return at
@@ -29,10 +20,7 @@ def milliseconds(told: int) -> int | None:
 
 
 def bought_at(told: int | None, now: int) -> int:
-    """Return when something was bought that we find: as it is told, or `now` where that is not known or in the future.
-
-    So it counts on one day, whatever is told. A clock of somebody else's may be a day ahead.
-    """
+    """Return when a task that was found was bought: its own time, or `now` where that is unknown or in the future."""
     return now if told is None or told > now + DAY else told
 
 

@@ -1,4 +1,4 @@
-"""Units in money, by the price that the user pays for one: exact as a value, rounded only in words for people."""
+"""Units in money, by the user's price of a unit: exact as a value, rounded only in words for people."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
-EXACT: Final = Context(prec=200)
-"""Sums and products of units lose nothing here; the usual 28 digits could round one past a cap."""
-
+EXACT: Final = Context(prec=200)  # the usual 28 digits could round a sum past a cap
 _CENT = Decimal("0.01")
 
 
@@ -21,15 +19,15 @@ class UnitPrice:
     currency: str  # three capital letters
 
     def of(self, units: Decimal) -> Decimal:
-        """Return what these units cost, exactly."""
+        """Return the cost of these units, exactly."""
         return EXACT.multiply(units, self.amount)
 
     def told(self, units: Decimal) -> str:
-        """Return what these units cost, for people: `3.36 USD`."""
+        """Return the cost of these units, for people: `3.36 USD`."""
         return f"{self.rounded(units)} {self.currency}"
 
     def rounded(self, units: Decimal) -> str:
-        """Return what these units cost, to a hundredth, half up: `3.36`."""
+        """Return the cost of these units to a hundredth, half up: `3.36`."""
         cost = self.of(units).quantize(_CENT, rounding=ROUND_HALF_UP, context=EXACT)
         return f"{cost + 0:,f}"  # no minus before a zero
 
@@ -43,7 +41,7 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def units_text(units: Decimal | None) -> str | None:
-    """Return units as a plain decimal string without zeros at its end; None for None."""
+    """Return units as a decimal string without trailing zeros; None for None."""
     if units is None:
         return None
     text = f"{units:f}"

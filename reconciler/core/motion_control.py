@@ -1,7 +1,6 @@
-"""The kind `motion-control`: its endpoint, fields, rules, prices, inputs, results and labels; what `core.kinds.Kind` asks for.
+"""The kind `motion-control`: its endpoint, fields, rules, prices, inputs, results and labels, as `core.kinds.Kind` asks.
 
-A kind is one module, and nothing outside of it knows its fields. Their names and limits are the API's (documented);
-prices are observed ones, and only the default of a setting.
+Names and limits are the API's (documented); prices are observed, and only the default of a setting.
 """
 
 from __future__ import annotations
@@ -41,20 +40,18 @@ SPANS = {
 UNITS_PER_SECOND: Prices = {
     "kling-v2-6": {"std": Decimal("0.5"), "pro": Decimal("0.8")},
     "kling-v3": {"std": Decimal("0.9"), "pro": Decimal("1.2")},
-}
-"""By model and mode: observed, a price list of 2026."""
-LONGEST = max(span.longest for span in SPANS.values())
-"""Seconds that a result of this kind can have."""
+}  # observed, a price list of 2026
+LONGEST = max(span.longest for span in SPANS.values())  # s, of a result
 LABELLED_AS_READ = frozenset({"keep_original_sound"})
 """A bare yes is a boolean in YAML and a text in JSON: both make the same label."""
 SCHEMA: Mapping[str, Any] = {
     "keep_original_sound": {"enum": ["yes", "no", True, False], "default": "yes"}
 }
-"""What editors are told in place of what the types of the fields say."""
+"""Parts of the JSON Schema that replace those of the fields' types."""
 
 
 def _yes_or_no(value: object) -> object:
-    """YAML 1.1 reads a bare yes or no as a boolean; both spellings mean the same."""
+    """Both spellings are the same: YAML 1.1 reads a bare yes or no as a boolean."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
@@ -117,16 +114,16 @@ FIELDS: type[Fields] = MotionControl
 
 
 def inputs(wish: MotionControl) -> tuple[Input, ...]:
-    """Return the inputs with the limits and the leave that a spec gives them."""
+    """Return the inputs with the limits that a spec gives them, and whether it allows to mend them."""
     image, video = (replace(one, prepare=wish.prepare) for one in INPUTS)
     trim = Preparation(wish.trim.start, wish.trim.end) if wish.trim else None
     return image, replace(video, span=SPANS[wish.character_orientation], trim=trim)
 
 
 def canonical(wish: MotionControl, sources: Mapping[str, Source]) -> dict[str, Any]:
-    """Return the request as it stands in the identity: complete, with defaults, without what changes no result.
+    """Return the request of the identity: complete, with defaults, without what changes no result.
 
-    A cut is a wish of its own. That a file may be mended is not: whoever allows it wants the same result.
+    A cut changes the result. That a file may be mended does not: the user wants the same result.
     """
     request: dict[str, Any] = {
         "character_orientation": wish.character_orientation,
@@ -147,18 +144,18 @@ def canonical(wish: MotionControl, sources: Mapping[str, Source]) -> dict[str, A
 
 
 def body(request: Mapping[str, Any], sent: Sent) -> dict[str, object]:
-    """Return what is sent for a canonical request, its inputs replaced by what the provider reads."""
+    """Return the request to send: the canonical one with its inputs replaced by URLs or bytes."""
     return {**request, **sent}
 
 
 def price(request: Mapping[str, Any]) -> Rate:
-    """Return what a request is priced by. Raises KeyError for one that makes no sense."""
+    """Return the rate of a request. Raises KeyError for one that makes no sense."""
     longest = SPANS[request["character_orientation"]].longest
     return request["model_name"], request["mode"], longest
 
 
 def results(canonical_json: str) -> tuple[str, ...]:
-    """Return the roles of the results that a generation (its canonical JSON) asks for."""
+    """Return the roles of the results that a canonical JSON asks for."""
     info = None
     if "true" in canonical_json:  # else the same answer, without reading thousands of documents
         info = json.loads(canonical_json).get("request", {}).get("watermark_info")
@@ -167,7 +164,7 @@ def results(canonical_json: str) -> tuple[str, ...]:
 
 
 def conflicts(wish: MotionControl, prices: Prices) -> Iterator[tuple[str, str, str]]:
-    """Yield (key, sentence, what was probably meant) for every rule that no single field's type can say (documented)."""
+    """Yield (key, sentence, word meant) for every broken rule between several fields (documented)."""
     if wish.element_list and wish.character_orientation != "video":
         only = "can only be `video` when `element_list` names an element"
         yield "character_orientation", f"`character_orientation` {only}", ""
@@ -180,7 +177,7 @@ def conflicts(wish: MotionControl, prices: Prices) -> Iterator[tuple[str, str, s
 
 
 def _model_fault(wish: MotionControl, prices: Prices) -> str:
-    """Return a sentence when nobody said what the model costs, or an empty string: no cap could count it."""
+    """Return a sentence for a model without a price, which no cap could count; else an empty string."""
     said = f'`model_name` is "{wish.model_name}"'
     if wish.mode in prices.get(wish.model_name, {}):
         return ""
@@ -193,7 +190,7 @@ def _model_fault(wish: MotionControl, prices: Prices) -> str:
 
 
 def _trim_fault(wish: MotionControl, trim: Trim) -> str:
-    """Return what is wrong with a cut whatever the film is, or an empty string."""
+    """Return what is wrong with a cut of any film, or an empty string."""
     if not wish.prepare:
         return "`trim` needs `prepare: true` beside it: the video is sent as it is otherwise"
     if is_url(wish.video_url):

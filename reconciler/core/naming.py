@@ -1,4 +1,4 @@
-"""Names: of results, receipts and labels after a spec; of copies that programs make, and of specs misspelt."""
+"""File names: of results, receipts and labels; of copies that programs make, and misspelt names of specs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CERTAIN = (
     ),
 )
 _NUMBER = r"(?: ?\(?\d{1,3}\)?)?"
-# May be anybody's name: a copy only where the original stands beside it.
+# A name of its own as well: a copy only where the original stands beside it.
 _DOUBTFUL = (
     re.compile(rf"(?:copy|kopie|copie|copia){_NUMBER} (?:of|von|de|di) (?P<of>.+)", _I),
     re.compile(rf"(?P<of>.+?) (?:- )?(?:copy|kopie|copie|copia){_NUMBER}", _I),  # macOS, Windows
@@ -53,20 +53,20 @@ _DOUBTFUL = (
     re.compile(r"(?P<of>.+?)(?:[ ._-](?:bak|backup|orig|tmp)|~)", _I),
     re.compile(r"~\$(?P<of>.+)"),
 )
-# What every name that one of these fits holds: nearly all names are told from copies by this look alone.
+# Part of every name that one of these fits: a quick check that nearly all names fail.
 _HINT = re.compile(
     rf"[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac"
     r"|[-_]cop|[-_]kop|副本|~|[._-](?:bak|orig|tmp)",
     _I,
 )
 _SLIPS = re.compile(r"\.(?:ya?ml|json|toml)(?:\.txt|[_.,;])\Z", _I)
-# Of a copy: nobody gives such a name to a spec, and each costs as much as the name is long.
+# Of one name; each costs time in proportion to its length.
 _MOST_COPIES = 10
 _OTHER_FORMATS = frozenset({".jsonl"})  # one letter away, and meant
 
 
 def join(folder: str, name: str) -> str:
-    """Return the name of what lies in a folder; the root's own name is empty."""
+    """Return the path of a name in a folder; the root is empty."""
     return f"{folder}/{name}" if folder else name
 
 
@@ -81,13 +81,12 @@ def receipt_path(spec: str) -> str:
 
 
 def _stem(spec: str) -> str:
-    """Return a spec's path without its suffix."""
     stem, dot, suffix = spec.rpartition(".")
     return stem if dot and "/" not in suffix else spec
 
 
 def label_part(value: object) -> str:
-    """Return a matrix value as a part of a file name: itself where that is safe, else shortened and made unique."""
+    """Return a matrix value as a part of a file name: itself where that is safe, else shortened and with a digest."""
     text = value
     if not isinstance(text, str):
         text = json.dumps(value, sort_keys=True, ensure_ascii=False)
@@ -98,7 +97,7 @@ def label_part(value: object) -> str:
 
 
 def combination_label(values: Iterable[object]) -> str:
-    """Return the label of a combination of matrix values, shortened and made unique where it is too long."""
+    """Return the label of matrix values; a long one is shortened and gets a digest."""
     label = ".".join(label_part(value) for value in values)
     if len(label) <= LONGEST_LABEL:
         return label
@@ -107,14 +106,14 @@ def combination_label(values: Iterable[object]) -> str:
 
 
 class Copy(NamedTuple):
-    """What a name, without its suffix, would be a copy of."""
+    """The files that a name looks like a copy of."""
 
     originals: tuple[str, ...]  # the nearest first: a copy of a copy has several
     is_certain: bool  # the name says so by itself; else one of the originals must be there
 
 
 def copied_from(stem: str) -> Copy | None:
-    """Return what a file of this name (without folder and suffix) would be a copy of; None for a name of its own."""
+    """Return what a file of this name (without folder and suffix) looks like a copy of; None for no copy."""
     if not _HINT.search(stem):
         return None
     originals: list[str] = []
@@ -130,7 +129,7 @@ def copied_from(stem: str) -> Copy | None:
 
 
 def spec_meant(name: str) -> str:
-    """Return the name of a spec that a file (without folder) was probably meant to have; empty where there is none."""
+    """Return the name of a spec that a misspelt file name (without folder) probably means; else an empty string."""
     if name[name.rfind(".") + 1 :][:1].lower() not in "yjt":  # nearly every file: a film, an image
         return ""
     if slip := _SLIPS.search(name):
@@ -144,7 +143,7 @@ def spec_meant(name: str) -> str:
 
 
 def _is_a_slip(suffix: str, meant: str) -> bool:
-    """Whether one letter too many, too few, wrong or swapped makes the one of the other; the first one is right."""
+    """Whether one letter too many, too few, wrong or swapped (not the first) is all that differs."""
     if suffix[:2] != meant[:2] or abs(len(suffix) - len(meant)) > 1:
         return False
     at = next((n for n, (a, b) in enumerate(zip(suffix, meant, strict=False)) if a != b), None)

@@ -1,7 +1,6 @@
-"""Text from elsewhere (a name, a key, the provider's words) as people see it: on one line, and nobody's command.
+"""Text from elsewhere (a name, a key, the provider's words), escaped so that it is one line and commands nothing.
 
-A terminal obeys escape sequences, in C0 and in C1; bidi marks and zero width characters show another text than there is;
-a CI service obeys lines of a log that begin with `::`, and `##[…]` or `##vso[…]` anywhere.
+Terminals obey escape sequences, bidi marks hide text, and CI services obey `::` at a line's begin, and `##[…]`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _COMMAND: Final = re.compile(r"(?<=#)#(?=\w*\\*\[)|^((?:\s|\[[^\]\\]*\])*):(?=:)
 
 
 def printable(text: str) -> str:
-    """Return a text with all that cannot be printed, and the beginnings of commands, escaped: JSON keeps its value."""
+    """Return a text with unprintable letters and beginnings of commands as escapes, which JSON reads back."""
     if not text.isprintable():
         text = "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
     if "##" in text or "::" in text:
@@ -24,10 +23,10 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return a text of several lines, each `printable`."""
+    """Return a text with each of its lines `printable`."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def labelled(spec: str, label: str) -> str:
-    """Return how people call a generation: its spec, and its label where it has one."""
+    """Return a generation's name for people: its spec, and its label where it has one."""
     return f"{spec} [{label}]" if label else spec

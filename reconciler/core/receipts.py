@@ -1,7 +1,6 @@
-"""What a receipt remembers of a spec's purchases, and when it changes. The file's bytes are the workspace's business.
+"""The entries of a spec's receipt, and when they change; `workspace` reads and writes the file.
 
-A receipt lies in git beside its spec. So it changes only when what is current changes: checking out an old
-commit, or looking twice, dirties nothing.
+A receipt lies in git beside its spec: checking out an old commit, or looking twice, must not change it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class ReceiptOutput:
     role: Role
     sha256: str  # 64 lower-case hex digits
     size: int  # bytes
-    # Not compared: what was measured here of the same bytes, perhaps by another program, rewrites no receipt.
+    # Not compared: a new measurement of the same bytes rewrites no receipt.
     duration: float | None = field(compare=False)  # seconds
     width: int | None = field(default=None, compare=False)  # px, as shown
     height: int | None = field(default=None, compare=False)  # px
@@ -43,7 +42,7 @@ class ReceiptEntry:
     created_at: int | None  # ms, the provider's clock
     finished_at: int | None  # ms, the provider's clock
     current: bool = True  # False: the spec no longer asks for it
-    # Not compared: what was made here of a result, perhaps anew and by another program, rewrites no receipt.
+    # Not compared: new previews of a result rewrite no receipt.
     previews: tuple[ReceiptOutput, ...] = field(default=(), compare=False)
 
     @property
@@ -53,12 +52,12 @@ class ReceiptEntry:
 
     @property
     def sort_key(self) -> tuple[str, str]:
-        """Where the entry stands in a receipt."""
+        """The order of entries in a receipt: by label and id."""
         return self.label, self.external_task_id
 
 
 def in_order(entries: Iterable[ReceiptEntry]) -> list[ReceiptEntry]:
-    """Return entries as they stand in a receipt."""
+    """Return entries in a receipt's order."""
     return sorted(entries, key=lambda entry: entry.sort_key)
 
 
@@ -81,7 +80,7 @@ def merge(
     if unchanged and not (grown and any(entry.external_task_id not in known for entry in also)):
         return None
     listed = {entry.external_task_id for entry in wanted}
-    # What the file says of an entry wins over what is known of it otherwise: history is not rewritten.
+    # An entry of the file wins over a bought one: history is not rewritten.
     past = {entry.external_task_id: replace(entry, current=False) for entry in (*also, *existing)}
     kept = [entry for task_id, entry in past.items() if task_id not in listed]
     return tuple(in_order((*wanted, *kept)))

@@ -1,7 +1,7 @@
-"""The media that a request is made of: the API's limits on them, and what `prepare: true` mends before they are sent. Pure.
+"""The inputs of a request: the API's limits on them (documented), and what `prepare: true` mends before sending. Pure.
 
-Limits are the API's (documented). What is mended is decided from a file's facts alone, so a plan knows the length, and
-the price, of what will be sent. How it is coded is nobody's wish and in no identity: a new encoder buys nothing again.
+Mending is decided from a file's facts alone, so a plan knows length and price. The encoder is in no identity: a new
+one buys nothing again.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-Prices = Mapping[str, Mapping[str, Decimal]]
-"""Units per second of result, by model and mode."""
-Rate = tuple[str, str, Decimal]
-"""What a request is priced by: its model, its mode, and the seconds that it can last at most."""
-Sent = Mapping[str, str | bytes]
-"""What is sent for each input, by its name: a URL, or the bytes of a file."""
+Prices = Mapping[str, Mapping[str, Decimal]]  # units per second of result, by model and mode
+Rate = tuple[str, str, Decimal]  # what a request is priced by: model, mode, and longest length (s)
+Sent = Mapping[str, str | bytes]  # of each input, by its name: a URL, or the bytes of a file
 
 SHORTEST_SECONDS = Decimal(3)
 # The larger reading of "MB": a refusal by the API costs nothing, one of ours might be wrong.
@@ -27,7 +24,7 @@ IMAGE_BYTES = 10 * MEGABYTE
 VIDEO_BYTES = 100 * MEGABYTE
 IMAGE_SIDES = (300, 65_536)  # px
 VIDEO_SIDES = (340, 3_850)  # px
-IMAGE_PIXELS = 100_000_000  # one more is taken for a decompression bomb
+IMAGE_PIXELS = 100_000_000  # above: a decompression bomb
 PREPARABLE_PIXELS = 40_000_000  # of a film's frame, that are decoded at all: 8K has 33 million
 NOTABLE_SECONDS = 0.5  # that a result may be shorter than its reference before it is said
 TRANSCODE = "ffmpeg -i in.mov -c:v libx264 -pix_fmt yuv420p -c:a aac out.mp4"
@@ -47,7 +44,7 @@ _STRANGE = {
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """What an input can be, with the API's limits on it."""
+    """A kind of input, with the API's limits on it."""
 
     name: str  # for people, and in caches
     suffixes: tuple[str, ...]  # of what the API takes; the first is that of what is made
@@ -89,13 +86,13 @@ MEDIUMS: Final = {medium.name: medium for medium in (IMAGE, VIDEO)}
 
 
 class Span(NamedTuple):
-    """The longest that a film may be."""
+    """The longest allowed length of a film."""
 
     longest: Decimal  # s
     when: str  # that holds, as the end of a sentence
 
     def fault(self, seconds: Decimal) -> str:
-        """Return what lengths are allowed, to go on after one that is not, or an empty string; whole seconds decide."""
+        """Return which lengths are allowed, to end a sentence about a wrong one; else an empty string."""
         if SHORTEST_SECONDS <= whole_seconds(seconds) <= self.longest:
             return ""
         return f"{SHORTEST_SECONDS} to {self.longest} s are allowed when {self.when}"
@@ -103,7 +100,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What is done to a local file before it is sent: it is mended, and of a film a part is kept (s)."""
+    """How a local file is mended before it is sent, and which part (s) of a film is kept."""
 
     start: Decimal = Decimal(0)
     end: Decimal | None = None  # what is made ends there at the latest; None: of an image
@@ -140,7 +137,7 @@ class Source:
     preparation: Preparation | None = None  # None: the file is sent as it is
 
     def canonical(self) -> dict[str, object] | str:
-        """Return how the input stands in the identity."""
+        """Return the input as it stands in the identity."""
         return self.url or {"sha256": self.sha256}
 
 
@@ -150,12 +147,12 @@ def length_of(sources: Mapping[str, Source]) -> Decimal | None:
 
 
 def is_url(text: str) -> bool:
-    """Whether a spec names an input by a URL, right or wrong, and not by a path."""
+    """Whether a spec gives an input as a URL, right or wrong, and not as a path."""
     return text.lower().startswith(("http:", "https:"))
 
 
 def url_fault(url: str) -> str:
-    """Return a sentence when a text cannot be a URL that the provider could read, or an empty string."""
+    """Return a sentence for a text that is no URL the provider could read, or an empty string."""
     if len(url) > _LONGEST_URL:
         return f"`{url[:80]}…` has {len(url):,} characters: a URL may have {_LONGEST_URL:,}"
     try:
@@ -197,9 +194,9 @@ def limit_faults(medium: Medium, source: Source, span: Span | None = None) -> li
 
 
 def format_faults(medium: Medium, source: Source) -> list[str]:
-    """Return what is wrong with how a file is stored, to go on after its name (observed; other codecs: unknown).
+    """Return what is wrong with a file's format, to follow its name (observed; other codecs: unknown).
 
-    Nothing is said of how a camera notes that an image is turned: whether the API reads that note is not known.
+    A turned image passes: whether the API reads a camera's note about that is not known.
     """
     if source.preparation is not None:
         return []
@@ -221,7 +218,7 @@ def format_faults(medium: Medium, source: Source) -> list[str]:
 
 
 def suffix_fault(wanted: Input, name: str) -> str:
-    """Return a sentence when a file has the name of none that can be sent or mended, or an empty string."""
+    """Return a sentence for a file name that can be neither sent nor mended, or an empty string."""
     taken = wanted.medium.suffixes
     mended = () if wanted.prepare is None else wanted.medium.preparable
     if name.lower().endswith(taken + mended):
@@ -231,7 +228,7 @@ def suffix_fault(wanted: Input, name: str) -> str:
 
 
 def too_large(medium: Medium, size: int, *, prepare: bool | None) -> str:
-    """Return a sentence when a file of this many bytes is not worth reading, or an empty string."""
+    """Return a sentence for a file of too many bytes to be read, or an empty string."""
     faults = size_faults(medium, size)
     if not faults or (prepare and size <= medium.readable):
         return ""
@@ -243,7 +240,7 @@ def too_large(medium: Medium, size: int, *, prepare: bool | None) -> str:
 
 
 def limits_broken(wanted: Input, source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (key, sentence) for what stands against sending a local file, and what `prepare: true` would do about it."""
+    """Yield (key, sentence) for each fault of a local file, with what `prepare: true` would do about it."""
     if not source.path:
         return
     medium, better = wanted.medium, _mended(wanted, source)
@@ -259,7 +256,7 @@ def limits_broken(wanted: Input, source: Source) -> Iterator[tuple[str, str]]:
 
 
 def as_sent(wanted: Input, source: Source) -> Source:
-    """Return an input as the API will get it: a local file mended, where the spec allows it and it needs that."""
+    """Return an input as the API will get it: a local file mended, where its spec allows it."""
     return _mended(wanted, source) if wanted.prepare else source
 
 
@@ -283,13 +280,13 @@ def _mended(wanted: Input, source: Source) -> Source:
         return made
     seconds = kept.end - kept.start
     if not is_cut:
-        # A whole film keeps its last frame, however its times are rounded, and costs what was counted all the same.
+        # A whole film keeps its last frame, however its times are rounded, and is billed the same.
         kept = replace(kept, end=whole_seconds(kept.end) + _ROUNDED_AWAY)
     return replace(made, seconds=seconds, codec=medium.codec, preparation=kept)
 
 
 def _kept(wanted: Input, film: Source) -> Preparation:
-    """Return the part of a film that is sent: what a cut names, as far as it may be that long; of an image, its frame."""
+    """Return the part of a film that is sent: the cut, as far as the length is allowed; of an image, its frame."""
     if not wanted.medium.codec:
         return Preparation(is_first_frame=film.format.startswith(ANIMATED))
     assert wanted.span is not None
@@ -302,7 +299,7 @@ def _kept(wanted: Input, film: Source) -> Preparation:
 
 
 def fit(width: float, height: float, sides: tuple[int, int]) -> tuple[int, int]:
-    """Return the even sides (px) nearest to a picture's own that lie within `sides`, as far as its shape allows."""
+    """Return the even sides (px) nearest to a picture's that lie within `sides`, as far as its shape allows."""
     least, most = sides
     small, large = sorted((width, height))
     scale = most / large if large > most else max(least / small, 1.0)
@@ -312,7 +309,7 @@ def fit(width: float, height: float, sides: tuple[int, int]) -> tuple[int, int]:
 
 
 def _cut_fault(trim: Preparation | None, video: Source) -> str:
-    """Return a sentence when a film does not hold the part that a cut names, or an empty string."""
+    """Return a sentence for a cut that its film does not hold, or an empty string."""
     if trim is None or video.seconds is None:
         return ""
     starts = f"`trim` starts at {spoken(trim.start)} s"
@@ -327,7 +324,7 @@ def _cut_fault(trim: Preparation | None, video: Source) -> str:
 
 
 def _is_cut(film: Source, kept: Preparation) -> bool:
-    """Whether less than all of a film is kept; of one of unknown length, nobody can say that it is all."""
+    """Whether a part of a film is left out, as may be where its length is not known."""
     if kept.end is None:
         return False
     return kept.start > 0 or film.seconds is None or kept.end < film.seconds
@@ -339,7 +336,7 @@ def _lies_within(source: Source, sides: tuple[int, int]) -> bool:
 
 
 def _advice(medium: Medium, before: Source, after: Source) -> str:
-    """Return what `prepare: true` would do about a file, as the end of a sentence; empty where it would do nothing."""
+    """Return what `prepare: true` would do about a file, to end a sentence; or an empty string."""
     if after.preparation is None:
         return ""
     does = []
@@ -369,7 +366,7 @@ def _article(format_: str) -> str:
 
 
 def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decimal:
-    """Return the units that a generation is expected to cost; the most it can, where the length is not known."""
+    """Return a generation's expected units; the most it can cost, where the length is not known."""
     model, mode, longest = rate
     length = longest if seconds is None else whole_seconds(seconds)
     known = [price for modes in prices.values() for price in modes.values()]
@@ -378,7 +375,7 @@ def estimate_units(rate: Rate, seconds: Decimal | None, prices: Prices) -> Decim
 
 
 def length_remark(result: float | None, reference: Decimal | None) -> str:
-    """Return a sentence (documented) when a result is notably shorter than its reference (both in s), or an empty string."""
+    """Return a sentence for a result notably shorter than its reference (s; documented), or an empty string."""
     if result is None or reference is None or float(reference) - result <= NOTABLE_SECONDS:
         return ""
     return (
@@ -388,10 +385,10 @@ def length_remark(result: float | None, reference: Decimal | None) -> str:
 
 
 def whole_seconds(seconds: Decimal) -> Decimal:
-    """Return a length as it is billed, and so measured here: rounded to the nearest whole second (documented, and observed)."""
+    """Return a length as it is billed: rounded to the nearest whole second (documented, and observed)."""
     return seconds.to_integral_value(ROUND_HALF_UP)
 
 
 def spoken(seconds: Decimal) -> str:
-    """Return a length to the millisecond, without idle zeros: what is just over a limit must not look like it."""
+    """Return a length to the millisecond, without trailing zeros."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".")

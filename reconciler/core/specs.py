@@ -1,8 +1,7 @@
-"""What a spec may say, and the generations it declares.
+"""The checks of a spec, and the generations that it declares.
 
-`read_wishes` checks a merged document (spec over defaults) and multiplies it by `matrix`; the workspace then
-finds the files it names; `declare` makes the generations. Problems are returned, never raised: one bad spec
-must not stop the others.
+`read_wishes` checks a merged document and multiplies it by `matrix`; the workspace finds its files; `declare` makes
+generations. Problems are returned, never raised: one bad spec must not stop the others.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_
 from reconciler.core.sources import Prices, Source, estimate_units, length_of
 from reconciler.core.states import Role
 
-# Of shells, Compose files, CI, Jinja and Go templates: what somebody who writes this expects to be replaced.
+# Of shells, Compose files, CI, Jinja and Go templates: who writes one expects it to be replaced.
 _PLACEHOLDER = re.compile(r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|\$[A-Z_][A-Z0-9_]{2,}\b")
 _BRACES = (("{{", "}}"), ("{%", "%}"))
 _MOST_TOLD = 100  # problems of one document: a file may be wrong in ten thousand places
@@ -54,7 +53,7 @@ _MOST_LOOKED_AT = 100_000  # values of all combinations, once one of them is wro
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One combination of a spec's matrix, valid in itself; its media are not looked at yet."""
+    """One valid combination of a spec's matrix; its media are not read yet."""
 
     spec: Spec
     label: str  # of the matrix values; empty for a spec's only generation
@@ -63,21 +62,18 @@ class Wish:
 
     @property
     def kind(self) -> Kind:
-        """What kind of a generation it is."""
+        """Its kind."""
         return kind_named(self.spec.kind)
 
     def take_label(self, take: int) -> str:
-        """Return the label of a take (from 1): that of the combination, and its number where there are several."""
+        """Return the label of a take (from 1), with its number where there are several."""
         return ".".join(filter(None, (self.label, str(take) if self.spec.takes > 1 else "")))
 
 
 def read_wishes(
     document: Node, prices: Prices = DEFAULT.UNITS_PER_SECOND
 ) -> tuple[list[Wish], list[Problem]]:
-    """Check a merged document and return one wish for each combination of its matrix.
-
-    `prices` name the models that may be sent. Where a key is wrong, the wishes are incomplete and must not be acted on.
-    """
+    """Return a wish for each combination of a document's matrix, and the problems; with any, wishes are missing."""
     if not isinstance(document.value, Mapping):
         what = "is empty" if document.value is None else f"is {kind_of(plain(document))}"
         sentence = f"a spec is a mapping of keys to values; this one {what}"
@@ -113,7 +109,7 @@ def read_wishes(
 
 
 def check_defaults(document: Node) -> list[Problem]:
-    """Return what is wrong in a defaults file by itself: it may lack keys, but not misspell them."""
+    """Return the problems of a defaults file by itself, which may lack keys."""
     if document.value is None:
         return []
     if not isinstance(document.value, Mapping):
@@ -128,7 +124,7 @@ def check_defaults(document: Node) -> list[Problem]:
 
 
 def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[Generation]:
-    """Return the generations of a wish whose media were found: one for each take."""
+    """Return the generations of a wish, one for each take."""
     kind, spec = wish.kind, wish.spec
     request = kind.canonical(spec, sources)
     takes = range(1, spec.takes + 1)
@@ -151,14 +147,13 @@ def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[G
 
 
 def _kind_asked(document: Node) -> Kind:
-    """Return the kind that a document names, or means by naming none."""
     return kind_named(find(document, ("kind",)).value)
 
 
 def _check(
     document: Node, prices: Prices, *, complete: bool = True
 ) -> tuple[Spec | None, list[Problem]]:
-    """Validate one combination; problems stand where the offending key or value was written. Not `complete`: keys may lack."""
+    """Validate one combination; unless `complete`, keys may be missing."""
     uncertain = list(itertools.islice(_uncertain(document), _MOST_TOLD))
     kind = _kind_asked(document)
     try:
@@ -185,7 +180,7 @@ def _check(
 
 
 def _uncertain(document: Node) -> Iterator[Problem]:
-    """Yield a problem for every text that may not be what its writer wanted to be sent."""
+    """Yield a problem for every text that was probably not meant to be sent as it is."""
     if not isinstance(document.value, Mapping):
         return
     for key, entry in document.value.items():
@@ -202,11 +197,11 @@ def _uncertain(document: Node) -> Iterator[Problem]:
 
 
 def _placeholder(text: str) -> str:
-    """Return what somebody may expect to be replaced; empty where there is nothing of the kind. Linear in the text."""
+    """Return a placeholder of another program that the text holds, or an empty string. In linear time."""
     if found := _PLACEHOLDER.search(text):
         return found.group()
     for opening, closing in _BRACES:
-        # Only the first of a line is tried: where it is never closed, none after it is.
+        # Only a line's first one is tried: if it is not closed, no later one is.
         for line in text.split("\n") if opening in text and closing in text else ():
             begin = line.find(opening)
             end = line.find(closing, begin + len(opening)) if begin >= 0 else -1
@@ -216,7 +211,7 @@ def _placeholder(text: str) -> str:
 
 
 def _problem(document: Node, details: Any, kind: Kind) -> Problem:
-    """Turn one of pydantic's errors into a sentence at a place."""
+    """Return one of pydantic's errors as a problem at a place."""
     path: tuple[str | int, ...] = details["loc"]
     key = ".".join(str(step) for step in path)
     holder = find(document, path[:-1])
@@ -266,7 +261,7 @@ _WANTED = {
 
 
 def _keys_beside(path: Sequence[str | int], kind: Kind) -> tuple[str, ...]:
-    """Return the keys that may stand where one is that is not known."""
+    """Return the keys that are allowed in the place of an unknown one."""
     if len(path) == 1:
         return keys_of(kind)
     annotation = spec_type(kind).model_fields[str(path[0])].annotation
@@ -279,7 +274,7 @@ def _keys_beside(path: Sequence[str | int], kind: Kind) -> tuple[str, ...]:
 
 
 def _axes(entry: Entry | None, kind: Kind) -> tuple[dict[str, tuple[Node, ...]], list[Problem]]:
-    """Return the matrix as key to values, in the order written, and what is wrong with it."""
+    """Return the matrix as key to values, and its problems."""
     if entry is None or entry.node.value is None:
         return {}, []
     written = entry.node.value
@@ -300,7 +295,7 @@ def _axes(entry: Entry | None, kind: Kind) -> tuple[dict[str, tuple[Node, ...]],
 
 
 def _faults(key: str, axis: Entry, multiplied: Sequence[str]) -> Iterator[Problem]:
-    """Yield what is wrong with one axis of a matrix."""
+    """Yield the problems of one axis of a matrix."""
     name, values = f"matrix.{key}", axis.node.value
     if key not in multiplied:
         sentence = f"`{key}` cannot be multiplied by a matrix"
@@ -319,7 +314,7 @@ def _faults(key: str, axis: Entry, multiplied: Sequence[str]) -> Iterator[Proble
 
 
 def _naming_problems(wishes: Sequence[Wish], entries: Mapping[str, Entry]) -> list[Problem]:
-    """Return what is wrong with the names, and the number, of all that a spec asks for together."""
+    """Return the problem with the names and the number of a spec's results, if any."""
     results = sum(wish.spec.takes for wish in wishes)
     place, key = wishes[0].place, ""
     spec, name = place.file, place.file.rpartition("/")[2]

@@ -1,7 +1,4 @@
-"""What was spent, on what, and what of it was in vain: purchases grouped and summed.
-
-An attempt counts what the provider deducted; while that is not known, its estimate. The same count holds for caps.
-"""
+"""What was spent, on what, and what was wasted: purchases grouped and summed."""
 
 from __future__ import annotations
 
@@ -16,14 +13,12 @@ from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.money import EXACT, total, units_text
 from reconciler.core.states import LIVE, Status
 
-FREE = (Status.PENDING, Status.REJECTED)
-"""Nothing is billed for an attempt that was never sent, or that was refused."""
-
-_BEYOND = 10  # times what the dearest request costs: prices change, but not like that
+FREE = (Status.PENDING, Status.REJECTED)  # nothing is billed: never sent, or refused
+_BEYOND = 10  # times the most expensive request: a larger deduction is not believed
 
 
 def believed(units: Decimal | None, estimated: Decimal) -> Decimal | None:
-    """Return a deduction that can be; None for none, and for one that is beyond every price or less than nothing."""
+    """Return a deduction that is possible; None for none, a negative one, or one beyond every price."""
     if units is None or not units.is_finite():
         return None
     return units if 0 <= units <= _BEYOND * max(estimated, dearest()) else None
@@ -32,8 +27,8 @@ def believed(units: Decimal | None, estimated: Decimal) -> Decimal | None:
 def charged(status: Status | str, estimated: Decimal, units: Decimal | None) -> Decimal:
     """Return how many provider units an attempt counts for.
 
-    What is deducted from a task that has not ended can still grow: until then its estimate counts, if that is more.
-    A deduction that cannot be leaves the estimate in force.
+    A task that has not ended may still be charged more: until then the larger of estimate and deduction counts.
+    An impossible deduction leaves the estimate in force.
     """
     if status in FREE:
         return Decimal(0)
@@ -48,7 +43,7 @@ def charged(status: Status | str, estimated: Decimal, units: Decimal | None) -> 
 
 
 def disbelief(external_task_id: str, said: Decimal, counted: Decimal) -> str:
-    """Return the sentence about a deduction that cannot be."""
+    """Return the sentence about an impossible deduction."""
     return (
         f"{external_task_id}: the provider says that it deducted {units_text(said)} units, which no such task costs; "
         f"the estimate, {units_text(counted)}, counts instead; check the provider's bill"
@@ -71,7 +66,7 @@ class Purchase:
 
     external_task_id: str
     at: int | None  # ms: when it was bought, by the calendar
-    spec: str  # relative to the root; empty where nobody knows it
+    spec: str  # relative to the root; empty where it is unknown
     model: str
     status: Status | None  # None: it was forgotten
     estimated: Decimal
@@ -81,12 +76,12 @@ class Purchase:
 
     @property
     def spent(self) -> Decimal:
-        """Units that it counts for."""
+        """The units that it counts for."""
         return self.estimated if self.deducted is None else self.deducted
 
     @property
     def is_wasted(self) -> bool:
-        """Whether it was paid for, and its result is not to be had: expired, or failed and charged all the same."""
+        """Whether it may be paid for without a result: expired, or failed."""
         return self.status in {Status.EXPIRED, Status.FAILED}
 
     @property
@@ -97,7 +92,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What several purchases come to, in provider units."""
+    """The sums of several purchases, in provider units."""
 
     attempts: int = 0
     estimated: Decimal = Decimal(0)  # of all attempts
@@ -105,17 +100,16 @@ class Sums:
     undetermined: Decimal = Decimal(0)  # the estimates of the others
     difference: Decimal = Decimal(0)  # deducted less estimated, where both are known
     wasted: Decimal = Decimal(0)
-    # no spec asks for it any more: no waste, it comes back with its spec
-    unwanted: Decimal = Decimal(0)
+    unwanted: Decimal = Decimal(0)  # no spec asks for it now; no waste, it comes back with its spec
 
     @property
     def spent(self) -> Decimal:
-        """What was deducted, and the estimate of what is not known yet."""
+        """The deductions, and the estimates where none is known."""
         return EXACT.add(self.deducted, self.undetermined)
 
 
 def total_of(purchases: Collection[Purchase]) -> Sums:
-    """Return what all of them come to."""
+    """Return the sums of purchases."""
     known = [(one.deducted, one.estimated) for one in purchases if one.deducted is not None]
     return Sums(
         attempts=len(purchases),
@@ -129,7 +123,7 @@ def total_of(purchases: Collection[Purchase]) -> Sums:
 
 
 def group(purchases: Iterable[Purchase], by: By) -> dict[str, Sums]:
-    """Return the sums of each group, by its name, in the order of the names; what is not known comes last."""
+    """Return the sums of each group by its name, sorted, the unknown one last."""
     name_of, groups = _NAMES[by], defaultdict[str, list[Purchase]](list)
     for purchase in purchases:
         groups[name_of(purchase)].append(purchase)
@@ -140,7 +134,7 @@ def group(purchases: Iterable[Purchase], by: By) -> dict[str, Sums]:
 def between(
     purchases: Iterable[Purchase], since: str | None, until: str | None
 ) -> tuple[Purchase, ...]:
-    """Return the purchases of these days (`2026-11-25`, UTC, both included); one of an unknown day is in no period."""
+    """Return the purchases of these days (`2026-11-25`, UTC, both included); a period holds none of an unknown day."""
     if since is None and until is None:
         return tuple(purchases)
     first, last = since or "", until or "9999-12-31"

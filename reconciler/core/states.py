@@ -1,8 +1,4 @@
-"""The values that the core decides on: statuses, records, what the provider says of a task, results.
-
-All frozen; a change is a new value. The database's row type stops at the store, the wire's JSON at the
-provider's package: both are turned into these.
-"""
+"""The frozen values that the core decides on: statuses, records, tasks, results."""
 
 from __future__ import annotations
 
@@ -59,7 +55,7 @@ class TaskState(StrEnum):
 
 
 class Role(StrEnum):
-    """What a result's file is for."""
+    """What a result's file is."""
 
     VIDEO = "video"
     WATERMARK = "watermark"
@@ -72,10 +68,7 @@ PREVIEWS = (Role.POSTER, Role.SHEET)
 
 
 def asked_roles(canonical: str) -> tuple[Role, ...]:
-    """Return the roles of the results that a generation (its canonical JSON) asks for.
-
-    Nothing else decides what is fetched, published and complete: an answer may list what nobody asked for.
-    """
+    """Return the roles of the results that a canonical JSON asks for; what else an answer lists is ignored."""
     return tuple(map(Role, kind_behind(canonical).results(canonical)))
 
 
@@ -111,7 +104,7 @@ class Result:
     sha256: str  # 64 lower-case hex digits
     size: int  # bytes
     duration: float | None = None  # seconds, read from the file itself
-    # What older programs did not write down; that it is known now changes no record and no receipt.
+    # Not compared: older programs did not record them.
     width: int | None = field(default=None, compare=False)  # px, as shown
     height: int | None = field(default=None, compare=False)  # px
 
@@ -136,21 +129,20 @@ class Record:
     creates: int = 0  # create requests recorded, answered or not
     doubtful: bool = False  # some create of this attempt had an unknown outcome
     in_use: bool = False  # the provider said that a task has this id: it is not sent again
-    # ms, our clock: since when absence counts; None while a create is under way.
-    gave_up_at: int | None = None
+    gave_up_at: int | None = None  # ms, our clock: absence counts from then; None during a create
     absent_looks: int = 0  # readable answers of "unknown id" since `gave_up_at`
     refusal: str = ""  # of a create, not final: a task may turn up, or it is to be tried again
     created_at: int | None = None  # ms, the provider's clock
     finished_at: int | None = None  # ms, the provider's clock
     results: tuple[Result, ...] = ()  # what was bought
-    previews: tuple[Result, ...] = ()  # made of it here: they decide nothing about what was bought
-    # Known from a receipt alone, which anybody may have written: neither its task nor the bytes of its results were
-    # shown by the provider. It keeps from buying; it makes no file ours, and its task has to prove itself.
+    previews: tuple[Result, ...] = ()  # made here of the results
+    # Known from a receipt alone, which any commit may bring; the provider has shown neither task nor bytes. It keeps
+    # from buying, makes no file ours, and its task has to prove itself.
     claimed: bool = False
 
     @classmethod
     def unsent(cls, base_id: str, attempt: int, *, request: str) -> Self:
-        """Return an attempt (from 1) at a generation under which nothing was sent: the one place where one is made anew."""
+        """Return the record of an attempt (from 1) that was not sent; the only place that makes a new one."""
         return cls(
             external_task_id=attempt_id(base_id, attempt),
             base_id=base_id,
@@ -165,7 +157,7 @@ class Record:
 
     @property
     def model(self) -> str:
-        """The model version that it is for; empty where the request does not say."""
+        """The model's name; empty where the request does not say."""
         try:
             name = json.loads(self.request)["request"]["model_name"]
         except (ValueError, KeyError, TypeError, RecursionError):  # a request out of a receipt
@@ -174,7 +166,7 @@ class Record:
 
     @property
     def endpoint(self) -> str:
-        """The path that it is created at, and asked for."""
+        """The API's path to create it and to ask for it."""
         return kind_behind(self.request).ENDPOINT
 
     @property
@@ -184,11 +176,11 @@ class Record:
 
     @property
     def lacking(self) -> tuple[Role, ...]:
-        """The roles that the request asked for and that were not saved."""
+        """The roles that the request asked for and that are not saved."""
         saved = {result.role for result in self.results}
         return tuple(role for role in self.asked if role not in saved)
 
 
 def foremost(attempts: Iterable[Record]) -> Record | None:
-    """Return the attempt that stands for its generation: one that is alive, else the latest; None of none."""
+    """Return the attempt that stands for its generation: one that is alive, else the latest; None for no attempts."""
     return max(attempts, key=lambda one: (one.status in ALIVE, one.attempt), default=None)

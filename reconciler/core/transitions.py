@@ -46,9 +46,9 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A record in `submitting` was found without anybody waiting for the answer: its process is gone.
+    """A record in `submitting` was found, and the process that waited for its answer is gone.
 
-    Since when absence counts is by that one's clock, which may have been set meanwhile: it counts anew.
+    That process's clock may have been set since: absence counts anew.
     """
 
 
@@ -68,7 +68,7 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """A create was refused because a task with its id exists: it is there, whatever a query shows (rule 4)."""
+    """A create was refused because a task with its id exists, even if a query does not show it (rule 4)."""
 
     reason: str
 
@@ -78,8 +78,7 @@ class Refused:
     """A create was refused because of the request."""
 
     reason: str
-    # The code cannot mean "this id is already used"; no look is needed to believe it.
-    surely_ours: bool
+    surely_ours: bool  # the code cannot mean "this id is already used": believed without a look
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +154,18 @@ def step(record: Record, event: Event, *, rules: Rules, now: int, wanted: bool =
 
 
 def observed(record: Record, task: Task) -> Record:
-    """Return a record as a task that is shown makes it, for who only looks and writes nothing down."""
+    """Return the record that a task makes of another, for display; it is not stored."""
     return step(record, Seen(task), rules=Rules(), now=0).record
 
 
 def put_back(record: Record) -> Record:
-    """Return the record of a result that the provider cleared, and whose files somebody put back."""
+    """Return the record of an expired result whose files are here again."""
     return step(record, Saved(record.results), rules=Rules(), now=0).record
 
 
 def _create_over(
     record: Record, event: Taken | NotCreated | Ambiguous | Exists | Refused, rules: Rules, now: int
 ) -> Step:
-    """Go on from a create that ended without showing a task."""
     match event:
         case Taken() if record.gave_up_at is not None:
             return Step(record.evolve(gave_up_at=now, absent_looks=0), again_at=now)
@@ -191,7 +189,7 @@ def in_place_of(record: Record, others: Iterable[Record]) -> Record | None:
     """Return the attempt to go on with in place of one that the provider does not have, or that has ended.
 
     `others` are all further attempts that it has, as they are now. One that is alive is taken; else a later one that
-    has ended: it was made by somebody who knew of this one, and what has failed is not wanted again by itself.
+    has ended: its maker knew of this one, and what has failed is not wanted again by itself.
     """
     done = {Status.SUCCEEDED, Status.COMPLETE}  # of what is alive
     found = (one for one in others if one.status in ALIVE or one.attempt > record.attempt)
@@ -215,14 +213,14 @@ def intend(record: Record, now: int) -> Record:
 
 
 def without_task(record: Record) -> Record:
-    """Return the record of an attempt whose task turned out to be another's: in flight, it is in doubt again."""
+    """Return the record of an attempt whose task is another's: in flight, it is in doubt again."""
     flies = record.status in {Status.SUBMITTED, Status.PROCESSING}
     status = Status.SUBMITTING if flies else record.status
     return record.evolve(task_id=None, status=status, gave_up_at=None, absent_looks=0)
 
 
 def _kept(record: Record, result: Result) -> Record:
-    """Put a result in the place of what was known of its role; previews of another video are none of this one."""
+    """Replace the result of its role; previews of another video are dropped."""
     others = tuple(one for one in record.results if one.role is not result.role)
     if result.role is Role.VIDEO and all(one.sha256 != result.sha256 for one in record.results):
         record = record.evolve(previews=())
@@ -243,7 +241,7 @@ def _shown(record: Record, task: Task, rules: Rules, now: int) -> Step:
 
 
 def _seen(record: Record, task: Task, now: int) -> Record:
-    """Adopt or update: what the provider shows is true, but never leads backward."""
+    """Take over what the provider shows, but never lead backward."""
     units = record.units if task.units is None else task.units
     if record.claimed:  # it is the task that has proved itself; the bytes of results have yet to
         record = record.evolve(task_id=task.task_id, claimed=bool(record.results))

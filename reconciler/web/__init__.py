@@ -1,5 +1,5 @@
-"""The status page and the receiver of callbacks: HTTP on loopback by default. Shows, and takes hints; changes nothing.
+"""The status page and the receiver of callbacks: HTTP on loopback by default.
 
-Nothing here buys, decides or writes: a page in the user's browser can reach a port of this machine, and so can,
-where callbacks are wanted, the world. What is shown comes from a `StatusSource`; a callback only says *look again*.
+Nothing here buys, decides or writes: a page in the user's browser can reach this port and, for callbacks, so can the
+internet. A callback only says *look again*.
 """

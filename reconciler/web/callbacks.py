@@ -1,14 +1,12 @@
-"""`/callbacks`: the receiver of the provider's callbacks. Without a webhook secret anybody can send one: a hint, and never a fact.
+"""`/callbacks`: receives the provider's callbacks. Unless signed they can be forged, so they are only hints.
 
-What comes is bounded, read once and forgotten: nothing is stored, nothing is logged, and every answer is the same
-whether an id exists or not.
+Bodies are bounded and neither stored nor logged; every answer is the same whether an id exists or not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 import json
 import re
@@ -20,18 +18,17 @@ from starlette.responses import PlainTextResponse, Response
 
 Hint = Callable[[str], None]
 
-TOLERATED_S = 300
-"""How far a callback's time may be off, to either side (API: documented)."""
+TOLERATED_S = 300  # that a callback's time may be off, to either side (API: documented)
 _LONGEST_S = 5.0  # for a whole body
 _MOST_BYTES = 64 * 1024
-_CLOSE = {"connection": "close"}  # what was not read must not be taken for the next request
+_CLOSE = {"connection": "close"}  # unread bytes must not become the next request
 _PREFIX = "whsec_"
 _TIME = re.compile(r"[0-9]{1,12}")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
 async def read_body(request: Request, most: int) -> bytes | Response:
-    """Return the body, or the answer to one that has more than `most` bytes (413), is too slow (408), or breaks off."""
+    """Return the body, or the answer where it is over `most` bytes (413), too slow (408), or breaks off (400)."""
     too_large = PlainTextResponse("the body is too large\n", 413, _CLOSE)
     announced, body = request.headers.get("content-length", "0"), bytearray()
     if not announced.isdecimal() or int(announced[:20]) > most:
@@ -54,7 +51,7 @@ def signing_key(secret: str) -> bytes:
     encoded = secret.strip().removeprefix(_PREFIX)
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         key = b""
     if not key:
         raise ValueError(
@@ -64,10 +61,7 @@ def signing_key(secret: str) -> bytes:
 
 
 def is_signed(key: bytes, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Whether the body was signed with the key, and not long ago; `now` is in seconds since the epoch.
-
-    While a secret is rotated the header holds several signatures, and one that fits is enough.
-    """
+    """Whether the body was signed with the key within the tolerated time of `now` (s); one good signature is enough."""
     name, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not name or not _TIME.fullmatch(time) or abs(now - int(time)) > TOLERATED_S:
         return False
@@ -78,10 +72,7 @@ def is_signed(key: bytes, headers: Mapping[str, str], body: bytes, now: float) -
 
 
 async def receive(hint: Hint | None, key: bytes | None, request: Request) -> Response:
-    """Answer 204 for whatever parses; 413, 408 and 400 for what is too large, too slow, or no JSON object.
-
-    With a key, 401 for what was not signed with it, or longer than five minutes ago.
-    """
+    """Answer 204, or 413, 408, 400 (no JSON object) and, with a key, 401: not signed, or not within five minutes."""
     if hint is None:
         return PlainTextResponse("no callbacks are expected here\n", 404, _CLOSE)
     body = await read_body(request, _MOST_BYTES)
@@ -97,10 +88,7 @@ async def receive(hint: Hint | None, key: bytes | None, request: Request) -> Res
         return PlainTextResponse("the body is not a JSON object\n", 400)
     info = message.get("task_info")
     external = info.get("external_task_id") if isinstance(info, dict) else None
-    for name in (
-        message.get("task_id"),
-        external,
-    ):  # what looks like an id, of the provider or of ours (API)
+    for name in (message.get("task_id"), external):
         if isinstance(name, str) and _ID.fullmatch(name):
             hint(name)
     return Response(status_code=204)

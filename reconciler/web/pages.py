@@ -1,7 +1,4 @@
-"""The status page as HTML: what needs somebody first, then what is under way, then the newest results.
-
-Takes documents, returns text; knows no request. The template escapes everything, names and the provider's words too.
-"""
+"""The status page as HTML; its template escapes everything, names and the provider's words too."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StatusSource:
-    """How things stand, by whoever knows it: called on the event loop, and quick."""
+    """The functions that give the pages their data: called on the event loop, and quick."""
 
     document: Callable[[], Document]  # of `status --json`
     health: Callable[[], Document]
-    """`ok` (bool), `since` and `last_look` (ISO 8601), `in_flight` (count), and what is wrong: `trouble` is why all is
-    not well, and `paused` why nothing is bought, or empty; `provider` is `answers`, or a sentence on its silence."""
-    unready: Callable[[], Sequence[str]]  # in sentences, what keeps things from being bought
+    """`ok` (bool), `since`, `last_look` (ISO 8601), `in_flight` (count), `trouble` and `paused` (a sentence, or empty),
+    and `provider` (`answers`, or a sentence about its silence)."""
+    unready: Callable[[], Sequence[str]]  # sentences: why nothing can be bought
 
 
 def recent(make: Callable[[], str]) -> Callable[[], str]:
@@ -60,7 +57,7 @@ _SECTIONS = (
     ("Waiting", "waiting", [Status.PENDING], 25),
     ("Complete, newest first", "complete", [Status.COMPLETE], 50),
 )
-"""The parts of the page: the heading, the tone, whose rows stand there, and how many of them at most."""
+"""The parts of the page: heading, tone, statuses, and the most rows."""
 
 
 def status_page(document: Document, health: Document) -> str:
@@ -79,12 +76,11 @@ def status_page(document: Document, health: Document) -> str:
 
 
 def page(name: str, **shown: object) -> str:
-    """Return a page of this name: `status`, `trouble` and `login`, which say a `sentence`."""
+    """Return the page `status`, or `trouble` or `login`, which show a `sentence`."""
     return _TEMPLATES.get_template(f"{name}.html").render(shown)
 
 
 def _sections(rows: Sequence[Document]) -> list[dict[str, Any]]:
-    """Sort the generations into the parts of the page; at most some hundred rows are shown."""
     found, sections = defaultdict[str, list[Document]](list), []
     for row in rows:
         found[row["status"]].append(row)
@@ -101,7 +97,7 @@ def _sections(rows: Sequence[Document]) -> list[dict[str, Any]]:
 
 
 def _time(text: str) -> str:
-    """Return a moment as people of this machine's time zone read it; what is no time is left as it is."""
+    """Return a moment in this machine's time zone, for people; a text that is no time stays as it is."""
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%d %b, %H:%M:%S")
     except ValueError:

@@ -1,7 +1,7 @@
 """The routes, and the guard in front of them: which hosts are answered, who may read, and what a browser may do.
 
 GET only, but for `/callbacks` and the form that takes a token. A page elsewhere cannot read these pages: a name that
-somebody points at this machine (DNS rebinding) is refused by its Host header, and no answer allows another origin. The
+is pointed at this machine (DNS rebinding) is refused by its Host header, and no answer allows another origin. The
 token itself is never in an address, nor in the cookie: what the cookie holds is computed from it, and ends with it.
 """
 
@@ -38,7 +38,7 @@ _MOST_BYTES = 4096  # of a form
 
 
 class PageToken:
-    """A token, and who has shown it."""
+    """The token of the pages: checks headers and cookies, and sets the cookie."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -71,12 +71,12 @@ class PageToken:
 
 
 def _are_same(given: str, secret: str) -> bool:
-    """Compare in a time that tells nothing of the secret."""
+    """Compare in constant time, which tells nothing of the secret."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode())
 
 
 def refused(headers: Headers) -> Response:
-    """Return the answer to who has not shown the token: the form for a browser, a line for a program."""
+    """Return the answer to a request without the token: the form for a browser, a line for a program."""
     asks = {"www-authenticate": 'Bearer realm="reconciler"'}
     if "text/html" in headers.get("accept", ""):
         return HTMLResponse(page("login", sentence=""), 401)
@@ -86,9 +86,9 @@ def refused(headers: Headers) -> Response:
 CALLBACKS = "/callbacks"
 _LOGIN = "/login"
 _OPEN = frozenset({"/livez", "/readyz", "/status.css", _LOGIN})
-"""What is answered without the token: nothing there tells of specs, reasons or results."""
+"""Answered without the token: they tell nothing of specs, reasons or results."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised here, bound to by nobody
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound to
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(:[0-9]+)?")
 _HEADERS = {
     "content-security-policy": (
@@ -113,10 +113,9 @@ def status_app(
 ) -> ASGIApp:
     """Return the application: `/`, `/status.json`, `/healthz`, `/livez`, `/readyz`, and `/callbacks` for a `hint`.
 
-    `allowed_hosts` are the names and addresses, without a port, under which the pages may be asked for beside those
-    of loopback. One that means every address (`0.0.0.0`, `::`) lets in every address, and still no other name.
-    With a `signing_key`, callbacks that were not signed with it are refused; with a `page_token`, whoever has not
-    shown it sees no page, and is told no reason.
+    `allowed_hosts` are the names and addresses (without port) that are answered beside loopback; `0.0.0.0` and `::` let
+    in every address, and no other name. Callbacks must be signed with `signing_key`, where it is given; without the
+    `page_token` no page and no reason is shown.
     """
 
     def shown() -> str:
@@ -147,7 +146,7 @@ def status_app(
 
 @dataclass(frozen=True, slots=True)
 class _Guard:
-    """Answers only those hosts that are meant, and who may read; puts the same strict headers on everything."""
+    """Answers only allowed hosts and readers with the token; puts the same strict headers on everything."""
 
     app: ASGIApp
     allowed: frozenset[str]  # hosts
@@ -210,7 +209,7 @@ async def _health(source: StatusSource, _: Request) -> Response:
 
 
 async def _live(_: Request) -> Response:
-    return PlainTextResponse("the program answers\n")  # only where the loop turns
+    return PlainTextResponse("the program answers\n")
 
 
 async def _ready(source: StatusSource, access: PageToken | None, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""A listening port around an application, on the loop that runs already: no signals taken, nothing logged.
+"""A listening port around an application, on the running loop: it takes no signals and logs nothing.
 
 uvicorn's server is started and shut down here: its own `serve` would take the process's signals.
 """
@@ -25,7 +25,7 @@ _SILENT_S = 10.0  # within which a connection must have asked for something, aga
 _MOST_CONNECTIONS = 200  # more would take the files that the work itself needs to open
 _AT_ONCE = 100  # connections that are accepted before the first of them is looked at
 _HIGHEST_PORT = 65_535
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, bound to by nobody
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not bound to
 _CLOSED_HINT = (
     "Set RECONCILER_PAGE_TOKEN in the environment or in `.env` (`openssl rand -hex 24` makes one), or serve the page "
     "on 127.0.0.1."
@@ -38,10 +38,10 @@ _REASONS = {
 
 
 class _Connection(H11Protocol):
-    """HTTP/1.1 on a connection that makes room for others, and is cut when it stays silent."""
+    """HTTP/1.1 with a limit on connections; a silent one is cut."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; where there are too many, hang up on the oldest that waits for no answer."""
+        """Begin; where there are too many, close the oldest that waits for no answer."""
         super().connection_made(transport)
         self._began = self.loop.time()
         self._listen()
@@ -52,13 +52,13 @@ class _Connection(H11Protocol):
             min(idle, key=lambda one: one._began, default=self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; nothing is left to be looked at."""
+        """End, and stop the timer."""
         self._silence.cancel()
         super().connection_lost(exc)
 
     @property
     def _is_answering(self) -> bool:
-        """Whether a whole request is here, and its answer is not: a body that trickles in holds no place."""
+        """Whether a whole request is here and its answer is not: a body that trickles in does not count."""
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         return cycle is not None and not (cycle.response_complete or cycle.more_body)
 
@@ -67,7 +67,7 @@ class _Connection(H11Protocol):
         self._silence = self.loop.call_later(_SILENT_S, self._hang_up_if_silent)
 
     def _hang_up_if_silent(self) -> None:
-        """End a connection on which nothing was asked for some time, however many bytes trickled in."""
+        """Close a connection without a new request, however many bytes trickled in."""
         if self.cycle is self._last and not self._is_answering:
             self.transport.abort()
         else:
@@ -78,16 +78,15 @@ class _Connection(H11Protocol):
 async def serving(
     app: ASGIApp, host: str, port: int, *, is_guarded: bool = False
 ) -> AsyncIterator[str]:
-    """Serve until the block ends, which takes at most a second; gives the URL for this machine's browser.
+    """Serve until the block ends, which takes at most a second; yields the URL for this machine's browser.
 
-    `port` 0 lets the system choose. Unless the application `is_guarded` by a token, only loopback is served.
-    Raises SettingsError: the port is taken, the host is no address of this machine, or other machines would see pages
-    that are not guarded.
+    `port` 0 lets the system choose. Raises SettingsError: the port is taken, the host is no address of this machine, or
+    it is not loopback and the application is not `is_guarded` by a token.
     """
     listener = await _listener(host, port, is_guarded=is_guarded)
     name, here = listener.getsockname()[:2]
     name = _ANYWHERE.get(name, name)
-    for log in ("uvicorn.error", "uvicorn.access"):  # would write a line for each junk request
+    for log in ("uvicorn.error", "uvicorn.access"):  # a line for each junk request
         logging.getLogger(log).disabled = True
     config = uvicorn.Config(
         app,
@@ -110,7 +109,7 @@ async def serving(
         await server.shutdown(sockets=[listener])
         for connection in list(server.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)  # lets what was cut go
+        await asyncio.sleep(0)  # lets the connections close
 
 
 async def _listener(host: str, port: int, *, is_guarded: bool) -> socket.socket:
