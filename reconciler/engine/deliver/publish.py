@@ -125,11 +125,12 @@ class Publisher:
     def _keep(self, path: str) -> None:
         """Save the bytes at a path, read anew, before they are replaced. Raises OutputTaken when they are not ours."""
         sha256 = self._locations.digest(path, anew=True)
-        if sha256 != _EMPTY and not self._locations.is_ours(sha256):
+        if sha256 == _EMPTY:
+            return
+        if not self._locations.is_ours(sha256):
             raise _taken(path)
         try:
-            if sha256 != _EMPTY:
-                keep(self._ports.objects, self._ports.root / path, sha256)
+            keep(self._ports.objects, self._ports.root / path, sha256)
         except StateError as error:
             raise WorkspaceError(
                 f"`{path}` cannot be replaced: {error.message}", hint=error.hint

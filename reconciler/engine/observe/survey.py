@@ -87,9 +87,8 @@ class Facts:
                     f"set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `{one.name}` as an "
                     "http(s) URL"
                 )
-        return self.uncommitted(wish) or self._without_room(wish)
-
-    def _without_room(self, wish: Generation) -> str:
+        if uncommitted := self.uncommitted(wish):
+            return uncommitted
         try:
             check_room(self.locations.root, str(PurePosixPath(wish.spec).parent))
         except WorkspaceError as error:
