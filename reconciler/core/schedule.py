@@ -18,20 +18,22 @@ URGENT_AGE = 25 * DAY  # from here on a result that is not saved is said loudly
 
 _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
-_SEARCH_MOST = 600 * SECOND  # between two looks for what exists and is not shown
+_SEARCH_MOST = 600 * SECOND  # between two looks for a task that exists and is not shown
 _PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from growing
 FIRST_RETRY, MOST_RETRY = 30 * SECOND, 600 * SECOND
 """ms between two tries of what is held: one generation, the account (the contract's), git."""
 _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
 _BRAKE_FIRST, _BRAKE_MOST = HOUR, 6 * HOUR
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
-STANDS_FOR = 5 * SECOND  # ms: a free slot is kept for who came forward: looks and uploads may hang
-_BESIDE = 16  # who came forward and is slower than that, at most
+STANDS_FOR = (
+    5 * SECOND
+)  # a free slot is kept for a generation that looks and uploads: both may hang
+_BESIDE = 16  # generations that prepare themselves beyond the free slots, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the decisions need to know beside the facts; all times in ms."""
+    """The settings that decisions depend on; all times in ms."""
 
     absence_grace: int = 30 * SECOND
     poll_interval: int = 10 * SECOND
@@ -49,7 +51,7 @@ class Rules:
         return max(gave_up_at + int(share * self.absence_grace), now + spacing)
 
     def is_absent(self, absent_looks: int, gave_up_at: int, now: int) -> bool:
-        """Return whether enough looks over the whole grace period found nothing."""
+        """Whether enough looks over the whole grace period found nothing."""
         return absent_looks >= FEWEST_LOOKS and now - gave_up_at >= self.absence_grace
 
     def search_again(self, absent_looks: int, key: str) -> int:
@@ -80,9 +82,9 @@ def pages_to_read(in_flight: int, page: int = 500) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Brake:
-    """Creates of one generation, in a row, without a readable answer: a provider that hides what it accepts may bill each.
+    """Creates of one generation, in a row, without a readable answer: each may have been accepted and billed.
 
-    After three of them no further one is sent for an hour; after each that follows, for twice as long, up to six hours.
+    After three no further one is sent for an hour; after each that follows, for twice as long, up to six hours.
     """
 
     creates: int = 0
@@ -133,18 +135,14 @@ class Slots:
         return replace(self, limit=max(1, in_flight), refusals=self.refusals + 1, refused_at=now)
 
     def room_at(self, in_flight: int, kept: Collection[int]) -> int | None:
-        """Return from when (ms) one more may come forward to be sent; None: not before something ends.
+        """Return from when (ms) one more generation may prepare to be sent; None: not before a task ends.
 
-        `kept` has, for each who came forward and was not sent yet, until when (ms) a free slot is kept for it.
+        `kept`: until when (ms) a free slot is kept for each generation that prepares itself and is not sent yet.
         """
         free = self.allowed - in_flight
         if free <= 0 or len(kept) >= free + _BESIDE:
             return None
-        opens = self.open_at("the account")
+        opens = 0
+        if self.refusals and self.refused_at is not None:
+            opens = self.refused_at + backoff(self.refusals, "the account")
         return opens if len(kept) < free else max(opens, sorted(kept)[-free])
-
-    def open_at(self, key: str) -> int:
-        """Return from when (ms) a task may be submitted again after a refusal."""
-        if not self.refusals or self.refused_at is None:
-            return 0
-        return self.refused_at + backoff(self.refusals, key)

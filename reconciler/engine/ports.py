@@ -1,7 +1,4 @@
-"""What the engine is given: the provider, the stores, the folder, a clock and somebody to tell.
-
-Plain references, no behaviour. Real objects serve in tests too; what is replaced there is the wire below them.
-"""
+"""What the engine is given: the provider, the stores, the folder, a clock and a reporter."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class Hosting(Protocol):
     async def publish(self, sha256: str, path: Path, suffix: str) -> str:
         """Return a URL of these bytes, which ends in `suffix`; uploads them only when they are not there yet.
 
-        The URL may open what it names to anybody: it goes to the provider, and into no file and no log.
+        The URL may give access to anyone who has it: it goes to the provider, and into no file and no log.
         Raises HostingError, WorkspaceError (the file is not these bytes), OSError or a ProviderError.
         """
 
@@ -35,7 +32,7 @@ class Provider(Protocol):
     """The provider's API, as `kling.client` offers it."""
 
     async def create(self, body: Mapping[str, object], *, endpoint: str) -> Reply:
-        """Create a task at the endpoint of its kind; whoever calls this may spend money, and is `buy.create` alone."""
+        """Create a task at the endpoint of its kind. This spends money: only `buy.create` may call it."""
 
     async def query(self, task_or_external_id: str, *, ours: bool = False, endpoint: str) -> Reply:
         """Ask for one task by either of its ids; `ours`: by the one that we gave it."""
@@ -55,7 +52,7 @@ class Unconfigured:
 
 
 class Reporter(Protocol):
-    """Whoever follows the work: a terminal, a log."""
+    """Tells the user what happens, on a terminal or in a log."""
 
     def changed(self, record: Record) -> None:
         """A record has a new status or a new reason; it is on disk already."""
@@ -64,12 +61,12 @@ class Reporter(Protocol):
         """The generation stays where it is for this run, for this reason."""
 
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
-        """Something that concerns no single generation, said once."""
+        """Tell something that concerns no single generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options(Terms):
-    """How to work; plain values out of the settings."""
+    """The engine's settings."""
 
     run_id: str
     caps: Caps = field(default_factory=Caps)
@@ -84,7 +81,7 @@ class Options(Terms):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The world, as the engine sees it."""
+    """Everything outside the engine that it uses."""
 
     root: Path
     client: Provider
@@ -92,10 +89,9 @@ class Ports:
     repository: Repository
     objects: ObjectStore
     report: Reporter
-    # Both ms since the epoch: what is waited for is measured by `now`, which never jumps; `calendar` is as the machine
-    # shows it, and says which day it is.
+    # Both ms since the epoch: `now` never jumps and measures waits; `calendar` is the machine's clock and says the day.
     now: Callable[[], int]
     calendar: Callable[[], int]
     hosting: Hosting | None = None
-    # Called with the path of a local file (relative to the root) that is not what is remembered of it.
+    # Called with the path (relative to the root) of a local file that is not as it was read.
     distrust: Callable[[str], None] = lambda _: None

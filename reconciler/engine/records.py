@@ -1,7 +1,6 @@
-"""All that is known of every generation, in one map; and the only way of a record to disk.
+"""The progress of every known generation, in one map, and the only code that writes its record to disk.
 
-Every change of a record is guarded and leaves a line of history; what is held in memory is what is on disk, which one
-process writes.
+Every change of a record leaves a line of history. Memory agrees with the disk: only this process writes it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _NEAR = Decimal("0.8")  # of a cap
 
 
 class Records:
-    """The latest attempt of every generation that is known, and how far each that is under way has come."""
+    """The progress of every known generation, with its latest attempt."""
 
     def __init__(self, ports: Ports, options: Options, records: Mapping[str, Record]) -> None:
         self._ports = ports
@@ -32,18 +31,18 @@ class Records:
         self._known: dict[str, Progress] = {}  # by base id
         self._by_spec: dict[str, set[str]] = {}  # spec that first asked -> base ids
         self._warned: set[str] = set()  # periods whose cap is near
-        self.holds_changed = False  # since whoever writes them looked
+        self.holds_changed = False  # since the daemon wrote them last
         for record in records.values():
             self._keep(record)
             if record.status is Status.SUBMITTING:
                 self.put(replace(self.of(record.base_id), inherited=True))
 
     def of(self, base_id: str) -> Progress:
-        """Return all that is known of a generation."""
+        """Return a generation's progress; a fresh one where nothing is known."""
         return self._known.get(base_id) or Progress(base_id=base_id)
 
     def put(self, progress: Progress) -> None:
-        """Remember what is known of a generation now; its record goes to disk by `apply` and `commit` alone."""
+        """Remember a generation's progress; its record is written by `apply` and `commit`, not here."""
         before = self.of(progress.base_id)
         self.holds_changed |= before.hold != progress.hold
         if progress == Progress(base_id=progress.base_id):
@@ -52,11 +51,11 @@ class Records:
             self._known[progress.base_id] = progress
 
     def want(self, base_id: str, work: Work | None) -> None:
-        """Remember what is to be brought forward of a generation."""
+        """Remember what the specs want of a generation."""
         self.put(replace(self.of(base_id), work=work))
 
     def all(self) -> Iterator[Progress]:
-        """Return all that is known, as it is now."""
+        """Return the progress of every known generation, unaffected by later changes."""
         return iter(tuple(self._known.values()))
 
     def holds(self) -> dict[str, str]:
@@ -77,7 +76,7 @@ class Records:
         return frozenset(self._by_spec.get(spec, ()))
 
     def decide(self, record: Record, event: Event, *, wanted: bool = True) -> Step:
-        """Return what an event makes of a record now; nothing is written."""
+        """Return the step that an event leads to now; nothing is written."""
         return step(record, event, rules=self._options.rules, now=self._ports.now(), wanted=wanted)
 
     def apply(
@@ -89,7 +88,7 @@ class Records:
         detail: str = "",
         request_id: str = "",
     ) -> Step:
-        """Write down what an event makes of a record, and return it; its name is the `kind`, where none is given."""
+        """Write and return the step that an event leads to; `kind` defaults to the event's name."""
         decided, kind = self.decide(record, event), kind or type(event).__name__.lower()
         self.commit(decided.record, kind, detail=detail, request_id=request_id)
         return decided
@@ -111,10 +110,7 @@ class Records:
             self._remember(record)
 
     def take_over(self, records: Iterable[Record]) -> None:
-        """Bring what a survey knows better than the store into it: what receipts remember, what was found again.
-
-        Nothing happened to these generations, so nobody is told.
-        """
+        """Write what a survey learnt from receipts and files; nothing happened just now, so nothing is reported."""
         now = self._ports.now()
         known = self._each_its_own(
             _dated(record, now) for record in records if self.get(record.base_id) != record
@@ -128,13 +124,13 @@ class Records:
             self._keep(record)
 
     def read_again(self, base_id: str) -> None:
-        """Take what is on disk for what is true, after a change that may or may not have been written."""
+        """Read the record from disk again, after a change that may or may not have been written."""
         record = self._ports.repository.record(base_id)
         if record is not None:
             self._keep(record)
 
     def forget(self, base_id: str) -> tuple[Record, ...]:
-        """Remove a generation, all its attempts, from the state; return them. The history stays."""
+        """Remove all attempts at a generation from the state and return them; the history stays."""
         forgotten = self._ports.repository.forget(base_id, now=self._ports.now())
         for record in forgotten:
             self._by_spec.get(record.spec, set()).discard(base_id)
@@ -142,9 +138,7 @@ class Records:
         return forgotten
 
     def intend(self, record: Record) -> Record:
-        """Put the intent to create on disk, checking the caps in the same transaction (rules 2 and 9).
-
-        Returns the record as it is there: a cap counts it for the moment of the intent.
+        """Write the intent to create, checking the caps in the same transaction (rules 2 and 9); return the record.
 
         Raises CapReached: a cap would be passed; nothing was written.
         """
@@ -167,15 +161,13 @@ class Records:
             if used is None or cap is None or used < cap * _NEAR or period in self._warned:
                 continue
             self._warned.add(period)
-            sentence = (
-                f"{used.normalize():f} of the {cap.normalize():f} units for {period} are spent"
-            )
-            self._ports.report.say(sentence, Topic.CAP)
+            share = f"{used.normalize():f} of the {cap.normalize():f} units"
+            self._ports.report.say(f"{share} for {period} are spent", Topic.CAP)
 
     def _each_its_own(self, records: Iterable[Record]) -> list[Record]:
-        """Leave a task to the attempt that has it on record, or is named first: receipts may give it to two.
+        """Leave a task that receipts give to two attempts to the one that has it on record, or comes first.
 
-        The other one is asked for by its own id, which may be all that was wrong.
+        The other attempt is asked for by its own id.
         """
         owners: dict[str, str] = {}
         kept = []
@@ -189,7 +181,7 @@ class Records:
         return kept
 
     def _take_from_claims(self, records: Iterable[Record]) -> None:
-        """Let a task go to whom the provider shows it to belong, where only a receipt gives it to another one."""
+        """Take a task that the provider shows to be these records' from an attempt that has it by a receipt only."""
         for record in records:
             known = self.get(record.base_id)
             if record.task_id is None or (known is not None and known.task_id == record.task_id):
@@ -211,7 +203,7 @@ class Records:
         latest = self.get(record.base_id)
         if latest is None or latest.external_task_id == record.external_task_id:
             return Change(record, None if latest is None else latest.status, (entry,))
-        # Another attempt takes the place of the latest: it may be on disk already, and one that never began goes.
+        # Another attempt replaces the latest: it may be on disk already. A latest that never began is withdrawn.
         on_disk = {
             one.external_task_id: one.status
             for one in self._ports.repository.attempts(record.base_id)
@@ -235,7 +227,7 @@ class Records:
 
 
 def _dated(record: Record, now: int) -> Record:
-    """Give a purchase of somebody else's, or of a state that was lost, one day for the caps: its own, or this one."""
+    """Give a purchase from a receipt a day for the caps: its own where that makes sense, else today."""
     bought = bought_at(record.intent_at, now)
     is_dated = record.intent_at == bought
     return record if is_dated else record.evolve(intent_at=bought, calendar_at=bought)

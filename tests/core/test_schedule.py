@@ -83,9 +83,12 @@ def test_refusals_in_a_row_wait_longer_and_an_acceptance_ends_the_wait() -> None
     """The provider asks for exponential back-off from a second (documented)."""
     once = Slots().refused(0, NOW)
     thrice = once.refused(0, NOW).refused(0, NOW)
-    assert once.open_at("k") >= NOW + 0.75 * SECOND
-    assert thrice.open_at("k") > once.open_at("k")
-    assert thrice.accepted(1, NOW).open_at("k") == 0
+    first, third = once.room_at(0, []), thrice.room_at(0, [])
+    assert first is not None
+    assert third is not None
+    assert first >= NOW + 0.75 * SECOND
+    assert third > first
+    assert thrice.accepted(1, NOW).room_at(0, []) == 0
 
 
 @given(st.integers(0, 100), st.integers(1, 100))

@@ -1,13 +1,13 @@
-"""What the provider says of an attempt: the one door through which an answer about a task comes in.
+"""Questions to the provider about attempts.
 
-Who asks for an attempt asks here, and what comes back is about that attempt: an answer that names another one, or
-whose task is on record for another one, counts as unreadable. Nothing is decided or written here.
+An answer that names another attempt, or whose task is on record for one, counts as unreadable. Nothing is written here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 from reconciler.core.errors import ReconcilerError, told
 from reconciler.core.identity import has_room, is_computed, may_name, split_attempt
@@ -41,10 +41,7 @@ _NO_ANSWER = errors.TryLater | errors.OutcomeUnknown | errors.AccountTrouble
 
 
 def trouble_of(error: ReconcilerError) -> Trouble:
-    """Return what a request came to, as `core.progress` sorts it.
-
-    That the provider broke down, or is closed to us, is no answer of its own.
-    """
+    """Return a failed request as `core.progress` sorts it; an outage or a refused account is no answer."""
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), TroubleKind.OTHER)
     coded = isinstance(error, ProviderError) and error.code is not None
     is_answer = coded and not isinstance(error, _NO_ANSWER)
@@ -57,18 +54,17 @@ def event_of(reply: Reply) -> Seen | Absent:
 
 
 class Answers:
-    """Asks about attempts."""
+    """Asks the provider about attempts, and checks that the answers are about them."""
 
     def __init__(self, client: Provider, repository: Repository) -> None:
         self.client = client
         self._repository = repository
 
     async def about(self, record: Record) -> Reply:
-        """Ask for an attempt: by its task, and where that leads nowhere, by its own id.
+        """Ask for an attempt by its `task_id`, and where that finds nothing, by its own id.
 
-        A `task_id` may be mistaken (a receipt's, an older program's), and the provider may have given it another.
-        A task that was bound, or whose id was cut, is known by its `task_id` alone: while the question about that
-        is not answered, it is not unknown.
+        A `task_id` from a receipt or an older program may be wrong. A task that an order bound to the attempt, or whose
+        id was cut, is known by its `task_id` alone: while that question is not answered, the task is not unknown.
 
         Raises:
             Unproven: only a receipt says that the task which is there is this attempt's.
@@ -90,7 +86,7 @@ class Answers:
         )
         self.check(record, reply.task)  # asked for by our id, it need not name it
         if reply.task is None and record.claimed and record.status in LIVE:
-            raise _unproven(record)  # a task that nobody knows would be waited for without end
+            raise _unproven(record)  # otherwise this task would be waited for without end
         if reply.task is None and unanswered is not None:
             raise unanswered
         return reply
@@ -98,8 +94,8 @@ class Answers:
     async def about_others(self, record: Record) -> list[tuple[Record, Reply]]:
         """Ask for all other attempts at a generation; return those that the provider has, as they were known here.
 
-        What number an attempt has is known to whoever made it, here or on another machine, and is lost with its
-        state: so every number is asked for, up to some beyond the last one that is found.
+        Another machine, or a lost state, may have made attempts unknown here: every number is asked for, up to some
+        beyond the last one that is found.
 
         Raises ProviderError: not all questions were answered readably.
         """
@@ -122,12 +118,10 @@ class Answers:
         return list(found.values())
 
     async def _patiently(self, record: Record) -> Reply:
-        """Ask for one of several attempts: one question that stumbles must not be the end of them all."""
+        """Ask for one of several attempts, repeatedly: one failed question would waste all the others."""
         for _ in range(_TRIES - 1):
-            try:
+            with suppress(TryLater):
                 return await self.about(record)
-            except TryLater:
-                continue
         return await self.about(record)
 
     def check(self, record: Record, task: Task | None) -> None:
@@ -136,25 +130,22 @@ class Answers:
             return
         named = task.external_task_id
         if named == record.external_task_id and record.status in _BOUGHT:
-            return  # receipts may have mixed up the tasks; the name is right, and no `task_id` is changed any more
+            return  # receipts may have mixed up the tasks; the name is right, and its `task_id` does not change now
         base = split_attempt(named)[0] if named else record.base_id
-        # It is another generation's, as the id shows, or the state.
+        # The id, or the state, shows that it belongs to another generation.
         if base != record.base_id and (is_computed(named) or self._repository.record(base)):
             raise Unreadable(f"The answer is about another task, `{named}`.")
         if task.task_id != record.task_id:
             owner = self._repository.find(task.task_id)
             if owner is not None and owner.claimed and named == record.external_task_id:
-                return  # a receipt gives it to another one, and the provider to us
+                return  # only a receipt gives it to another attempt; the provider names this one
             if owner is not None and owner.external_task_id != record.external_task_id:
                 raise Unreadable(
                     f"The answer is about task {task.task_id}, which belongs to {owner.external_task_id}."
                 )
 
     def accept(self, record: Record, task: Task) -> bool:
-        """Whether an entry of a list, or an answer by `task_id`, is about this attempt.
-
-        A `task_id` out of a receipt is anybody's word: there the task has to carry our id.
-        """
+        """Whether a task is about this attempt; where only a receipt says so, the task has to carry our id."""
         named = task.external_task_id
         if record.claimed and not (named and may_name(named, record.external_task_id)):
             return False
@@ -172,7 +163,7 @@ def _unproven(record: Record) -> Unproven:
 
 
 def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:
-    """Raise Unreadable where one task is shown for two attempts: then it is not known whose it is, nor where to end."""
+    """Raise Unreadable where the provider shows one task for two attempts."""
     shown: dict[str, Record] = {}
     for record, reply in found:
         if reply.task is not None and shown.setdefault(reply.task.task_id, record) is not record:
@@ -183,7 +174,6 @@ def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:
 
 
 def _unsent(record: Record, attempt: int) -> Record:
-    """Return another attempt at the generation, of which nothing is known."""
     other = Record.unsent(record.base_id, attempt, request=record.request)
-    named = other.evolve(spec=record.spec, label=record.label)
-    return named.evolve(estimated_units=record.estimated_units)
+    units = record.estimated_units
+    return other.evolve(spec=record.spec, label=record.label, estimated_units=units)

@@ -1,7 +1,6 @@
 """Asking how tasks are doing: one by one when they are few, by pages of the list when they are many.
 
-It buys nothing, fetches nothing and fails nothing: what stays unseen is asked for again later (rule 5), and absence is
-judged over time, by a run.
+It fails none: a task that stays unseen is asked for again later (rule 5).
 """
 
 from __future__ import annotations
@@ -24,41 +23,41 @@ from reconciler.kling.client import Reply
 from reconciler.kling.errors import AccountTrouble, ProviderError
 
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round
-_AT_ONCE = 8  # questions, before it is looked whether they are answered at all
+_AT_ONCE = 8  # questions; when none of them is answered, no further ones are asked
 _MOST_UNLISTED = 100  # of those that a whole list did not show, asked for by `plan --refresh`: a plan promises nothing
 
 
 @dataclass(slots=True)
 class Round:
-    """Some records that are asked about, by base id, and what was found out of them."""
+    """The records that are asked about, by base id, and the provider's answers."""
 
     answers: Answers
     asked: Mapping[str, Record]
     replies: dict[str, Reply] = field(default_factory=dict)
     troubles: dict[str, ProviderError] = field(default_factory=dict)  # of questions about one task
-    answered: bool = False  # whether anything was, a page of the list included
+    answered: bool = False  # whether any question was, a page of the list included
     listed: bool = False  # whether the list was read to its end
 
     @property
     def trouble(self) -> ProviderError | None:
-        """Why not everything was answered."""
+        """The last question's error; None where every one was answered."""
         return next(reversed(self.troubles.values()), None)
 
     def open(self) -> list[str]:
-        """Return those about which nothing was said yet."""
+        """Return the base ids without an answer."""
         return [base for base in self.asked if base not in self.replies]
 
     async def read_lists(self, size: int) -> None:
-        """Read the lists of those kinds of which many are asked about: requests grow with their number by pages.
+        """Read the lists of the kinds of which many are asked about.
 
-        Raises ProviderError: a page was not answered; what others showed stands.
+        Raises ProviderError: a page was not answered; what earlier pages showed is kept.
         """
         kinds = Counter(record.endpoint for record in self.asked.values())
         ends = [await self._read_list(kind, count, size) for kind, count in kinds.items()]
         self.listed = all(ends)
 
     async def _read_list(self, endpoint: str, count: int, size: int) -> bool:
-        """Read the list of a kind, of which so many are asked about; return whether to its end."""
+        """Read a kind's list, of which `count` are asked about; return whether it was read to its end."""
         waiting = {one.task_id or one.external_task_id: base for base, one in self.asked.items()}
         for number in range(1, pages_to_read(count, size) + 1):
             tasks = await self.answers.client.page(number, size, endpoint=endpoint)
@@ -72,12 +71,12 @@ class Round:
         return False
 
     async def ask_each(self, bases: Sequence[str], at_once: int = _AT_ONCE) -> None:
-        """Ask for each by itself, side by side: one that hangs must not keep the others waiting."""
+        """Ask for each by itself, side by side: a question that hangs must not delay the others."""
         for start in range(0, len(bases), at_once):
             some = bases[start : start + at_once]
             await asyncio.gather(*map(self._ask, some))
             if self.troubles.keys() >= set(some):
-                return  # nobody answers: the rest would only take long
+                return  # the provider does not answer: the rest would only take long
 
     async def _ask(self, base: str) -> None:
         try:
@@ -90,10 +89,7 @@ class Round:
 async def ask(
     answers: Answers, asked: Mapping[str, Record], most_unlisted: int | None = None
 ) -> Round:
-    """Ask about records, by the list and one by one.
-
-    Of what the list did not show although it was read to its end, only so many are asked for one by one.
-    """
+    """Ask about records, by the list and one by one: at most `most_unlisted` that a whole list did not show."""
     found = Round(answers, asked)
     try:
         await found.read_lists(Rules().page)
@@ -109,10 +105,7 @@ async def ask(
 async def refreshed(
     answers: Answers, records: Mapping[str, Record], wishes: Sequence[Generation]
 ) -> dict[str, Record]:
-    """Return the records as the provider's answers make them, for a plan; a task that is found counts as known.
-
-    Raises ProviderError: an answer could not be read.
-    """
+    """Return the records with the provider's answers, for a plan. Raises ProviderError: one could not be read."""
     attempts = {
         wish.external_task_id: next_attempt(wish, records.get(wish.external_task_id))
         for wish in wishes
@@ -136,12 +129,12 @@ class Poller:
         self._page = options.rules.page
         self._answers = Answers(ports.client, ports.repository)
         self._records = records
-        self._round = 0  # whose turn it is of those that the list does not show
+        self._round = 0  # where the next round begins among the tasks that the list does not show
 
     async def observe(self, flying: Mapping[str, Record]) -> Round:
-        """Ask once for every record (by base id), write down what changed, in one transaction, and return it all.
+        """Ask once for every record (by base id) and write what changed in one transaction.
 
-        Raises AccountTrouble: there was no answer but this.
+        Raises AccountTrouble: no question got another answer.
         """
         found = Round(self._answers, flying)
         try:
@@ -168,7 +161,7 @@ class Poller:
             if known.external_task_id != found.asked[base].external_task_id:
                 continue  # another attempt began meanwhile
             record = self._records.decide(known, event_of(reply)).record
-            # A reason is what people need first; what was paid is told where there is none.
+            # The history has room for one detail: what was paid where there is no reason.
             paid = reply.task.paid if reply.task is not None and not record.reason else ""
             if record != known:
                 changes.append((record, "observed", paid, reply.request_id))

@@ -3,10 +3,10 @@
 Order is everything here (rules 1 to 4):
 
 1. ask by id; only a readable *unknown* lets `core.transitions.step` decide to create;
-2. make what the request needs (transcode, upload, Base64) while nothing is promised yet; where that took a while, ask again;
+2. prepare the inputs (transcode, upload, Base64) before any intent; where that took a while, ask again;
 3. put the intent on disk;
-4. send one create, and write down what came of it. Whatever stops the program in between leaves the record in
-   `submitting`, and the next one begins with a look.
+4. send one create, and write down its outcome. A program stopped in between leaves the record in `submitting`, and the
+   next one begins with a look.
 """
 
 from __future__ import annotations
@@ -55,13 +55,12 @@ ENDS_OF_A_CREATE = frozenset({INTENT, *_KINDS.values()})
 
 
 Wanted = Callable[[], Generation | None]
-"""Says which wish a create would be for; None where nothing may be bought now: no spec asks for it any more, or
-something stands in the way."""
+"""Returns the wish that a create would be for; None where nothing may be bought now."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """What a look at all attempts of a generation showed."""
+    """The provider's answers about all attempts at a generation."""
 
     reply: Reply  # about the attempt that was looked for
     other: Record | None = None  # another attempt that takes its place
@@ -129,7 +128,7 @@ class Purchases:
         return self._records.decide(record, event_of(reply), wanted=wanted)
 
     def _other_than(self, record: Record, sight: _Sight | None) -> Looked | None:
-        """Go on with what has become of the generation meanwhile, or with another attempt that the provider has."""
+        """Return the record where it changed meanwhile, or another attempt that the provider has; None for neither."""
         now = self._records.get(record.base_id)
         if now is not None and _has_moved(record, now):  # the answer is to an old question
             return Looked(now, self._ports.now())
@@ -140,7 +139,7 @@ class Purchases:
         return Looked(sight.other)
 
     def _learn(self, record: Record, decision: Step, reply: Reply) -> Looked:
-        """Write down what a look showed, when that is something new."""
+        """Write down what a look showed, where that changes the record."""
         if decision.record != record:
             if reply.task is not None and record.status is Status.PENDING:
                 self._say_if_unproven(record)
@@ -150,9 +149,8 @@ class Purchases:
 
     def _say_if_unproven(self, record: Record) -> None:
         if not is_computed(record.external_task_id):
-            name = record.external_task_id
-            told = f"`{name}` already exists at the provider and was adopted{UNPROVEN}"
-            self._ports.report.say(told)
+            already = f"`{record.external_task_id}` already exists at the provider"
+            self._ports.report.say(f"{already} and was adopted{UNPROVEN}")
 
     async def _create(
         self, before: Record, intent: Record, wish: Generation, wanted: Wanted
@@ -165,7 +163,7 @@ class Purchases:
             external_task_id=intent.external_task_id,
             callback_url=wish.callback_url or self._options.callback_url,
         )
-        # While the inputs were prepared anything may have changed, and nothing is promised yet.
+        # Anything may have changed while the inputs were prepared.
         is_old = self._ports.now() - looked_at > _LOOK_HOLDS
         late = await self._sight(before) if is_old else None
         if over := self._other_than(before, late):
@@ -181,13 +179,13 @@ class Purchases:
         return await self._send(self._records.intend(intent), body)
 
     async def _send(self, intent: Record, body: dict[str, object]) -> Looked:
-        """Send the one create that the intent on disk stands for, and write down what came of it."""
+        """Send the one create that the intent on disk stands for, and write down its outcome."""
         trouble: errors.ProviderError | None = None
         try:
             reply = await self._ports.client.create(body, endpoint=intent.endpoint)
             self._answers.check(intent, reply.task)
         except errors.Unreadable as error:
-            # About another attempt's task; what became of this one is not known.
+            # The answer is about another attempt's task: what became of this create is not known.
             trouble = errors.OutcomeUnknown(error.message)
             event, request_id = _event(trouble), ""
         except errors.ProviderError as error:
@@ -203,7 +201,7 @@ class Purchases:
 
 
 def _has_moved(before: Record, now: Record) -> bool:
-    """Whether somebody else brought a generation forward, or went on with another attempt."""
+    """Whether the record was changed meanwhile, or another attempt took its place."""
     if now.external_task_id != before.external_task_id:
         return now.attempt > before.attempt or now.status in ALIVE
     return (now.status, now.task_id, now.creates) != (before.status, before.task_id, before.creates)

@@ -1,8 +1,7 @@
-"""Inputs as a create needs them: the very bytes that the identity was computed from, mended, hosted, or read.
+"""Inputs as a create needs them: the very bytes that the identity was computed from, prepared, hosted, or read.
 
-Nothing here is promised to anybody yet: it comes before the intent, and can be done again. What was made of a file is an
-object, found again by its recipe; it is made by a process of its own (`workspace.preparing`), one at a time, and whoever
-is cut off ends it.
+All this comes before the intent and can be repeated. A prepared file is an object, found again by its recipe; a process
+of its own makes it (`workspace.media.preparing`), one at a time, and is ended when its caller is cancelled.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from reconciler.workspace.media.preparing import encoder, make, recipe
 
 
 class Sender:
-    """Makes what a request needs of the files of the project."""
+    """Turns a wish's files into what its request carries."""
 
     def __init__(self, ports: Ports, *, host_images: bool) -> None:
         self._ports = ports
         self._host_images = host_images
         self._turn = asyncio.Semaphore(1)  # an encoder takes all cores
-        self._faults: dict[str, str] = {}  # by recipe: what no further try would change
+        self._faults: dict[str, str] = {}  # by recipe: why a file can never be prepared
 
     async def inputs(self, wish: Generation) -> dict[str, bytes | str]:
         """Return each input by its name: a URL, made for one request and kept nowhere, or bytes.
@@ -60,7 +59,7 @@ class Sender:
                 told = "is a local file, and there is no media store to host it"
                 raise WorkspaceError(f"`{named}` {told}")
             return await hosting.publish(sha256, path, suffix)
-        except InputChanged:  # nobody believes any more what is remembered of it
+        except InputChanged:
             self._ports.distrust(named)
             raise
         except StateError as error:
@@ -80,7 +79,7 @@ class Sender:
                 except OSError as error:
                     raise describe_os_error(error, source.path) from error
                 before = Signature.of(os.fstat(file.fileno()))
-                # Also where it was prepared before: what nobody has in the folder any more is not to be bought.
+                # Also where it was prepared before: a file that changed or left the folder is not to be bought.
                 if await asyncio.to_thread(digest, file) != source.sha256:
                     raise _changed(source.path, "prepared")
                 if await asyncio.to_thread(objects.verify, known := objects.remembered(name)):
@@ -98,7 +97,7 @@ class Sender:
                     made, _ = await asyncio.to_thread(objects.adopt, partial)
                 finally:
                     partial.discard()
-            with suppress(StateError):  # a note that is not kept costs making it again, later
+            with suppress(StateError):  # without the note it is prepared again, later
                 objects.remember(name, made)
             return made
 
@@ -106,8 +105,7 @@ class Sender:
         self, medium: Medium, source: Source, file: BufferedReader, partial: Partial
     ) -> None:
         partial.restart("")
-        # The very file whose digest is known, whatever is put in its place, or in a link's, meanwhile; and the lock of
-        # what is written holds while somebody writes.
+        # Descriptors, not paths: another file may stand at the path by now, and the partial file's lock must hold.
         kept, target = source.preparation or Preparation(), (partial.path, partial.fileno())
         try:
             with closing(encoder(medium)) as process:
@@ -129,7 +127,7 @@ def _changed(named: str, what: str) -> InputChanged:
 
 
 def _read_unchanged(named: str, path: Path, sha256: str) -> bytes:
-    """Return a file's bytes, which must still be those that were looked at."""
+    """Return a file's bytes. Raises InputChanged when their SHA-256 is another one."""
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise _changed(named, "submitted")

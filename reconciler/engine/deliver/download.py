@@ -53,9 +53,10 @@ class Saver:
         self._turn = asyncio.Semaphore(options.downloads)
         self._preview_turn = asyncio.Semaphore(_PREVIEWS_AT_ONCE)
         self._ready = 0  # results that are fetched, or wait for their turn
-        self._beside: set[str] = set()  # attempts whose further videos were seen to
-        self._arrived_before: dict[str, str] = {}
-        """Partial file -> MD5 of what disagreed with its ETag."""
+        self._beside: set[str] = set()  # attempts whose further videos were saved or reported
+        self._arrived_before: dict[
+            str, str
+        ] = {}  # partial file -> MD5 that disagreed with its ETag
 
     async def save(self, record: Record, reference: Decimal | None = None) -> Step:
         """Fetch, verify and keep every result of a succeeded task; return what became of its record.
@@ -70,10 +71,10 @@ class Saver:
         """
         for gave_way in itertools.count():
             try:
-                # Each time it gives way it may stay for twice as long: where nothing can be continued, it comes to an end.
+                # A download that gave way to another one may take twice as long the next time, so that it ends.
                 window = WINDOW * 2 ** min(gave_way, _MOST_DOUBLINGS)
                 return await self._save(record, reference, window)
-            except ResultSlow:  # the next in line goes first; what arrived is continued afterwards
+            except ResultSlow:  # the next result goes first; this download is continued afterwards
                 record = self._records.get(record.base_id) or record
         raise AssertionError
 
@@ -110,7 +111,7 @@ class Saver:
         return await self._complete(record, reference)
 
     def _cleared(self, record: Record, told: str, otherwise: ProviderError) -> Step:
-        """End what the provider has cleared; where it may still have it, raise what it is asked again for."""
+        """End an attempt whose result the provider has cleared; raise `otherwise` where it may still have it."""
         if self._age(record) <= RETENTION:
             raise otherwise
         return self._records.apply(record, Gone(told))
@@ -130,10 +131,7 @@ class Saver:
         return decided
 
     async def _keep_beside(self, record: Record, task: Task, window: float) -> None:
-        """Bring what a task lists beyond its first video into the store: it was paid for, too, and is said once.
-
-        It is no result of the generation: nothing waits for it, and it is published nowhere.
-        """
+        """Store the videos that a task lists beyond its first: paid for too, reported once, and published nowhere."""
         further = task.videos[1:]
         if not further or record.external_task_id in self._beside:
             return
@@ -158,7 +156,7 @@ class Saver:
         self._beside.add(name)
 
     async def _keep(self, record: Record, role: Role, url: str, window: float) -> Record:
-        """Bring one result into the store, unless it is there already."""
+        """Save one result in the object store, unless it is there already."""
         kept = {result.role: result for result in record.results}.get(role)
         if kept is not None and await asyncio.to_thread(self._ports.objects.verify, kept.sha256):
             return record
@@ -178,7 +176,10 @@ class Saver:
         partial = objects.partial(f"{record.external_task_id}.{name or role}")
         try:
             arrived = await self._ports.downloader.fetch(
-                url, partial, window=window, is_awaited=self._is_awaited
+                url,
+                partial,
+                window=window,
+                is_awaited=lambda: self._ready > self._options.downloads,
             )
             facts = await asyncio.to_thread(examine_result, partial.path)
             await asyncio.to_thread(self._check_etag, partial.path, arrived)
@@ -197,10 +198,7 @@ class Saver:
         return Result(role, sha256, size, facts.seconds, facts.width, facts.height), facts
 
     def _check_etag(self, path: Path, etag: str) -> None:
-        """Compare the bytes with an ETag that looks like their MD5, which is what object stores give.
-
-        An ETag need not be a digest: bytes that arrive a second time just as they were are what the host has.
-        """
+        """Compare the bytes with an ETag that looks like an MD5; the same bytes twice are right: it need not be one."""
         if not _MD5_ETAG.fullmatch(etag):
             return
         with path.open("rb") as file:
@@ -210,20 +208,15 @@ class Saver:
             self._arrived_before[path.name] = digest
             raise MediaError("the result does not have the digest that its host announced")
 
-    def _is_awaited(self) -> bool:
-        """Whether another result waits for its turn."""
-        return self._ready > self._options.downloads
-
     def _age(self, record: Record) -> int:
-        """Return for how long (ms) the provider has kept a result; 0 where that is not known."""
+        """Return how old (ms) a result is at the provider; 0 where that is not known."""
         made = record.finished_at or record.created_at
         return 0 if made is None else self._ports.now() - made
 
     async def _previews(self, record: Record) -> tuple[Result, ...]:
-        """Make the previews that are wanted of a video which is saved, on disk and on record.
+        """Make the wanted previews of a saved video that are not on this disk; one that fails is reported, no more.
 
-        Nothing that fails here changes what becomes of it: there is a sentence, and no preview. Those it has, and that
-        can be had, stay: another machine may have made them, with other bytes.
+        Those on disk stay: another machine may have made them, with other bytes.
         """
         has = {one.role for one in record.previews if self._files.find_preview(one) is not None}
         roles = [role for role in PREVIEWS if role in self._options.previews and role not in has]
@@ -236,7 +229,7 @@ class Saver:
         try:
             async with self._preview_turn:
                 preview = await asyncio.to_thread(make_preview, objects.path(video.sha256), role)
-            # Not in a thread: one that was left behind by a stop would be in the way of the next.
+            # Not in a thread: a thread that a stop left behind would block the next run.
             file = objects.partial(f"{record.external_task_id}.{role}")
             try:
                 file.restart("")
@@ -257,7 +250,7 @@ class Saver:
 
 
 def _files(task: Task | None, asked: Sequence[Role]) -> list[tuple[Role, str]]:
-    """Return the files that were asked for and can be fetched now, the video first."""
+    """Return the roles and URLs that were asked for and can be fetched now, the video first."""
     if task is None or not task.videos:
         return []
     video = task.videos[0]

@@ -24,7 +24,7 @@ _EMPTY = hashlib.sha256().hexdigest()
 
 
 class Publisher:
-    """Makes the folder show what the store holds."""
+    """Puts saved results and previews into the folder."""
 
     def __init__(self, ports: Ports, locations: Locations, previews: frozenset[Role]) -> None:
         self._ports = ports
@@ -33,11 +33,10 @@ class Publisher:
         self._said: set[str] = set()
 
     async def publish(self, wish: Generation, record: Record) -> bool:
-        """Publish a complete record's results where this generation wants them, and previews where they can be.
+        """Publish a complete record's results, and previews where they can be, at this generation's paths.
 
-        Bytes are verified, copied and synced in a thread; who is cut off meanwhile waits for its end, so that nothing
-        is written behind the back of whoever comes next. Returns False when the bytes are nowhere on this disk, so that
-        they have to be fetched again.
+        Bytes are verified, copied and synced in a thread; a cancelled caller waits for its end, so that nothing is
+        written afterwards. Returns False when the bytes are not on this disk and have to be fetched again.
 
         Raises:
             OutputTaken: a file that is not ours stands there.
@@ -53,14 +52,14 @@ class Publisher:
         return self._note(record, placed, troubles)
 
     def confirm(self, wish: Generation, record: Record) -> bool:
-        """Do the same at once where every output stands already: only what is known of them is written down."""
+        """Write down the signatures of outputs that all stand already; False as in `publish`."""
         troubles: list[str] = []
         return self._note(record, self._place(wish, record, troubles), troubles)
 
     def _place(
         self, wish: Generation, record: Record, troubles: list[str]
     ) -> list[Publication] | None:
-        """Put bytes where they belong, from any thread; what is wrong with previews goes into `troubles`."""
+        """Put bytes at their paths, from any thread; troubles with previews are appended to `troubles`."""
         results = {result.role: result for result in record.results}
         published = []
         for output in self._locations.outputs(wish, record):
@@ -90,7 +89,7 @@ class Publisher:
         return True
 
     def _show(self, wish: Generation, record: Record, troubles: list[str]) -> list[Publication]:
-        """Publish the previews that can be; what goes wrong with one is said, and concerns nothing that was bought."""
+        """Publish the previews that can be; one that fails costs nothing that was bought."""
         made = {preview.role: preview for preview in record.previews}
         shown = []
         for output in self._locations.previews(wish, record):
@@ -103,10 +102,7 @@ class Publisher:
         return [row for row in shown if row is not None]
 
     def _stand(self, output: Output, result: Result, record: Record) -> Publication | None:
-        """Return how the output's file stands, putting it there first where that is needed.
-
-        None when the bytes are nowhere on this disk.
-        """
+        """Put the output's file there where that is needed; None when the bytes are nowhere on this disk."""
         found = self._land(output, result)
         if found is None:
             return None
@@ -127,16 +123,14 @@ class Publisher:
         return publish(source, target, replace=output.standing is Standing.OTHER)
 
     def _keep(self, path: str) -> None:
-        """Bring the bytes that are about to be replaced into the object store, if they are not there.
-
-        They are read for it, whatever is remembered of them. Raises OutputTaken when they are not ours.
-        """
+        """Save the bytes at a path, read anew, before they are replaced. Raises OutputTaken when they are not ours."""
         sha256 = self._locations.digest(path, anew=True)
-        if sha256 != _EMPTY and not self._locations.is_ours(sha256):
+        if sha256 == _EMPTY:
+            return
+        if not self._locations.is_ours(sha256):
             raise _taken(path)
         try:
-            if sha256 != _EMPTY:
-                keep(self._ports.objects, self._ports.root / path, sha256)
+            keep(self._ports.objects, self._ports.root / path, sha256)
         except StateError as error:
             raise WorkspaceError(
                 f"`{path}` cannot be replaced: {error.message}", hint=error.hint
@@ -144,7 +138,7 @@ class Publisher:
 
 
 def keep(objects: ObjectStore, path: Path, sha256: str) -> None:
-    """Have a file's bytes in the store before it goes. Raises StateError where they cannot be kept."""
+    """Save a file's bytes in the store before it is removed. Raises StateError where they cannot be kept."""
     if not objects.verify(sha256):
         objects.ingest(path, sha256)
 

@@ -32,8 +32,8 @@ class Receipts:
     def write(self, spec: str, newly: Record | None = None) -> bool:
         """Write a spec's receipt where its current generations changed; return whether a byte was written.
 
-        `newly` is an attempt that has just ended: it is listed though the spec may not want it any more. One that is
-        under way is listed where it was bound by order, and stays so.
+        `newly`: an attempt that has just ended, listed even if the spec no longer wants it, or that an order has just
+        bound, listed while it is under way.
 
         Raises:
             ReceiptError: the existing receipt cannot be read; it is left as it is.
@@ -65,7 +65,7 @@ class Receipts:
 
 
 def _is_bound(record: Record, newly: Record | None, listed: Container[str]) -> bool:
-    """Whether a task under way is listed: its id does not tell what it is for, and only the receipt survives the state."""
+    """Whether a task under way was bound by order: only a receipt tells what it is for when the state is lost."""
     under_way = record.task_id is not None and record.status in {*LIVE, Status.SUCCEEDED}
     return under_way and (record == newly or record.external_task_id in listed)
 
@@ -91,7 +91,7 @@ def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
         external_task_id=record.external_task_id,
         task_id=record.task_id or "",
         label=label,
-        # What was saved once stays so in the receipt, though this clone may have come too late for the bytes.
+        # A result that was saved once stays complete here, even if this clone came too late for its bytes.
         status=Status.COMPLETE if record.results and not record.lacking else record.status,
         request=json.loads(record.request)["request"],
         outputs=listed(record.results),

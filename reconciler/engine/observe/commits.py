@@ -1,4 +1,4 @@
-"""Which files that wishes are made of are not committed, where only what is committed may be bought. Reads only."""
+"""Which files of wishes are not committed, where only committed ones may be bought. Reads only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.workspace.git import Checkout
 
 
 class Commits:
-    """Remembers what git said; without a checkout nothing waits for a commit."""
+    """Git's answers about specs; without a checkout nothing waits for a commit."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Commits:
         self.owed: frozenset[str] = frozenset()  # specs about which git could not be asked
 
     async def look(self, specs: Iterable[str]) -> None:
-        """Ask git about the files of these specs. What git cannot say is not bought, and is asked again later."""
+        """Ask git about the files of these specs; where it cannot answer, none is bought until it does."""
         asked = {spec: self._inputs(spec) for spec in specs}
         if self._checkout is None or not asked:
             return
@@ -71,12 +71,12 @@ class Commits:
         return waiting_for_commit(self._lacking.get(wish.spec, ""))
 
     def is_due(self, now: int) -> bool:
-        """Whether HEAD or the index may have changed since this was asked last, or git did not answer a while ago."""
+        """Whether HEAD or the index may have changed since the last call, or git did not answer a while ago."""
         before, self._seen = self._seen, self._signature()
         return before != self._seen or (bool(self.owed) and now >= self._again_at)
 
     def leave(self) -> None:
-        """Wait for git no longer."""
+        """Stop waiting for git."""
         if self._checkout is not None:
             self._checkout.abandon()
 

@@ -1,7 +1,4 @@
-"""Which bytes are where on this disk: what stands at the output paths, and where a result's bytes can be had.
-
-Reads only. It knows what was ours when it was made, and what it was told since.
-"""
+"""Which bytes are where on this disk: what stands at the output paths, and where a result's bytes are. Reads only."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
 
 
 class Locations:
-    """What is known of the files of one folder, by its store and by what is noted since."""
+    """What the store and later notes say of the files of one folder."""
 
     def __init__(self, root: Path, repository: Repository, objects: ObjectStore) -> None:
         self.root = root
@@ -36,8 +33,8 @@ class Locations:
         self.relearn(repository)
 
     def relearn(self, repository: Repository) -> None:
-        """Take over what the store knows now, and nothing else: what was forgotten is not ours any more."""
-        # sha256 of every result that this state saw: not of what only a receipt tells
+        """Replace all notes by what the store knows: a forgotten result is not ours any more."""
+        # sha256 of every result that this state saw; results known from a receipt only are not in it
         self.ours = set(repository.known_results(claimed=False))
         self.publications: dict[str, Publication] = {}
         # sha256 -> where such bytes may be found; decides nothing
@@ -57,10 +54,7 @@ class Locations:
             self.places[sha256] = (*known, *(path for path in found if path not in known))
 
     def outputs(self, wish: Generation, record: Record | None) -> tuple[Output, ...]:
-        """Return what stands where the results belong that this generation asks for.
-
-        Of an attempt that is not complete, once something of it is saved, only that counts: the rest is on its way.
-        """
+        """Return what stands where this generation's results belong; once one is saved, only of those saved so far."""
         results = {result.role: result for result in record.results} if record else {}
         due = set(results)
         if record is not None and record.status is Status.COMPLETE:
@@ -77,7 +71,7 @@ class Locations:
         return tuple(self._output(one.role, wish.output(one.role), one) for one in made)
 
     def _output(self, role: Role, path: str, result: Result | None) -> Output:
-        """Return what stands at a path; what cannot be read is that generation's own trouble, and not ours to touch."""
+        """Return what stands at a path; a file that cannot be read counts as taken."""
         try:
             return Output(role, path, *self._standing(path, result))
         except WorkspaceError as error:
@@ -90,8 +84,7 @@ class Locations:
             self._digests.pop(path, None)
             return Standing.MISSING, ""
         if found.size == 0:
-            # nobody's bytes: a place that was reserved when the program was killed
-            return Standing.OTHER, ""
+            return Standing.OTHER, ""  # reserved when the program was killed
         sha256 = self._digest(path, found)
         if result is not None and sha256 == result.sha256:
             return Standing.OURS, ""
@@ -111,10 +104,7 @@ class Locations:
         return Standing.TAKEN, f"`{path}` {_CLAIMED}" if is_claimed else ""
 
     def is_ours(self, sha256: str) -> bool:
-        """Whether these bytes are a result that this state saw, or that is told of and kept as an object.
-
-        A receipt's word alone is not enough.
-        """
+        """Whether these bytes are a result that this state saw, or one that a receipt names and the store holds."""
         return sha256 in self.ours or (sha256 in self.places and self.objects.has(sha256))
 
     def was_published(self, path: str, sha256: str) -> bool:
@@ -154,7 +144,7 @@ class Locations:
         return sha256
 
     def foresee(self, paths: Iterable[str]) -> None:
-        """Read what stands at these paths now, so that nobody waits for it when it is asked about: from any thread."""
+        """Read the files at these paths ahead of time, from any thread, so that later questions are quick."""
         for path in paths:
             with suppress(WorkspaceError):
                 found = signature(self.root / path)
@@ -162,10 +152,7 @@ class Locations:
                     self._digest(path, found)
 
     def find(self, result: Result, *, verify: bool = False) -> Path | None:
-        """Return a file on this disk that holds these bytes: the object, or a published copy.
-
-        `verify` reads a file again before it is trusted: disks forget, and what is published is looked at.
-        """
+        """Return a file with these bytes, an object or a published copy; `verify` reads it again first."""
         sound = self.objects.has(result.sha256, result.size)
         if sound and (not verify or self.objects.verify(result.sha256)):
             return self.objects.path(result.sha256)
@@ -177,17 +164,14 @@ class Locations:
         return next((self.root / path for path in places), None)
 
     def find_preview(self, preview: Result) -> Path | None:
-        """Return a file that holds a preview, read again before it is trusted; trouble with one is not worth an error."""
+        """Return a file that holds a preview, read again first; None also where it cannot be read."""
         try:
             return self.find(preview, verify=True)
         except WorkspaceError:
             return None
 
     def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
-        """Return whether the bytes of every result that was saved once are on this disk.
-
-        For a result that cannot be had again, objects are not trusted unread.
-        """
+        """Whether the bytes of every result saved once are on this disk; objects of an expired one are read again."""
         if record is None or record.status not in _WAS_SAVED or not record.results:
             return False
         results = {result.role: result for result in record.results}

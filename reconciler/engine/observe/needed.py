@@ -1,6 +1,6 @@
-"""Which published files are needed still, though no spec asks for a result at their name: what specs read. Reads only.
+"""Which published files stay because a spec reads them, though none asks for a result there. Reads only.
 
-Names are not enough: a link, a file system without regard to case, and two spellings of an accent lead to one file.
+Names are not enough: links, a file system that ignores case, and two spellings of an accent lead to one file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def needed(
     for path, why in _uses(root, desired, written, candidates):
         found = _inode(root / path)
         for candidate in files.get(found, ()) if found else ():
-            # Another hard link is another file: to remove one name leaves the bytes to the other.
+            # Another hard link is another file: removing one name leaves the other.
             if _real_name(root / path) == _real_name(root / candidate):
                 kept.setdefault(candidate, why)
     return kept
@@ -40,7 +40,7 @@ def needed(
 def _uses(
     root: Path, desired: Desired, written: Iterable[str], candidates: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield every file that says what is wanted, or that a spec reads or writes, and what is to be said of it."""
+    """Yield each file that is a spec, defaults or receipt, or that a spec reads or writes, and why it stays."""
     for wish in desired.generations:
         yield from ((path, f"`{wish.spec}` reads it") for path in wish.files)
     read = {*desired.specs, *desired.defaults, *desired.receipts, IGNORE_FILE}

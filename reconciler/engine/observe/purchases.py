@@ -1,7 +1,4 @@
-"""Everything that was bought, from the state, from what it has forgotten, and from receipts. Reads only.
-
-The state's word counts first. A receipt adds what a lost state does not know, and what somebody else bought.
-"""
+"""Everything that was bought: by the state first, then by receipts (another clone's, or a lost state's). Reads only."""
 
 from __future__ import annotations
 
@@ -60,10 +57,9 @@ class _Wishes:
         self._specs = {one.external_task_id: one.spec for one in reversed(desired.generations)}
 
     def of(self, base_id: str, spec: str, receipt: str = "") -> tuple[str, bool]:
-        """Return the spec that it counts for, and whether it is wanted.
+        """Return the spec that wants a generation, or else that first asked for it, and whether it is wanted.
 
-        That is the spec that wants it now, else the one that first asked. What an invalid spec wants is not
-        known: what was bought for it counts as wanted.
+        A purchase for an invalid spec counts as wanted: what that spec asks for is not known.
         """
         if base_id in self._specs:
             return self._specs[base_id], True
@@ -93,7 +89,7 @@ def _may_be_billed(record: Record) -> bool:
 def _purchase(record: Record, wishes: _Wishes, *, receipt: str = "") -> Purchase:
     spec, wanted = wishes.of(record.base_id, record.spec, receipt)
     counts = charged(record.status, record.estimated_units, record.units)
-    # What is deducted from a task that has not ended is known only where it is more than was expected.
+    # The deduction of a task that has not ended is known only where it exceeds the estimate.
     paid = believed(record.units, record.estimated_units)
     is_known = paid is not None and (record.status not in LIVE or counts > record.estimated_units)
     return Purchase(
@@ -118,7 +114,7 @@ def _forgotten(gone: Forgotten, wishes: _Wishes) -> Purchase:
         model="",
         status=None,
         estimated=gone.units,
-        deducted=None,  # what was known of it was forgotten; this is what it counted for
+        deducted=None,
         wanted=wanted,
     )
 
@@ -129,10 +125,7 @@ def _first_sound(*moments: int | None) -> int | None:
 
 
 def _told(entry: ReceiptEntry, receipt: str, prices: Prices) -> Record:
-    """Return an attempt that a receipt tells of, with what it probably cost where that is not told.
-
-    It is 0 where its request makes no sense.
-    """
+    """Return a receipt's attempt; an unknown cost is estimated, and is 0 where the request makes no sense."""
     record = to_record(entry, PurePosixPath(receipt))
     if believed(entry.units, Decimal(0)) is not None:
         return record

@@ -1,7 +1,6 @@
-"""What the receipts remember: the knowledge that survives the loss of the state folder. Reads only.
+"""What the receipts say, which survives the loss of the state folder. Reads only.
 
-A receipt that arrives by git is somebody's purchase; one that cannot be read may hide one. They are as long as whoever
-wrote them wished, within limits, so a daemon has them read in a thread.
+A receipt that arrives by git is another clone's purchase; one that cannot be read may hide one.
 """
 
 from __future__ import annotations
@@ -31,34 +30,28 @@ _TRIED_AGAIN = frozenset({Status.FAILED, Status.REJECTED})
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Everything that the folder's receipts say, as far as it can be: they come from anybody."""
+    """Everything that the folder's receipts say; anyone may have written them."""
 
     # base id -> what each receipt tells of it; a record's spec is the one that the receipt is named after
     records: dict[str, list[Record]] = field(default_factory=dict)
-    # sha256 -> where such bytes may be found; says nothing of whose they are
+    # sha256 -> where such bytes may be found; does not say that they are ours
     paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)  # receipt -> why
+    # base id that a broken or contradictory receipt names without saying what was bought -> why
     doubted: dict[str, str] = field(default_factory=dict)
-    """Base ids that a receipt names without telling what was bought, because it is broken or contradicts itself -> why."""
 
     def doubt(self, wish: Generation) -> str:
-        """Return what is wrong with a receipt that may hide that this was bought; empty where nothing is.
-
-        By its id wherever the receipt lies: the spec may have been copied, renamed or moved.
-        """
+        """Return what is wrong with a receipt, of this spec or any other, that may hide this purchase; "" for none."""
         own = self.unreadable.get(receipt_path(wish.spec), "")
         return own or self.doubted.get(wish.external_task_id, "")
 
     @property
     def concerned(self) -> Set[str]:
-        """The base ids that are told of, or doubted."""
+        """The base ids that the receipts name."""
         return self.records.keys() | self.doubted.keys()
 
     def best(self, wish: Generation) -> Record | None:
-        """Return what the receipts tell of a generation that is wanted.
-
-        What was saved beats a later attempt that was not; a spec's own receipt beats one that lies elsewhere.
-        """
+        """Return a generation's record by the receipts: a saved one first, then one of the spec's own receipt."""
 
         def rank(record: Record) -> tuple[bool, bool, int]:
             is_saved = record.status is Status.COMPLETE and bool(record.results)
@@ -69,7 +62,7 @@ class Recalled:
 
 
 def recall(root: Path, receipts: Iterable[str]) -> Recalled:
-    """Read these receipts; one that cannot be read hides what it says, and is reported, never skipped silently."""
+    """Read these receipts; those that cannot be read are listed in `unreadable`."""
     recalled, place = Recalled(), Root(root)
     for name in receipts:
         try:
@@ -96,7 +89,7 @@ def _take_in(recalled: Recalled, entry: ReceiptEntry, receipt: PurePosixPath) ->
     for output in (*entry.outputs, *entry.previews):
         path = str(receipt.parent / output.path)
         if path != output_path(f"{record.spec}.yaml", entry.label, output.role):
-            continue  # it speaks for the files of its own spec, and of no other
+            continue  # a receipt counts for the files of its own spec only
         places = recalled.paths.get(output.sha256, ())
         if path not in places:
             recalled.paths[output.sha256] = (*places, path)
@@ -147,24 +140,21 @@ def _results(outputs: Iterable[ReceiptOutput]) -> tuple[Result, ...]:
 
 
 def knows_better(told: Record, known: Record | None) -> bool:
-    """Whether a receipt tells a later attempt than the store, or a purchase that the store has not seen.
-
-    Somebody else's purchase arrives by git while this store still waits to make its own.
-    """
+    """Whether a receipt has a later attempt than the store, or another clone's purchase that it has not seen."""
     if known is None or known.status not in _OVERRULED:
         return known is None
     if told.status is Status.COMPLETE and known.results != told.results:
         return True
     if told.attempt > known.attempt:
-        # What was paid for here is not tried again because a receipt says that something failed since.
+        # A result paid for here is not bought again because a later attempt failed elsewhere.
         return not (known.status is Status.EXPIRED and told.status in _TRIED_AGAIN)
-    # What somebody else bound to it is under way, under an id that does not tell.
+    # Another clone bound a task to it by order, which is under way.
     is_same = told.attempt == known.attempt
     return is_same and known.status in _NEVER_BEGAN and told.status in ALIVE
 
 
 def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Record]:
-    """Return what receipts remember of the generations that are wanted, under the names they have now."""
+    """Return the receipts' records of the wanted generations, with their spec and label of today."""
     found: dict[str, Record] = {}
     for wish in wishes:
         record = recalled.best(wish)
@@ -178,13 +168,13 @@ def wanted_of(recalled: Recalled, wishes: Iterable[Generation]) -> dict[str, Rec
 
 
 class ReceiptMemory:
-    """What the folder's receipts tell a daemon, kept up while they change; their contents are read when needed."""
+    """An index of the folder's receipts for a daemon, kept up to date; their contents are read when needed."""
 
     def __init__(self, root: Path, records: Records, locations: Locations) -> None:
         self._root = root
         self._records = records
         self._locations = locations
-        # By receipt: of what it lists, only the ids of what the state has not complete.
+        # By receipt: only the ids that are not complete in the state, without their records.
         self._listed: dict[str, Recalled] = {}
         self._receipts: dict[str, set[str]] = {}  # base id -> receipts that concern it
 
@@ -200,7 +190,7 @@ class ReceiptMemory:
         return frozenset(concerned)
 
     async def better(self, base_id: str, wishes: Sequence[Generation]) -> Record | None:
-        """Return what receipts know better than the state of a generation that is wanted, or None."""
+        """Return a wanted generation's record by the receipts where that is better than the state's, or None."""
         receipts = self._receipts.get(base_id)
         if not receipts or not wishes:
             return None
@@ -213,7 +203,7 @@ class ReceiptMemory:
         return frozenset(name for name, listed in self._listed.items() if listed.unreadable)
 
     def doubt(self, wish: Generation) -> str:
-        """Return what is wrong with a receipt that may hide that this was bought; see `Recalled.doubt`."""
+        """As `Recalled.doubt`, of every receipt that concerns the generation."""
         names = receipt_path(wish.spec), *self._receipts.get(wish.external_task_id, ())
         found = (self._listed[name].doubt(wish) for name in names if name in self._listed)
         return next(filter(None, found), "")

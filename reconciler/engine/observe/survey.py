@@ -27,17 +27,17 @@ _ONLY_TOLD = (
 )
 
 Uncommitted = Callable[[Generation], str]
-"""Says why a wish does not count as committed; an empty string where it does."""
+"""Returns why a wish does not count as committed; an empty string where it does."""
 
 
 def waiting_for_commit(name: str) -> str:
-    """Return the sentence about the first file of a wish that is not committed; nothing where there is none."""
+    """Return the sentence about a wish's first uncommitted file; an empty string for an empty name."""
     return f"waiting for a commit: `{name}` is not committed as it stands" if name else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts about the world that the knowledge of every generation draws on."""
+    """The sources from which the facts about each generation are gathered."""
 
     locations: Locations
     hold: Callable[[str], str]  # base id -> why the last run held it back
@@ -54,7 +54,7 @@ class Facts:
         obtainable = self.locations.obtainable(record, outputs)
         is_expired = record is not None and record.status is Status.EXPIRED
         if record is not None and is_expired and not record.lacking and obtainable:
-            # The provider cleared the result, and somebody put the file back.
+            # The provider cleared the result, and the user put the file back.
             record = put_back(record)
         previews = self.locations.previews(wish, record)
         return Known(
@@ -68,7 +68,7 @@ class Facts:
         )
 
     def _is_unshown(self, record: Record | None, preview: Output) -> bool:
-        """Whether a preview that is wanted is missing, or another one stands in its place, and it can be put there."""
+        """Whether a wanted preview is not in its place and can be put there."""
         is_settled = preview.standing in IN_PLACE or preview.standing is Standing.TAKEN
         if preview.role not in self.previews or is_settled:
             return False
@@ -87,9 +87,8 @@ class Facts:
                     f"set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `{one.name}` as an "
                     "http(s) URL"
                 )
-        return self.uncommitted(wish) or self._without_room(wish)
-
-    def _without_room(self, wish: Generation) -> str:
+        if uncommitted := self.uncommitted(wish):
+            return uncommitted
         try:
             check_room(self.locations.root, str(PurePosixPath(wish.spec).parent))
         except WorkspaceError as error:
@@ -135,10 +134,9 @@ class Surveyor:
     previews: frozenset[Role] = frozenset()  # those that are put back where they are missing
 
     def survey(self, desired: Desired, records: Mapping[str, Record] | None = None) -> Survey:
-        """Look at everything; `records` replaces the store's where somebody knows more.
+        """Look at everything; `records` replaces the store's where the caller knows more.
 
-        Receipts are read only where the store does not know all: what is bought, and whose bytes stand where
-        a result belongs.
+        Receipts are read only where a wish is not complete in the store, or an output path is taken.
         """
         stored = self.repository.records() if records is None else records
         complete = {base for base, record in stored.items() if record.status is Status.COMPLETE}
@@ -190,10 +188,7 @@ class Surveyor:
         invalid: Iterable[str],
         locations: Locations,
     ) -> dict[str, bool]:
-        """Return the published files at whose names no spec wants anything; false: only a receipt calls it published.
-
-        An invalid spec may still want its own.
-        """
+        """Return the published files that no spec wants, invalid ones included; false: only a receipt says published."""
         owned = {receipt_path(spec) for spec in desired.specs}
         abandoned = recall(self.root, [name for name in desired.receipts if name not in owned])
         ours = {path: sha256 for sha256, paths in abandoned.paths.items() for path in paths}
@@ -213,10 +208,7 @@ class Surveyor:
 
 
 def _written(desired: Desired, records: Mapping[str, Record]) -> Iterator[str]:
-    """Yield where valid specs want results, and where their previews may stand.
-
-    Until the result is there, those of what it takes the place of may, too.
-    """
+    """Yield the paths of the results that specs want, and of previews: all of them until the result is saved."""
     for wish in desired.generations:
         record = records.get(wish.external_task_id)
         made = {preview.role for preview in record.previews} if record else set()
