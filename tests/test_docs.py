@@ -20,8 +20,8 @@ from reconciler import settings
 from reconciler.cli.terminal import ExitCode
 from reconciler.core.diff import Action
 from reconciler.core.errors import CapReached, StaleRecord, StateLocked
+from reconciler.core.orders import Verb
 from reconciler.core.states import Status
-from reconciler.engine.orders.order import Verb
 from reconciler.kling.errors import REACTIONS, ProviderError
 from reconciler.notifications.notifier import Notice
 from reconciler.settings.definitions import rule_of

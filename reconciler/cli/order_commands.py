@@ -24,6 +24,7 @@ from reconciler.cli.provider import require_provider
 from reconciler.cli.terminal import ExitCode, agree, err, out, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError, counted
 from reconciler.core.identity import split_attempt
+from reconciler.core.orders import Order, Outcome, Verb
 from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record, Status
@@ -31,9 +32,9 @@ from reconciler.core.work import is_unsaved
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.orders.attempts import next_number, why_not
 from reconciler.engine.orders.collect import garbage
+from reconciler.engine.orders.context import sightings
 from reconciler.engine.orders.forget import listed
-from reconciler.engine.orders.order import Order, Verb, carry_out, sightings
-from reconciler.engine.orders.outcome import Outcome
+from reconciler.engine.orders.take import carry_out
 from reconciler.engine.records import Records
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
 from reconciler.workspace.files.outputs import signature

@@ -14,8 +14,7 @@ import pytest
 
 from reconciler.cli.order_commands import carry_out_here
 from reconciler.cli.project import ProjectRoot, open_folder
-from reconciler.engine.orders.order import Order, OrderError
-from reconciler.engine.orders.outcome import Outcome
+from reconciler.core.orders import Order, OrderError, Outcome
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import new_ticket, open_queue
 from tests.support.project import wait_until

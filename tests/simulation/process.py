@@ -13,10 +13,9 @@ import httpx
 from reconciler.cli.project import Folder
 from reconciler.cli.running import SteadyClock
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.orders import Order, Outcome
 from reconciler.core.schedule import Rules
-from reconciler.engine.orders.order import Order, carry_out
-from reconciler.engine.orders.outcome import Outcome
-from reconciler.engine.orders.take import OrderTaker
+from reconciler.engine.orders.take import OrderTaker, carry_out
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.engine.run.daemon import Daemon, Duties, Pace

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from reconciler.core.errors import ReconcilerError
-from reconciler.engine.orders.order import Order
-from reconciler.engine.orders.outcome import Outcome
+from reconciler.core.orders import Order, Outcome
 from reconciler.store.values import Caps
 from tests.simulation.clock import Clock
 from tests.simulation.crash import Death, Life

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.core.errors import StateError
+from reconciler.core.orders import Outcome
 from reconciler.core.receipts import ReceiptEntry
 from reconciler.core.schedule import SECOND
 from reconciler.core.work import is_unsaved
 from reconciler.engine.buy.create import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.deliver.publish import keep
-from reconciler.engine.orders.outcome import OrderContext, Outcome
+from reconciler.engine.orders.context import OrderContext
 from reconciler.store.values import HistoryEntry
 from reconciler.workspace.files.outputs import is_behind_a_link, remove, signature
 from reconciler.workspace.files.plain import file_sha256

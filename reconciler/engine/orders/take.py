@@ -1,4 +1,9 @@
-"""The orders of a running daemon: taken from the queue in the database, carried out against a fresh survey, and answered."""
+"""Orders: what the user asks for by a command. The process that may write the state carries them out.
+
+Where a daemon holds the lock, an order travels to it as a document, in the database's queue. It says what the user saw
+and until when it is meant, and all is checked again here: what does not hold any more is said and skipped. The caller
+sees to it that no turn of the same generation is under way.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,64 @@ import asyncio
 from collections.abc import Mapping
 
 from reconciler.core.errors import ReconcilerError, StateError, in_a_line, mistake, told
+from reconciler.core.orders import Order, Outcome, Verb, parts
 from reconciler.engine.observe.files import Locations
-from reconciler.engine.observe.survey import Surveyor
-from reconciler.engine.orders.order import Order, carry_out
-from reconciler.engine.orders.outcome import Outcome
+from reconciler.engine.observe.survey import Survey, Surveyor
+from reconciler.engine.orders.attempts import adopt, refresh, retry
+from reconciler.engine.orders.collect import collect
+from reconciler.engine.orders.context import OrderContext, misfit
+from reconciler.engine.orders.forget import forget, prune
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
+from reconciler.kling.errors import AccountTrouble, TryLater
 from reconciler.workspace.index.index import SpecIndex
 
 _PATIENCE = 5.0  # s for a command to reply that it still waits; it polls far more often
 _LOOK_AGAIN = 0.02  # s
 _FORSAKEN = "the command that gave it has ended, and nobody waits for it"
+
+
+async def carry_out(
+    order: Order, ports: Ports, options: Options, records: Records, survey: Survey
+) -> Outcome:
+    """Do what was ordered, as far as it still holds, and say what came of it.
+
+    A name that cannot be served stops no other; a provider that cannot be asked does. `survey` is made now. Creates no task.
+    """
+    records.take_over(survey.records.values())
+    context = OrderContext(ports, options, records, survey)
+    seen = dict(zip(order.names, order.seen, strict=False))  # of each name, or empty
+    if order.verb is Verb.REFRESH:
+        return await refresh(context, order.names)
+    if order.verb is Verb.GC:
+        return await collect(context, order.names, seen)
+    outcomes = []
+    for number, name in enumerate(order.names, 1):
+        try:
+            outcomes.append(await _carry_out_one(context, order.verb, name, seen.get(name, "")))
+        except ReconcilerError as error:
+            outcomes.append(Outcome.refused(f"{name}: {in_a_line(error)}"))
+            if isinstance(error, AccountTrouble | TryLater):
+                if left := len(order.names) - number:
+                    was = "was" if left == 1 else "were"
+                    outcomes.append(Outcome.refused(f"{left:,} more {was} not tried after that"))
+                break
+    return Outcome.of(outcomes)
+
+
+async def _carry_out_one(context: OrderContext, verb: Verb, name: str, seen: str) -> Outcome:
+    if seen and (sentence := misfit(context, verb, name, seen)):
+        return Outcome.refused(sentence)
+    base_id, rest = parts(verb, name)
+    match verb:
+        case Verb.RETRY:
+            return await retry(context, base_id, int(rest) if rest else None)
+        case Verb.IMPORT:
+            return await adopt(context, rest, base_id)
+        case Verb.FORGET:
+            return forget(context, base_id, in_flight=bool(rest))
+        case _:
+            return prune(context, rest)
 
 
 class OrderTaker:

@@ -16,8 +16,8 @@ import pytest
 
 from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
+from reconciler.core.orders import Verb
 from reconciler.core.states import LIVE, Status
-from reconciler.engine.orders.order import Verb
 from tests.engine.orders.test_orders import (
     a_minute_passes,
     fail_once,

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.core.orders import Order, Verb
 from reconciler.core.sources import IMAGE
 from reconciler.core.states import Status
 from reconciler.engine.orders.collect import Garbage, garbage
-from reconciler.engine.orders.order import Order, Verb
 from reconciler.store.values import KEPT_BESIDE, HistoryEntry
 from reconciler.workspace.files.plain import temporary_beside
 from reconciler.workspace.media.preparing import recipe

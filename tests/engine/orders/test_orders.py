@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from reconciler.core.diff import Action
 from reconciler.core.kinds import DEFAULT
+from reconciler.core.orders import Order, OrderError, Outcome, Verb
 from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status, TaskState
 from reconciler.engine.loop.loop import Ended
-from reconciler.engine.orders.order import Order, OrderError, Verb, carry_out, sightings
-from reconciler.engine.orders.outcome import Outcome
+from reconciler.engine.orders.context import sightings
+from reconciler.engine.orders.take import carry_out
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.store.values import Change
