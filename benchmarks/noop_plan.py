@@ -30,8 +30,8 @@ from PIL import Image
 from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.naming import receipt_path
+from reconciler.core.receipts import entry
 from reconciler.core.states import Record, Result, Role, Status
-from reconciler.engine.deliver.receipts import entry
 from reconciler.store.repository import Repository
 from reconciler.store.values import Change, HistoryEntry, Publication
 from reconciler.workspace.files.outputs import signature

@@ -5,13 +5,15 @@ A receipt lies in git beside its spec: checking out an old commit, or looking tw
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from reconciler.core.identity import split_attempt
-from reconciler.core.states import Role, Status
+from reconciler.core.naming import output_path
+from reconciler.core.states import Record, Result, Role, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,38 @@ class ReceiptEntry:
     def sort_key(self) -> tuple[str, str]:
         """The order of entries in a receipt: by label and id."""
         return self.label, self.external_task_id
+
+
+def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
+    """Return a record as a spec's receipt lists it."""
+
+    def listed(results: Iterable[Result]) -> tuple[ReceiptOutput, ...]:
+        return tuple(
+            ReceiptOutput(
+                output_path(spec, label, one.role).rpartition("/")[2],
+                one.role,
+                one.sha256,
+                one.size,
+                one.duration,
+                one.width,
+                one.height,
+            )
+            for one in results
+        )
+
+    return ReceiptEntry(
+        external_task_id=record.external_task_id,
+        task_id=record.task_id or "",
+        label=label,
+        # A result that was saved once stays complete here, even if this clone came too late for its bytes.
+        status=Status.COMPLETE if record.results and not record.lacking else record.status,
+        request=json.loads(record.request)["request"],
+        outputs=listed(record.results),
+        previews=listed(record.previews),
+        units=record.units,
+        created_at=record.created_at,
+        finished_at=record.finished_at,
+    )
 
 
 def in_order(entries: Iterable[ReceiptEntry]) -> list[ReceiptEntry]:

@@ -20,8 +20,7 @@ from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.core.transitions import Step, intend
 from reconciler.core.transitions import step as decide
 from reconciler.engine.buy.create import Purchases, Wanted
-from reconciler.engine.deliver.publish import Publisher
-from reconciler.engine.deliver.receipts import Receipts
+from reconciler.engine.deliver.publish import Publisher, Receipts
 from reconciler.store.repository import Repository
 from reconciler.store.values import Change, Spent
 from reconciler.workspace.media.result_media import ResultFacts

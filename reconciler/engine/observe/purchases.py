@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from reconciler.core.kinds import kind_behind
 from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.naming import receipt_path
+from reconciler.core.recalled import to_record
 from reconciler.core.receipts import ReceiptEntry
 from reconciler.core.sources import Prices, estimate_units
 from reconciler.core.spending import FREE, Purchase, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
-from reconciler.engine.observe.receipts_read import to_record
 from reconciler.store.values import Forgotten, Ledger
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.read.loader import Desired
@@ -126,7 +126,7 @@ def _first_sound(*moments: int | None) -> int | None:
 
 def _told(entry: ReceiptEntry, receipt: str, prices: Prices) -> Record:
     """Return a receipt's attempt; an unknown cost is estimated, and is 0 where the request makes no sense."""
-    record = to_record(entry, PurePosixPath(receipt))
+    record = to_record(entry, receipt)
     if believed(entry.units, Decimal(0)) is not None:
         return record
     videos = (output for output in entry.outputs if output.role is Role.VIDEO)

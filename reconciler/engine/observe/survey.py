@@ -12,11 +12,12 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
+from reconciler.core.recalled import Recalled, knows_better, wanted_of
 from reconciler.core.states import BOUGHT, Record, Role, Status
 from reconciler.core.transitions import put_back
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.needed import needed
-from reconciler.engine.observe.receipts_read import Recalled, knows_better, recall, wanted_of
+from reconciler.engine.observe.receipts_read import recall
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.files.outputs import check_room

@@ -20,7 +20,7 @@ from reconciler.core.transitions import Seen
 from reconciler.core.work import GIVEN_UP, Work
 from reconciler.engine.ask.answers import UNPROVEN, Answers
 from reconciler.engine.ask.poll import ask
-from reconciler.engine.deliver.receipts import Receipts
+from reconciler.engine.deliver.publish import Receipts
 from reconciler.engine.orders.context import OrderContext
 from reconciler.kling.client import Reply
 

@@ -14,10 +14,11 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.orders import Verb
+from reconciler.core.recalled import Recalled
 from reconciler.core.states import Status
 from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.files import Locations
-from reconciler.engine.observe.receipts_read import Recalled, ReceiptMemory
+from reconciler.engine.observe.receipts_read import ReceiptMemory
 from reconciler.engine.records import Records
 from tests.engine.orders.test_orders import give, made_by_hand
 from tests.engine.world import World
