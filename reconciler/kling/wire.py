@@ -231,7 +231,7 @@ def _integer(value: object) -> int | None:
 
 
 def _milliseconds(value: object) -> int | None:
-    """Times are in ms (D); a time in other units is converted, one that cannot be was not said."""
+    """Return a time in ms (D); other units are converted, and an impossible time counts as not said."""
     number = _integer(value)
     return None if number is None else milliseconds(number)
 

@@ -121,10 +121,10 @@ def database_path(url_or_path: str | Path) -> Path:
         told = "RECONCILER_DATABASE_URL is not a database URL."
         raise StateError(told, hint=_URL_HINT) from error
     kind = url.get_backend_name()
-    if kind != "sqlite" or url.database in (None, "", ":memory:"):
+    if kind != "sqlite" or not url.database or url.database == ":memory:":
         told = f"A {kind} database of this kind cannot hold the state."
         raise StateError(told, hint=_URL_HINT)
-    return Path(str(url.database))
+    return Path(url.database)
 
 
 def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
