@@ -95,9 +95,8 @@ class FolderShelf:
             else:
                 said = str(error.strerror or error)
                 hint = "The user that runs this must be allowed to write there."
-            raise HostingError(
-                f"the media store `{self._folder}` cannot be used: {said}", hint=hint
-            ) from error
+            told = f"the media store `{self._folder}` cannot be used: {said}"
+            raise HostingError(told, hint=hint) from error
 
 
 def _locked(part: Path) -> int:

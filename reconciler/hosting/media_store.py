@@ -119,9 +119,8 @@ async def _within(size: int = 0) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise HostingError(
-            f"the media store did not finish within {seconds:.0f} s", hint="It will be tried again."
-        ) from None
+        told = f"the media store did not finish within {seconds:.0f} s"
+        raise HostingError(told, hint="It will be tried again.") from None
 
 
 def _read(path: Path, sha256: str) -> bytes:
@@ -129,10 +128,8 @@ def _read(path: Path, sha256: str) -> bytes:
     with _reading(path):
         data = path.read_bytes()
     if _sha256(data) != sha256:
-        raise WorkspaceError(
-            f"`{path.name}` changed while it was being uploaded; nothing was sent",
-            hint="Run again.",
-        )
+        told = f"`{path.name}` changed while it was being uploaded; nothing was sent"
+        raise WorkspaceError(told, hint="Run again.")
     return data
 
 
@@ -149,7 +146,5 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WorkspaceError(
-            f"`{path.name}` cannot be read: {error.strerror}",
-            hint="Restore the file and run again.",
-        ) from error
+        told = f"`{path.name}` cannot be read: {error.strerror}"
+        raise WorkspaceError(told, hint="Restore the file and run again.") from error

@@ -61,9 +61,8 @@ def place_of(text: str) -> MediaPlace:
     except ValueError:
         raise ValueError(_EXAMPLE) from None
     if "@" in parts.netloc or port is not None or parts.query or parts.fragment:
-        raise ValueError(
-            "it names a place and nothing else: keys belong into the cloud's own variables"
-        )
+        told = "it names a place and nothing else: keys belong into the cloud's own variables"
+        raise ValueError(told)
     match parts.scheme:
         case "file":
             if host or not parts.path.startswith("/"):

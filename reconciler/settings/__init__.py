@@ -84,9 +84,8 @@ def _parsed(given: Mapping[str, Given]) -> Settings:
         if name in Settings.model_fields:  # a default that is wrong beside another setting
             name = names_of(Settings.model_fields[name])[0]
         where = given[name].place if name in given else "the environment or `.env`"
-        raise SettingsError(
-            f"{name}: {reason[:1].lower()}{reason[1:]}", hint=f"Correct {name} in {where}."
-        ) from None
+        told = f"{name}: {reason[:1].lower()}{reason[1:]}"
+        raise SettingsError(told, hint=f"Correct {name} in {where}.") from None
     except RecursionError:
         raise SettingsError("RECONCILER_PRICES: it is nested too deeply") from None
     settings._provenance = Provenance(given)

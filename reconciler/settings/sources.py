@@ -229,10 +229,8 @@ def _configured(path: Path, shown: str, ours: Collection[str]) -> Collection[Giv
     try:
         node = read_toml(_text(path, shown, "It must be a TOML file."), shown, Limits())
     except DocumentError as error:
-        said = error.problem
-        raise SettingsError(
-            f"`{said.place}` cannot be read: {said.message}", hint="It must be a TOML file."
-        ) from None
+        told = f"`{error.problem.place}` cannot be read: {error.problem.message}"
+        raise SettingsError(told, hint="It must be a TOML file.") from None
     assert isinstance(node.value, Mapping)
     allowed = {key_of(name): name for name in ours}
     found = []
@@ -253,10 +251,9 @@ def _text(path: Path, shown: str, hint: str) -> str:
         text = data[:LARGEST_FILE].decode("utf-8-sig")
     except FileNotFoundError:
         if path.is_symlink():
-            raise SettingsError(
-                f"`{shown}` is a link to a file that does not exist",
-                hint="Correct the link, or remove it.",
-            ) from None
+            hint = "Correct the link, or remove it."
+            told = f"`{shown}` is a link to a file that does not exist"
+            raise SettingsError(told, hint=hint) from None
         return ""
     except (ValueError, OSError) as error:
         raise SettingsError(f"`{shown}` cannot be read: {error}", hint=hint) from None
