@@ -35,7 +35,6 @@ MAX_HOPS: Final = 5
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
-_KINDS: Final = "http, https, socks5 and socks5h"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -65,7 +64,7 @@ class NameUnknown(httpx.ConnectError):
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to the internet and to networks `allowed`; raises AddressRefused, NameUnknown, and what httpcore does."""
+    """Connects to the internet and to networks `allowed`; raises AddressRefused, NameUnknown and httpcore's errors."""
 
     def __init__(self, allowed: Iterable[Network]) -> None:
         self._allowed = tuple(allowed)
@@ -241,7 +240,7 @@ def _proxy(scheme: str) -> httpx.Proxy | None:
     shown = f"{kind}://{rest.rpartition('@')[2]}"[:80]  # without a password
     raise SettingsError(
         f"{_variable(f'{name}_proxy')} is `{shown}`, which names no proxy that can be used",
-        hint=f"It is like http://proxy.example.com:3128; {_KINDS} proxies are supported.",
+        hint="It is like http://proxy.example.com:3128; http, https, socks5 and socks5h proxies are supported.",
     )
 
 

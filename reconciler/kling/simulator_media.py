@@ -71,7 +71,7 @@ async def _ask(
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as failure:
         why = str(failure) or type(failure).__name__
         raise TryLater(f"The simulator does not answer: {why}") from failure
+    answer: object = None
     with suppress(ValueError, RecursionError):
         answer = json.loads(body)
-        return response.status_code, answer if isinstance(answer, dict) else {}
-    return response.status_code, {}
+    return response.status_code, answer if isinstance(answer, dict) else {}

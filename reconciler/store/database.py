@@ -30,7 +30,7 @@ from reconciler.store.private_files import (
 HEAD = "0008"  # the newest revision in `migrations/versions`; they compare as text
 BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
 _URL_HINT = "Use sqlite:///path/to/file.db, or leave the setting out; other databases come later."
-_WRITES = "reconciler_writes"  # the execution option that marks a transaction that will write
+_WRITES = "reconciler_writes"  # the execution option of transactions that write
 _MOVE_AWAY = (
     "Move it away together with its -wal and -shm files, keep them, and run again: before anything is bought "
     "the provider is asked for every id and the receipts are read, so what either of them remembers is not "

@@ -252,8 +252,7 @@ class Repository:
         """
         query = select(RESULT.c.sha256, RESULT.c.external_task_id)
         if not claimed:
-            query = query.join(TASK, TASK.c.external_task_id == RESULT.c.external_task_id)
-            query = query.where(TASK.c.claimed.is_(False))
+            query = query.join(TASK).where(TASK.c.claimed.is_(False))
         if not previews:
             query = query.where(RESULT.c.role.not_in(PREVIEWS))
         (found,) = self._read(query.order_by(RESULT.c.external_task_id.desc()))
