@@ -196,7 +196,7 @@ def _safe(url: str) -> httpx.URL:
 
 
 def _next_hop(here: httpx.URL, location: str) -> httpx.URL:
-    """Return where a redirect leads; one from outside may not lead to a service of this machine."""
+    """Return a redirect's target; raises ResultUnsafe for one that leads from outside to this machine."""
     try:
         target = _safe(str(here.join(location)))
     except (httpx.InvalidURL, ValueError):

@@ -245,7 +245,7 @@ def _proxy(scheme: str) -> httpx.Proxy | None:
 
 
 def _exceptions() -> tuple[list[Network], list[str]]:
-    """Return where `NO_PROXY` has no proxy used: networks, and names (in lower case) with those below each."""
+    """Return the networks of `NO_PROXY`, and its names in lower case, each of which includes its subdomains."""
     networks: list[Network] = []
     names: list[str] = []
     for entry in re.split(r"[,\s]+", urllib.request.getproxies_environment().get("no", "")):

@@ -89,7 +89,7 @@ class Prober(Visitor):
         )
         async with visit as response:
             self.http.cookies.clear()
-            if response.status_code == 416 and not begin:  # of an empty file there is no part
+            if response.status_code == 416 and not begin:  # an empty file has no part
                 return Sample("", 0, ((0, b""),))
             if response.status_code not in (200, 206):
                 said = f"answers HTTP {response.status_code}"

@@ -201,7 +201,7 @@ def _dotenv(path: Path, ours: Collection[str], known: Mapping[str, str]) -> Coll
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
-    """Yield name, value before variables are put in, and line (from 1) of each; raises SettingsError for what is none."""
+    """Yield name, value with unresolved variables, and line (from 1) of each; raises SettingsError for another line."""
     for number, written in enumerate(re.split(r"\r\n|\n|\r", text), 1):
         if unseen := _UNSEEN.search(written):
             raise _unreadable(number, f"an invisible character (U+{ord(unseen[0]):04X}) is in it")

@@ -200,7 +200,7 @@ _ROLES = tuple(Role)
 _KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
 _MOST_DIGITS = 100  # of an amount of units, before or after the point
 
-# the columns of each value: its fields, but for the results of a record, which are rows of their own
+# the columns of each value: its fields; a record's results are rows of their own
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(one.name for one in fields(kind) if one.name not in {"results", "previews"})
     for kind in (Record, Result, HistoryEntry, Forgotten, Publication)
