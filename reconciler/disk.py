@@ -11,11 +11,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-# macOS: its `fsync` ends at the drive's own cache, which a power cut empties. Elsewhere there is no such command.
+# macOS: its `fsync` ends at the drive's own cache, which a power cut empties. Other systems have no such command.
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 RESERVE: Final = 256 * 1024**2
-"""Bytes of a disk that are left free, or a hundredth of it where that is less: what fills it waits, and what must be
-written then (the state, receipts) is small."""
+"""Bytes of a disk that are left free for the state and receipts, or a hundredth of the disk where that is less."""
 # FAT, some network and FUSE mounts
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 _NOT_TAKEN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENODEV})
@@ -26,7 +25,7 @@ class NearlyFull(OSError):
 
 
 def require_room(place: int | str | os.PathLike[str], size: int = 0) -> None:
-    """Raise NearlyFull where so many bytes would take of the reserve; `place` is on the disk: a path, or a descriptor."""
+    """Raise NearlyFull where `size` bytes more would use the reserve; `place` is a path or descriptor on the disk."""
     disk = os.statvfs(place)
     reserve = min(RESERVE, disk.f_blocks * disk.f_frsize // 100)
     is_known = disk.f_blocks > 0  # some file systems of a network tell nothing
@@ -45,8 +44,7 @@ def sync(descriptor: int) -> None:
                 raise
         else:
             return
-    # also where a file system, such as one of a network, does not take the other
-    os.fsync(descriptor)
+    os.fsync(descriptor)  # also where a file system does not know the full sync
 
 
 def sync_folder(folder: Path) -> None:
@@ -59,7 +57,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def give_name(temporary: Path, target: Path) -> None:
-    """Give a file its final name as well, and never take one away: raises FileExistsError where something has it."""
+    """Give a file its final name; raises FileExistsError where another file has it."""
     try:
         os.link(temporary, target, follow_symlinks=False)
     except OSError as error:

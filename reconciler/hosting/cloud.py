@@ -1,4 +1,4 @@
-"""Buckets of S3 and all that speaks like it, of Google Cloud and of Azure, through obstore, and what is said when one refuses."""
+"""Buckets of S3 (and services with its API), Google Cloud and Azure, through obstore; its errors become sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reconciler.hosting.places import MediaPlace, StoredFile
 _STORES: Final[Mapping[str, Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT")
 _MD5_ETAG: Final = re.compile(r'"?[0-9A-Fa-f]{32}"?')
-# The library rides out a hiccup; an outage is the engine's, which holds the generation and comes back.
+# The library retries briefly; after that the engine holds the generation and tries again.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
 _LONGEST: Final = timedelta(minutes=15)  # the time limits of the media store are shorter
 
@@ -82,7 +82,7 @@ class CloudShelf:
         if said is None:
             return None
         tag = said["e_tag"] or ""
-        # An ETag that looks like an MD5 is one with most stores, and something else with keys of one's own.
+        # An ETag that looks like an MD5 is one with most stores; not where the user's own keys encrypt.
         digest = tag.strip('"').lower() if _MD5_ETAG.fullmatch(tag) else ""
         version = f"{tag} {said['version'] or ''} {said['last_modified']}" if tag else ""
         return StoredFile(said["size"], version, digest)
@@ -92,7 +92,7 @@ class CloudShelf:
         return await self._call(lambda bucket: bytes(obstore.get(bucket, key).bytes()))
 
     async def put(self, key: str, data: bytes) -> None:
-        """Upload an object in one request: it is there as a whole or not at all, and leaves no parts behind."""
+        """Upload an object in one request: as a whole or not at all, without parts left behind."""
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
         attributes = {"Content-Type": kind}
         await self._call(obstore.put, key, data, use_multipart=False, attributes=attributes)
@@ -102,17 +102,17 @@ class CloudShelf:
         await self._call(obstore.delete, key)
 
     async def sign(self, key: str) -> str:
-        """Return a URL by which anybody can read the object for a while: a secret."""
+        """Return a URL that reads the object, without any key, for a while: a secret."""
         return await self._call(obstore.sign, "GET", key, self._valid)
 
     async def _call(self, function: Callable[..., _T], *given: object, **options: object) -> _T:
         """Return what a function of the library returns for the bucket; when cancelled, wait for it no longer.
 
-        Not the library's own coroutines: threads of its own bring their answers, and one that still does when the program
-        ends aborts it. Not the loop's threads either: the program waits for those at its end, however long an upload takes.
+        A daemon thread: the library's own coroutines can abort the program at its end, and the loop's threads hold up
+        that end for as long as an upload takes.
         """
         answer: Future[_T] = Future()
-        answer.set_running_or_notify_cancel()  # who is cancelled stops waiting; the call goes on
+        answer.set_running_or_notify_cancel()  # a cancelled caller stops waiting; the call goes on
 
         def run() -> None:
             try:
@@ -150,7 +150,7 @@ def _speaks_plainly(variables: Mapping[str, str]) -> bool:
 
 
 def _refusal(place: MediaPlace, error: Exception) -> HostingError:
-    """Return the error to show for one of the library's, without a key or a signature: what is harmless is taken over."""
+    """Return the error to show for one of the library's, without a key or a signature."""
     text = str(error)
     code, status = _CODE.search(text), _STATUS.search(text)
     said = code[1] if code else f"HTTP {status[1]}" if status else ""

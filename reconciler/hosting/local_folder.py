@@ -35,7 +35,7 @@ class FolderShelf:
                 found = await asyncio.to_thread((self._folder / key).stat)
             except FileNotFoundError:
                 return None
-        # Of a file that has just changed, the same times may mean other bytes a moment later.
+        # A file that has just changed may change again within the resolution of these times.
         is_racy = abs(time.time_ns() - found.st_ctime_ns) < _RACY_NS
         version = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
         return StoredFile(found.st_size, "" if is_racy else version)
@@ -66,7 +66,7 @@ class FolderShelf:
 
     def _put(self, key: str, data: bytes, stop: threading.Event) -> None:
         part, final = self._folder / f".{key}.part", self._folder / key
-        # Another program may publish the same bytes: whoever writes holds the file's lock, and the others begin anew.
+        # Another program may publish the same bytes: the writer holds the file's lock, and the others begin anew.
         try:
             with os.fdopen(_locked(part), "wb") as file:
                 for start in range(0, len(data), CHUNK):
@@ -95,13 +95,12 @@ class FolderShelf:
             else:
                 said = str(error.strerror or error)
                 hint = "The user that runs this must be allowed to write there."
-            raise HostingError(
-                f"the media store `{self._folder}` cannot be used: {said}", hint=hint
-            ) from error
+            told = f"the media store `{self._folder}` cannot be used: {said}"
+            raise HostingError(told, hint=hint) from error
 
 
 def _locked(part: Path) -> int:
-    """Open a file to write, not truncated, with its lock held, which is still the one of this name then."""
+    """Open a file to write, not truncated and locked, that still has this name once it is locked."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         opened = os.open(part, flags, 0o644)
@@ -110,5 +109,5 @@ def _locked(part: Path) -> int:
             if os.path.samestat(part.stat(), os.fstat(opened)):
                 return opened
         except FileNotFoundError:
-            pass  # whoever had the lock has just renamed it
+            pass  # the process that had the lock has just renamed it
         os.close(opened)

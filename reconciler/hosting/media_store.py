@@ -1,4 +1,4 @@
-"""Publishing a file: under its digest, uploaded once, addressed anew each time. Where to is a shelf's business."""
+"""Publishing a file: under its digest, uploaded once, with a new URL each time. A shelf is where the bytes are kept."""
 
 from __future__ import annotations
 
@@ -43,15 +43,13 @@ class MediaStore:
         self._sound: dict[str, str] = {}  # key -> the version whose bytes were compared
 
     async def publish(self, sha256: str, path: Path, suffix: str) -> str:
-        """Return a URL of the bytes that have this digest; uploads them only when they are not there.
+        """Return a URL of the bytes that have this digest; uploads them only when they are not there, or damaged.
 
-        An object is believed by its bytes: by their digest where the store gives one, else they are read back, once
-        for each version of it that this program sees. One that is damaged is replaced.
-
-        Raises HostingError for what the store does, WorkspaceError when the file is not (any more) these bytes.
+        An object is compared by the store's digest, or else by its bytes, once for each version that this program sees.
+        Raises HostingError, and WorkspaceError when the file does not hold these bytes (any more).
         """
         key = sha256 + suffix
-        await self._url(key)  # what nobody could read is not uploaded
+        await self._url(key)  # raises, before an upload, where the provider could not read it
         async with self._turns.setdefault(key, asyncio.Lock()):
             # Asked every time: a bucket may clear old files by a rule of its own.
             if not await self._has(key, sha256, path):
@@ -85,7 +83,7 @@ class MediaStore:
             return await self._shelf().look(key)
 
     async def _has(self, key: str, sha256: str, path: Path) -> bool:
-        """Whether the store holds these bytes, which are those of a file."""
+        """Whether the store holds this file's bytes."""
         kept = await self._look(key)
         with _reading(path):
             if kept is None or kept.size != (await asyncio.to_thread(path.stat)).st_size:
@@ -93,7 +91,7 @@ class MediaStore:
         if kept.version and self._sound.get(key) == kept.version:
             return True
         async with self._uploads:
-            if not kept.md5 or kept.md5 != await asyncio.to_thread(_md5_of, path, sha256):
+            if not kept.md5 or kept.md5 != await asyncio.to_thread(_md5, path, sha256):
                 async with _within(kept.size):
                     data = await self._shelf().read(key)
                 if await asyncio.to_thread(_sha256, data) != sha256:
@@ -115,31 +113,27 @@ class MediaStore:
 
 @asynccontextmanager
 async def _within(size: int = 0) -> AsyncIterator[None]:
-    """Give up after what so many bytes may take; what was under way is cut off."""
+    """Raise HostingError, and cancel the body, after the time that so many bytes may take."""
     seconds = PATIENCE + size / SLOWEST
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise HostingError(
-            f"the media store did not finish within {seconds:.0f} s", hint="It will be tried again."
-        ) from None
+        told = f"the media store did not finish within {seconds:.0f} s"
+        raise HostingError(told, hint="It will be tried again.") from None
 
 
 def _read(path: Path, sha256: str) -> bytes:
-    """Return the bytes that are uploaded: those that were compared, not the file's a moment later."""
+    """Return a file's bytes; raises WorkspaceError unless they have this digest."""
     with _reading(path):
         data = path.read_bytes()
     if _sha256(data) != sha256:
-        raise WorkspaceError(
-            f"`{path.name}` changed while it was being uploaded; nothing was sent",
-            hint="Run again.",
-        )
+        told = f"`{path.name}` changed while it was being uploaded; nothing was sent"
+        raise WorkspaceError(told, hint="Run again.")
     return data
 
 
-def _md5_of(path: Path, sha256: str) -> str:
-    """Return the MD5 of the bytes that have this digest: not to trust it, but to compare it with a store's."""
+def _md5(path: Path, sha256: str) -> str:
     return hashlib.md5(_read(path, sha256), usedforsecurity=False).hexdigest()
 
 
@@ -152,7 +146,5 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WorkspaceError(
-            f"`{path.name}` cannot be read: {error.strerror}",
-            hint="Restore the file and run again.",
-        ) from error
+        told = f"`{path.name}` cannot be read: {error.strerror}"
+        raise WorkspaceError(told, hint="Restore the file and run again.") from error

@@ -25,14 +25,14 @@ VARIABLES: Final[dict[Scheme, tuple[str, ...]]] = {
     ),
     "file": (),
 }
-"""The clouds' own variables that also count when they stand in `.env`."""
+"""The clouds' own variables that are read from `.env`, too."""
 
 _EXAMPLE = "it must look like s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
 
 
 @dataclass(frozen=True, slots=True)
 class MediaPlace:
-    """A bucket, or a folder of this machine, and the path below which everything of ours lies."""
+    """A bucket, or a folder of this machine, and the path below which this program keeps files."""
 
     scheme: Scheme
     bucket: str  # empty for a folder
@@ -49,8 +49,8 @@ class StoredFile:
     """An object as its shelf describes it, without its bytes."""
 
     size: int  # bytes
-    version: str  # another one whenever the bytes may be others; empty where that cannot be told
-    md5: str = ""  # hex digits that may be the digest of the bytes, by the store's own word
+    version: str  # changes whenever the bytes may have changed; empty where the shelf cannot tell
+    md5: str = ""  # hex digits that may be the digest of the bytes, according to the store
 
 
 def place_of(text: str) -> MediaPlace:
@@ -61,9 +61,8 @@ def place_of(text: str) -> MediaPlace:
     except ValueError:
         raise ValueError(_EXAMPLE) from None
     if "@" in parts.netloc or port is not None or parts.query or parts.fragment:
-        raise ValueError(
-            "it names a place and nothing else: keys belong into the cloud's own variables"
-        )
+        told = "it names a place and nothing else: keys belong into the cloud's own variables"
+        raise ValueError(told)
     match parts.scheme:
         case "file":
             if host or not parts.path.startswith("/"):

@@ -1,4 +1,4 @@
-"""Who we are to the provider: the keys, the tokens made of them, and the server's clock they are dated by.
+"""The provider's keys, the tokens that they sign, and the provider's clock that dates these.
 
 Nothing here shows a secret: not a repr, not an error, not a local variable of a frame that can fail.
 """
@@ -79,7 +79,7 @@ class KlingAuth(httpx.Auth):
         self._not_before = 0
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign the request and learn the server's clock; raises NotSent rather than show the key to a stranger."""
+        """Sign the request and learn the server's clock; raises NotSent rather than show the key to another host."""
         there, home = request.url, self._base
         if (there.scheme, there.host, there.port) != (home.scheme, home.host, home.port):
             raise NotSent("A request to another host than the API's was about to carry the key.")
@@ -94,10 +94,7 @@ class KlingAuth(httpx.Auth):
         return not self._credentials.api_key
 
     def redact(self, body: bytes) -> bytes:
-        """Return an answer without any of our secrets that it may quote.
-
-        A token that an earlier process signed may be quoted too, and still be good: ours is what our key has signed.
-        """
+        """Return an answer without our secrets that it quotes, tokens that an earlier process signed among them."""
         body = _TOKEN.sub(self._hide, body)
         for secret in (self._token, self._credentials.secret_key, self._credentials.api_key):
             if secret:
@@ -105,7 +102,7 @@ class KlingAuth(httpx.Auth):
         return body
 
     def _hide(self, found: re.Match[bytes]) -> bytes:
-        """Return what is shown instead of a token: nothing of ours, and somebody else's (of a URL, say) as it is."""
+        """Return `***` for a token that our key signed, and any other token (of a URL, say) as it is."""
         signature = hmac.digest(self._credentials.secret_key.encode(), found[1], "sha256")
         return b"***" if urlsafe_b64encode(signature).rstrip(b"=") == found[2] else found[0]
 
@@ -126,7 +123,7 @@ class KlingAuth(httpx.Auth):
             "nbf": not_before,
         }
         with warnings.catch_warnings():
-            # PyJWT warns of short keys; the provider chose the length and nobody here can lengthen it.
+            # PyJWT warns of short keys; the provider chose the length.
             warnings.simplefilter("ignore")
             try:
                 return jwt.encode(claims, self._credentials.secret_key, algorithm="HS256")

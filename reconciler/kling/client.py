@@ -1,7 +1,6 @@
-"""The API's client: four questions, each answered by a value or by one error for each kind of reaction.
+"""The API's client: four requests, each answered by a value or by one error for each kind of reaction.
 
-It tries nothing twice but a request that the server refused for its token's dates, decides nothing, and stores
-nothing. What a create may have bought is told apart from what it surely has not: see `KlingClient.create`.
+It repeats only a request that the server refused for its token's dates, decides nothing, and stores nothing.
 """
 
 from __future__ import annotations
@@ -66,9 +65,9 @@ _TAKEN: Final = re.compile(
     re.IGNORECASE,
 )
 _EXTERNAL_ID: Final = re.compile(r"external.?(task.?)?id", re.IGNORECASE)
+# the path of an endpoint at the end of a base, copied with it
 _PASTED: Final = re.compile(r"(?<![:/])(/+v1(/videos(/motion-control)?)?)?/*$")
-"""What stands at the end of a base that was copied with the path of an endpoint."""
-
+# httpx raises these only before the first byte of a request is written; any other failure may come after it
 _NEVER_LEFT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -76,23 +75,22 @@ _NEVER_LEFT: Final = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-"""Raised by httpx only before the first byte of a request is written; every other failure may come after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the provider answered to one question."""
+    """The provider's answer to one request."""
 
-    task: Task | None  # None: readably unknown
+    task: Task | None  # None: the provider says that it knows none
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came back over HTTP, and the reaction to it."""
+    """An HTTP answer, and the reaction to it."""
 
     status: int
-    envelope: wire.Envelope | None  # None: it has none that can be read
+    envelope: wire.Envelope | None  # None: no readable one
     code: int | None  # of the envelope
     is_page: bool  # HTML or XML
     kind: type[ProviderError] | None  # None: a success
@@ -180,10 +178,10 @@ class KlingClient:
     async def query(
         self, task_or_external_id: str, *, ours: bool = False, endpoint: str = DEFAULT.ENDPOINT
     ) -> Reply:
-        """Ask for one task by either of its ids; the reply's task is None when the provider readably knows none.
+        """Ask for one task by either of its ids; the reply's task is None when the provider says that it knows none.
 
-        `ours` says that the id is one that we gave a task; see `wire.find_task`.
-        Raises TryLater (or its kind Unreadable, also for an answer about another task) when nothing was said.
+        `ours` says that the id is one that we gave a task; see `wire.find_task`. Raises TryLater (or its kind
+        Unreadable, also for an answer about another task) when the provider did not say.
         """
         if not task_or_external_id:
             raise RequestRefused("An empty id names no task.")
@@ -223,7 +221,7 @@ class KlingClient:
         if answer.kind is AccountTrouble and answer.code in CLOCK_CODES and self._auth.renew():
             # Safe for a create too: the server refused the token before it read the request.
             answer = await self._exchange(request)
-        if answer.envelope is None:  # it is none of the provider's
+        if answer.envelope is None:  # the answer is not the provider's
             what = "a web page" if answer.is_page else "nothing that can be read"
             why, hint = ".", ""
             if is_strange(answer.status, None, is_page=answer.is_page):
@@ -250,9 +248,9 @@ class KlingClient:
                         await response.aclose()
             except ProviderError:
                 raise
-            except Exception as failure:  # whatever it was, a create may have been acted on
+            except Exception as failure:  # of any kind: the server may have acted on a create
                 if isinstance(failure, MISTAKES) and request.method != "POST":
-                    raise  # no word about the provider
+                    raise  # the program's, and nothing was bought
                 # Without its cause: a frame that was writing headers holds the token in its variables.
                 raise _lost(failure, create=request.method == "POST") from None
         status, envelope = response.status_code, None
@@ -265,10 +263,7 @@ class KlingClient:
 
 
 def _api_base(text: str) -> httpx.URL:
-    """Return the API's base without a final slash; raises SettingsError when a key may not be sent there.
-
-    What the API's own paths begin with is no part of it, though people paste it: `/v1`, or a whole endpoint.
-    """
+    """Return the API's base without a final slash or a pasted endpoint; raises SettingsError for an unsafe one."""
     hint = "It is like https://api-singapore.klingai.com, the default."
     try:
         url = httpx.URL(_PASTED.sub("", text.strip()))
@@ -285,7 +280,7 @@ def _api_base(text: str) -> httpx.URL:
 
 
 def _lost(failure: Exception, *, create: bool) -> ProviderError:
-    """Return the reaction to a request that got no whole answer; what counts is whether the server could have acted."""
+    """Return the reaction to a request without a whole answer, by whether the server can have acted on it."""
     if create and isinstance(failure, MISTAKES):
         return SendingBroke(f"Whether the task was sent is not known: {mistake(failure)}")
     late = isinstance(failure, TimeoutError | httpx.TimeoutException)
@@ -298,10 +293,9 @@ def _lost(failure: Exception, *, create: bool) -> ProviderError:
 
 
 def _is_unknown(refused: RequestRefused, asked: str) -> bool:
-    """Whether a refused query says that nobody used the id: 1203 (D), or a 1201 that is about the id (O).
+    """Whether a refused query says that no task has the id: 1203 (D), or a 1201 that is about the id (O).
 
-    Another 1201 ("pageSize invalid", "task query failed: unknown error") is a question that was refused: it
-    licenses nothing.
+    Another 1201 ("pageSize invalid", "task query failed: unknown error") says nothing about the task.
     """
     names_it = asked in refused.message and not _NO_ANSWER.search(refused.message)
     about_it = names_it or _NO_TASK.search(refused.message)

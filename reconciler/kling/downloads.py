@@ -1,7 +1,7 @@
 """Results fetched from the hosts that hold them, which are not the API's: no key is known here, so none can leak.
 
-One fetch is one answer saved: it resumes what is already there, verifies the announced length, and leaves what it
-got to the sink when it breaks off. Whether the bytes are a video is for others to say.
+A fetch continues the bytes that the sink has, verifies the announced length, and leaves the sink what arrived when
+it breaks off. It does not look whether the bytes are a video.
 """
 
 from __future__ import annotations
@@ -51,10 +51,7 @@ class Sink(Protocol):
 
 
 class Downloader(Visitor):
-    """Fetches results. Safe for several fetches at a time, each with a sink of its own.
-
-    `max_seconds` bounds a whole fetch, in s; `max_bytes` the size of a result.
-    """
+    """Fetches results, several at a time: each in at most `max_seconds` s, of at most `max_bytes`, to its own sink."""
 
     def __init__(
         self,
@@ -77,11 +74,11 @@ class Downloader(Visitor):
         window: float = WINDOW,
         is_awaited: Callable[[], bool] = lambda: False,
     ) -> str:
-        """Fetch a whole result, going on from the sink's offset when its ETag still holds; returns its strong ETag, or "".
+        """Fetch a whole result, from the sink's offset when its ETag still holds; returns its strong ETag, or "".
 
         Raises ResultRefused for a URL that a refresh may cure, ResultInterrupted when another fetch may go on (of
-        which ResultSlow: it trickled for a `window`, in s, while its place `is_awaited`), ResultUnsafe when none
-        should (of which ResultTooLarge: what is in the sink is not worth keeping). An error that the sink raises passes through as it is.
+        which ResultSlow: below `FLOOR` for a `window`, in s, while its place `is_awaited`), ResultUnsafe when none
+        should (of which ResultTooLarge), and what the sink raises.
         """
         pace = _Pace(window, is_awaited)
         limit = asyncio.timeout(self._max_seconds)
@@ -148,7 +145,7 @@ class Downloader(Visitor):
 
 
 class _Pace:
-    """Whether a download is slow while somebody waits for its place."""
+    """Whether a download is slow while another one waits for its place."""
 
     def __init__(self, window: float, is_awaited: Callable[[], bool]) -> None:
         self._window = window
@@ -157,7 +154,7 @@ class _Pace:
         self._arrived = 0
 
     def is_too_slow(self, count: int) -> bool:
-        """Take so many bytes that have arrived, and judge the window when it is over."""
+        """Count bytes that arrived; whether a window is over and was too slow."""
         self._arrived += count
         passed = asyncio.get_running_loop().time() - self._since
         if passed < self._window:
@@ -168,10 +165,7 @@ class _Pace:
 
 
 async def _chunks(response: httpx.Response, pace: _Pace) -> AsyncIterator[bytes]:
-    """Give the body in pieces of about `CHUNK`, and what had arrived when it breaks off.
-
-    Raises ResultInterrupted for the network's failures and ResultSlow, never for the sink's failures.
-    """
+    """Give the body in pieces of about `CHUNK`, also what arrived before a failure; raises ResultInterrupted."""
     gathered = bytearray()
     failure: ResultInterrupted | None = None
     try:
@@ -202,7 +196,7 @@ def _safe(url: str) -> httpx.URL:
 
 
 def _next_hop(here: httpx.URL, location: str) -> httpx.URL:
-    """Return where a redirect leads; one from outside may not lead to a service of this machine."""
+    """Return a redirect's target; raises ResultUnsafe for one that leads from outside to this machine."""
     try:
         target = _safe(str(here.join(location)))
     except (httpx.InvalidURL, ValueError):
@@ -213,7 +207,7 @@ def _next_hop(here: httpx.URL, location: str) -> httpx.URL:
 
 
 def _inside() -> ResultUnsafe:
-    """One sentence for whatever is not of the internet: it tells nothing of what is there."""
+    """Return the one error for all addresses inside, which tells nothing of what is there."""
     return ResultUnsafe(
         "The result lies on this machine or in a private network, where none is fetched from.",
         hint="If it is meant to be there, name the network in RECONCILER_ALLOWED_NETWORKS.",

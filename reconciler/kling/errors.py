@@ -1,7 +1,4 @@
-"""What the provider can do to a request, one class for each kind of reaction, and the map from its answers to them.
-
-Not here: what to do about them, which `core.transitions` decides.
-"""
+"""One class for each kind of reaction to a request, and the map from the provider's answers to them."""
 
 from __future__ import annotations
 
@@ -141,8 +138,8 @@ class ResultTooLarge(ResultUnsafe):
     advice = "Raise RECONCILER_MAX_RESULT_BYTES, and it is fetched."
 
 
+# The token is not valid yet, or has expired: signing again by the server's clock may cure it (D).
 CLOCK_CODES: Final = frozenset({1003, 1004})
-"""The token is not valid yet, or has expired: signing again by the server's clock may cure it (D)."""
 
 REACTIONS: Final[dict[int, type[ProviderError]]] = {
     **dict.fromkeys((1000, 1001, 1002, 1003, 1004, 1100, 1101, 1102, 1103, 1304), AccountTrouble),
@@ -164,9 +161,7 @@ _REMEDIES: Final = {
     1103: "The account has no right to this API or model: ask for it in the provider's console.",
     1304: "This machine's address is not on the account's allow list.",
 }
-NO_ROUTE: Final = frozenset({404, 405})
-"""How HTTP says that there is no such path, or no such method of it."""
-
+NO_ROUTE: Final = frozenset({404, 405})  # no such path, or no such method of it
 _BY_STATUS: Final[dict[int, type[ProviderError]]] = {
     401: AccountTrouble,
     429: SlowDown,
@@ -184,10 +179,9 @@ def reaction(
 ) -> type[ProviderError] | None:
     """Return the class to raise for an answer, None for a success; `code` is None when there is no envelope.
 
-    A create is refused only by an envelope of the provider's own with a status below 500. A bare 429 is no
-    exception: what stands in front of the API may have passed the request on before it lost patience, so the
-    task may exist. An unlisted code means what its HTTP status says where that is plain (401, 404, 405, 429): a 404
-    or 405 that is not the API's own comes from what has no such route. `is_page`: HTML or XML came.
+    A create is refused only by an envelope of the provider's own with a status below 500: a proxy that answers a bare
+    429 may have passed the request on, so the task may exist. An unlisted code means what its HTTP status says where
+    that is plain (401, 404, 405, 429). `is_page`: HTML or XML came.
     """
     strange = is_strange(http_status, code, is_page=is_page)
     # Codes that say that the server, or a gateway that numbers as HTTP does, broke down.

@@ -1,8 +1,8 @@
-"""The ways out of this machine: addresses that may be asked, proxies and authorities, and how much may come back.
+"""Connections to other machines: addresses that are allowed, proxies, certificates, and how much of an answer is read.
 
-A name of somebody else's choosing is looked up once, every address of it is checked, and one that was checked is what
-is connected to: a second look-up might be answered otherwise. The TLS name and the Host header stay those of the URL.
-httpx would read the proxies itself, but knows no networks in `NO_PROXY`, and names no variable that it cannot read.
+A name in a URL of another party is looked up once, each address is checked, and one of those is connected to: a second
+look-up might be answered otherwise. The TLS name and the Host header stay those of the URL. Proxies are read here
+because httpx knows no networks in `NO_PROXY`, and names no variable that it cannot read.
 """
 
 from __future__ import annotations
@@ -29,21 +29,18 @@ import socksio
 from reconciler.core.errors import SettingsError
 from reconciler.core.hosts import is_loopback
 
-MAX_BODY: Final = 16 * 1024**2
-"""Bytes of an answer that are read, unpacked; a page of 500 tasks is about a megabyte."""
-ACCEPTED: Final = "gzip"
-"""The one encoding of an answer that is asked for, and unpacked."""
+MAX_BODY: Final = 16 * 1024**2  # bytes of an answer, unpacked; a page of 500 tasks is about 1 MB
+ACCEPTED: Final = "gzip"  # the one encoding of an answer that is asked for
 MAX_HOPS: Final = 5
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
-_KINDS: Final = "http, https, socks5 and socks5h"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK: Final[tuple[Network, ...]] = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1")))
-LOOK_UP: Final = 10.0  # s for a name, where nobody says less
+LOOK_UP: Final = 10.0  # s for a name, where the caller names no time
 SOON: Final = 3.0  # s for an address, while there is another to try
 MOST_TRIED: Final = 4  # addresses of a name
 _INTERNET: Final = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out (IANA)
@@ -67,13 +64,13 @@ class NameUnknown(httpx.ConnectError):
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to the internet and to networks `allowed`; raises AddressRefused, NameUnknown, and what httpcore does."""
+    """Connects to the internet and to networks `allowed`; raises AddressRefused, NameUnknown and httpcore's errors."""
 
     def __init__(self, allowed: Iterable[Network]) -> None:
         self._allowed = tuple(allowed)
         self._wire = httpcore.AnyIOBackend()
         self.inside: set[str] = set()
-        """Hosts that may be asked and are not of the internet: what they say of themselves is nobody's business."""
+        """Hosts that were found in an allowed network, and not on the internet."""
 
     async def connect_tcp(
         self,
@@ -104,7 +101,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
 
 
 def is_of_the_internet(address: Address) -> bool:
-    """Whether an address is one that everybody can reach, and no machine of ours behind a firewall."""
+    """Whether an address is public, and not this machine's own."""
     plain = _unwrapped(address)
     if is_within(plain, _WITHIN) or plain.is_multicast or not plain.is_global:
         return False
@@ -118,7 +115,7 @@ def is_within(address: Address, networks: Collection[Network]) -> bool:
 
 
 def _unwrapped(address: Address) -> Address:
-    """Return the IPv4 address that one of IPv6 stands for, where it leads just there; the address itself otherwise."""
+    """Return the IPv4 address that an IPv6 address wraps; the address itself where it wraps none."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return address.ipv4_mapped
@@ -128,7 +125,7 @@ def _unwrapped(address: Address) -> Address:
 
 
 def _is_of_this_machine(address: Address) -> bool:
-    """Whether it is this machine's own, where no firewall looks; a datagram's socket is asked, and nothing is sent."""
+    """Whether an address is this machine's own; a datagram's socket is asked, and nothing is sent."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as asked:
         try:
@@ -152,11 +149,9 @@ async def _look_up(host: str, port: int, timeout: float) -> list[Address]:
 class EnvironmentTransport(httpx.AsyncBaseTransport):
     """Sends each request directly, or through the proxy that the environment names for it.
 
-    With `allowed`, URLs may be of anybody's choosing: they lead to the internet and to these networks, and nowhere
-    else. A proxy looks names up by itself, so what is behind one is refused where this machine can tell.
-
-    Raises SettingsError, which names the variable, when one of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`,
-    `SSL_CERT_FILE` and `SSL_CERT_DIR` cannot be used. A password in one of them is never repeated.
+    With `allowed`, only the internet and these networks can be reached. A proxy looks names up by itself: a host behind
+    it is refused where this machine knows its address. Raises SettingsError, which names the variable and no password,
+    when one of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR` cannot be used.
     """
 
     def __init__(
@@ -245,12 +240,12 @@ def _proxy(scheme: str) -> httpx.Proxy | None:
     shown = f"{kind}://{rest.rpartition('@')[2]}"[:80]  # without a password
     raise SettingsError(
         f"{_variable(f'{name}_proxy')} is `{shown}`, which names no proxy that can be used",
-        hint=f"It is like http://proxy.example.com:3128; {_KINDS} proxies are supported.",
+        hint="It is like http://proxy.example.com:3128; http, https, socks5 and socks5h proxies are supported.",
     )
 
 
 def _exceptions() -> tuple[list[Network], list[str]]:
-    """Return where `NO_PROXY` has no proxy used: networks, and names (in lower case) with those below each."""
+    """Return the networks of `NO_PROXY`, and its names in lower case, each of which includes its subdomains."""
     networks: list[Network] = []
     names: list[str] = []
     for entry in re.split(r"[,\s]+", urllib.request.getproxies_environment().get("no", "")):
@@ -273,7 +268,7 @@ def _variable(name: str) -> str:
 
 
 def _authorities() -> ssl.SSLContext:
-    """Return whose certificates are believed."""
+    """Return the trusted certificates; raises SettingsError for a variable that names none."""
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     variable, value, why = "SSL_CERT_DIR", folders, "there is no such folder"
     if not folders or file or any(Path(one).is_dir() for one in folders.split(os.pathsep)):
@@ -290,7 +285,7 @@ def _authorities() -> ssl.SSLContext:
 
 
 class Visitor:
-    """Follows URLs of anybody's choosing, redirects too, without a key: to the internet and to networks `allowed`.
+    """Follows URLs and their redirects without a key, to the internet and to networks `allowed`.
 
     `schemes` are those of the URLs that may take a proxy; `timeout` bounds a silence, in s.
     """
@@ -341,7 +336,7 @@ class Visitor:
 
 
 def part_announced(response: httpx.Response) -> tuple[int, int | None] | None:
-    """Return where the body begins, and the bytes of the whole file, where that is said; None for a part of nobody knows what."""
+    """Return where the body begins, and the bytes of the whole file (None: not said); None for an unknown part."""
     if response.status_code == 206:
         said = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         return said and (int(said[1]), None if said[2] == "*" else int(said[2]))
@@ -366,10 +361,9 @@ def user_agent() -> str:
 
 
 async def read_bounded(response: httpx.Response) -> bytes:
-    """Return the body, unpacked, or nothing when it is longer than `MAX_BODY` or packed otherwise than was asked for.
+    """Return the body, unpacked, or nothing when it is longer than `MAX_BODY` or in an encoding that was not asked for.
 
-    It is not unpacked by httpx, which does so without a bound, and once for every encoding that is named: a few kB
-    that say `gzip, gzip` become gigabytes. Raises what httpx raises.
+    httpx would unpack it without a bound: a few kB of `gzip, gzip` become gigabytes. Raises what httpx raises.
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity", ACCEPTED}:

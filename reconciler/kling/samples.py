@@ -1,7 +1,6 @@
-"""A look at media that a spec names by URL: half a megabyte of the beginning and of three other places, no more.
+"""Samples of media that a spec names by URL: half a megabyte of the beginning and of three other places, no more.
 
-It sends no key and keeps no cookie. A ranged GET and no HEAD: signed URLs are mostly signed for GET alone. What the
-bytes mean is for others to say.
+No key is sent and no cookie kept. A ranged GET and no HEAD: signed URLs are mostly signed for GET alone.
 """
 
 from __future__ import annotations
@@ -33,22 +32,21 @@ class ProbeFailed(SpecError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was read of a URL."""
+    """The parts of a URL's file that were read."""
 
     content_type: str
     size: int | None  # bytes of the whole file, None when the host does not say
     parts: tuple[tuple[int, bytes], ...]  # where each begins, and its bytes
 
 
-Where = Callable[[Sample], int | None]
-"""Says where the next part begins, None when what there is was enough."""
+Where = Callable[[Sample], int | None]  # where the next part begins, None: no more are needed
 
 
 class Prober(Visitor):
     """Reads samples, a few at a time.
 
-    What goes wrong in a network that is `allowed`, and what is not asked, is one sentence: specs are written by others,
-    who would learn from another one what is behind our firewall.
+    Failures in a network that is `allowed`, and refused addresses, share one sentence: other sentences would tell the
+    authors of specs what is behind the firewall.
     """
 
     def __init__(
@@ -91,7 +89,7 @@ class Prober(Visitor):
         )
         async with visit as response:
             self.http.cookies.clear()
-            if response.status_code == 416 and not begin:  # of an empty file there is no part
+            if response.status_code == 416 and not begin:  # an empty file has no part
                 return Sample("", 0, ((0, b""),))
             if response.status_code not in (200, 206):
                 said = f"answers HTTP {response.status_code}"
@@ -110,7 +108,7 @@ class Prober(Visitor):
             return Sample(content_type[:80].lower(), size, parts)
 
     def _hop(self, hops: list[httpx.URL], target: httpx.URL) -> httpx.URL:
-        """Note where a URL or a redirect leads."""
+        """Note a URL that is visited; raises ProbeFailed for one that is not http(s)."""
         self.http.cookies.clear()
         if target.scheme not in ("http", "https") or not target.host:
             raise ProbeFailed("redirects to something that is not an http or https URL")

@@ -1,4 +1,4 @@
-"""The simulator's own media store, so that a demo needs no hosting: found on loopback only, spoken to without a key."""
+"""The simulator's own media store, so that a demo needs no hosting: on loopback only, and without a key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SimulatorMedia:
         self._store = ""  # the URL that a file's name is appended to
 
     async def find(self) -> bool:
-        """Whether the client speaks to the simulator. Raises TryLater when nobody answers there."""
+        """Whether the client speaks to the simulator. Raises TryLater when nothing answers there."""
         base = httpx.URL(self._client.base_url)
         if self._store or not is_loopback(base.host):
             return bool(self._store)
@@ -43,8 +43,7 @@ class SimulatorMedia:
     async def publish(self, sha256: str, path: Path, suffix: str) -> str:
         """Upload a file under its digest and suffix; returns its URL. Repeating it changes nothing.
 
-        Raises TryLater when the simulator does not take it, WorkspaceError when it is none that answers, and OSError
-        when the file cannot be read.
+        Raises TryLater when the simulator does not take it, WorkspaceError when another server answers, and OSError.
         """
         if not await self.find():
             said = f"`{path.name}` is a local file, and {self._client.base_url} hosts none"
@@ -60,7 +59,7 @@ class SimulatorMedia:
 async def _ask(
     method: str, url: str, content: bytes | None = None
 ) -> tuple[int, dict[str, object]]:
-    """Return status, and the JSON object of a success (else an empty one); raises TryLater for whatever the network does."""
+    """Return status, and the JSON object of a success (else an empty one); raises TryLater for the network's errors."""
     headers = {"User-Agent": user_agent(), "Accept-Encoding": ACCEPTED}
     try:
         async with (
@@ -72,7 +71,7 @@ async def _ask(
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as failure:
         why = str(failure) or type(failure).__name__
         raise TryLater(f"The simulator does not answer: {why}") from failure
+    answer: object = None
     with suppress(ValueError, RecursionError):
         answer = json.loads(body)
-        return response.status_code, answer if isinstance(answer, dict) else {}
-    return response.status_code, {}
+    return response.status_code, answer if isinstance(answer, dict) else {}

@@ -1,7 +1,6 @@
 """The provider's JSON, read into values and written from them: pure, and forgiving of everything but a missing id.
 
-Answers come from a network: any field may be absent, of another type or a word from next year. Each is read for
-what it can mean and otherwise counts as not said. Nothing here raises but `Unreadable`.
+Any field may be absent, of another type or a new word: then it counts as not said. Nothing raises but `Unreadable`.
 """
 
 from __future__ import annotations
@@ -123,8 +122,8 @@ def parse_tasks(data: object) -> tuple[Task, ...]:
 def find_task(data: object, asked: str, *, ours: bool = False) -> Task | None:
     """Return the task that was asked for by either id, None for an empty answer (O: `[]`, U: `null`, `{}`).
 
-    `ours` says that it was asked for by the id that we gave it: then a task without such an id, or with a part of
-    ours, can only be that one. Raises Unreadable when the answer is about other tasks.
+    `ours` says that the id is the one that we gave the task: then a single task without such an id, or with a part
+    of it, is that task. Raises Unreadable when the answer is about other tasks.
     """
     if data is None or data in ("", [], {}):
         return None
@@ -195,10 +194,7 @@ def text(value: object) -> str:
 
 
 def sentence(value: object) -> str:
-    """Return text for people, cut to `LONGEST_TEXT`.
-
-    A URL loses what follows its question mark: the provider may quote one that is signed, and this text is kept.
-    """
+    """Return text for people, cut to `LONGEST_TEXT`, its URLs without their query: the provider may quote signed ones."""
     return _SIGNED.sub(r"\1?…", text(value)[: 8 * LONGEST_TEXT])[:LONGEST_TEXT]
 
 
@@ -212,7 +208,7 @@ def _videos(entries: object) -> tuple[Video, ...]:
 
 
 def _paid(deduction: Mapping[str, object]) -> str:
-    """Return what an account that pays cash paid (D, 2026-11), in words: the documents do not say in what currency."""
+    """Return what an account that pays cash paid (D, 2026-11), in words; no currency is documented."""
     quota, listed = _decimal(deduction.get("quota")), _decimal(deduction.get("list_price"))
     if quota is None:
         return ""
@@ -235,7 +231,7 @@ def _integer(value: object) -> int | None:
 
 
 def _milliseconds(value: object) -> int | None:
-    """Times are in ms (D); a time in other units is converted, one that cannot be was not said."""
+    """Return a time in ms (D); other units are converted, and an impossible time counts as not said."""
     number = _integer(value)
     return None if number is None else milliseconds(number)
 

@@ -1,7 +1,7 @@
-"""Who is told, of what and when: one thread that gathers sentences and sends them, through Apprise and beside the work.
+"""Notifications: one thread that gathers sentences and sends them, through Apprise and beside the work.
 
-An Apprise URL is a secret. Nothing that leaves this module holds one: a service is named by the scheme of its URL
-and its place in the setting, and what the library would log is dropped.
+An Apprise URL is a secret and never leaves this module: a service is named by the scheme of its URL and its place in
+the setting, and what the library would log is dropped.
 """
 
 from __future__ import annotations
@@ -22,18 +22,16 @@ from reconciler.core.printable import printable
 if TYPE_CHECKING:
     from apprise import Apprise
 
-SHOWN = 10
-"""Sentences that a message holds; the others are counted."""
+SHOWN = 10  # sentences of a message; the others are counted
 _LONGEST = 500  # characters of a sentence
-_PAUSES = (0.5, 1.5)
-"""Seconds before the second and the third attempt; a service that took none of the three is given up."""
+_PAUSES = (0.5, 1.5)  # s before the second and the third, last attempt
 _SETTING = "RECONCILER_NOTIFY_URLS"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,19})://")
 _TALKATIVE = ("apprise", "requests", "urllib3")  # their records and warnings name hosts and URLs
 
 
 class Notice(StrEnum):
-    """What people can ask to be told of; the words are those of `RECONCILER_NOTIFY_ON`."""
+    """The kinds of notifications; the words are those of `RECONCILER_NOTIFY_ON`."""
 
     COMPLETE = "complete"  # results are saved
     FAILED = "failed"  # generations need attention
@@ -59,7 +57,7 @@ class Bundle:
     sentences: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
-        """Take one more; memory stays bounded however many come, and a provider's words forge no second line."""
+        """Take one more, as one line of bounded length; memory stays bounded however many come."""
         self.count += 1
         if len(self.sentences) < SHOWN:
             plain = printable(sentence[: _LONGEST + 1])
@@ -67,13 +65,13 @@ class Bundle:
 
     @property
     def title(self) -> str:
-        """One line that says what this is about."""
+        """Return the message's subject."""
         _, one, many = _MESSAGES[self.kind]
         return f"reconciler: {one if self.count == 1 else many.format(self.count)}"
 
     @property
     def body(self) -> str:
-        """The sentences, a line each, and how many more there are."""
+        """Return the sentences, a line each, and how many more there are."""
         more = self.count - len(self.sentences)
         return "\n".join([*self.sentences, f"and {more:,} more"] if more else self.sentences)
 
@@ -81,12 +79,8 @@ class Bundle:
         """Send this as one message and return whether the service took it; blocks, never raises."""
         tone, *_ = _MESSAGES[self.kind]
         try:
-            return bool(
-                service.notify(
-                    body=self.body, title=self.title, notify_type=tone, body_format="text"
-                )
-            )
-        except Exception:  # noqa: BLE001 - whatever a service does, the work that is told of goes on
+            return bool(service.notify(self.body, self.title, tone, body_format="text"))
+        except Exception:  # noqa: BLE001 - no failure of a service may end the work
             return False
 
 
@@ -128,10 +122,9 @@ def _services_of(urls: Sequence[str]) -> dict[str, Apprise]:
 
 
 class Notifier:
-    """Tells people through their own services; may be told from any thread.
+    """Sends notifications through the user's services; `tell` may be called from any thread.
 
-    What is told within `gather` seconds, and while a slow service is waited for, goes out as one message for each
-    kind. Memory does not grow with what is told.
+    Sentences of `gather` seconds, and of the time that a slow service takes, become one message for each kind.
     """
 
     def __init__(
@@ -142,7 +135,7 @@ class Notifier:
         trouble: Callable[[str], None],
         gather: float = 5.0,
     ) -> None:
-        """`trouble` is told once, in another thread, that a service fails; raises SettingsError: a URL is not known."""
+        """`trouble` is called once for each failing service, in another thread; raises SettingsError for a bad URL."""
         self._services = _services_of(urls)
         self._kinds = kinds
         self._trouble = trouble
@@ -158,7 +151,7 @@ class Notifier:
             self._thread.start()
 
     def tell(self, kind: Notice, sentence: str) -> None:
-        """Tell one thing; returns at once and never raises."""
+        """Send a sentence with the next message; returns at once and never raises."""
         if not self._services or kind not in self._kinds or self._closing.is_set():
             return
         with self._lock:
@@ -166,7 +159,7 @@ class Notifier:
         self._told.set()
 
     def close(self, timeout: float) -> None:
-        """Send what was told and end, within these seconds; what is not sent by then is said to be lost."""
+        """Send what is gathered and end, within these seconds; `trouble` is called when that was too short."""
         self._closing.set()
         self._told.set()
         if not self._services:
@@ -210,6 +203,6 @@ class Notifier:
         return failed
 
     def _say(self, sentence: str) -> None:
-        # The one who is told may be gone already; nothing here may end the thread.
+        # The caller's console may be closed already; nothing here may end the thread.
         with contextlib.suppress(Exception):
             self._trouble(sentence)

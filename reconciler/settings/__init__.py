@@ -1,8 +1,8 @@
 """Settings: the environment, `.env`, the operator's settings file, and what the folder may say. Read by `cli` alone.
 
 In a settings file a setting has its environment name in lower case, without the `RECONCILER_` prefix:
-`poll_interval = 5`, `kling_base_url = "…"`. `reconciler.toml` is one too, but whoever commits to the folder writes it:
-each definition says what it may do there, and without a word it is the operator's alone.
+`poll_interval = 5`, `kling_base_url = "…"`. `reconciler.toml` is one too, but all who commit to the folder write it:
+each definition says what it may do there, and by default it may do nothing.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ _OPERATORS_PLACES = (
 
 
 def load(root: Path, *, config: Path | None = None, again: Settings | None = None) -> Settings:
-    """Read the settings that hold for a root folder; `again`, where they are read a second time.
+    """Read the settings for a root folder; `again` are those of the last time, for a second reading.
 
     `config` is the operator's settings file; None: the one in the user's configuration folder, if there is one.
-    Raises SettingsError: a value, a name or a file is wrong, a file is gone that was there before, or a setting stands
-    in the folder that is the operator's; names the setting, never a secret's value.
+    Raises SettingsError: a value, a name or a file is wrong, a file is gone, or the folder sets what it may not; names
+    the setting, never a secret's value.
     """
     config = again.provenance.config if again else config
     if config is not None and again is None and not os.path.lexists(config):
@@ -84,9 +84,8 @@ def _parsed(given: Mapping[str, Given]) -> Settings:
         if name in Settings.model_fields:  # a default that is wrong beside another setting
             name = names_of(Settings.model_fields[name])[0]
         where = given[name].place if name in given else "the environment or `.env`"
-        raise SettingsError(
-            f"{name}: {reason[:1].lower()}{reason[1:]}", hint=f"Correct {name} in {where}."
-        ) from None
+        told = f"{name}: {reason[:1].lower()}{reason[1:]}"
+        raise SettingsError(told, hint=f"Correct {name} in {where}.") from None
     except RecursionError:
         raise SettingsError("RECONCILER_PRICES: it is nested too deeply") from None
     settings._provenance = Provenance(given)
@@ -94,7 +93,7 @@ def _parsed(given: Mapping[str, Given]) -> Settings:
 
 
 def _check_values(given: Mapping[str, Given]) -> None:
-    """Refuse what does not say what its writer wanted."""
+    """Raise SettingsError for contradictions, and for texts that are empty, quoted or hold another setting."""
     for field in Settings.model_fields.values():
         found = [given[name] for name in names_of(field) if name in given]
         chosen = [one for one in found if one.value != ""]
@@ -124,7 +123,7 @@ def _check_text(one: Given, text: str, *, may_be_empty: bool) -> None:
 
 
 def _with_folder(settings: Settings, by_folder: Mapping[str, Given]) -> Settings:
-    """Return the settings that hold with what `reconciler.toml` says, each by the rule of its definition."""
+    """Return the settings with those of `reconciler.toml`, each by the rule of its definition."""
     asked_for = [
         (attribute, field, by_folder[name])
         for attribute, field in Settings.model_fields.items()
@@ -184,8 +183,8 @@ def _check_limits(rule: FolderRule, asked: Any, one: Given) -> None:
 
 
 def _raised(prices: Prices, asked: Prices, one: Given) -> tuple[Prices, Prices]:
-    """Return the prices that the folder asks for, and all with those that it has higher; it can make no price."""
-    written = price_table(one.value)  # those that the default adds were not asked for
+    """Return the prices that the folder asks for, and all prices, raised to those; it can add none."""
+    written = price_table(one.value)  # without those that the default adds
     asked = {model: {mode: asked[model][mode] for mode in written[model]} for model in written}
     for model, modes in asked.items():
         if unknown := min(modes.keys() - prices.get(model, {}).keys(), default=None):
@@ -202,7 +201,7 @@ def _raised(prices: Prices, asked: Prices, one: Given) -> tuple[Prices, Prices]:
 
 
 def _kept_from(before: Settings, after: Settings) -> Settings:
-    """Return what was read a second time, but for what a running program keeps."""
+    """Return the settings of a second reading, with those of the first that a running program keeps."""
     changed = {
         attribute: names_of(field)
         for attribute, field in Settings.model_fields.items()
@@ -219,12 +218,12 @@ def _kept_from(before: Settings, after: Settings) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One setting, for people: its name there where it was found, what it says, and where that is."""
+    """One setting, for people: its name, value and source."""
 
     name: str
-    said: str  # never a secret
+    said: str  # the value, never a secret
     source: str
-    asked: str = ""  # for what the folder asks in vain
+    asked: str = ""  # what the folder asks for and does not get
 
     def __str__(self) -> str:
         beside = f"; {self.asked}" if self.asked else ""

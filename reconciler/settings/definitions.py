@@ -1,8 +1,8 @@
 """Every setting: its names, its default, which values it takes, and what the folder may do with it.
 
-Whoever commits to the folder is not the operator, who pays and whose machine it is. One rule: `reconciler.toml` may make
-the program slower, more careful or dearer, and choose what decides neither money nor places. Hosts, keys, stores, paths,
-and every setting whose definition gives no leave, are the operator's.
+The people who commit to the folder are not the operator, who pays and owns the machine. So `reconciler.toml` may make the
+program slower, more careful or dearer, and choose what decides neither money nor places. Hosts, keys, stores, paths,
+and every setting without a rule are the operator's.
 """
 
 from __future__ import annotations
@@ -39,15 +39,13 @@ from reconciler.notifications.notifier import Notice
 from reconciler.settings.sources import Given
 
 _LONGEST_PLACE = 4096  # characters of a path or a URL
-_SHORTEST_TOKEN = 16  # characters; the page does not slow down who guesses
+_SHORTEST_TOKEN = 16  # characters; the page does not slow down guessing
 _LONGEST_SIGNATURE = 7 * 86_400  # s; S3 and Google sign for no longer
-_HOUR = 3600.0  # s; no commit makes anybody wait for longer
-_MOST_LEARNT = 64  # tasks in flight that the program would come to by itself
+_HOUR = 3600.0  # s; the longest wait that the folder can set
+_MOST_LEARNT = 64  # tasks in flight; the most that the program tries without a setting
 _LEAST_HISTORY = 31  # days: the history of a task is kept as long as the provider keeps the task
 CLOUDS = frozenset(name for variables in VARIABLES.values() for name in variables)
-"""The variables of the clouds' own tools, which are read beside the settings."""
-AT_START = "at the start"
-"""Marks a setting that a running program keeps: another API, account or state would make another program of it."""
+AT_START = "at the start"  # marks a setting that a running program keeps: API, account, folders
 
 Prices = dict[str, dict[str, Decimal]]
 
@@ -63,7 +61,7 @@ class Leave(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FolderRule:
-    """The leave that a setting's definition gives to the folder, and within which limits."""
+    """What the folder may do with a setting, and within which limits."""
 
     leave: Leave
     least: float | None = None
@@ -71,14 +69,14 @@ class FolderRule:
 
 
 def _sayable(units: Decimal) -> Decimal:
-    """Return an amount that can be written out: `1e999999999` would fill the memory with zeros."""
-    if units and not -12 <= units.adjusted() <= 15:  # far beyond what anybody pays, or counts
+    """Return an amount; raises ValueError for one like `1e999999999`, which written out fills the memory."""
+    if units and not -12 <= units.adjusted() <= 15:
         raise ValueError("it must be 0, or from 0.000000000001 to 1,000,000,000,000,000")
     return units or Decimal(0)
 
 
 def _checked(check: Callable[[str], object]) -> AfterValidator:
-    """Return a validator of what may be empty, and otherwise passes a check; it raises ValueError."""
+    """Return a validator that calls `check`, which raises ValueError, unless the value is empty."""
 
     def validate(given: Any) -> Any:
         if given:
@@ -101,7 +99,7 @@ def _listed(given: object) -> object:
 
 
 def _networks(given: object) -> object:
-    """Names are none: who answers for a name could lead it anywhere."""
+    """Return networks; names are refused, because their owners could lead them anywhere."""
     words = given.replace(",", " ").split() if isinstance(given, str) else given
     if not isinstance(words, (list, tuple)):
         raise ValueError("it must be a list of networks")  # noqa: TRY004 - pydantic's own word
@@ -144,7 +142,7 @@ def _hostable(given: bool, info: ValidationInfo) -> bool:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return an object whose names are given once each; raises ValueError otherwise."""
+    """Return an object; raises ValueError for a name that is given twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name is given twice")
@@ -152,7 +150,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def price_table(given: object) -> Any:
-    """Return prices as they were written: in the environment it is JSON, in a settings file a table."""
+    """Return prices as they were written: JSON in the environment, a table in a settings file."""
     if not isinstance(given, str):
         return given
     try:
@@ -166,7 +164,7 @@ def _letters(model: str) -> str:
 
 
 def _complete(given: Prices) -> Prices:
-    """A price that is not given stays the observed one; one for a mode that is none would be no price at all."""
+    """Return these prices and the observed ones of all other modes; raises ValueError for an unknown mode."""
     observed = default_prices()
     modes = {mode for prices in observed.values() for mode in prices}
     if unknown := {mode for prices in given.values() for mode in prices} - modes:
@@ -199,11 +197,11 @@ class Provenance:
     """Where settings came from, by the names of settings."""
 
     given: Mapping[str, Given] = field(default_factory=dict)
-    # what `reconciler.toml` asks for, where the operator's word holds instead
+    # settings of `reconciler.toml` that the operator's overrule
     overruled: Mapping[str, Given] = field(default_factory=dict)
-    files: frozenset[str] = frozenset()  # the names of the settings files that there were
+    files: frozenset[str] = frozenset()  # the names of the settings files that existed
     config: Path | None = None  # the operator's settings file that was named with `--config`
-    kept: tuple[str, ...] = ()  # that say something else by now, and hold as at the start
+    kept: tuple[str, ...] = ()  # changed since, and kept as at the start
 
 
 class Settings(BaseSettings):
@@ -275,12 +273,12 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what `load` read, and nothing else: the library passes over what it cannot read, and we may not."""
+        """Take only what `load` read: the library itself ignores what it cannot read."""
         return (init_settings,)
 
     @property
     def previews(self) -> frozenset[Role]:
-        """What is made of a saved video, and put beside it."""
+        """The pictures that are made of a saved video."""
         wanted = {Role.POSTER: self.posters, Role.SHEET: self.contact_sheets}
         return frozenset(role for role, is_wanted in wanted.items() if is_wanted)
 
@@ -292,12 +290,12 @@ class Settings(BaseSettings):
 
     @property
     def is_simulated(self) -> bool:
-        """Whether the API is on this machine: then it is the simulator, which brings a media store of its own."""
+        """Whether the API is on this machine: it is the simulator, which has a media store of its own."""
         return is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property
     def provenance(self) -> Provenance:
-        """Where they came from."""
+        """Where the settings came from."""
         return self._provenance
 
     def secret_files(self) -> frozenset[str]:
@@ -327,7 +325,7 @@ def rule_of(field: FieldInfo) -> FolderRule:
 
 
 def is_text(field: FieldInfo) -> bool:
-    """Whether nothing at all can be a value: of a number, a choice or yes and no it cannot."""
+    """Whether a setting is a text, so that an empty value is one."""
     kinds = [field.annotation, *get_args(field.annotation)]
     plain = {kind for one in kinds for kind in (one, *get_args(one)[:1])}  # of Annotated, too
     return not plain.isdisjoint({str, SecretStr, Path})

@@ -1,9 +1,8 @@
-"""What was written, and where, each place read once: by the operator, and by whoever commits to the folder.
+"""Reading the places where settings stand: what was written, and where.
 
-The environment, `.env` and a settings file elsewhere are the operator's, `reconciler.toml` is the folder's: they are kept apart.
-
-A cap that is misspelt is no cap. So what cannot be read, and a name that was probably meant as one of ours, is an
-error that says where it stands; it is never passed over, and never a default. What git tracks is not the operator's.
+The environment, `.env` and a settings file elsewhere are the operator's, if git does not track them; `reconciler.toml`
+is the folder's. A misspelt cap is no cap: so an unreadable line, or a name that is almost a setting's, is an error that
+says where it stands, never ignored.
 """
 
 from __future__ import annotations
@@ -30,35 +29,33 @@ ENVIRONMENT, ENV_FILE, CONFIG_FILE = "the environment", ".env", "reconciler.toml
 LARGEST_FILE = 1024 * 1024  # bytes of a settings file
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+# the beginning of a setting inside the value of another
 _ANOTHER = re.compile(r"\b(RECONCILER|KLING|KLINGAI)_[A-Z_]+\s*[=:]", re.IGNORECASE)
-"""The beginning of a setting, where it stands inside of the value of another."""
+# a line that assigns; not the last line of a key in base64, which ends with `=`
 _ASSIGNMENT = re.compile(r"\s*(export\s+|set\s+)?[A-Za-z_][\w.-]*\s*=\s*[^\s=]", re.ASCII)
-"""A line that assigns; the last line of a key in base64 ends with `=`, and is none."""
+# characters that end a line in an editor and not here, or are not shown
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
-"""What ends a line in an editor and not here, or is not shown at all."""
+# variables that Kubernetes adds to each pod's environment for a service called `reconciler`
 _SERVICE = re.compile(
     r"RECONCILER_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes puts into each pod's environment where a service is called `reconciler`."""
-
 _LIKE = 0.9  # how much a name is like `reconciler.toml`: `reconciler.tml` and `reconcilier.toml`, not `reconciler.yaml`
-
+# a name like `.env`; not `.envrc`, which direnv reads
 _LIKE_ENV = re.compile(r"[._]?env(?!rc$)(?!.*(example|sample|template))([ .(_-].*)?", re.IGNORECASE)
-"""A file that a person may take for `.env`, where it holds settings of ours; direnv's is read by the shell."""
 _OF_A_CAP = frozenset({"MAX", "DAY", "DAILY", "RUN", "CAP", "LIMIT"})
 
+# settings that hold purchases back, recognized without the prefix, too
 _PROTECTIVE = (
     *("RECONCILER_MAX_UNITS_PER_DAY", "RECONCILER_MAX_UNITS_PER_RUN"),
     *("RECONCILER_REQUIRE_COMMITTED", "RECONCILER_ABSENCE_GRACE", "RECONCILER_SETTLE_SECONDS"),
 )
-"""Settings that hold purchases back: meant by their names without the prefix, too, which no other program has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """One setting as it was written."""
 
-    name: str  # as the settings call it, whatever its case there
+    name: str  # as the definition spells it
     value: Any  # text; of a settings file what TOML makes of it
     source: str  # ENVIRONMENT, ENV_FILE, CONFIG_FILE, or the path of the operator's settings file
     at: str = ""  # the line of `.env`; line and column of a settings file
@@ -79,12 +76,11 @@ def key_of(name: str) -> str:
 def read(
     root: Path, config: Path | None, ours: Collection[str], others: Collection[str] = ()
 ) -> tuple[dict[str, Given], dict[str, Given]]:
-    """Return what is given by the operator and by the folder, by name.
+    """Return what the operator and what the folder sets, by name.
 
     The environment wins over `.env`, and `.env` over `config`, the operator's settings file. `ours` are the names of
-    settings; `others` are read from `.env` too, and nothing is asked of their spelling.
-    Raises SettingsError: a file cannot be read, a line is no assignment, a name is almost that of a setting, or git
-    tracks (or may track) what should be the operator's.
+    settings; `others` are further variables of `.env`, whose spelling is not checked. Raises SettingsError: a file or
+    line cannot be read, a name is almost that of a setting, or git tracks (or may track) a file of the operator.
     """
     _refuse_misnamed(root)
     known = {name.upper(): name for name in (*ours, *others)}
@@ -105,7 +101,7 @@ def read(
 
 
 def users_file() -> Path | None:
-    """Return the settings file in the user's configuration folder; None where there is none, or none can be seen."""
+    """Return the settings file in the user's configuration folder, None where there is none."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):  # noqa: PTH117 - a relative one counts as not set (XDG Base Directory)
         base = os.path.expanduser("~/.config")  # noqa: PTH111 - Path.home() fails where there is none
@@ -126,7 +122,7 @@ def existing(root: Path, config: Path | None) -> frozenset[str]:
 
 
 def _refuse_tracked(root: Path, path: Path) -> None:
-    """Raise SettingsError for an operator's file that a commit to the folder could change, or that may be one's."""
+    """Raise SettingsError for an operator's file that git tracks, or may track."""
     shown = ENV_FILE if path == root / ENV_FILE else str(path)
     try:
         if not is_tracked(root, path):
@@ -144,7 +140,7 @@ def _refuse_tracked(root: Path, path: Path) -> None:
 
 
 def _refuse_misnamed(root: Path) -> None:
-    """Raise SettingsError for a file that was meant to be one of the two, and that nobody would read."""
+    """Raise SettingsError for a file whose name is almost `reconciler.toml` or `.env`."""
     names = {path.name for path in root.iterdir()} if root.is_dir() else set()
     for name in sorted(names - {ENV_FILE, CONFIG_FILE}):
         plain = name.casefold().removesuffix(".txt").strip()
@@ -205,7 +201,7 @@ def _dotenv(path: Path, ours: Collection[str], known: Mapping[str, str]) -> Coll
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
-    """Yield name, value before variables are put in, and line (from 1) of each; raises SettingsError for what is none."""
+    """Yield name, value with unresolved variables, and line (from 1) of each; raises SettingsError for another line."""
     for number, written in enumerate(re.split(r"\r\n|\n|\r", text), 1):
         if unseen := _UNSEEN.search(written):
             raise _unreadable(number, f"an invisible character (U+{ord(unseen[0]):04X}) is in it")
@@ -229,14 +225,12 @@ def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _configured(path: Path, shown: str, ours: Collection[str]) -> Collection[Given]:
-    """Return what a settings file in TOML gives; `shown` is what it is called."""
+    """Return the settings of a TOML file; `shown` is its name for people."""
     try:
         node = read_toml(_text(path, shown, "It must be a TOML file."), shown, Limits())
     except DocumentError as error:
-        said = error.problem
-        raise SettingsError(
-            f"`{said.place}` cannot be read: {said.message}", hint="It must be a TOML file."
-        ) from None
+        told = f"`{error.problem.place}` cannot be read: {error.problem.message}"
+        raise SettingsError(told, hint="It must be a TOML file.") from None
     assert isinstance(node.value, Mapping)
     allowed = {key_of(name): name for name in ours}
     found = []
@@ -250,17 +244,16 @@ def _configured(path: Path, shown: str, ours: Collection[str]) -> Collection[Giv
 
 
 def _text(path: Path, shown: str, hint: str) -> str:
-    """Return the text of a settings file, "" where there is none; never waits, and never reads without end."""
+    """Return the text of a settings file of at most 1 MiB, "" where there is none; never blocks."""
     try:
         with open_plain(path) as file:
             data = file.read(LARGEST_FILE + 1)
         text = data[:LARGEST_FILE].decode("utf-8-sig")
     except FileNotFoundError:
         if path.is_symlink():
-            raise SettingsError(
-                f"`{shown}` is a link to a file that does not exist",
-                hint="Correct the link, or remove it.",
-            ) from None
+            hint = "Correct the link, or remove it."
+            told = f"`{shown}` is a link to a file that does not exist"
+            raise SettingsError(told, hint=hint) from None
         return ""
     except (ValueError, OSError) as error:
         raise SettingsError(f"`{shown}` cannot be read: {error}", hint=hint) from None
@@ -270,7 +263,7 @@ def _text(path: Path, shown: str, hint: str) -> str:
 
 
 def _meant(name: str, ours: Collection[str], *, among_others: bool = False) -> str | None:
-    """Return the setting that a name probably means; "" where it is one of ours and like none of them."""
+    """Return the setting that a name probably means; "" for a wrong name like none, None for another program's name."""
     plain = re.sub(r"[.-]", "_", name.upper())
     if among_others and (_SERVICE.fullmatch(plain) or not plain.startswith("RECON")):
         return None  # most of an environment, and the comparison is slow

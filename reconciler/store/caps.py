@@ -21,7 +21,7 @@ from reconciler.store.tables import FORGOTTEN, TASK
 from reconciler.store.values import Caps, Spent
 
 _AHEAD = 3 * DAY
-_Scope = Callable[[Table], ColumnElement[bool]]
+_Scope = Callable[[Table], ColumnElement[bool]]  # which rows count; of `task` or `forgotten`
 
 
 def check_caps(connection: Connection, record: Record, caps: Caps, *, run_id: str) -> Spent:
@@ -49,23 +49,23 @@ def check_caps(connection: Connection, record: Record, caps: Caps, *, run_id: st
 
 
 def _days_of(record: Record) -> _Scope:
-    """Return what counts on the same day as this intent: the day of our clock, or the day of the machine's calendar.
+    """Return the condition of purchases on the day of this intent: by our clock, or by the machine's calendar.
 
-    The calendar can be set while our clock goes on, and our clock begins anew with every process. A purchase counts
-    where either day is the same. One of the next two days counts, too: the clock was set back since.
+    The calendar can be set while our clock goes on, which begins anew with every process: either day counts. So do
+    purchases of the next two days: the clock was set back since.
     """
-    days = {"intent_at": record.intent_at, "calendar_at": record.calendar_at}
-    starts = {name: day_start(at) for name, at in days.items() if at is not None}
+    times = {"intent_at": record.intent_at, "calendar_at": record.calendar_at}
+    starts = {name: day_start(at) for name, at in times.items() if at is not None}
 
-    def on_one_of_them(table: Table) -> ColumnElement[bool]:
-        of_each = ((table.c[name], start) for name, start in starts.items())
-        return or_(*(and_(at >= start, at < start + _AHEAD) for at, start in of_each))
+    def on_either_day(table: Table) -> ColumnElement[bool]:
+        days = ((table.c[name], start) for name, start in starts.items())
+        return or_(*(and_(at >= start, at < start + _AHEAD) for at, start in days))
 
-    return on_one_of_them
+    return on_either_day
 
 
 def _recorded(connection: Connection, scope: _Scope, besides: Record) -> Decimal:
-    """Return the provider units of the attempts in scope, without the one that is being recorded (again)."""
+    """Return the provider units of the attempts in scope, without the attempt that is being recorded (again)."""
     amount = (TASK.c.status, TASK.c.estimated_units, TASK.c.units)
     others = TASK.c.external_task_id != besides.external_task_id
     query = select(*amount, func.count()).where(_may_be_billed(scope), others).group_by(*amount)
@@ -78,10 +78,7 @@ def _recorded(connection: Connection, scope: _Scope, besides: Record) -> Decimal
 
 
 def _forgotten(connection: Connection, scope: _Scope, besides: Record) -> Decimal:
-    """What was forgotten was spent all the same; an attempt that was found again is counted by its own row.
-
-    Its own row has to be in the same scope and to count there: one that was never sent hides no purchase.
-    """
+    """Return the units of forgotten attempts in scope, without those that are on record again and count by that row."""
     found_again = select(TASK.c.external_task_id).where(_may_be_billed(scope))
     owner = FORGOTTEN.c.external_task_id
     query = select(owner, FORGOTTEN.c.units).where(scope(FORGOTTEN), owner.not_in(found_again))

@@ -1,8 +1,8 @@
 """Opening the database, its schema, transactions and errors: the only place that knows which kind of database it is.
 
 SQLite is set up so that a commit that returned survives a power cut (WAL, `synchronous=FULL`), and every write
-takes the write lock when it begins, so that what it reads first cannot change before it writes. What it says against
-us becomes one sentence: what is wrong, the driver's short reason, and what to do; never SQL. No verbs here.
+takes the write lock when it begins, so that what it reads first cannot change before it writes. An error of SQLite
+becomes one sentence: what is wrong, the driver's short reason, and what to do; never SQL. No verbs here.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from reconciler.store.private_files import (
     require_own_files,
 )
 
-HEAD = "0008"
-"""The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""
+HEAD = "0008"  # the newest revision in `migrations/versions`; they compare as text
 BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
 _URL_HINT = "Use sqlite:///path/to/file.db, or leave the setting out; other databases come later."
-_WRITES = "reconciler_writes"  # the execution option that marks a transaction that will write
+_WRITES = "reconciler_writes"  # the execution option of transactions that write
 _MOVE_AWAY = (
     "Move it away together with its -wal and -shm files, keep them, and run again: before anything is bought "
     "the provider is asked for every id and the receipts are read, so what either of them remembers is not "
@@ -55,7 +54,7 @@ _SENTENCES = {
     sqlite3.SQLITE_IOERR: ("The disk failed under {place}", "Check the disk, then run again."),
     sqlite3.SQLITE_CONSTRAINT: ("{place} refused a change that contradicts what it holds", ""),
 }
-_OURS = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.NotSupportedError)
+_MISTAKES = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.NotSupportedError)
 _PRIMARY = 0xFF  # SQLite's extended codes keep the primary one in their low byte
 
 
@@ -80,11 +79,11 @@ class Database:
         self.fence.require()
         with translated(self.place), self._writer.begin() as connection:
             yield connection
-            self.fence.require()  # it may have gone while another writer was waited for
+            self.fence.require()  # the file may have gone while this waited for another writer
         self.fence.changed()  # a commit copies the log into the file from time to time
 
     def revision(self) -> str | None:
-        """Return which version of the tables there is, by whatever version of the program; None where there are none."""
+        """Return the revision of the tables, also one of a newer program; None where there are no tables."""
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
@@ -92,7 +91,7 @@ class Database:
         return None if found is None else str(found)
 
     def raise_fence(self) -> None:
-        """From now on, require what is open to stay on the disk by its name. SQLite has opened it all by now."""
+        """From now on, require the open files to stay on the disk by their names. SQLite has opened them all by now."""
         self.fence.pin(Path(f"{self.place}{suffix}") for suffix in ("", "-wal", "-shm"))
 
     @contextmanager
@@ -122,10 +121,10 @@ def database_path(url_or_path: str | Path) -> Path:
         told = "RECONCILER_DATABASE_URL is not a database URL."
         raise StateError(told, hint=_URL_HINT) from error
     kind = url.get_backend_name()
-    if kind != "sqlite" or url.database in (None, "", ":memory:"):
+    if kind != "sqlite" or not url.database or url.database == ":memory:":
         told = f"A {kind} database of this kind cannot hold the state."
         raise StateError(told, hint=_URL_HINT)
-    return Path(str(url.database))
+    return Path(url.database)
 
 
 def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
@@ -135,7 +134,7 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
     with refused(f"The state folder `{path.parent}` cannot be created", hint):
         if not path.parent.exists():
             make_folder(path.parent)
-    with suppress(OSError):  # SQLite has the better words for what is wrong here
+    with suppress(OSError):  # SQLite's own error, right after, is the better sentence
         make_private(path)
     engine = _engine(path, "mode=rwc", busy_timeout)
     event.listen(engine, "connect", _prepare_writer)
@@ -147,7 +146,7 @@ def open_for_reading(path: Path) -> Database | None:
     require_own_files(path)
     if not path.exists():
         return None
-    # A reader of a WAL database makes the -shm file. Where it may not, nobody can be writing either, and
+    # A reader of a WAL database makes the -shm file. Where it may not, no process can be writing either, and
     # `immutable` is right as long as no -wal file holds what the main file lacks.
     wal = path.with_name(f"{path.name}-wal")
     pending = wal.exists() and wal.stat().st_size > 0
@@ -156,9 +155,9 @@ def open_for_reading(path: Path) -> Database | None:
 
 
 def open_beside_the_writer(path: Path) -> Database | None:
-    """Open a database that another process holds the lock of, to change a row of its own; None when there is none.
+    """Open a database whose lock another process holds, to write orders; None when there is none. Raises StateError.
 
-    Nothing is copied from its log: the writer would see its file change, and stop. Raises StateError.
+    Nothing is copied from its log: the writer would see its file change, and stop.
     """
     require_own_files(path)
     if not path.exists():
@@ -169,13 +168,10 @@ def open_beside_the_writer(path: Path) -> Database | None:
 
 
 def upgrade(database: Database) -> None:
-    """Create or upgrade the tables, in one transaction. Raises StateError for a newer database.
-
-    Alembic costs 0.1 s to import, and a start that finds nothing to do must be fast.
-    """
-    if _found(database) == HEAD:
+    """Create or upgrade the tables, in one transaction. Raises StateError for a newer database."""
+    if _known_revision(database) == HEAD:
         return
-    from alembic.command import upgrade as run
+    from alembic.command import upgrade as run  # 0.1 s
     from alembic.config import Config
 
     config = Config()
@@ -186,8 +182,8 @@ def upgrade(database: Database) -> None:
 
 
 def is_ready(database: Database) -> bool:
-    """Whether there are tables. Raises StateError for those of another version: what is only read cannot be upgraded."""
-    found = _found(database)
+    """Whether there are tables. Raises StateError for those of another version: they cannot be upgraded here."""
+    found = _known_revision(database)
     if found is not None and found < HEAD:
         raise StateError(
             f"`{database.place}` was made by an older version of this program.",
@@ -198,15 +194,15 @@ def is_ready(database: Database) -> bool:
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Turn what the database says against us into a StateError that names `place`; a mistake of ours stays one."""
+    """Turn an error of the database into a StateError that names `place`; a mistake of the program stays one."""
     try:
         yield
     except (UnicodeEncodeError, OverflowError) as error:
         raise StateError(f"`{place}` cannot hold a value that it was given ({error}).") from error
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        if not isinstance(cause, sqlite3.Error) or isinstance(cause, _OURS):
-            raise  # a statement that no database could carry out, or a connection of ours that is closed
+        if not isinstance(cause, sqlite3.Error) or isinstance(cause, _MISTAKES):
+            raise  # a statement that no database could carry out, or a closed connection
         code = getattr(cause, "sqlite_errorcode", 0) & _PRIMARY
         reason = next(iter(str(cause).splitlines()), type(cause).__name__)
         sentence, hint = _SENTENCES.get(code, ("{place} cannot be used", ""))
@@ -239,8 +235,7 @@ def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engi
 
 def _prepare_guest(connection: sqlite3.Connection, _pooled: object) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")
+    _make_durable(connection)
 
 
 def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
@@ -248,12 +243,17 @@ def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
         # Only a file without a page takes it; any other one would be written to, a newer program's too.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops at the drive's cache
+    _make_durable(connection)
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _found(database: Database) -> str | None:
+def _make_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops at the drive's cache
+
+
+def _known_revision(database: Database) -> str | None:
+    """Return the revision of the tables; raises StateError for one of a newer program."""
     revision = database.revision()
     if revision is not None and revision > HEAD:
         raise StateError(

@@ -29,8 +29,7 @@ PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
 _KINDS = (str, str, bytes)
-# The file itself is at fault, so that making it anew is the cure.
-_LOST = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the file is made anew
 _TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError, StateError)
 
 
@@ -52,7 +51,7 @@ class FileCache:
         except _TROUBLE:
             self.close()
             return {}
-        # SQLite holds anything anywhere: what is not of its column's type was damaged, and is as good as not there.
+        # SQLite holds any type in any column: a value of another type was damaged.
         return {row[0]: (row[1], row[2]) for row in found if tuple(map(type, row)) == _KINDS}
 
     def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
@@ -66,7 +65,7 @@ class FileCache:
         except _TROUBLE as error:
             self.close()
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if isinstance(error, _Unusable) or code in _LOST:
+            if isinstance(error, _Unusable) or code in _DAMAGED:
                 with suppress(*_TROUBLE):
                     # In this order: SQLite ignores a journal without its database, never the other way round.
                     self._path.unlink(missing_ok=True)
@@ -75,10 +74,10 @@ class FileCache:
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless; another verb opens it again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        if self._connection is not None:
             with suppress(sqlite3.Error):
-                connection.close()
+                self._connection.close()
+        self._connection = None
 
     def _write(
         self, added: Sequence[tuple[str, str, bytes]], forgotten: Sequence[tuple[str]]

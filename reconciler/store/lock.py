@@ -1,9 +1,9 @@
 """The lock that makes one process the only writer of a state folder, and the fence that sees when it is not any more.
 
 The kernel holds the lock (`flock`) and frees it when the process ends, however it ends; the file's text, the
-holder's process id, only serves the sentence that the second process shows. A file that was deleted goes on working
-for whoever has it open, and excludes nobody: a lock lets a second writer in, and what is committed to a database is
-gone. So a writer asks the fence before each change, and buys nothing on a file without a name.
+holder's process id, only serves the sentence that the second process shows. A deleted file goes on working for the
+process that has it open: such a lock lets a second writer in, and what is committed to such a database is gone. So a
+writer asks the fence before each change, and buys nothing on a file without a name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ROOM = "Free some space and run again, or set RECONCILER_STATE_DIR to a folder on another disk."
 _PERMISSION = "Make it writable, or set RECONCILER_STATE_DIR to a folder that is."
 _LONGEST_PID = 32  # bytes
-_LONGEST_LOOK = 0.05  # seconds; whoever only looks, as `lock_holder` does, is gone long before
+_LONGEST_LOOK = 0.05  # seconds; a process that only looks, as `lock_holder` does, takes less
 _LONGEST_STALL = 1.0  # where no running process is named it can only be a look, on a busy machine
 _AGAIN = 0.005  # seconds
 
@@ -40,18 +40,15 @@ _COPY_AGAIN = (
 
 
 class Fence:
-    """What must stay where it is while a process writes: names that lead to files, and one file's contents.
-
-    Until something is pinned, nothing is required.
-    """
+    """What must stay where it is while a process writes: names that lead to files, and one file's contents."""
 
     def __init__(self, contents: Path | None) -> None:
-        self._contents = contents  # of this file only we change them
+        self._contents = contents  # the file that only this process changes
         self._pinned: dict[Path, os.stat_result] = {}
         self._seen: tuple[int, int] | None = None
 
     def pin(self, names: Iterable[Path]) -> None:
-        """Take what these names lead to now for what is held open; a name that leads nowhere is left out."""
+        """Require these names to lead to the files that they lead to now; a name that leads nowhere is left out."""
         for path in names:
             if (found := _looked_at(path)) is not None:
                 self._pinned[path] = found
@@ -62,11 +59,11 @@ class Fence:
         self._pinned[path] = held
 
     def changed(self) -> None:
-        """We have changed the contents ourselves, or may have."""
+        """Note that this process changed the contents itself, or may have."""
         self._seen = self._stamp()
 
     def require(self) -> None:
-        """Return if everything is where it was. Raises StateReplaced if not, StateError where that cannot be seen."""
+        """Raise StateReplaced unless everything is where it was, StateError where that cannot be seen."""
         for path, held in self._pinned.items():
             if not _is_same(_looked_at(path), held):
                 raise StateReplaced(
@@ -94,10 +91,7 @@ class StateLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, creating the folder when needed.
-
-        Raises StateLocked, with the holder's process id, where another process has it, and StateError where it cannot be.
-        """
+        """Take the lock, creating the folder when needed. Raises StateLocked (another process has it) and StateError."""
         while self._descriptor is None:
             descriptor = self._open()
             hint = "Set RECONCILER_STATE_DIR to a folder on a local disk with free space."
@@ -114,7 +108,7 @@ class StateLock:
                     os.close(descriptor)
 
     def hold(self, fence: Fence) -> None:
-        """Have a fence require that the lock's name leads to the file that is locked: only that one excludes."""
+        """Have a fence require that the lock's name leads to the locked file: another file excludes no writer."""
         if self._descriptor is not None:
             fence.hold(self._path, os.fstat(self._descriptor))
 
@@ -163,7 +157,7 @@ class StateLock:
 
 
 def lock_holder(folder: Path) -> str | None:
-    """Return who holds the lock of a state folder, for people; None for nobody. Changes nothing. Raises StateError."""
+    """Return who holds the lock of a state folder, for people; None: no process. Changes nothing. Raises StateError."""
     path = folder / "lock"
     with refused(f"`{path}` cannot be accessed", "Make it readable for the user that runs this."):
         try:
@@ -176,8 +170,8 @@ def lock_holder(folder: Path) -> str | None:
             raise
         try:
             _require_lock_file(descriptor, path)
-            # The kernel offers no way to ask. A shared lock, given back at once, does not disturb a holder, nor
-            # somebody else who looks; `acquire` waits for it.
+            # The kernel offers no way to ask. A shared lock, given back at once, disturbs neither the holder nor
+            # another process that looks; `acquire` waits for it.
             is_free = _locked(descriptor, fcntl.LOCK_SH)
             return None if is_free else _named(_written_by(descriptor))
         finally:
@@ -228,8 +222,9 @@ def _is_running(pid: int) -> bool:
 
 
 def _require_lock_file(descriptor: int, path: Path) -> None:
-    """A hard link is as good as a symbolic one: the process id would be written over somebody else's file."""
-    if not is_own(os.fstat(descriptor)):
+    if not is_own(
+        os.fstat(descriptor)
+    ):  # by a hard link the process id would overwrite another file
         raise _planted(path)
 
 

@@ -1,8 +1,8 @@
 """The content-addressed store of results: bytes under the name of their SHA-256, complete or not there at all.
 
-An object is written under another name, synced, renamed into place and made read-only. Nothing here removes
-one, and nothing here knows which generation it belongs to. What is under way to be one is a `Partial`: bytes of one
-ETag are never continued with another's, whatever is killed or loses power in between.
+An object is written under another name, synced, renamed into place and made read-only. Nothing here removes an
+object, or knows its generation. The bytes of an unfinished download are a `Partial`: those of one ETag are never
+continued with another's, even after a kill or a power cut in between.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from reconciler.store.private_files import (
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")
-_MADE = "prepared"  # a folder of notes beside the objects
+_NOTES = "prepared"  # a folder beside the objects
 _UNFINISHED = "partial"
 _OF_A_DOWNLOAD = re.compile(r"[0-9a-f]{32}\.(part|etag|new)\Z")
 _CHUNK = 1024 * 1024  # bytes
@@ -50,8 +50,11 @@ class Partial:
         self.path = path
         self._note = path.with_suffix(".etag")
         self._descriptor: int | None = None
+        self.offset = 0  # bytes there: where to continue
         validator = _trusted_validator(self._note)
-        self.offset = _regular_size(path) if validator else 0  # bytes there: where to continue
+        with suppress(OSError):
+            found = path.lstat()
+            self.offset = found.st_size if validator and stat.S_ISREG(found.st_mode) else 0
         self._validator = validator if self.offset else None  # None: not begun
 
     @property
@@ -73,8 +76,7 @@ class Partial:
             os.lseek(descriptor, 0, os.SEEK_SET)
             sync(descriptor)  # no byte of the old ETag may outlive the old note
             fresh = self._note.with_suffix(".new")
-            # a leftover is replaced, and whatever it leads to left alone
-            fresh.unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)  # a leftover may be a link
             note = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
             try:
                 os.write(note, f"{_boot_id()}\n{validator}".encode("utf-8", "replace"))
@@ -86,7 +88,7 @@ class Partial:
             self._validator = validator
 
     def write(self, chunk: bytes) -> None:
-        """Append bytes; where none are known and no restart said whose they are, they are of no ETag."""
+        """Append bytes; without a `restart` before the first, they have no ETag."""
         if self._validator is None:
             self.restart("")
         with disk(self.path):
@@ -105,7 +107,7 @@ class Partial:
             os.close(descriptor)
 
     def discard(self) -> None:
-        """Remove the bytes and what is known of them."""
+        """Remove the bytes and their note."""
         self.close()
         self.offset, self._validator = 0, None
         with disk(self.path):
@@ -157,7 +159,7 @@ class ObjectStore:
             return False
 
     def names(self) -> Iterator[str]:
-        """Give the digest of whatever stands under an object's name, in order; no bytes are read. Raises StateError."""
+        """Give the digests in the names of all objects, in order; no bytes are read. Raises StateError."""
         for folder in _listed(self._folder):
             if not _SHARD.match(folder.name) or folder.is_symlink() or not folder.is_dir():
                 continue
@@ -166,7 +168,7 @@ class ObjectStore:
                     yield name
 
     def check_room(self) -> None:
-        """Look whether an object could be kept; raises WorkspaceError where it could not."""
+        """Raise WorkspaceError where a new object could not be kept."""
         folder = next(one for one in (self._folder, *self._folder.parents) if one.exists())
         if not os.access(folder, os.W_OK | os.X_OK):
             raise WorkspaceError(
@@ -182,7 +184,7 @@ class ObjectStore:
             ) from None
 
     def ingest(self, source: Path, sha256: str | None = None) -> tuple[str, int]:
-        """Copy a file in, which mends a damaged object, and return what `adopt` does. Raises StateError."""
+        """Copy a file in, over a damaged object too; return its SHA-256 and size in bytes. Raises StateError."""
         copy = self.partial(f"ingest:{source.absolute()}")
         copy.restart("")
         try:
@@ -217,12 +219,12 @@ class ObjectStore:
         return noted if _SHA256.match(noted) else ""
 
     def note(self, name: str) -> Path:
-        """Return where it is noted what was made under a name, or would be."""
-        return self._folder / _MADE / name
+        """Return the path of the note under a name, which may not exist."""
+        return self._folder / _NOTES / name
 
     def notes(self) -> dict[str, str]:
-        """Return all that is noted: name -> digest, empty where a note cannot be read. Raises StateError."""
-        names = [path.name for path in _listed(self._folder / _MADE) if _SHA256.match(path.name)]
+        """Return every note: name -> digest, empty where it cannot be read. Raises StateError."""
+        names = [path.name for path in _listed(self._folder / _NOTES) if _SHA256.match(path.name)]
         return {name: self.remembered(name) for name in names}
 
     def unfinished(self) -> list[Path]:
@@ -262,15 +264,8 @@ def _listed(folder: Path) -> list[Path]:
     return []
 
 
-def _regular_size(path: Path) -> int:
-    with suppress(OSError):
-        found = path.lstat()
-        return found.st_size if stat.S_ISREG(found.st_mode) else 0
-    return 0
-
-
 def _trusted_validator(note: Path) -> str:
-    """What the note says, unless the machine was started again since: bytes may then be lost in the middle."""
+    """Return the noted ETag; empty when the machine was started again since: bytes may be lost in the middle."""
     try:
         with open_regular(note) as file:
             boot, _, validator = file.read(_LONGEST_NOTE).decode("utf-8").partition("\n")
@@ -280,7 +275,7 @@ def _trusted_validator(note: Path) -> str:
 
 
 def _boot_id() -> str:
-    """Return what is another one after every start of the machine; empty where the system tells nothing like it."""
+    """Return an id that changes with every start of the machine; empty where the system has none."""
     try:
         return _BOOT_ID.read_bytes().decode("ascii", "replace").strip()
     except OSError:

@@ -1,8 +1,8 @@
-"""The orders that commands leave in the database for the process that writes it, and its answers. Nothing here knows a verb.
+"""The orders that commands leave in the database for the daemon that writes it, and its answers. Knows no verb.
 
-Such a row is all that a process without the state's lock may write. Each step is one statement, so of a giver who
-withdraws an order and a daemon that takes it exactly one wins. Right before a daemon begins with an order it asks whether
-the giver still waits. Only a giver who polls replies: one that has died, however it did, cannot (ADR 42).
+Such a row is all that a process without the state's lock may write. Each step is one statement: of a command that
+withdraws an order (the giver) and a daemon that takes it exactly one wins. Right before a daemon begins with an order
+it asks whether the giver still waits; only a giver that polls replies, and a dead one does not (ADR 42).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reconciler.store.tables import GIVEN_ORDER
 
 _LONGEST_ORDER = 1024 * 1024  # bytes
 _AT_ONCE = 100  # orders; the others come when these are answered
-_KEPT = 1000  # the newest orders whose answers stay, though nobody fetched them
+_KEPT = 1000  # the newest orders, whose answers stay even if no giver fetched them
 
 _ROW = GIVEN_ORDER.c
 _UNANSWERED = (
@@ -51,18 +51,15 @@ class OrderQueue:
             connection.execute(insert(GIVEN_ORDER).values(row))
 
     def withdraw(self, ticket: str) -> bool:
-        """Take an order back; False when it was taken: then it is, was or may be carried out."""
+        """Take an order back; False when the daemon took it: it is, was or may be carried out."""
         return self._changed(ticket, delete(GIVEN_ORDER).where(_ROW.asked == 0))
 
     def leave(self, ticket: str) -> bool:
-        """Take an order back if it can be; whether nothing is left of it to be done.
-
-        Of one that was taken the giver does not know whether it was begun; where it was not, it is not carried out.
-        """
+        """Take an order back if the daemon has not taken it; whether the order is gone."""
         return self.withdraw(ticket) or self._state(ticket) is None
 
     def poll(self, ticket: str) -> dict[str, object] | None:
-        """Return the answer to an order and remove both, None when there is none yet; says that the giver still waits."""
+        """Return the answer to an order and remove both, None when there is none yet; tells that the giver waits."""
         self._database.fence.require()
         if (found := self._state(ticket)) is None:
             return None
@@ -70,14 +67,14 @@ class OrderQueue:
             if found.heard != found.asked:
                 self._changed(ticket, update(GIVEN_ORDER).values(heard=_ROW.asked))
             return None
-        with suppress(StateError):  # it is read; the row goes some day
+        with suppress(StateError):  # the answer is read; `answer` removes old rows
             self._changed(ticket, delete(GIVEN_ORDER))
         return _document(found.answer)
 
     # The daemon's side.
 
     def pending(self) -> list[tuple[str, dict[str, object]]]:
-        """Take what waits; return it, and what was taken before and not answered: the oldest first, at most 100."""
+        """Take the waiting orders; return all that are taken and not answered, the oldest first, at most 100."""
         with self._database.read() as connection:
             found = connection.execute(_UNANSWERED).all()
         if any(row.asked == 0 for row in found):
@@ -96,7 +93,7 @@ class OrderQueue:
         return bool((found := self._state(ticket)) and found.heard == found.asked)
 
     def answer(self, ticket: str, document: Mapping[str, object]) -> None:
-        """Say what became of an order that was taken; after this it is never handed out again."""
+        """Answer an order that was taken; `pending` never returns it again."""
         is_it = _ROW.ticket == ticket
         said = update(GIVEN_ORDER).where(is_it).values(answer=json.dumps(document, allow_nan=False))
         is_old = _ROW.id <= select(_ROW.id).where(is_it).scalar_subquery() - _KEPT
@@ -115,15 +112,15 @@ class OrderQueue:
 
 
 def new_ticket() -> str:
-    """Return what an order is found by. Whoever is interrupted while it leaves the order needs it to take that back."""
+    """Return an id for a new order; made before `put`, so that an interrupted giver can withdraw the order."""
     return secrets.token_hex(16)
 
 
 @contextmanager
 def open_queue(path: Path) -> Iterator[OrderQueue | None]:
-    """Open the orders of a database that another process writes, to give one; None where that has no tables or no log yet.
+    """Open the orders of a database that another process writes; None where that has no tables or no log yet.
 
-    Without a log every row would change the file, which its writer takes for somebody's copy.
+    Without a log every row would change the file, which its writer takes for a copy that was put there.
     Raises StateError: it cannot be used, or another version of the program made it; StateReplaced, by any verb: it is
     not on the disk by its name any more.
     """
@@ -139,7 +136,7 @@ def open_queue(path: Path) -> Iterator[OrderQueue | None]:
 
 
 def _document(text: object) -> dict[str, object]:
-    """Return a document; an empty one for what is none, which nobody understands as an order."""
+    """Return the JSON object of a text, an empty one for anything else, which is no order."""
     try:
         found = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):

@@ -25,13 +25,11 @@ FILES = (
     "objects",
     "inbox",  # of older versions, whose orders were files
 )
-"""What a state folder holds: files, and folders that nobody gets into without a right to the folder itself."""
-PRIVATE = 0o600
-"""The mode of every file of the state: it tells what somebody wants, pays and makes."""
-OTHERS = 0o077
-"""The bits of a mode that are for anybody but the owner."""
+"""The names in a state folder; what lies below its folders is protected by their own modes."""
+PRIVATE = 0o600  # the mode of every file of the state
+OTHERS = 0o077  # the bits of a mode that are for all users but the owner
+# SQLite begins a rollback journal with it, and ends one with it that names a journal of several databases.
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")
-"""How SQLite marks a rollback journal: its beginning, and its end where it names the journal of several databases."""
 
 
 @contextmanager
@@ -56,7 +54,7 @@ def disk(path: Path) -> Iterator[None]:
 
 
 def is_own(found: os.stat_result) -> bool:
-    """Whether this is a regular file with one name: what is written into it is written nowhere else."""
+    """Whether this is a regular file with one name, so that writing to it changes no other file."""
     return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
 
 
@@ -134,15 +132,15 @@ def make_folder(folder: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Create an empty file for its user alone, unless something is there; what SQLite makes itself, others can read."""
+    """Create an empty file for its user alone, unless it exists; a file that SQLite makes is readable for others."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
 
 
 def tighten(paths: Iterable[Path]) -> None:
-    """Take from what older versions made, or a backup brought, all rights of others on this machine; never raises.
+    """Take all rights of other users from files that older versions or a backup made; never raises.
 
-    Nothing is done through links, to files with a second name, or to what belongs to another user.
+    Links, files with a second name and files of another user are left alone.
     """
     for path in paths:
         with suppress(OSError):

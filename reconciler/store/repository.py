@@ -1,8 +1,7 @@
 """The store's verbs: every question the program asks of its database and every change it makes to it.
 
-One verb is one transaction. It decides nothing about generations: it refuses what would break a rule: a change that
-expects another status than the one on disk, or a second live task of one generation. What is removed takes no paid file
-with it, and frees no cap. What may be spent is in `caps`, how a row looks in `tables`.
+One verb is one transaction. It refuses a change that expects another status than the one on disk, and a second live
+task of one generation. Removing rows removes no paid file, and frees no cap. Caps are in `caps`, rows in `tables`.
 """
 
 from __future__ import annotations
@@ -65,10 +64,9 @@ _TIDY_EVERY = 600_000  # ms
 
 
 class Repository:
-    """The state database. Every verb raises StateError when the database cannot be used.
+    """The state database, for one thread at a time. Every verb raises StateError when it cannot be used.
 
-    Calls are synchronous and short; one thread at a time. A repository that was opened for reading refuses
-    every change, and is empty when there is no database.
+    A repository that was opened for reading refuses every change, and is empty when there is no database.
     """
 
     def __init__(self, database: Database | None, *, read_only: bool) -> None:
@@ -150,11 +148,9 @@ class Repository:
     def record_intent(self, change: Change, *, caps: Caps, run_id: str) -> Spent:
         """Record that a create request is about to be sent, which it may be after this; return what is spent with it.
 
-        The record says when that is, and so on which days it counts. The same attempt may be recorded again when
-        its create is repeated, and then counts once, for the run that repeats it.
-
-        Raises CapReached: the estimate does not fit under a cap; StaleRecord: the record is not in its expected status;
-        StateError: another task of the generation is live.
+        The record's times say on which days it counts. An attempt whose create is repeated is recorded again, and
+        counts once, for the run that repeats it. Raises CapReached: the estimate does not fit under a cap; StaleRecord:
+        the record is not in its expected status; StateError: another task of the generation is live.
         """
         if change.record.status is not Status.SUBMITTING:
             raise ValueError("an intent is recorded with the status submitting")
@@ -162,11 +158,11 @@ class Repository:
             _guard(connection, change.record.external_task_id, change.expected)
             spent = check_caps(connection, change.record, caps, run_id=run_id)
             _write_changes(connection, (change,), run_id=run_id)
-        self.require_in_place()  # the disk took its time, and the request has not left
+        self.require_in_place()  # once more: the write may have taken long, and nothing was sent yet
         return spent
 
     def require_in_place(self) -> None:
-        """Raise StateReplaced once what is written to is not on the disk by its name any more."""
+        """Raise StateReplaced once the database or a lock is not on the disk by its name any more."""
         self._writable().fence.require()
 
     def save(self, changes: Sequence[Change]) -> None:
@@ -193,10 +189,9 @@ class Repository:
                 _append(connection, entries)
 
     def trim_history(self, before: int, *, most: int) -> int:
-        """Remove the oldest lines from before a time (ms), at most so many; return how many went.
+        """Remove the oldest lines from before a time (ms), at most so many; return how many were removed.
 
-        A generation that is live keeps all of its lines, and what is the only word of what was paid for stays. Raises
-        StateError for lines of the last 30 days, which the database itself keeps.
+        Lines of live generations and of KEPT_BESIDE stay. Raises StateError for lines of the last 30 days.
         """
         live = select(TASK.c.base_id).where(tables.LIVE_TASKS)
         attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
@@ -208,9 +203,9 @@ class Repository:
             return connection.execute(delete(EVENT).where(EVENT.c.id.in_(oldest))).rowcount
 
     def forget(self, base_id: str, *, now: int) -> tuple[Record, ...]:
-        """Remove all attempts at a generation, its holds and that its outputs are ours; return the attempts.
+        """Remove all attempts at a generation, its holds and publications; return the attempts. `now` is in ms.
 
-        The history stays, and says so (`now` is in ms); files and objects stay. What was spent goes on counting for the caps.
+        The history stays, with a line about this; files and objects stay, and what was spent counts for the caps.
         """
         its_own = TASK.c.base_id == base_id
         owners = select(TASK.c.external_task_id).where(its_own)
@@ -251,21 +246,20 @@ class Repository:
                 connection.execute(_DELETE_PUBLICATION, gone)
 
     def known_results(self, *, previews: bool = True, claimed: bool = True) -> dict[str, str]:
-        """Return, for the SHA-256 of every result (and preview) of every attempt, the id of one that has it.
+        """Return, for the SHA-256 of every result (and preview) of every attempt, the id of an attempt that has it.
 
-        Without `claimed`, only of attempts whose results this state has seen: not those that only a receipt tells of.
+        Without `claimed`, attempts that only a receipt tells of are left out.
         """
         query = select(RESULT.c.sha256, RESULT.c.external_task_id)
         if not claimed:
-            query = query.join(TASK, TASK.c.external_task_id == RESULT.c.external_task_id)
-            query = query.where(TASK.c.claimed.is_(False))
+            query = query.join(TASK).where(TASK.c.claimed.is_(False))
         if not previews:
             query = query.where(RESULT.c.role.not_in(PREVIEWS))
         (found,) = self._read(query.order_by(RESULT.c.external_task_id.desc()))
         return {row.sha256: row.external_task_id for row in found}
 
     def kept_beside(self) -> set[str]:
-        """Return the SHA-256 of what was kept beside the results of attempts that are on record."""
+        """Return the SHA-256 of all objects in the KEPT_BESIDE lines of attempts that are on record."""
         on_record = EVENT.c.external_task_id.in_(select(TASK.c.external_task_id))
         (found,) = self._read(select(EVENT.c.detail).where(EVENT.c.kind == KEPT_BESIDE, on_record))
         return {digest for row in found for digest in _DIGESTS.findall(row.detail)}
@@ -308,7 +302,7 @@ class Repository:
             connection.execute(insert(MEMORY).values(key=key, value=value))
 
     def integrity_check(self) -> tuple[str, ...]:
-        """Return what is wrong with the database file, in the database's words; empty when it is tables.sound."""
+        """Return what is wrong with the database file, in the database's words; empty when it is sound."""
         if self._database is None:
             return ()
         with self._database.read() as connection:
@@ -316,10 +310,7 @@ class Repository:
         return tuple(line for line in found if line != "ok")
 
     def tidy(self, *, now: int) -> None:
-        """Keep the file small, a short piece at a time; to be called whenever there is nothing else to do.
-
-        Most calls do nothing: when all is done the next look is ten minutes later. `now` is in ms.
-        """
+        """Keep the file small, a short piece at a time, for idle moments; when all is done, again after 10 min (`now` in ms)."""
         if self._tidied_at is not None and 0 <= now - self._tidied_at < _TIDY_EVERY:
             return
         is_more = upkeep.tidy(self._writable())
@@ -360,7 +351,7 @@ def _write_changes(
 ) -> None:
     """Write records, their results and their history; a `run_id` is recorded as the one that pays."""
     for change in changes:
-        for gone in change.withdraws:  # nothing exists under it; its lines of history stay
+        for gone in change.withdraws:  # no task exists under its id; its lines of history stay
             owner = {"owner": gone.external_task_id}
             _guard(connection, gone.external_task_id, gone.status)
             connection.execute(_DELETE_RESULTS, owner)
@@ -426,7 +417,7 @@ def _contradiction(record: Record, error: IntegrityError) -> StateError:
 
 
 def _spending(connection: Connection, attempts: Sequence[Record]) -> list[dict[str, object]]:
-    """Return the rows of `forgotten` for all attempts at a generation: what they count for, and whose run pays."""
+    """Return the rows of `forgotten` for all attempts at a generation: their units, and the run that pays."""
     payers = select(TASK.c.external_task_id, TASK.c.run_id).where(
         TASK.c.base_id == attempts[0].base_id
     )

@@ -37,8 +37,8 @@ from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
 from reconciler.store.database import garbled
 from reconciler.store.values import Forgotten, HistoryEntry, Publication
 
+# word for word the condition of the index below, so that the database uses that
 LIVE_TASKS = text("status IN ('submitting', 'submitted', 'processing')")
-"""The condition of the index below, in the words that let the database use it."""
 
 
 class _Row(SQLModel):
@@ -58,7 +58,7 @@ class TaskRow(_Row, table=True):
     __tablename__ = "task"
     __table_args__ = (
         UniqueConstraint("base_id", "attempt"),
-        # A task is one attempt's: an answer that was mixed up cannot give it to a second one.
+        # A task belongs to one attempt: a mixed-up answer cannot give it to a second one.
         Index("uq_task_task_id", "task_id", unique=True),
         # Money rule 1: the database itself refuses a second task of one generation that could be billed.
         Index(
@@ -124,7 +124,7 @@ class EventRow(_Row, table=True):
 
 
 class ForgottenRow(_Row, table=True):
-    """An attempt that was forgotten: whose history it has, and what it may have cost, which caps go on counting."""
+    """An attempt that was forgotten, and its units, which caps go on counting."""
 
     __tablename__ = "forgotten"
 
@@ -152,7 +152,7 @@ class PublicationRow(_Row, table=True):
 
 
 class HoldRow(_Row, table=True):
-    """Why a wanted generation is not sent, on our side."""
+    """Why this program does not send a wanted generation."""
 
     __tablename__ = "hold"
 
@@ -170,7 +170,7 @@ class GivenOrder(_Row, table=True):
     id: int | None = Field(primary_key=True)
     ticket: str = Field(unique=True)
     document: str
-    asked: int  # how often the giver was asked whether it still waits; 0: nobody took the order
+    asked: int  # how often the giver was asked whether it still waits; 0: the order is not taken
     heard: int  # the last of these questions that the giver replied to
     answer: str | None
 
@@ -194,13 +194,13 @@ HOLD: Table = METADATA.tables["hold"]
 GIVEN_ORDER: Table = METADATA.tables["given_order"]
 MEMORY: Table = METADATA.tables["memory"]
 
-_TOLD = ("created_at", "finished_at")  # by the provider; older programs kept whatever it said
+_TOLD = ("created_at", "finished_at")  # by the provider; older programs kept any value
 _PROSE = frozenset({"reason", "refusal", "spec", "label", "detail", "request_id"})
 _ROLES = tuple(Role)
 _KINDS: dict[type, tuple[type, ...]] = {int: (int,), bool: (bool,), float: (float, int)}
 _MOST_DIGITS = 100  # of an amount of units, before or after the point
 
-# the columns of each value: its fields, but for the results of a record, which are rows of their own
+# the columns of each value: its fields; a record's results are rows of their own
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(one.name for one in fields(kind) if one.name not in {"results", "previews"})
     for kind in (Record, Result, HistoryEntry, Forgotten, Publication)
@@ -216,10 +216,7 @@ PUBLICATIONS = select(*(PUBLICATION.c[name] for name in _NAMES[Publication]))
 
 
 def sound(query: Select[*tuple[Any, ...]], found: Found) -> Found:
-    """Return the rows of a query, all of whose values are of their column's type. Raises StateError.
-
-    SQLite holds anything anywhere: without this a damaged byte comes up as a mistake of the program, far from here.
-    """
+    """Return the rows of a query; raises StateError for a value of another type than its column's: SQLite holds any."""
     columns = [(column, _kinds(column)) for column in query.selected_columns]
     for shape in dict.fromkeys(tuple(map(type, row)) for row in found):
         for (column, allowed), kind in zip(columns, shape, strict=True):
@@ -265,7 +262,7 @@ def to_forgotten(row: Row[*tuple[Any, ...]]) -> Forgotten:
 def row_of(
     value: Record | Result | HistoryEntry | Forgotten | Publication, **more: object
 ) -> dict[str, object]:
-    """Return the columns that say what a value says: words of ours and amounts are text there."""
+    """Return the columns of a value; enumerations and amounts are text there."""
     said = {name: getattr(value, name) for name in _NAMES[type(value)]} | more
     for name, one in said.items():
         if name in _PROSE:
@@ -296,7 +293,7 @@ def to_publication(row: Row[*tuple[Any, ...]]) -> Publication:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking thousands of values, none of them garbage, as they are made."""
+    """Pause the garbage collector while thousands of values are made, none of them garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -312,7 +309,7 @@ def printable(text: str) -> str:
 
 
 def _to_units(text: str) -> Decimal:
-    """Return an amount; written out, one of many digits would fill the memory. Raises ArithmeticError."""
+    """Return an amount; raises ArithmeticError for one that written out would fill the memory."""
     units = Decimal(text)
     if not units.is_finite() or not -_MOST_DIGITS < units.adjusted() < _MOST_DIGITS:
         raise ArithmeticError(text[:_MOST_DIGITS])

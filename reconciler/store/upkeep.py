@@ -1,7 +1,6 @@
 """The upkeep of the database's file: a verified copy of it, and keeping it small and its statistics fresh.
 
-Neither changes a row, and others may read or write meanwhile. Objects are not in a copy: each is a file that never
-changes, under the digest of its bytes, and is copied as one.
+Neither changes a row, and others may read or write meanwhile. Objects are not in a copy: they are files of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from reconciler.disk import give_name, sync, sync_folder
 from reconciler.store.database import Database, open_for_reading
 from reconciler.store.private_files import make_private, open_regular
 
-_PART = ".part"
 _MEBIBYTE = 1024 * 1024  # bytes
 _MUCH = 4 * _MEBIBYTE  # of free pages; fewer are soon used again
 _SHARE = 4  # one page in so many may be free
@@ -30,7 +28,7 @@ _LATER = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_F
 def back_up(database: Path, target: Path) -> int:
     """Copy a database to a file that is not there yet, for its user alone; return its size in bytes. Raises StateError."""
     source = open_for_reading(database)
-    part = target.with_name(f"{target.name}{_PART}")
+    part = target.with_name(f"{target.name}.part")
     with nullcontext() if source is None else closing(source):
         if source is None or source.revision() is None:
             raise StateError(
@@ -47,7 +45,7 @@ def back_up(database: Path, target: Path) -> int:
                     connection.backup(copy)  # in one step: a writer does not make it begin again
                 copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
                 _verify(copy, target)
-            return _land(part, target)
+            return _give_name(part, target)
         except (OSError, sqlite3.Error) as error:
             said = error.strerror if isinstance(error, OSError) else str(error)
             raise StateError(
@@ -60,7 +58,7 @@ def back_up(database: Path, target: Path) -> int:
 
 
 def tidy(database: Database) -> bool:
-    """Do a short piece of housekeeping, waiting for nobody; whether more is worth doing soon. Raises StateError."""
+    """Do a short piece of housekeeping, without waiting for a lock; whether to go on soon. Raises StateError."""
     database.fence.require()
     with database.driver() as connection:
         patience = _asked(connection, "busy_timeout")
@@ -95,8 +93,8 @@ def _verify(copy: sqlite3.Connection, target: Path) -> None:
         )
 
 
-def _land(part: Path, target: Path) -> int:
-    """Give a durable copy its name, unless something has it by now."""
+def _give_name(part: Path, target: Path) -> int:
+    """Make a copy durable and name it; return its size in bytes. Raises StateError where the name is taken."""
     with open_regular(part) as copy:
         sync(copy.fileno())
         size = os.fstat(copy.fileno()).st_size
@@ -123,8 +121,7 @@ def _give_back(connection: sqlite3.Connection) -> bool:
         # Each page is a step of the statement; `execute` would take one step, and with no columns to fetch no other.
         connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
         return True
-    # A file of before `auto_vacuum` was set. A copy changes that; one too long to copy keeps its free pages,
-    # and uses them again.
+    # A file of an older version, without `auto_vacuum`: VACUUM sets it, where the file is small enough.
     used = _asked(connection, "page_count") - _asked(connection, "freelist_count")
     if used * _asked(connection, "page_size") > _SMALL:
         return False

@@ -8,7 +8,7 @@ from decimal import Decimal
 from reconciler.core.states import Record, Role, Status
 
 KEPT_BESIDE = "kept beside"
-"""The kind of a line that tells the SHA-256 of objects that are no result and were paid for; nothing else tells it."""
+"""The kind of a line with the SHA-256 of paid objects that are no result: the only place that names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,17 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an attempt becomes, if it still is what it was believed to be."""
+    """The new record of an attempt, which is written only if the attempt has the expected status."""
 
     record: Record
     expected: Status | None  # None: there must be no record under this id yet
     history: tuple[HistoryEntry, ...] = ()
-    withdraws: tuple[Record, ...] = ()  # attempts that it takes the place of, and that do not exist
+    withdraws: tuple[Record, ...] = ()  # attempts that it replaces, of which no task exists
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """How many provider units may be spent; None: as many as it takes."""
+    """How many provider units may be spent; None: no cap."""
 
     per_day: Decimal | None = None
     per_run: Decimal | None = None
@@ -42,7 +42,7 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the day (UTC) and the run have come to, in provider units; None where there is no cap."""
+    """The provider units spent on the day (UTC) and in the run; None where there is no cap."""
 
     day: Decimal | None = None
     run: Decimal | None = None
@@ -78,4 +78,4 @@ class Publication:
     size: int  # bytes
     mtime_ns: int
     inode: int
-    ctime_ns: int | None = None  # older programs did not write it down: then the file is read again
+    ctime_ns: int | None = None  # None, of an older program: the file is read again

@@ -18,11 +18,11 @@ EXISTS (
         < (COALESCE(task.intent_at, 0), task.external_task_id)
 )
 """
-"""An older program believed an answer that was about another attempt's task: whoever had it first keeps it."""
+"""Older programs believed answers that were about another attempt's task: the first attempt with it keeps it."""
 
 
 def upgrade() -> None:
-    """Let each task have one owner: who has it second is asked for by its own id again."""
+    """Let each task have one owner: a later attempt with the task is asked for by its own id again."""
     task = sa.table("task", *map(sa.column, ("task_id", "gave_up_at", "absent_looks", "status")))
     flying = task.c.status.in_(["submitted", "processing"])
     op.drop_index("ix_task_task_id", table_name="task")

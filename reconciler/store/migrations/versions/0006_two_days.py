@@ -24,7 +24,7 @@ def upgrade() -> None:
 
 
 def _date(table: str, owner: str) -> None:
-    """An adopted task was dated by what the provider said, in whatever units."""
+    """Convert the dates of adopted tasks, which are the provider's and may be in other units than ms."""
     connection = op.get_bind()
     query = f"SELECT external_task_id, {owner}, intent_at FROM {table} WHERE intent_at IS NOT NULL"  # noqa: S608
     first = sa.text("SELECT min(at) FROM event WHERE external_task_id IN (:name, :owner)")
