@@ -76,6 +76,7 @@ class Inputs:
         self._looked_at: dict[str, None] = {}  # in order
         self._shared: dict[Source, Source] = {}  # most specs name the same few files
         self._names_in = functools.cache(partial(_listed, root.path))
+        self._target = functools.cache(root.target)
 
     def take_looked_at(self) -> tuple[str, ...]:
         """Return the local files, missing ones too, that were looked at since this was last asked."""
@@ -141,7 +142,7 @@ class Inputs:
             raise fail(node.place, error.message, key) from error
 
     def _followed(self, source: Source) -> Source:
-        target = self._root.target(source.path) if source.path else ""
+        target = self._target(source.path) if source.path else ""
         return source if target == source.target else replace(source, target=target)
 
     def _name(self, node: Node, key: str) -> str:
