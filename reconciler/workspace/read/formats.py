@@ -20,8 +20,6 @@ from reconciler.workspace.files.plain import (
 from reconciler.workspace.read.json_reader import read_json
 from reconciler.workspace.read.toml_reader import read_toml
 
-__all__ = ["DocumentError", "parse", "read_document"]
-
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
 
 Reader = Callable[[str, str, Limits], Node]
