@@ -76,10 +76,7 @@ class Checkout:
         return found
 
     def uncommitted(self, names: Collection[str]) -> frozenset[str]:
-        """Return which of these files (relative to the root) HEAD does not hold just as they are on disk.
-
-        A symbolic link and its target must both be committed; staged is not committed. Raises `WorkspaceError`.
-        """
+        """Return which files HEAD does not hold as they are on disk, links with targets. Raises `WorkspaceError`."""
         if not names:
             return frozenset()
         follow, top = _follower(), f"{self.top}/"
@@ -146,12 +143,10 @@ def _follower() -> _Follow:
 
 def _target(path: str) -> str:
     """Return a symbolic link's target as written; empty for anything else, and for a link in a circle."""
+    link, target = Path(path), ""
     try:
-        target = str(Path(path).readlink())
-    except OSError:
-        return ""
-    try:
-        Path(path).stat()
+        target = str(link.readlink())
+        link.stat()
     except OSError as error:
         return "" if error.errno == errno.ELOOP else target
     return target

@@ -1,7 +1,4 @@
-"""What the specs folder asks for, kept up to date file by file: the same as `load`, at the price of what changed.
-
-It watches nothing itself, and belongs to one thread: only a `snapshot` may be handed to another.
-"""
+"""What the specs folder asks for, kept up to date file by file: the same as `load`, at the price of what changed."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ class Changed:
 
 
 class SpecIndex:
-    """The specs folder as it was last looked at. Names are relative to the root, with forward slashes."""
+    """The specs folder as it was last looked at, for one thread. Names are relative to the root."""
 
     def __init__(
         self,
@@ -60,14 +57,11 @@ class SpecIndex:
         *,
         prices: Prices,
         cache: SpecCache | None = None,
-        sources: Media | None = None,
-        patience: float = PATIENCE,
+        sources: Media | None = None,  # local media that are known already
+        patience: float = PATIENCE,  # s, to look at others
         deferred: bool = False,
     ) -> None:
-        """Read everything once, or where `deferred` only what the cache holds. Raises `WorkspaceError`.
-
-        `sources` are local media that are known already; the others are looked at for `patience` seconds.
-        """
+        """Read everything once, or where `deferred` only what the cache holds. Raises `WorkspaceError`."""
         self._root = root
         self._cache = cache
         self._prices = prices

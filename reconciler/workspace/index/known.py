@@ -64,7 +64,6 @@ class Groups:
         return key in self._groups
 
     def __getitem__(self, key: str) -> Collection[str]:
-        """Return the names of a key; none for an unknown key."""
         found = self._groups.get(key, ())
         return (found,) if isinstance(found, str) else found
 

@@ -287,7 +287,7 @@ def _in_milliseconds(seconds: Fraction) -> Decimal:
 
 
 def _next_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
-    """Return the next frame; None when there is none in `_MOST_PACKETS`."""
+    """Return the next frame; None where `_MOST_PACKETS` hold none."""
     packets = itertools.islice(container.demux(stream), _MOST_PACKETS)
     return next((frame for packet in packets for frame in packet.decode()), None)
 

@@ -201,7 +201,6 @@ def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:
 
 
 def _packets(target: Path) -> int:
-    """Return how many whole packets a film holds."""
     import av
 
     with suppress(av.FFmpegError), av.open(str(target)) as made:

@@ -141,7 +141,6 @@ class Inputs:
         return source if target == source.target else replace(source, target=target)
 
     def _name(self, node: Node, key: str) -> str:
-        """Return a written path relative to the root. Raises `DocumentError`."""
         written = str(node.value)
         if scheme := _SCHEME.match(written):
             sentence = f"`{written[:80]}` has the scheme `{scheme.group()}`: `{key}` takes a file beside the spec or an http(s) URL"

@@ -1,7 +1,4 @@
-"""JSON into `Node`s, with the place of every key and value.
-
-The standard library decodes the scalars only: it keeps no places, lets a later duplicate win, and accepts `NaN`.
-"""
+"""JSON into `Node`s: the standard library's reader keeps no places, lets a later duplicate win, and accepts `NaN`."""
 
 from __future__ import annotations
 

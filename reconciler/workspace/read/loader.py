@@ -185,10 +185,7 @@ class Reading(NamedTuple):  # a frozen dataclass takes three times as long to ma
 
 
 class Reader:
-    """Reads the specs of a tree, and each file that they use once.
-
-    `looks` and `known` (defaults) hold what an earlier reader read of unchanged files, and get what this one reads.
-    """
+    """Reads the specs of a tree; `looks` and `known` (defaults) keep what this and earlier readers read."""
 
     def __init__(
         self,

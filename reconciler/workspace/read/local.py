@@ -94,11 +94,7 @@ def _name(sha256: str, key: str) -> str:
 
 
 def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = None) -> Source:
-    """Return a local file (`name` relative to the root) as an input of a medium (its name).
-
-    Raises `MediaError` when it is missing, far too large, damaged, or changes while it is read. Other limits of the API
-    are not checked here.
-    """
+    """Return a local file as an input of a medium, of any size that can be prepared. Raises `MediaError`."""
     verdicts = verdicts or Verdicts()
     with opened_media(root / name, name) as file:
         before = Signature.of(os.fstat(file.fileno()))

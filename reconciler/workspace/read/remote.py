@@ -1,7 +1,4 @@
-"""Media that specs name by URL: where each is named, and what is wrong with a sample of its bytes.
-
-Nothing is fetched here. A sample is written into a sparse file, for the readers of local media.
-"""
+"""Media that specs name by URL: where each is named, and what is wrong with a sample that was fetched of it."""
 
 from __future__ import annotations
 
@@ -107,6 +104,7 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
 
 @contextlib.contextmanager
 def _laid_out(size: int, parts: Parts) -> Iterator[BufferedReader]:
+    """Yield a sparse file with the parts at their places, for the readers of local media."""
     with tempfile.TemporaryFile() as file:
         file.truncate(size)
         for begin, data in parts:

@@ -1,7 +1,4 @@
-"""What a load remembers of a spec, as bytes for a cache: its generations and their media, without prices.
-
-Losing it, or finding it damaged or of another version, costs time only.
-"""
+"""What a load remembers of a spec, without prices, as bytes for a cache whose loss or damage costs only time."""
 
 from __future__ import annotations
 

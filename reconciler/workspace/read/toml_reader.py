@@ -78,7 +78,6 @@ def read_toml(text: str, name: str, limits: Limits) -> Node:
 
 
 def _refusal(told: str, text: str, name: str) -> DocumentError:
-    """Return the error for a message of the library."""
     place = Place(name, max(len(text.rstrip().split("\n")), 1))
     if (where := _WHERE.search(told)) and where[1]:
         place = Place(name, int(where[1]), int(where[2]))

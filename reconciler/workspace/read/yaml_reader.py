@@ -116,7 +116,6 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
 
 
 def _check_directives(text: str, name: str) -> None:
-    """Raise `DocumentError` at the first directive beyond `_MOST_DIRECTIVES`."""
     directives = _TAG_DIRECTIVE.finditer(text)
     for one in itertools.islice(directives, _MOST_DIRECTIVES, None):
         place = Place(name, len(_BREAK.findall(text, 0, one.start())) + 1)

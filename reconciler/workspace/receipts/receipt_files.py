@@ -211,7 +211,6 @@ def _values(data: bytes) -> int:
 
 
 def _entries(data: bytes) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt. Raises ValueError or RecursionError."""
     text = data.decode("utf-8-sig")
     content = None
     if text.strip(" \t\r\n"):

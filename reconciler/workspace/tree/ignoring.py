@@ -91,10 +91,7 @@ class Ignoring:
         return self._folders[name]
 
     def held_back(self, spec: str, specs: Container[str]) -> str:
-        """Return why nothing is bought for a spec, by this file and the spec's name; or nothing.
-
-        `specs` are all specs: an uncertain name is a copy's only beside its original.
-        """
+        """Return why nothing is bought for a spec, by this file and its name among all `specs`; or nothing."""
         if self.problem is not None:
             return f"nothing is bought while `{IGNORE_FILE}` cannot be understood: {self.problem}"
         folder, name, suffix = _parts(spec)
@@ -204,8 +201,6 @@ _STAR, _ANY, _FOLDERS = object(), object(), object()  # `*`, `?`, and `**`: any 
 
 
 class _Glob(NamedTuple):
-    """One pattern."""
-
     elements: tuple[object, ...]  # from the root down: signs, brackets, letters, slashes
     is_for_folders: bool  # only
     is_negated: bool  # by a `!` before it

@@ -1,7 +1,4 @@
-"""Which names changed under the specs folder and in the folders of its media, and which of them are quiet again.
-
-Names are relative to the root, with forward slashes.
-"""
+"""Which names (relative to the root) changed in the specs folder and its media's folders, and which are quiet again."""
 
 from __future__ import annotations
 
@@ -64,10 +61,7 @@ class Watcher:
         self.revive()
 
     def watch_also(self, folders: Iterable[str]) -> None:
-        """Watch these folders too, but not below them; one outside the root is named by its absolute path.
-
-        The name of a missing one becomes dirty once it appears.
-        """
+        """Watch these folders too, even once they appear, but not below them; outside the root, by absolute path."""
         with self._tables:
             for name in folders:
                 if not self._is_covered(name):

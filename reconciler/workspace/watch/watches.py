@@ -63,8 +63,6 @@ class Told:
 
 @dataclass(eq=False, slots=True)
 class _Watched:
-    """A folder that is watched."""
-
     name: str  # relative to the root, or absolute
     identity: tuple[int, int]  # the device and the inode
 
@@ -119,7 +117,6 @@ class Watches(ABC):
     def _new_reader(self) -> BaseThread | None: ...
 
     def _identity(self, name: str) -> tuple[int, int]:
-        """Return the device and the inode of what stands at a name."""
         try:
             status = (self._root / name).stat()
         except OSError:
