@@ -1,7 +1,7 @@
 """What is committed in git, by asking the `git` program: it alone knows its filters, line ends and work trees.
 
-Which repository is asked is found here, by a `.git`: the one name that no commit can hold. Git itself, looking for one,
-would take a folder that a commit brings (`HEAD`, `objects`, `refs`, a `config` with commands), and run what that says.
+The repository is found here, by its `.git`: the one name that no commit can hold. Git itself would also take a folder
+that a commit brings (`HEAD`, `objects`, `refs`, a `config` with commands), and run what its `config` says.
 Nothing here writes, takes a lock of git's, reads the network or needs a terminal.
 """
 
@@ -48,10 +48,7 @@ class Checkout:
 
     @classmethod
     def find(cls, root: Path) -> Self:
-        """Return the work tree that holds `root`.
-
-        Raises `WorkspaceError`: no git, no repository, one refused or of another folder, no commit yet.
-        """
+        """Return the work tree that holds `root`. Raises `WorkspaceError`, also where nothing is committed yet."""
         base = Path(os.path.realpath(root))
         repository = _repository_of(base)
         if repository is None:
@@ -79,11 +76,7 @@ class Checkout:
         return found
 
     def uncommitted(self, names: Collection[str]) -> frozenset[str]:
-        """Return which of these files (relative to the root) HEAD does not hold just as they are on disk.
-
-        Of a symbolic link, the link and what it leads to both count. What is staged is not committed.
-        Raises `WorkspaceError` when git cannot tell.
-        """
+        """Return which files HEAD does not hold as they are on disk, links with targets. Raises `WorkspaceError`."""
         if not names:
             return frozenset()
         follow, top = _follower(), f"{self.top}/"
@@ -109,7 +102,7 @@ class Checkout:
         return frozenset(name for name, paths in known_as.items() if not (paths and paths <= held))
 
     def signs(self) -> tuple[Path, ...]:
-        """Return the folders in which something changes whenever HEAD or the index does. No git that hangs is asked."""
+        """Return the folders in which something changes whenever HEAD or the index does. Git is not asked: it may hang."""
         folders = [self.git_dir, self.common_dir]
         with contextlib.suppress(OSError, UnicodeError):
             head = (self.git_dir / "HEAD").read_text(encoding="utf-8")
@@ -119,7 +112,7 @@ class Checkout:
         return tuple(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir()))
 
     def abandon(self) -> None:
-        """End what git is asked in other threads, which is an error to them, and ask nothing more."""
+        """End the git processes that other threads wait for, which raises there, and start no more."""
         self._questions.abandon()
 
     def _git(self, *arguments: str) -> bytes:
@@ -128,7 +121,7 @@ class Checkout:
 
 
 def _follower() -> _Follow:
-    """Return what says where an absolute path, as `Path` writes it, leads, and which links it passes; each is read once."""
+    """Return a function from an absolute path to its end and the links on the way; it reads each link once."""
 
     @cache
     def follow(path: str) -> tuple[str, frozenset[str]]:
@@ -149,20 +142,18 @@ def _follower() -> _Follow:
 
 
 def _target(path: str) -> str:
-    """Return what a symbolic link says; empty for anything else, and for one that goes in a circle."""
+    """Return a symbolic link's target as written; empty for anything else, and for a link in a circle."""
+    link, target = Path(path), ""
     try:
-        target = str(Path(path).readlink())
-    except OSError:
-        return ""
-    try:
-        Path(path).stat()
+        target = str(link.readlink())
+        link.stat()
     except OSError as error:
         return "" if error.errno == errno.ELOOP else target
     return target
 
 
 def _read_status(output: bytes) -> tuple[str, set[str]]:
-    """Return the commit that a status is about, and the paths that are not as it has them."""
+    """Return the commit that a status compares with, and the paths that differ from it."""
     entries = os.fsdecode(output).split("\0")
     commits = (one.rpartition(" ")[2] for one in entries if one.startswith("# branch.oid "))
     changed = {one.split(" ", at)[at] for one in entries if (at := _FIELDS.get(one[:1]))}
@@ -170,7 +161,7 @@ def _read_status(output: bytes) -> tuple[str, set[str]]:
 
 
 def _files(output: bytes) -> set[str]:
-    """Return the paths of files and symbolic links in a listed tree: what a submodule's entry names has no bytes in it."""
+    """Return the paths of files and symbolic links in a listed tree; a submodule's content is not in it."""
     entries = (entry.partition("\t") for entry in os.fsdecode(output).split("\0"))
     return {path for said, _, path in entries if said.partition(" ")[2].startswith("blob ")}
 
@@ -178,12 +169,11 @@ def _files(output: bytes) -> set[str]:
 def is_tracked(root: Path, path: Path) -> bool:
     """Whether a file, or a link on the way to it, is in the index of the repository that holds `root`.
 
-    Asked the other way round: only what git lists as a stranger is untracked, by git's own idea of which names are the
-    same. Outside of any repository nothing is tracked; a commit cannot bring a `.git`.
-    Raises `WorkspaceError` when git cannot tell.
+    Only what git lists as untracked is so: git knows best which names are the same. Outside of any repository nothing
+    is tracked. Raises `WorkspaceError` when git cannot tell.
     """
     top, mine = _within_repository(root, path)
-    # Before git is asked: what ended meanwhile is in its answer.
+    # Looked at before git is asked: a checkout that ends in between is in git's answer.
     lock = index_lock(root)
     if lock is not None and any(_is_since(lock, one) for one in mine):
         raise WorkspaceError(f"git began to change the folder before it came (there is `{lock}`)")
@@ -192,7 +182,7 @@ def is_tracked(root: Path, path: Path) -> bool:
 
 
 def tracked_below(root: Path, folder: Path) -> str:
-    """Return a name that git tracks as `folder`, as a link on the way to it, or within; or nothing. Raises `WorkspaceError`."""
+    """Return a tracked name that is `folder`, in it, or a link on the way to it; or nothing. Raises `WorkspaceError`."""
     top, mine = _within_repository(root, folder)
     for one in mine:
         depth = len(one.relative_to(top).parts)
@@ -205,7 +195,6 @@ def tracked_below(root: Path, folder: Path) -> str:
 
 
 def _listed(top: Path, *arguments: str) -> str:
-    """Return what git lists of its index, asked at the top: a folder below may look like a repository."""
     try:
         return os.fsdecode(ask_git(top, "ls-files", *arguments))
     except GitRefused as error:
@@ -213,7 +202,7 @@ def _listed(top: Path, *arguments: str) -> str:
 
 
 def _within_repository(root: Path, path: Path) -> tuple[Path, list[Path]]:
-    """Return the top of the root's work tree, and what of a path lies in it: every link on the way, and its end."""
+    """Return the top of the root's work tree, and of a path's end and the links on the way those that lie in it."""
     base = Path(os.path.realpath(root))
     top = next((folder for folder in (base, *base.parents) if _is_repository(folder)), None)
     if top is None:
@@ -230,7 +219,7 @@ def _is_repository(folder: Path) -> bool:
 
 
 def _is_since(lock: Path, path: Path) -> bool:
-    """Whether a file came, or changed, since git began to change files: its index tells of it only in the end."""
+    """Whether a file changed since git began a checkout: git's index knows of it only at the end."""
     try:
         return path.lstat().st_ctime_ns >= lock.lstat().st_mtime_ns
     except OSError:
@@ -238,23 +227,20 @@ def _is_since(lock: Path, path: Path) -> bool:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether two spellings are one name: always where they are equal, and where the file system says so."""
+    """Whether two spellings are one name on this file system."""
     with contextlib.suppress(OSError):
         return one == other or one.samefile(other)
     return False
 
 
 def index_lock(root: Path) -> Path | None:
-    """Return the file that is there while git changes the files of a folder; None outside of any repository."""
+    """Return the path of the file that git holds while it changes a folder; None outside of any repository."""
     found = _repository_of(Path(os.path.realpath(root)))
     return found[1] / "index.lock" if found else None
 
 
 def _repository_of(base: Path) -> tuple[Path, Path] | None:
-    """Return the nearest folder with a `.git`, at or above `base` (links resolved), and the git folder that it stands for.
-
-    Git lets no commit hold such a path, in whatever case its letters are; a folder of that name without a HEAD is none.
-    """
+    """Return the nearest folder with a `.git` at or above `base` (links resolved), and the git folder that this means."""
     for folder in _searched(base):
         place = folder / ".git"
         if os.path.isdir(place):  # noqa: PTH112 - pathlib raises where a folder is closed to us
@@ -270,7 +256,7 @@ def _repository_of(base: Path) -> tuple[Path, Path] | None:
 
 
 def _searched(base: Path) -> Iterator[Path]:
-    """Yield the folders in which git would look: none above a ceiling, and none of another file system unless it may."""
+    """Yield the folders in which git would look for a `.git`, by its two settings of the environment."""
     ceilings = os.environ.get("GIT_CEILING_DIRECTORIES", "").split(":")
     is_across = os.environ.get("GIT_DISCOVERY_ACROSS_FILESYSTEM", "").lower() in _TRUE
     yield base
@@ -283,10 +269,10 @@ def _searched(base: Path) -> Iterator[Path]:
 
 
 def _common_folder(top: Path, git_dir: Path) -> Path:
-    """Return the folder that all work trees of a repository have in common, once git agrees on whose that is.
+    """Return the git folder that all work trees of a repository share.
 
-    Git is asked in the one folder whose `.git` was found, so that it can take no other, and says whether its owner is
-    one whom it trusts. Raises `GitRefused`, and `WorkspaceError` where the git folder is not that of this work tree.
+    Git is asked at `top`, where it can find no other repository, and refuses an owner that it does not trust. Raises
+    `GitRefused`, and `WorkspaceError` where the git folder is not that of this work tree.
     """
     options = ("--absolute-git-dir", "--show-toplevel", "--git-common-dir")
     told = (os.fsdecode(ask_git(top, "rev-parse", one)).removesuffix("\n") for one in options)
@@ -302,7 +288,7 @@ def _common_folder(top: Path, git_dir: Path) -> Path:
 
 
 def _work_tree_of(holder: Path) -> Path | None:
-    """Return the linked work tree that a git folder says it is for; None when it says none."""
+    """Return the linked work tree that a git folder names in its `gitdir`; None when it has none."""
     try:
         with open_plain(holder / "gitdir") as file:
             said = Path(os.fsdecode(file.read(_LONGEST_FILE)).rstrip("\r\n"))

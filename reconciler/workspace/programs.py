@@ -1,9 +1,8 @@
 """The other programs that are started: what they get of our environment, and asking `git` one question at a time.
 
-Nobody gets a key, whatever it is called: the environment is an allow-list. Git is asked without a shell, a terminal, or
-anything that it writes. It reads its settings where its user keeps them (system, user, the repository's own `config`,
-which nobody can commit): a filter that they define, LFS for one, runs; what a commit brings can only name it. Hooks, a
-file system monitor, other machines and repositories that nobody named are out of the question.
+No program gets a key: the environment is an allow-list. Git runs without a shell or a terminal, and writes nothing. It
+reads the settings of the system, the user and the repository's own `config`, which no commit can hold: a filter defined
+there (LFS) runs, and a commit can only name it. Hooks, a file system monitor and other machines are switched off.
 """
 
 from __future__ import annotations
@@ -35,21 +34,18 @@ _COMMAND = (
     *("-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
 )
-# What such names begin with; the last: for whom `sudo` runs us owns the folder.
+# What names of git's own variables begin with; SUDO_UID: the user behind `sudo` owns the folder.
 _KEPT = ("GIT_CONFIG", "GIT_EXEC_PATH", "SUDO_UID")
 _SET = {
     "LC_ALL": "C",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_LAZY_FETCH": "1",
-    "GIT_ALLOW_PROTOCOL": "none",  # what of it older versions do not know
+    "GIT_ALLOW_PROTOCOL": "none",  # for versions without GIT_NO_LAZY_FETCH
 }
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return the little that another program needs: where its user, its language, its terminal and its libraries are.
-
-    Of lists of folders only absolute ones stay: others would be looked up where the program is started.
-    """
+    """Return the part of our environment that another program may see; of lists of folders, the absolute ones."""
     passed = {
         name: text for name, text in ours.items() if name in _PASSED or name.startswith(_KINDS)
     }
@@ -65,7 +61,7 @@ class GitRefused(Exception):
 
 
 class Questions:
-    """What git is asked at the moment, in whatever threads; abandoned, nothing more can be asked."""
+    """The git processes that run now, for any thread; once abandoned, no more are started."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,8 +69,8 @@ class Questions:
         self._over = False
 
     def ask(self, folder: Path, arguments: Collection[str]) -> tuple[int, bytes, bytes]:
-        """Return git's exit code and what it printed, once it ended or was abandoned; raises `TimeoutExpired`, `OSError`."""
-        # Nothing points it elsewhere (we may run in a hook); above a folder it never looks.
+        """Return git's exit code, stdout and stderr, once it ended. Raises `TimeoutExpired`, OSError, `WorkspaceError`."""
+        # We may run in a hook, whose GIT_DIR would point git elsewhere; and git never looks above the folder.
         ours = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
         ours["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
         with self._lock:
@@ -102,7 +98,7 @@ class Questions:
         return process.returncode, printed, complained
 
     def abandon(self) -> None:
-        """End everything that is under way."""
+        """End every process, and start no more."""
         with self._lock:
             self._over = True
             for process in self._asked:
@@ -110,13 +106,13 @@ class Questions:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.returncode is None:  # else its number may be somebody else's by now
+    if process.returncode is None:  # else its number may be another process's by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def ask_git(folder: Path, *arguments: str, questions: Questions | None = None) -> bytes:
-    """Return what git prints. Raises `GitRefused`, and `WorkspaceError` when there is no git or no end."""
+    """Return what git prints. Raises `GitRefused`, and `WorkspaceError` where it cannot start or takes too long."""
     try:
         code, printed, complained = (questions or Questions()).ask(folder, arguments)
     except subprocess.TimeoutExpired as error:

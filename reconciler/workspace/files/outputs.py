@@ -1,7 +1,4 @@
-"""Publishing results beside their specs, removing them, and knowing a file by its signature.
-
-It knows no receipt and no spec.
-"""
+"""Publishing results beside their specs, removing them, and telling changed files by their signatures."""
 
 from __future__ import annotations
 
@@ -36,12 +33,11 @@ class OutputTaken(WorkspaceError):
 class Signature:
     """What tells a changed file from an unchanged one without reading it.
 
-    What is no plain file has size -1: it is there, not ours, and equals no signature of a published file. The
-    ctime also tells a file that was overwritten in place and given its old mtime; a chmod, a link or a new name costs
-    reading it once more.
+    The ctime also tells a file that was overwritten in place and given its old mtime; after a chmod, a hard link or a
+    new name, a file is read once more.
     """
 
-    size: int  # bytes, or -1
+    size: int  # bytes; -1 for what is no plain file, and so never one of our outputs
     mtime_ns: int
     ctime_ns: int
     inode: int
@@ -58,7 +54,7 @@ class Signature:
         return self.size >= 0
 
     def is_racy(self, at_ns: int) -> bool:
-        """Whether a file that was read at this time could have changed since with this signature; not one dated far ahead."""
+        """Whether a file that was read at this time could have changed since and kept this signature."""
         return min(abs(at_ns - self.mtime_ns), abs(at_ns - self.ctime_ns)) < RACY_NS
 
 
@@ -74,7 +70,7 @@ def followed(entry: os.DirEntry[str] | Path) -> Signature | None:
     try:
         return Signature.of(entry.stat())
     except OSError as error:
-        # A link may lead to nothing, to itself, or where nobody gets: that is its own trouble, and not the folder's.
+        # A link may lead to nothing, to itself, or into a closed folder: its own folder is fine all the same.
         if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR} and not entry.is_symlink():
             raise
     try:
@@ -84,7 +80,7 @@ def followed(entry: os.DirEntry[str] | Path) -> Signature | None:
 
 
 def check_room(root: Path, folder: str) -> None:
-    """Look whether a result could be put into a folder of the root; raises WorkspaceError where it could not."""
+    """Raise `WorkspaceError` where a result could not be put into a folder of the root."""
     cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
     with described(folder):
         try:
@@ -102,10 +98,10 @@ def check_room(root: Path, folder: str) -> None:
 
 
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
-    """Copy an object to its place, durably and in one step, and return the signature of the very bytes written.
+    """Copy an object to its place, durably and in one step, and return the signature of the bytes written.
 
-    With `replace=False` whatever appeared at the target meanwhile stays, and `OutputTaken` is raised. A folder or a
-    symbolic link at the target is never replaced nor written through. Raises `WorkspaceError` otherwise.
+    Raises `OutputTaken` where anything stands at the target; with `replace`, only where that is no plain file. Raises
+    `WorkspaceError` otherwise.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -121,11 +117,11 @@ def publish(source: Path, target: Path, *, replace: bool) -> Signature:
             named = Signature.of(os.fstat(file.fileno()))
         sync_folder(target.parent)
     except OSError as error:
-        # What a person has to look at: temporary names are nobody's business.
+        # The path for the user to look at, never a temporary one.
         is_gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
         culprit = source if error.filename == str(source) else target.parent if is_gone else target
         raise describe_os_error(error, culprit) from error
-    # Its new name gave it another ctime. Where more than that is different, somebody wrote to it already.
+    # Its new name gave it another ctime. Where more than that differs, another process wrote to it already.
     is_ours = named == Signature(written.size, written.mtime_ns, named.ctime_ns, written.inode)
     return named if is_ours else written
 
@@ -137,7 +133,6 @@ def _copy(source: Path, file: BinaryIO) -> None:
 
 
 def _link(temporary: Path, target: Path) -> None:
-    """Give the temporary file its final name, unless something has it."""
     try:
         give_name(temporary, target)
     except FileExistsError as error:
@@ -146,18 +141,18 @@ def _link(temporary: Path, target: Path) -> None:
 
 
 def not_replaced(target: Path) -> OutputTaken:
-    """Return the error to raise for what is no plain file where one of ours belongs."""
+    """Return the error for a folder or a link where an output or a receipt belongs."""
     sentence = f"`{target}` is a folder or a link: it is not replaced"
     return OutputTaken(sentence, hint="Move it out of the way.")
 
 
 def is_behind_a_link(above: Path, target: Path) -> bool:
-    """Whether a folder between this folder and this path is a symbolic link, so that the path leads elsewhere."""
+    """Whether a folder between `above` and `target` is a symbolic link, so that the path leads elsewhere."""
     return target.parent.resolve() != above.resolve() / target.parent.relative_to(above)
 
 
 def remove(target: Path, found: Signature) -> bool:
-    """Remove a plain file durably; False, and nothing touched, when it is not as it was found. Raises `WorkspaceError`."""
+    """Remove a plain file durably; False, and not removed, where it is not as `found`. Raises `WorkspaceError`."""
     if not found.is_file or signature(target) != found:
         return False
     with described(target):

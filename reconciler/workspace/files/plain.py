@@ -1,8 +1,7 @@
 """Opening, reading and landing plain files: the only place of the workspace that touches descriptors.
 
-Nothing here knows what a file means. A device or a FIFO is never waited for, a symbolic link is never written
-through, and what lands is whole: a temporary file in the same folder, fsync, one atomic step, fsync of the folder.
-A Git LFS pointer, the small text that stands in a checkout for a file that was not fetched, is known as one.
+A device or a FIFO is never waited for, a symbolic link is never written through, and what lands is whole: a temporary
+file in the same folder, fsync, one atomic rename, fsync of the folder.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ _REASONS = {
 
 
 LARGEST_POINTER: Final = 1024  # bytes (documented: a pointer is smaller)
-ADVICE: Final = "is a Git LFS pointer: run `git lfs pull`"
-"""What is said of one, to go on after its name."""
+ADVICE: Final = "is a Git LFS pointer: run `git lfs pull`"  # goes on after the file's name
+# The small text that stands in a checkout for a file that was not fetched.
 _POINTER: Final = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\r?\n(?:ext-[^\n]*\n)*"
     rb"oid sha256:([0-9a-f]{64})\r?\nsize [0-9]+\r?\n?"
@@ -51,7 +50,7 @@ class NotPlain(OSError):
 
 
 def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> WorkspaceError:
-    """Return the error as a sentence about this path, with a hint; the caller raises it."""
+    """Return the error as a sentence about this path, with a hint."""
     if isinstance(error, NotPlain):
         return WorkspaceError(f"`{path}` is not a plain file", hint="Move it out of the way.")
     if isinstance(error, NearlyFull):
@@ -63,7 +62,7 @@ def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> Workspace
 
 @contextlib.contextmanager
 def described(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise what the system says in the block as a `WorkspaceError` about this path."""
+    """Raise an OSError of the block as a `WorkspaceError` about this path."""
     try:
         yield
     except OSError as error:
@@ -72,7 +71,7 @@ def described(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_plain(path: Path) -> Iterator[BufferedReader]:
-    """Open a plain file, or a link to one, for reading; no FIFO is waited for. Raises `NotPlain`, and OSError."""
+    """Open a plain file, or a link to one, for reading. Raises `NotPlain`, and OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -82,13 +81,13 @@ def open_plain(path: Path) -> Iterator[BufferedReader]:
 
 
 def digest(file: BufferedReader) -> str:
-    """Return the SHA-256 of an open file from its beginning, as 64 lower-case hex digits."""
+    """Return the SHA-256 of an open file as 64 lower-case hex digits."""
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def temporary_beside(target: Path) -> Path:
-    """Return the one temporary name that belongs to a target: hidden, short, and the same after a crash."""
+    """Return a target's only temporary name: hidden, short, and the same after a crash."""
     name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     return target.with_name(f".{name}.part")
 
@@ -109,10 +108,7 @@ def written_beside(target: Path, fill: Callable[[BinaryIO], object]) -> Iterator
 
 
 def replace_plain(target: Path, data: bytes) -> None:
-    """Put bytes where a plain file stands or nothing: in one step, durably, and into no file that has another name.
-
-    Raises `NotPlain` for a link, a folder, a FIFO or a device, and the system's OSError.
-    """
+    """Write a plain file durably and in one step. Raises `NotPlain` where anything else stands there, and OSError."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(target.lstat().st_mode):
             raise NotPlain(errno.EINVAL, "not a plain file", str(target))

@@ -26,10 +26,9 @@ class Root:
         self._folder_fault = cache(lambda name: self._fault(name, self._real_folder(name)))
 
     def fault(self, name: str) -> str:
-        """Return why what a name leads to is not read, to stand after the name; or nothing.
+        """Return why a file of this name is not read, to stand after the name; empty where it may be read.
 
-        Links are somebody's commit. None leads out of the root, and inside it none leads to what no commit can hold:
-        git's own folder, keys, the state. A name that is there without a link is what it says.
+        Anybody may commit a link: it must not lead out of the root, to a hidden name (git's folder, keys) or to the state.
         """
         if fault := self._folder_fault(name.rpartition("/")[0]):
             return fault
@@ -37,10 +36,7 @@ class Root:
         return self._fault(name, os.path.realpath(path)) if os.path.islink(path) else ""  # noqa: PTH114 - as in `target`
 
     def leads_out(self, path: Path) -> bool:
-        """Whether a path is named inside the root, and a link takes its folder elsewhere.
-
-        A path that is named outside is the operator's own, whatever links are in it.
-        """
+        """Whether a path is named inside the root, and a link takes its folder out of it."""
         folder = os.path.abspath(path.parent)  # noqa: PTH100 - links stay
         named = os.path.abspath(self.path)  # noqa: PTH100
         return any(
@@ -92,7 +88,7 @@ class Root:
 
 
 class Sight(NamedTuple):
-    """How a local file was found; of a missing one, how the folder was that another name was looked for in."""
+    """How a local file was found; of a missing one, how the folder was in which similar names were looked for."""
 
     file: Signature | None
     folder: Signature | None = None
@@ -100,7 +96,7 @@ class Sight(NamedTuple):
 
     @classmethod
     def of(cls, root: Root, name: str) -> Sight:
-        """Look at a name now."""
+        """Return how the file of a name is found now."""
         if file := root.signature(name):
             return cls(file)
         return cls(None, root.signature(name.rpartition("/")[0]), bool(root.fault(name)))

@@ -1,7 +1,4 @@
-"""Which specs get into each other's way, kept right spec by spec. The rules are the core's; no file is touched here.
-
-Only what shares a path or an id with a changed spec, or is fed by it, is looked at again.
-"""
+"""Which specs get into each other's way, by the rules of the core, kept up to date spec by spec."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from reconciler.workspace.index.known import Groups
 
 
 class Collisions:
-    """What every spec that is right by itself declares, and how these get into each other's way."""
+    """What every spec that is valid by itself declares, and the problems between specs."""
 
     def __init__(self) -> None:
         self._declared: dict[str, tuple[Generation, ...]] = {}
@@ -25,11 +22,11 @@ class Collisions:
         self._problems: dict[str, tuple[Problem, ...]] = {}
 
     def declared(self, spec: str) -> tuple[Generation, ...]:
-        """Return what a spec declares, in the order written, whether or not others are in its way."""
+        """Return what a spec declares, in the order written, colliding or not."""
         return self._declared.get(spec, ())
 
     def problems(self, spec: str) -> tuple[Problem, ...]:
-        """Return what is in a spec's way, by place."""
+        """Return a spec's collisions with others, by place."""
         return self._problems.get(spec, ())
 
     def writers(self, path: str) -> Collection[str]:
@@ -37,7 +34,7 @@ class Collisions:
         return self._writers[path.casefold()]
 
     def replace(self, changes: Mapping[str, tuple[Generation, ...]]) -> set[str]:
-        """Take what these specs declare from now on, and return those whose problems are not what they were."""
+        """Replace what these specs declare, and return all specs whose problems changed."""
         judged = self._concerned(changes)
         for spec, generations in changes.items():
             self._index(spec, Groups.discard)
@@ -66,7 +63,7 @@ class Collisions:
                 change(self._readers, path, spec)
 
     def _concerned(self, specs: Iterable[str]) -> set[str]:
-        """Return these specs and all that share a path or an id with one of them, or are fed by it, however far."""
+        """Return these specs and, transitively, those that share a path or an id with one or read its results."""
         found, waiting = set(specs), list(specs)
         while waiting:
             for generation in self.declared(waiting.pop()):

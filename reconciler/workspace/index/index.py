@@ -1,8 +1,4 @@
-"""What the specs folder asks for, kept up to date file by file: the same as `load`, at the price of what changed.
-
-An index knows which specs depend on which names, and reads these again when it is told to look at a name. It
-watches nothing itself, and it is one thread's: only a `snapshot` may be handed to another.
-"""
+"""What the specs folder asks for, kept up to date file by file: the same as `load`, at the price of what changed."""
 
 from __future__ import annotations
 
@@ -37,9 +33,6 @@ from reconciler.workspace.tree.walk import (
     walk,
 )
 
-__all__ = ["Changed", "Snapshot", "SpecIndex"]
-
-
 _LEAST = 1024  # bytes that the reading of any spec counts for
 _NOT_READ = "the spec was not read yet: there are many, and it follows"
 _MOST_BYTES, _MOST_GENERATIONS = 256 * 1024, 2000  # of specs that are read in one go: some 0.2 s
@@ -50,12 +43,12 @@ Found = Mapping[str, Tree]
 class Changed:
     """What a refresh found to be different."""
 
-    specs: frozenset[str]  # whose generations, problems or outputs may be; gone ones too
+    specs: frozenset[str]  # whose generations, problems or outputs may be different; gone ones too
     receipts: frozenset[str]  # that appeared, changed or went
 
 
 class SpecIndex:
-    """The specs folder as it was last looked at. Names are relative to the root, with forward slashes."""
+    """The specs folder as it was last looked at, for one thread. Names are relative to the root."""
 
     def __init__(
         self,
@@ -64,15 +57,11 @@ class SpecIndex:
         *,
         prices: Prices,
         cache: SpecCache | None = None,
-        sources: Media | None = None,
-        patience: float = PATIENCE,
+        sources: Media | None = None,  # local media that are known already
+        patience: float = PATIENCE,  # s, to look at others
         deferred: bool = False,
     ) -> None:
-        """Read everything once. Raises `WorkspaceError`, as `load` does.
-
-        `sources` are local media that somebody knows already; the others are looked at for so many seconds. `deferred`:
-        see `defer`; only what the cache holds is read now.
-        """
+        """Read everything once, or where `deferred` only what the cache holds. Raises `WorkspaceError`."""
         self._root = root
         self._cache = cache
         self._prices = prices
@@ -91,7 +80,7 @@ class SpecIndex:
         self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
         reader = self._reader()
         readings = reader.read_all(cache, recalled_only=deferred)
-        self.unread = set(tree.specs.keys() - readings.keys())  # or not as they are now
+        self.unread = set(tree.specs.keys() - readings.keys())  # or read before they changed
         for name in tree.defaults:
             reader.defaults.read(name)
         self._put_links(tree.links, reader.root)
@@ -101,16 +90,16 @@ class SpecIndex:
 
     @property
     def specs(self) -> Collection[str]:
-        """Every spec seen, valid or not: a view that goes with the index."""
+        """Every spec seen, valid or not: a live view."""
         return self._seen.tree.specs.keys()
 
     @property
     def receipts(self) -> Mapping[str, Signature]:
-        """Every receipt seen, as it was found: a view that goes with the index."""
+        """Every receipt seen, as it was found: a live view."""
         return self._seen.tree.receipts
 
     def desired(self) -> Desired:
-        """Return everything that is wanted, as `load` would. Takes time for every spec."""
+        """Return everything that is wanted, as `load` would; it takes time for every spec."""
         tree = self._seen.tree
         specs = sorted(tree.specs)
         declared = {spec: self._collisions.declared(spec) for spec in specs}
@@ -119,10 +108,7 @@ class SpecIndex:
         return assemble(self._seen.folder, tree, declared, invalid, self._defaults, sights)
 
     def defer(self) -> None:
-        """From now on, read specs a few at a time and look at no media: whoever refreshes says when (`read_on`).
-
-        What was not read or looked at yet counts as invalid.
-        """
+        """From now on, read a few specs at a time (`read_on`), and look at no media; the unread count as invalid."""
         self._is_deferred = True
         self.looks.patience = 0
 
@@ -142,16 +128,16 @@ class SpecIndex:
         return self._faults.get(spec) or self._collisions.problems(spec)
 
     def held_back(self, spec: str) -> str:
-        """Return why nothing is bought for a spec, as far as its name and `.reconcilerignore` tell, or nothing."""
+        """Return why nothing is bought for a spec by its name and `.reconcilerignore`; or nothing."""
         tree = self._seen.tree
         return tree.ignoring.held_back(spec, tree.specs)
 
     def ignores(self, spec: str) -> bool:
-        """Whether a file is none of ours by `.reconcilerignore`."""
+        """Whether `.reconcilerignore` ignores a file."""
         return self._seen.tree.ignoring.ignores(spec)
 
     def shared_problems(self) -> Counter[Problem]:
-        """Return what is wrong with files that are no specs, such as defaults, and how many specs wait for it."""
+        """Return what is wrong with other files than specs, such as defaults, and how many specs it holds back."""
         tree = self._seen.tree
         found = Counter(dict.fromkeys(tree.problems.values(), 0))
         if tree.ignoring.problem:
@@ -166,12 +152,12 @@ class SpecIndex:
         return misspelt_notes(self._seen.tree)
 
     def ignoring_moved(self) -> bool:
-        """Whether `.reconcilerignore` is not as it was when this was asked last. Looks at that file only."""
+        """Whether `.reconcilerignore` changed since the last call; looks at that file only."""
         before, self._ignore_file = self._ignore_file, signature_of(self._root)
         return before != self._ignore_file
 
     def wishes(self, base_id: str) -> tuple[Generation, ...]:
-        """Return every place that wants a generation, by spec, then in the order written."""
+        """Return every valid declaration of a generation, by spec, then in the order written."""
         return tuple(
             generation
             for spec in sorted(self._collisions.places[base_id])
@@ -180,7 +166,7 @@ class SpecIndex:
         )
 
     def inputs(self, spec: str) -> frozenset[str]:
-        """Return the files that a spec is made of: itself, `.reconcilerignore`, its defaults and its local media."""
+        """Return the files that are there of those that a spec depends on, itself included."""
         if spec not in self.specs:
             return frozenset()
         tree = self._seen.tree
@@ -197,7 +183,7 @@ class SpecIndex:
         )
 
     def concerned(self, names: Iterable[str]) -> frozenset[str]:
-        """Return the specs that depend on files at or below these names, by what is known, without looking."""
+        """Return the specs that depend on files at or below these names; no file is looked at."""
         found: set[str] = set()
         for name in self._with_links(names):
             found.update(
@@ -210,18 +196,15 @@ class SpecIndex:
         return frozenset(found)
 
     def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
-        """Return what looks at files and folders of these names for `refresh`: in another thread, if need be.
-
-        It raises `WorkspaceError` when the folder cannot be listed.
-        """
+        """Return the look that `refresh` needs, as a function for any thread; it raises `WorkspaceError`."""
         named = self._with_links(names)
         return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
 
-        A file that is named is read again, whatever its signature says; below a folder, what is not as it was. `found`
-        is what `looking_at` saw a moment ago. Raises `WorkspaceError` when that cannot be told; the index is then as it was.
+        A named file is read again even where its signature is the same; of a folder, what changed. `found` is the result
+        of `looking_at`. Raises `WorkspaceError` where a folder cannot be listed; the index is then as it was.
         """
         named = self._with_links(names)
         found = self.looking_at(names)() if found is None else found
@@ -245,17 +228,17 @@ class SpecIndex:
         return Changed(frozenset(changed), frozenset(difference.receipts))
 
     def read_on(self) -> frozenset[str]:
-        """Read a few of the specs that were not read yet; return those that are different now."""
+        """Read a few of the `unread` specs; return the specs that differ now."""
         return self._read_and_keep(set(heapq.nsmallest(_MOST_BYTES // _LEAST, self.unread)))
 
     def take(self, looks: Sequence[MediaLook]) -> frozenset[str]:
-        """Take what was seen of files that were `pending`; return the specs that may be different now."""
+        """Take the looks at `pending` files, and read the specs that name them; return the specs that differ now."""
         self.looks.take(looks)
         users = {user for look in looks for user in self._media.users[look.file[0]]}
-        return self._read_and_keep({spec for spec in users if spec in self.specs})
+        return self._read_and_keep(users.intersection(self.specs))
 
     def _read_and_keep(self, specs: set[str]) -> frozenset[str]:
-        """Read specs, and keep what they say for the next program; return those that are different now."""
+        """Read specs and save them in the cache; return those that differ now."""
         settled_before = time.time_ns() - RACY_NS
         reader = self._reader()
         changed = self._read(specs, (), reader)
@@ -266,7 +249,7 @@ class SpecIndex:
         return frozenset(changed)
 
     def snapshot(self) -> Snapshot:
-        """Return what is known now, for a thread that looks for `strays` meanwhile."""
+        """Return what is known now, for another thread to look for `strays`."""
         tree = self._seen.tree
         return Snapshot(
             self._root,
@@ -280,7 +263,7 @@ class SpecIndex:
         )
 
     def is_as_read(self, spec: str) -> bool:
-        """Whether a spec and all that it is made of are still there as they were read. Looks at these files only."""
+        """Whether a spec and its `inputs` are as they were read; looks at these files only."""
         tree, root = self._seen.tree, Root(self._root)
         if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
             return False
@@ -309,14 +292,14 @@ class SpecIndex:
             self._media.links.put(name, root.target(name))
 
     def _with_links(self, names: Iterable[str]) -> set[str]:
-        """Return these names and those of links to them; of `.reconcilerignore`, all that it may leave out."""
+        """Return these names and the links to them; with `.reconcilerignore`, also the specs folder."""
         named = set(names)
         if IGNORE_FILE in named:
             named.add(self._seen.folder)
         return named | self._media.links.leading_to(named)
 
     def _touched(self, names: Iterable[str]) -> set[str]:
-        """Return the specs whose outputs these are, or are below."""
+        """Return the specs that write these files, or lie below these folders."""
         touched: set[str] = set()
         for name in names:
             touched.update(self._collisions.writers(name))
@@ -325,7 +308,7 @@ class SpecIndex:
         return touched
 
     def _read(self, waiting: set[str], gone: Collection[str], reader: Reader) -> set[str]:
-        """Read specs, and others that use a file which turns out to be different; return those that differ now."""
+        """Read specs, and those that share a file which turns out to be different; return those that differ now."""
         changes: dict[str, tuple[Generation, ...]] = {}
         changed: set[str] = set()
         done: set[str] = set()
@@ -356,7 +339,7 @@ class SpecIndex:
         return changed | self._collisions.replace(changes)
 
     def _take(self, spec: str, reading: Reading, reader: Reader, at_ns: int) -> set[str]:
-        """Take what a spec says; return the specs that use a file of it which is not as it was known."""
+        """Take what a spec says; return the specs that share a file with it which differs from what was known."""
         others: set[str] = set()
         for file in reading.media:
             if self._media.see(file, reader.inputs.sight(file), at_ns, reader.root):

@@ -1,4 +1,4 @@
-"""What is known of the specs folder: its files as they were last seen, by folder and by what a change concerns."""
+"""The files of the specs folder as they were last seen, and which of them a change concerns."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from reconciler.workspace.tree.walk import Tree, is_defaults, walk
 
 
 class Names:
-    """A set of names of files that knows which of them lie at or below a name."""
+    """A set of file names that finds those at or below a name."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
         self._inside: dict[str, set[str]] = {}  # folder -> the names and folders right in it
 
     def add(self, name: str) -> None:
-        """Take a name in."""
+        """Add a name."""
         self._names.add(name)
         while name:
             folder = name.rpartition("/")[0]
@@ -33,7 +33,7 @@ class Names:
             name = folder
 
     def discard(self, name: str) -> None:
-        """Forget a name, and the folders that hold nothing any more."""
+        """Remove a name, and the folders that are empty without it."""
         self._names.discard(name)
         while name and name not in self._names and name not in self._inside:
             folder = name.rpartition("/")[0]
@@ -55,7 +55,7 @@ class Names:
 
 
 class Groups:
-    """Names by key. Nearly every key has one name, and some have very many: both cost little."""
+    """Sets of names by key; the only name of a key is stored without a set, to save memory."""
 
     def __init__(self) -> None:
         self._groups: dict[str, str | set[str]] = {}
@@ -64,12 +64,11 @@ class Groups:
         return key in self._groups
 
     def __getitem__(self, key: str) -> Collection[str]:
-        """Return the names of a key; none for one that is not known."""
         found = self._groups.get(key, ())
         return (found,) if isinstance(found, str) else found
 
     def add(self, key: str, name: str) -> None:
-        """Put a name under a key."""
+        """Add a name to a key."""
         found = self._groups.setdefault(key, name)
         if isinstance(found, set):
             found.add(name)
@@ -77,7 +76,7 @@ class Groups:
             self._groups[key] = {found, name}
 
     def discard(self, key: str, name: str) -> None:
-        """Take a name away from a key."""
+        """Remove a name from a key."""
         found = self._groups.get(key)
         if isinstance(found, set):
             found.discard(name)
@@ -87,16 +86,16 @@ class Groups:
 
 @dataclass(slots=True)
 class Difference:
-    """What a new look found: names of files to be read (again), and of those that went."""
+    """What a new look found: names of files to be read again, and of those that are gone."""
 
     specs: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)  # specs
-    defaults: set[str] = field(default_factory=set)  # those that went too, and misnamed ones
-    receipts: set[str] = field(default_factory=set)  # those that went too
+    defaults: set[str] = field(default_factory=set)  # with gone and misnamed ones
+    receipts: set[str] = field(default_factory=set)  # with gone ones
 
 
 class KnownTree:
-    """The tree of the specs folder. It looks at nothing itself."""
+    """The tree of the specs folder as it was told last; no file is looked at."""
 
     def __init__(self, folder: str, tree: Tree, at_ns: int) -> None:
         self.folder = folder
@@ -111,19 +110,16 @@ class KnownTree:
         return self.tree.specs.get(name) or self.tree.defaults.get(name)
 
     def specs_below(self, name: str) -> Iterator[str]:
-        """Yield the specs at or below a name; of a defaults file, those that it speaks for."""
+        """Yield the specs at or below a name; for a defaults file, those that it applies to."""
         where = name.rpartition("/")[0] if is_defaults(name) else name
         return (below for below in self._names.below(where) if below in self.tree.specs)
 
     def copies_of(self, spec: str) -> Collection[str]:
-        """Return the specs that are copies of this one by their names; it need not be there."""
+        """Return the specs that are copies of this one by their names, whether or not it exists."""
         return self._copies[spec.rpartition(".")[0]]
 
     def replace(self, found: Mapping[str, Tree], again: Collection[str], at_ns: int) -> Difference:
-        """Take what was found at and below some names, before they are read at `at_ns`.
-
-        What is named in `again`, is racy or is a link counts as changed whatever it looks like.
-        """
+        """Take what was found at and below some names by `at_ns`; links, racy files and `again` count as changed."""
         difference = Difference()
         for place, new in found.items():
             standing = new.files()
@@ -188,7 +184,7 @@ def _originals(spec: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was known at one moment, for another thread to compare: the remedy for events that were lost."""
+    """What was known at one moment, for another thread to compare with the disk: finds changes whose events were lost."""
 
     root: Path
     folder: str
@@ -200,10 +196,7 @@ class Snapshot:
     ignoring: Ignoring
 
     def strays(self) -> frozenset[str]:
-        """Return the names of files that are not as they were known, appeared and gone ones included.
-
-        A file that was read within one tick of its change counts once more. Raises `WorkspaceError`.
-        """
+        """Return the names of files that differ, with new, gone and racy ones. Raises `WorkspaceError`."""
         root, found = Root(self.root), set(self.racy)
         if self.ignoring.is_racy or signature_of(self.root) != self.ignoring.signature:
             found.add(IGNORE_FILE)

@@ -1,4 +1,4 @@
-"""The local files that specs name, there or not: how each was found, who names it, and what was read of it."""
+"""The local files that specs name, there or not: how each was found, and which specs name it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.workspace.read.local import KnownMedia
 
 
 class Links:
-    """What the names that lead elsewhere lead to, so that a change there is known to be one here."""
+    """The targets of symbolic links: a change of a target is a change of the links to it."""
 
     def __init__(self) -> None:
         self.targets: dict[str, str] = {}  # by name
@@ -20,7 +20,7 @@ class Links:
         self._names = Names()
 
     def put(self, name: str, target: str) -> None:
-        """Take what a name leads to; empty when it is no link, or is gone."""
+        """Set a name's target; empty when it is no link, or is gone."""
         if old := self.targets.pop(name, ""):
             self._behind.discard(old, name)
             if old not in self._behind:
@@ -31,7 +31,7 @@ class Links:
             self._names.add(target)
 
     def leading_to(self, names: Iterable[str]) -> set[str]:
-        """Return the names that lead to one of these, or to what lies below it."""
+        """Return the links whose targets are at or below these names."""
         if not self.targets:
             return set()
         targets = (target for name in names for target in self._names.below(name))
@@ -53,16 +53,13 @@ class LocalMedia:
         self.folders: Counter[str] = Counter()  # of all files, and of what they lead to
 
     def below(self, name: str) -> Iterator[str]:
-        """Yield the files at or below a name, and those that might have meant it."""
+        """Yield the files at or below a name, and the missing ones that it may be suggested for."""
         yield from self._names.below(name)
         missing = self._missing[name.rpartition("/")[0]]
         yield from (file for file in missing if may_be_meant(name, file))
 
     def stale(self, names: Collection[str], root: Root) -> set[str]:
-        """Return the files that must be read again because of these names, and forget what was read of them.
-
-        A file that is named itself counts as changed; one below a folder when it is not found as it was.
-        """
+        """Return the files to be read again because of these names, changed ones and `names` themselves, and forget them."""
         below = {file for name in names for file in self.below(name)}
         stale = {
             file
@@ -74,7 +71,7 @@ class LocalMedia:
         return stale
 
     def name(self, spec: str, files: tuple[str, ...]) -> None:
-        """Take the files that a spec names from now on; none when it is gone."""
+        """Set the files that a spec names; none when the spec is gone."""
         old = self.named.pop(spec, ())
         if files:
             self.named[spec] = files
@@ -87,7 +84,7 @@ class LocalMedia:
                 self._forget(file)
 
     def see(self, file: str, sight: Sight, at_ns: int, root: Root) -> bool:
-        """Take how a file was found when it was read, and say whether that is another way than before."""
+        """Set how a file was found when it was read; return whether it was known and differs now."""
         known = self.sights.get(file)
         looked_at = sight.file or sight.folder
         if looked_at is not None and looked_at.is_racy(at_ns):

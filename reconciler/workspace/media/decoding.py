@@ -1,8 +1,8 @@
 """Decoding of untrusted media in processes of their own: how one is started, asked, bounded and ended.
 
 `python -P -m reconciler.workspace.media.decoding SECONDS MEMORY WRITTEN NICENESS` answers one question after the other about
-open files, until its socket (stdin) closes. It knows no key and no setting. What crashes, hangs or swells takes nobody
-with it: a file that does so in a fresh process is to blame for it, and for nothing else.
+open files, until its socket (stdin) closes. It knows no key and no setting. A file that crashes, hangs or fills a fresh
+process is to blame; in a used one, an earlier file may be.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _NO_START: Final = (1, 2)  # what the interpreter ends with where it cannot even
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a process may take; measured with good files of the largest size that is taken, and some margin."""
+    """What a process may use: what good files of the largest size were measured to need, and a margin."""
 
     seconds: int  # of the processor, for one file
     patience: float  # s by the clock, for one file: its disk may hang
@@ -60,14 +60,14 @@ class Bounds:
 
 
 class Answer(NamedTuple):
-    """What a process says of a file."""
+    """The answer of a process about its files."""
 
     facts: Any  # out of JSON
     data: bytes = b""
 
 
 class _Again(Exception):
-    """A process that had answered before is gone, maybe for what an earlier file left in its memory."""
+    """A process that had answered before ended, maybe for what an earlier file left in its memory."""
 
 
 class Decoder:
@@ -80,10 +80,10 @@ class Decoder:
         self._closings = 0
 
     def ask(self, task: str, arguments: Sequence[str], *files: int) -> Answer:
-        """Return what one of the `_TASKS` makes of open files (descriptors).
+        """Return the answer of one of the `_TASKS` about open files (descriptors).
 
-        Raises Flaw where the files are at fault (`Beyond` where they broke the bounds), OSError where the machine is (a
-        disk, memory), and ToldMistake where we are.
+        Raises `Flaw` where a file is at fault (`Beyond`: it broke the bounds), OSError where the machine is, `ToldMistake`
+        where this program is.
         """
         question = json.dumps([task, *arguments]).encode()
         with self._turn:
@@ -92,7 +92,7 @@ class Decoder:
             return self._ask_once(question, files)
 
     def close(self) -> None:
-        """End the process, whatever it does; a question that waits for it is told so."""
+        """End the process; a question that waits for it raises `Unfinished`."""
         self._closings += 1
         if (running := self._running) is None:
             return
@@ -102,7 +102,7 @@ class Decoder:
             self._turn.release()
 
     def _ask_once(self, question: bytes, files: Sequence[int]) -> Answer:
-        """Ask, and raise `_Again` where only a fresh process may blame the files."""
+        """Ask once; raises `_Again` where the trouble may be an earlier file's."""
         is_fresh, closings = self._running is None, self._closings
         until = time.monotonic() + self._bounds.patience
         try:
@@ -137,7 +137,7 @@ class Decoder:
         raise ToldMistake(f"{OURS}: the decoding process gave no answer; please report it")
 
     def _exchange(self, question: bytes, files: Sequence[int]) -> tuple[Any, bytes]:
-        """Return facts and data; what is raised where the process gives none, or none in time, says only that."""
+        """Return facts and data; any of several errors means that the process gave none, or none in time."""
         process, asked = self._started()
         late = threading.Timer(self._bounds.patience, process.kill)
         late.daemon = True
@@ -175,7 +175,7 @@ class Decoder:
         return self._running
 
     def _end(self) -> int:
-        """End the process and return how it ended: what ended it before stays its reason."""
+        """End the process, unless it ended before, and return its exit code."""
         running, self._running = self._running, None
         if running is None:
             return 0
@@ -186,21 +186,20 @@ class Decoder:
 
 
 def _blame(code: int) -> Exception:
-    """Return what the end of a fresh process says about the file that it was asked about."""
+    """Return the error that a fresh process's exit code means for its file."""
     if code in _NO_START:
         return ToldMistake(f"{OURS}: the decoding process ended with {code}; please report it")
     if code == -signal.SIGXCPU:
         return Beyond("takes too long to decode; export it again")
-    if code in {0, -signal.SIGKILL}:  # by us, after some patience or nonsense, or by somebody else
+    if code in {0, -signal.SIGKILL}:  # killed here for its lateness or its answer, or by the system
         return Unfinished("was not decoded to the end: its decoder took too long, or was killed")
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return Beyond(f"makes its decoder crash ({name}); export it again")
 
 
+# For the media of specs; for results, which wait for no file of the folder; for their previews.
 MEDIA: Final = Decoder(Bounds(seconds=30, patience=120, memory=1536 * MEBIBYTE))
-"""For what specs name."""
 RESULTS: Final = Decoder(Bounds(seconds=30, patience=120, memory=1536 * MEBIBYTE))
-"""For what was paid for, which waits for no file of the folder."""
 PREVIEWS: Final = Decoder(Bounds(seconds=120, patience=300, memory=1536 * MEBIBYTE, niceness=5))
 
 
@@ -215,7 +214,7 @@ def close_all() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Answer questions until nobody asks; returns the exit code."""
+    """Answer questions until the asker is gone or silent for long; return the exit code."""
     seconds, memory, written, niceness = map(int, arguments)
     threading.Thread(target=_end_with_asker, daemon=True).start()
     os.nice(niceness)
@@ -226,14 +225,14 @@ def main(arguments: list[str]) -> int:
         while select.select([asker], [], [], _IDLE)[0]:
             if not _answer(asker, seconds):
                 break
-            # What a library holds in circles, threads among it, would fill the bound, and a good file be blamed for that.
+            # Uncollected circles of the libraries, with their threads, would fill the memory that the next file may use.
             gc.collect()
             gc.freeze()
     return 0
 
 
 def _answer(asker: socket.socket, seconds: int) -> bool:
-    """Answer one question; False when nobody asks any more."""
+    """Answer one question; False when the asker is gone."""
     head, descriptors, _, _ = socket.recv_fds(asker, _HEAD.size, 4, socket.MSG_WAITALL)
     if not head:
         return False
@@ -245,7 +244,7 @@ def _answer(asker: socket.socket, seconds: int) -> bool:
         try:
             facts, data = pkgutil.resolve_name(_TASKS[task])(*files, *arguments)
             said: dict[str, Any] = {"facts": facts}
-        except Exception as error:  # noqa: BLE001 - nobody reads a traceback of this process
+        except Exception as error:  # noqa: BLE001 - the asker gets it as the answer
             said = _trouble(error)
     packed = json.dumps(said).encode()
     asker.sendall(_HEAD.pack(len(packed), len(data)) + packed + data)
@@ -253,7 +252,7 @@ def _answer(asker: socket.socket, seconds: int) -> bool:
 
 
 def _trouble(error: Exception) -> dict[str, Any]:
-    """Return what is said instead of an answer."""
+    """Return an error as an answer, for `_ask_once` to raise."""
     if isinstance(error.__cause__ if isinstance(error, Flaw) else error, MemoryError):
         return {"memory": True}
     if isinstance(error, Flaw):
@@ -264,9 +263,9 @@ def _trouble(error: Exception) -> dict[str, Any]:
 
 
 def _end_with_asker() -> None:
-    """End when whoever asked is gone, also in the middle of a file."""
+    """End this process with its asker, also in the middle of a file."""
     watch = select.poll()
-    watch.register(0, 0)  # only its end is told
+    watch.register(0, 0)  # woken by its end only
     watch.poll()
     os._exit(0)
 
@@ -278,7 +277,7 @@ def _limit(what: int, most: int) -> None:
 
 
 if __name__ == "__main__":
-    # By its own name: errors raised by the modules that are imported later are the same classes.
+    # By its own name, so that `Flaw` and others are the same classes as in the modules that are imported later.
     from reconciler.workspace.media import decoding  # noqa: PLW0406
 
     sys.exit(decoding.main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """Videos as facts: container by content, codec, sides, length, how it is shown, and whether frames decode.
 
-Files are untrusted. The container is opened as the one format it may be, so that a playlist in disguise opens nothing
-else; two frames are decoded, of bounded size, out of a bounded number of packets.
+Files are untrusted: a container is opened as one format only, since a playlist could open other files; two frames of
+bounded size are decoded, out of a bounded number of packets.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ class Box:
 
 
 def probe_video(path: Path) -> Source:
-    """Return the facts of a film, whatever it is called. Raises `MediaError`."""
+    """Return the facts of a video file, whatever its suffix. Raises `MediaError`."""
     with opened_media(path, path.name) as file:
         return film_facts(file)
 
 
 def film_facts(file: BufferedReader) -> Source:
-    """Return what a whole film is; its length is the most that it can be said to last. Raises `Flaw`."""
+    """Return the facts of a whole film, with its `longest_seconds`. Raises `Flaw`."""
     check_container(file)
     facts = _read_index(file)
     return replace(facts, seconds=longest_seconds(file, facts.seconds))
 
 
 def read_facts(file: BinaryIO) -> Source:
-    """Return what a film is, of which not all need be there. Raises `Flaw`."""
+    """Return the facts of a film, also of an incomplete one. Raises `Flaw`."""
     facts = _read_index(file)
     if facts.seconds is not None:
         return facts
@@ -69,7 +69,7 @@ def read_facts(file: BinaryIO) -> Source:
 
 
 def check_container(file: BufferedReader) -> None:
-    """Check that a file begins like a film, and that no known part of an MP4 or MOV ends beyond it. Raises `Flaw`."""
+    """Raise `Flaw` where a file begins like no film, or a part of an MP4 or MOV ends beyond the file."""
     if film_format(file) != "MP4":
         return
     size = os.fstat(file.fileno()).st_size
@@ -82,7 +82,7 @@ def check_container(file: BufferedReader) -> None:
 
 
 def film_format(file: BinaryIO) -> str:
-    """Return the format of a film by its first bytes: "MP4", also for QuickTime, or "Matroska". Raises `Evident`."""
+    """Return a film's format by its first bytes: "MP4", also for QuickTime, or "Matroska". Raises `Evident`."""
     start = beginning(file)
     if start.startswith(_EBML):
         return "Matroska"
@@ -92,20 +92,17 @@ def film_format(file: BinaryIO) -> str:
 
 
 def _read_index(file: BinaryIO) -> Source:
-    """Return what a container holds as its first video, with the sides that are shown.
+    """Return the facts of the first video, by the container's index.
 
-    The length is that of the picture, from its first frame on, to the millisecond: neither sound that goes on, nor what
-    comes before the picture, is motion. Where the index of an MP4 has none, it is the container's; None where only the
-    packets tell it.
+    The length is the picture's, from its first frame on, without sound before or after. Where an MP4's index has none, it
+    is the container's; None where only the packets tell it.
     """
     import av
 
     kind, shown = film_format(file), (0, False)
     with film_of(file) as (container, stream):
         width, height = stream.width, stream.height
-        if (
-            width * height <= PREPARABLE_PIXELS
-        ):  # of a larger one, which is refused, no frame is decoded
+        if width * height <= PREPARABLE_PIXELS:  # a larger one is refused, and not decoded
             with contextlib.suppress(av.FFmpegError):
                 if frame := _next_frame(container, stream):
                     shown = frame_shown_as(frame)
@@ -124,10 +121,10 @@ def _read_index(file: BinaryIO) -> Source:
 
 
 def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
-    """Return the most that a film can be said to last (s): what is billed may go by any of it. Raises `Flaw`.
+    """Return the longest length (s) by which the provider may bill a film. Raises `Flaw`.
 
-    That is the longest of what is `said`, of what its index announces, with its edit list and without, and of what the
-    packets of any of its pictures last. None where its packets cannot all be counted.
+    It is the longest of `said`, the index with its edit list and without, and the packets of each of its pictures; None
+    where its packets cannot all be counted.
     """
     found = [] if said is None else [said]
     ways = [{}, {"ignore_editlist": "1"}] if film_format(file) == "MP4" else [{}]
@@ -142,10 +139,7 @@ def longest_seconds(file: BinaryIO, said: Decimal | None) -> Decimal | None:
 
 
 def frame_shown_as(frame: av.VideoFrame) -> tuple[int, bool]:
-    """Return how a player turns a frame: degrees counter-clockwise (0 to 359), and whether it mirrors it before.
-
-    Every display matrix that moves no corner elsewhere is one of eight: a mirror, left to right, or none, then a turn.
-    """
+    """Return how a player turns a frame: degrees counter-clockwise (0 to 359), and whether it mirrors it before."""
     from av.sidedata.sidedata import Type
 
     found: Mapping[Type, av.buffer.Buffer] = frame.side_data  # type: ignore[assignment]  # its annotation names one type of many
@@ -160,7 +154,7 @@ def frame_shown_as(frame: av.VideoFrame) -> tuple[int, bool]:
 
 
 def check_frames(file: BinaryIO) -> None:
-    """Decode the first frame and the last one that stands by itself. Raises `Flaw` when one does not decode."""
+    """Decode the first frame and the last key frame. Raises `Flaw` when one does not decode."""
     with film_of(file) as (container, stream):
         if not _decodes(container, stream):
             raise Flaw("is damaged: its first frame does not decode; export it again")
@@ -171,7 +165,7 @@ def check_frames(file: BinaryIO) -> None:
 
 
 def _decodes(container: InputContainer, stream: av.VideoStream, end: int | None = None) -> bool:
-    """Whether the next frame is whole, or the last one before an `end` (µs), where nothing is no fault."""
+    """Whether the next frame is whole; with an `end` (µs), the last key frame before it, where there is one."""
     import av
 
     try:
@@ -184,7 +178,7 @@ def _decodes(container: InputContainer, stream: av.VideoStream, end: int | None 
 
 
 def boxes(file: BufferedReader) -> Iterator[Box]:
-    """Yield the top-level parts as they announce themselves, to the end of the file or the first nonsense."""
+    """Yield the top-level parts by their headers, up to the end of the file or the first invalid header."""
     end = os.fstat(file.fileno()).st_size
     at = 0
     for _ in range(_MOST_BOXES):
@@ -209,7 +203,7 @@ def boxes(file: BufferedReader) -> Iterator[Box]:
 def film_of(
     file: BinaryIO, options: Mapping[str, str] | None = None
 ) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """Open the container and find its first video that is no cover picture. Raises `Flaw`, also in the block."""
+    """Open a film and its first video that is no cover picture. Raises `Flaw`, also in the block."""
     import av
     from av.stream import Disposition
 
@@ -233,7 +227,7 @@ def film_of(
 
 
 def _is_cover(film: av.VideoStream) -> bool:
-    """Whether it is one still picture; another track's chapters are a film, whoever calls them pictures."""
+    """Whether it is one still picture; pictures of chapters count as a film."""
     from av.stream import Disposition
 
     told = film.disposition
@@ -257,10 +251,10 @@ def _length(film: av.VideoStream) -> Decimal | None:
 
 
 def _counted(container: InputContainer, films: Sequence[av.VideoStream]) -> Decimal | None:
-    """Return how long the frames of the longest are shown (s), to the end of the last one; None where nothing tells."""
+    """Return the longest film's length (s) by its packets' times; None where they do not tell."""
     import av
 
-    # How long a frame is shown whose packet does not say it.
+    # For packets without a duration.
     ticks = {
         film.index: round(1 / film.average_rate / film.time_base)
         for film in films
@@ -279,7 +273,7 @@ def _counted(container: InputContainer, films: Sequence[av.VideoStream]) -> Deci
     except MemoryError:  # FFmpeg's own is both
         raise
     except av.FFmpegError:
-        return None  # damaged on the way: whoever decodes it says so
+        return None  # damaged on the way: decoding it tells
     lengths = [
         (span[1] - span[0]) * film.time_base
         for film in films
@@ -293,11 +287,11 @@ def _in_milliseconds(seconds: Fraction) -> Decimal:
 
 
 def _next_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
-    """Return the next frame, None when so many packets hold none."""
+    """Return the next frame; None where `_MOST_PACKETS` hold none."""
     packets = itertools.islice(container.demux(stream), _MOST_PACKETS)
     return next((frame for packet in packets for frame in packet.decode()), None)
 
 
 def is_whole(frame: av.VideoFrame) -> bool:
-    """Whether a frame is whole. One that leans on frames that are cut away is nobody's fault."""
+    """Whether a frame is whole; one that refers to frames that were cut off is no damage."""
     return not (frame.is_corrupt and frame.key_frame)

@@ -1,4 +1,4 @@
-"""What is wrong with files, in words: a `Flaw` is the rest of a sentence that a file's name begins, a `MediaError` all of it."""
+"""What is wrong with media files: a `Flaw` goes on after a file's name, a `MediaError` is the whole sentence."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from reconciler.workspace.files.plain import (
     points_to,
 )
 
+# What libraries raise for bad bytes beside errors of their own; any other error is a mistake of ours.
 UNREADABLE = (ValueError, LookupError, ArithmeticError)
-"""What libraries raise for bad bytes beside errors of their own. Another kind is a mistake, and no flaw."""
 _START = 12  # bytes that tell a format from others
 
 
@@ -27,7 +27,7 @@ class Flaw(Exception):
 
 
 class Evident(Flaw):
-    """What a part of the bytes shows for sure, whatever the rest is."""
+    """A flaw that a part of the bytes proves, whatever the rest is."""
 
 
 class Beyond(Flaw):
@@ -35,7 +35,7 @@ class Beyond(Flaw):
 
 
 class Unfinished(Beyond):
-    """A file was not decoded to the end, for a reason that may pass."""
+    """A file was not decoded to the end; the next time may succeed."""
 
 
 class MediaError(SpecError):
@@ -43,12 +43,12 @@ class MediaError(SpecError):
 
 
 class PassingError(MediaError):
-    """A media file cannot be used at the moment; as it is, it may be another time."""
+    """A media file cannot be used at the moment; later, unchanged, it may."""
 
 
 @contextlib.contextmanager
 def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
-    """Open a media file; what the system says against it, or a reader in the block, becomes a `MediaError`."""
+    """Open a media file; an OSError, or a `Flaw` of the block, becomes a `MediaError`."""
     try:
         with open_plain(path) as file:
             yield file
@@ -62,7 +62,7 @@ def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
 
 
 def beginning(file: BinaryIO) -> bytes:
-    """Return the bytes that tell a file's format, and go back to its beginning. Raises `Evident` for a Git LFS pointer."""
+    """Return a file's first bytes, and go back to its beginning. Raises `Evident` for a Git LFS pointer."""
     file.seek(0)
     start = file.read(LARGEST_POINTER + 1)
     file.seek(0)

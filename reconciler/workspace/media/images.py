@@ -1,8 +1,7 @@
 """Images as facts: the format by content, the sides by the header, and whether the pixels are all there.
 
-Files are untrusted. The header decides before a pixel is decoded, and the decoder is chosen here, not by the content; it
-runs in a process of its own, whose time and memory are bounded (see `decoding`). A file is read whole first: what goes
-wrong then is the disk's, what goes wrong later is the file's.
+Files are untrusted: the header is judged before a pixel is decoded, in a process with bounds (see `decoding`). A file is
+read whole first: an error of the disk comes then, and later ones are the file's.
 """
 
 from __future__ import annotations
@@ -41,18 +40,18 @@ _ANYTHING: Final = bytes(range(1, 255)) * 32  # as good as any other pixels; no 
 _USEFUL: Final = {b"tRNS", b"eXIf"}  # parts of a PNG that are optional, and of use here
 _ORIENTATION: Final = 0x0112  # EXIF
 _SHOWN: Final = {2: (0, True), 3: (180, False), 4: (180, True), 5: (90, True), 6: (270, False), 7: (270, True), 8: (90, False)}  # fmt: skip
-# What Pillow raises for bytes that it cannot read or write. An error of another kind is a mistake, and no flaw.
+# What Pillow raises for bytes that it cannot read or write; any other error is a mistake of ours.
 _UNREADABLE = (*UNREADABLE, SyntaxError, OSError, EOFError, RuntimeError, struct.error, zlib.error)
 
 
 def probe_image(path: Path) -> Source:
-    """Return the facts of an image file, whatever it is called. Raises `MediaError`."""
+    """Return the facts of an image file, whatever its suffix. Raises `MediaError`."""
     with opened_media(path, path.name) as file:
         return image_facts(file)
 
 
 def image_facts(file: BinaryIO) -> Source:
-    """Return what an image is by its header; no pixel is decoded, so no bomb can go off. Raises `Flaw`."""
+    """Return the facts of an image by its header, without decoding a pixel. Raises `Flaw`."""
     kind = image_format(file)
     image = open_image(file)
     width, height = image.size
@@ -69,8 +68,8 @@ def image_facts(file: BinaryIO) -> Source:
 def check_pixels(file: BinaryIO) -> None:
     """Decode a JPEG or PNG to its last pixel and keep none of them. Raises `Flaw` when that cannot be done.
 
-    What every viewer shows is whole: neither the mark of a JPEG's end, nor what follows it, nor a part of a PNG that
-    holds no pixels is missed. Other formats are decoded where they are made into a JPEG.
+    A missing end mark, or a damaged part without pixels, is no flaw: every viewer shows such an image. Other formats are
+    decoded where they are made into a JPEG.
     """
     kind, data = image_format(file), file.read()
     width, height = _opened(kind, data).size
@@ -89,7 +88,7 @@ def check_pixels(file: BinaryIO) -> None:
 
 
 def image_format(file: BinaryIO) -> str:
-    """Return the format of an image by its first bytes, as people call it. Raises `Evident` for anything else."""
+    """Return an image's format (a key of `_FORMATS`) by its first bytes. Raises `Evident` for anything else."""
     start = beginning(file)
     for name, (mark, _, _) in _FORMATS.items():
         if re.match(mark, start, re.DOTALL):
@@ -100,13 +99,13 @@ def image_format(file: BinaryIO) -> str:
 
 
 def open_image(file: BinaryIO) -> ImageFile:
-    """Open an image by its content, without decoding a pixel. Raises `Flaw`."""
+    """Open an image without decoding a pixel. Raises `Flaw`."""
     return _opened(image_format(file), file.read())
 
 
 @contextlib.contextmanager
 def flawed(sentence: str) -> Iterator[None]:
-    """Tell what Pillow raises for bad bytes as a flaw, and keep its remarks about odd ones off people's terminals."""
+    """Raise Pillow's errors about bad bytes as a `Flaw` with this sentence, and silence its warnings."""
     from PIL.Image import DecompressionBombError
 
     try:
@@ -123,7 +122,7 @@ def flawed(sentence: str) -> Iterator[None]:
 
 @flawed("is damaged: its image header cannot be read")
 def _opened(kind: str, data: bytes) -> ImageFile:
-    """Open an image with the one reader of its format, so that no other is tried."""
+    """Open an image with the reader of its format only."""
     _, module, name = _FORMATS[kind]
     reader: Callable[[BinaryIO], ImageFile] = getattr(importlib.import_module(module), name)
     if kind == "JPEG":
@@ -132,10 +131,10 @@ def _opened(kind: str, data: bytes) -> ImageFile:
 
 
 def image_shown_as(image: ImageFile) -> tuple[int, bool]:
-    """Return how a camera's note says that an image is shown: turned by degrees counter-clockwise, mirrored before."""
+    """Return how its EXIF says an image is shown: turned by degrees counter-clockwise, and mirrored before."""
     if "exif" not in image.info:  # to look further would decode a PNG
         return 0, False
-    with contextlib.suppress(Flaw), flawed("a note that cannot be read is none"):
+    with contextlib.suppress(Flaw), flawed("EXIF that cannot be read is none"):
         return _SHOWN.get(image.getexif().get(_ORIENTATION, 1), (0, False))
     return 0, False
 
@@ -149,7 +148,7 @@ def upright(image: Image, rotation: int, *, mirrored: bool) -> Image:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Decode a JPEG; where its end is missing, its pixels are all there if they do not depend on what follows."""
+    """Decode a JPEG; one without its end is whole if its pixels do not depend on what is put there instead."""
     try:
         # An eighth of the sides in grey: every byte is still read, and 1/64 of the memory is enough.
         _decode_jpeg(data, 8)
@@ -170,7 +169,7 @@ def _decode_jpeg(data: bytes, smaller: int = 1) -> bytes:
 
 
 def _check_png(data: bytes) -> None:
-    """Decode a PNG, as `_plain_png` returns it, and check that its parts and its last rows are there."""
+    """Decode a PNG, as `_plain_png` returns it; raises an error where a part or one of its last rows is missing."""
     from PIL.PngImagePlugin import PngImageFile
 
     PngImageFile(io.BytesIO(data)).verify()  # the checksum of every part
@@ -180,7 +179,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _untouched(data: bytes, *, shade: int) -> set[int]:
-    """Return which of a PNG's last two rows look as if nothing was decoded into a picture of this shade."""
+    """Return which of a PNG's last two rows keep a shade that the picture had before it was decoded."""
     from PIL import Image
     from PIL.PngImagePlugin import PngImageFile
 
@@ -195,7 +194,7 @@ def _untouched(data: bytes, *, shade: int) -> set[int]:
 
 
 def _plain_png(data: bytes) -> bytes:
-    """Return a PNG as viewers read one: without parts that are of no use or damaged, and with the end that it may lack."""
+    """Return a PNG as viewers read it: without useless or damaged optional parts, and with an end."""
     kept, at, kind = [_PNG], len(_PNG), b""
     while kind != b"IEND" and len(data) >= at + 8:
         size, kind = struct.unpack_from(">I4s", data, at)

@@ -1,4 +1,4 @@
-"""Judging a file, or a sample of one, by its bytes: what the decoding process does, and how a verdict travels."""
+"""Judging a file, or a sample of one, by its bytes, in the decoding process; and verdicts as JSON."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ from reconciler.workspace.media.films import (
 )
 from reconciler.workspace.media.images import check_pixels, image_facts, image_format
 
-Verdict = Source | str
-"""The facts of a file, or what is wrong with it whatever it is used for, to go on after its name."""
+Verdict = Source | str  # a file's facts, or its flaw, to go on after its name
 
 
 def row_of(verdict: Verdict) -> list[Any]:
-    """Return a verdict as JSON has it."""
+    """Return a verdict as a row of JSON values."""
     one, flaw = (Source(), verdict) if isinstance(verdict, str) else (verdict, "")
     seconds = None if one.seconds is None else str(one.seconds)
     row = [one.width, one.height, seconds, one.format, one.codec, one.rotation, one.mirrored]
@@ -40,7 +39,7 @@ def row_of(verdict: Verdict) -> list[Any]:
 
 
 def verdict_of(row: Sequence[Any]) -> Verdict:
-    """Return what a row says. Raises LookupError, TypeError, ValueError or ArithmeticError for what is none."""
+    """Return the verdict of a row. Raises LookupError, TypeError, ValueError or ArithmeticError for a bad one."""
     width, height, seconds, format_, codec, rotation, mirrored, flaw = row
     facts = Source(
         width=int(width),
@@ -55,21 +54,21 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
 
 
 def judge(file: BufferedReader, medium: str) -> Answer:
-    """Answer, in the other process, with a verdict's row, decoding as far as the header gives reason to. Raises `Flaw`."""
+    """Answer, in the decoding process, with a verdict's row. Raises `Flaw`."""
     if not MEDIUMS[medium].codec:
         facts = image_facts(file)
-        # Another format is decoded where it is made into a JPEG, in a process of its own.
+        # Other formats are decoded where they are made into a JPEG.
         if not limit_faults(IMAGE, facts) and not format_faults(IMAGE, facts):
             check_pixels(file)
     else:
         facts = film_facts(file)
-        if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused for that
+        if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused
             check_frames(file)
     return Answer(row_of(facts))
 
 
 def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
-    """Answer, in the other process, with what a sample shows against a medium; `whole`: it has the real length. Raises `Flaw`."""
+    """Answer, in the decoding process, with the faults of a sample (`whole`: of the real length). Raises `Flaw`."""
     medium = MEDIUMS[name]
     found = film_format(file) if medium.codec else image_format(file)
     if strange := format_faults(medium, Source(format=found)):
@@ -87,5 +86,5 @@ def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
 
 
 def as_ends(faults: list[str]) -> list[str]:
-    """Return sentences of the API's limits so that they can follow a name."""
+    """Return broken limits as sentences that follow a file's name."""
     return [f"breaks a limit: {fault}" for fault in faults]

@@ -1,8 +1,7 @@
 """Making of a file what the API takes: of an image a JPEG, of a film H.264 and AAC in an MP4, ready to stream.
 
-The picture itself is turned, mirrored, cut and scaled. The same bytes come out for the same bytes in, as long as the
-encoder is the same. An encoder takes minutes and much memory: each file has a process of its own (`decoding`), which is
-ended with whoever waits for it.
+The same bytes come out for the same bytes in, as long as the encoder is the same. It takes minutes and much memory: each
+file has a process of its own (`decoding`), which ends with the process that asked.
 """
 
 from __future__ import annotations
@@ -57,8 +56,7 @@ if TYPE_CHECKING:
 LONGEST: Final = 1800  # s of the processor, and by the clock
 # Bytes; an 8K film in 10 bits takes 2000 MiB.
 _MEMORY: Final = {"image": 2048 * MEBIBYTE, "video": 2560 * MEBIBYTE}
-# Raise it when what is made of a file should be made anew; it is in no identity.
-_VERSION: Final = 5
+_VERSION: Final = 5  # raise it to have prepared files made anew; it is in no identity
 _LARGEST: Final = 4096  # px: a longer side of an image is of no use to a video of 1080 lines
 _IMAGE_QUALITY: Final = 92
 _SMALLER: Final = 0.8  # of the sides, until it is light enough
@@ -76,14 +74,14 @@ _TURNS: Final = {90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}  # b
 
 
 def recipe(medium: Medium, source: Source) -> str:
-    """Return the name of what is made of a file: by its bytes, what it is for, and how it is made."""
+    """Return the name of a prepared file: a digest of its source, its medium and how it is made."""
     kept = source.preparation or Preparation()
     parts = [_VERSION, medium.name, source.sha256, str(kept.start), str(kept.end)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def encoder(medium: Medium) -> Decoder:
-    """Return the process for one file, which is not started yet; whoever asks it closes it."""
+    """Return a process for one file, not started yet; the caller closes it."""
     written = medium.readable
     return Decoder(Bounds(LONGEST, LONGEST, _MEMORY[medium.name], written=written, niceness=10))
 
@@ -91,9 +89,9 @@ def encoder(medium: Medium) -> Decoder:
 def make(
     process: Decoder, medium: Medium, kept: Preparation, file: int, target: tuple[Path, int]
 ) -> None:
-    """Make of an open file (a descriptor) what the API takes, at `target`: a path, and what holds its lock.
+    """Make of an open file (a descriptor) what the API takes, at `target`: its path and its lock's descriptor.
 
-    Raises `Flaw` (`Unfinished` may pass), OSError where the machine is at fault, and ToldMistake where we are.
+    Raises what `Decoder.ask` raises.
     """
     path, lock = target
     end = "" if kept.end is None else str(kept.end)
@@ -106,7 +104,7 @@ def make(
 def prepare(
     source: BufferedReader, _lock: BinaryIO, name: str, target: str, start: str, end: str
 ) -> Answer:
-    """Make one file. Raises `Flaw`."""
+    """Make one file; the process holds its lock as well. Raises `Flaw`."""
     made, medium = Path(target), MEDIUMS[name]
     source.seek(0)
     try:
@@ -123,10 +121,7 @@ def prepare(
 
 
 def _faults(medium: Medium, made: Path, counted: Decimal) -> list[str]:
-    """Return what is wrong with what was made: nothing, or the encoder is not what we take it for.
-
-    A film that would be billed as longer than it was `counted` (s) is never sent: no cap would hold.
-    """
+    """Return what is wrong with the file made; one longer than `counted` (s) would break the caps, so it is never sent."""
     film = probe_video(made) if medium.codec else None
     facts = film or probe_image(made)
     size = made.stat().st_size
@@ -144,19 +139,19 @@ def _faults(medium: Medium, made: Path, counted: Decimal) -> list[str]:
 
 
 def reencode(source: BinaryIO) -> bytes:
-    """Return an image as a JPEG that the API takes: as it is shown, on white, scaled only where it must be. Raises `Flaw`."""
+    """Return an image as a JPEG that the API takes: upright, on white, scaled only where needed. Raises `Flaw`."""
     from PIL.Image import Resampling
 
     check_pixels(source)
     with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
         sides = fit(*opened.size, (IMAGE_SIDES[0], _LARGEST))
-        opened.draft(None, sides)  # a JPEG is not even decoded larger than it is needed
-        opened.load()  # in a PNG, the camera's note may follow the pixels
+        opened.draft(None, sides)  # so that no JPEG is decoded larger than needed
+        opened.load()  # in a PNG, the EXIF may follow the pixels
         rotation, mirrored = image_shown_as(opened)
         image: Image = opened  # of a moving one the first frame
         factor = min(image.width // sides[0], image.height // sides[1])
         if factor > 1 and image.mode in _REDUCIBLE and "transparency" not in image.info:
-            image = image.reduce(factor)  # the rest takes so much less memory
+            image = image.reduce(factor)  # saves memory
         image = _on_white(upright(image, rotation, mirrored=mirrored))
     if rotation % 180:
         sides = sides[::-1]
@@ -171,7 +166,6 @@ def reencode(source: BinaryIO) -> bytes:
 
 
 def _on_white(image: Image) -> Image:
-    """Return an image without transparency."""
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16 bits of grey; `convert` alone would make white of them
@@ -185,7 +179,7 @@ def _on_white(image: Image) -> Image:
 
 
 def transcode(source: BinaryIO, target: Path, start: float, end: float) -> None:
-    """Write the part of a film from `start` to `end` (s of its own time). Raises `Flaw`; OSError where the machine is at fault."""
+    """Write the part of a film from `start` to `end` (s). Raises `Flaw`; OSError where the machine is at fault."""
     import av
 
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
@@ -215,9 +209,9 @@ def _encoded(
     made: OutputContainer,
     part: tuple[float, float],
 ) -> Iterator[list[av.Packet[Any]]]:
-    """Yield the packets of a part: where it begins (s of the film's own time), and how long it is (s)."""
+    """Yield the packets of a part of a film: its start (s after the first frame) and its length (s)."""
     start, length = part
-    # When its first picture is shown (s, of its container's clock): what a cut counts from.
+    # The time of the film's first frame (s, of the container's clock).
     zero = float((film.start_time or 0) * (film.time_base or 0))
     frames = _pictures(container, film, zero + start, length)
     first = next(frames, None)
@@ -261,7 +255,7 @@ def _encoded(
 def _pictures(
     container: InputContainer, film: av.VideoStream, start: float, length: float
 ) -> Iterator[av.VideoFrame]:
-    """Yield the frames from a time of the container's clock on, for a length (s); one more where it is too short."""
+    """Yield the frames from a time on, for a length (s, of the container's clock), or for the shortest that is taken."""
     film.thread_type = "AUTO"
     lasts = float(1 / film.average_rate) if film.average_rate else 0.0
     begin: float | None = None
@@ -281,14 +275,11 @@ def _pictures(
 
 
 def _sounds(container: InputContainer, start: float, length: float) -> Iterator[av.AudioFrame]:
-    """Yield the first track's sound from a time of the container (s) on, after silence where it begins later.
-
-    Two frames less than fit, for the encoder begins with silence of its own.
-    """
+    """Yield the first track's sound from a time (s, of the container's clock) on, with silence before a later beginning."""
     import av
 
     resampler = av.AudioResampler("fltp", "stereo", _RATE, frame_size=_SAMPLES)
-    left, heard = int(length * _RATE) // _SAMPLES - 2, 0
+    left, heard = int(length * _RATE) // _SAMPLES - 2, 0  # the encoder adds silence before
     container.seek(int(start * 1_000_000))
     for frame in container.decode(audio=0):
         if frame.time is None or frame.time < start - _EXACT:
@@ -315,7 +306,7 @@ def _silence() -> av.AudioFrame:
 
 
 def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int, int]]:
-    """Return the filters that turn and scale every frame as this first one needs, its pixels square, and the sides (px)."""
+    """Return the filters that turn every frame like this first one and make its pixels square, and the sides (px)."""
     from av.filter import Graph
 
     if frame.width * frame.height > PREPARABLE_PIXELS:
@@ -323,7 +314,7 @@ def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int
     rotation, mirrored = frame_shown_as(frame)
     if rotation % 90:
         raise Flaw(f"is stored turned by {rotation}°, which cannot be undone here")
-    ratio = film.sample_aspect_ratio or 1  # of a pixel; what is no shape is a square
+    ratio = film.sample_aspect_ratio or 1  # of a pixel; an absurd one counts as square
     wide = float(frame.width * (ratio if Fraction(1, 4) <= ratio <= 4 else 1))
     width, height = (frame.height, wide) if rotation % 180 else (wide, frame.height)
     sides = fit(width, height, VIDEO_SIDES)

@@ -1,7 +1,7 @@
 """Results as they came from the provider: whether a video is whole, and its poster and contact sheet as bytes.
 
-A video is untrusted: it is opened as `films` opens it, in another process (`decoding`). How much of it is decoded is
-counted in pixels, never in time, so that the same bytes give the same picture. Nothing is written here.
+A video is untrusted: it is decoded in another process (`decoding`), up to a number of pixels, not for a time, so that the
+same bytes give the same picture.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 POSTER_SIDE = 640  # px, the longer one at most
 TILE_SIDE = 320  # px, likewise, of each frame of a sheet
-_POSTER_AT = 1 / 3  # of the length: past the first moment, which is mostly the image that was given
+_POSTER_AT = 1 / 3  # of the length: the beginning mostly looks like the input image
 _COLUMNS, _ROWS = 3, 3
 _MOST_PIXELS = 2_000_000_000  # decoded for one picture: some 30 s of 1080p
 _MOST_PACKETS = 5_000  # read for one picture
@@ -47,7 +47,7 @@ _BACKGROUND = "black"
 class ResultFacts:
     """A result as it came from the provider."""
 
-    seconds: float | None  # to the millisecond; None where no decoder of ours gets through it
+    seconds: float | None  # to the millisecond; None where our decoder fails
     width: int | None = None  # px, as shown
     height: int | None = None  # px
     decodes: bool = False  # its first frame, and one near its end
@@ -61,7 +61,7 @@ class ResultFacts:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture that was made."""
+    """A poster or a contact sheet."""
 
     data: bytes  # a WebP file
     width: int  # px
@@ -69,11 +69,10 @@ class Preview:
 
 
 def examine_result(path: Path) -> ResultFacts:
-    """Return what a result that is a whole MP4 turned out to be.
+    """Return the facts of a result. Raises `MediaError` where it is no whole MP4.
 
-    Whole means: its boxes end exactly where the file does, `ftyp`, `moov` and `mdat` are among them, and a video
-    stream of some length can be opened. Raises `MediaError` otherwise. A frame that does not decode here makes
-    nothing less whole, nor does a crash of our decoder: what is paid for is saved, and said to be looked at.
+    Whole means: its boxes end exactly where the file does, `ftyp`, `moov` and `mdat` are among them, and a video has a
+    length. One that our decoder fails on, or crashes over, is still whole: what is paid for is saved.
     """
     with opened_media(path, path.name) as file:
         _check_boxes(file)
@@ -85,7 +84,7 @@ def examine_result(path: Path) -> ResultFacts:
 
 
 def make_preview(path: Path, role: Role) -> Preview:
-    """Return a poster or a contact sheet: the same for the same bytes, on one machine. Raises `MediaError`."""
+    """Return the poster or contact sheet of a video. Raises `MediaError`."""
     with opened_media(path, "the video") as file:
         answer = PREVIEWS.ask("preview", [role], file.fileno())
     width, height = answer.facts
@@ -106,7 +105,7 @@ def _check_boxes(file: BufferedReader) -> None:
         raise Flaw(f"is not a whole MP4: it has no `{names}` part")
 
 
-# From here on: what the other process does.
+# From here on: what the decoding process does.
 
 
 def examine(file: BinaryIO) -> Answer:
@@ -123,11 +122,11 @@ def examine(file: BinaryIO) -> Answer:
 
 def draw(file: BinaryIO, role: str) -> Answer:
     """Answer with a picture's sides (px) and its bytes. Raises `Flaw`."""
-    # The one format that is needed: `save` would import every other too, to find it.
+    # Without this import, `save` would import the modules of all formats.
     from PIL import WebPImagePlugin  # noqa: F401
     from PIL.Image import new
 
-    if role == "poster":  # `Role` stands beside all that is known of records: not imported here
+    if role == "poster":  # not `Role`, whose module imports much
         (picture,) = _frames(file, [_POSTER_AT], POSTER_SIDE)
     else:  # frames from the middle of each ninth, in reading order
         count = _COLUMNS * _ROWS
@@ -144,7 +143,7 @@ def draw(file: BinaryIO, role: str) -> Answer:
 
 
 def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
-    """Return the frames at these shares of the length, in order; where none comes, the last one before."""
+    """Return the frames at these shares of the length, in order; where there is none, the last one before."""
     with film_of(file) as (container, stream):
         if (tick := stream.time_base) and stream.duration:  # of its own clock, in s
             begin, seconds = float((stream.start_time or 0) * tick), float(stream.duration * tick)
@@ -152,7 +151,6 @@ def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
             told = container.start_time, container.duration
             begin, seconds = ((one or 0) / 1_000_000 for one in told)
         times = [begin + share * seconds for share in shares]
-        # The last frame before that stands by itself.
         container.seek(max(int(times[0] * 1_000_000), 0))
         found: list[Image] = []
         last = None
@@ -169,7 +167,7 @@ def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
 
 
 def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Yield whole frames to the first one that does not decode, or until enough was decoded."""
+    """Yield whole frames up to the first that does not decode, or to a limit."""
     import av
 
     pixels = 0
@@ -189,10 +187,10 @@ def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.V
 
 
 def _picture(frame: av.VideoFrame, longest: int) -> Image:
-    """Return a frame as it is shown, upright, its longer side at most so many pixels."""
+    """Return a frame upright, its longer side at most `longest` (px)."""
     scale = min(1.0, longest / max(frame.width, frame.height))
     width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
-    # One thread: those of the library outlive the picture, and each takes address space, of which there is a bound.
+    # One thread: the library's outlive the picture, and each uses up address space, which is bounded.
     picture: Image = frame.to_image(  # type: ignore[no-untyped-call]
         width=width, height=height, interpolation="AREA", threads=1
     )

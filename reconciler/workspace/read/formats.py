@@ -1,7 +1,6 @@
 """Reading a spec or defaults file into `Node`s: bytes to text, what no format allows, and the choice of the format.
 
-The formats live in `yaml_reader`, `json_reader` and `toml_reader`; what a key means lives in the core. Whatever
-the bytes are, the outcome is a document or a `DocumentError`: never another exception, never a wait without end.
+For any bytes the outcome is a document or a `DocumentError`: never another exception, never an endless wait.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from reconciler.workspace.files.plain import (
 from reconciler.workspace.read.json_reader import read_json
 from reconciler.workspace.read.toml_reader import read_toml
 
-__all__ = ["DocumentError", "parse", "read_document"]
-
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
 
 Reader = Callable[[str, str, Limits], Node]
@@ -35,18 +32,12 @@ _ANY_MARKER = re.compile(r"^(?:[<>|]{7}(?=[ \r\n]|\Z)|={7}(?=\r?$))", re.MULTILI
 
 
 def read_document(path: Path, name: str) -> Node:
-    """Return the document in a `.yaml`, `.yml`, `.json` or `.toml` file; `name` is the file's name in places.
-
-    Raises `DocumentError` with the one problem that was met first.
-    """
+    """Return the document in a file; `name` gives the format and stands in places. Raises `DocumentError`."""
     return parse(_read(path, name), name, _reader(PurePosixPath(name).suffix.lower()), Limits())
 
 
 def parse(data: bytes, name: str, reader: Reader, limits: Limits) -> Node:
-    """Return the document in a file's bytes. Raises `DocumentError`.
-
-    What is left of a merge conflict is said as such, where it is why the rest cannot be read.
-    """
+    """Return the document in a file's bytes. Raises `DocumentError`, about a merge conflict where one comes first."""
     text = _decode(data, name)
     try:
         return reader(text, name, limits)
@@ -58,10 +49,7 @@ def parse(data: bytes, name: str, reader: Reader, limits: Limits) -> Node:
 
 
 def _decode(data: bytes, name: str) -> str:
-    """Return the text of a file, without a byte order mark; refuse what no format allows.
-
-    Raises `DocumentError` for bytes that are not UTF-8, for a pointer to the file, and for a whole merge conflict.
-    """
+    """Return a file's text, without a byte order mark. Raises `DocumentError` for what no format allows."""
     if points_to(data):
         raise fail(Place(name), f"the file {ADVICE}")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -92,7 +80,7 @@ def _read(path: Path, name: str) -> bytes:
     except NotPlain as error:
         what = "is a folder" if path.is_dir() else "is not a plain file"
         raise fail(Place(name), f"`{name}` {what}: a spec is a text file") from error
-    except (FileNotFoundError, NotADirectoryError) as error:  # of a link's end, they say the same
+    except (FileNotFoundError, NotADirectoryError) as error:  # a broken link, too
         what = "is a link to nothing" if path.is_symlink() else "does not exist"
         raise fail(Place(name), f"`{name}` {what}") from error
     except OSError as error:

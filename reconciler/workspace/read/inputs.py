@@ -1,8 +1,4 @@
-"""Finding the media that specs name: what a path means, whether it stays inside the root, what the file is.
-
-One `Inputs` serves one load or one refresh: how a file that many specs use is found is asked once; what it is, `KnownMedia`
-remembers.
-"""
+"""Finding the media that specs name: what a path means, whether it stays inside the root, what the file is."""
 
 from __future__ import annotations
 
@@ -36,8 +32,8 @@ from reconciler.workspace.media.flaws import MediaError
 from reconciler.workspace.read.local import KnownMedia
 from reconciler.workspace.read.spec_cache import Media, Remembered
 
-_MOST_NAMES = 1000  # of a folder that are looked through for one that was meant
-_MOST_COMPARED = 10  # of them, letter by letter, which takes half a millisecond for each
+_MOST_NAMES = 1000  # of a folder, that are considered for a suggestion
+_MOST_COMPARED = 10  # of them, compared letter by letter, in half a millisecond each
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -47,14 +43,14 @@ _MEDIA_OF = {
 
 
 def may_be_meant(name: str, missing: str) -> bool:
-    """Whether a name in the folder may be suggested for one that is missing: an image for an image, and so on."""
+    """Whether a name may be suggested for a missing one: an image for an image, and so on."""
     medium = _MEDIA_OF.get(posixpath.splitext(name)[1].lower())
     wanted = _MEDIA_OF.get(posixpath.splitext(missing)[1].lower(), medium)
     return medium is not None and medium is wanted
 
 
 def _alike(one: str, other: str) -> int:
-    """Return how many letters two names begin and end with together."""
+    """Return the number of letters in which two names begin and end alike."""
     pairs = zip(one, other, strict=False), zip(reversed(one), reversed(other), strict=False)
     return sum(next((n for n, (a, b) in enumerate(each) if a != b), len(one)) for each in pairs)
 
@@ -67,7 +63,7 @@ def _listed(root: Path, folder: str) -> list[str]:
 
 
 class Inputs:
-    """The media of one load or refresh."""
+    """The media of one load or refresh, each looked at once."""
 
     def __init__(self, root: Root, looks: KnownMedia) -> None:
         self._root = root
@@ -85,7 +81,7 @@ class Inputs:
         return names
 
     def recall(self, known: Remembered) -> bool:
-        """Take over what an earlier load knew of files that are as they were, and say whether all are."""
+        """Take what is remembered of the files that are unchanged; return whether all are."""
         current = True
         for path, medium, signature, source in known.media:
             if self.sight(path).file == signature:
@@ -95,18 +91,18 @@ class Inputs:
         return current
 
     def recalled(self, wish: Generation) -> dict[str, Source]:
-        """Return the inputs of a generation whose media are as they were; where links lead, is asked again."""
+        """Return the inputs of a generation whose media are unchanged, with the targets of links as they are now."""
         followed = {name: self._followed(source) for name, source in wish.inputs.items()}
         return {name: self._shared.setdefault(one, one) for name, one in followed.items()}
 
     def sight(self, name: str) -> Sight:
-        """Return how a local file is found; it is looked at once."""
+        """Return how a local file was found, or is."""
         if name not in self.sights:
             self.sights[name] = Sight.of(self._root, name)
         return self.sights[name]
 
     def of(self, wish: Wish) -> dict[str, Source]:
-        """Return a wish's inputs by name. Raises `DocumentError` with the first problem at the place that names it."""
+        """Return a wish's inputs by name. Raises `DocumentError` with the first problem."""
         wanted = wish.kind.inputs(wish.spec)
         found = {one.name: self._source(wish.media[one.name], one) for one in wanted}
         for one in wanted:
@@ -115,7 +111,7 @@ class Inputs:
         return {one.name: as_sent(one, found[one.name]) for one in wanted}
 
     def read_as(self, wishes: Iterable[Generation]) -> Media:
-        """Return the local files that generations are made of, with the signatures they were read under."""
+        """Return the local files of generations, each with its signature when it was read."""
         used = (
             (wish.inputs[one.name].path, one.medium) for wish in wishes for one in wish.kind.INPUTS
         )
@@ -146,7 +142,6 @@ class Inputs:
         return source if target == source.target else replace(source, target=target)
 
     def _name(self, node: Node, key: str) -> str:
-        """Return a written path relative to the root, or raise what is wrong with it."""
         written = str(node.value)
         if scheme := _SCHEME.match(written):
             sentence = f"`{written[:80]}` has the scheme `{scheme.group()}`: `{key}` takes a file beside the spec or an http(s) URL"

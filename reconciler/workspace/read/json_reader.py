@@ -1,8 +1,4 @@
-"""JSON into `Node`s, with the place of every key and value.
-
-The standard library decodes the scalars; objects and arrays are walked here, because its own walk forgets where
-things stood, lets a later duplicate win, and accepts `NaN`.
-"""
+"""JSON into `Node`s: the standard library's reader keeps no places, lets a later duplicate win, and accepts `NaN`."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ def read_json(text: str, name: str, limits: Limits) -> Node:
 
 
 class _Reader:
-    """Walks a text from left to right; recursive only as deep as the limits allow."""
+    """Reads a text from left to right, recursively as deep as the limits allow."""
 
     def __init__(self, text: str, name: str, limits: Limits) -> None:
         self.text = text
@@ -45,7 +41,6 @@ class _Reader:
         self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def document(self) -> Node:
-        """Return the only value of the text. Raises `DocumentError`."""
         if not self._next():
             return Node(None, self._place())
         node = self._value(0)
@@ -109,7 +104,7 @@ class _Reader:
             self._refuse("the file ends where a value was expected")
         if what in {"]", "}"}:
             self._refuse(f"a value was expected before `{what}` (is there a `,` too many?)")
-        # The file may be anything, a password too: only what is a slip in JSON is said.
+        # The file may hold a password: only a known slip in JSON is quoted.
         is_slip = what in _SLIPS or nearest(what, _CONSTANTS)
         begins = f"a value cannot begin with `{what}`" if is_slip else "no value begins like this"
         self._refuse(f"{begins}; text stands in double quotes")
@@ -132,7 +127,7 @@ class _Reader:
         return entries
 
     def _members(self, bracket: str) -> Iterator[None]:
-        """Step over the brackets and commas of a list or object; yield where each of its members is to be read."""
+        """Step over a list's or object's brackets and commas; yield where each member is to be read."""
         self.at += 1
         if self._next() == bracket:
             self.at += 1

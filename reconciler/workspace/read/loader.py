@@ -1,7 +1,6 @@
 """From the specs folder to what is wanted: walk, defaults, media, generations, collisions, and a cache of it all.
 
-Reading costs time only where something changed: a spec whose signature, defaults files and media are as an
-earlier load saw them is not opened. One bad spec never stops the others.
+A spec is not opened where it, its defaults and its media are as an earlier load saw them. No bad spec stops the others.
 """
 
 from __future__ import annotations
@@ -36,26 +35,22 @@ from reconciler.workspace.read.spec_cache import (
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import Tree, defaults_name, misspelt_notes, specs_folder, walk
 
-__all__ = ["Desired", "SpecCache", "load"]
-
 _Chain = tuple[tuple[str, Signature], ...]
 _UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
-_MOST_PROBLEMS = 100  # of a spec's media that are told: once these are mended, it is read again
+_MOST_PROBLEMS = 100  # of a spec's media that are told at once
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the folder asks for."""
 
-    # Of valid specs, by path of the spec, then in the order written.
-    generations: tuple[Generation, ...]
+    generations: tuple[Generation, ...]  # of valid specs, by path, then in the order written
     invalid: Mapping[str, tuple[Problem, ...]]  # spec (or misnamed or broken defaults file) -> why
     specs: tuple[str, ...]  # every spec seen, valid or not, relative to the root
     receipts: Mapping[str, Signature]  # every receipt seen
     defaults: frozenset[str]  # every defaults file seen
     folder: str = ""  # the specs folder, relative to the root
-    # Spec -> why nothing is bought for it.
-    held_back: Mapping[str, str] = field(default_factory=dict)
+    held_back: Mapping[str, str] = field(default_factory=dict)  # spec -> why nothing is bought
     notes: tuple[str, ...] = ()  # sentences about files that may have been meant as specs
     # Specs, defaults, local media and `.reconcilerignore` as they were found; a missing one is None.
     seen: Mapping[str, Signature | None] = field(default_factory=dict, compare=False)
@@ -69,10 +64,7 @@ class Desired:
 
 
 def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None = None) -> Desired:
-    """Return what the specs folder asks for, with estimates in the provider's units.
-
-    Raises `WorkspaceError` when the folder, or one in it, cannot be listed: nothing may then be concluded.
-    """
+    """Return what the specs folder asks for. Raises `WorkspaceError` when a folder in it cannot be listed."""
     folder = specs_folder(root, specs_dir)
     tree = walk(root, folder)
     looks = KnownMedia(root, {}, patience=PATIENCE, cache=cache)
@@ -95,10 +87,7 @@ def assemble(
     defaults: Mapping[str, Defaults],
     media: Mapping[str, Sight],
 ) -> Desired:
-    """Return what is wanted, given what each spec declares (by path) and what is wrong with it by itself.
-
-    `defaults` are the files that were read; `media`, the local files that specs name, as they were found.
-    """
+    """Return what is wanted, given what was found by the names of specs, of defaults files and of local media."""
     invalid |= {name: set(own.problems) for name, own in defaults.items() if own.problems}
     ignoring, specs = tree.ignoring, tree.specs
     for problem in filter(None, (*tree.problems.values(), ignoring.problem)):
@@ -125,14 +114,14 @@ def assemble(
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What one defaults file says, or all that count for a folder together."""
+    """What one defaults file says, or all those that apply to a folder."""
 
     entries: Mapping[str, Entry]
     problems: tuple[Problem, ...] = ()
 
 
 class DefaultsFiles:
-    """The defaults files of a tree; `known` are those that were read already, and those that are read now."""
+    """The defaults files of a tree; `known` are those read earlier, and gets those read now."""
 
     def __init__(
         self, folder: str, tree: Tree, read: Callable[[str], Node], known: dict[str, Defaults]
@@ -144,7 +133,7 @@ class DefaultsFiles:
         self._chains = {folder: self._in(folder)}
 
     def of(self, folder: str) -> Defaults:
-        """Return the defaults of a folder, those of the folders above it included."""
+        """Return the defaults of a folder, with those of the folders above it."""
         chain = self.chain(folder)
         if chain not in self._merged:
             entries: dict[str, Entry] = {}
@@ -157,11 +146,8 @@ class DefaultsFiles:
         return self._merged[chain]
 
     def chain(self, folder: str) -> _Chain:
-        """Return the defaults files that count for a folder, from the specs folder down, unread.
-
-        A misnamed one counts: what was fine before it appeared is not fine any more.
-        """
-        below = []  # not by recursion: folders lie in one another deeper than that goes
+        """Return the defaults files, misnamed ones too, that apply to a folder, from the specs folder down."""
+        below = []  # folders may be nested too deeply for recursion
         while folder not in self._chains:
             below.append(folder)
             folder = folder.rpartition("/")[0]
@@ -176,7 +162,7 @@ class DefaultsFiles:
         return ((name, signature), *misnamed) if signature else misnamed
 
     def read(self, name: str) -> Defaults:
-        """Return what one file says; from now on, it is known."""
+        """Return what one file says; it is read once."""
         if name not in self._tree.defaults:
             return Defaults({}, (self._tree.problems[name],))
         if name not in self._known:
@@ -199,10 +185,7 @@ class Reading(NamedTuple):  # a frozen dataclass takes three times as long to ma
 
 
 class Reader:
-    """Reads the specs of a tree, each file that several of them use once, and none that is known.
-
-    `looks` and `known` hold what an earlier reader read, as long as it is as it was; what this one reads is added.
-    """
+    """Reads the specs of a tree; `looks` and `known` (defaults) keep what this and earlier readers read."""
 
     def __init__(
         self,
@@ -222,10 +205,7 @@ class Reader:
     def read_all(
         self, cache: SpecCache | None, *, recalled_only: bool = False
     ) -> dict[str, Reading]:
-        """Return what every spec says; what the cache remembers as it is now is not read, but for broken defaults.
-
-        `recalled_only`: nothing else is read, and there is no reading of it.
-        """
+        """Return what every spec says, from the cache where it is unchanged; `recalled_only`, of such specs only."""
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
         looks = self._looks
@@ -241,7 +221,7 @@ class Reader:
         for name in self._tree.defaults.keys() - vouched:
             self.defaults.read(name)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
-        if not recalled_only:  # otherwise nobody knows yet what is in use
+        if not recalled_only:  # otherwise it is not known yet what is in use
             judged = {(source.sha256, key) for (_, key), (_, source) in looks.sources.items()}
             gone += looks.verdicts.surplus(judged)
         changed |= looks.verdicts.take_new()
@@ -252,7 +232,7 @@ class Reader:
     def remembered(
         self, declared: Mapping[str, Sequence[Generation]], settled_before: int
     ) -> dict[str, tuple[str, bytes]]:
-        """Return the rows of specs for a cache; none of one that is invalid, or was not at rest at that time (ns)."""
+        """Return the cache's rows of those specs that are valid and older than a time (ns), with all their files."""
         found = {}
         for name, wishes in declared.items():
             media = self.inputs.read_as(wishes)
@@ -265,7 +245,7 @@ class Reader:
         return found
 
     def read(self, name: str) -> Reading:
-        """Return what a spec says; a mistake of ours while it is read is told as one, and is that spec's alone."""
+        """Return what a spec says; a mistake of this program while it is read becomes a problem of the spec."""
         try:
             return self._read(name)
         except (ReconcilerError, OSError, MemoryError):
@@ -288,7 +268,7 @@ class Reader:
         return Reading(() if problems else tuple(generations), tuple(problems), media)
 
     def wishes(self, name: str) -> tuple[list[Wish], list[Problem]]:
-        """Return what a spec wants before its media are looked at, or why it says nothing that can be wanted."""
+        """Return what a spec wants, before its media are looked at, or why it is invalid."""
         defaults = self.defaults.of(_folder(name))
         if defaults.problems:
             return [], list(defaults.problems)
@@ -302,12 +282,12 @@ class Reader:
         return ([] if problems else list(wishes)), list(problems)
 
     def _recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> Iterator[tuple[str, Reading]]:
-        """Yield every spec that is as it was, and take what is known of unchanged media in any case."""
+        """Yield every unchanged spec, and take what is remembered of unchanged media, also of changed specs."""
 
         @functools.cache
         def price(rate: Rate, seconds: Decimal | None) -> Decimal:
             model, mode, _ = rate
-            _ = self._prices[model][mode]  # LookupError for what has no price any more
+            _ = self._prices[model][mode]  # LookupError for a rate without a price
             return estimate_units(rate, seconds, self._prices)
 
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files

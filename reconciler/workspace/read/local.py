@@ -1,9 +1,8 @@
 """Local media that specs name: what each is, what is remembered of it, and what is still to be looked at.
 
-A file is decoded in another process (`decoding`), where `judge` answers. What it turned out to be is kept as soon as it
-is known: by its signature, so that it is not read again, and in the cache by its content, so that one that was touched,
-moved or copied is not decoded again. A look that is interrupted, or that a hostile folder makes long, goes on from
-there. What was not looked at yet is a fault of its spec until then, so nothing of it is bought.
+A verdict is kept at once: by the file's signature, so that it is not read again, and in the cache by its content, so that
+a touched, moved or copied file is not decoded again; an interrupted look goes on from there. Until a file was looked at,
+its spec is invalid, and nothing of it is bought.
 """
 
 from __future__ import annotations
@@ -36,34 +35,32 @@ from reconciler.workspace.media.flaws import (
 from reconciler.workspace.media.judging import Verdict, row_of, verdict_of
 from reconciler.workspace.read.spec_cache import Media, SpecCache
 
-PATIENCE: Final = 600.0
-"""Seconds that one command gives to the files that nobody knows yet; 1,000 photographs of 12 megapixels take 150."""
+PATIENCE: Final = (
+    600.0  # s of one command for new files; 1,000 photographs of 12 megapixels take 150
+)
 _KEEP_AFTER: Final = 1.0  # s between two writes of verdicts
 _VERSION = "6"  # raise it whenever a file may be judged in another way: then all are decoded again
 _PREFIX = "//"  # no path relative to the root begins so
-_SPARE = 1000  # verdicts on files that nothing names now; a checkout may bring them back
+_SPARE = 1000  # verdicts on files that no spec names now; a checkout may bring them back
 
 File = tuple[str, str]  # path relative to the root, its medium
 
 
 class Verdicts:
-    """Verdicts by the digest of a file and the medium that it is judged as.
-
-    They lie in the cache of what was read of specs, under keys that no spec can have. Losing them costs time.
-    """
+    """Verdicts by a file's digest and its medium; they lie in the cache of specs, under keys that no spec can have."""
 
     def __init__(self) -> None:
         self._packed: dict[str, bytes] = {}
         self._new: dict[str, tuple[str, bytes]] = {}
 
     def recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> None:
-        """Take over what a cache holds."""
+        """Take the verdicts of a cache's rows."""
         for key, (version, packed) in remembered.items():
             if key.startswith(_PREFIX) and version == _VERSION:
                 self._packed.setdefault(key, packed)
 
     def of(self, sha256: str, key: str) -> Verdict | None:
-        """Return a verdict, None when there is none (or a damaged one)."""
+        """Return a verdict; None when there is none, or a damaged one."""
         try:
             return verdict_of(json.loads(self._packed[_name(sha256, key)]))
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
@@ -76,12 +73,12 @@ class Verdicts:
         self._new[_name(sha256, key)] = _VERSION, packed
 
     def take_new(self) -> dict[str, tuple[str, bytes]]:
-        """Return what a cache does not hold yet, as its rows."""
+        """Return the rows that the cache does not hold yet, once."""
         new, self._new = self._new, {}
         return new
 
     def surplus(self, used: Collection[tuple[str, str]]) -> list[str]:
-        """Return the rows of a cache that may go, given the (digest, key) in use: the unused, when they are many."""
+        """Return the cache's keys of unused verdicts, where these are many; `used`: (digest, medium)."""
         kept = {_name(sha256, key) for sha256, key in used} | self._new.keys()
         idle = self._packed.keys() - kept
         return sorted(idle) if len(idle) > _SPARE + len(kept) else []
@@ -97,13 +94,7 @@ def _name(sha256: str, key: str) -> str:
 
 
 def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = None) -> Source:
-    """Return a local file (`name` relative to the root) as an input of a medium (its name).
-
-    A file whose content has a verdict already is not decoded again; one that was not decoded to the end has none.
-
-    Raises `MediaError` with a sentence when it is missing, of another kind than its name says, far too
-    large, damaged, or changes while it is read. Whether the API takes it as it is, is not asked here.
-    """
+    """Return a local file as an input of a medium, of any size that can be prepared. Raises `MediaError`."""
     verdicts = verdicts or Verdicts()
     with opened_media(root / name, name) as file:
         before = Signature.of(os.fstat(file.fileno()))
@@ -125,7 +116,7 @@ def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = 
 
 
 def _judged(file: BufferedReader, medium: str) -> Verdict:
-    """Return the verdict on a file; what may be another one next time is raised."""
+    """Return the verdict on a file. Raises `Unfinished`, after which the next verdict may differ."""
     try:
         return verdict_of(MEDIA.ask("judge", [medium], file.fileno()).facts)
     except Unfinished:
@@ -138,19 +129,19 @@ class MediaLook(NamedTuple):
     """A file that was looked at."""
 
     file: File
-    found: Signature  # as it was when that was decided
+    found: Signature  # before the look
     outcome: Source | MediaError
 
 
 class KnownMedia:
-    """What is known of files, and what is to be looked at."""
+    """What is known of local media, and which of them are still to be looked at."""
 
     def __init__(
         self, root: Path, sources: Media, *, patience: float, cache: SpecCache | None = None
     ) -> None:
         self.verdicts = Verdicts()
         self.sources = sources
-        self.patience = patience  # s; where it is 0, everything waits for `look_at`
+        self.patience = patience  # s; where it is 0, all new files become `pending`
         self.pending: dict[File, Signature] = {}
         self.root = root
         self._cache = cache
@@ -158,7 +149,7 @@ class KnownMedia:
         self._spent = self._kept_at = 0.0  # s
 
     def source(self, file: File, found: Signature) -> Source:
-        """Return a file as an input. Raises `MediaError` with a sentence that names it."""
+        """Return a file as an input, and look at it where it is unknown. Raises `MediaError`."""
         both = self.sources.get(file), self._faults.get(file)
         outcome = next((known[1] for known in both if known and known[0] == found), None)
         if outcome is None:
@@ -183,12 +174,12 @@ class KnownMedia:
             return MediaLook(file, found, read_source(self.root, name, medium, self.verdicts))
         except MediaError as error:  # kept without what led to it
             return MediaLook(file, found, type(error)(error.message))
-        except MISTAKES as error:  # not the file's fault, and no other spec's either
+        except MISTAKES as error:  # ours, and no reason to stop the other specs
             said = f"`{name}` cannot be looked at: {mistake(error)}"
             return MediaLook(file, found, MediaError(said))
 
     def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[MediaLook]:
-        """Look at files for about so many seconds, at one at least: from any thread, one at a time."""
+        """Look at files for some seconds, at one at least: from any thread, one at a time."""
         until, looks = time.monotonic() + seconds, []
         for file, found in waiting.items():
             looks.append(self.look_at(file, found))
@@ -197,7 +188,7 @@ class KnownMedia:
         return looks
 
     def take(self, looks: Sequence[MediaLook]) -> None:
-        """Take over what was seen, and keep what was decoded."""
+        """Take what was found of files, and save new verdicts in the cache."""
         for file, found, outcome in looks:
             if self.pending.get(file) == found:
                 del self.pending[file]
@@ -211,13 +202,13 @@ class KnownMedia:
             self._kept_at = time.monotonic()
 
     def forget(self, name: str) -> None:
-        """Have a file looked at again, whatever its signature says."""
+        """Have a file looked at again, even where its signature is the same."""
         for file in ((name, medium) for medium in MEDIUMS):
             self.sources.pop(file, None)
             self._faults.pop(file, None)
             self.pending.pop(file, None)
 
     def passing(self) -> set[str]:
-        """Return the files whose faults may be over by now."""
+        """Return the files whose faults may have passed."""
         faults = self._faults.items()
         return {name for (name, _), (_, fault) in faults if isinstance(fault, PassingError)}

@@ -1,4 +1,4 @@
-"""What a spec or a defaults file names that says nothing valid: it may mean a file all the same, once it is mended."""
+"""The files that an invalid spec or defaults file may name: once it is mended, they may be wanted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from reconciler.workspace.read.formats import LARGEST_DOCUMENT, read_document
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """The text of what is no document; None where not even that can be read."""
+    """The text of a file that is no document; None where it cannot be read."""
 
     text: str | None
 
 
 def mentioned(root: Path, name: str) -> frozenset[str] | Unclear:
-    """Return every path that a file could mean, relative to the root: each of its texts, from where it lies."""
+    """Return every path, relative to the root, that a text of the file could mean."""
     if Root(root).fault(name):
-        return frozenset()  # it leads where nothing is ever read
+        return frozenset()
     try:
         document = read_document(root / name, name)
     except DocumentError:
@@ -35,7 +35,7 @@ def mentioned(root: Path, name: str) -> frozenset[str] | Unclear:
 
 
 def names_file(unclear: Unclear, path: str) -> bool:
-    """Whether the last part of this path stands in a text, as any of the formats would write it."""
+    """Whether the last part of a path stands in the text, plain or escaped as in JSON."""
     if unclear.text is None:
         return True
     name, text = posixpath.basename(path), _folded(unclear.text)

@@ -1,7 +1,4 @@
-"""Media that specs name by URL: where each is named, and what a sample of its bytes says against it.
-
-Nothing is fetched here. A sample is laid into a sparse file at its places, so that the readers of local media serve.
-"""
+"""Media that specs name by URL: where each is named, and what is wrong with a sample that was fetched of it."""
 
 from __future__ import annotations
 
@@ -42,14 +39,14 @@ class Remote(NamedTuple):
     url: str
 
     def problem(self, sentence: str) -> Problem:
-        """Return a problem at the place that names the URL; what may be a secret in it is left out."""
+        """Return a problem at the place that names the URL, shown without its possible secrets."""
         return Problem(self.place, self.wanted.name, f"`{_shown(self.url)}` {sentence}")
 
 
 def remote_media(
     root: Path, specs_dir: str, specs: Collection[str], prices: Prices
 ) -> list[Remote]:
-    """Return every URL that valid specs name, each once for every place and limit."""
+    """Return every URL that these specs name, once for each place and limit."""
     folder = specs_folder(root, specs_dir)
     reader = Reader(folder, walk(root, folder), prices, KnownMedia(root, {}, patience=0), {})
     found: dict[Remote, None] = {}
@@ -63,7 +60,7 @@ def remote_media(
 
 
 def next_part(medium: Medium, size: int | None, parts: Parts) -> int | None:
-    """Return where more of a video's index lies, or may; None when it is there already or nothing helps."""
+    """Return where more of a video's index lies, or may; None when all of it was read, or cannot be found."""
     if not medium.codec or size is None or size > _LARGEST:
         return None
     with _laid_out(size, parts) as file:
@@ -79,7 +76,7 @@ def next_part(medium: Medium, size: int | None, parts: Parts) -> int | None:
 
 
 def _read_on(at: int, parts: Parts) -> int:
-    """Return up to where everything is read from a place on; the place itself when it is not read."""
+    """Return the end of what was read from `at` on without a gap; `at` itself when nothing was."""
     for begin, data in sorted(parts):
         if begin <= at < begin + len(data):
             at = begin + len(data)
@@ -87,10 +84,7 @@ def _read_on(at: int, parts: Parts) -> int:
 
 
 def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Parts) -> list[str]:
-    """Return a sentence, to go on after the URL, for everything that a sample says against it.
-
-    What the sample does not show is not held against it.
-    """
+    """Return a sentence, to go on after the URL, for each fault that a sample proves."""
     if size == 0 or not parts[0][1]:
         return ["leads to an empty file"]
     faults = as_ends(size_faults(remote.wanted.medium, size or 0))
@@ -110,7 +104,7 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
 
 @contextlib.contextmanager
 def _laid_out(size: int, parts: Parts) -> Iterator[BufferedReader]:
-    """Give a sparse file with the parts at their places."""
+    """Yield a sparse file with the parts at their places, for the readers of local media."""
     with tempfile.TemporaryFile() as file:
         file.truncate(size)
         for begin, data in parts:
@@ -121,6 +115,6 @@ def _laid_out(size: int, parts: Parts) -> Iterator[BufferedReader]:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without what may be a secret: user, password, signature."""
+    """Return a URL without user, password and query (a signature)."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:120]

@@ -1,7 +1,4 @@
-"""What a load remembers of a spec: its generations and the media they use, as bytes for a cache. Pure.
-
-Losing it, or finding it of another version or damaged, costs time and nothing else. Prices are not in it.
-"""
+"""What a load remembers of a spec, without prices, as bytes for a cache whose loss or damage costs only time."""
 
 from __future__ import annotations
 
@@ -17,8 +14,7 @@ from reconciler.core.identity import PREFIX, compute_external_task_id
 from reconciler.core.sources import Rate, Source
 from reconciler.workspace.files.outputs import Signature
 
-# Raise it whenever a spec may say, or means, something else: then all are read again.
-_VERSION = "9"
+_VERSION = "9"  # raise it whenever specs may be read in another way: then all are read again
 
 
 class SpecCache(Protocol):
@@ -35,17 +31,17 @@ Media = dict[tuple[str, str], tuple[Signature, Source]]  # (path, its medium) ->
 
 
 def forget_file(cache: SpecCache, name: str) -> None:
-    """Forget what is remembered of a local file, so that whoever loads the specs next reads it."""
+    """Forget what is remembered of a local file, so that the next load reads it."""
     needle = json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")
     cache.save({}, [row for row, (_, payload) in cache.load().items() if needle in payload])
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What was read of a valid spec, and the files that it was read from, as they were."""
+    """What was read of a valid spec, with the files that it was read from."""
 
     spec: Signature
-    defaults: tuple[tuple[str, Signature], ...]  # the files that count for it
+    defaults: tuple[tuple[str, Signature], ...]  # the files that apply to it
     media: list[tuple[str, str, Signature, Source]]  # path, its medium, and what it was
     rows: list[tuple[Generation, Rate]]  # what is wanted, and by what it is priced
 
@@ -59,10 +55,7 @@ def pack(known: Remembered) -> tuple[str, bytes]:
 
 
 def unpack(spec: str, key: str, payload: bytes) -> Remembered:
-    """Return what is remembered of a spec.
-
-    Raises ValueError for what another version wrote, or is damaged: anybody can write to its file.
-    """
+    """Return what is remembered of a spec. Raises ValueError for another version's row, or one changed by hand."""
     if key != _VERSION:
         raise ValueError("another version's row")
     known = _PAYLOAD.validate_json(payload)

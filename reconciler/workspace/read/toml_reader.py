@@ -17,7 +17,7 @@ LARGEST_TOML = 65_536  # characters
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
 _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
-# A table's header, a key with its `=`; and what may hold something that only looks like one: texts, comments, brackets.
+# A table's header, or a key with its `=`; and texts, comments and brackets, in which others only look like these.
 _STEP = re.compile(
     rf"""
     ^[ \t]*(?:\[[ \t]*(?P<table>{_KEY})[ \t]*\] | \[\[[ \t]*(?P<row>{_KEY})[ \t]*\]\])
@@ -78,7 +78,6 @@ def read_toml(text: str, name: str, limits: Limits) -> Node:
 
 
 def _refusal(told: str, text: str, name: str) -> DocumentError:
-    """Return the error to raise for what the library says."""
     place = Place(name, max(len(text.rstrip().split("\n")), 1))
     if (where := _WHERE.search(told)) and where[1]:
         place = Place(name, int(where[1]), int(where[2]))
@@ -87,14 +86,13 @@ def _refusal(told: str, text: str, name: str) -> DocumentError:
 
 
 class _Builder:
-    """Turns plain values into nodes, each with the nearest place known."""
+    """Turns plain values into nodes, each with the nearest known place."""
 
     def __init__(self, places: Mapping[_Path, tuple[Place, Place]], limits: Limits) -> None:
         self.places = places
         self.limits = limits
 
     def node(self, value: Any, path: _Path, place: Place, depth: int) -> Node:
-        """Return the node of a value at a path of keys. Raises `DocumentError`."""
         self.limits.spend(place)
         if not isinstance(value, dict | list):
             return Node(self._scalar(value, place), place)

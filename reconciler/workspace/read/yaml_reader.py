@@ -1,8 +1,7 @@
 """YAML into `Node`s, from the parser's events: the only importer of the YAML library.
 
-The C parser reads; its composer is not used, because that recurses as deep as a document wants and forgets
-what an alias costs. Scalars are YAML 1.1's, except for the surprises: dates, sexagesimal (`1:30`) and octal
-(`012`) numbers stay text, so that nobody's prompt turns into a date.
+The library's own composer is not used: it has no limit for depth or for aliases. Scalars are YAML 1.1's, but dates,
+sexagesimal (`1:30`) and octal (`012`) numbers stay text.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _SPECIAL_FLOAT = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
 _COMMENT = re.compile(r"[ \t]+#|[ \t]*\r?\n(?P<below>[ \t]+)#")
 
-# After any of libyaml's line breaks. It compares each with all before it, within one call that nothing interrupts.
+# After any of libyaml's line breaks. libyaml compares each with all before it, in a call that cannot be interrupted.
 _TAG_DIRECTIVE = re.compile(r"(?:^|(?<=[\r\x85\u2028\u2029]))%TAG", re.MULTILINE)
 _BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _MOST_DIRECTIVES = 10  # no spec needs one: its tags are refused
@@ -52,7 +51,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 _DIRECTIVE = "a line that begins with `%` is a directive to YAML: put the text in quotes"
 _REFERENCE = "a value that begins with `&` or `*` is a reference to YAML: put the text in quotes"
-# Whatever goes wrong while libyaml reads one of these, which its message names last ("while scanning a tag").
+# For any error while libyaml reads one of these, which its message names last ("while scanning a tag").
 _WITHIN = {
     "directive": _DIRECTIVE,
     "tag": "a value that begins with `!` is a tag to YAML: put the text in quotes",
@@ -60,7 +59,7 @@ _WITHIN = {
     "alias": _REFERENCE,
 }
 _TAB = "a tab where spaces must indent: replace it by spaces"
-# Every other message of its scanner and parser that a text can bring about.
+# For every other message of its scanner and parser that a text can cause.
 _WORDS = {
     "found incompatible YAML document": _DIRECTIVE,
     "found duplicate %YAML directive": _DIRECTIVE,
@@ -105,7 +104,7 @@ def read_yaml(text: str, name: str, limits: Limits) -> Node:
         place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)
         raise fail(place, _sentence(error)) from error
     except yaml.reader.ReaderError as error:
-        # The reader's own position counts bytes of its buffer.
+        # Searched, because the error's own position counts bytes of a buffer.
         offset = text.find(chr(error.character)) if isinstance(error.character, int) else 0
         sentence = f"the character U+{error.character:04X} cannot stand in YAML as it is"
         raise fail(place_at(text, max(offset, 0), name), sentence) from error
@@ -117,7 +116,6 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
 
 
 def _check_directives(text: str, name: str) -> None:
-    """Raise `DocumentError` at the first directive that is one too many."""
     directives = _TAG_DIRECTIVE.finditer(text)
     for one in itertools.islice(directives, _MOST_DIRECTIVES, None):
         place = Place(name, len(_BREAK.findall(text, 0, one.start())) + 1)
@@ -126,7 +124,7 @@ def _check_directives(text: str, name: str) -> None:
 
 
 class _Composer:
-    """Builds nodes from events, recursively as deep as the limits allow."""
+    """Builds nodes from the parser's events, recursively as deep as the limits allow."""
 
     def __init__(self, text: str, name: str, limits: Limits) -> None:
         self.text = text
@@ -134,11 +132,10 @@ class _Composer:
         self.limits = limits
         self._events: Iterator[Any] = iter(yaml.CSafeLoader(text).get_event, None)
         self._open: list[Place] = []  # lists and mappings whose end was not read yet
-        # What an alias gets, and how many values that is; None while it is read itself.
+        # The node of each anchor, and its number of values; None while it is being read.
         self._anchors: dict[str, tuple[Node, int] | None] = {}
 
     def document(self) -> Node:
-        """Return the only value of the text. Raises `DocumentError`, and the library's errors."""
         root = None
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -184,7 +181,7 @@ class _Composer:
         return Node(value, place)
 
     def _members(self) -> Iterator[Any]:
-        """Yield the first event of each value up to the end of the list or mapping that is open."""
+        """Yield the first event of each member of the innermost open list or mapping."""
         for event in self._events:
             if isinstance(event, yaml.CollectionEndEvent):
                 return
@@ -244,7 +241,7 @@ class _Composer:
         return text
 
     def _comment_after(self, event: Any) -> Place | None:
-        """Return where a comment ends an unquoted text: in its line, or indented below it like more of the text."""
+        """Return where a comment cuts an unquoted text off: in its line, or indented below like more of the text."""
         end = event.end_mark
         if not (found := _COMMENT.match(self.text, end.index)):
             return None
@@ -255,7 +252,7 @@ class _Composer:
 
 
 def _height(node: Node) -> int:
-    """Return how many levels of lists and mappings a value has, itself included."""
+    """Return how many levels of lists and mappings a value has, with its own."""
     if not isinstance(node.value, (tuple, dict)):
         return 0
     return 1 + max(map(_height, node.inner), default=0)

@@ -1,8 +1,7 @@
 """Receipt files: bytes to entries and back, and writing them only when they change.
 
-They come out of git, from anybody: nothing in one is believed before it was checked, and an output in one can
-name a video beside the receipt and nothing else. A preview in one can name a picture there, and is passed over where
-anything is wrong with it: no purchase depends on it.
+They come out of git, from anybody, so everything in one is checked: an output can name only a video beside the receipt,
+and a preview a picture; an invalid preview is passed over, since no purchase depends on it.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ _DEEPEST_REQUEST = 20  # levels; the API's own has three
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_402_300_799_999  # ms: the end of the year 9999
 
-_ESCAPES = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")  # what may be no text at all
+_ESCAPES = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")  # surrogates, and NUL
 _NAME = re.compile(rb'"([A-Za-z0-9._-]{1,128})"')
 _TASK_ID = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$"  # empty where the provider never named one
 
 
 class ReceiptError(SpecError):
-    """A receipt cannot be read. `named` are the base ids that its text may name, and hides what was bought of."""
+    """A receipt cannot be read; `named`: the base ids in its text, which may have been bought."""
 
     def __init__(self, problem: Problem, named: frozenset[str] = frozenset()) -> None:
         hint = "Restore the file from git; what it records was paid for."
@@ -64,7 +63,7 @@ class ReceiptError(SpecError):
 
 
 class _Fault(ValueError):
-    """What is wrong with a receipt that is JSON, and the keys and indexes that lead there."""
+    """What is wrong with a receipt that is JSON, and the path of keys and indexes to it."""
 
     def __init__(self, sentence: str, *path: str | int) -> None:
         super().__init__(sentence)
@@ -72,14 +71,14 @@ class _Fault(ValueError):
 
 
 def _milliseconds(text: object) -> object:
-    """Read an ISO-8601 time in UTC, not known where it cannot be; anything else is left to be refused."""
+    """Return the milliseconds of an ISO-8601 time in UTC; anything else as it is, to be refused."""
     if not isinstance(text, str) or not text.endswith("Z"):
         return text
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _bounded(request: dict[str, Any]) -> dict[str, Any]:
-    """Return a request that an identity can be computed of."""
+    """Return a request, if an identity can be computed of it. Raises ValueError."""
     waiting: list[tuple[object, int]] = [(request, 1)]
     while waiting:
         value, depth = waiting.pop()
@@ -115,8 +114,7 @@ _Time = Annotated[int, *_ReadTime] | None
 
 
 class _Checked(BaseModel):
-    # Unknown keys are a newer program's: passed over.
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True)  # a newer program's keys are passed over
 
 
 class _File(_Checked):
@@ -154,7 +152,6 @@ class _Row(_Checked):
     ]
     request: Annotated[dict[str, Any], AfterValidator(_bounded)]
     outputs: Annotated[list[_Output], Field(max_length=len(Role))]
-    # Those that are as they should be.
     previews: Annotated[
         list[OnErrorOmit[_Preview]],
         BeforeValidator(lambda found: found if isinstance(found, list) else []),
@@ -182,7 +179,7 @@ class _Receipt(_Checked):
 
 
 def parse_receipt(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt; `name` stands in places. Unknown keys are passed over. Raises `ReceiptError`."""
+    """Return the entries of a receipt; `name` stands in places. Raises `ReceiptError`."""
     if len(data) > LARGEST_RECEIPT:
         raise _error(Place(name), f"the receipt is larger than {LARGEST_RECEIPT >> 20} MiB")
     values = _values(data)
@@ -209,12 +206,11 @@ def parse_receipt(data: bytes, name: str) -> tuple[ReceiptEntry, ...]:
 
 
 def _values(data: bytes) -> int:
-    """Return how many values a text holds at most, without reading it."""
+    """Return a cheap upper bound for the values in a text."""
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _entries(data: bytes) -> tuple[ReceiptEntry, ...]:
-    """Return what a receipt holds. Raises ValueError or RecursionError."""
     text = data.decode("utf-8-sig")
     content = None
     if text.strip(" \t\r\n"):
@@ -247,7 +243,6 @@ def _refused(constant: str) -> None:
 
 
 def _fault(error: ValueError | RecursionError) -> _Fault:
-    """Return what is wrong with a receipt, in a sentence of ours."""
     if isinstance(error, _Fault):
         return error
     if isinstance(error, ValidationError):
@@ -265,7 +260,7 @@ def _error(place: Place, sentence: str) -> ReceiptError:
 
 
 def read_receipt(root: Root, name: str) -> tuple[ReceiptEntry, ...]:
-    """Return the entries of a receipt of the root, none where there is none. Raises `ReceiptError`, also for bad links."""
+    """Return the entries of a receipt; none where there is no file. Raises `ReceiptError`, also for bad links."""
     if fault := root.fault(name):
         raise _error(Place(name), f"`{name}` {fault}")
     try:
@@ -282,7 +277,7 @@ def read_receipt(root: Root, name: str) -> tuple[ReceiptEntry, ...]:
 
 
 def _named(data: bytes) -> frozenset[str]:
-    """Return the base ids that a text may name: broken or not, an id of ours stands in it between quotes."""
+    """Return the base ids that a broken receipt may name: all that stands between quotes and looks like an id."""
     names: set[str] = set()
     for one in _NAME.finditer(data):
         names.add(one.group(1).decode("ascii"))
@@ -292,17 +287,16 @@ def _named(data: bytes) -> frozenset[str]:
 
 
 def render_receipt(entries: Sequence[ReceiptEntry]) -> bytes:
-    """Return the bytes of a receipt: the same for the same entries, whatever their order."""
+    """Return the bytes of a receipt: the same for the same entries in any order."""
     document = {"schema": SCHEMA, "generations": [_row(entry) for entry in in_order(entries)]}
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
 
 
 def _row(entry: ReceiptEntry) -> dict[str, Any]:
-    """Return an entry as JSON holds it."""
     row: dict[str, Any] = {
         "external_task_id": entry.external_task_id,
-        # One that no reader takes, this one included, would block every purchase; the id of ours finds the task too.
+        # A receipt with an id that no reader takes would block every purchase; our own id finds the task too.
         "task_id": entry.task_id if re.fullmatch(_TASK_ID, entry.task_id) else "",
         "label": entry.label,
         "status": entry.status.value,
@@ -318,7 +312,7 @@ def _row(entry: ReceiptEntry) -> dict[str, Any]:
 
 
 def file_row(path: str, output: ReceiptOutput | Result) -> dict[str, Any]:
-    """Return a file as JSON holds it, also in other documents than receipts."""
+    """Return a file as a JSON object, also for other documents than receipts."""
     row: dict[str, Any] = {"path": path, "role": output.role.value}
     row |= {"sha256": output.sha256, "bytes": output.size}
     sides = {"width": output.width, "height": output.height}
@@ -326,7 +320,7 @@ def file_row(path: str, output: ReceiptOutput | Result) -> dict[str, Any]:
 
 
 def _iso(milliseconds: int | None) -> str | None:
-    """Return a time as ISO-8601 in UTC with milliseconds; what no calendar holds is not known."""
+    """Return a time as ISO-8601 in UTC with milliseconds; None where no calendar holds it."""
     if milliseconds is None or not 0 <= milliseconds <= _LATEST:
         return None
     moment = _EPOCH + timedelta(milliseconds=milliseconds)
@@ -336,8 +330,7 @@ def _iso(milliseconds: int | None) -> str | None:
 def write_receipt(root: Root, name: str, data: bytes) -> bool:
     """Write a receipt durably and in one step; return False, with nothing touched, when it holds these bytes.
 
-    Raises `WorkspaceError`; a folder or a symbolic link in its place is neither replaced nor written through, nor is
-    one on the way to it that leads out of the root.
+    Raises `WorkspaceError`, also for a folder or a link in its place, and for a link on the way that leads out of the root.
     """
     path = root.path / name
     if fault := root.fault(name):

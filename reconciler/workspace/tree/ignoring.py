@@ -1,11 +1,10 @@
 """`.reconcilerignore`: which files under the specs folder are no specs, in git's syntax, and what it says of copies.
 
-Which of several patterns counts, and that nothing below an ignored folder is seen, is decided here as git does. Where
-the file cannot be understood it ignores nothing, and nothing is bought.
+The last pattern that fits counts, and nothing below an ignored folder is seen, as in git. Where the file cannot be
+understood it ignores nothing, and nothing is bought.
 
-A regular expression for each pattern takes, with some names, a power of the name's length, and nothing interrupts it.
-Here each letter of each pattern is a bit of one number, and a letter of a path moves all of them at once (the
-*Shift-And* algorithm): its cost is that of a few operations on the number, whatever the patterns and the names are.
+Regular expressions could take a power of a name's length, uninterrupted. Here each letter of each pattern is a bit of one
+number, and each letter of a path moves all bits at once (the *Shift-And* algorithm): always a few operations per letter.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ IGNORE_FILE = ".reconcilerignore"
 
 _LARGEST = 64 * 1024  # bytes
 _MOST_BRACKETS = 100  # of all patterns together: each is asked about each letter
-_KEPT_LETTERS = 512  # whose bits are remembered
+_KEPT_LETTERS = 512  # whose bits are cached
 _SPECIAL = re.compile(r"([\\*?\[\]])")
 _ANY_FOLDERS = "**"
-# What the name of a file or folder consists of: `*`, `?`, a bracket (its `!`, its members), an escaped letter, a letter.
+# An element of a pattern's name: `*`, `?`, a bracket (its `!`, its members), an escaped letter, a letter.
 _ELEMENT = re.compile(
     r"(?P<sign>[*?])|\[(?P<not>[!^]?+)(?P<members>(?:\\.|[^\\])(?:\\.|[^\]\\])*)\]|\\(?P<escaped>.)|(?P<letter>[^\[\\])",
     re.DOTALL,
@@ -55,14 +54,13 @@ class Ignoring:
 
     signature: Signature | None = None
     problem: Problem | None = None  # why it cannot be understood; then it ignores nothing
-    # Read so soon after a change that another would not show.
-    is_racy: bool = field(default=False, compare=False)
+    is_racy: bool = field(default=False, compare=False)  # see `Signature.is_racy`
     _globs: _Globs | None = field(default=None, compare=False)  # None: nothing is ignored
     _folders: dict[str, bool] = field(default_factory=dict, compare=False)
 
     @classmethod
     def read(cls, root: Path) -> Self:
-        """Read the ignore file of a root; what is wrong with it is a problem of it, and never raised."""
+        """Read the ignore file of a root; what is wrong with it becomes its `problem`."""
         signature, at_ns = signature_of(root), time.time_ns()
         if signature is None:
             return cls()
@@ -74,7 +72,7 @@ class Ignoring:
         return cls(signature, problem, signature.is_racy(at_ns), globs)
 
     def ignores(self, name: str) -> bool:
-        """Whether a file (relative to the root) is none of ours, by itself or by a folder that it lies in."""
+        """Whether a file (relative to the root), or a folder that it lies in, is ignored."""
         return self._globs is not None and (
             self.ignores_folder(name.rpartition("/")[0])
             or self._globs.is_ignored(name, is_folder=False)
@@ -85,7 +83,6 @@ class Ignoring:
         if not name or self._globs is None:
             return False
         if name not in self._folders:
-            # Not by recursion: folders lie in one another deeper than that goes.
             is_ignored = False
             for here in accumulate(name.split("/"), join):
                 if here not in self._folders:
@@ -94,10 +91,7 @@ class Ignoring:
         return self._folders[name]
 
     def held_back(self, spec: str, specs: Container[str]) -> str:
-        """Return why nothing is bought for a spec, as far as this file and the spec's name tell; or nothing.
-
-        `specs` are all that there are: a doubtful name is that of a copy only beside its original.
-        """
+        """Return why nothing is bought for a spec, by this file and its name among all `specs`; or nothing."""
         if self.problem is not None:
             return f"nothing is bought while `{IGNORE_FILE}` cannot be understood: {self.problem}"
         folder, name, suffix = _parts(spec)
@@ -126,11 +120,11 @@ def signature_of(root: Path) -> Signature | None:
     try:
         return followed(root / IGNORE_FILE)
     except OSError:
-        return Signature(-1, 0, 0, 0)  # it cannot be looked at: not as it was, whatever it was
+        return Signature(-1, 0, 0, 0)  # it cannot be looked at: counts as changed
 
 
 def foreign_copy(name: str) -> str:
-    """Return why a file is no spec, as a sentence: by its name, a copy of a defaults file or a receipt; or nothing."""
+    """Return why a file named like a copy of a defaults file or a receipt is no spec; or nothing."""
     _, stem, suffix = _parts(name)
     copy = copied_from(stem)
     if copy is None:
@@ -207,12 +201,8 @@ _STAR, _ANY, _FOLDERS = object(), object(), object()  # `*`, `?`, and `**`: any 
 
 
 class _Glob(NamedTuple):
-    """One pattern."""
-
-    elements: tuple[
-        object, ...
-    ]  # from the root down: signs, brackets, letters; a slash after each name
-    is_for_folders: bool  # and for nothing else
+    elements: tuple[object, ...]  # from the root down: signs, brackets, letters, slashes
+    is_for_folders: bool  # only
     is_negated: bool  # by a `!` before it
 
 
@@ -241,13 +231,13 @@ def _glob(line: str) -> _Glob:
     for part, before in zip(parts, ["", *parts], strict=False):
         if part != _ANY_FOLDERS:
             elements += [*(["/"] if elements and before != _ANY_FOLDERS else []), *_elements(part)]
-        elif before != _ANY_FOLDERS:  # another one says nothing more
+        elif before != _ANY_FOLDERS:  # `**/**` is `**`
             elements += [*(["/"] if elements else []), _FOLDERS]
     return _Glob(tuple(elements), written.endswith("/"), is_negated)
 
 
 def _elements(part: str) -> Iterator[object]:
-    """Yield what the name of a file or folder consists of. Raises `_Illegible`."""
+    """Yield the elements of a name in a pattern. Raises `_Illegible`."""
     at = 0
     while at < len(part):
         found = _ELEMENT.match(part, at)
@@ -267,7 +257,7 @@ def _elements(part: str) -> Iterator[object]:
 
 
 class _Globs:
-    """Patterns in their order, and a path held against all of them."""
+    """Patterns in their order, and which of them fit a path."""
 
     def __init__(self, globs: Sequence[_Glob]) -> None:
         self._places: defaultdict[object, list[int]] = defaultdict(list)  # bits that each leads to
@@ -280,8 +270,8 @@ class _Globs:
                 if element is _STAR:
                     loops.append(bit)
                 elif element is _FOLDERS:
-                    # Three bits: before a name that may be passed over, within it, and after its slash. A slash before
-                    # them leads to the first, which is as good as the last.
+                    # Three bits: before a name that may be skipped, within it, and after its slash. A slash before them
+                    # leads to the first, which is as good as the last.
                     enters.append(bit)
                     self._places[_ANY].append(bit + 1)
                     loops.append(bit + 1)
@@ -304,7 +294,7 @@ class _Globs:
         self._negated = _number(ends_of_negated)
         begun = _number(begins)
         self._begin = begun | (begun & self._enters) << 2
-        self._last = ("", self._begin)  # a folder with its slash, and the bits after it
+        self._last = ("", self._begin)  # the last folder with its slash, and the bits after it
         self._led_to = lru_cache(_KEPT_LETTERS)(self._bits_of)
 
     def is_ignored(self, path: str, *, is_folder: bool) -> bool:
@@ -313,12 +303,12 @@ class _Globs:
         return about > 0 and not self._negated >> about.bit_length() - 1 & 1
 
     def mean(self, spec: str, original: str) -> bool:
-        """Whether a negated pattern means a copy: one that fits its original as well says nothing about copies."""
+        """Whether a negated pattern fits a copy, and not its original as well."""
         about = self._fitting(original, is_folder=False)
         return bool(self._fitting(spec, is_folder=False) & ~about & self._negated)
 
     def _fitting(self, path: str, *, is_folder: bool) -> int:
-        """Return a bit for each pattern that fits just this path, not only a folder above it: the higher, the later it stands."""
+        """Return a bit for each pattern that fits this very path, not a folder above: a later one's is higher."""
         folder, slash, name = path.rpartition("/")
         folder += slash
         known, state = self._last
@@ -344,7 +334,7 @@ class _Globs:
 
 
 def _number(bits: Sequence[int]) -> int:
-    """Return the number with these bits, in time that grows with the highest and with how many there are."""
+    """Return the number with these bits, in linear time."""
     octets = bytearray(max(bits, default=0) // 8 + 1)
     for bit in bits:
         octets[bit // 8] |= 1 << bit % 8

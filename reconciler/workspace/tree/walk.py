@@ -1,8 +1,7 @@
 """Finding the files of the specs folder by name and signature: all of them, or some names. No file is opened here.
 
-Hidden files and folders are passed over, symbolic links to folders are not followed, and anything that cannot be
-listed stops the walk: specs that were merely not seen must not look as if they had been removed. What
-`.reconcilerignore` ignores is passed over too, but for receipts: they remember what was bought.
+Hidden and ignored files are passed over, but not receipts, which record what was bought; links to folders are not
+followed. A folder that cannot be listed stops the walk: its specs must not look as if they had been removed.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ class Tree:
     defaults: dict[str, Signature] = field(default_factory=dict)
     receipts: dict[str, Signature] = field(default_factory=dict)
     misnamed: dict[str, set[str]] = field(default_factory=dict)  # folder -> defaults not read
-    links: set[str] = field(default_factory=set)  # those of them that are symbolic links
+    links: set[str] = field(default_factory=set)  # the symbolic links among the files
     problems: dict[str, Problem] = field(default_factory=dict)  # name -> why it cannot be used
-    misspelt: dict[str, str] = field(default_factory=dict)  # no spec by its name -> the name meant
+    misspelt: dict[str, str] = field(default_factory=dict)  # name like a spec's -> the name meant
     ignoring: Ignoring = field(default_factory=Ignoring)
 
     def files(self) -> dict[str, Signature | None]:
-        """Return the signature of every file that counts; of one that cannot be used, None."""
+        """Return the signature of every file; None for one that cannot be used."""
         unusable = dict.fromkeys((*self.problems, *self.misspelt))
         return {**unusable, **self.specs, **self.defaults, **self.receipts}
 
@@ -61,22 +60,19 @@ def defaults_name(folder: str) -> str:
 
 
 def defaults_above(folder: str, spec: str) -> list[str]:
-    """Return the names of the defaults files that count for a spec, there or not, from the specs folder down."""
+    """Return the names of the defaults files that apply to a spec, there or not, from the specs folder down."""
     inner = spec.rpartition("/")[0][len(folder) :].split("/")
     return [defaults_name(here) for here in accumulate(filter(None, inner), join, initial=folder)]
 
 
 def is_defaults(name: str) -> bool:
-    """Whether a file of this name speaks, or means to speak, for all below its folder."""
+    """Whether a name is that of a defaults file, or a misspelling of it."""
     last = name.rpartition("/")[2]
     return last.lower() in _MISNAMED_DEFAULTS or spec_meant(last).lower() == DEFAULTS_NAME
 
 
 def specs_folder(root: Path, specs_dir: str) -> str:
-    """Return the name of the specs folder relative to the root; empty when it is the root itself.
-
-    Raises `WorkspaceError` when it lies outside the root, links included, or where nothing is read by links.
-    """
+    """Return the specs folder relative to the root; empty for the root. Raises `WorkspaceError` when it leads elsewhere."""
     base = os.path.realpath(root)
     inside = os.path.relpath(os.path.realpath(root / specs_dir), base)
     named = os.path.relpath(os.path.abspath(root / specs_dir), os.path.abspath(root))  # noqa: PTH100 - links stay
@@ -93,10 +89,7 @@ def specs_folder(root: Path, specs_dir: str) -> str:
 
 
 def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
-    """Return what lies in a folder of the root and below, sorted by name; `ignoring` is read where it is not given.
-
-    Raises `WorkspaceError` naming the folder that does not exist or cannot be listed.
-    """
+    """Return what lies in a folder of the root and below, sorted by name. Raises `WorkspaceError`."""
     tree = Tree(ignoring=Ignoring.read(root) if ignoring is None else ignoring)
     try:
         below = _list(root, folder, tree)
@@ -109,10 +102,10 @@ def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
 
 
 def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) -> dict[str, Tree]:
-    """Return what stands at and below these names of the specs folder now; what is gone has an empty tree.
+    """Return what stands at and below these names of the specs folder now, with an empty tree for what is gone.
 
-    A name may be answered by one that holds it; hidden ones, and those outside the folder, are passed over. The ignore
-    file, where named, is read again. Raises `WorkspaceError` when that cannot be told, or without the folder.
+    The key may be a name above; hidden names, and those outside the folder, have none. The ignore file, where named, is
+    read again. Raises `WorkspaceError`, also when there is no such folder.
     """
     found: dict[str, Tree] = {}
     if IGNORE_FILE in names:
@@ -134,7 +127,7 @@ def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) ->
 
 
 def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[str], bool]) -> str:
-    """Return the name, or the one above it that is no folder to walk; nothing when it was looked at or is hidden."""
+    """Return the name, or one above that is no folder; nothing when it is hidden, or in what was found."""
     here = folder
     for part in name[len(folder) :].strip("/").split("/"):
         here = join(here, part)
@@ -157,7 +150,7 @@ def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
 
 
 def misspelt_notes(tree: Tree) -> Iterator[str]:
-    """Yield a sentence about each file that would be a spec but for its name, where no spec has that name."""
+    """Yield a sentence about each file with a misspelt name of a spec, where no spec has the right name."""
     for name, meant in sorted(tree.misspelt.items()):
         stem = meant.rpartition(".")[0]
         if not any(stem + suffix in tree.specs for suffix in SPEC_SUFFIXES):
@@ -186,12 +179,12 @@ def _no_folder(root: Path, folder: str) -> WorkspaceError:
 
 def _walk(root: Path, waiting: list[str], tree: Tree) -> None:
     while waiting:
-        with contextlib.suppress(FileNotFoundError):  # removed while we walked
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             waiting += _list(root, waiting.pop(), tree)
 
 
 def _list(root: Path, here: str, tree: Tree) -> list[str]:
-    """Sort the entries of a folder into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
+    """Put a folder's files into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
     try:
         with os.scandir(root / here) as entries:
             return list(_sort(entries, join(here, ""), tree))
@@ -202,7 +195,7 @@ def _list(root: Path, here: str, tree: Tree) -> list[str]:
 
 
 def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
-    """Sort the entries of one folder into the tree, and yield the names of its folders."""
+    """Put the files among a folder's entries into the tree, and yield the names of the folders."""
     for entry in entries:
         name = entry.name
         if name.startswith("."):
@@ -231,7 +224,7 @@ def _sort(entries: Iterable[_Entry], prefix: str, tree: Tree) -> Iterator[str]:
 
 
 def _note_misnamed(name: str, prefix: str, tree: Tree) -> None:
-    """Note defaults that nobody would read: they may hold back what is below, by `suspend` say."""
+    """Note misnamed defaults as a problem of all specs below: they may say `suspend`, and are not read."""
     sentence = f"defaults are read from `{DEFAULTS_NAME}` only: rename the file"
     tree.problems[name] = Problem(Place(name), "", sentence)
     tree.misnamed.setdefault(prefix.rstrip("/"), set()).add(name)

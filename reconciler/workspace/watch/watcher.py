@@ -1,7 +1,4 @@
-"""Which names changed under the specs folder and in the folders of its media, and which of them are quiet again.
-
-An event says *look again* and nothing else. Names are relative to the root, with forward slashes.
-"""
+"""Which names (relative to the root) changed in the specs folder and its media's folders, and which are quiet again."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from pathlib import Path
 from reconciler.workspace.watch.watches import POLLED, InotifyWatches, ObserverWatches, Told
 
 MOUNTS = Path("/proc/self/mountinfo")
-# Some report what this machine changes; none reports what the others do.
+# These do not report what other machines change.
 _REMOTE = frozenset(
     {"nfs", "nfs4", "cifs", "smbfs", "smb2", "smb3", "9p", "v9fs", "afs", "ceph", "coda", "davfs", "drvfs", "gfs2",
      "glusterfs", "gpfs", "lustre", "ncp", "ncpfs", "ocfs2", "orangefs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
@@ -28,8 +25,8 @@ class Watcher:
     """Collects the names that changed since the last `take()`.
 
     The specs folder is watched with all below it, but for hidden and `ignored` names; links to folders are not
-    followed. `wake` is called, from another thread, when the first name becomes dirty after a `take()`; `trouble`,
-    from whatever thread notices, with a sentence that is said once. Neither may block or raise.
+    followed. `wake` is called when the first name becomes dirty after a `take()`, `trouble` with each sentence once: from
+    any thread, so neither may block or raise.
     """
 
     def __init__(
@@ -59,14 +56,11 @@ class Watcher:
         self._is_stopped = False
 
     def start(self) -> None:
-        """Begin to watch. What cannot be watched is trouble, and no error."""
+        """Begin to watch; what cannot be watched is told to `trouble`."""
         self.revive()
 
     def watch_also(self, folders: Iterable[str]) -> None:
-        """Watch these folders too, without what lies below them; the name of a missing one is dirty once it appears.
-
-        One that lies outside the root, such as git's, is named by its absolute path, and so is what happens in it.
-        """
+        """Watch these folders too, even once they appear, but not below them; outside the root, by absolute path."""
         with self._tables:
             for name in folders:
                 if not self._is_covered(name):
@@ -74,7 +68,7 @@ class Watcher:
             self._establish()
 
     def revive(self) -> None:
-        """Watch again what was lost, to a limit or by being replaced; to be called at each resync, and cheap."""
+        """Watch again what was lost, by a limit or by being replaced: cheap, and to be called at each resync."""
         with self._tables:
             if self._is_stopped:
                 return
@@ -87,19 +81,19 @@ class Watcher:
             self._establish()
 
     def take(self) -> frozenset[str]:
-        """Return the names that became dirty since the last call; in a folder that is named anything may have."""
+        """Return the names that became dirty since the last call; a folder stands for anything in it."""
         with self._marks:
             dirty, self._dirty = self._dirty, set()
         return frozenset(dirty)
 
     @property
     def is_notified(self) -> bool:
-        """Whether events can be relied on. Otherwise the caller must look for changes by itself."""
+        """Whether events can be relied on; otherwise the caller must look for changes itself."""
         is_whole = self._folder in self._watches.folders and not self._watches.has_gaps
         return is_whole and self._watches.is_open and not self._remote
 
     def stop(self) -> None:
-        """Stop; nobody is called any more."""
+        """Stop, and call back no more."""
         with self._marks:
             self._is_stopped = True
         with self._tables:
@@ -109,7 +103,7 @@ class Watcher:
             reader.join()
 
     def _establish(self) -> None:
-        """Watch what is wanted and is not watched; for what is missing, the folder in which it would appear."""
+        """Watch each wanted folder, or for a missing one the nearest folder above it."""
         for name, is_recursive in self._wanted.items():
             if name in self._watches.folders:
                 continue
@@ -158,7 +152,7 @@ class Watcher:
 
 
 def remote_file_system(path: Path) -> str:
-    """Return the type of the file system that holds a path when it is a remote one, or an empty string."""
+    """Return the type of the file system that holds a path where it is a remote one; or nothing."""
     try:
         table = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -176,10 +170,7 @@ def remote_file_system(path: Path) -> str:
 
 
 class Settling:
-    """Names that were touched, each until it has been left alone for `settle` ms, by a clock that never goes back.
-
-    Every name waits equally long, so the order of the last touches is the order in which they become due.
-    """
+    """Names that were touched, each until it has been left alone for `settle` ms of a monotonic clock."""
 
     def __init__(self, settle: int) -> None:
         self._settle = settle
@@ -192,13 +183,13 @@ class Settling:
         return len(self._touched)
 
     def touch(self, names: Iterable[str], now: int) -> None:
-        """Have these names wait from now (ms) on."""
+        """Let these names wait from now (ms) on."""
         for name in names:
             self._touched.pop(name, None)
             self._touched[name] = now
 
     def due(self, now: int) -> frozenset[str]:
-        """Take the names that were quiet for long enough."""
+        """Remove and return the names that were left alone for long enough by now (ms)."""
         since = now - self._settle
         due = frozenset(takewhile(lambda name: self._touched[name] <= since, self._touched))
         for name in due:

@@ -1,8 +1,7 @@
-"""What tells of changes in folders: inotify, or watchdog's observer where there is none. It decides on no names.
+"""Events of changes in folders: by inotify, or elsewhere (macOS has FSEvents) by watchdog's observer.
 
-Of inotify, the reader of watchdog is used and not its `Observer`: that one passes over a folder that could not be
-watched, tells nobody when the kernel dropped events, leaves no folder out, and runs a thread for every watch. Elsewhere
-it is what there is (macOS has FSEvents).
+Of inotify, watchdog's reader is used, not its `Observer`: that hides which folders could not be watched and that the
+kernel dropped events, leaves no folder out, and runs a thread for every watch.
 """
 
 from __future__ import annotations
@@ -54,24 +53,22 @@ _EXHAUSTED = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is called when something changes: from any thread."""
+    """The callbacks of `Watches`, called from any thread."""
 
     mark: Callable[[str], None]  # something happened to this name
-    folders_changed: Callable[[], None]  # one that is not watched may be there now
-    is_left_out: Callable[[str], bool]  # nobody wants to hear of this name
+    folders_changed: Callable[[], None]  # a missing folder may be there now
+    is_left_out: Callable[[str], bool]  # this name is not to be watched
     trouble: Callable[[str], None]  # a sentence
 
 
 @dataclass(eq=False, slots=True)
 class _Watched:
-    """A folder that is watched."""
-
     name: str  # relative to the root, or absolute
     identity: tuple[int, int]  # the device and the inode
 
 
 class Watches(ABC):
-    """The folders that are watched, by name, and who reads events. Whoever calls it holds its lock."""
+    """The folders that are watched, by name, and the reader of their events. Callers hold the lock."""
 
     _reader: BaseThread | None
     folders: Mapping[str, _Watched]
@@ -89,7 +86,7 @@ class Watches(ABC):
         return self._reader is not None and self._reader.is_alive()
 
     def open(self) -> None:
-        """Begin to read events, unless that goes on already; failing is trouble, and no error."""
+        """Begin to read events, where they are not read already; a failure is told as trouble."""
         if self.is_open:
             return
         try:
@@ -104,23 +101,22 @@ class Watches(ABC):
                 self._reader, self.folders = reader, {}
 
     def close(self) -> BaseThread | None:
-        """Watch nothing more, and return the reader, who may be telling of something: it is stopped without the lock."""
+        """Watch nothing more, and return the reader, to be stopped without the lock, which it may wait for."""
         reader, self._reader, self.folders = self._reader, None, {}
         return reader
 
     def is_current(self, name: str) -> bool:
-        """Whether the folder that is watched is the one that stands at its name."""
+        """Whether the watched folder is still the one that stands at its name."""
         return self.folders[name].identity == self._identity(name)
 
     def mend(self) -> None:
-        """Say no more that something could not be watched: what is wanted is added again."""
+        """Forget that folders could not be watched: they are added again."""
         self.has_gaps = False
 
     @abstractmethod
     def _new_reader(self) -> BaseThread | None: ...
 
     def _identity(self, name: str) -> tuple[int, int]:
-        """Return the device and the inode of what stands at a name."""
         try:
             status = (self._root / name).stat()
         except OSError:
@@ -134,19 +130,19 @@ class Watches(ABC):
 
 @dataclass(eq=False, slots=True)
 class _Inotified(_Watched):
-    """A folder with an inotify watch. The reader's thread calls it."""
+    """A folder with an inotify watch; its `on_` methods are called by the reader's thread."""
 
     is_recursive: bool
-    is_top: bool  # watched for itself, and not because a folder above is with all below it
+    is_top: bool  # watched for itself, not because of a recursive folder above
     watches: InotifyWatches
     descriptor: int = -1
     below: set[str] = field(default_factory=set)  # the folders in it that are watched because of it
 
     def on_event(self, event: InotifyEvent) -> None:
-        """Tell of an event; before, keep the watches true when a folder came, went or may be read now."""
+        """Mark the name of an event, after watching or dropping a folder that came or went."""
         mask, told = event.mask, self.watches.told
         if mask & _MOVE_SELF:
-            if self.is_top:  # of the others, the folder above says so
+            if self.is_top:  # of another, the folder above has an event
                 self.on_watch_deleted()
             return
         if not event.name:
@@ -166,7 +162,7 @@ class _Inotified(_Watched):
         told.mark(name)  # after it is watched: what happened before is found by looking
 
     def on_watch_deleted(self, _: int = 0) -> None:
-        """Take the watch for void: the folder was moved, removed or unmounted; watch what stands at its name now."""
+        """Drop the watch of a folder that was moved, removed or unmounted; watch what stands at its name now."""
         with self.watches.lock:
             if self.watches.folders.get(self.name) is not self:
                 return  # replaced meanwhile
@@ -177,7 +173,7 @@ class _Inotified(_Watched):
         self.watches.told.mark(self.name)
 
     def on_queue_overflow(self) -> None:
-        """The kernel dropped events: folders may have come, gone and moved unseen."""
+        """Watch everything anew: the kernel dropped events, and folders may have come, gone and moved."""
         if self.is_top:
             self.on_watch_deleted()
 
@@ -202,14 +198,14 @@ class InotifyWatches(Watches):
         return True
 
     def mend(self) -> None:
-        """Watch what could not be watched before."""
+        """Try again to watch what could not be watched."""
         if self.has_gaps:
             super().mend()
             for one in [one for one in self.folders.values() if one.is_top and one.is_recursive]:
                 self.follow(one.name, afresh=True)
 
     def drop(self, name: str) -> None:
-        """Watch a folder, and what is watched because of it, no more."""
+        """Stop watching a folder, and what is watched because of it."""
         dropped, waiting = [], [name]
         while waiting:
             if folder := self.folders.pop(waiting.pop(), None):
@@ -222,7 +218,7 @@ class InotifyWatches(Watches):
     def _add(self, name: str, *, is_recursive: bool, is_top: bool) -> bool:
         if self._reader is None:
             return False
-        identity = self._identity(name) if is_top else (0, 0)  # of the others, nobody asks
+        identity = self._identity(name) if is_top else (0, 0)  # not needed of others
         folder = _Inotified(name, identity, is_recursive, is_top, self)
         path, mask = os.fsencode(self._root / name), _MASK | (0 if is_top else _DONT_FOLLOW)
         try:
@@ -234,7 +230,7 @@ class InotifyWatches(Watches):
                 self.has_gaps = True
                 self._failed(f"`{name or self._root}`", error)
             return False
-        if folder.descriptor < 0:  # permission is denied, and the reader keeps that to itself
+        if folder.descriptor < 0:  # permission is denied, for which the reader raises nothing
             self._take_down([folder])
             self.has_gaps = True
             return False
@@ -244,7 +240,7 @@ class InotifyWatches(Watches):
         return True
 
     def follow(self, name: str, *, afresh: bool = False) -> None:
-        """Watch a folder and all below it; `afresh` looks into those that are watched already, too."""
+        """Watch a folder and all below it; `afresh`: also below those that are watched already."""
         waiting = [name]
         while waiting:
             here = waiting.pop()
@@ -268,15 +264,15 @@ class InotifyWatches(Watches):
 
 @dataclass(eq=False, slots=True)
 class _Observed(_Watched):
-    """A folder under watchdog's observer, which calls it in its own thread while it holds its lock."""
+    """A folder of watchdog's observer, which calls `dispatch` in its own thread, holding its own lock."""
 
-    paths: tuple[str, str]  # as it is named, and as it really is: FSEvents tells the latter
+    paths: tuple[str, str]  # as named, and with links resolved, as FSEvents names it
     told: Told
     watch: ObservedWatch | None = None
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Tell of an event, by the name of what it is about; of one that is about nothing known, the folder's."""
-        # Of a folder that holds something else now, its entries tell themselves.
+        """Mark the names of an event; for a path elsewhere, the folder's own."""
+        # A folder is modified when its entries change, which have events of their own.
         is_news = event.event_type != "modified" or not event.is_directory
         if event.event_type not in _TOLD or not is_news:
             return
@@ -292,7 +288,7 @@ class _Observed(_Watched):
 
 
 class ObserverWatches(Watches):
-    """By watchdog's observer. Folders that come and go are marked, and found by whoever adds and mends."""
+    """By watchdog's observer; folders that come and go are only marked."""
 
     _reader: BaseObserver | None
     folders: dict[str, _Observed]
@@ -301,7 +297,7 @@ class ObserverWatches(Watches):
         from watchdog.observers import Observer
         from watchdog.observers.polling import PollingObserver
 
-        if Observer is PollingObserver:  # our own look at everything is the cheaper one
+        if Observer is PollingObserver:  # our own polling is cheaper
             self.told.trouble(f"this system has no inotify, so {POLLED}")
             return None
         return Observer()
@@ -324,7 +320,7 @@ class ObserverWatches(Watches):
         return True
 
     def drop(self, name: str) -> None:
-        """Watch a folder no more."""
+        """Stop watching a folder."""
         folder = self.folders.pop(name)
         if self._reader is not None and folder.watch is not None:
             self._reader.unschedule(folder.watch)
