@@ -89,10 +89,7 @@ def encoder(medium: Medium) -> Decoder:
 def make(
     process: Decoder, medium: Medium, kept: Preparation, file: int, target: tuple[Path, int]
 ) -> None:
-    """Make of an open file (a descriptor) what the API takes, at `target`: its path and its lock's descriptor.
-
-    Raises what `Decoder.ask` raises.
-    """
+    """Make of an open file what the API takes, at `target` (path, lock's descriptor). Raises what `Decoder.ask` does."""
     path, lock = target
     end = "" if kept.end is None else str(kept.end)
     process.ask("prepare", [medium.name, str(path), str(kept.start), end], file, lock)
