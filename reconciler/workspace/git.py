@@ -33,7 +33,6 @@ _GIT_DIR = "gitdir: "  # before the git folder, in a file that stands for it
 _LONGEST_FILE = 8192  # bytes of such a file: longer than any path
 _TRUE = {"1", "true", "yes", "on"}  # in git's words
 _FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
-_Follow = Callable[[str], tuple[str, frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Checkout:
         return ask_git(self.top, *places, *arguments, questions=self._questions)
 
 
-def _follower() -> _Follow:
+def _follower() -> Callable[[str], tuple[str, frozenset[str]]]:
     """Return a function from an absolute path to its end and the links on the way; it reads each link once."""
 
     @cache

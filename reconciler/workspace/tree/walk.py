@@ -140,8 +140,7 @@ def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
     prefix = name[: name.rfind("/") + 1]
     with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         entry.stat(follow_symlinks=False)
-        below = list(_sort([entry], prefix, tree))
-        _walk(root, below, tree)
+        _walk(root, list(_sort([entry], prefix, tree)), tree)
     return tree
 
 
