@@ -33,7 +33,6 @@ _GIT_DIR = "gitdir: "  # before the git folder, in a file that stands for it
 _LONGEST_FILE = 8192  # bytes of such a file: longer than any path
 _TRUE = {"1", "true", "yes", "on"}  # in git's words
 _FIELDS = {"1": 8, "u": 10}  # of a changed and of an unmerged entry, before its path
-_Follow = Callable[[str], tuple[str, frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Checkout:
         return ask_git(self.top, *places, *arguments, questions=self._questions)
 
 
-def _follower() -> _Follow:
+def _follower() -> Callable[[str], tuple[str, frozenset[str]]]:
     """Return a function from an absolute path to its end and the links on the way; it reads each link once."""
 
     @cache
@@ -167,17 +166,14 @@ def _files(output: bytes) -> set[str]:
 
 
 def is_tracked(root: Path, path: Path) -> bool:
-    """Whether a file, or a link on the way to it, is in the index of the repository that holds `root`.
-
-    Only what git lists as untracked is so: git knows best which names are the same. Outside of any repository nothing
-    is tracked. Raises `WorkspaceError` when git cannot tell.
-    """
+    """Whether the repository of `root`, if any, tracks a file or a link on the way to it. Raises `WorkspaceError`."""
     top, mine = _within_repository(root, path)
     # Looked at before git is asked: a checkout that ends in between is in git's answer.
     lock = index_lock(root)
     if lock is not None and any(_is_since(lock, one) for one in mine):
         raise WorkspaceError(f"git began to change the folder before it came (there is `{lock}`)")
     names = [str(one.relative_to(top)) for one in mine]
+    # All but what git lists as untracked: git knows which names are the same.
     return any(_listed(top, "--others", "-z", "--", name) != f"{name}\0" for name in names)
 
 

@@ -35,7 +35,6 @@ _REASONS = {
     errno.EMFILE: ("too many files are open", "Raise the limit on open files (`ulimit -n`)."),
 }
 
-
 LARGEST_POINTER: Final = 1024  # bytes (documented: a pointer is smaller)
 ADVICE: Final = "is a Git LFS pointer: run `git lfs pull`"  # goes on after the file's name
 # The small text that stands in a checkout for a file that was not fetched.

@@ -68,7 +68,7 @@ class Collisions:
         while waiting:
             for generation in self.declared(waiting.pop()):
                 base_id = generation.external_task_id
-                near = list(self.places[base_id]) if base_id in self._own_ids else []
+                near = list(self.places[base_id]) if self._own_ids[base_id] else []
                 for path in written(generation):
                     near += (*self._writers[path], *self._readers[path])
                 new = set(near) - found

@@ -60,9 +60,6 @@ class Groups:
     def __init__(self) -> None:
         self._groups: dict[str, str | set[str]] = {}
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._groups
-
     def __getitem__(self, key: str) -> Collection[str]:
         found = self._groups.get(key, ())
         return (found,) if isinstance(found, str) else found

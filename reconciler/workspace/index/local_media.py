@@ -23,7 +23,7 @@ class Links:
         """Set a name's target; empty when it is no link, or is gone."""
         if old := self.targets.pop(name, ""):
             self._behind.discard(old, name)
-            if old not in self._behind:
+            if not self._behind[old]:
                 self._names.discard(old)
         if target:
             self.targets[name] = target
@@ -79,7 +79,7 @@ class LocalMedia:
             self.users.add(file, spec)
         for file in set(old).difference(files):
             self.users.discard(file, spec)
-            if file not in self.users:
+            if not self.users[file]:
                 self._drop(file)
                 self._forget(file)
 

@@ -27,7 +27,7 @@ class Flaw(Exception):
 
 
 class Evident(Flaw):
-    """A flaw that a part of the bytes proves, whatever the rest is."""
+    """A flaw that a part of the bytes proves, without the rest."""
 
 
 class Beyond(Flaw):

@@ -173,7 +173,7 @@ def _check_png(data: bytes) -> None:
     from PIL.PngImagePlugin import PngImageFile
 
     PngImageFile(io.BytesIO(data)).verify()  # the checksum of every part
-    # Pillow leaves rows that are missing as they were before, whatever shade that is.
+    # Pillow leaves missing rows in the shade that they had before.
     if (rows := _untouched(data, shade=0x5A)) and rows & _untouched(data, shade=0):
         raise ValueError("rows are missing")
 

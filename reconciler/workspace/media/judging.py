@@ -57,7 +57,6 @@ def judge(file: BufferedReader, medium: str) -> Answer:
     """Answer, in the decoding process, with a verdict's row. Raises `Flaw`."""
     if not MEDIUMS[medium].codec:
         facts = image_facts(file)
-        # Other formats are decoded where they are made into a JPEG.
         if not limit_faults(IMAGE, facts) and not format_faults(IMAGE, facts):
             check_pixels(file)
     else:

@@ -54,8 +54,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LONGEST: Final = 1800  # s of the processor, and by the clock
-# Bytes; an 8K film in 10 bits takes 2000 MiB.
-_MEMORY: Final = {"image": 2048 * MEBIBYTE, "video": 2560 * MEBIBYTE}
+_MEMORY: Final = {"image": 2048 * MEBIBYTE, "video": 2560 * MEBIBYTE}  # 8K, 10 bits: 2000 MiB
 _VERSION: Final = 5  # raise it to have prepared files made anew; it is in no identity
 _LARGEST: Final = 4096  # px: a longer side of an image is of no use to a video of 1080 lines
 _IMAGE_QUALITY: Final = 92
@@ -89,10 +88,7 @@ def encoder(medium: Medium) -> Decoder:
 def make(
     process: Decoder, medium: Medium, kept: Preparation, file: int, target: tuple[Path, int]
 ) -> None:
-    """Make of an open file (a descriptor) what the API takes, at `target`: its path and its lock's descriptor.
-
-    Raises what `Decoder.ask` raises.
-    """
+    """Make of an open file what the API takes, at `target` (path, lock's descriptor). Raises what `Decoder.ask` does."""
     path, lock = target
     end = "" if kept.end is None else str(kept.end)
     process.ask("prepare", [medium.name, str(path), str(kept.start), end], file, lock)

@@ -40,7 +40,6 @@ _COLUMNS, _ROWS = 3, 3
 _MOST_PIXELS = 2_000_000_000  # decoded for one picture: some 30 s of 1080p
 _MOST_PACKETS = 5_000  # read for one picture
 _QUALITY = 80
-_BACKGROUND = "black"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def draw(file: BinaryIO, role: str) -> Answer:
         count = _COLUMNS * _ROWS
         tiles = _frames(file, [(number + 0.5) / count for number in range(count)], TILE_SIDE)
         width, height = tiles[0].size
-        picture = new("RGB", (_COLUMNS * width, _ROWS * height), _BACKGROUND)
+        picture = new("RGB", (_COLUMNS * width, _ROWS * height), "black")
         for number, tile in enumerate(tiles):
             row, column = divmod(number, _COLUMNS)
             picture.paste(tile, (column * width, row * height))

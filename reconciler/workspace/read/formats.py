@@ -1,7 +1,4 @@
-"""Reading a spec or defaults file into `Node`s: bytes to text, what no format allows, and the choice of the format.
-
-For any bytes the outcome is a document or a `DocumentError`: never another exception, never an endless wait.
-"""
+"""Reading a spec or defaults file into `Node`s: bytes to text, what no format allows, and the choice of the format."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ def read_document(path: Path, name: str) -> Node:
 
 
 def parse(data: bytes, name: str, reader: Reader, limits: Limits) -> Node:
-    """Return the document in a file's bytes. Raises `DocumentError`, about a merge conflict where one comes first."""
+    """Return the document in a file's bytes. Raises `DocumentError`, and nothing else for any bytes."""
     text = _decode(data, name)
     try:
         return reader(text, name, limits)

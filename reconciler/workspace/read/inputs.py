@@ -36,7 +36,6 @@ _MOST_NAMES = 1000  # of a folder, that are considered for a suggestion
 _MOST_COMPARED = 10  # of them, compared letter by letter, in half a millisecond each
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
-
 _MEDIA_OF = {
     suffix: medium for medium in MEDIUMS.values() for suffix in medium.suffixes + medium.preparable
 }

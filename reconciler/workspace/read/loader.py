@@ -1,7 +1,4 @@
-"""From the specs folder to what is wanted: walk, defaults, media, generations, collisions, and a cache of it all.
-
-A spec is not opened where it, its defaults and its media are as an earlier load saw them. No bad spec stops the others.
-"""
+"""From the specs folder to what is wanted: walk, defaults, media, generations, collisions, and a cache of it all."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.kinds import default_prices
+from reconciler.core.naming import join
 from reconciler.core.sources import Prices, Rate, estimate_units
 from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
 from reconciler.workspace.files.outputs import RACY_NS, Signature
@@ -33,7 +31,7 @@ from reconciler.workspace.read.spec_cache import (
     unpack,
 )
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
-from reconciler.workspace.tree.walk import Tree, defaults_name, misspelt_notes, specs_folder, walk
+from reconciler.workspace.tree.walk import DEFAULTS_NAME, Tree, misspelt_notes, specs_folder, walk
 
 _Chain = tuple[tuple[str, Signature], ...]
 _UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
@@ -158,7 +156,7 @@ class DefaultsFiles:
 
     def _in(self, folder: str) -> _Chain:
         misnamed = tuple((name, _UNREAD) for name in sorted(self._tree.misnamed.get(folder, ())))
-        signature = self._tree.defaults.get(name := defaults_name(folder))
+        signature = self._tree.defaults.get(name := join(folder, DEFAULTS_NAME))
         return ((name, signature), *misnamed) if signature else misnamed
 
     def read(self, name: str) -> Defaults:

@@ -169,14 +169,14 @@ class KnownMedia:
 
     def look_at(self, file: File, found: Signature) -> MediaLook:
         """Read and decode a file: from any thread, one at a time."""
-        name, medium = file
+        outcome: Source | MediaError
         try:
-            return MediaLook(file, found, read_source(self.root, name, medium, self.verdicts))
-        except MediaError as error:  # kept without what led to it
-            return MediaLook(file, found, type(error)(error.message))
+            outcome = read_source(self.root, *file, self.verdicts)
+        except MediaError as error:  # kept without its cause and traceback
+            outcome = type(error)(error.message)
         except MISTAKES as error:  # ours, and no reason to stop the other specs
-            said = f"`{name}` cannot be looked at: {mistake(error)}"
-            return MediaLook(file, found, MediaError(said))
+            outcome = MediaError(f"`{file[0]}` cannot be looked at: {mistake(error)}")
+        return MediaLook(file, found, outcome)
 
     def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[MediaLook]:
         """Look at files for some seconds, at one at least: from any thread, one at a time."""

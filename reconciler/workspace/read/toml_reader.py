@@ -1,7 +1,6 @@
 """TOML into `Node`s: values by the standard library, places by a search for keys and table headers.
 
-Places are exact for `key = value` and for table headers; what lies inside a list or an inline table gets the
-place of the key that holds it.
+What lies inside a list or an inline table gets the place of the key that holds it.
 """
 
 from __future__ import annotations

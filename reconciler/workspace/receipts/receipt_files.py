@@ -328,10 +328,7 @@ def _iso(milliseconds: int | None) -> str | None:
 
 
 def write_receipt(root: Root, name: str, data: bytes) -> bool:
-    """Write a receipt durably and in one step; return False, with nothing touched, when it holds these bytes.
-
-    Raises `WorkspaceError`, also for a folder or a link in its place, and for a link on the way that leads out of the root.
-    """
+    """Write a receipt durably and in one step; False when it holds these bytes already. Raises `WorkspaceError`."""
     path = root.path / name
     if fault := root.fault(name):
         sentence = f"`{name}` {fault}: nothing is written there"

@@ -54,15 +54,11 @@ class Tree:
         return {**unusable, **self.specs, **self.defaults, **self.receipts}
 
 
-def defaults_name(folder: str) -> str:
-    """Return the name of a folder's defaults file."""
-    return join(folder, DEFAULTS_NAME)
-
-
 def defaults_above(folder: str, spec: str) -> list[str]:
     """Return the names of the defaults files that apply to a spec, there or not, from the specs folder down."""
     inner = spec.rpartition("/")[0][len(folder) :].split("/")
-    return [defaults_name(here) for here in accumulate(filter(None, inner), join, initial=folder)]
+    folders = accumulate(filter(None, inner), join, initial=folder)
+    return [join(here, DEFAULTS_NAME) for here in folders]
 
 
 def is_defaults(name: str) -> bool:
@@ -144,8 +140,7 @@ def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
     prefix = name[: name.rfind("/") + 1]
     with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         entry.stat(follow_symlinks=False)
-        below = list(_sort([entry], prefix, tree))
-        _walk(root, below, tree)
+        _walk(root, list(_sort([entry], prefix, tree)), tree)
     return tree
 
 
