@@ -91,7 +91,7 @@ def build(root: Path, count: int) -> None:
 def measure(root: Path, empty: Path, count: int, runs: int) -> None:
     """Run every command once per round and print the medians."""
     (empty / "specs").mkdir(parents=True)
-    done = f"Nothing to do: {count} generations are complete."
+    done = f"Nothing to do: {count:,} generations are complete."
     commands: dict[str, Callable[[], Cost]] = {
         "python -c pass": lambda: _timed([sys.executable, "-c", "pass"]),
         "git status": lambda: _timed(["git", "-C", str(root), "status", "--porcelain"], ""),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -25,7 +25,6 @@ from reconciler.core.moments import day_of
 from reconciler.core.money import units_text
 from reconciler.core.printable import printable
 from reconciler.core.schedule import DAY, SECOND
-from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import ProviderError, TryLater
 from reconciler.kling.wire import ResourcePack, balance_of
 from reconciler.settings import DEFAULT, Origin, origins
@@ -37,6 +36,9 @@ from reconciler.store.private_files import OTHERS
 from reconciler.store.repository import Repository
 from reconciler.workspace.git import Checkout
 from reconciler.workspace.tree.walk import specs_folder, walk
+
+if TYPE_CHECKING:
+    from reconciler.kling.client import KlingClient
 
 _MOST_SKEW = 5.0  # s; a token is dated back by as much (documented)
 _LEAST_FREE = 1_000_000_000  # bytes; a result is some tens of megabytes

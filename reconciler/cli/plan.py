@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import aclosing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -27,10 +27,12 @@ from reconciler.engine.ask.answers import Answers
 from reconciler.engine.ask.poll import refreshed
 from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Survey
-from reconciler.kling.samples import ProbeFailed, Prober, Sample
 from reconciler.settings.definitions import Settings
 from reconciler.workspace.read.loader import Desired
 from reconciler.workspace.read.remote import next_part, remote_faults, remote_media
+
+if TYPE_CHECKING:
+    from reconciler.kling.samples import ProbeFailed, Sample
 
 _Asked = tuple[Medium, str]  # the medium, and its URL
 _CUT_SHORT = {
@@ -79,6 +81,8 @@ def validate(
 
 def _probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, ...]]:
     """Ask for each URL in these specs once; return the problems found, by spec."""
+    from reconciler.kling.samples import ProbeFailed
+
     settings = folder.settings
     remotes = remote_media(folder.root, settings.specs_dir, specs, settings.prices)
     answers = asyncio.run(_ask_each(settings, {(one.wanted.medium, one.url) for one in remotes}))
@@ -97,6 +101,8 @@ def _probed(folder: Folder, specs: Collection[str]) -> dict[str, tuple[Problem, 
 async def _ask_each(
     settings: Settings, urls: Collection[_Asked]
 ) -> dict[_Asked, Sample | ProbeFailed]:
+    from reconciler.kling.samples import ProbeFailed, Prober
+
     prober = Prober(timeout=settings.request_timeout, allowed=provider.allowed_networks(settings))
 
     async def sample(medium: Medium, url: str) -> Sample | ProbeFailed:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import aclosing
 from decimal import Decimal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from reconciler.cli.documents import units_and_money
@@ -17,12 +18,14 @@ from reconciler.core.moments import day_of
 from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.core.states import LIVE, Record, Status
-from reconciler.kling.auth import Credentials
-from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import SlowDown
-from reconciler.kling.network import LOOPBACK, Network
 from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings.definitions import Settings
+
+if TYPE_CHECKING:
+    from reconciler.kling.auth import Credentials
+    from reconciler.kling.client import KlingClient
+    from reconciler.kling.network import Network
 
 _LONGEST = 4.0  # s that buying waits for the balance
 _BETWEEN = 1.1  # s; one question a second is allowed (documented)
@@ -56,6 +59,8 @@ def require_provider(folder: Folder, records: Mapping[str, Record]) -> None:
 
 def credentials(settings: Settings) -> Credentials:
     """Return the keys; raises SettingsError: they are missing, or half of a pair is."""
+    from reconciler.kling.auth import Credentials
+
     access, secret, static = settings.access_key, settings.secret_key, settings.api_key
     if access and secret:
         return Credentials(
@@ -72,11 +77,15 @@ def credentials(settings: Settings) -> Credentials:
 
 def allowed_networks(settings: Settings) -> tuple[Network, ...]:
     """Return the private networks that media may lie in: those of the settings, and loopback for the simulator."""
+    from reconciler.kling.network import LOOPBACK
+
     return (*settings.allowed_networks, *(LOOPBACK if settings.is_simulated else ()))
 
 
 def open_client(settings: Settings) -> aclosing[KlingClient]:
     """Return the client, to be entered; raises SettingsError: no key, or a base URL without https (or loopback)."""
+    from reconciler.kling.client import KlingClient
+
     keys, timeout = credentials(settings), settings.request_timeout
     return aclosing(KlingClient(base_url=settings.base_url, credentials=keys, timeout=timeout))
 

@@ -33,8 +33,6 @@ from reconciler.engine.ports import Hosting, Options, Ports, Provider, Reporter,
 from reconciler.engine.run.apply import Run
 from reconciler.hosting.media_store import MediaStore
 from reconciler.hosting.places import VARIABLES, place_of
-from reconciler.kling.downloads import Downloader
-from reconciler.kling.simulator_media import SimulatorMedia
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import Given
 from reconciler.store.values import Caps
@@ -121,6 +119,9 @@ async def open_ports(
     folder: Folder, report: Reporter, clock: Callable[[], int]
 ) -> AsyncIterator[Ports]:
     """Open what the engine needs; without a key the provider's port refuses every call."""
+    from reconciler.kling.downloads import Downloader
+    from reconciler.kling.simulator_media import SimulatorMedia
+
     settings = folder.settings
     async with AsyncExitStack() as stack:
         stack.callback(close_all)  # no thread waits for a file any more

@@ -16,6 +16,8 @@ DAY = 24 * HOUR
 RETENTION = 30 * DAY  # results are cleared 30 days after they were made (documented)
 URGENT_AGE = 25 * DAY  # from here on a result that is not saved is said loudly
 
+RATE_WINDOW = 30.0  # s over which the rate of a download is measured
+
 _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
 _SEARCH_MOST = 600 * SECOND  # between two looks for a task that exists and is not shown

@@ -97,6 +97,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """The provider's answer to one request."""
+
+    task: Task | None  # None: the provider says that it knows none
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A file whose bytes are in the object store (or were, when only a receipt remembers them)."""
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Never, Protocol
+from typing import TYPE_CHECKING, Never, Protocol
 
 from reconciler.core.progress import Terms, Topic
-from reconciler.core.states import Record, Role, Task
-from reconciler.kling.client import Reply
-from reconciler.kling.downloads import Downloader
+from reconciler.core.states import Record, Reply, Role, Task
 from reconciler.kling.errors import AccountTrouble
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.store.values import Caps
+
+if TYPE_CHECKING:  # what speaks HTTP takes long to load, and a plan needs none of it
+    from reconciler.kling.downloads import Downloader
 
 
 class Hosting(Protocol):

@@ -21,7 +21,7 @@ from reconciler.core.errors import MISTAKES, SettingsError, mistake
 from reconciler.core.hosts import is_loopback
 from reconciler.core.identity import may_name
 from reconciler.core.kinds import DEFAULT
-from reconciler.core.states import Task
+from reconciler.core.states import Reply, Task
 from reconciler.kling import wire
 from reconciler.kling.auth import Credentials, KlingAuth
 from reconciler.kling.errors import (
@@ -75,14 +75,6 @@ _NEVER_LEFT: Final = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The provider's answer to one request."""
-
-    task: Task | None  # None: the provider says that it knows none
-    request_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import httpx
 
 from reconciler.core.hosts import is_loopback
+from reconciler.core.schedule import RATE_WINDOW
 from reconciler.kling.errors import (
     ResultInterrupted,
     ResultRefused,
@@ -26,8 +27,9 @@ from reconciler.kling.network import AddressRefused, Network, Visitor, may_visit
 
 MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
 CHUNK: Final = 512 * 1024  # bytes
-FLOOR: Final = 16 * 1024  # bytes per second; a download below it does not keep others waiting
-WINDOW: Final = 30.0  # s over which that is measured
+FLOOR: Final = (
+    16 * 1024
+)  # bytes per second, over a window; a download below it does not keep others waiting
 _PASSING: Final = frozenset({408, 425, 429})
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"')  # an ETag that vouches for every byte
 
@@ -71,7 +73,7 @@ class Downloader(Visitor):
         url: str,
         sink: Sink,
         *,
-        window: float = WINDOW,
+        window: float = RATE_WINDOW,
         is_awaited: Callable[[], bool] = lambda: False,
     ) -> str:
         """Fetch a whole result, from the sink's offset when its ETag still holds; returns its strong ETag, or "".

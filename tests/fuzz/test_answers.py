@@ -17,10 +17,10 @@ import pytest
 from hypothesis import example
 from hypothesis import strategies as st
 
-from reconciler.core.states import Status
+from reconciler.core.states import Reply, Status
 from reconciler.engine.loop.loop import Ended
 from reconciler.kling.auth import Credentials
-from reconciler.kling.client import KlingClient, Reply
+from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import NotSent, ProviderError
 from reconciler.kling.network import MAX_BODY
 from tests.fuzz.commands import bounded

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from reconciler.core.errors import SettingsError
-from reconciler.core.states import TaskState
+from reconciler.core.states import Reply, TaskState
 from reconciler.kling.auth import Credentials
-from reconciler.kling.client import KlingClient, Reply
+from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import (
     AccountTrouble,
     IdInUse,

@@ -12,11 +12,10 @@ from contextlib import suppress
 from reconciler.core.errors import ReconcilerError, told
 from reconciler.core.identity import has_room, is_computed, may_name, split_attempt
 from reconciler.core.progress import Trouble, TroubleKind
-from reconciler.core.states import LIVE, Record, Status, Task
+from reconciler.core.states import LIVE, Record, Reply, Status, Task
 from reconciler.core.transitions import Absent, Seen
 from reconciler.engine.ports import Provider
 from reconciler.kling import errors
-from reconciler.kling.client import Reply
 from reconciler.kling.errors import ProviderError, TryLater, Unproven, Unreadable
 from reconciler.store.repository import Repository
 

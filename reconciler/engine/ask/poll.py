@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from reconciler.core.diff import next_attempt
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import Rules, pages_to_read
-from reconciler.core.states import LIVE, Record, Status
+from reconciler.core.states import LIVE, Record, Reply, Status
 from reconciler.core.transitions import observed
 from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.kling.client import Reply
 from reconciler.kling.errors import AccountTrouble, ProviderError
 
 _STRAGGLERS = 20  # tasks that the list did not show, asked for one by one in a round

@@ -19,7 +19,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.identity import is_computed
 from reconciler.core.progress import Looked
 from reconciler.core.schedule import SECOND
-from reconciler.core.states import ALIVE, Record, Status
+from reconciler.core.states import ALIVE, Record, Reply, Status
 from reconciler.core.transitions import (
     Ambiguous,
     Event,
@@ -35,7 +35,6 @@ from reconciler.engine.buy.inputs import Sender
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import INTENT, Records
 from reconciler.kling import errors
-from reconciler.kling.client import Reply
 from reconciler.kling.wire import create_body
 from reconciler.workspace.files.outputs import check_room
 

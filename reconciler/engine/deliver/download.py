@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError, mistake
-from reconciler.core.schedule import RETENTION, URGENT_AGE
+from reconciler.core.schedule import RATE_WINDOW, RETENTION, URGENT_AGE
 from reconciler.core.sources import length_remark
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
 from reconciler.core.transitions import Gone, Kept, Saved, Step
@@ -19,7 +19,6 @@ from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.kling.downloads import WINDOW
 from reconciler.kling.errors import (
     ProviderError,
     ResultInterrupted,
@@ -72,7 +71,7 @@ class Saver:
         for gave_way in itertools.count():
             try:
                 # A download that gave way to another one may take twice as long the next time, so that it ends.
-                window = WINDOW * 2 ** min(gave_way, _MOST_DOUBLINGS)
+                window = RATE_WINDOW * 2 ** min(gave_way, _MOST_DOUBLINGS)
                 return await self._save(record, reference, window)
             except ResultSlow:  # the next result goes first; this download is continued afterwards
                 record = self._records.get(record.base_id) or record

@@ -15,14 +15,13 @@ from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
 from reconciler.core.kinds import KINDS
 from reconciler.core.orders import Outcome
-from reconciler.core.states import LIVE, Record, Status, Task
+from reconciler.core.states import LIVE, Record, Reply, Status, Task
 from reconciler.core.transitions import Seen
 from reconciler.core.work import GIVEN_UP, Work
 from reconciler.engine.ask.answers import UNPROVEN, Answers
 from reconciler.engine.ask.poll import ask
 from reconciler.engine.deliver.publish import Receipts
 from reconciler.engine.orders.context import OrderContext
-from reconciler.kling.client import Reply
 
 _ASKED = LIVE | {Status.PENDING, Status.SUCCEEDED, Status.EXPIRED, Status.REJECTED}
 _SETTLED = frozenset({Status.SUCCEEDED, Status.COMPLETE, Status.FAILED})
