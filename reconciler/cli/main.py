@@ -5,15 +5,14 @@ from __future__ import annotations
 import platform
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from reconciler.cli import begin, doctor, order_commands, plan, spend, status, watch
 from reconciler.cli.terminal import ExitCode, error_document, os_error, out, print_error, print_json
 from reconciler.core.errors import ReconcilerError, mistake
 
@@ -93,37 +92,57 @@ def root_options(
     context.obj = root, None if config is None else config.absolute()
 
 
-for _command in (
-    begin.init,
-    plan.validate,
-    plan.plan,
-    plan.apply,
-    watch.watch,
-    status.status,
-    status.show,
-    spend.spend,
-    order_commands.retry,
-    order_commands.import_,
-    order_commands.refresh,
-    order_commands.forget,
-    order_commands.prune,
-    order_commands.gc,
-    doctor.doctor,
-    status.backup,
-    begin.simulate,
-    begin.demo,
-    plan.schema,
-):
-    app.command(_command.__name__.rstrip("_"))(_command)
+_COMMANDS = {
+    "init": "begin:init",
+    "validate": "plan:validate",
+    "plan": "plan:plan",
+    "apply": "plan:apply",
+    "watch": "watch:watch",
+    "status": "status:status",
+    "show": "status:show",
+    "spend": "spend:spend",
+    "retry": "order_commands:retry",
+    "import": "order_commands:import_",
+    "refresh": "order_commands:refresh",
+    "forget": "order_commands:forget",
+    "prune": "order_commands:prune",
+    "gc": "order_commands:gc",
+    "doctor": "doctor:doctor",
+    "backup": "status:backup",
+    "simulate": "begin:simulate",
+    "demo": "begin:demo",
+    "schema": "plan:schema",
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name; a command's module, with all that it needs, is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, function = _COMMANDS[name].partition(":")
+        one = typer.Typer(add_completion=False, rich_markup_mode=None)
+        one.command(name)(getattr(import_module(f"reconciler.cli.{module}"), function))
+        return typer.main.get_command(one)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+def command_line() -> Any:
+    """Return the command `reconciler` with all others below it, as Typer runs it."""
+    group: Any = typer.main.get_command(app)
+    group.commands = _Commands()
+    return group
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; never raises, never shows a traceback."""
     as_json = "--json" in arguments
     try:
-        code = typer.main.get_command(app).main(
-            list(arguments), prog_name="reconciler", standalone_mode=False
-        )
+        code = command_line().main(list(arguments), prog_name="reconciler", standalone_mode=False)
     except ReconcilerError as error:
         return _fail(error.message, error.hint, as_json=as_json)
     except (typer.Abort, KeyboardInterrupt):

@@ -20,12 +20,10 @@ from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.errors import counted
 from reconciler.core.generations import Generation, newer_models
 from reconciler.core.money import UnitPrice
+from reconciler.core.progress import Ended
 from reconciler.core.sources import Medium
 from reconciler.core.states import Record, Status
 from reconciler.core.work import Work
-from reconciler.engine.ask.answers import Answers
-from reconciler.engine.ask.poll import refreshed
-from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Survey
 from reconciler.settings.definitions import Settings
 from reconciler.workspace.read.loader import Desired
@@ -164,6 +162,9 @@ def plan(
 
 
 async def _refreshed(folder: Folder, survey: Survey) -> dict[str, Record]:
+    from reconciler.engine.ask.answers import Answers
+    from reconciler.engine.ask.poll import refreshed
+
     async with provider.open_client(folder.settings) as client:
         answers, wishes = Answers(client, folder.repository), survey.desired.generations
         return await refreshed(answers, survey.records, wishes)

@@ -98,6 +98,14 @@ class Progress:
         return self.attempt() or self.record
 
 
+class Ended(Enum):
+    """Why a run came back."""
+
+    SETTLED = auto()  # nothing is left that this run could bring forward
+    STOPPED = auto()
+    TIMED_OUT = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """How a run works, as far as decisions about turns need it; times in ms."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.store.values import Caps
 from tests.support.simulator import Simulator, simulator
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler import settings
 from reconciler.core.errors import mistake
-from reconciler.engine.loop.loop import Ended
+from reconciler.core.progress import Ended
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import OutcomeUnknown

@@ -16,8 +16,8 @@ from typing import Any, cast
 import pytest
 
 from reconciler.core.kinds import KINDS, default_prices
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.store.values import Caps
 from reconciler.workspace.read.loader import load
 from tests.support import portrait

@@ -15,9 +15,9 @@ import httpx
 
 from reconciler.core.diff import Assessment, Plan
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.progress import Ended
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Role
-from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Survey, Surveyor
 from reconciler.engine.ports import Hosting, Options, Ports
 from reconciler.engine.run.apply import Run, works_of

@@ -15,7 +15,7 @@ from unittest import mock
 
 import typer
 
-from reconciler.cli.main import app, run
+from reconciler.cli.main import command_line, run
 
 CODES: Final = frozenset({0, 1, 2, 3, 4, 64})
 """The documented exit codes of a command that nobody interrupts."""
@@ -25,7 +25,7 @@ MOST: Final = 400 * 1024
 """KiB by which the memory of this process may grow in one command."""
 
 
-_COMMAND: Final = typer.main.get_command(app)
+_COMMAND: Final = command_line()
 
 
 def _same(_: typer.Typer) -> object:

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import example
 from hypothesis import strategies as st
 
+from reconciler.core.progress import Ended
 from reconciler.core.states import Reply, Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.kling.auth import Credentials
 from reconciler.kling.client import KlingClient
 from reconciler.kling.errors import NotSent, ProviderError

@@ -18,11 +18,10 @@ from PIL import Image
 
 from reconciler.core.errors import HostingError, WorkspaceError
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.progress import Topic
+from reconciler.core.progress import Ended, Topic
 from reconciler.core.sources import Medium, Source
 from reconciler.core.states import Record, Role
 from reconciler.engine.buy.inputs import Sender
-from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.survey import Surveyor
 from reconciler.engine.ports import Options, Ports, Reporter
 from reconciler.engine.run.apply import Run, works_of

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from tests.simulation.loop import run
 from tests.simulation.test_not_asked_about import scene
 from tests.simulation.world import START

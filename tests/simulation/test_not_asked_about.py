@@ -19,11 +19,11 @@ import pytest
 
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.progress import Ended
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import Reply, Status, Task
 from reconciler.engine.ask.answers import Answers
 from reconciler.engine.ask.poll import refreshed
-from reconciler.engine.loop.loop import Ended
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.ports import Provider as Provided
 from reconciler.engine.run.daemon import Daemon, Duties, Pace

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.core.progress import Ended
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.engine.ports import Options
 from reconciler.store.repository import Repository
 from reconciler.store.values import HistoryEntry

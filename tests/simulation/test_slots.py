@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from tests.simulation.loop import run, running
 from tests.simulation.test_not_asked_about import SPEC, refusal, scene
 from tests.simulation.world import START

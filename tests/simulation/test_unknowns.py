@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
+from reconciler.core.progress import Ended
 from reconciler.core.states import Record, Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.simulator.knobs import KINDS
 from reconciler.simulator.unknowns import Unknowns
 from reconciler.store.repository import Repository

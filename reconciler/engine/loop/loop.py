@@ -12,10 +12,9 @@ import itertools
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from enum import Enum, auto
 from typing import Any
 
-from reconciler.core.progress import At, Held, InFlight, Verdict, Waits
+from reconciler.core.progress import At, Ended, Held, InFlight, Verdict, Waits
 from reconciler.core.schedule import SECOND
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.ports import Options, Ports
@@ -24,14 +23,6 @@ _PARTING = 2.0  # seconds that a create under way is given to answer, when asked
 _HINTED = 2 * SECOND  # between two polls, however many hints there are
 _AT_ONCE = 50  # turns begun before the loop sees to everything else
 _NAP = 30.0  # seconds: the loop's timers stand still while a laptop sleeps, and the run's clock does not
-
-
-class Ended(Enum):
-    """Why a run came back."""
-
-    SETTLED = auto()  # nothing is left that this run could bring forward
-    STOPPED = auto()
-    TIMED_OUT = auto()
 
 
 async def woken(event: asyncio.Event, seconds: float | None) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from reconciler.core.diff import Assessment, Plan
 from reconciler.core.generations import Generation
+from reconciler.core.progress import Ended
 from reconciler.core.states import Record
 from reconciler.core.work import Work, is_unsaved, work_for
-from reconciler.engine.loop.loop import Ended, Loop
+from reconciler.engine.loop.loop import Loop
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.ports import Options, Ports

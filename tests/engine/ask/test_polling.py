@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from tests.engine.world import World, world
 from tests.support.simulator import simulator
 

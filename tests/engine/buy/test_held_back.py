@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from reconciler.core.diff import Action
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.workspace.git import Checkout
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from tests.engine.watching import watching

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import HostingError, WorkspaceError
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from tests.engine.world import SPEC, World, world
 from tests.simulator.caller import calling, order
 from tests.support.simulator import simulator

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.diff import Action
+from reconciler.core.progress import Ended
 from reconciler.core.states import Role, Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.workspace.files.plain import pointed_to
 from tests.engine.world import World
 from tests.support.simulator import Simulator

@@ -17,9 +17,9 @@ from PIL import Image
 from reconciler.core.diff import Action, Assessment
 from reconciler.core.errors import StateError
 from reconciler.core.orders import Verb
+from reconciler.core.progress import Ended
 from reconciler.core.states import Role, Status
 from reconciler.engine.deliver import download
-from reconciler.engine.loop.loop import Ended
 from reconciler.store.objects import Partial
 from reconciler.workspace.media.result_media import make_preview
 from tests.engine.orders.test_orders import give

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from tests.engine.world import World
 from tests.support.simulator import Simulator
 

@@ -14,9 +14,9 @@ import pytest
 from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.orders import Verb
+from reconciler.core.progress import Ended
 from reconciler.core.recalled import Recalled
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.receipts_read import ReceiptMemory
 from reconciler.engine.records import Records

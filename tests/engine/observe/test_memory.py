@@ -7,8 +7,8 @@ import time
 from decimal import Decimal
 
 from reconciler.core.diff import Action
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.store.values import Caps
 from tests.engine.world import World
 from tests.support.simulator import Simulator

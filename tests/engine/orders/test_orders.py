@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from reconciler.core.diff import Action
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.orders import Order, OrderError, Outcome, Verb
+from reconciler.core.progress import Ended
 from reconciler.core.schedule import Rules
 from reconciler.core.states import LIVE, Record, Status, TaskState
-from reconciler.engine.loop.loop import Ended
 from reconciler.engine.orders.context import sightings
 from reconciler.engine.orders.take import carry_out
 from reconciler.engine.ports import Options, Ports

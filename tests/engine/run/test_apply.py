@@ -13,8 +13,8 @@ import pytest
 
 from reconciler.core.diff import Action
 from reconciler.core.kinds import DEFAULT
+from reconciler.core.progress import Ended
 from reconciler.core.states import LIVE, Status
-from reconciler.engine.loop.loop import Ended
 from reconciler.store.values import Caps
 from tests.engine.world import World, world
 from tests.support.simulator import Simulator, simulator
