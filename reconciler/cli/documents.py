@@ -206,11 +206,10 @@ def files_listed(
     return listed
 
 
-def in_short(problems: Iterable[Problem]) -> str:
+def in_short(problems: Sequence[Problem]) -> str:
     """Return the first problem as a sentence, and how many more there are."""
-    found = list(problems)
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{found[0]}{more}" if found else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0]}{more}"
 
 
 def name_of(item: Assessment) -> str:

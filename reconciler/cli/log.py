@@ -93,13 +93,6 @@ class LogReporter(QuietReporter):
         self._log = logging.Logger("reconciler")  # of its own: others configure the root's
         self._log.addHandler(handler)
 
-    def changed(self, record: Record) -> None:
-        """Report a record's new status or reason."""
-        super().changed(record)
-        why = f": {record.reason}" if record.reason else ""
-        name = f"{labelled(record.spec, record.label)} ({record.external_task_id})"
-        self._notify(_KINDS.get(record.status), f"{name} is {record.status}{why}")
-
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
         """Log and notify a warning that is about no single generation."""
         self._log.warning(LogEntry("warning", f"warning: {message}", reason=message))
@@ -121,6 +114,8 @@ class LogReporter(QuietReporter):
             event, message, record.external_task_id, record.spec, record.label, status, reason
         )
         self._log.log(logging.WARNING if status in NEEDS_SOMEBODY else logging.INFO, entry)
+        why = f": {reason}" if reason else ""
+        self._notify(_KINDS.get(status), f"{name} ({record.external_task_id}) is {status}{why}")
 
 
 @contextmanager

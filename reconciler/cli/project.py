@@ -17,12 +17,7 @@ from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.engine.observe.survey import (
-    Survey,
-    Surveyor,
-    Uncommitted,
-    waiting_for_commit,
-)
+from reconciler.engine.observe.survey import Survey, Surveyor, Uncommitted, waiting_for_commit
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import CONFIG_FILE, ENV_FILE, LARGEST_FILE
 from reconciler.store.database import database_path
@@ -120,11 +115,7 @@ def _has_any(folder: Path, *names: str) -> bool:
 
 def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
     """Raise WorkspaceError where an outer folder could be the root: a commit can bring a nested one."""
-    nearest = roots[0]
-    used = (
-        ENV_FILE,
-        f"{state}/reconciler.db",
-    )  # of a folder that was worked in: tracked ones are refused
+    nearest, used = roots[0], (ENV_FILE, f"{state}/reconciler.db")  # refused where git tracks them
     for outer in roots[1:]:
         if outer / specs in (nearest, *nearest.parents):
             why = "whose specs it is among"
