@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import documents, provider
-from reconciler.cli.project import Folder, Paths, opened, plan_of, surveyed, wishes_of
+from reconciler.cli.project import Folder, Paths, open_folder, plan_of, root_of, surveyed, wishes_of
 from reconciler.cli.terminal import AsJson, ExitCode, agree, err, note, out, print_json
 from reconciler.core import kinds
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
@@ -51,7 +51,7 @@ def validate(
     ] = False,
 ) -> int:
     """Check specs and their media, offline unless --probe."""
-    with opened(context) as folder:
+    with open_folder(root_of(context)) as folder:
         specs, survey = surveyed(folder, paths)
         wishes = wishes_of(survey.desired, specs)
         asking = {wish.spec for wish in wishes}
@@ -137,7 +137,7 @@ def plan(
     ] = False,
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
-    with opened(context) as folder:
+    with open_folder(root_of(context)) as folder:
         specs, survey = surveyed(folder, paths)
         desired = survey.desired
         if refresh:
@@ -193,7 +193,7 @@ def apply(
     from reconciler.cli.running import run
     from reconciler.engine.run.apply import unsaved, works_of
 
-    with opened(context, write=True) as folder:
+    with open_folder(root_of(context), write=True) as folder:
         specs, survey = surveyed(folder, paths)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         works: Sequence[Work] = works_of(plan, survey, whole=specs is None)

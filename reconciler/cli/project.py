@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -215,11 +215,6 @@ def open_folder(
         )
         stack.enter_context(closing(repository))
         yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
-
-
-def opened(context: typer.Context, *, write: bool = False) -> AbstractContextManager[Folder]:
-    """Open the root folder of a command, as `open_folder` does."""
-    return open_folder(root_of(context), write=write)
 
 
 def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:

@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli.documents import MOST_ROWS, bare_table
-from reconciler.cli.project import opened, refuse_leading_out, specs_at
+from reconciler.cli.project import open_folder, refuse_leading_out, root_of, specs_at
 from reconciler.cli.terminal import AsJson, err, out, print_json
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.money import UnitPrice, units_text
@@ -63,7 +63,7 @@ def spend(
     """
     if as_json and table == _STDOUT:
         raise typer.BadParameter("--json and --csv - cannot both have stdout")
-    with opened(context) as folder:
+    with open_folder(root_of(context)) as folder:
         desired, price = folder.load(), folder.settings.unit_price
         ledger = folder.repository.ledger()
         bought = everything_bought(folder.root, ledger, desired, folder.settings.prices)
