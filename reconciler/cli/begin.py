@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
@@ -37,6 +38,8 @@ _COMMITTER = (
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
 SCHEMA = "spec.schema.json"
 _MOST_READ = 1024 * 1024  # bytes of the user's `.gitignore`
+_dir = partial(typer.Option, "--dir", metavar="DIR")
+_port = partial(typer.Option, min=0, max=65535)
 
 
 def init(
@@ -95,15 +98,9 @@ def _add(folder: Path, name: str, text: str) -> bool:
 
 
 def simulate(
-    folder: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where its tasks and films are kept.")
-    ] = Path(".simulator"),
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The API's port; 0 lets the system choose.")
-    ] = 8790,
-    results_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port of results; 0 lets the system choose.")
-    ] = 0,
+    folder: Annotated[Path, _dir(help="Where its tasks and films are kept.")] = Path(_MARKER),
+    port: Annotated[int, _port(help="The API's port; 0 lets the system choose.")] = 8790,
+    results_port: Annotated[int, _port(help="The port of results; 0 lets the system choose.")] = 0,
     speed: Annotated[float, typer.Option(min=0, help="Simulated seconds per second.")] = 60.0,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Tasks that may be in flight at once.")
@@ -198,9 +195,7 @@ def _misbehaviour(faults: Path | None, fault: list[str], knobs: list[str]) -> di
 
 
 def demo(
-    folder: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="The demonstration's own folder.")
-    ] = Path("demo"),
+    folder: Annotated[Path, _dir(help="The demonstration's own folder.")] = Path("demo"),
 ) -> int:
     """Show the main job on the simulator, from nothing to videos on disk; no key is needed."""
     return Demo(folder.resolve()).run()

@@ -123,10 +123,9 @@ def open_report(settings: Settings, root: Path) -> Iterator[LogReporter]:
     """Open the daemon's log and the services; raises SettingsError: a URL is wrong, or the file cannot be written."""
     file = None if settings.log_file is None else root / settings.log_file
     if file is not None and Root(root).leads_out(file):
-        raise SettingsError(
-            f"RECONCILER_LOG_FILE: a link takes `{file}` out of the project",
-            hint="Remove the link, or name a file in another folder.",
-        )
+        why = f"RECONCILER_LOG_FILE: a link takes `{file}` out of the project"
+        hint = "Remove the link, or name a file in another folder."
+        raise SettingsError(why, hint=hint)
     urls = settings.notify_urls.get_secret_value().split() if settings.notify_urls else []
     with open_log(settings.log_format, file, settings.log_max_bytes) as log:
         log.notifier = Notifier(urls, settings.notify_on, trouble=log.say)
@@ -152,10 +151,9 @@ def open_log(
                 errors="backslashreplace",
             )
         except OSError as error:
-            raise SettingsError(
-                f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}",
-                hint="Name a file in a folder that is there and may be written.",
-            ) from None
+            why = f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}"
+            hint = "Name a file in a folder that is there and may be written."
+            raise SettingsError(why, hint=hint) from None
     handler.setFormatter(_Line(as_json=form == "json"))
     try:
         yield LogReporter(handler)
