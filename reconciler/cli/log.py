@@ -143,13 +143,7 @@ def open_log(
     handler: logging.Handler = _OnStderr()
     if file is not None:
         try:
-            handler = _RotatingFile(
-                file,
-                maxBytes=max_bytes,
-                backupCount=_OLD_FILES,
-                encoding="utf-8",
-                errors="backslashreplace",
-            )
+            handler = _RotatingFile(file, maxBytes=max_bytes, backupCount=_OLD_FILES)
         except OSError as error:
             why = f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}"
             hint = "Name a file in a folder that is there and may be written."
@@ -183,7 +177,7 @@ class _RotatingFile(RotatingFileHandler):
         if stat.S_ISREG(found.st_mode) and (is_link or found.st_nlink > 1):
             os.close(descriptor)
             raise OSError(errno.EMLINK, "it is a link to another file")
-        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor, which the handler closes
+        return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - a descriptor, which the handler closes
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Drop the line: a traceback would show what could not be written."""

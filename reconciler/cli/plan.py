@@ -170,7 +170,7 @@ def _show(plan: Plan, price: UnitPrice | None) -> None:
     counts = plan.summary()
     if not counts:
         out.print(documents.NO_SPECS)
-    elif not plan.changes and set(counts) <= {"keep"}:
+    elif counts.keys() == {"keep"}:
         kept = counts["keep"]
         out.print(
             f"Nothing to do: {counted(kept, 'generation')} {'is' if kept == 1 else 'are'} complete."

@@ -123,10 +123,8 @@ def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
             why = "which has settings or a state, as this one has not"
         else:
             continue
-        raise WorkspaceError(
-            f"`{nearest}` could be the root, and so could `{outer}`, {why}",
-            hint="Say which one is meant with --root.",
-        )
+        said = f"`{nearest}` could be the root, and so could `{outer}`, {why}"
+        raise WorkspaceError(said, hint="Say which one is meant with --root.")
 
 
 @dataclass(frozen=True, slots=True)
