@@ -105,8 +105,8 @@ def run(
     wanted = {wish.external_task_id for wish in after.desired.generations}
     for work in works:
         record = after.stored.get(work.base_id)
-        is_complete = record is not None and record.status is Status.COMPLETE
-        if record and is_complete and work.wishes and work.base_id not in wanted:
+        is_unwanted = bool(work.wishes) and work.base_id not in wanted
+        if is_unwanted and record and record.status is Status.COMPLETE:
             place = escape(work.wishes[0].spec)
             err.print(
                 f"[yellow]not published[/] {record.external_task_id}: bought and saved, but "
