@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from functools import partial
 from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
@@ -38,6 +38,8 @@ _COMMITTER = (
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
 SCHEMA = "spec.schema.json"
 _MOST_READ = 1024 * 1024  # bytes of the user's `.gitignore`
+_dir = partial(typer.Option, "--dir", metavar="DIR")
+_port = partial(typer.Option, min=0, max=65535)
 
 
 def init(
@@ -96,15 +98,9 @@ def _add(folder: Path, name: str, text: str) -> bool:
 
 
 def simulate(
-    folder: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where its tasks and films are kept.")
-    ] = Path(".simulator"),
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The API's port; 0 lets the system choose.")
-    ] = 8790,
-    results_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port of results; 0 lets the system choose.")
-    ] = 0,
+    folder: Annotated[Path, _dir(help="Where its tasks and films are kept.")] = Path(_MARKER),
+    port: Annotated[int, _port(help="The API's port; 0 lets the system choose.")] = 8790,
+    results_port: Annotated[int, _port(help="The port of results; 0 lets the system choose.")] = 0,
     speed: Annotated[float, typer.Option(min=0, help="Simulated seconds per second.")] = 60.0,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Tasks that may be in flight at once.")
@@ -135,15 +131,15 @@ def simulate(
     from reconciler.simulator.config import SimulatorConfig
     from reconciler.simulator.server import RunningSimulator, run
 
-    chosen = SimulatorConfig(
+    config = SimulatorConfig(
         folder=folder,
         port=port,
         results_port=results_port,
         speed=speed,
         concurrency=concurrency,
         render="draft" if draft else "full",
+        **_misbehaviour(faults, fault or [], knobs or []),
     )
-    config = replace(chosen, **_misbehaviour(faults, fault or [], knobs or []))
     _require_no_links(folder)
 
     def announce(running: RunningSimulator) -> None:
@@ -167,9 +163,8 @@ def simulate(
         run(config, on_ready=announce)
     except OSError as error:
         hint = "Is another simulator running? Choose another with --port, or 0 for any."
-        raise SettingsError(
-            f"the simulator cannot listen on port {port}: {error.strerror or error}", hint=hint
-        ) from error
+        why = f"the simulator cannot listen on port {port}: {error.strerror or error}"
+        raise SettingsError(why, hint=hint) from error
 
 
 def _require_no_links(folder: Path) -> None:
@@ -180,10 +175,8 @@ def _require_no_links(folder: Path) -> None:
         with suppress(OSError):
             mode = place.lstat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise WorkspaceError(
-                f"`{place}` is no plain file, and the simulator would write to it",
-                hint="Remove it, or name another folder with --dir.",
-            )
+            why = f"`{place}` is no plain file, and the simulator would write to it"
+            raise WorkspaceError(why, hint="Remove it, or name another folder with --dir.")
 
 
 def _misbehaviour(faults: Path | None, fault: list[str], knobs: list[str]) -> dict[str, Any]:
@@ -202,9 +195,7 @@ def _misbehaviour(faults: Path | None, fault: list[str], knobs: list[str]) -> di
 
 
 def demo(
-    folder: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="The demonstration's own folder.")
-    ] = Path("demo"),
+    folder: Annotated[Path, _dir(help="The demonstration's own folder.")] = Path("demo"),
 ) -> int:
     """Show the main job on the simulator, from nothing to videos on disk; no key is needed."""
     return Demo(folder.resolve()).run()
@@ -254,9 +245,8 @@ class Demo:
             return False
         if self._folder.exists() and any(self._folder.iterdir()):
             hint = "Name another folder with --dir, or move that one away."
-            raise WorkspaceError(
-                f"`{self._folder}` already exists, and is not from a demonstration", hint=hint
-            )
+            why = f"`{self._folder}` already exists, and is not from a demonstration"
+            raise WorkspaceError(why, hint=hint)
         with as_file(files("reconciler.cli") / "samples") as samples:
             shutil.copytree(samples, self._specs, dirs_exist_ok=True)
         (self._folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
@@ -296,11 +286,11 @@ class Demo:
         nothing = self._folder / _MARKER / _NO_SETTINGS
         nothing.unlink(missing_ok=True)  # it may have come with the folder
         nothing.touch(exist_ok=False)
-        own = ["--root", str(self._folder), "--config", str(nothing)]
         out.print("[dim]$ reconciler apply --yes[/]")
         out.file.flush()
         passed = {**environment(os.environ), **settings}
-        command = [*_PROGRAM, *own, "apply", "--yes"]
+        own = ("--root", str(self._folder), "--config", str(nothing))
+        command = (*_PROGRAM, *own, "apply", "--yes")
         return subprocess.run(command, env=passed, check=False).returncode  # noqa: S603 - our own program
 
     def _conclude(self) -> None:

@@ -207,12 +207,12 @@ def _privacy(root: Path, settings: Settings) -> tuple[bool, str]:
                 f"`{name}` is where keys stand, and other users of this machine may read it (mode {mode}): "
                 f"run `chmod 600 {name}`"
             )
-    readable = next((place for place in kept_private(root, settings) if _others(place)), None)
-    if readable is not None:
-        return True, (
-            f"other users of this machine may use `{readable}` (mode {_others(readable)}); the next `apply` or `watch` "
-            "of its owner takes that from them"
-        )
+    for place in kept_private(root, settings):
+        if mode := _others(place):
+            return True, (
+                f"other users of this machine may use `{place}` (mode {mode}); the next `apply` or `watch` "
+                "of its owner takes that from them"
+            )
     return True, "other users of this machine can read neither keys nor the state"
 
 

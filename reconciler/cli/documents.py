@@ -206,11 +206,10 @@ def files_listed(
     return listed
 
 
-def in_short(problems: Iterable[Problem]) -> str:
+def in_short(problems: Sequence[Problem]) -> str:
     """Return the first problem as a sentence, and how many more there are."""
-    found = list(problems)
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{found[0]}{more}" if found else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0]}{more}"
 
 
 def name_of(item: Assessment) -> str:
@@ -227,7 +226,7 @@ def plan_table(plan: Plan, price: UnitPrice | None = None) -> Table:
     ]
     rows += [(Action.INVALID, spec, None, in_short(found)) for spec, found in plan.invalid.items()]
     rows += [(Action.ORPHAN, path, None, "ours, and no spec asks for it") for path in plan.orphans]
-    return _table(("action", "generation", "units", "reason"), rows, price)
+    return _table("action", "reason", rows, price)
 
 
 def status_table(plan: Plan) -> Table:
@@ -239,7 +238,7 @@ def status_table(plan: Plan) -> Table:
         units = item.record.units if item.record else None
         rows.append((item.status, name_of(item), units, said))
     rows += [(Status.INVALID, spec, None, in_short(found)) for spec, found in plan.invalid.items()]
-    return _table(("status", "generation", "units", "output or reason"), rows)
+    return _table("status", "output or reason", rows)
 
 
 def summary_line(counts: Mapping[str, int]) -> str:
@@ -263,11 +262,9 @@ def bare_table(columns: Sequence[str], numbers: Collection[str]) -> Table:
     return table
 
 
-def _table(
-    columns: tuple[str, str, str, str], rows: Sequence[_Row], price: UnitPrice | None = None
-) -> Table:
+def _table(first: str, last: str, rows: Sequence[_Row], price: UnitPrice | None = None) -> Table:
     money = [price.currency] if price else []
-    table = bare_table([*columns[:3], *money, columns[3]], ["units", *money])
+    table = bare_table([first, "generation", "units", *money, last], ["units", *money])
     for word, name, units, said in rows[:MOST_ROWS]:
         colour = COLOURS.get(word, "cyan")
         told = (units and units_text(units)) or ""

@@ -93,13 +93,6 @@ class LogReporter(QuietReporter):
         self._log = logging.Logger("reconciler")  # of its own: others configure the root's
         self._log.addHandler(handler)
 
-    def changed(self, record: Record) -> None:
-        """Report a record's new status or reason."""
-        super().changed(record)
-        why = f": {record.reason}" if record.reason else ""
-        name = f"{labelled(record.spec, record.label)} ({record.external_task_id})"
-        self._notify(_KINDS.get(record.status), f"{name} is {record.status}{why}")
-
     def say(self, message: str, topic: Topic = Topic.OTHER) -> None:
         """Log and notify a warning that is about no single generation."""
         self._log.warning(LogEntry("warning", f"warning: {message}", reason=message))
@@ -121,6 +114,8 @@ class LogReporter(QuietReporter):
             event, message, record.external_task_id, record.spec, record.label, status, reason
         )
         self._log.log(logging.WARNING if status in NEEDS_SOMEBODY else logging.INFO, entry)
+        why = f": {reason}" if reason else ""
+        self._notify(_KINDS.get(status), f"{name} ({record.external_task_id}) is {status}{why}")
 
 
 @contextmanager
@@ -128,10 +123,9 @@ def open_report(settings: Settings, root: Path) -> Iterator[LogReporter]:
     """Open the daemon's log and the services; raises SettingsError: a URL is wrong, or the file cannot be written."""
     file = None if settings.log_file is None else root / settings.log_file
     if file is not None and Root(root).leads_out(file):
-        raise SettingsError(
-            f"RECONCILER_LOG_FILE: a link takes `{file}` out of the project",
-            hint="Remove the link, or name a file in another folder.",
-        )
+        why = f"RECONCILER_LOG_FILE: a link takes `{file}` out of the project"
+        hint = "Remove the link, or name a file in another folder."
+        raise SettingsError(why, hint=hint)
     urls = settings.notify_urls.get_secret_value().split() if settings.notify_urls else []
     with open_log(settings.log_format, file, settings.log_max_bytes) as log:
         log.notifier = Notifier(urls, settings.notify_on, trouble=log.say)
@@ -149,18 +143,11 @@ def open_log(
     handler: logging.Handler = _OnStderr()
     if file is not None:
         try:
-            handler = _RotatingFile(
-                file,
-                maxBytes=max_bytes,
-                backupCount=_OLD_FILES,
-                encoding="utf-8",
-                errors="backslashreplace",
-            )
+            handler = _RotatingFile(file, maxBytes=max_bytes, backupCount=_OLD_FILES)
         except OSError as error:
-            raise SettingsError(
-                f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}",
-                hint="Name a file in a folder that is there and may be written.",
-            ) from None
+            why = f"RECONCILER_LOG_FILE: `{file}` cannot be written: {error.strerror}"
+            hint = "Name a file in a folder that is there and may be written."
+            raise SettingsError(why, hint=hint) from None
     handler.setFormatter(_Line(as_json=form == "json"))
     try:
         yield LogReporter(handler)
@@ -190,7 +177,7 @@ class _RotatingFile(RotatingFileHandler):
         if stat.S_ISREG(found.st_mode) and (is_link or found.st_nlink > 1):
             os.close(descriptor)
             raise OSError(errno.EMLINK, "it is a link to another file")
-        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor, which the handler closes
+        return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - a descriptor, which the handler closes
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Drop the line: a traceback would show what could not be written."""

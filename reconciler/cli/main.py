@@ -153,7 +153,7 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     except OSError as error:
         return _fail(os_error(error), "Nothing is lost; run again.", as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, whatever happened
+    except Exception as error:  # noqa: BLE001 - the last door: the user gets a sentence, never a traceback
         hint = "Nothing is lost: what was sent is on record. Name the command that you ran."
         return _fail(mistake(error), hint, as_json=as_json)
     return int(code or 0)

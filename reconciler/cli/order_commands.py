@@ -70,9 +70,7 @@ class Giver:
         """Return a generation's name for people: its spec and label, or its id."""
         wishes = (w for w in self.survey.desired.generations if w.external_task_id == base_id)
         place = next(wishes, None) or self.survey.records.get(base_id)
-        if place is None or not place.spec:
-            return base_id
-        return labelled(place.spec, place.label)
+        return labelled(place.spec, place.label) if place and place.spec else base_id
 
     def require_provider(self) -> None:
         """Check key and host before the user is asked; where another process writes, it checks that itself."""
@@ -224,12 +222,12 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
             left = needed if giver.survey.needed else "a spec asks for every output of ours"
             out.print(f"Nothing to prune: {left}.")
             return ExitCode.DONE
-        found = (signature(giver.folder.root / path) for path in orphans)
-        sizes = [0 if one is None else one.size for one in found]
-        for path, size in zip(orphans, sizes, strict=True):
+        found = {path: signature(giver.folder.root / path) for path in orphans}
+        sizes = {path: 0 if one is None else one.size for path, one in found.items()}
+        for path, size in sizes.items():
             err.print(f"  [yellow]remove[/] {escape(path)}  {size:,} bytes")
         err.print("Their bytes stay in the object store, and their receipts stay as they are.")
-        question = f"Remove {counted(len(orphans), 'file')} ({sum(sizes):,} bytes)?"
+        question = f"Remove {counted(len(orphans), 'file')} ({sum(sizes.values()):,} bytes)?"
         agree(question, yes=yes, otherwise="nothing was removed")
         return int(not giver.carry_out(Verb.PRUNE, orphans).ok)
 

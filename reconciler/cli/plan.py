@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli import documents, provider
-from reconciler.cli.project import Folder, Paths, opened, plan_of, surveyed, wishes_of
+from reconciler.cli.project import Folder, Paths, open_folder, plan_of, root_of, surveyed, wishes_of
 from reconciler.cli.terminal import AsJson, ExitCode, agree, err, note, out, print_json
 from reconciler.core import kinds
 from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
@@ -51,7 +51,7 @@ def validate(
     ] = False,
 ) -> int:
     """Check specs and their media, offline unless --probe."""
-    with opened(context) as folder:
+    with open_folder(root_of(context)) as folder:
         specs, survey = surveyed(folder, paths)
         wishes = wishes_of(survey.desired, specs)
         asking = {wish.spec for wish in wishes}
@@ -141,7 +141,7 @@ def plan(
     ] = False,
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
-    with opened(context) as folder:
+    with open_folder(root_of(context)) as folder:
         specs, survey = surveyed(folder, paths)
         desired = survey.desired
         if refresh:
@@ -177,7 +177,7 @@ def _show(plan: Plan, price: UnitPrice | None) -> None:
     counts = plan.summary()
     if not counts:
         out.print(documents.NO_SPECS)
-    elif not plan.changes and set(counts) <= {"keep"}:
+    elif counts.keys() == {"keep"}:
         kept = counts["keep"]
         out.print(
             f"Nothing to do: {counted(kept, 'generation')} {'is' if kept == 1 else 'are'} complete."
@@ -197,9 +197,10 @@ def apply(
     as_json: AsJson = False,
 ) -> int:
     """Make the folder true once: submit what is missing, wait, and save the results."""
+    from reconciler.cli.running import run
     from reconciler.engine.run.apply import unsaved, works_of
 
-    with opened(context, write=True) as folder:
+    with open_folder(root_of(context), write=True) as folder:
         specs, survey = surveyed(folder, paths)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         works: Sequence[Work] = works_of(plan, survey, whole=specs is None)
@@ -221,7 +222,7 @@ def apply(
                 hint="Run `reconciler apply --yes` to buy without being asked.",
                 as_json=as_json,
             )
-        ended, after = _run(folder, survey, plan, works, timeout)
+        ended, after = run(folder, survey, plan, works, timeout)
         left = unsaved(after) if specs is None else []
     for record in left:
         err.print(
@@ -233,6 +234,7 @@ def apply(
 
 def settle(folder: Folder, base_ids: Collection[str]) -> int:
     """Apply the plan for these generations, which the user agreed to; return the exit code."""
+    from reconciler.cli.running import run
     from reconciler.engine.run.apply import works_of
 
     def ordered(survey: Survey) -> Plan:
@@ -242,7 +244,7 @@ def settle(folder: Folder, base_ids: Collection[str]) -> int:
     survey = folder.survey()
     plan = ordered(survey)
     works = works_of(plan, survey, whole=False)
-    ended, after = _run(folder, survey, plan, works, None)
+    ended, after = run(folder, survey, plan, works, None)
     return _report(ordered(after), ended, idle=not works, as_json=False)
 
 
@@ -254,27 +256,6 @@ def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence
     if not all(work.local or work.optional for work in works):
         provider.credentials(folder.settings)  # raises, before the user is asked
     return [work for work in works if work.local]
-
-
-def _run(
-    folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
-) -> tuple[Ended, Survey]:
-    """Carry out a plan and survey the folder again; print which results no spec asks for any more."""
-    from reconciler.cli.running import run
-
-    ended = run(folder, survey, plan, works, timeout)
-    after = folder.survey()
-    wanted = {wish.external_task_id for wish in after.desired.generations}
-    for work in works:
-        record = after.stored.get(work.base_id)
-        is_complete = record is not None and record.status is Status.COMPLETE
-        if record and is_complete and work.wishes and work.base_id not in wanted:
-            place = escape(work.wishes[0].spec)
-            err.print(
-                f"[yellow]not published[/] {record.external_task_id}: bought and saved, but "
-                f"`{place}` no longer asks for it; when it does, it is published at no cost"
-            )
-    return ended, after
 
 
 def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -17,12 +17,7 @@ from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.engine.observe.survey import (
-    Survey,
-    Surveyor,
-    Uncommitted,
-    waiting_for_commit,
-)
+from reconciler.engine.observe.survey import Survey, Surveyor, Uncommitted, waiting_for_commit
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import CONFIG_FILE, ENV_FILE, LARGEST_FILE
 from reconciler.store.database import database_path
@@ -120,11 +115,7 @@ def _has_any(folder: Path, *names: str) -> bool:
 
 def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
     """Raise WorkspaceError where an outer folder could be the root: a commit can bring a nested one."""
-    nearest = roots[0]
-    used = (
-        ENV_FILE,
-        f"{state}/reconciler.db",
-    )  # of a folder that was worked in: tracked ones are refused
+    nearest, used = roots[0], (ENV_FILE, f"{state}/reconciler.db")  # refused where git tracks them
     for outer in roots[1:]:
         if outer / specs in (nearest, *nearest.parents):
             why = "whose specs it is among"
@@ -132,10 +123,8 @@ def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
             why = "which has settings or a state, as this one has not"
         else:
             continue
-        raise WorkspaceError(
-            f"`{nearest}` could be the root, and so could `{outer}`, {why}",
-            hint="Say which one is meant with --root.",
-        )
+        said = f"`{nearest}` could be the root, and so could `{outer}`, {why}"
+        raise WorkspaceError(said, hint="Say which one is meant with --root.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +213,6 @@ def open_folder(
         )
         stack.enter_context(closing(repository))
         yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
-
-
-def opened(context: typer.Context, *, write: bool = False) -> AbstractContextManager[Folder]:
-    """Open the root folder of a command, as `open_folder` does."""
-    return open_folder(root_of(context), write=write)
 
 
 def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:

@@ -84,8 +84,11 @@ class ConsoleReporter(QuietReporter):
 
 def run(
     folder: Folder, survey: Survey, plan: Plan, works: Sequence[Work], timeout: float | None
-) -> Ended:
-    """Apply a plan and follow it on stderr; `timeout` is in seconds. Raises what `engine.apply.Run` raises."""
+) -> tuple[Ended, Survey]:
+    """Apply a plan, follow it on stderr, survey the folder again; print which results no spec asks for any more.
+
+    `timeout` is in seconds. Raises what `engine.run.apply.Run` raises.
+    """
 
     async def apply(progress: ConsoleReporter) -> Ended:
         stop = _stop_on_signals(progress)
@@ -95,7 +98,19 @@ def run(
             return await begun.apply(plan, works, stop, deadline)
 
     with ConsoleReporter(len(works)) as progress:
-        return asyncio.run(apply(progress))
+        ended = asyncio.run(apply(progress))
+    after = folder.survey()
+    wanted = {wish.external_task_id for wish in after.desired.generations}
+    for work in works:
+        record = after.stored.get(work.base_id)
+        is_unwanted = bool(work.wishes) and work.base_id not in wanted
+        if is_unwanted and record and record.status is Status.COMPLETE:
+            place = escape(work.wishes[0].spec)
+            err.print(
+                f"[yellow]not published[/] {record.external_task_id}: bought and saved, but "
+                f"`{place}` no longer asks for it; when it does, it is published at no cost"
+            )
+    return ended, after
 
 
 def _stop_on_signals(progress: ConsoleReporter) -> asyncio.Event:

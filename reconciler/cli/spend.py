@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from reconciler.cli.documents import MOST_ROWS, bare_table
-from reconciler.cli.project import opened, refuse_leading_out, specs_at
+from reconciler.cli.project import open_folder, refuse_leading_out, root_of, specs_at
 from reconciler.cli.terminal import AsJson, err, out, print_json
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.money import UnitPrice, units_text
@@ -27,6 +28,7 @@ from reconciler.engine.observe.purchases import everything_bought
 from reconciler.workspace.files.plain import describe_os_error, replace_plain
 
 _DAY = "%Y-%m-%d"
+_day = partial(typer.Option, metavar="DATE", formats=[_DAY])
 _AMOUNTS = ("estimated", "deducted", "undetermined", "difference", "spent", "wasted", "unwanted")
 _HEADS = {"undetermined": "by estimate", "unwanted": "not wanted"}
 _STDOUT = Path("-")
@@ -43,14 +45,8 @@ def spend(
         ),
     ] = None,
     by: Annotated[By, typer.Option(help="What the sums are for.")] = By.DAY,
-    since: Annotated[
-        datetime | None,
-        typer.Option(metavar="DATE", formats=[_DAY], help="From this day (UTC) on: 2026-11-25."),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(metavar="DATE", formats=[_DAY], help="Up to this day, which is included."),
-    ] = None,
+    since: Annotated[datetime | None, _day(help="From this day (UTC) on: 2026-11-25.")] = None,
+    until: Annotated[datetime | None, _day(help="Up to this day, which is included.")] = None,
     table: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write the rows as CSV; `-` is stdout."),
@@ -63,7 +59,7 @@ def spend(
     """
     if as_json and table == _STDOUT:
         raise typer.BadParameter("--json and --csv - cannot both have stdout")
-    with opened(context) as folder:
+    with open_folder(root_of(context)) as folder:
         desired, price = folder.load(), folder.settings.unit_price
         ledger = folder.repository.ledger()
         bought = everything_bought(folder.root, ledger, desired, folder.settings.prices)

@@ -58,7 +58,7 @@ def status(
     if watch:
         _follow(partial(_view, project.root_of(context), paths), as_json=as_json)
         return
-    with project.opened(context) as folder:
+    with project.open_folder(project.root_of(context)) as folder:
         specs, survey = project.surveyed(folder, paths)
         plan = project.plan_of(survey, specs)
     note_strays(survey.desired)
@@ -189,16 +189,16 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show everything known of a spec's generations or of one generation, with its history."""
-    with project.opened(context) as folder:
-        desired = folder.load()
-        survey = folder.surveyor.survey(desired)
+    with project.open_folder(project.root_of(context)) as folder:
+        survey = folder.survey()
         found = folder.repository.find(what) or survey.records.get(what)
         if found is not None:
             bases = [found.base_id]
         else:
-            chosen = project.wishes_of(desired, project.select(folder, desired, [Path(what)]))
+            specs = project.select(folder, survey.desired, [Path(what)])
+            chosen = project.wishes_of(survey.desired, specs)
             bases = [wish.external_task_id for wish in chosen]
-        wishes = [w for w in desired.generations if w.external_task_id in bases]
+        wishes = [w for w in survey.desired.generations if w.external_task_id in bases]
         plan = survey.plan(wishes, (), whole=False)
         document = {
             "generations": [_known(folder, survey.records, base) for base in dict.fromkeys(bases)],

@@ -127,11 +127,8 @@ class _Watch:
         return None if self._is_leaving else self._next
 
     def _obey_signals(self, report: LogReporter) -> None:
-        """Stop, or read the settings again, on a signal.
-
-        Without the loop's own handlers: they end with the loop, and a signal after that would kill the process.
-        """
-        loop = asyncio.get_running_loop()
+        """Stop, or read the settings again, on a signal; also on one that comes after the end of the event loop."""
+        loop = asyncio.get_running_loop()  # its own handlers would end with it
 
         def obey(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
             if number == signal.SIGHUP:
