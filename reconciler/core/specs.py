@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from reconciler.core import documents
+from reconciler.core import documents, kinds
 from reconciler.core.documents import Entry, Node, Place, Problem, find, kind_of, nearest_key, plain
 from reconciler.core.generations import Generation
 from reconciler.core.identity import (
@@ -25,19 +25,6 @@ from reconciler.core.identity import (
     canonical_generation,
     compute_external_task_id,
     split_attempt,
-)
-from reconciler.core.kinds import (
-    DEFAULT,
-    KINDS,
-    MOST_RESULTS,
-    NOT_MULTIPLIED,
-    SCHEMA_KEY,
-    Kind,
-    Spec,
-    default_prices,
-    keys_of,
-    kind_named,
-    spec_type,
 )
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
 from reconciler.core.sources import Prices, Source, estimate_units, length_of
@@ -55,15 +42,15 @@ _MOST_LOOKED_AT = 100_000  # values of all combinations, once one of them is wro
 class Wish:
     """One valid combination of a spec's matrix; its media are not read yet."""
 
-    spec: Spec
+    spec: kinds.Spec
     label: str  # of the matrix values; empty for a spec's only generation
     media: Mapping[str, Node]  # what names or cuts a file, with the place that states each
     place: Place
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> kinds.Kind:
         """Its kind."""
-        return kind_named(self.spec.kind)
+        return kinds.kind_named(self.spec.kind)
 
     def take_label(self, take: int) -> str:
         """Return the label of a take (from 1), with its number where there are several."""
@@ -71,7 +58,7 @@ class Wish:
 
 
 def read_wishes(
-    document: Node, prices: Prices = DEFAULT.UNITS_PER_SECOND
+    document: Node, prices: Prices = kinds.DEFAULT.UNITS_PER_SECOND
 ) -> tuple[list[Wish], list[Problem]]:
     """Return a wish for each combination of a document's matrix, and the problems; with any, wishes are missing."""
     if not isinstance(document.value, Mapping):
@@ -79,7 +66,7 @@ def read_wishes(
         sentence = f"a spec is a mapping of keys to values; this one {what}"
         return [], [Problem(document.place, "", sentence)]
     entries = dict(document.value)
-    entries.pop(SCHEMA_KEY, None)
+    entries.pop(kinds.SCHEMA_KEY, None)
     matrix, kind = entries.pop("matrix", None), _kind_asked(document)
     axes, problems = _axes(matrix, kind)
     wishes: list[Wish] = []
@@ -119,8 +106,10 @@ def check_defaults(document: Node) -> list[Problem]:
     if entry is not None and entry.node.value is not None:
         sentence = "`external_task_id` names one generation: it cannot be a default"
         problems.append(Problem(entry.key, "external_task_id", sentence))
-    said = {key: one for key, one in document.value.items() if key not in {"matrix", SCHEMA_KEY}}
-    return problems + _check(Node(said, document.place), default_prices(), complete=False)[1]
+    said = {
+        key: one for key, one in document.value.items() if key not in {"matrix", kinds.SCHEMA_KEY}
+    }
+    return problems + _check(Node(said, document.place), kinds.default_prices(), complete=False)[1]
 
 
 def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[Generation]:
@@ -146,18 +135,18 @@ def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[G
     ]
 
 
-def _kind_asked(document: Node) -> Kind:
-    return kind_named(find(document, ("kind",)).value)
+def _kind_asked(document: Node) -> kinds.Kind:
+    return kinds.kind_named(find(document, ("kind",)).value)
 
 
 def _check(
     document: Node, prices: Prices, *, complete: bool = True
-) -> tuple[Spec | None, list[Problem]]:
+) -> tuple[kinds.Spec | None, list[Problem]]:
     """Validate one combination; unless `complete`, keys may be missing."""
     uncertain = list(itertools.islice(_uncertain(document), _MOST_TOLD))
     kind = _kind_asked(document)
     try:
-        spec = spec_type(kind).model_validate(plain(document, only_said=True))
+        spec = kinds.spec_type(kind).model_validate(plain(document, only_said=True))
     except ValidationError as error:
         told: Iterable[Any] = error.errors(include_url=False)
         if not complete:
@@ -210,7 +199,7 @@ def _placeholder(text: str) -> str:
     return ""
 
 
-def _problem(document: Node, details: Any, kind: Kind) -> Problem:
+def _problem(document: Node, details: Any, kind: kinds.Kind) -> Problem:
     """Return one of pydantic's errors as a problem at a place."""
     path: tuple[str | int, ...] = details["loc"]
     key = ".".join(str(step) for step in path)
@@ -226,8 +215,8 @@ def _problem(document: Node, details: Any, kind: Kind) -> Problem:
             place, meant = entry.key if entry else place, nearest_key(str(path[-1]), allowed)
             fault = f"is not a key of a spec; the keys are: {', '.join(allowed)}"
         case "literal_error":
-            field = spec_type(kind).model_fields[str(path[0])]
-            allowed = tuple(KINDS) if key == "kind" else get_args(field.annotation)
+            field = kinds.spec_type(kind).model_fields[str(path[0])]
+            allowed = tuple(kinds.KINDS) if key == "kind" else get_args(field.annotation)
             meant = documents.nearest(given, allowed)
             written = json.dumps(given, ensure_ascii=False)[:80]
             fault = f"is {written}: it can be {' or '.join(allowed)}"
@@ -260,11 +249,11 @@ _WANTED = {
 }
 
 
-def _keys_beside(path: Sequence[str | int], kind: Kind) -> tuple[str, ...]:
+def _keys_beside(path: Sequence[str | int], kind: kinds.Kind) -> tuple[str, ...]:
     """Return the keys that are allowed in the place of an unknown one."""
     if len(path) == 1:
-        return keys_of(kind)
-    annotation = spec_type(kind).model_fields[str(path[0])].annotation
+        return kinds.keys_of(kind)
+    annotation = kinds.spec_type(kind).model_fields[str(path[0])].annotation
     (nested,) = (
         one
         for one in (annotation, *get_args(annotation))
@@ -273,7 +262,9 @@ def _keys_beside(path: Sequence[str | int], kind: Kind) -> tuple[str, ...]:
     return tuple(nested.model_fields)
 
 
-def _axes(entry: Entry | None, kind: Kind) -> tuple[dict[str, tuple[Node, ...]], list[Problem]]:
+def _axes(
+    entry: Entry | None, kind: kinds.Kind
+) -> tuple[dict[str, tuple[Node, ...]], list[Problem]]:
     """Return the matrix as key to values, and its problems."""
     if entry is None or entry.node.value is None:
         return {}, []
@@ -285,11 +276,11 @@ def _axes(entry: Entry | None, kind: Kind) -> tuple[dict[str, tuple[Node, ...]],
         return {}, [Problem(entry.node.place, "matrix", sentence)]
     listed = ((key, axis.node.value) for key, axis in written.items())
     axes = {key: values for key, values in listed if isinstance(values, tuple)}
-    multiplied = [key for key in keys_of(kind) if key not in NOT_MULTIPLIED]
+    multiplied = [key for key in kinds.keys_of(kind) if key not in kinds.NOT_MULTIPLIED]
     problems = [found for key, axis in written.items() for found in _faults(key, axis, multiplied)]
     size = math.prod(len(values) for values in axes.values())
-    if size > MOST_RESULTS:
-        sentence = f"`matrix` makes {size} combinations: at most {MOST_RESULTS} are allowed"
+    if size > kinds.MOST_RESULTS:
+        sentence = f"`matrix` makes {size} combinations: at most {kinds.MOST_RESULTS} are allowed"
         problems.append(Problem(entry.key, "matrix", sentence))
     return axes, problems
 
@@ -321,9 +312,11 @@ def _naming_problems(wishes: Sequence[Wish], entries: Mapping[str, Entry]) -> li
     labels = Counter(wish.label for wish in wishes)
     longest = max((wish.take_label(wish.spec.takes) for wish in wishes), key=len)
     made = (receipt_path(name), output_path(name, longest, Role.WATERMARK))
-    if results > MOST_RESULTS:
+    if results > kinds.MOST_RESULTS:
         key = "takes"
-        sentence = f"this spec asks for {results:,} results: at most {MOST_RESULTS:,} are allowed"
+        sentence = (
+            f"this spec asks for {results:,} results: at most {kinds.MOST_RESULTS:,} are allowed"
+        )
     elif results > 1 and wishes[0].spec.external_task_id:
         key, place = "external_task_id", entries["external_task_id"].node.place
         sentence = f"`external_task_id` names one generation, but this spec declares {results}"

@@ -22,23 +22,8 @@ from reconciler.core.hosts import is_loopback
 from reconciler.core.identity import may_name
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.states import Reply, Task
-from reconciler.kling import wire
+from reconciler.kling import errors, wire
 from reconciler.kling.auth import Credentials, KlingAuth
-from reconciler.kling.errors import (
-    CLOCK_CODES,
-    LOOK_AT_ADDRESS,
-    AccountTrouble,
-    IdInUse,
-    NotSent,
-    OutcomeUnknown,
-    ProviderError,
-    RequestRefused,
-    SendingBroke,
-    TryLater,
-    Unreadable,
-    is_strange,
-    reaction,
-)
 from reconciler.kling.network import (
     ACCEPTED,
     EnvironmentTransport,
@@ -85,7 +70,7 @@ class _Answer:
     envelope: wire.Envelope | None  # None: no readable one
     code: int | None  # of the envelope
     is_page: bool  # HTML or XML
-    kind: type[ProviderError] | None  # None: a success
+    kind: type[errors.ProviderError] | None  # None: a success
 
 
 class KlingClient:
@@ -158,13 +143,13 @@ class KlingClient:
         envelope = await self._ask(request, ours)
         try:
             task = wire.parse_task(envelope.data)
-        except Unreadable as unnamed:
+        except errors.Unreadable as unnamed:
             said = "The provider accepted the task but did not name it."
-            raise OutcomeUnknown(said, request_id=envelope.request_id) from unnamed
+            raise errors.OutcomeUnknown(said, request_id=envelope.request_id) from unnamed
         if not may_name(task.external_task_id, ours):
             # A proxy can repeat the answer to another create; whether ours was accepted is then not known.
             said = f"The answer to the create is about another task, `{task.external_task_id}`."
-            raise OutcomeUnknown(said, request_id=envelope.request_id)
+            raise errors.OutcomeUnknown(said, request_id=envelope.request_id)
         return Reply(task, envelope.request_id)
 
     async def query(
@@ -176,13 +161,13 @@ class KlingClient:
         Unreadable, also for an answer about another task) when the provider did not say.
         """
         if not task_or_external_id:
-            raise RequestRefused("An empty id names no task.")
+            raise errors.RequestRefused("An empty id names no task.")
         segment = quote(task_or_external_id, safe="", errors="replace")
         if not segment.strip("."):  # an id of dots would climb out of the path
             segment = segment.replace(".", "%2E")
         try:
             envelope = await self._get(f"{endpoint}/{segment}")
-        except RequestRefused as refused:
+        except errors.RequestRefused as refused:
             if _is_unknown(refused, task_or_external_id):
                 return Reply(None, refused.request_id)
             raise
@@ -199,7 +184,7 @@ class KlingClient:
         """Return the account's packs; the provider allows one call a second (D), which the caller keeps to."""
         envelope = await self._get(COSTS, start_time=start_ms, end_time=end_ms)
         inner = wire.parse_verdict(envelope)
-        if kind := reaction(200, inner.code, create=False):
+        if kind := errors.reaction(200, inner.code, create=False):
             raise _refusal(kind, 200, inner)
         return wire.parse_packs(envelope.data)
 
@@ -210,21 +195,25 @@ class KlingClient:
     async def _ask(self, request: httpx.Request, ours: str = "") -> wire.Envelope:
         """Return the envelope of a success; raises the reaction to anything else. `ours`: the id that a create gives."""
         answer = await self._exchange(request)
-        if answer.kind is AccountTrouble and answer.code in CLOCK_CODES and self._auth.renew():
+        if (
+            answer.kind is errors.AccountTrouble
+            and answer.code in errors.CLOCK_CODES
+            and self._auth.renew()
+        ):
             # Safe for a create too: the server refused the token before it read the request.
             answer = await self._exchange(request)
         if answer.envelope is None:  # the answer is not the provider's
             what = "a web page" if answer.is_page else "nothing that can be read"
             why, hint = ".", ""
-            if is_strange(answer.status, None, is_page=answer.is_page):
-                why, hint = ": it does not seem to be the API", LOOK_AT_ADDRESS
+            if errors.is_strange(answer.status, None, is_page=answer.is_page):
+                why, hint = ": it does not seem to be the API", errors.LOOK_AT_ADDRESS
             said = f"{self.base_url} gave HTTP {answer.status} and {what}{why}"
-            raise (answer.kind or Unreadable)(said, hint=hint, http_status=answer.status)
+            raise (answer.kind or errors.Unreadable)(said, hint=hint, http_status=answer.status)
         if answer.kind is None:
             return answer.envelope
         refused = _refusal(answer.kind, answer.status, answer.envelope)
-        if isinstance(refused, RequestRefused) and _is_taken(refused.message, ours):
-            refused = _refusal(IdInUse, answer.status, answer.envelope)
+        if isinstance(refused, errors.RequestRefused) and _is_taken(refused.message, ours):
+            refused = _refusal(errors.IdInUse, answer.status, answer.envelope)
         raise refused
 
     async def _exchange(self, request: httpx.Request) -> _Answer:
@@ -238,7 +227,7 @@ class KlingClient:
                         body = self._auth.redact(await read_bounded(response))
                     finally:
                         await response.aclose()
-            except ProviderError:
+            except errors.ProviderError:
                 raise
             except Exception as failure:  # of any kind: the server may have acted on a create
                 if isinstance(failure, MISTAKES) and request.method != "POST":
@@ -246,11 +235,11 @@ class KlingClient:
                 # Without its cause: a frame that was writing headers holds the token in its variables.
                 raise _lost(failure, create=request.method == "POST") from None
         status, envelope = response.status_code, None
-        with suppress(Unreadable):
+        with suppress(errors.Unreadable):
             envelope = wire.parse_envelope(body)
         code = envelope.code if envelope else None
         is_page = body[:512].lstrip()[:1] == b"<"
-        kind = reaction(status, code, create=request.method == "POST", is_page=is_page)
+        kind = errors.reaction(status, code, create=request.method == "POST", is_page=is_page)
         return _Answer(status, envelope, code, is_page, kind)
 
 
@@ -271,20 +260,20 @@ def _api_base(text: str) -> httpx.URL:
     return url
 
 
-def _lost(failure: Exception, *, create: bool) -> ProviderError:
+def _lost(failure: Exception, *, create: bool) -> errors.ProviderError:
     """Return the reaction to a request without a whole answer, by whether the server can have acted on it."""
     if create and isinstance(failure, MISTAKES):
-        return SendingBroke(f"Whether the task was sent is not known: {mistake(failure)}")
+        return errors.SendingBroke(f"Whether the task was sent is not known: {mistake(failure)}")
     late = isinstance(failure, TimeoutError | httpx.TimeoutException)
     why = "time ran out" if late else str(failure) or type(failure).__name__
     if isinstance(failure, _NEVER_LEFT):
-        return NotSent(f"The API could not be reached: {why}")
+        return errors.NotSent(f"The API could not be reached: {why}")
     if create:
-        return OutcomeUnknown(f"The task was sent, but its answer was lost: {why}")
-    return TryLater(f"The API gave no whole answer: {why}")
+        return errors.OutcomeUnknown(f"The task was sent, but its answer was lost: {why}")
+    return errors.TryLater(f"The API gave no whole answer: {why}")
 
 
-def _is_unknown(refused: RequestRefused, asked: str) -> bool:
+def _is_unknown(refused: errors.RequestRefused, asked: str) -> bool:
     """Whether a refused query says that no task has the id: 1203 (D), or a 1201 that is about the id (O).
 
     Another 1201 ("pageSize invalid", "task query failed: unknown error") says nothing about the task.
@@ -301,7 +290,9 @@ def _is_taken(said: str, external_task_id: str) -> bool:
     return bool(external_task_id and about_it and _TAKEN.search(rest))
 
 
-def _refusal(kind: type[ProviderError], status: int, envelope: wire.Envelope) -> ProviderError:
+def _refusal(
+    kind: type[errors.ProviderError], status: int, envelope: wire.Envelope
+) -> errors.ProviderError:
     return kind(
         f"The provider answered {envelope.code}: {envelope.message or 'no reason given'}",
         code=envelope.code,

@@ -18,15 +18,7 @@ from pathlib import Path
 
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.disk import NearlyFull, require_room, sync, sync_folder
-from reconciler.store.private_files import (
-    PRIVATE,
-    disk,
-    make_folder,
-    make_private,
-    open_regular,
-    refused,
-    require_regular,
-)
+from reconciler.store import private_files
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")
@@ -64,12 +56,12 @@ class Partial:
 
     def fileno(self) -> int:
         """Return the descriptor that bytes are written through, and that holds the lock."""
-        with disk(self.path):
+        with private_files.disk(self.path):
             return self._open()
 
     def restart(self, validator: str) -> None:
         """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
-        with disk(self.path):
+        with private_files.disk(self.path):
             descriptor = self._open()
             self.offset, self._validator = 0, None
             os.ftruncate(descriptor, 0)
@@ -77,7 +69,7 @@ class Partial:
             sync(descriptor)  # no byte of the old ETag may outlive the old note
             fresh = self._note.with_suffix(".new")
             fresh.unlink(missing_ok=True)  # a leftover may be a link
-            note = os.open(fresh, _WRITE | os.O_EXCL, PRIVATE)
+            note = os.open(fresh, _WRITE | os.O_EXCL, private_files.PRIVATE)
             try:
                 os.write(note, f"{_boot_id()}\n{validator}".encode("utf-8", "replace"))
                 sync(note)
@@ -91,7 +83,7 @@ class Partial:
         """Append bytes; without a `restart` before the first, they have no ETag."""
         if self._validator is None:
             self.restart("")
-        with disk(self.path):
+        with private_files.disk(self.path):
             descriptor = self._open()
             require_room(descriptor, len(chunk))
             rest = memoryview(chunk)
@@ -110,16 +102,16 @@ class Partial:
         """Remove the bytes and their note."""
         self.close()
         self.offset, self._validator = 0, None
-        with disk(self.path):
+        with private_files.disk(self.path):
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
 
     def _open(self) -> int:
         if self._descriptor is None:
-            make_folder(self.path.parent)
-            descriptor = os.open(self.path, _WRITE, PRIVATE)
+            private_files.make_folder(self.path.parent)
+            descriptor = os.open(self.path, _WRITE, private_files.PRIVATE)
             try:
-                require_regular(descriptor, self.path, own=True)
+                private_files.require_regular(descriptor, self.path, own=True)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.ftruncate(descriptor, self.offset)
                 os.lseek(descriptor, self.offset, os.SEEK_SET)
@@ -153,7 +145,7 @@ class ObjectStore:
     def verify(self, sha256: str) -> bool:
         """Whether the object is there and its bytes, all read again, still have this digest."""
         try:
-            with open_regular(self.path(sha256)) as file:
+            with private_files.open_regular(self.path(sha256)) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except (OSError, StateError):
             return False
@@ -188,7 +180,10 @@ class ObjectStore:
         copy = self.partial(f"ingest:{source.absolute()}")
         copy.restart("")
         try:
-            with refused(f"`{source}` cannot be read"), open_regular(source) as file:
+            with (
+                private_files.refused(f"`{source}` cannot be read"),
+                private_files.open_regular(source) as file,
+            ):
                 while chunk := file.read(_CHUNK):
                     copy.write(chunk)
             return self.adopt(copy, sha256)
@@ -202,17 +197,17 @@ class ObjectStore:
             raise StateError(f"{name!r} is not a SHA-256 digest.")
         note = self.note(name)
         fresh = note.with_suffix(".new")
-        with disk(note):
-            make_folder(note.parent)
+        with private_files.disk(note):
+            private_files.make_folder(note.parent)
             fresh.unlink(missing_ok=True)
-            make_private(fresh)
+            private_files.make_private(fresh)
             fresh.write_text(sha256, encoding="ascii")
             fresh.replace(note)
 
     def remembered(self, name: str) -> str:
         """Return the digest of the object that was noted under a name; empty when there is none."""
         try:
-            with open_regular(self.note(name)) as file:
+            with private_files.open_regular(self.note(name)) as file:
                 noted = file.read(65).decode("ascii", "replace")
         except (OSError, StateError):
             return ""
@@ -240,13 +235,13 @@ class ObjectStore:
     def adopt(self, partial: Partial, expected: str | None = None) -> tuple[str, int]:
         """Make a download an object; return its SHA-256 and size in bytes. Raises StateError, also for another digest."""
         partial.close()
-        with disk(partial.path), open_regular(partial.path) as file:
+        with private_files.disk(partial.path), private_files.open_regular(partial.path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
             if expected not in (None, sha256):
                 raise StateError(f"The bytes have the digest {sha256}, not {expected}.")
             target = self.path(sha256)
-            make_folder(target.parent)
+            private_files.make_folder(target.parent)
             sync(file.fileno())
             partial.path.replace(target)
             os.fchmod(file.fileno(), 0o400)
@@ -259,7 +254,7 @@ def _listed(folder: Path) -> list[Path]:
     if folder.is_symlink():
         return []
     hint = "Make the folder of the objects readable for the user that runs this."
-    with refused(f"`{folder}` cannot be read", hint), suppress(FileNotFoundError):
+    with private_files.refused(f"`{folder}` cannot be read", hint), suppress(FileNotFoundError):
         return sorted(folder.iterdir())
     return []
 
@@ -267,7 +262,7 @@ def _listed(folder: Path) -> list[Path]:
 def _trusted_validator(note: Path) -> str:
     """Return the noted ETag; empty when the machine was started again since: bytes may be lost in the middle."""
     try:
-        with open_regular(note) as file:
+        with private_files.open_regular(note) as file:
             boot, _, validator = file.read(_LONGEST_NOTE).decode("utf-8").partition("\n")
     except (OSError, UnicodeDecodeError, StateError):
         return ""

@@ -12,17 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    bindparam,
-    delete,
-    insert,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from reconciler.core.errors import StaleRecord, StateError, counted
@@ -52,14 +42,14 @@ from reconciler.store.values import (
     Spent,
 )
 
-_OF_OWNER = TASK.c.external_task_id == bindparam("owner")
-_STATUS = select(TASK.c.status).where(_OF_OWNER)
-_UPDATE = update(TASK).where(_OF_OWNER, TASK.c.status == bindparam("expected"))
-_DELETE_RESULTS = delete(RESULT).where(RESULT.c.external_task_id == bindparam("owner"))
-_DELETE_PUBLICATION = delete(PUBLICATION).where(PUBLICATION.c.path == bindparam("gone"))
-_OF_HELD = HOLD.c.base_id == bindparam("held")
+_OF_OWNER = TASK.c.external_task_id == sa.bindparam("owner")
+_STATUS = sa.select(TASK.c.status).where(_OF_OWNER)
+_UPDATE = sa.update(TASK).where(_OF_OWNER, TASK.c.status == sa.bindparam("expected"))
+_DELETE_RESULTS = sa.delete(RESULT).where(RESULT.c.external_task_id == sa.bindparam("owner"))
+_DELETE_PUBLICATION = sa.delete(PUBLICATION).where(PUBLICATION.c.path == sa.bindparam("gone"))
+_OF_HELD = HOLD.c.base_id == sa.bindparam("held")
 _DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
-_Query = Select[*tuple[Any, ...]]
+_Query = sa.Select[*tuple[Any, ...]]
 _TIDY_EVERY = 600_000  # ms
 
 
@@ -174,11 +164,11 @@ class Repository:
     def history(self, base_id: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to all attempts at a generation, forgotten ones too, oldest first."""
         attempts, forgotten = (
-            select(table.c.external_task_id).where(table.c.base_id == base_id)
+            sa.select(table.c.external_task_id).where(table.c.base_id == base_id)
             for table in (TASK, FORGOTTEN)
         )
         owner = EVENT.c.external_task_id
-        its_own = or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
+        its_own = sa.or_(owner == base_id, owner.in_(attempts), owner.in_(forgotten))
         (entries,) = self._read(tables.ENTRIES.where(its_own).order_by(EVENT.c.id))
         return tuple(HistoryEntry(*entry) for entry in entries)
 
@@ -193,14 +183,14 @@ class Repository:
 
         Lines of live generations and of KEPT_BESIDE stay. Raises StateError for lines of the last 30 days.
         """
-        live = select(TASK.c.base_id).where(tables.LIVE_TASKS)
-        attempts = select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
+        live = sa.select(TASK.c.base_id).where(tables.LIVE_TASKS)
+        attempts = sa.select(TASK.c.external_task_id).where(TASK.c.base_id.in_(live))
         owner = EVENT.c.external_task_id
         is_old = EVENT.c.at < before, EVENT.c.kind != KEPT_BESIDE
-        old = select(EVENT.c.id).where(*is_old, owner.not_in(attempts), owner.not_in(live))
+        old = sa.select(EVENT.c.id).where(*is_old, owner.not_in(attempts), owner.not_in(live))
         oldest = old.order_by(EVENT.c.at, EVENT.c.id).limit(most)
         with self._writable().write() as connection:
-            return connection.execute(delete(EVENT).where(EVENT.c.id.in_(oldest))).rowcount
+            return connection.execute(sa.delete(EVENT).where(EVENT.c.id.in_(oldest))).rowcount
 
     def forget(self, base_id: str, *, now: int) -> tuple[Record, ...]:
         """Remove all attempts at a generation, its holds and publications; return the attempts. `now` is in ms.
@@ -208,18 +198,20 @@ class Repository:
         The history stays, with a line about this; files and objects stay, and what was spent counts for the caps.
         """
         its_own = TASK.c.base_id == base_id
-        owners = select(TASK.c.external_task_id).where(its_own)
+        owners = sa.select(TASK.c.external_task_id).where(its_own)
         owner = PUBLICATION.c.external_task_id
         with self._writable().write() as connection:
             attempts = _to_records(*_found(connection, _records_where(its_own)))
-            connection.execute(delete(PUBLICATION).where(or_(owner == base_id, owner.in_(owners))))
-            connection.execute(delete(HOLD).where(HOLD.c.base_id == base_id))
+            connection.execute(
+                sa.delete(PUBLICATION).where(sa.or_(owner == base_id, owner.in_(owners)))
+            )
+            connection.execute(sa.delete(HOLD).where(HOLD.c.base_id == base_id))
             if not attempts:
                 return ()
-            connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.external_task_id.in_(owners)))
-            connection.execute(insert(FORGOTTEN), _spending(connection, attempts))
-            connection.execute(delete(RESULT).where(RESULT.c.external_task_id.in_(owners)))
-            connection.execute(delete(TASK).where(its_own))
+            connection.execute(sa.delete(FORGOTTEN).where(FORGOTTEN.c.external_task_id.in_(owners)))
+            connection.execute(sa.insert(FORGOTTEN), _spending(connection, attempts))
+            connection.execute(sa.delete(RESULT).where(RESULT.c.external_task_id.in_(owners)))
+            connection.execute(sa.delete(TASK).where(its_own))
             last = attempts[-1]
             task = f", task {last.task_id}" if last.task_id else ""
             told = f"{counted(len(attempts), 'attempt')}; the last, {last.external_task_id}{task}, was {last.status}"
@@ -237,7 +229,7 @@ class Repository:
         if rows:
             with self._writable().write() as connection:
                 connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in rows])
-                connection.execute(insert(PUBLICATION), list(rows.values()))
+                connection.execute(sa.insert(PUBLICATION), list(rows.values()))
 
     def unpublish(self, paths: Iterable[str]) -> None:
         """Forget that the outputs at these paths are ours; the files and their objects stay."""
@@ -250,7 +242,7 @@ class Repository:
 
         Without `claimed`, attempts that only a receipt tells of are left out.
         """
-        query = select(RESULT.c.sha256, RESULT.c.external_task_id)
+        query = sa.select(RESULT.c.sha256, RESULT.c.external_task_id)
         if not claimed:
             query = query.join(TASK).where(TASK.c.claimed.is_(False))
         if not previews:
@@ -260,13 +252,15 @@ class Repository:
 
     def kept_beside(self) -> set[str]:
         """Return the SHA-256 of all objects in the KEPT_BESIDE lines of attempts that are on record."""
-        on_record = EVENT.c.external_task_id.in_(select(TASK.c.external_task_id))
-        (found,) = self._read(select(EVENT.c.detail).where(EVENT.c.kind == KEPT_BESIDE, on_record))
+        on_record = EVENT.c.external_task_id.in_(sa.select(TASK.c.external_task_id))
+        (found,) = self._read(
+            sa.select(EVENT.c.detail).where(EVENT.c.kind == KEPT_BESIDE, on_record)
+        )
         return {digest for row in found for digest in _DIGESTS.findall(row.detail)}
 
     def holds(self) -> dict[str, str]:
         """Return why generations are held on our side, by base id."""
-        (found,) = self._read(select(HOLD.c.base_id, HOLD.c.reason))
+        (found,) = self._read(sa.select(HOLD.c.base_id, HOLD.c.reason))
         return {row.base_id: row.reason for row in found}
 
     def replace_holds(self, holds: Mapping[str, str], *, now: int) -> None:
@@ -283,23 +277,23 @@ class Repository:
             return
         with self._writable().write() as connection:
             for statement, rows in (
-                (delete(HOLD).where(_OF_HELD), gone),
-                (update(HOLD).where(_OF_HELD), changed),
-                (insert(HOLD), new),
+                (sa.delete(HOLD).where(_OF_HELD), gone),
+                (sa.update(HOLD).where(_OF_HELD), changed),
+                (sa.insert(HOLD), new),
             ):
                 if rows:
                     connection.execute(statement, rows)
 
     def recall(self, key: str) -> str | None:
         """Return what was remembered under a key, None when nothing was."""
-        (found,) = self._read(select(MEMORY.c.value).where(MEMORY.c.key == key))
+        (found,) = self._read(sa.select(MEMORY.c.value).where(MEMORY.c.key == key))
         return found[0].value if found else None
 
     def remember(self, key: str, value: str) -> None:
         """Remember a value under a key, in place of the one before."""
         with self._writable().write() as connection:
-            connection.execute(delete(MEMORY).where(MEMORY.c.key == key))
-            connection.execute(insert(MEMORY).values(key=key, value=value))
+            connection.execute(sa.delete(MEMORY).where(MEMORY.c.key == key))
+            connection.execute(sa.insert(MEMORY).values(key=key, value=value))
 
     def integrity_check(self) -> tuple[str, ...]:
         """Return what is wrong with the database file, in the database's words; empty when it is sound."""
@@ -329,12 +323,12 @@ class Repository:
         return self._database
 
 
-def _found(connection: Connection, queries: Iterable[_Query]) -> list[tables.Found]:
+def _found(connection: sa.Connection, queries: Iterable[_Query]) -> list[tables.Found]:
     return [tables.sound(query, connection.execute(query).all()) for query in queries]
 
 
-def _records_where(condition: ColumnElement[bool]) -> tuple[_Query, _Query]:
-    owners = select(TASK.c.external_task_id).where(condition)
+def _records_where(condition: sa.ColumnElement[bool]) -> tuple[_Query, _Query]:
+    owners = sa.select(TASK.c.external_task_id).where(condition)
     return (
         tables.RECORDS.where(condition).order_by(TASK.c.attempt),
         tables.RESULTS.where(RESULT.c.external_task_id.in_(owners)),
@@ -347,7 +341,7 @@ def _to_records(tasks: tables.Found, results: tables.Found) -> tuple[Record, ...
 
 
 def _write_changes(
-    connection: Connection, changes: Sequence[Change], *, run_id: str | None = None
+    connection: sa.Connection, changes: Sequence[Change], *, run_id: str | None = None
 ) -> None:
     """Write records, their results and their history; a `run_id` is recorded as the one that pays."""
     for change in changes:
@@ -355,7 +349,7 @@ def _write_changes(
             owner = {"owner": gone.external_task_id}
             _guard(connection, gone.external_task_id, gone.status)
             connection.execute(_DELETE_RESULTS, owner)
-            connection.execute(delete(TASK).where(_OF_OWNER), owner)
+            connection.execute(sa.delete(TASK).where(_OF_OWNER), owner)
         payer = {} if run_id is None else {"run_id": run_id}
         _write(connection, change, tables.row_of(change.record) | payer)
     connection.execute(_DELETE_RESULTS, [{"owner": c.record.external_task_id} for c in changes])
@@ -364,16 +358,16 @@ def _write_changes(
         for change in changes
         for file in (*change.record.results, *change.record.previews)
     ]:
-        connection.execute(insert(RESULT), results)
+        connection.execute(sa.insert(RESULT), results)
     _append(connection, (entry for change in changes for entry in change.history))
 
 
-def _append(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
+def _append(connection: sa.Connection, entries: Iterable[HistoryEntry]) -> None:
     if values := [tables.row_of(entry) for entry in entries]:
-        connection.execute(insert(EVENT), values)
+        connection.execute(sa.insert(EVENT), values)
 
 
-def _guard(connection: Connection, external_task_id: str, expected: Status | None) -> None:
+def _guard(connection: sa.Connection, external_task_id: str, expected: Status | None) -> None:
     """Raise StaleRecord unless the attempt is in this status (None: is not recorded at all)."""
     found = connection.execute(_STATUS, {"owner": external_task_id}).scalar()
     if found != expected:
@@ -384,12 +378,12 @@ def _guard(connection: Connection, external_task_id: str, expected: Status | Non
         )
 
 
-def _write(connection: Connection, change: Change, values: Mapping[str, object]) -> None:
+def _write(connection: sa.Connection, change: Change, values: Mapping[str, object]) -> None:
     owner, expected = change.record.external_task_id, change.expected
     try:
         if expected is None:
             _guard(connection, owner, None)
-            connection.execute(insert(TASK), values)
+            connection.execute(sa.insert(TASK), values)
             return
         guarded = {**values, "owner": owner, "expected": expected.value}
         changed = connection.execute(_UPDATE, guarded).rowcount
@@ -416,9 +410,9 @@ def _contradiction(record: Record, error: IntegrityError) -> StateError:
     )
 
 
-def _spending(connection: Connection, attempts: Sequence[Record]) -> list[dict[str, object]]:
+def _spending(connection: sa.Connection, attempts: Sequence[Record]) -> list[dict[str, object]]:
     """Return the rows of `forgotten` for all attempts at a generation: their units, and the run that pays."""
-    payers = select(TASK.c.external_task_id, TASK.c.run_id).where(
+    payers = sa.select(TASK.c.external_task_id, TASK.c.run_id).where(
         TASK.c.base_id == attempts[0].base_id
     )
     runs = {row.external_task_id: row.run_id for row in connection.execute(payers)}

@@ -7,22 +7,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from reconciler.core import advance as decide
+from reconciler.core import errors
 from reconciler.core import progress as core
 from reconciler.core.account import Account
 from reconciler.core.contact import Contact
 from reconciler.core.diff import Action, Assessment
-from reconciler.core.errors import (
-    CapReached,
-    HostingError,
-    ReconcilerError,
-    SpecError,
-    StaleRecord,
-    StateError,
-    StateReplaced,
-    WorkspaceError,
-    mistake,
-    told,
-)
 from reconciler.core.generations import Generation
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.progress import Asked, At, Cause, Effect, Event, InFlight, Stopped, Verdict
@@ -45,7 +34,7 @@ _NO_TASK = "mc1-is-anybody-there"  # an id that no task has
 _SLOTS = "slots"
 
 
-class Unreachable(ReconcilerError):
+class Unreachable(errors.ReconcilerError):
     """The provider gave no readable answer."""
 
 
@@ -128,9 +117,13 @@ class Turns:
         except AccountTrouble as error:
             again_at = await self._poll_refused(flying, verdicts, error)
         except Exception as error:
-            if not self._terms.enduring or isinstance(error, StateReplaced | Unreachable):
+            if not self._terms.enduring or isinstance(error, errors.StateReplaced | Unreachable):
                 raise
-            said = told(error) if isinstance(error, StateError) else mistake(error)
+            said = (
+                errors.told(error)
+                if isinstance(error, errors.StateError)
+                else errors.mistake(error)
+            )
             if self._poll_failed != said:
                 self._poll_failed = said
                 self._ports.report.say(said)
@@ -142,9 +135,9 @@ class Turns:
             verdicts.setdefault(key, InFlight() if flies else At(self._ports.now()))
         return verdicts, max(again_at, self._ports.now() + self._terms.rules.poll_interval)
 
-    async def withhold(self, key: str, error: ReconcilerError | str) -> None:
+    async def withhold(self, key: str, error: errors.ReconcilerError | str) -> None:
         """Hold a generation, outside of its turn."""
-        stopped = _stopped(error) if isinstance(error, ReconcilerError) else Stopped(error)
+        stopped = _stopped(error) if isinstance(error, errors.ReconcilerError) else Stopped(error)
         await self._follow(key, replace(stopped, in_turn=False))
 
     def confirm(self, standing: Iterable[Assessment]) -> dict[str, str]:
@@ -159,7 +152,7 @@ class Turns:
                     if item.action is Action.KEEP and item.record is not None:
                         self._publisher.confirm(item.generation, item.record)
                 self._receipts.write(spec)
-            except (SpecError, WorkspaceError) as error:
+            except (errors.SpecError, errors.WorkspaceError) as error:
                 trouble |= {item.generation.external_task_id: error.message for item in items}
         return trouble
 
@@ -219,19 +212,19 @@ class Turns:
         """Carry out one effect; trouble of this generation alone stops only this generation."""
         try:
             return await self._do(key, effect)
-        except (CapReached, HostingError, WorkspaceError, CannotKeep) as error:
+        except (errors.CapReached, errors.HostingError, errors.WorkspaceError, CannotKeep) as error:
             return _stopped(error)
-        except (StateReplaced, Unreachable):  # trouble of all generations: the run is over
+        except (errors.StateReplaced, Unreachable):  # trouble of all generations: the run is over
             raise
-        except StateError as error:
+        except errors.StateError as error:
             if not self._terms.enduring:
                 raise
-            if isinstance(error, StaleRecord):  # go on from what is on disk
+            if isinstance(error, errors.StaleRecord):  # go on from what is on disk
                 self._records.read_again(key)
             return _stopped(error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours: it must not end the work for all the others
             self._records.read_again(key)
-            return Stopped(mistake(error))
+            return Stopped(errors.mistake(error))
 
     async def _do(self, key: str, effect: Effect) -> Event | None:
         match effect:
@@ -315,7 +308,7 @@ class Turns:
                         return core.Delivered(record, lost=True)
                 except OutputTaken as error:  # every plan finds it again: it need not be remembered
                     self._ports.report.held(record, error.message)
-                except WorkspaceError as error:  # the other places get it all the same
+                except errors.WorkspaceError as error:  # the other places get it all the same
                     reason = error.message
         done = core.Delivered(record, reason=reason)
         return self._write_receipts(key, done, specs) if effect.receipts else done
@@ -330,7 +323,7 @@ class Turns:
             else:
                 try:
                     self._receipts.write(spec, newly=done.record)
-                except ReconcilerError as error:
+                except errors.ReconcilerError as error:
                     reason = error.message
         return replace(done, reason=done.reason or reason)
 
@@ -374,6 +367,6 @@ class Turns:
         self.account = self.account.with_slots(model, slots)
 
 
-def _stopped(error: ReconcilerError) -> Stopped:
-    causes = {CapReached: Cause.CAP, CannotKeep: Cause.DISK}
-    return Stopped(told(error), causes.get(type(error), Cause.OWN))
+def _stopped(error: errors.ReconcilerError) -> Stopped:
+    causes = {errors.CapReached: Cause.CAP, CannotKeep: Cause.DISK}
+    return Stopped(errors.told(error), causes.get(type(error), Cause.OWN))

@@ -11,14 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from reconciler.core.errors import (
-    ReconcilerError,
-    StateError,
-    StateReplaced,
-    WorkspaceError,
-    mistake,
-    told,
-)
+from reconciler.core import errors
 from reconciler.core.generations import Generation
 from reconciler.core.progress import Cause
 from reconciler.core.schedule import DAY, SECOND
@@ -191,7 +184,9 @@ class Daemon:
             raise several.exceptions[0] from None
         finally:
             self._commits.leave()
-            with contextlib.suppress(StateError):  # another program has the database: they can wait
+            with contextlib.suppress(
+                errors.StateError
+            ):  # another program has the database: they can wait
                 self._write_holds()
 
     async def _follow(self, begun: Callable[[], None]) -> None:
@@ -239,7 +234,7 @@ class Daemon:
     async def _take_in(self, names: frozenset[str]) -> None:
         try:
             await self._work.take_in(names)
-        except (WorkspaceError, StateError):  # the names are looked at again
+        except (errors.WorkspaceError, errors.StateError):  # the names are looked at again
             self._settling.touch(names, self._ports.now())
             raise
         self._duties.events.watch_also(self._index.media_folders())
@@ -289,12 +284,12 @@ class Daemon:
         trouble = ""
         try:
             await self._look_once()
-        except StateReplaced:
+        except errors.StateReplaced:
             raise  # from here on nothing that is done would last
-        except (WorkspaceError, StateError) as error:
-            trouble = told(error)
+        except (errors.WorkspaceError, errors.StateError) as error:
+            trouble = errors.told(error)
         except Exception as error:  # noqa: BLE001 - one change must not end the work for all the others
-            trouble = mistake(error)
+            trouble = errors.mistake(error)
         self.looks.over(well=not trouble)
         before, self.trouble = self.trouble, trouble
         if trouble and trouble != before:
@@ -350,6 +345,6 @@ def _why_not(check: Callable[[], None]) -> str:
     """Return the error that a check raises, in one line, or an empty string."""
     try:
         check()
-    except ReconcilerError as error:
-        return told(error)
+    except errors.ReconcilerError as error:
+        return errors.told(error)
     return ""

@@ -7,16 +7,7 @@ from decimal import Decimal
 from io import BufferedReader
 from typing import Any
 
-from reconciler.core.sources import (
-    IMAGE,
-    MEDIUMS,
-    PREPARABLE_PIXELS,
-    TRANSCODE,
-    Source,
-    Span,
-    format_faults,
-    limit_faults,
-)
+from reconciler.core import sources
 from reconciler.workspace.media.decoding import Answer
 from reconciler.workspace.media.films import (
     check_container,
@@ -27,12 +18,12 @@ from reconciler.workspace.media.films import (
 )
 from reconciler.workspace.media.images import check_pixels, image_facts, image_format
 
-Verdict = Source | str  # a file's facts, or its flaw, to go on after its name
+Verdict = sources.Source | str  # a file's facts, or its flaw, to go on after its name
 
 
 def row_of(verdict: Verdict) -> list[Any]:
     """Return a verdict as a row of JSON values."""
-    one, flaw = (Source(), verdict) if isinstance(verdict, str) else (verdict, "")
+    one, flaw = (sources.Source(), verdict) if isinstance(verdict, str) else (verdict, "")
     seconds = None if one.seconds is None else str(one.seconds)
     row = [one.width, one.height, seconds, one.format, one.codec, one.rotation, one.mirrored]
     return [*row, flaw]
@@ -41,7 +32,7 @@ def row_of(verdict: Verdict) -> list[Any]:
 def verdict_of(row: Sequence[Any]) -> Verdict:
     """Return the verdict of a row. Raises LookupError, TypeError, ValueError or ArithmeticError for a bad one."""
     width, height, seconds, format_, codec, rotation, mirrored, flaw = row
-    facts = Source(
+    facts = sources.Source(
         width=int(width),
         height=int(height),
         seconds=None if seconds is None else Decimal(seconds),
@@ -55,32 +46,35 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
 
 def judge(file: BufferedReader, medium: str) -> Answer:
     """Answer, in the decoding process, with a verdict's row. Raises `Flaw`."""
-    if not MEDIUMS[medium].codec:
+    if not sources.MEDIUMS[medium].codec:
         facts = image_facts(file)
-        if not limit_faults(IMAGE, facts) and not format_faults(IMAGE, facts):
+        if not sources.limit_faults(sources.IMAGE, facts) and not sources.format_faults(
+            sources.IMAGE, facts
+        ):
             check_pixels(file)
     else:
         facts = film_facts(file)
-        if facts.width * facts.height <= PREPARABLE_PIXELS:  # a larger one is refused
+        if facts.width * facts.height <= sources.PREPARABLE_PIXELS:  # a larger one is refused
             check_frames(file)
     return Answer(row_of(facts))
 
 
 def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
     """Answer, in the decoding process, with the faults of a sample (`whole`: of the real length). Raises `Flaw`."""
-    medium = MEDIUMS[name]
+    medium = sources.MEDIUMS[name]
     found = film_format(file) if medium.codec else image_format(file)
-    if strange := format_faults(medium, Source(format=found)):
+    if strange := sources.format_faults(medium, sources.Source(format=found)):
         return Answer(strange)
     if not medium.codec:
-        return Answer(as_ends(limit_faults(medium, image_facts(file))))
+        return Answer(as_ends(sources.limit_faults(medium, image_facts(file))))
     if whole:
         check_container(file)
     facts, (longest, when) = read_facts(file), span
     advised = [
-        f"{fault}: transcode it to H.264 ({TRANSCODE})" for fault in format_faults(medium, facts)
+        f"{fault}: transcode it to H.264 ({sources.TRANSCODE})"
+        for fault in sources.format_faults(medium, facts)
     ]
-    too_long = limit_faults(medium, facts, Span(Decimal(longest), when))
+    too_long = sources.limit_faults(medium, facts, sources.Span(Decimal(longest), when))
     return Answer([*advised, *as_ends(too_long)])
 
 

@@ -19,22 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from reconciler.core.sources import (
-    IMAGE_BYTES,
-    IMAGE_SIDES,
-    MEDIUMS,
-    PREPARABLE_PIXELS,
-    SHORTEST_SECONDS,
-    VIDEO_BYTES,
-    VIDEO_SIDES,
-    Medium,
-    Preparation,
-    Source,
-    fit,
-    limit_faults,
-    spoken,
-    whole_seconds,
-)
+from reconciler.core import sources
 from reconciler.workspace.media.decoding import MEBIBYTE, Answer, Bounds, Decoder
 from reconciler.workspace.media.films import film_of, frame_shown_as, is_whole, probe_video
 from reconciler.workspace.media.flaws import Flaw, MediaError
@@ -72,21 +57,25 @@ _HINDRANCES: Final = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
 _TURNS: Final = {90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}  # by the rotation
 
 
-def recipe(medium: Medium, source: Source) -> str:
+def recipe(medium: sources.Medium, source: sources.Source) -> str:
     """Return the name of a prepared file: a digest of its source, its medium and how it is made."""
-    kept = source.preparation or Preparation()
+    kept = source.preparation or sources.Preparation()
     parts = [_VERSION, medium.name, source.sha256, str(kept.start), str(kept.end)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def encoder(medium: Medium) -> Decoder:
+def encoder(medium: sources.Medium) -> Decoder:
     """Return a process for one file, not started yet; the caller closes it."""
     written = medium.readable
     return Decoder(Bounds(LONGEST, LONGEST, _MEMORY[medium.name], written=written, niceness=10))
 
 
 def make(
-    process: Decoder, medium: Medium, kept: Preparation, file: int, target: tuple[Path, int]
+    process: Decoder,
+    medium: sources.Medium,
+    kept: sources.Preparation,
+    file: int,
+    target: tuple[Path, int],
 ) -> None:
     """Make of an open file what the API takes, at `target` (path, lock's descriptor). Raises what `Decoder.ask` does."""
     path, lock = target
@@ -101,7 +90,7 @@ def prepare(
     source: BufferedReader, _lock: BinaryIO, name: str, target: str, start: str, end: str
 ) -> Answer:
     """Make one file; the process holds its lock as well. Raises `Flaw`."""
-    made, medium = Path(target), MEDIUMS[name]
+    made, medium = Path(target), sources.MEDIUMS[name]
     source.seek(0)
     try:
         if medium.codec:
@@ -116,21 +105,25 @@ def prepare(
     return Answer([])
 
 
-def _faults(medium: Medium, made: Path, counted: Decimal) -> list[str]:
+def _faults(medium: sources.Medium, made: Path, counted: Decimal) -> list[str]:
     """Return what is wrong with the file made; one longer than `counted` (s) would break the caps, so it is never sent."""
     film = probe_video(made) if medium.codec else None
     facts = film or probe_image(made)
     size = made.stat().st_size
-    faults = limit_faults(medium, Source(size=size, width=facts.width, height=facts.height))
+    faults = sources.limit_faults(
+        medium, sources.Source(size=size, width=facts.width, height=facts.height)
+    )
     if film is None:
         return faults
     seconds = film.seconds or Decimal(0)
-    if whole_seconds(seconds) < SHORTEST_SECONDS:
-        lasts = f"what is left of it lasts {spoken(seconds)} s"
-        faults.append(f"{lasts}: at least {SHORTEST_SECONDS} s are needed")
-    if whole_seconds(seconds) > whole_seconds(counted):
-        lasts = f"what is made of it lasts {spoken(seconds)} s"
-        faults.append(f"{lasts}, and only {spoken(counted)} s of it were priced; export it again")
+    if sources.whole_seconds(seconds) < sources.SHORTEST_SECONDS:
+        lasts = f"what is left of it lasts {sources.spoken(seconds)} s"
+        faults.append(f"{lasts}: at least {sources.SHORTEST_SECONDS} s are needed")
+    if sources.whole_seconds(seconds) > sources.whole_seconds(counted):
+        lasts = f"what is made of it lasts {sources.spoken(seconds)} s"
+        faults.append(
+            f"{lasts}, and only {sources.spoken(counted)} s of it were priced; export it again"
+        )
     return faults
 
 
@@ -140,7 +133,7 @@ def reencode(source: BinaryIO) -> bytes:
 
     check_pixels(source)
     with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
-        sides = fit(*opened.size, (IMAGE_SIDES[0], _LARGEST))
+        sides = sources.fit(*opened.size, (sources.IMAGE_SIDES[0], _LARGEST))
         opened.draft(None, sides)  # so that no JPEG is decoded larger than needed
         opened.load()  # in a PNG, the EXIF may follow the pixels
         rotation, mirrored = image_shown_as(opened)
@@ -155,9 +148,9 @@ def reencode(source: BinaryIO) -> bytes:
         scaled = image if image.size == sides else image.resize(sides, Resampling.LANCZOS)
         made = io.BytesIO()
         scaled.save(made, "JPEG", quality=_IMAGE_QUALITY, optimize=True)
-        if len(data := made.getvalue()) <= IMAGE_BYTES:
+        if len(data := made.getvalue()) <= sources.IMAGE_BYTES:
             return data
-        sides = fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), IMAGE_SIDES)
+        sides = sources.fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), sources.IMAGE_SIDES)
     raise Flaw("cannot be compressed to what the API takes")
 
 
@@ -219,7 +212,7 @@ def _encoded(
     picture.width, picture.height = sides
     picture.pix_fmt = "yuv420p"
     picture.codec_context.time_base = Fraction(1, _CLOCK)
-    most = str(int(VIDEO_BYTES * 8 * _FULLEST / max(length, 1.0)))  # bits per second
+    most = str(int(sources.VIDEO_BYTES * 8 * _FULLEST / max(length, 1.0)))  # bits per second
     picture.options = {
         "crf": str(_QUALITY),
         "preset": "veryfast",
@@ -265,7 +258,7 @@ def _pictures(
             )
         begin = frame.time if begin is None else begin
         shown = frame.time - begin
-        if shown + lasts > length + _EXACT and shown + _EXACT > SHORTEST_SECONDS:
+        if shown + lasts > length + _EXACT and shown + _EXACT > sources.SHORTEST_SECONDS:
             return
         yield frame
 
@@ -305,7 +298,7 @@ def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int
     """Return the filters that turn every frame like this first one and make its pixels square, and the sides (px)."""
     from av.filter import Graph
 
-    if frame.width * frame.height > PREPARABLE_PIXELS:
+    if frame.width * frame.height > sources.PREPARABLE_PIXELS:
         raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
     rotation, mirrored = frame_shown_as(frame)
     if rotation % 90:
@@ -313,7 +306,7 @@ def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int
     ratio = film.sample_aspect_ratio or 1  # of a pixel; an absurd one counts as square
     wide = float(frame.width * (ratio if Fraction(1, 4) <= ratio <= 4 else 1))
     width, height = (frame.height, wide) if rotation % 180 else (wide, frame.height)
-    sides = fit(width, height, VIDEO_SIDES)
+    sides = sources.fit(width, height, sources.VIDEO_SIDES)
     graph = Graph()
     picture = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=film.time_base

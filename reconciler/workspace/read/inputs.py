@@ -13,19 +13,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from reconciler.core import sources
 from reconciler.core.documents import DocumentError, Node, fail, nearest
 from reconciler.core.generations import Generation
-from reconciler.core.sources import (
-    MEDIUMS,
-    Input,
-    Source,
-    as_sent,
-    is_url,
-    limits_broken,
-    suffix_fault,
-    too_large,
-    url_fault,
-)
 from reconciler.core.specs import Wish
 from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.media.flaws import MediaError
@@ -37,7 +27,9 @@ _MOST_COMPARED = 10  # of them, compared letter by letter, in half a millisecond
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 _MEDIA_OF = {
-    suffix: medium for medium in MEDIUMS.values() for suffix in medium.suffixes + medium.preparable
+    suffix: medium
+    for medium in sources.MEDIUMS.values()
+    for suffix in medium.suffixes + medium.preparable
 }
 
 
@@ -69,7 +61,9 @@ class Inputs:
         self._looks = looks
         self.sights: dict[str, Sight] = {}  # of every local file that was looked at
         self._looked_at: dict[str, None] = {}  # in order
-        self._shared: dict[Source, Source] = {}  # most specs name the same few files
+        self._shared: dict[
+            sources.Source, sources.Source
+        ] = {}  # most specs name the same few files
         self._names_in = functools.cache(partial(_listed, root.path))
         self._target = functools.cache(root.target)
 
@@ -89,7 +83,7 @@ class Inputs:
                 current = False
         return current
 
-    def recalled(self, wish: Generation) -> dict[str, Source]:
+    def recalled(self, wish: Generation) -> dict[str, sources.Source]:
         """Return the inputs of a generation whose media are unchanged, with the targets of links as they are now."""
         followed = {name: self._followed(source) for name, source in wish.inputs.items()}
         return {name: self._shared.setdefault(one, one) for name, one in followed.items()}
@@ -100,14 +94,14 @@ class Inputs:
             self.sights[name] = Sight.of(self._root, name)
         return self.sights[name]
 
-    def of(self, wish: Wish) -> dict[str, Source]:
+    def of(self, wish: Wish) -> dict[str, sources.Source]:
         """Return a wish's inputs by name. Raises `DocumentError` with the first problem."""
         wanted = wish.kind.inputs(wish.spec)
         found = {one.name: self._source(wish.media[one.name], one) for one in wanted}
         for one in wanted:
-            for key, sentence in limits_broken(one, found[one.name]):
+            for key, sentence in sources.limits_broken(one, found[one.name]):
                 raise fail(wish.media[key].place, sentence, key)
-        return {one.name: as_sent(one, found[one.name]) for one in wanted}
+        return {one.name: sources.as_sent(one, found[one.name]) for one in wanted}
 
     def read_as(self, wishes: Iterable[Generation]) -> Media:
         """Return the local files of generations, each with its signature when it was read."""
@@ -117,26 +111,26 @@ class Inputs:
         files = ((path, medium.name) for path, medium in used if path)
         return {file: self._looks.sources[file] for file in files}
 
-    def _source(self, node: Node, wanted: Input) -> Source:
+    def _source(self, node: Node, wanted: sources.Input) -> sources.Source:
         written, key = str(node.value), wanted.name
-        if is_url(written):
-            if fault := url_fault(written):
+        if sources.is_url(written):
+            if fault := sources.url_fault(written):
                 raise fail(node.place, fault, key)
-            return Source(url=written)
+            return sources.Source(url=written)
         name = self._name(node, key)
         found = self.sight(name).file
         if found is None:
             raise self._missing(node, name, key)
-        if fault := too_large(wanted.medium, found.size, prepare=wanted.prepare):
+        if fault := sources.too_large(wanted.medium, found.size, prepare=wanted.prepare):
             raise fail(node.place, f"`{name}`: {fault}", key)
-        if fault := suffix_fault(wanted, name):
+        if fault := sources.suffix_fault(wanted, name):
             raise fail(node.place, fault, key)
         try:
             return self._followed(self._looks.source((name, wanted.medium.name), found))
         except MediaError as error:
             raise fail(node.place, error.message, key) from error
 
-    def _followed(self, source: Source) -> Source:
+    def _followed(self, source: sources.Source) -> sources.Source:
         target = self._target(source.path) if source.path else ""
         return source if target == source.target else replace(source, target=target)
 
