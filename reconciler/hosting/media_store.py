@@ -83,7 +83,6 @@ class MediaStore:
             return await self._shelf().look(key)
 
     async def _has(self, key: str, sha256: str, path: Path) -> bool:
-        """Whether the store holds this file's bytes."""
         kept = await self._look(key)
         with _reading(path):
             if kept is None or kept.size != (await asyncio.to_thread(path.stat)).st_size:

@@ -52,7 +52,6 @@ class _Connection(H11Protocol):
             min(idle, key=lambda one: one._began, default=self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End, and stop the timer."""
         self._silence.cancel()
         super().connection_lost(exc)
 
