@@ -17,15 +17,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from reconciler.core import documents, kinds
+from reconciler.core import documents, identity, kinds
 from reconciler.core.documents import Entry, Node, Place, Problem, find, kind_of, nearest_key, plain
 from reconciler.core.generations import Generation
-from reconciler.core.identity import (
-    PREFIX,
-    canonical_generation,
-    compute_external_task_id,
-    split_attempt,
-)
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
 from reconciler.core.sources import Prices, Source, estimate_units, length_of
 from reconciler.core.states import Role
@@ -117,10 +111,10 @@ def declare(wish: Wish, sources: Mapping[str, Source], prices: Prices) -> list[G
     kind, spec = wish.kind, wish.spec
     request = kind.canonical(spec, sources)
     takes = range(1, spec.takes + 1)
-    canonicals = ((take, canonical_generation(kind.NAME, request, take)) for take in takes)
+    canonicals = ((take, identity.canonical_generation(kind.NAME, request, take)) for take in takes)
     return [
         Generation(
-            external_task_id=spec.external_task_id or compute_external_task_id(canonical),
+            external_task_id=spec.external_task_id or identity.compute_external_task_id(canonical),
             canonical=canonical,
             spec=wish.place.file,
             label=wish.take_label(take),
@@ -161,9 +155,9 @@ def _check(
         for key, sentence, meant in kind.conflicts(spec, prices)
     ]
     key, custom = "external_task_id", spec.external_task_id
-    is_attempt = split_attempt(custom)[1] > 1
-    if custom and (is_attempt or custom.startswith(PREFIX) or not custom.strip(".")):
-        sentence = f"`{key}` must not consist of dots only, begin with `{PREFIX}` or end like an attempt (`-r2`): those are reserved"
+    is_attempt = identity.split_attempt(custom)[1] > 1
+    if custom and (is_attempt or custom.startswith(identity.PREFIX) or not custom.strip(".")):
+        sentence = f"`{key}` must not consist of dots only, begin with `{identity.PREFIX}` or end like an attempt (`-r2`): those are reserved"
         problems.append(Problem(find(document, (key,)).place, key, sentence))
     return (None if problems else spec), problems
 

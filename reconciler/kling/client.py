@@ -22,15 +22,8 @@ from reconciler.core.hosts import is_loopback
 from reconciler.core.identity import may_name
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.states import Reply, Task
-from reconciler.kling import errors, wire
+from reconciler.kling import errors, network, wire
 from reconciler.kling.auth import Credentials, KlingAuth
-from reconciler.kling.network import (
-    ACCEPTED,
-    EnvironmentTransport,
-    may_visit,
-    read_bounded,
-    user_agent,
-)
 
 COSTS: Final = "/account/costs"
 SLOWEST_UPLINK: Final = 128 * 1024  # bytes/s: a create may hold 13 MB of Base64
@@ -102,12 +95,12 @@ class KlingClient:
         self._turns = asyncio.Semaphore(connections)
         limits = httpx.Limits(max_connections=connections, keepalive_expiry=5.0)
         if transport is None and not is_loopback(base.host):
-            transport = EnvironmentTransport(limits)
+            transport = network.EnvironmentTransport(limits)
         self._http = httpx.AsyncClient(
             headers={
-                "User-Agent": user_agent(),
+                "User-Agent": network.user_agent(),
                 "Accept": "application/json",
-                "Accept-Encoding": ACCEPTED,
+                "Accept-Encoding": network.ACCEPTED,
             },
             auth=self._auth,
             follow_redirects=False,
@@ -224,7 +217,7 @@ class KlingClient:
                 async with asyncio.timeout(seconds):
                     response = await self._http.send(request, stream=True)
                     try:
-                        body = self._auth.redact(await read_bounded(response))
+                        body = self._auth.redact(await network.read_bounded(response))
                     finally:
                         await response.aclose()
             except errors.ProviderError:
@@ -254,7 +247,7 @@ def _api_base(text: str) -> httpx.URL:
         raise SettingsError(f"KLING_BASE_URL is {text!r}, which is not a URL.", hint=hint)
     if url.userinfo or url.query or url.fragment:
         raise SettingsError("KLING_BASE_URL may hold a host, a port and a path, nothing else.")
-    if not may_visit(url):
+    if not network.may_visit(url):
         said = f"KLING_BASE_URL is {text!r}, which would send the key unprotected."
         raise SettingsError(said, hint="Use https; plain http is for localhost only.")
     return url

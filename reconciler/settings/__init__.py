@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from reconciler.core.errors import SettingsError
+from reconciler.settings import sources
 from reconciler.settings.definitions import (
     AT_START,
     CLOUDS,
@@ -29,15 +30,6 @@ from reconciler.settings.definitions import (
     names_of,
     price_table,
     rule_of,
-)
-from reconciler.settings.sources import (
-    CONFIG_FILE,
-    Given,
-    existing,
-    holds_another,
-    key_of,
-    read,
-    users_file,
 )
 
 __all__ = ["DEFAULT", "Origin", "Settings", "changes", "load", "names_of", "origins"]
@@ -60,19 +52,19 @@ def load(root: Path, *, config: Path | None = None, again: Settings | None = Non
     config = again.provenance.config if again else config
     if config is not None and again is None and not os.path.lexists(config):
         raise SettingsError(f"`{config}` does not exist", hint="Correct the path of --config.")
-    operators = config or users_file()
-    files = existing(root, operators)
+    operators = config or sources.users_file()
+    files = sources.existing(root, operators)
     if again is not None and (gone := min(again.provenance.files - files, default=None)):
         hint = "Where nothing shall be set in it any more, leave an empty file."
         raise SettingsError(f"`{gone}` is gone", hint=hint)
     ours = [name for field in Settings.model_fields.values() for name in names_of(field)]
-    by_operator, by_folder = read(root, operators, ours, CLOUDS)
+    by_operator, by_folder = sources.read(root, operators, ours, CLOUDS)
     settings = _with_folder(_parsed(by_operator), by_folder)
     settings._provenance = replace(settings.provenance, files=files, config=config)
     return settings if again is None else _kept_from(again, settings)
 
 
-def _parsed(given: Mapping[str, Given]) -> Settings:
+def _parsed(given: Mapping[str, sources.Given]) -> Settings:
     """Return the settings that are given, and the defaults; raises SettingsError for the first that is wrong."""
     _check_values(given)
     chosen = {name: one.value for name, one in given.items() if one.value != ""}
@@ -92,7 +84,7 @@ def _parsed(given: Mapping[str, Given]) -> Settings:
     return settings
 
 
-def _check_values(given: Mapping[str, Given]) -> None:
+def _check_values(given: Mapping[str, sources.Given]) -> None:
     """Raise SettingsError for contradictions, and for texts that are empty, quoted or hold another setting."""
     for field in Settings.model_fields.values():
         found = [given[name] for name in names_of(field) if name in given]
@@ -108,7 +100,7 @@ def _check_values(given: Mapping[str, Given]) -> None:
                 _check_text(one, one.value, may_be_empty=is_text(field))
 
 
-def _check_text(one: Given, text: str, *, may_be_empty: bool) -> None:
+def _check_text(one: sources.Given, text: str, *, may_be_empty: bool) -> None:
     if not text.strip() and not (may_be_empty and text == ""):
         hint = "Give it a value, or take it away."
         raise SettingsError(f"{one.name} is empty in {one.place}", hint=hint)
@@ -117,12 +109,12 @@ def _check_text(one: Given, text: str, *, may_be_empty: bool) -> None:
             f"{one.name} has quotes around its value that are part of it, in {one.place}",
             hint="Take the quotes away; some tools hand them on (`docker run --env-file` is one).",
         )
-    if holds_another(text):
+    if sources.holds_another(text):
         hint = "Put each on a line of its own."
         raise SettingsError(f"{one.name} holds another setting in {one.place}", hint=hint)
 
 
-def _with_folder(settings: Settings, by_folder: Mapping[str, Given]) -> Settings:
+def _with_folder(settings: Settings, by_folder: Mapping[str, sources.Given]) -> Settings:
     """Return the settings with those of `reconciler.toml`, each by the rule of its definition."""
     asked_for = [
         (attribute, field, by_folder[name])
@@ -133,7 +125,7 @@ def _with_folder(settings: Settings, by_folder: Mapping[str, Given]) -> Settings
     for _, field, one in asked_for:
         if rule_of(field).leave is Leave.NONE:
             raise SettingsError(
-                f"{one.place} holds `{key_of(one.name)}`, which is not for the folder to set: "
+                f"{one.place} holds `{sources.key_of(one.name)}`, which is not for the folder to set: "
                 "it would be in the hands of everybody who commits to it",
                 hint=f"Take it out, and set {names_of(field)[0]} in {_OPERATORS_PLACES}.",
             )
@@ -146,7 +138,7 @@ def _with_folder(settings: Settings, by_folder: Mapping[str, Given]) -> Settings
         if attribute == "prices":
             wish, value = _raised(operators, wish, one)
             beside = DEFAULT if own is None else own.source
-            said = replace(one, source=f"{beside}, raised in {CONFIG_FILE}", at="")
+            said = replace(one, source=f"{beside}, raised in {sources.CONFIG_FILE}", at="")
         else:
             value = _allowed(rule_of(field).leave, operators, wish, is_default=own is None)
             said = one
@@ -170,19 +162,19 @@ def _allowed(leave: Leave, operators: Any, wish: Any, *, is_default: bool) -> An
             return max(operators, wish)
 
 
-def _check_limits(rule: FolderRule, asked: Any, one: Given) -> None:
+def _check_limits(rule: FolderRule, asked: Any, one: sources.Given) -> None:
     least, most = rule.least, rule.most
     if (least is None or asked >= least) and (most is None or asked <= most):
         return
     bounds = [f"at least {least:g}"] if least is not None else []
     bounds += [f"at most {most:,.0f}"] if most is not None else []
     raise SettingsError(
-        f"{one.place}: in `{CONFIG_FILE}` `{key_of(one.name)}` can be {' and '.join(bounds)}",
+        f"{one.place}: in `{sources.CONFIG_FILE}` `{sources.key_of(one.name)}` can be {' and '.join(bounds)}",
         hint=f"Correct it, or set {one.name} in {_OPERATORS_PLACES}.",
     )
 
 
-def _raised(prices: Prices, asked: Prices, one: Given) -> tuple[Prices, Prices]:
+def _raised(prices: Prices, asked: Prices, one: sources.Given) -> tuple[Prices, Prices]:
     """Return the prices that the folder asks for, and all prices, raised to those; it can add none."""
     written = price_table(one.value)  # without those that the default adds
     asked = {model: {mode: asked[model][mode] for mode in written[model]} for model in written}

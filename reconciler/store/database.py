@@ -18,14 +18,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from reconciler.core.errors import StateError
+from reconciler.store import private_files
 from reconciler.store.lock import Fence
-from reconciler.store.private_files import (
-    connect,
-    make_folder,
-    make_private,
-    refused,
-    require_own_files,
-)
 
 HEAD = "0008"  # the newest revision in `migrations/versions`; they compare as text
 BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
@@ -129,13 +123,13 @@ def database_path(url_or_path: str | Path) -> Path:
 
 def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
     """Open the database file, creating it and its folder when needed; see `Repository.open`. Raises StateError."""
-    require_own_files(path)
+    private_files.require_own_files(path)
     hint = "Make its parent writable, or set RECONCILER_STATE_DIR to a folder that is."
-    with refused(f"The state folder `{path.parent}` cannot be created", hint):
+    with private_files.refused(f"The state folder `{path.parent}` cannot be created", hint):
         if not path.parent.exists():
-            make_folder(path.parent)
+            private_files.make_folder(path.parent)
     with suppress(OSError):  # SQLite's own error, right after, is the better sentence
-        make_private(path)
+        private_files.make_private(path)
     engine = _engine(path, "mode=rwc", busy_timeout)
     event.listen(engine, "connect", _prepare_writer)
     return Database(engine, path)
@@ -143,7 +137,7 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> Database:
 
 def open_for_reading(path: Path) -> Database | None:
     """Open the database file without ever changing it; None when there is none. Raises StateError."""
-    require_own_files(path)
+    private_files.require_own_files(path)
     if not path.exists():
         return None
     # A reader of a WAL database makes the -shm file. Where it may not, no process can be writing either, and
@@ -159,7 +153,7 @@ def open_beside_the_writer(path: Path) -> Database | None:
 
     Nothing is copied from its log: the writer would see its file change, and stop.
     """
-    require_own_files(path)
+    private_files.require_own_files(path)
     if not path.exists():
         return None
     engine = _engine(path, "mode=rw")
@@ -220,7 +214,7 @@ def _engine(path: Path, options: str, busy_timeout: float | None = None) -> Engi
 
     def connected() -> sqlite3.Connection:
         # transactions begin where SQLAlchemy says so, not where the driver guesses
-        return connect(path, options, patience, level=None)
+        return private_files.connect(path, options, patience, level=None)
 
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)

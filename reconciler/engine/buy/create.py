@@ -15,21 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from reconciler.core import transitions
 from reconciler.core.generations import Generation
 from reconciler.core.identity import is_computed
 from reconciler.core.progress import Looked
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import ALIVE, Record, Reply, Status
-from reconciler.core.transitions import (
-    Ambiguous,
-    Event,
-    Exists,
-    NotCreated,
-    Refused,
-    Seen,
-    Step,
-    in_place_of,
-)
 from reconciler.engine.ask.answers import UNPROVEN, Answers, event_of, trouble_of
 from reconciler.engine.buy.inputs import Sender
 from reconciler.engine.ports import Options, Ports
@@ -43,11 +34,11 @@ _LOOK_HOLDS = 1 * SECOND  # how old a look may be when the intent is written; an
 REFUSED = "refused"
 # In the history.
 _KINDS = {
-    Seen: "accepted",
-    Ambiguous: "in doubt",
-    Exists: "exists",
-    NotCreated: "not created",
-    Refused: REFUSED,
+    transitions.Seen: "accepted",
+    transitions.Ambiguous: "in doubt",
+    transitions.Exists: "exists",
+    transitions.NotCreated: "not created",
+    transitions.Refused: REFUSED,
 }
 ENDS_OF_A_CREATE = frozenset({INTENT, *_KINDS.values()})
 """What the history says last of a create; after any of these but `REFUSED` a task may exist."""
@@ -119,11 +110,11 @@ class Purchases:
             (self._step(known, found).record, found.request_id)
             for known, found in await self._answers.about_others(record)
         ]
-        other = in_place_of(seen.record, [attempt for attempt, _ in others])
+        other = transitions.in_place_of(seen.record, [attempt for attempt, _ in others])
         request_id = next((request for attempt, request in others if attempt is other), "")
         return _Sight(reply, other, request_id)
 
-    def _step(self, record: Record, reply: Reply, *, wanted: bool = True) -> Step:
+    def _step(self, record: Record, reply: Reply, *, wanted: bool = True) -> transitions.Step:
         return self._records.decide(record, event_of(reply), wanted=wanted)
 
     def _other_than(self, record: Record, sight: _Sight | None) -> Looked | None:
@@ -137,7 +128,7 @@ class Purchases:
         self._records.commit(sight.other, "adopted", request_id=sight.request_id)
         return Looked(sight.other)
 
-    def _learn(self, record: Record, decision: Step, reply: Reply) -> Looked:
+    def _learn(self, record: Record, decision: transitions.Step, reply: Reply) -> Looked:
         """Write down what a look showed, where that changes the record."""
         if decision.record != record:
             if reply.task is not None and record.status is Status.PENDING:
@@ -191,8 +182,8 @@ class Purchases:
             trouble = error
             event, request_id = _event(error), error.request_id
         else:
-            unnamed = Ambiguous("the create was answered without a task")
-            event = unnamed if reply.task is None else Seen(reply.task)
+            unnamed = transitions.Ambiguous("the create was answered without a task")
+            event = unnamed if reply.task is None else transitions.Seen(reply.task)
             request_id = reply.request_id
         decision = self._records.apply(intent, event, _KINDS[type(event)], request_id=request_id)
         came_to = None if trouble is None else trouble_of(trouble)
@@ -206,17 +197,17 @@ def _has_moved(before: Record, now: Record) -> bool:
     return (now.status, now.task_id, now.creates) != (before.status, before.task_id, before.creates)
 
 
-def _event(error: errors.ProviderError) -> Event:
+def _event(error: errors.ProviderError) -> transitions.Event:
     """Sort a failed create by one question: whether the server could have acted."""
     match error:
         case errors.IdInUse():
-            return Exists(error.message)
+            return transitions.Exists(error.message)
         case errors.RequestRefused():
             sure = error.policy or error.code in _SURELY_OURS
-            return Refused(error.message, surely_ours=sure)
+            return transitions.Refused(error.message, surely_ours=sure)
         case (
             errors.SlotsExhausted() | errors.SlowDown() | errors.AccountTrouble() | errors.NotSent()
         ):
-            return NotCreated(error.message)
+            return transitions.NotCreated(error.message)
         case _:
-            return Ambiguous(error.message)
+            return transitions.Ambiguous(error.message)

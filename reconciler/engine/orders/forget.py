@@ -25,12 +25,7 @@ from reconciler.store.values import HistoryEntry
 from reconciler.workspace.files.outputs import is_behind_a_link, remove, signature
 from reconciler.workspace.files.plain import file_sha256
 from reconciler.workspace.files.root import Root
-from reconciler.workspace.receipts.receipt_files import (
-    ReceiptError,
-    read_receipt,
-    render_receipt,
-    write_receipt,
-)
+from reconciler.workspace.receipts import receipt_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +42,8 @@ def listed(root: Path, receipts: Iterable[str], base_id: str) -> Listed:
     unreadable, place = [], Root(root)
     for name in receipts:
         try:
-            entries = read_receipt(place, name)
-        except ReceiptError as error:
+            entries = receipt_files.read_receipt(place, name)
+        except receipt_files.ReceiptError as error:
             if base_id in error.named:
                 unreadable.append(name)
             continue
@@ -135,7 +130,7 @@ def _hidden_for(context: OrderContext, base_id: str) -> int:
 def _strike(root: Path, name: str, entries: Iterable[ReceiptEntry], base_id: str) -> None:
     left = [entry for entry in entries if not _is_of(entry, base_id)]
     if left:
-        write_receipt(Root(root), name, render_receipt(left))
+        receipt_files.write_receipt(Root(root), name, receipt_files.render_receipt(left))
     elif (found := signature(root / name)) is not None:
         remove(root / name, found)
 

@@ -13,12 +13,7 @@ from typing import BinaryIO
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.disk import NearlyFull, give_name, require_room, sync_folder
-from reconciler.workspace.files.plain import (
-    describe_os_error,
-    described,
-    open_plain,
-    written_beside,
-)
+from reconciler.workspace.files import plain
 
 _CHUNK = 1024 * 1024  # bytes
 RACY_NS = 2_000_000_000
@@ -60,7 +55,7 @@ class Signature:
 
 def signature(path: Path) -> Signature | None:
     """Return the signature of what stands at a path, links not followed; None for nothing. Raises `WorkspaceError`."""
-    with described(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with plain.described(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return Signature.of(path.lstat())
     return None
 
@@ -82,7 +77,7 @@ def followed(entry: os.DirEntry[str] | Path) -> Signature | None:
 def check_room(root: Path, folder: str) -> None:
     """Raise `WorkspaceError` where a result could not be put into a folder of the root."""
     cannot = f"`{folder}` cannot be written, so what is bought could not be put there"
-    with described(folder):
+    with plain.described(folder):
         try:
             if os.access(root / folder, os.W_OK | os.X_OK):
                 require_room(root / folder)
@@ -105,7 +100,7 @@ def publish(source: Path, target: Path, *, replace: bool) -> Signature:
     """
     try:
         with contextlib.ExitStack() as stack:
-            with written_beside(target, lambda file: _copy(source, file)) as temporary:
+            with plain.written_beside(target, lambda file: _copy(source, file)) as temporary:
                 file = stack.enter_context(temporary.open("rb"))
                 written = Signature.of(os.fstat(file.fileno()))
                 if not replace:
@@ -120,14 +115,14 @@ def publish(source: Path, target: Path, *, replace: bool) -> Signature:
         # The path for the user to look at, never a temporary one.
         is_gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
         culprit = source if error.filename == str(source) else target.parent if is_gone else target
-        raise describe_os_error(error, culprit) from error
+        raise plain.describe_os_error(error, culprit) from error
     # Its new name gave it another ctime. Where more than that differs, another process wrote to it already.
     is_ours = named == Signature(written.size, written.mtime_ns, named.ctime_ns, written.inode)
     return named if is_ours else written
 
 
 def _copy(source: Path, file: BinaryIO) -> None:
-    with open_plain(source) as original:
+    with plain.open_plain(source) as original:
         require_room(file.fileno(), os.fstat(original.fileno()).st_size)
         shutil.copyfileobj(original, file, _CHUNK)
 
@@ -155,7 +150,7 @@ def remove(target: Path, found: Signature) -> bool:
     """Remove a plain file durably; False, and not removed, where it is not as `found`. Raises `WorkspaceError`."""
     if not found.is_file or signature(target) != found:
         return False
-    with described(target):
+    with plain.described(target):
         target.unlink()
         sync_folder(target.parent)
     return True

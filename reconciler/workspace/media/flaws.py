@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.errors import SpecError
-from reconciler.workspace.files.plain import (
-    ADVICE,
-    LARGEST_POINTER,
-    describe_os_error,
-    open_plain,
-    points_to,
-)
+from reconciler.workspace.files import plain
 
 # What libraries raise for bad bytes beside errors of their own; any other error is a mistake of ours.
 UNREADABLE = (ValueError, LookupError, ArithmeticError)
@@ -50,7 +44,7 @@ class PassingError(MediaError):
 def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
     """Open a media file; an OSError, or a `Flaw` of the block, becomes a `MediaError`."""
     try:
-        with open_plain(path) as file:
+        with plain.open_plain(path) as file:
             yield file
     except Flaw as flaw:
         kind = PassingError if isinstance(flaw, Unfinished) else MediaError
@@ -58,14 +52,14 @@ def opened_media(path: Path, name: str) -> Iterator[BufferedReader]:
     except FileNotFoundError as error:
         raise MediaError(f"`{name}` does not exist") from error
     except OSError as error:
-        raise PassingError(describe_os_error(error, name).message) from error
+        raise PassingError(plain.describe_os_error(error, name).message) from error
 
 
 def beginning(file: BinaryIO) -> bytes:
     """Return a file's first bytes, and go back to its beginning. Raises `Evident` for a Git LFS pointer."""
     file.seek(0)
-    start = file.read(LARGEST_POINTER + 1)
+    start = file.read(plain.LARGEST_POINTER + 1)
     file.seek(0)
-    if points_to(start):
-        raise Evident(ADVICE)
+    if plain.points_to(start):
+        raise Evident(plain.ADVICE)
     return start[:_START]

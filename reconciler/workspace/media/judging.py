@@ -8,14 +8,8 @@ from io import BufferedReader
 from typing import Any
 
 from reconciler.core import sources
+from reconciler.workspace.media import films
 from reconciler.workspace.media.decoding import Answer
-from reconciler.workspace.media.films import (
-    check_container,
-    check_frames,
-    film_facts,
-    film_format,
-    read_facts,
-)
 from reconciler.workspace.media.images import check_pixels, image_facts, image_format
 
 Verdict = sources.Source | str  # a file's facts, or its flaw, to go on after its name
@@ -53,23 +47,23 @@ def judge(file: BufferedReader, medium: str) -> Answer:
         ):
             check_pixels(file)
     else:
-        facts = film_facts(file)
+        facts = films.film_facts(file)
         if facts.width * facts.height <= sources.PREPARABLE_PIXELS:  # a larger one is refused
-            check_frames(file)
+            films.check_frames(file)
     return Answer(row_of(facts))
 
 
 def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
     """Answer, in the decoding process, with the faults of a sample (`whole`: of the real length). Raises `Flaw`."""
     medium = sources.MEDIUMS[name]
-    found = film_format(file) if medium.codec else image_format(file)
+    found = films.film_format(file) if medium.codec else image_format(file)
     if strange := sources.format_faults(medium, sources.Source(format=found)):
         return Answer(strange)
     if not medium.codec:
         return Answer(as_ends(sources.limit_faults(medium, image_facts(file))))
     if whole:
-        check_container(file)
-    facts, (longest, when) = read_facts(file), span
+        films.check_container(file)
+    facts, (longest, when) = films.read_facts(file), span
     advised = [
         f"{fault}: transcode it to H.264 ({sources.TRANSCODE})"
         for fault in sources.format_faults(medium, facts)

@@ -15,14 +15,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from reconciler.workspace.media import films
 from reconciler.workspace.media.decoding import PREVIEWS, RESULTS, Answer
-from reconciler.workspace.media.films import (
-    boxes,
-    check_frames,
-    film_of,
-    frame_shown_as,
-    read_facts,
-)
 from reconciler.workspace.media.flaws import Beyond, Flaw, opened_media
 from reconciler.workspace.media.images import flawed, upright
 
@@ -92,7 +86,7 @@ def make_preview(path: Path, role: Role) -> Preview:
 
 def _check_boxes(file: BufferedReader) -> None:
     size, at, missing = os.fstat(file.fileno()).st_size, 0, {b"ftyp", b"moov", b"mdat"}
-    for box in boxes(file):
+    for box in films.boxes(file):
         if box.end > size:
             break
         missing.discard(box.kind)
@@ -109,12 +103,12 @@ def _check_boxes(file: BufferedReader) -> None:
 
 def examine(file: BinaryIO) -> Answer:
     """Answer with a result's length (s), sides (px), and whether it decodes. Raises `Flaw`."""
-    facts = read_facts(file)
+    facts = films.read_facts(file)
     if facts.seconds is None or facts.seconds <= 0:
         raise Flaw("holds a video of no length")
     decodes = False
     with suppress(Flaw):
-        check_frames(file)
+        films.check_frames(file)
         decodes = True
     return Answer([str(facts.seconds), facts.width, facts.height, decodes])
 
@@ -143,7 +137,7 @@ def draw(file: BinaryIO, role: str) -> Answer:
 
 def _frames(file: BinaryIO, shares: list[float], longest: int) -> list[Image]:
     """Return the frames at these shares of the length, in order; where there is none, the last one before."""
-    with film_of(file) as (container, stream):
+    with films.film_of(file) as (container, stream):
         if (tick := stream.time_base) and stream.duration:  # of its own clock, in s
             begin, seconds = float((stream.start_time or 0) * tick), float(stream.duration * tick)
         else:
@@ -193,5 +187,5 @@ def _picture(frame: av.VideoFrame, longest: int) -> Image:
     picture: Image = frame.to_image(  # type: ignore[no-untyped-call]
         width=width, height=height, interpolation="AREA", threads=1
     )
-    turn, mirrored = frame_shown_as(frame)
+    turn, mirrored = films.frame_shown_as(frame)
     return upright(picture, turn, mirrored=mirrored)

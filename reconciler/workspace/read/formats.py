@@ -7,13 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from reconciler.core.documents import DocumentError, Limits, Node, Place, fail, place_at
-from reconciler.workspace.files.plain import (
-    ADVICE,
-    NotPlain,
-    describe_os_error,
-    open_plain,
-    points_to,
-)
+from reconciler.workspace.files import plain
 from reconciler.workspace.read.json_reader import read_json
 from reconciler.workspace.read.toml_reader import read_toml
 
@@ -47,8 +41,8 @@ def parse(data: bytes, name: str, reader: Reader, limits: Limits) -> Node:
 
 def _decode(data: bytes, name: str) -> str:
     """Return a file's text, without a byte order mark. Raises `DocumentError` for what no format allows."""
-    if points_to(data):
-        raise fail(Place(name), f"the file {ADVICE}")
+    if plain.points_to(data):
+        raise fail(Place(name), f"the file {plain.ADVICE}")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise fail(Place(name), "the file is in UTF-16: save it as UTF-8")
     try:
@@ -72,16 +66,16 @@ def _conflict(marker: re.Match[str], text: str, name: str) -> DocumentError:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        with open_plain(path) as file:
+        with plain.open_plain(path) as file:
             data = file.read(LARGEST_DOCUMENT + 1)
-    except NotPlain as error:
+    except plain.NotPlain as error:
         what = "is a folder" if path.is_dir() else "is not a plain file"
         raise fail(Place(name), f"`{name}` {what}: a spec is a text file") from error
     except (FileNotFoundError, NotADirectoryError) as error:  # a broken link, too
         what = "is a link to nothing" if path.is_symlink() else "does not exist"
         raise fail(Place(name), f"`{name}` {what}") from error
     except OSError as error:
-        raise fail(Place(name), describe_os_error(error, name).message) from error
+        raise fail(Place(name), plain.describe_os_error(error, name).message) from error
     if len(data) > LARGEST_DOCUMENT:
         size = f"larger than {LARGEST_DOCUMENT // 1024} KiB"
         raise fail(Place(name), f"the file is {size}: a spec is a small text")

@@ -24,14 +24,8 @@ from reconciler.core.sources import (
 )
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.plain import digest
+from reconciler.workspace.media import flaws
 from reconciler.workspace.media.decoding import MEDIA
-from reconciler.workspace.media.flaws import (
-    Flaw,
-    MediaError,
-    PassingError,
-    Unfinished,
-    opened_media,
-)
 from reconciler.workspace.media.judging import Verdict, row_of, verdict_of
 from reconciler.workspace.read.spec_cache import Media, SpecCache
 
@@ -96,22 +90,22 @@ def _name(sha256: str, key: str) -> str:
 def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = None) -> Source:
     """Return a local file as an input of a medium, of any size that can be prepared. Raises `MediaError`."""
     verdicts = verdicts or Verdicts()
-    with opened_media(root / name, name) as file:
+    with flaws.opened_media(root / name, name) as file:
         before = Signature.of(os.fstat(file.fileno()))
         if fault := too_large(MEDIUMS[medium], before.size, prepare=True):
-            raise MediaError(f"`{name}`: {fault}")
+            raise flaws.MediaError(f"`{name}`: {fault}")
         sha256 = digest(file)
         known = verdicts.of(sha256, medium)
         verdict = _judged(file, medium) if known is None else known
         after = Signature.of(os.fstat(file.fileno()))
     if before != after:
-        raise PassingError(
+        raise flaws.PassingError(
             f"`{name}` changed while it was read: it is looked at again once it is quiet"
         )
     if known is None:
         verdicts.put(sha256, medium, verdict)
     if isinstance(verdict, str):
-        raise MediaError(f"`{name}` {verdict}")
+        raise flaws.MediaError(f"`{name}` {verdict}")
     return replace(verdict, path=name, sha256=sha256, size=before.size)
 
 
@@ -119,9 +113,9 @@ def _judged(file: BufferedReader, medium: str) -> Verdict:
     """Return the verdict on a file. Raises `Unfinished`, after which the next verdict may differ."""
     try:
         return verdict_of(MEDIA.ask("judge", [medium], file.fileno()).facts)
-    except Unfinished:
+    except flaws.Unfinished:
         raise
-    except Flaw as flaw:
+    except flaws.Flaw as flaw:
         return str(flaw)
 
 
@@ -130,7 +124,7 @@ class MediaLook(NamedTuple):
 
     file: File
     found: Signature  # before the look
-    outcome: Source | MediaError
+    outcome: Source | flaws.MediaError
 
 
 class KnownMedia:
@@ -145,7 +139,7 @@ class KnownMedia:
         self.pending: dict[File, Signature] = {}
         self.root = root
         self._cache = cache
-        self._faults: dict[File, tuple[Signature, MediaError]] = {}
+        self._faults: dict[File, tuple[Signature, flaws.MediaError]] = {}
         self._spent = self._kept_at = 0.0  # s
 
     def source(self, file: File, found: Signature) -> Source:
@@ -155,7 +149,7 @@ class KnownMedia:
         if outcome is None:
             if self._spent >= self.patience:
                 self.pending[file] = found
-                raise MediaError(
+                raise flaws.MediaError(
                     f"`{file[0]}` was not looked at yet: looking at the files of this folder takes long, "
                     "and goes on with the next look"
                 )
@@ -163,19 +157,19 @@ class KnownMedia:
             self.take([look := self.look_at(file, found)])
             self._spent += time.monotonic() - begun
             outcome = look.outcome
-        if isinstance(outcome, MediaError):
-            raise MediaError(outcome.message)
+        if isinstance(outcome, flaws.MediaError):
+            raise flaws.MediaError(outcome.message)
         return outcome
 
     def look_at(self, file: File, found: Signature) -> MediaLook:
         """Read and decode a file: from any thread, one at a time."""
-        outcome: Source | MediaError
+        outcome: Source | flaws.MediaError
         try:
             outcome = read_source(self.root, *file, self.verdicts)
-        except MediaError as error:  # kept without its cause and traceback
+        except flaws.MediaError as error:  # kept without its cause and traceback
             outcome = type(error)(error.message)
         except MISTAKES as error:  # ours, and no reason to stop the other specs
-            outcome = MediaError(f"`{file[0]}` cannot be looked at: {mistake(error)}")
+            outcome = flaws.MediaError(f"`{file[0]}` cannot be looked at: {mistake(error)}")
         return MediaLook(file, found, outcome)
 
     def look_on(self, waiting: Mapping[File, Signature], seconds: float) -> list[MediaLook]:
@@ -211,4 +205,4 @@ class KnownMedia:
     def passing(self) -> set[str]:
         """Return the files whose faults may have passed."""
         faults = self._faults.items()
-        return {name for (name, _), (_, fault) in faults if isinstance(fault, PassingError)}
+        return {name for (name, _), (_, fault) in faults if isinstance(fault, flaws.PassingError)}
