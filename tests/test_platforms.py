@@ -89,7 +89,7 @@ def test_without_any_events_everything_is_looked_at_now_and_then(
     watcher = Watcher(
         tmp_path, "specs", ignored=[], wake=lambda: None, trouble=said.append, has_inotify=False
     )
-    watcher.start()
+    watcher.revive()
     watcher.revive()
     assert not watcher.is_notified
     watcher.stop()

@@ -191,7 +191,7 @@ class _Watch:
             wake=wake,
             trouble=ports.report.say,
         )
-        watcher.start()  # before the folder is read: nothing falls between
+        watcher.revive()  # before the folder is read: nothing falls between
         stack.callback(watcher.stop)
         index = await asyncio.to_thread(
             SpecIndex,

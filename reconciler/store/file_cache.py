@@ -12,13 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.errors import StateError
-from reconciler.store.private_files import (
-    connect,
-    make_folder,
-    make_private,
-    require_own_files,
-    require_own_journal,
-)
+from reconciler.store import private_files
 
 _FORMAT = 1  # SQLite's user_version; another number: start empty
 _TIMEOUT = 0.5  # seconds; not worth waiting for longer
@@ -82,18 +76,20 @@ class FileCache:
     def _write(
         self, added: Sequence[tuple[str, str, bytes]], forgotten: Sequence[tuple[str]]
     ) -> None:
-        make_folder(self._path.parent)
-        make_private(self._path)
+        private_files.make_folder(self._path.parent)
+        private_files.make_private(self._path)
         connection = self._open("rwc")
         with connection:
             connection.executemany("DELETE FROM entry WHERE key = ?", forgotten)
             connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", added)
 
     def _open(self, mode: str) -> sqlite3.Connection:
-        require_own_journal(self._path)  # each time: a commit may bring one while this is open
+        private_files.require_own_journal(
+            self._path
+        )  # each time: a commit may bring one while this is open
         if self._connection is None:
-            require_own_files(self._path)
-            self._connection = connect(self._path, f"mode={mode}", _TIMEOUT)
+            private_files.require_own_files(self._path)
+            self._connection = private_files.connect(self._path, f"mode={mode}", _TIMEOUT)
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if mode == "rwc" and version == 0 and tables == 0:

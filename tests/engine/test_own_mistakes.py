@@ -121,7 +121,7 @@ def test_a_watcher_that_we_break_is_not_a_system_without_inotify(
     (tmp_path / "specs").mkdir()
     said: list[str] = []
     watcher = Watcher(tmp_path, "specs", ignored=[], wake=lambda: None, trouble=said.append)
-    watcher.start()
+    watcher.revive()
     watcher.stop()
     assert [OURS in sentence for sentence in said] == [True]
 

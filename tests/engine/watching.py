@@ -85,7 +85,7 @@ def watching(
                 trouble=world.told.say,
             )
             if events:
-                watcher.start()
+                watcher.revive()
                 stack.callback(watcher.stop)
             index = SpecIndex(world.root, "specs", prices=world.prices, deferred=True)
             duties = Duties(index, watcher, pace or Pace(settle=SETTLE, tick=50), checkout, True)

@@ -20,17 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from reconciler.core import sources
+from reconciler.workspace.media import images
 from reconciler.workspace.media.decoding import MEBIBYTE, Answer, Bounds, Decoder
 from reconciler.workspace.media.films import film_of, frame_shown_as, is_whole, probe_video
 from reconciler.workspace.media.flaws import Flaw, MediaError
-from reconciler.workspace.media.images import (
-    check_pixels,
-    flawed,
-    image_shown_as,
-    open_image,
-    probe_image,
-    upright,
-)
 
 if TYPE_CHECKING:
     import av
@@ -108,7 +101,7 @@ def prepare(
 def _faults(medium: sources.Medium, made: Path, counted: Decimal) -> list[str]:
     """Return what is wrong with the file made; one longer than `counted` (s) would break the caps, so it is never sent."""
     film = probe_video(made) if medium.codec else None
-    facts = film or probe_image(made)
+    facts = film or images.probe_image(made)
     size = made.stat().st_size
     faults = sources.limit_faults(
         medium, sources.Source(size=size, width=facts.width, height=facts.height)
@@ -131,17 +124,20 @@ def reencode(source: BinaryIO) -> bytes:
     """Return an image as a JPEG that the API takes: upright, on white, scaled only where needed. Raises `Flaw`."""
     from PIL.Image import Resampling
 
-    check_pixels(source)
-    with open_image(source) as opened, flawed("cannot be converted to a JPEG; export it again"):
+    images.check_pixels(source)
+    with (
+        images.open_image(source) as opened,
+        images.flawed("cannot be converted to a JPEG; export it again"),
+    ):
         sides = sources.fit(*opened.size, (sources.IMAGE_SIDES[0], _LARGEST))
         opened.draft(None, sides)  # so that no JPEG is decoded larger than needed
         opened.load()  # in a PNG, the EXIF may follow the pixels
-        rotation, mirrored = image_shown_as(opened)
+        rotation, mirrored = images.image_shown_as(opened)
         image: Image = opened  # of a moving one the first frame
         factor = min(image.width // sides[0], image.height // sides[1])
         if factor > 1 and image.mode in _REDUCIBLE and "transparency" not in image.info:
             image = image.reduce(factor)  # saves memory
-        image = _on_white(upright(image, rotation, mirrored=mirrored))
+        image = _on_white(images.upright(image, rotation, mirrored=mirrored))
     if rotation % 180:
         sides = sides[::-1]
     for _ in range(_TRIES):

@@ -15,7 +15,6 @@ from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.kinds import default_prices
-from reconciler.core.naming import join
 from reconciler.core.sources import Prices, Rate, estimate_units
 from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
 from reconciler.workspace.files.outputs import RACY_NS, Signature
@@ -31,7 +30,7 @@ from reconciler.workspace.read.spec_cache import (
     unpack,
 )
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
-from reconciler.workspace.tree.walk import DEFAULTS_NAME, Tree, misspelt_notes, specs_folder, walk
+from reconciler.workspace.tree.walk import Tree, defaults_above, misspelt_notes, specs_folder, walk
 
 _Chain = tuple[tuple[str, Signature], ...]
 _UNREAD = Signature(-1, 0, 0, 0)  # of a defaults file that is not read
@@ -124,11 +123,12 @@ class DefaultsFiles:
     def __init__(
         self, folder: str, tree: Tree, read: Callable[[str], Node], known: dict[str, Defaults]
     ) -> None:
+        self._folder = folder
         self._tree = tree
         self._read = read
         self._known = known
         self._merged: dict[_Chain, Defaults] = {}
-        self._chains = {folder: self._in(folder)}
+        self._chains: dict[str, _Chain] = {}
 
     def of(self, folder: str) -> Defaults:
         """Return the defaults of a folder, with those of the folders above it."""
@@ -145,19 +145,15 @@ class DefaultsFiles:
 
     def chain(self, folder: str) -> _Chain:
         """Return the defaults files, misnamed ones too, that apply to a folder, from the specs folder down."""
-        below = []  # folders may be nested too deeply for recursion
-        while folder not in self._chains:
-            below.append(folder)
-            folder = folder.rpartition("/")[0]
-        chain = self._chains[folder]
-        for one in reversed(below):
-            chain = self._chains[one] = chain + self._in(one)
-        return chain
-
-    def _in(self, folder: str) -> _Chain:
-        misnamed = tuple((name, _UNREAD) for name in sorted(self._tree.misnamed.get(folder, ())))
-        signature = self._tree.defaults.get(name := join(folder, DEFAULTS_NAME))
-        return ((name, signature), *misnamed) if signature else misnamed
+        if folder not in self._chains:
+            tree, found = self._tree, list[tuple[str, Signature]]()
+            for name in defaults_above(self._folder, f"{folder}/"):
+                if signature := tree.defaults.get(name):
+                    found.append((name, signature))
+                misnamed = tree.misnamed.get(_folder(name), ())
+                found += [(other, _UNREAD) for other in sorted(misnamed)]
+            self._chains[folder] = tuple(found)
+        return self._chains[folder]
 
     def read(self, name: str) -> Defaults:
         """Return what one file says; it is read once."""

@@ -33,8 +33,10 @@ class Remote(NamedTuple):
     url: str
 
     def problem(self, sentence: str) -> Problem:
-        """Return a problem at the place that names the URL, shown without its possible secrets."""
-        return Problem(self.place, self.wanted.name, f"`{_shown(self.url)}` {sentence}")
+        """Return a problem at the place that names the URL; user, password and signature are left out."""
+        parts = urlsplit(self.url)
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:120]
+        return Problem(self.place, self.wanted.name, f"`{shown}` {sentence}")
 
 
 def remote_media(
@@ -62,19 +64,13 @@ def next_part(medium: sources.Medium, size: int | None, parts: Parts) -> int | N
     if not seen:
         return None
     index = next((box for box in seen if box.kind == b"moov"), None)
-    at = index.begin if index else seen[-1].end
-    read = _read_on(at, parts)
+    at = read = index.begin if index else seen[-1].end
+    for begin, data in sorted(parts):
+        if begin <= read < begin + len(data):
+            read = begin + len(data)  # so far, everything from `at` on was read
     if index:
         return read if read < min(index.end, size) else None
     return at if read == at < size else None
-
-
-def _read_on(at: int, parts: Parts) -> int:
-    """Return the end of what was read from `at` on without a gap; `at` itself when nothing was."""
-    for begin, data in sorted(parts):
-        if begin <= at < begin + len(data):
-            at = begin + len(data)
-    return at
 
 
 def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Parts) -> list[str]:
@@ -106,9 +102,3 @@ def _laid_out(size: int, parts: Parts) -> Iterator[BufferedReader]:
             file.write(data[: max(size - begin, 0)])
         file.seek(0)
         yield cast(BufferedReader, file)
-
-
-def _shown(url: str) -> str:
-    """Return a URL without user, password and query (a signature)."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:120]

@@ -55,10 +55,6 @@ class Watcher:
         self._dirty: set[str] = set()
         self._is_stopped = False
 
-    def start(self) -> None:
-        """Begin to watch; what cannot be watched is told to `trouble`."""
-        self.revive()
-
     def watch_also(self, folders: Iterable[str]) -> None:
         """Watch these folders too, even once they appear, but not below them; outside the root, by absolute path."""
         with self._tables:

@@ -68,7 +68,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     (root / "specs/a.yaml").write_text("a")
     (root / "specs/deep/b.yaml").write_text("b")
     watched = Watched(root)
-    watched.watcher.start()
+    watched.watcher.revive()
     yield watched
     watched.hold.set()
     watched.watcher.stop()
@@ -198,7 +198,7 @@ def test_where_the_root_holds_the_specs_hidden_folders_and_the_state_are_left_ou
     for folder in ("state/objects", ".git/refs", "deep"):
         (tmp_path / folder).mkdir(parents=True)
     watched = Watched(tmp_path, "")
-    watched.watcher.start()
+    watched.watcher.revive()
     try:
         for name in ("state/x", "state/objects/x", ".git/HEAD", ".git/refs/x", "a.yaml", "deep/b.yaml"):  # fmt: skip
             (tmp_path / name).write_text("x")
@@ -288,7 +288,7 @@ def test_a_whole_project_that_was_replaced_is_found_again_at_the_next_resync(
 def test_a_project_without_a_specs_folder_waits_for_one(tmp_path: Path) -> None:
     """The daemon can start before the first spec exists and notices the folder that appears."""
     watched = Watched(tmp_path, "some/specs")
-    watched.watcher.start()
+    watched.watcher.revive()
     try:
         assert not watched.watcher.is_notified
         (tmp_path / "some/specs").mkdir(parents=True)
@@ -355,7 +355,7 @@ def test_after_stop_nobody_is_called_and_no_thread_or_file_is_left(tmp_path: Pat
     (tmp_path / "specs").mkdir()
     threads, files = threading.active_count(), open_files()
     watched = Watched(tmp_path)
-    watched.watcher.start()
+    watched.watcher.revive()
     watched.watcher.stop()
     (tmp_path / "specs/a.yaml").write_text("x")
     watched.watcher.revive()
@@ -376,7 +376,7 @@ if limit == "files":
 troubles, healed = [], {f"specs/{n}/healed.yaml" for n in range(10)}
 watcher = Watcher(root, "specs", ignored=[], wake=lambda: None, trouble=troubles.append)
 for _ in range(3):
-    watcher.start()
+    watcher.revive()
     watcher.watch_also(["assets"])
 before = watcher.is_notified
 dirty = set()
@@ -497,7 +497,7 @@ def test_on_a_network_file_system_events_come_but_are_not_relied_on(
     (tmp_path / "mountinfo").write_text(f"1 0 0:1 / {tmp_path} rw - nfs server:/x rw\n")
     monkeypatch.setattr(watcher, "MOUNTS", tmp_path / "mountinfo")
     watched = Watched(tmp_path)
-    watched.watcher.start()
+    watched.watcher.revive()
     try:
         watched.watcher.revive()
         assert not watched.watcher.is_notified

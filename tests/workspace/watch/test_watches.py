@@ -46,7 +46,7 @@ def observed(tmp_path: Path) -> Iterator[Observed]:
     for name in ("specs/a.yaml", "specs/deep/b.yaml", "elsewhere/new/c.yaml"):
         (root / name).write_text("x")
     observed = Observed(root)
-    observed.watcher.start()
+    observed.watcher.revive()
     yield observed
     observed.watcher.stop()
 
@@ -127,7 +127,7 @@ def test_after_stop_nobody_is_called_and_no_thread_is_left(tmp_path: Path) -> No
     (tmp_path / "specs").mkdir()
     threads = threading.active_count()
     observed = Observed(tmp_path)
-    observed.watcher.start()
+    observed.watcher.revive()
     observed.watcher.watch_also(["media"])
     observed.watcher.stop()
     observed.watcher.stop()
