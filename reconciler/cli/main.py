@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module, metadata
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -92,36 +93,23 @@ def root_options(
     context.obj = root, None if config is None else config.absolute()
 
 
+# In the order of the help: a command, and the module where the function of that name is.
 _COMMANDS = {
-    "init": "begin:init",
-    "validate": "plan:validate",
-    "plan": "plan:plan",
-    "apply": "plan:apply",
-    "watch": "watch:watch",
-    "status": "status:status",
-    "show": "status:show",
-    "spend": "spend:spend",
-    "retry": "order_commands:retry",
-    "import": "order_commands:import_",
-    "refresh": "order_commands:refresh",
-    "forget": "order_commands:forget",
-    "prune": "order_commands:prune",
-    "gc": "order_commands:gc",
-    "doctor": "doctor:doctor",
-    "backup": "status:backup",
-    "simulate": "begin:simulate",
-    "demo": "begin:demo",
-    "schema": "plan:schema",
-}
+    "init": "begin", "validate": "plan", "plan": "plan", "apply": "plan", "watch": "watch", "status": "status",
+    "show": "status", "spend": "spend", "retry": "order_commands", "import": "order_commands",
+    "refresh": "order_commands", "forget": "order_commands", "prune": "order_commands", "gc": "order_commands",
+    "doctor": "doctor", "backup": "status", "simulate": "begin", "demo": "begin", "schema": "plan",
+}  # fmt: skip
 
 
 class _Commands(Mapping[str, Any]):
     """The commands by name; a command's module, with all that it needs, is imported when it is asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        module, _, function = _COMMANDS[name].partition(":")
+        module = import_module(f"reconciler.cli.{_COMMANDS[name]}")
+        function = getattr(module, f"{name}_" if iskeyword(name) else name)
         one = typer.Typer(add_completion=False, rich_markup_mode=None)
-        one.command(name)(getattr(import_module(f"reconciler.cli.{module}"), function))
+        one.command(name)(function)
         return typer.main.get_command(one)
 
     def __iter__(self) -> Iterator[str]:

@@ -19,7 +19,7 @@ from reconciler.cli.log import (
     tell_systemd_of_reload,
     watchdog_interval,
 )
-from reconciler.engine.loop.looks import FolderLooks
+from reconciler.engine.loop.desired import FolderLooks
 
 STATEMENTS = ["READY=1", "STOPPING=1", "WATCHDOG=1"]
 

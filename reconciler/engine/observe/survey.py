@@ -16,12 +16,12 @@ from reconciler.core.recalled import Recalled, knows_better, wanted_of
 from reconciler.core.states import BOUGHT, Record, Role, Status
 from reconciler.core.transitions import put_back
 from reconciler.engine.observe.files import Locations
-from reconciler.engine.observe.needed import needed
 from reconciler.engine.observe.receipts_read import recall
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.files.outputs import check_room
 from reconciler.workspace.read.loader import Desired
+from reconciler.workspace.read.mentions import needed
 
 _ONLY_TOLD = (
     "only a receipt says that it was published there; remove it yourself if nobody needs it"

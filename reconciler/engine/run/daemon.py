@@ -16,8 +16,7 @@ from reconciler.core.generations import Generation
 from reconciler.core.progress import Cause
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.core.states import Status
-from reconciler.engine.loop.desired import FolderWork
-from reconciler.engine.loop.looks import FolderLooks
+from reconciler.engine.loop.desired import FolderLooks, FolderWork
 from reconciler.engine.loop.loop import Loop, woken
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits

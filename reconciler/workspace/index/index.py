@@ -73,10 +73,9 @@ class SpecIndex:
         self._defaults: dict[str, Defaults] = {}
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
-        folder = specs_folder(root, specs_dir)
-        tree = walk(root, folder)
+        tree = walk(root, specs_folder(root, specs_dir))
         at_ns = time.time_ns()
-        self._seen = KnownTree(folder, tree, at_ns)
+        self._seen = KnownTree(tree, at_ns)
         self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
         reader = self._reader()
         readings = reader.read_all(cache, recalled_only=deferred)
@@ -105,7 +104,7 @@ class SpecIndex:
         declared = {spec: self._collisions.declared(spec) for spec in specs}
         invalid = {spec: set(found) for spec in specs if (found := self.problems(spec))}
         sights = self._media.sights
-        return assemble(self._seen.folder, tree, declared, invalid, self._defaults, sights)
+        return assemble(tree, declared, invalid, self._defaults, sights)
 
     def defer(self) -> None:
         """From now on, read a few specs at a time (`read_on`), and look at no media; the unread count as invalid."""
@@ -170,14 +169,14 @@ class SpecIndex:
         if spec not in self.specs:
             return frozenset()
         tree = self._seen.tree
-        above = defaults_above(self._seen.folder, spec)
+        above = defaults_above(self._seen.tree.folder, spec)
         media = (file for file in self._media.named.get(spec, ()) if self._media.sights[file].file)
         ignoring = () if tree.ignoring.signature is None else (IGNORE_FILE,)
         return frozenset({spec, *ignoring, *media, *(tree.defaults.keys() & above)})
 
     def media_folders(self) -> frozenset[str]:
         """Return the folders outside the specs folder where local media are, or are missing."""
-        inner = f"{self._seen.folder}/" if self._seen.folder else ""
+        inner = f"{self._seen.tree.folder}/" if self._seen.tree.folder else ""
         return frozenset(
             folder for folder in self._media.folders if not f"{folder}/".startswith(inner)
         )
@@ -198,7 +197,7 @@ class SpecIndex:
     def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
         """Return the look that `refresh` needs, as a function for any thread; it raises `WorkspaceError`."""
         named = self._with_links(names)
-        return partial(look, self._root, self._seen.folder, named, self._seen.tree.ignoring)
+        return partial(look, self._root, self._seen.tree.folder, named, self._seen.tree.ignoring)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
@@ -253,7 +252,7 @@ class SpecIndex:
         tree = self._seen.tree
         return Snapshot(
             self._root,
-            self._seen.folder,
+            self._seen.tree.folder,
             tree.files(),
             frozenset(tree.links),
             dict(self._media.links.targets),
@@ -267,9 +266,9 @@ class SpecIndex:
         tree, root = self._seen.tree, Root(self._root)
         if spec not in tree.specs or signature_of(self._root) != tree.ignoring.signature:
             return False
-        names = (spec, *defaults_above(self._seen.folder, spec))
+        names = (spec, *defaults_above(self._seen.tree.folder, spec))
         try:
-            found = look(self._root, self._seen.folder, names, tree.ignoring)
+            found = look(self._root, self._seen.tree.folder, names, tree.ignoring)
         except WorkspaceError:
             return False
         targets, sights = self._media.links.targets, self._media.sights
@@ -284,8 +283,7 @@ class SpecIndex:
         )
 
     def _reader(self) -> Reader:
-        seen = self._seen
-        return Reader(seen.folder, seen.tree, self._prices, self.looks, self._defaults)
+        return Reader(self._seen.tree, self._prices, self.looks, self._defaults)
 
     def _put_links(self, names: Iterable[str], root: Root) -> None:
         for name in names:
@@ -295,7 +293,7 @@ class SpecIndex:
         """Return these names and the links to them; with `.reconcilerignore`, also the specs folder."""
         named = set(names)
         if IGNORE_FILE in named:
-            named.add(self._seen.folder)
+            named.add(self._seen.tree.folder)
         return named | self._media.links.leading_to(named)
 
     def _touched(self, names: Iterable[str]) -> set[str]:

@@ -94,13 +94,12 @@ class Difference:
 class KnownTree:
     """The tree of the specs folder as it was told last; no file is looked at."""
 
-    def __init__(self, folder: str, tree: Tree, at_ns: int) -> None:
-        self.folder = folder
-        self.tree = Tree()
+    def __init__(self, tree: Tree, at_ns: int) -> None:
+        self.tree = Tree(folder=tree.folder)
         self.racy: set[str] = set()  # seen so soon after a change that another would not show
         self._names = Names()
         self._copies = Groups()  # the stem of an original -> specs that are copies by their names
-        self.replace({folder: tree}, (), at_ns)
+        self.replace({tree.folder: tree}, (), at_ns)
 
     def signature(self, name: str) -> Signature | None:
         """Return how a spec or a defaults file was found; None where there is none."""

@@ -62,22 +62,20 @@ class Desired:
 
 def load(root: Path, specs_dir: str, *, prices: Prices, cache: SpecCache | None = None) -> Desired:
     """Return what the specs folder asks for. Raises `WorkspaceError` when a folder in it cannot be listed."""
-    folder = specs_folder(root, specs_dir)
-    tree = walk(root, folder)
+    tree = walk(root, specs_folder(root, specs_dir))
     looks = KnownMedia(root, {}, patience=PATIENCE, cache=cache)
     defaults: dict[str, Defaults] = {}
-    reader = Reader(folder, tree, prices, looks, defaults)
+    reader = Reader(tree, prices, looks, defaults)
     readings = reader.read_all(cache)
     declared = {name: readings[name].generations for name in tree.specs}
     invalid = {name: set(one.problems) for name, one in readings.items() if one.problems}
     for problem in collisions(wish for found in declared.values() for wish in found):
         invalid.setdefault(problem.place.file, set()).add(problem)
-    desired = assemble(folder, tree, declared, invalid, defaults, reader.inputs.sights)
+    desired = assemble(tree, declared, invalid, defaults, reader.inputs.sights)
     return replace(desired, prices=prices, sources=looks.sources)
 
 
 def assemble(
-    folder: str,
     tree: Tree,
     declared: Mapping[str, Sequence[Generation]],
     invalid: dict[str, set[Problem]],
@@ -97,7 +95,7 @@ def assemble(
         specs=tuple(sorted(specs)),
         receipts=dict(tree.receipts),
         defaults=frozenset(tree.defaults),
-        folder=folder,
+        folder=tree.folder,
         held_back={name: why for name in specs if (why := ignoring.held_back(name, specs))},
         notes=tuple(misspelt_notes(tree)),
         seen={
@@ -120,10 +118,7 @@ class Defaults:
 class DefaultsFiles:
     """The defaults files of a tree; `known` are those read earlier, and gets those read now."""
 
-    def __init__(
-        self, folder: str, tree: Tree, read: Callable[[str], Node], known: dict[str, Defaults]
-    ) -> None:
-        self._folder = folder
+    def __init__(self, tree: Tree, read: Callable[[str], Node], known: dict[str, Defaults]) -> None:
         self._tree = tree
         self._read = read
         self._known = known
@@ -147,7 +142,7 @@ class DefaultsFiles:
         """Return the defaults files, misnamed ones too, that apply to a folder, from the specs folder down."""
         if folder not in self._chains:
             tree, found = self._tree, list[tuple[str, Signature]]()
-            for name in defaults_above(self._folder, f"{folder}/"):
+            for name in defaults_above(tree.folder, f"{folder}/"):
                 if signature := tree.defaults.get(name):
                     found.append((name, signature))
                 misnamed = tree.misnamed.get(_folder(name), ())
@@ -182,19 +177,14 @@ class Reader:
     """Reads the specs of a tree; `looks` and `known` (defaults) keep what this and earlier readers read."""
 
     def __init__(
-        self,
-        folder: str,
-        tree: Tree,
-        prices: Prices,
-        looks: KnownMedia,
-        known: dict[str, Defaults],
+        self, tree: Tree, prices: Prices, looks: KnownMedia, known: dict[str, Defaults]
     ) -> None:
         self.root = Root(looks.root)
         self._tree = tree
         self._prices = prices
         self._looks = looks
         self.inputs = Inputs(self.root, looks)
-        self.defaults = DefaultsFiles(folder, tree, self._document, known)
+        self.defaults = DefaultsFiles(tree, self._document, known)
 
     def read_all(
         self, cache: SpecCache | None, *, recalled_only: bool = False

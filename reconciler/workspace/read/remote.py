@@ -43,8 +43,8 @@ def remote_media(
     root: Path, specs_dir: str, specs: Collection[str], prices: sources.Prices
 ) -> list[Remote]:
     """Return every URL that these specs name, once for each place and limit."""
-    folder = specs_folder(root, specs_dir)
-    reader = Reader(folder, walk(root, folder), prices, KnownMedia(root, {}, patience=0), {})
+    tree = walk(root, specs_folder(root, specs_dir))
+    reader = Reader(tree, prices, KnownMedia(root, {}, patience=0), {})
     found: dict[Remote, None] = {}
     for spec in sorted(specs):
         for wish in reader.wishes(spec)[0]:

@@ -47,6 +47,7 @@ class Tree:
     problems: dict[str, Problem] = field(default_factory=dict)  # name -> why it cannot be used
     misspelt: dict[str, str] = field(default_factory=dict)  # name like a spec's -> the name meant
     ignoring: Ignoring = field(default_factory=Ignoring)
+    folder: str = ""  # the specs folder
 
     def files(self) -> dict[str, Signature | None]:
         """Return the signature of every file; None for one that cannot be used."""
@@ -86,7 +87,7 @@ def specs_folder(root: Path, specs_dir: str) -> str:
 
 def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
     """Return what lies in a folder of the root and below, sorted by name. Raises `WorkspaceError`."""
-    tree = Tree(ignoring=Ignoring.read(root) if ignoring is None else ignoring)
+    tree = Tree(ignoring=ignoring or Ignoring.read(root), folder=folder)
     try:
         below = _list(root, folder, tree)
     except FileNotFoundError as error:

@@ -175,9 +175,6 @@ class Settling:
     def __contains__(self, name: object) -> bool:
         return name in self._touched
 
-    def __len__(self) -> int:
-        return len(self._touched)
-
     def touch(self, names: Iterable[str], now: int) -> None:
         """Let these names wait from now (ms) on."""
         for name in names:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from reconciler.core.errors import StateReplaced, WorkspaceError
-from reconciler.engine.loop.looks import FolderLooks
+from reconciler.engine.loop.desired import FolderLooks
 from reconciler.engine.run.daemon import Pace
 from reconciler.store.objects import ObjectStore
 from reconciler.store.values import Caps

@@ -216,7 +216,7 @@ def test_no_pattern_keeps_the_program_busy(project: Project) -> None:
 def test_folders_may_lie_in_one_another_as_deep_as_a_path_is_long() -> None:
     """Neither the ignore file nor the defaults ask for one folder after the other by going deeper themselves."""
     deep = "specs" + "/a" * 2000
-    files = DefaultsFiles("specs", Tree(), lambda name: Node(None, Place(name)), {})
+    files = DefaultsFiles(Tree(folder="specs"), lambda name: Node(None, Place(name)), {})
     assert files.of(deep).problems == ()
     assert files.chain(deep) == ()
 
