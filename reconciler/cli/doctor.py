@@ -22,9 +22,9 @@ from reconciler.cli.provider import credentials, has_key, open_client, packs_of
 from reconciler.cli.terminal import AsJson, err, os_error, out, print_json
 from reconciler.core.errors import ReconcilerError, counted, in_a_line
 from reconciler.core.moments import day_of
-from reconciler.core.money import units_text
 from reconciler.core.printable import printable
 from reconciler.core.schedule import DAY, SECOND
+from reconciler.core.spending import units_text
 from reconciler.kling.errors import ProviderError, TryLater
 from reconciler.kling.wire import ResourcePack, balance_of
 from reconciler.settings import DEFAULT, Origin, origins

@@ -15,9 +15,9 @@ from rich.table import Table
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation
-from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
+from reconciler.core.spending import UnitPrice, units_text
 from reconciler.core.states import Record, Result, Status
 from reconciler.workspace.receipts.receipt_files import file_row
 

@@ -26,9 +26,9 @@ from reconciler.core.errors import StateError, StateLocked, WorkspaceError, coun
 from reconciler.core.identity import split_attempt
 from reconciler.core.orders import Order, Outcome, Verb
 from reconciler.core.printable import labelled
+from reconciler.core.progress import is_unsaved
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import BOUGHT, Record, Status
-from reconciler.core.work import is_unsaved
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.orders.attempts import next_number, why_not
 from reconciler.engine.orders.collect import garbage

@@ -19,11 +19,10 @@ from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.errors import counted
 from reconciler.core.generations import Generation, newer_models
-from reconciler.core.money import UnitPrice
-from reconciler.core.progress import Ended
+from reconciler.core.progress import Ended, Work
 from reconciler.core.sources import Medium
+from reconciler.core.spending import UnitPrice
 from reconciler.core.states import Record, Status
-from reconciler.core.work import Work
 from reconciler.engine.observe.survey import Survey
 from reconciler.settings.definitions import Settings
 from reconciler.workspace.read.loader import Desired

@@ -15,8 +15,8 @@ from reconciler.cli.project import Folder
 from reconciler.cli.terminal import warn
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, in_a_line
 from reconciler.core.moments import day_of
-from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.schedule import DAY, SECOND
+from reconciler.core.spending import UnitPrice, units_text
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.kling.errors import SlowDown
 from reconciler.kling.wire import Balance, ResourcePack, balance_of

@@ -24,10 +24,9 @@ from reconciler.cli.provider import allowed_networks, has_key, open_client
 from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
 from reconciler.core.printable import labelled
-from reconciler.core.progress import Ended
+from reconciler.core.progress import Ended, Work
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.core.states import Record, Status
-from reconciler.core.work import Work
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.ports import Hosting, Options, Ports, Provider, Reporter, Unconfigured
 from reconciler.engine.run.apply import Run

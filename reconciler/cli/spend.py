@@ -21,9 +21,18 @@ from reconciler.cli.documents import MOST_ROWS, bare_table
 from reconciler.cli.project import open_folder, refuse_leading_out, root_of, specs_at
 from reconciler.cli.terminal import AsJson, err, out, print_json
 from reconciler.core.errors import WorkspaceError, counted
-from reconciler.core.money import UnitPrice, units_text
 from reconciler.core.printable import printable
-from reconciler.core.spending import By, Purchase, Sums, between, disbelief, group, total_of
+from reconciler.core.spending import (
+    By,
+    Purchase,
+    Sums,
+    UnitPrice,
+    between,
+    disbelief,
+    group,
+    total_of,
+    units_text,
+)
 from reconciler.engine.observe.purchases import everything_bought
 from reconciler.workspace.files.plain import describe_os_error, replace_plain
 

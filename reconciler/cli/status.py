@@ -26,8 +26,8 @@ from reconciler.cli.terminal import AsJson, error_document, out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.moments import shown
-from reconciler.core.money import units_text
 from reconciler.core.printable import labelled
+from reconciler.core.spending import units_text
 from reconciler.core.states import Record, Status
 from reconciler.store.upkeep import back_up
 from reconciler.workspace.files.outputs import signature

@@ -11,14 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from reconciler.core import progress as core
-from reconciler.core.account import Account
-from reconciler.core.contact import Failures, Move, Patience, next_move
+from reconciler.core.account import Account, Failures, Move, Patience, next_move
 from reconciler.core.errors import counted
-from reconciler.core.progress import Asked, At, Cause, Done, Held, Trouble, TroubleKind, Verdict
+from reconciler.core.progress import (
+    GIVEN_UP,
+    Asked,
+    At,
+    Cause,
+    Done,
+    Held,
+    Trouble,
+    TroubleKind,
+    Verdict,
+)
 from reconciler.core.schedule import HOUR, MOST_RETRY, SECOND, Brake, backoff
 from reconciler.core.states import LIVE, Record, Status
 from reconciler.core.transitions import may_turn_up
-from reconciler.core.work import GIVEN_UP
 
 MOST_SAVES = 8  # failures in a row before a result is left for later
 _LIVE = 2  # times the patience before a create: what is in flight may be paid for

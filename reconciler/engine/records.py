@@ -10,11 +10,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 from reconciler.core.moments import bought_at, day_of
-from reconciler.core.progress import Progress, Topic
+from reconciler.core.progress import Progress, Topic, Work
 from reconciler.core.spending import believed, charged, disbelief
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Event, Step, step, without_task
-from reconciler.core.work import Work
 from reconciler.engine.ports import Options, Ports
 from reconciler.store.values import Change, HistoryEntry, Spent
 

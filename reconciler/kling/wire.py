@@ -16,7 +16,7 @@ from typing import Final
 
 from reconciler.core.identity import may_name
 from reconciler.core.moments import milliseconds
-from reconciler.core.money import total
+from reconciler.core.spending import total
 from reconciler.core.states import Task, TaskState, Video
 from reconciler.kling.errors import Unreadable
 

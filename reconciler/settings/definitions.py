@@ -32,7 +32,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from reconciler.core.hosts import is_loopback
 from reconciler.core.kinds import default_prices
-from reconciler.core.money import UnitPrice
+from reconciler.core.spending import UnitPrice
 from reconciler.core.states import Role
 from reconciler.hosting.places import VARIABLES, place_of, public_base
 from reconciler.notifications.notifier import Notice

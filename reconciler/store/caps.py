@@ -13,9 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from reconciler.core.errors import CapReached
 from reconciler.core.moments import day_start
-from reconciler.core.money import EXACT, total, units_text
 from reconciler.core.schedule import DAY
-from reconciler.core.spending import FREE, charged
+from reconciler.core.spending import EXACT, FREE, charged, total, units_text
 from reconciler.core.states import Record
 from reconciler.store.tables import FORGOTTEN, TASK
 from reconciler.store.values import Caps, Spent

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.cli.main import run
 from reconciler.core.kinds import DEFAULT, keys_of
-from reconciler.core.money import units_text
+from reconciler.core.spending import units_text
 from reconciler.store.lock import StateLock
 from tests.cli.shell import SPEC, Shell
 from tests.support.simulator import Simulator

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.account import Account
-from reconciler.core.contact import Contact
+from reconciler.core.account import Account, Contact
 from reconciler.core.schedule import SECOND, Slots
 
 NOW = 1_000_000

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.account import Account
+from reconciler.core.account import Account, Contact, Failures
 from reconciler.core.advance import Advance, advance
-from reconciler.core.contact import Contact, Failures
 from reconciler.core.diff import attempt_of
 from reconciler.core.progress import (
     AskAnything,
@@ -44,10 +43,10 @@ from reconciler.core.progress import (
     TroubleKind,
     Verdict,
     Waits,
+    Work,
 )
 from reconciler.core.schedule import HOUR, SECOND
 from reconciler.core.states import LIVE, Record, Result, Role, Status
-from reconciler.core.work import Work
 from tests.core.builders import SMALLEST, generations
 
 NOW = 1_800_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.contact import Contact, Failures, Move, Patience, next_move
+from reconciler.core.account import Contact, Failures, Move, Patience, next_move
 from reconciler.core.schedule import SECOND
 
 LIMITS = Patience(first=15 * SECOND, later=300 * SECOND, one=15 * SECOND)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.money import UnitPrice, total
+from reconciler.core.spending import UnitPrice, total
 
 _PRICES = st.decimals(0, 10**6, places=10, allow_nan=False)
 _UNITS = st.decimals(0, 10**12, places=12, allow_nan=False)

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.orders import Order, Outcome, Verb
+from reconciler.core.progress import GIVEN_UP
 from reconciler.core.states import Record, Status
-from reconciler.core.work import GIVEN_UP
 from reconciler.store.order_queue import new_ticket, open_queue
 from tests.simulation.books import survey_of
 from tests.simulation.history import Act

@@ -15,8 +15,8 @@ from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
+from reconciler.core.progress import Work, is_unsaved, work_for
 from reconciler.core.states import BOUGHT
-from reconciler.core.work import Work, is_unsaved, work_for
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
 from reconciler.engine.observe.receipts_read import ReceiptMemory

@@ -9,8 +9,7 @@ from typing import Protocol
 from reconciler.core import advance as decide
 from reconciler.core import errors
 from reconciler.core import progress as core
-from reconciler.core.account import Account
-from reconciler.core.contact import Contact
+from reconciler.core.account import Account, Contact
 from reconciler.core.diff import Action, Assessment
 from reconciler.core.generations import Generation
 from reconciler.core.kinds import DEFAULT

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.recalled import Recalled, knows_better, take_in, wanted_of
+from reconciler.core.receipts import Recalled, knows_better, take_in, wanted_of
 from reconciler.core.states import Record, Status
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.records import Records

@@ -12,7 +12,7 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.recalled import Recalled, knows_better, wanted_of
+from reconciler.core.receipts import Recalled, knows_better, wanted_of
 from reconciler.core.states import BOUGHT, Record, Role, Status
 from reconciler.core.transitions import put_back
 from reconciler.engine.observe.files import Locations

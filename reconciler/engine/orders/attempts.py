@@ -15,9 +15,9 @@ from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, has_room, is_computed, split_attempt
 from reconciler.core.kinds import KINDS
 from reconciler.core.orders import Outcome
+from reconciler.core.progress import GIVEN_UP, Work
 from reconciler.core.states import LIVE, Record, Reply, Status, Task
 from reconciler.core.transitions import Seen
-from reconciler.core.work import GIVEN_UP, Work
 from reconciler.engine.ask.answers import UNPROVEN, Answers
 from reconciler.engine.ask.poll import ask
 from reconciler.engine.deliver.publish import Receipts

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.orders import Outcome
-from reconciler.core.recalled import Recalled
+from reconciler.core.progress import is_unsaved
+from reconciler.core.receipts import Recalled
 from reconciler.core.schedule import HOUR
 from reconciler.core.states import Role
-from reconciler.core.work import is_unsaved
 from reconciler.engine.observe.receipts_read import recall
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.orders.context import OrderContext

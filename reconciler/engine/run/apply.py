@@ -6,17 +6,107 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.core.diff import Assessment, Plan
+from reconciler.core.diff import Assessment, Plan, content_problem
+from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.progress import Ended
+from reconciler.core.progress import Ended, Work, is_unsaved, work_for
+from reconciler.core.schedule import SECOND
 from reconciler.core.states import Record
-from reconciler.core.work import Work, is_unsaved, work_for
 from reconciler.engine.loop.loop import Loop
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.engine.run.specs import SpecsNow
+from reconciler.workspace.files.root import Root
+from reconciler.workspace.git import index_lock
+from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.tree.ignoring import IGNORE_FILE
+from reconciler.workspace.tree.walk import defaults_above
+
+_QUIET = 2 * SECOND  # since the last change to what a spec is made of
+_LONGEST_UNREST = 30 * SECOND  # then what stands there counts: a lock may be left over from a crash
+_PATIENCE = 10.0  # s for media that have changed since: results that arrive wait meanwhile
+_NS = 1_000_000  # in a millisecond
+
+
+class SpecsNow:
+    """The specs of a survey, read again as far as they have changed since."""
+
+    def __init__(self, ports: Ports, survey: Survey, records: Records) -> None:
+        self._ports = ports
+        self._desired = survey.desired
+        self._records = records
+        self._lock = index_lock(ports.root)
+        self._index: SpecIndex | None = None  # from the first change on
+        self._restless: dict[str, int] = {}  # spec -> since when (ms)
+        self._planned: dict[str, list[Generation]] = {}
+        for wish in survey.valid_wishes():
+            self._planned.setdefault(wish.spec, []).append(wish)
+
+    def is_wanted(self, wish: Generation) -> bool:  # noqa: ARG002 - see below
+        """The plan is bought as the user agreed to it, whatever is written meanwhile."""
+        return True
+
+    def declared(self, spec: str) -> Sequence[Generation]:
+        """Return the generations of a spec as it was last found at rest; none where it is invalid."""
+        if self._index is None:
+            return self._planned.get(spec, ())
+        return [
+            wish
+            for wish in self._index.generations(spec)
+            if not content_problem(wish, self._records.get(wish.external_task_id))
+        ]
+
+    def is_at_rest(self, spec: str) -> bool:
+        """Read a spec again if it has changed; return whether it is at rest, or was restless for half a minute.
+
+        Raises WorkspaceError: it could not be read for half a minute.
+        """
+        since = self._restless.setdefault(spec, self._ports.now())
+        is_over = self._ports.now() - since > _LONGEST_UNREST
+        try:
+            calm = self._is_calm(spec)
+        except WorkspaceError:
+            if is_over:
+                raise
+            return False  # it is being replaced, folder and all
+        if calm:
+            del self._restless[spec]
+        return calm or is_over
+
+    def asks_for(self, wish: Generation) -> bool:
+        """Whether a spec, at rest, still asks for this result at this place."""
+        try:
+            calm = self.is_at_rest(wish.spec)
+        except WorkspaceError:
+            return False
+        return calm and any(
+            (one.external_task_id, one.label) == (wish.external_task_id, wish.label)
+            for one in self.declared(wish.spec)
+        )
+
+    def _is_calm(self, spec: str) -> bool:
+        git_is_at_work = self._lock is not None and self._lock.exists()
+        planned, root = self._desired, Root(self._ports.root)
+        names = spec, IGNORE_FILE, *defaults_above(planned.folder, spec)
+        if self._index is None:
+            media = (path for wish in self._planned.get(spec, ()) for path in wish.files)
+            if all(root.signature(name) == planned.seen.get(name) for name in (*names, *media)):
+                return not git_is_at_work
+            self._index = SpecIndex(
+                root.path,
+                planned.folder,
+                prices=planned.prices,
+                sources=planned.sources,
+                patience=_PATIENCE,
+            )
+        elif not self._index.is_as_read(spec):
+            self._index.refresh({*names, *self._index.inputs(spec)})
+        # A time in the future does not tell whether a file was written a moment ago.
+        root, now = Root(root.path), self._ports.now()
+        found = (root.signature(name) for name in self._index.inputs(spec))
+        is_young = any(one and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)
+        return not (git_is_at_work or is_young)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.orders import Verb
 from reconciler.core.progress import Ended
-from reconciler.core.recalled import Recalled
+from reconciler.core.receipts import Recalled
 from reconciler.core.states import Status
 from reconciler.engine.observe.files import Locations
 from reconciler.engine.observe.receipts_read import ReceiptMemory

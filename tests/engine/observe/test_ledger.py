@@ -8,9 +8,8 @@ from pathlib import Path
 
 from hypothesis import given
 
-from reconciler.core.money import total
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.spending import charged
+from reconciler.core.spending import charged, total
 from reconciler.core.states import Record, Status
 from reconciler.engine.observe.purchases import everything_bought
 from reconciler.store.values import Forgotten, Ledger

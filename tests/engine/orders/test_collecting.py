@@ -20,6 +20,7 @@ from reconciler.workspace.files.plain import temporary_beside
 from reconciler.workspace.media.preparing import recipe
 from tests.engine.orders.test_orders import DAY, _obey, _with_client, give
 from tests.engine.world import SPEC, World, now_ms
+from tests.support.project import wait_until
 from tests.support.simulator import Simulator
 
 
@@ -78,7 +79,8 @@ def test_only_what_nothing_refers_to_goes(project: World, sim: Simulator) -> Non
     leftover = temporary_beside(project.root / "specs" / "kept.mp4")
     foreign = project.root / "specs" / ".0123456789abcdef.part"
     (project.root / "specs" / "gone.yaml").unlink()
-    give(project, Verb.FORGET, gone)
+    # Within the grace period after its create, it is not forgotten.
+    wait_until(lambda: give(project, Verb.FORGET, gone).ok, "the grace period")
     for path in (download, leftover, foreign):
         lay(path)
     assert found(project) == {}, "all of it is young"

@@ -322,7 +322,7 @@ def test_an_outage_is_one_line_down_and_one_line_up(
     project: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A provider that answers nothing for a while is said once, and once when it is over; nothing is lost."""
-    monkeypatch.setattr("reconciler.core.contact._NOTICED", 300)
+    monkeypatch.setattr("reconciler.core.account._NOTICED", 300)
     sim.faults([{"endpoint": name, "effect": {"status": 503}} for name in ("query", "list")])
     for number in range(3):
         project.write(f"s{number}.yaml", prompt=f"take {number}")
