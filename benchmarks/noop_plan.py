@@ -30,7 +30,7 @@ from PIL import Image
 from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.naming import receipt_path
-from reconciler.core.receipts import entry
+from reconciler.core.receipt_entries import entry
 from reconciler.core.states import Record, Result, Role, Status
 from reconciler.store.repository import Repository
 from reconciler.store.values import Change, HistoryEntry, Publication

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from reconciler.cli import documents, project
+from reconciler.cli import project, views
 from reconciler.cli.plan import settle
 from reconciler.cli.provider import require_provider
 from reconciler.cli.terminal import ExitCode, agree, err, out, print_error
@@ -279,10 +279,10 @@ def _show_retries(giver: Giver, chosen: Mapping[str, Record]) -> str:
         paid = "; IT WAS PAID FOR, AND WILL BE PAID AGAIN" if record.status in BOUGHT else ""
         err.print(
             f"  [green]retry[/] {escape(giver.called(base))}  attempt {next_number(record)}, about "
-            f"{documents.units_and_money(wish.estimated_units, price)}; {record.status}: {escape(record.reason)}{paid}"
+            f"{views.units_and_money(wish.estimated_units, price)}; {record.status}: {escape(record.reason)}{paid}"
         )
     count = counted(len(chosen), "generation")
-    return f"Try {count} again for about {documents.units_and_money(total, price)}?"
+    return f"Try {count} again for about {views.units_and_money(total, price)}?"
 
 
 def _known(giver: Giver, name: str) -> str:

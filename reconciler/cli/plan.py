@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from reconciler.cli import documents, provider
+from reconciler.cli import provider, views
 from reconciler.cli.project import Folder, Paths, open_folder, plan_of, root_of, surveyed, wishes_of
 from reconciler.cli.terminal import AsJson, ExitCode, agree, err, note, out, print_json
 from reconciler.core import kinds
@@ -19,8 +19,8 @@ from reconciler.core.diff import BUYS, NEEDS_SOMEBODY, Plan
 from reconciler.core.documents import Problem, waiting_for, waiting_words
 from reconciler.core.errors import counted
 from reconciler.core.generations import Generation, newer_models
+from reconciler.core.media_rules import Medium
 from reconciler.core.progress import Ended, Work
-from reconciler.core.sources import Medium
 from reconciler.core.spending import UnitPrice
 from reconciler.core.states import Record, Status
 from reconciler.engine.observe.survey import Survey
@@ -65,14 +65,14 @@ def validate(
     good = sum(wish.spec not in invalid for wish in wishes)
     note_strays(survey.desired)
     if as_json:
-        print_json(documents.validate_document(problems, checked, good))
+        print_json(views.validate_document(problems, checked, good))
         return int(bool(problems))
     waiting = waiting_for(invalid)
     for problem in problems:
         err.print(f"[red]error:[/] {escape(f'{problem}{waiting_words(waiting[problem])}')}")
     found = counted(len(problems), "problem") if problems else "all well"
     said = f"{counted(checked, 'spec')}, {counted(good, 'generation')}: {found}"
-    out.print(said if checked else documents.NO_SPECS)
+    out.print(said if checked else views.NO_SPECS)
     return int(bool(problems))
 
 
@@ -150,7 +150,7 @@ def plan(
         note_newer_models(folder, wishes_of(desired, specs))
     note_strays(desired)
     if as_json:
-        print_json(documents.plan_document(plan, price))
+        print_json(views.plan_document(plan, price))
     else:
         _show(plan, price)
     if refresh:
@@ -170,19 +170,19 @@ async def _refreshed(folder: Folder, survey: Survey) -> dict[str, Record]:
 
 
 def _show(plan: Plan, price: UnitPrice | None) -> None:
-    table = documents.plan_table(plan, price)
+    table = views.plan_table(plan, price)
     if table.row_count:
         out.print(table)
     counts = plan.summary()
     if not counts:
-        out.print(documents.NO_SPECS)
+        out.print(views.NO_SPECS)
     elif counts.keys() == {"keep"}:
         kept = counts["keep"]
         out.print(
             f"Nothing to do: {counted(kept, 'generation')} {'is' if kept == 1 else 'are'} complete."
         )
     else:
-        out.print(documents.plan_line(plan, price))
+        out.print(views.plan_line(plan, price))
 
 
 def apply(
@@ -204,16 +204,16 @@ def apply(
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         works: Sequence[Work] = works_of(plan, survey, whole=specs is None)
         note_strays(survey.desired)
-        table = documents.plan_table(plan, price)
+        table = views.plan_table(plan, price)
         if table.row_count:
             err.print(table)
         if works:
-            err.print(documents.plan_line(plan, price))
+            err.print(views.plan_line(plan, price))
         note_newer_models(folder, [wish for work in works for wish in work.wishes])
         works = _possible(folder, survey, works)
         if buys := {one.external_task_id for one in plan.assessments if one.action in BUYS}:
             provider.warn_if_short(folder.settings, plan.estimated_units)
-            cost = documents.units_and_money(plan.estimated_units, price)
+            cost = views.units_and_money(plan.estimated_units, price)
             agree(
                 f"Buy {counted(len(buys), 'generation')} for about {cost}?",
                 yes=yes,
@@ -258,21 +258,21 @@ def _possible(folder: Folder, survey: Survey, works: Sequence[Work]) -> Sequence
 
 
 def _report(plan: Plan, ended: Ended, *, idle: bool, as_json: bool) -> int:
-    document = documents.status_document(plan)
+    document = views.status_document(plan)
     word, code = _CUT_SHORT.get(ended, ("Nothing to do" if idle else "Done", ExitCode.DONE))
     if as_json:
         print_json(document)
     else:
         for item in plan.assessments:
             if item.status in NEEDS_SOMEBODY:
-                name, reason = escape(documents.name_of(item)), escape(item.reason)
+                name, reason = escape(views.name_of(item)), escape(item.reason)
                 err.print(f"[yellow]{item.status}[/] {name}: {reason}")
         waiting = waiting_for({file: found[:1] for file, found in plan.invalid.items()})
-        said = {documents.in_short(found): waiting[found[0]] for found in plan.invalid.values()}
+        said = {views.in_short(found): waiting[found[0]] for found in plan.invalid.values()}
         for line, count in said.items():
             err.print(f"[red]invalid[/] {escape(f'{line}{waiting_words(count)}')}")
         again = " Run again to go on; nothing is paid for twice." if code else ""
-        out.print(f"{word}: {documents.summary_line(document['summary'])}.{again}")
+        out.print(f"{word}: {views.summary_line(document['summary'])}.{again}")
     if code:
         return code
     unsettled = any(item.status is not Status.COMPLETE for item in plan.assessments)

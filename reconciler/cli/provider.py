@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconciler.cli.documents import units_and_money
 from reconciler.cli.project import Folder
 from reconciler.cli.terminal import warn
+from reconciler.cli.views import units_and_money
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, in_a_line
 from reconciler.core.moments import day_of
 from reconciler.core.schedule import DAY, SECOND

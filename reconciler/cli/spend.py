@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from reconciler.cli.documents import MOST_ROWS, bare_table
 from reconciler.cli.project import open_folder, refuse_leading_out, root_of, specs_at
 from reconciler.cli.terminal import AsJson, err, out, print_json
+from reconciler.cli.views import MOST_ROWS, bare_table
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.printable import printable
 from reconciler.core.spending import (

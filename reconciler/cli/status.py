@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from reconciler import settings as configuration
-from reconciler.cli import documents, project, streams
+from reconciler.cli import project, streams, views
 from reconciler.cli.plan import note_strays
 from reconciler.cli.terminal import AsJson, error_document, out, print_json
 from reconciler.core.diff import NEEDS_SOMEBODY, Plan
@@ -62,7 +62,7 @@ def status(
         specs, survey = project.surveyed(folder, paths)
         plan = project.plan_of(survey, specs)
     note_strays(survey.desired)
-    view = _View(documents.status_document(plan), plan)
+    view = _View(views.status_document(plan), plan)
     if as_json:
         print_json(view.document)
     else:
@@ -138,7 +138,7 @@ def _view(root: project.ProjectRoot, paths: Sequence[Path] | None) -> _View:
         except ReconcilerError:
             return (object(),)  # like no other look: everything is read again
 
-    return _View(documents.status_document(plan), plan, look)
+    return _View(views.status_document(plan), plan, look)
 
 
 def _tree(root: Path, specs_dir: str, database: Path) -> _Seen:
@@ -163,12 +163,12 @@ def _shown(view: _View, rows: int | None = None) -> RenderableType:
         error = view.document["error"]
         return Group(escape(f"error: {error['message']}"), escape(f"       {error['hint']}"))
     if not view.document["generations"]:
-        return Text(documents.NO_SPECS)
+        return Text(views.NO_SPECS)
     plan = view.plan if rows is None else _pressing_first(view.plan, rows)
     hidden = len(view.plan.assessments) - len(plan.assessments)
     more = f" ({hidden:,} of them not shown)" if hidden else ""
-    summary = documents.summary_line(view.document["summary"])
-    return Group(documents.status_table(plan), Text(f"{summary}{more}"))
+    summary = views.summary_line(view.document["summary"])
+    return Group(views.status_table(plan), Text(f"{summary}{more}"))
 
 
 def _pressing_first(plan: Plan, rows: int) -> Plan:
@@ -202,7 +202,7 @@ def show(
         plan = survey.plan(wishes, (), whole=False)
         document = {
             "generations": [_known(folder, survey.records, base) for base in dict.fromkeys(bases)],
-            "status": documents.status_document(plan)["generations"],
+            "status": views.status_document(plan)["generations"],
         }
     if as_json:
         print_json(document)
@@ -234,7 +234,7 @@ def _attempt(folder: project.Folder, record: Record) -> dict[str, Any]:
         "request": json.loads(record.request),
         "estimated_units": units_text(record.estimated_units),
         "units": units_text(record.units),
-        **documents.files_listed("results", *kept),
+        **views.files_listed("results", *kept),
     }
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reconciler.cli.running import SteadyClock
     from reconciler.engine.ports import Options, Ports
     from reconciler.engine.run.daemon import Daemon
-    from reconciler.workspace.index.index import SpecIndex
+    from reconciler.workspace.index.spec_index import SpecIndex
 
 _BUSY_TIMEOUT = 1.0  # s that the whole loop waits for a locked database; then it tries again later
 
@@ -172,7 +172,7 @@ class _Watch:
     ) -> tuple[Daemon, SpecIndex]:
         from reconciler.engine.orders.take import OrderTaker
         from reconciler.engine.run.daemon import Daemon, Duties, Pace
-        from reconciler.workspace.index.index import SpecIndex
+        from reconciler.workspace.index.spec_index import SpecIndex
         from reconciler.workspace.watch.watcher import Watcher
 
         folder, settings = self.folder, self.folder.settings
@@ -233,7 +233,7 @@ class _Watch:
                     hint="Leave out one of the two.",
                 )
             return ""
-        from reconciler.cli.documents import StatusPage
+        from reconciler.cli.views import StatusPage
         from reconciler.web.callbacks import signing_key
         from reconciler.web.pages import StatusSource
         from reconciler.web.routes import status_app

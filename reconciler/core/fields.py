@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from reconciler.core.sources import Span, spoken
+from reconciler.core.media_rules import Span, spoken
 
 _MILLISECOND = Decimal("0.001")
 

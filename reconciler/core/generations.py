@@ -12,8 +12,8 @@ from typing import Any
 from reconciler.core.documents import Place, Problem
 from reconciler.core.identity import compute_external_task_id
 from reconciler.core.kinds import Kind, default_prices, kind_behind
+from reconciler.core.media_rules import Source, length_of
 from reconciler.core.naming import output_path, receipt_path
-from reconciler.core.sources import Source, length_of
 from reconciler.core.states import PREVIEWS, Role, asked_roles
 
 _WRITTEN_SUFFIXES = (".mp4", ".webp")  # of every output and preview

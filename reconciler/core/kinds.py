@@ -12,7 +12,7 @@ from pydantic import Field, create_model
 
 from reconciler.core import motion_control
 from reconciler.core.fields import Fields
-from reconciler.core.sources import Input, Prices, Rate, Sent, Source
+from reconciler.core.media_rules import Input, Prices, Rate, Sent, Source
 
 MOST_TAKES = 100
 MOST_RETRIES = 10

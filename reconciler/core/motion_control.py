@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from reconciler.core.documents import nearest
 from reconciler.core.fields import Fields, Trim
-from reconciler.core.sources import (
+from reconciler.core.media_rules import (
     IMAGE,
     VIDEO,
     Input,

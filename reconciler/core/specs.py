@@ -20,8 +20,8 @@ from pydantic import BaseModel, ValidationError
 from reconciler.core import documents, identity, kinds
 from reconciler.core.documents import Entry, Node, Place, Problem, find, kind_of, nearest_key, plain
 from reconciler.core.generations import Generation
+from reconciler.core.media_rules import Prices, Source, estimate_units, length_of
 from reconciler.core.naming import LONGEST_FILE_NAME, combination_label, output_path, receipt_path
-from reconciler.core.sources import Prices, Source, estimate_units, length_of
 from reconciler.core.states import Role
 
 # Of shells, Compose files, CI, Jinja and Go templates: who writes one expects it to be replaced.

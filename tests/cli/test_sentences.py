@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import documents
+from reconciler.cli import views
 from reconciler.cli.terminal import print_error
 from reconciler.core.errors import StateError, counted, told
 from tests.cli.shell import SPEC, Shell
@@ -67,8 +67,8 @@ def test_one_thing_is_one_thing() -> None:
         "1 file",
         "2,048 files",
     ]
-    assert documents.units_and_money(Decimal(1), None) == "1 unit"
-    assert documents.units_and_money(Decimal("1.5"), None) == "1.5 units"
+    assert views.units_and_money(Decimal(1), None) == "1 unit"
+    assert views.units_and_money(Decimal("1.5"), None) == "1.5 units"
 
 
 def test_a_folder_with_one_generation_speaks_of_one(

@@ -14,12 +14,12 @@ import pytest
 from reconciler.cli.project import Folder, ProjectRoot, open_folder
 from reconciler.cli.running import SteadyClock, open_ports, options_of
 from reconciler.core.errors import StateError
-from reconciler.engine.observe.files import Locations
+from reconciler.engine.observe.locations import Locations
 from reconciler.engine.orders.take import OrderTaker
 from reconciler.engine.records import Records
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
 from reconciler.store.repository import Repository
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from tests.engine.world import now_ms
 from tests.support.ports import Told
 from tests.support.simulator import Simulator

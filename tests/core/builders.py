@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from reconciler.core.documents import Entry, Node, Place
 from reconciler.core.generations import Generation
+from reconciler.core.media_rules import Source
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.sources import Source
 from reconciler.core.specs import declare, read_wishes
 
 IMAGE_URL = "https://example.com/girl.png"

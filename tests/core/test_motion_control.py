@@ -6,8 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, price
-from reconciler.core.sources import (
+from reconciler.core.media_rules import (
     IMAGE,
     VIDEO,
     Source,
@@ -17,6 +16,7 @@ from reconciler.core.sources import (
     limit_faults,
     url_fault,
 )
+from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, price
 
 MB = 1024 * 1024
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core import motion_control, sources
+from reconciler.core import media_rules, motion_control
 from reconciler.core.fields import Trim
-from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, MotionControl
-from reconciler.core.sources import (
+from reconciler.core.media_rules import (
     IMAGE_SIDES,
     VIDEO_SIDES,
     Preparation,
@@ -22,6 +21,7 @@ from reconciler.core.sources import (
     limit_faults,
     too_large,
 )
+from reconciler.core.motion_control import SPANS, UNITS_PER_SECOND, MotionControl
 
 MB = 1024 * 1024
 IMAGE = Source(path="a.png", sha256="1" * 64, size=MB, width=512, height=512)
@@ -51,12 +51,12 @@ def wish(orientation: str = "image", **fields: Any) -> MotionControl:
 
 def as_sent(spec: MotionControl, image: Source, video: Source) -> tuple[Source, Source]:
     one, other = motion_control.inputs(spec)
-    return sources.as_sent(one, image), sources.as_sent(other, video)
+    return media_rules.as_sent(one, image), media_rules.as_sent(other, video)
 
 
 def limits_broken(spec: MotionControl, image: Source, video: Source) -> list[tuple[str, str]]:
     one, other = motion_control.inputs(spec)
-    return [*sources.limits_broken(one, image), *sources.limits_broken(other, video)]
+    return [*media_rules.limits_broken(one, image), *media_rules.limits_broken(other, video)]
 
 
 def canonical(spec: MotionControl, image: Source, video: Source) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_a_video_is_mended_as_far_as_it_must(
     start, end = part
     assert sent.preparation == Preparation(Decimal(start), Decimal(end)), reason
     assert (sent.seconds, (sent.width, sent.height)) == (Decimal(seconds), sides), reason
-    assert not limit_faults(sources.VIDEO, sent, SPANS["image"])
+    assert not limit_faults(media_rules.VIDEO, sent, SPANS["image"])
     assert not list(limits_broken(wish(), IMAGE, replace(VIDEO, **changes)))
 
 
@@ -125,7 +125,7 @@ def test_an_image_is_mended_as_far_as_it_must(changes: dict[str, Any], sides: An
     sent, _ = as_sent(wish(), replace(IMAGE, **changes), VIDEO)
     assert sent.preparation == Preparation()
     assert (sent.width, sent.height) == sides
-    assert not limit_faults(sources.IMAGE, sent)
+    assert not limit_faults(media_rules.IMAGE, sent)
     assert not list(limits_broken(wish(), replace(IMAGE, **changes), VIDEO))
 
 
@@ -252,11 +252,11 @@ def test_a_cut_that_the_film_does_not_hold_is_an_error(trim: dict[str, Any], sen
 
 def test_files_far_beyond_the_limits_are_not_read() -> None:
     """Neither with leave nor without is a film of five gigabytes hashed."""
-    assert too_large(sources.VIDEO, 100 * MB, prepare=False) == ""
-    assert "`prepare: true` compresses it" in too_large(sources.VIDEO, 101 * MB, prepare=False)
-    assert too_large(sources.VIDEO, 101 * MB, prepare=True) == ""
+    assert too_large(media_rules.VIDEO, 100 * MB, prepare=False) == ""
+    assert "`prepare: true` compresses it" in too_large(media_rules.VIDEO, 101 * MB, prepare=False)
+    assert too_large(media_rules.VIDEO, 101 * MB, prepare=True) == ""
     for prepare in (True, False):
-        assert "at most" in too_large(sources.VIDEO, 5000 * MB, prepare=prepare)
+        assert "at most" in too_large(media_rules.VIDEO, 5000 * MB, prepare=prepare)
 
 
 @given(

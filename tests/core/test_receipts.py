@@ -8,7 +8,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
+from reconciler.core.receipt_entries import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import Role, Status
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from reconciler.core.documents import Place, Problem
 from reconciler.core.generations import Generation, circles, collisions
 from reconciler.core.kinds import DEFAULT, keys_of, schema
+from reconciler.core.media_rules import Source
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.naming import label_part, output_path, receipt_path
-from reconciler.core.sources import Source
 from reconciler.core.specs import check_defaults, declare, read_wishes
 from reconciler.core.states import Role
 

@@ -14,7 +14,7 @@ from reconciler.engine.ports import Options
 from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.store.values import Caps
 from reconciler.workspace.git import Checkout
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.watch.watcher import Watcher
 from tests.engine.world import World
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.cli.documents import bare_table
 from reconciler.cli.running import ConsoleReporter
 from reconciler.cli.terminal import err, out, print_error
+from reconciler.cli.views import bare_table
 from reconciler.core.printable import printable
 from reconciler.core.states import Record, Status
 from reconciler.store.values import Change, HistoryEntry

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import reconciler.cli.running
-import reconciler.workspace.index.index
+import reconciler.workspace.index.spec_index
 import reconciler.workspace.read.loader
 from tests.simulation.loop import running
 
 CLOCKED: tuple[Any, ...] = (
     reconciler.cli.running,
-    reconciler.workspace.index.index,
+    reconciler.workspace.index.spec_index,
     reconciler.workspace.read.loader,
 )
 """The modules of the product that read the machine's clock by themselves."""

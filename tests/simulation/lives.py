@@ -17,11 +17,11 @@ import httpx
 from PIL import Image
 
 from reconciler.core.errors import HostingError, WorkspaceError
+from reconciler.core.media_rules import Medium, Source
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.progress import Ended, Topic
-from reconciler.core.sources import Medium, Source
 from reconciler.core.states import Record, Role
-from reconciler.engine.buy.inputs import Sender
+from reconciler.engine.buy.sender import Sender
 from reconciler.engine.observe.survey import Surveyor
 from reconciler.engine.ports import Options, Ports, Reporter
 from reconciler.engine.run.apply import Run, works_of

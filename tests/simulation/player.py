@@ -16,7 +16,7 @@ from unittest import mock
 
 import httpx
 
-from reconciler.engine.buy.inputs import Sender
+from reconciler.engine.buy.sender import Sender
 from reconciler.simulator.plans import parse_plan
 from reconciler.simulator.provider import Provider
 from reconciler.store.values import Caps

@@ -24,7 +24,7 @@ from reconciler.store.file_cache import FileCache
 from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
 from reconciler.store.values import Caps
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from tests.simulation.history import Work
 from tests.simulation.lives import POSTERS, Ear, Events, Shelf, apply_all, ports_on
 from tests.simulation.world import API

@@ -31,7 +31,7 @@ from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.simulator.plans import parse_plan
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.read.loader import load
 from tests.simulation.lives import Ear, Events, ports_on
 from tests.simulation.loop import run, running

@@ -30,7 +30,7 @@ from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.kling.errors import ProviderError
 from reconciler.simulator.provider import Provider
 from reconciler.store.repository import Repository
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.read.loader import load
 from tests.simulation.lives import Events, apply_all, ports_on
 from tests.simulation.loop import run, running

@@ -20,7 +20,7 @@ from reconciler.engine.ports import Options
 from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from tests.simulation.lives import Events, ports_on
 from tests.simulation.loop import run, running
 from tests.simulation.soak import SPEC

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reconciler.core.fields import Fields
-from reconciler.core.sources import IMAGE, Input, Prices, Rate, Sent, Source
+from reconciler.core.media_rules import IMAGE, Input, Prices, Rate, Sent, Source
 
 NAME = "portrait"
 ENDPOINT = "/v1/images/portraits"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.workspace.files.outputs import Signature, publish
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 
 from .builders import Project
 

@@ -22,7 +22,7 @@ from reconciler.core.progress import Looked
 from reconciler.core.schedule import SECOND
 from reconciler.core.states import ALIVE, Record, Reply, Status
 from reconciler.engine.ask.answers import UNPROVEN, Answers, event_of, trouble_of
-from reconciler.engine.buy.inputs import Sender
+from reconciler.engine.buy.sender import Sender
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import INTENT, Records
 from reconciler.kling import errors

@@ -11,12 +11,12 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.core.errors import ReconcilerError, StateError, mistake
+from reconciler.core.media_rules import length_remark
 from reconciler.core.schedule import RATE_WINDOW, RETENTION, URGENT_AGE
-from reconciler.core.sources import length_remark
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status, Task, TaskState
 from reconciler.core.transitions import Gone, Kept, Saved, Step
 from reconciler.engine.ask.answers import Answers, event_of
-from reconciler.engine.observe.files import Locations
+from reconciler.engine.observe.locations import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.errors import (

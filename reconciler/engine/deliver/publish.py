@@ -16,9 +16,9 @@ from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.receipts import entry, merge
+from reconciler.core.receipt_entries import entry, merge
 from reconciler.core.states import LIVE, Record, Result, Role, Status
-from reconciler.engine.observe.files import Locations
+from reconciler.engine.observe.locations import Locations
 from reconciler.engine.ports import Ports
 from reconciler.engine.records import Records
 from reconciler.store.objects import ObjectStore

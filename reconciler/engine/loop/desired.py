@@ -19,11 +19,11 @@ from reconciler.core.progress import Work, is_unsaved, work_for
 from reconciler.core.states import BOUGHT
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
-from reconciler.engine.observe.receipts_read import ReceiptMemory
+from reconciler.engine.observe.recall import ReceiptMemory
 from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Ports
 from reconciler.engine.records import Records
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
 _AT_ONCE = 200  # names or generations in one go, before the loop does anything else

@@ -22,7 +22,7 @@ from reconciler.engine.ask.poll import Poller
 from reconciler.engine.buy.create import Purchases
 from reconciler.engine.deliver.download import CannotKeep, Saver
 from reconciler.engine.deliver.publish import Publisher, Receipts
-from reconciler.engine.observe.files import Locations
+from reconciler.engine.observe.locations import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.errors import AccountTrouble, ProviderError

@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.core.kinds import kind_behind
+from reconciler.core.media_rules import Prices, estimate_units
 from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.naming import receipt_path
-from reconciler.core.receipts import ReceiptEntry, to_record
-from reconciler.core.sources import Prices, estimate_units
+from reconciler.core.receipt_entries import ReceiptEntry, to_record
 from reconciler.core.spending import FREE, Purchase, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
 from reconciler.store.values import Forgotten, Ledger

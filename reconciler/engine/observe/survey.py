@@ -12,11 +12,11 @@ from reconciler.core.documents import Place, Problem
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.receipts import Recalled, knows_better, wanted_of
+from reconciler.core.receipt_entries import Recalled, knows_better, wanted_of
 from reconciler.core.states import BOUGHT, Record, Role, Status
 from reconciler.core.transitions import put_back
-from reconciler.engine.observe.files import Locations
-from reconciler.engine.observe.receipts_read import recall
+from reconciler.engine.observe.locations import Locations
+from reconciler.engine.observe.recall import recall
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
 from reconciler.workspace.files.outputs import check_room

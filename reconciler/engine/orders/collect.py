@@ -16,10 +16,10 @@ from pathlib import Path
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.orders import Outcome
 from reconciler.core.progress import is_unsaved
-from reconciler.core.receipts import Recalled
+from reconciler.core.receipt_entries import Recalled
 from reconciler.core.schedule import HOUR
 from reconciler.core.states import Role
-from reconciler.engine.observe.receipts_read import recall
+from reconciler.engine.observe.recall import recall
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.orders.context import OrderContext
 from reconciler.store.objects import ObjectStore

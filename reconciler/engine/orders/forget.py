@@ -16,7 +16,7 @@ from pathlib import Path
 from reconciler.core.errors import StateError
 from reconciler.core.orders import Outcome
 from reconciler.core.progress import is_unsaved
-from reconciler.core.receipts import ReceiptEntry
+from reconciler.core.receipt_entries import ReceiptEntry
 from reconciler.core.schedule import SECOND
 from reconciler.engine.buy.create import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.deliver.publish import keep

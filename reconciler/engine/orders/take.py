@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from reconciler.core.errors import ReconcilerError, StateError, in_a_line, mistake, told
 from reconciler.core.orders import Order, Outcome, Verb, parts
-from reconciler.engine.observe.files import Locations
+from reconciler.engine.observe.locations import Locations
 from reconciler.engine.observe.survey import Survey, Surveyor
 from reconciler.engine.orders.attempts import adopt, refresh, retry
 from reconciler.engine.orders.collect import collect
@@ -21,7 +21,7 @@ from reconciler.engine.orders.forget import forget, prune
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.kling.errors import AccountTrouble, TryLater
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 
 _PATIENCE = 5.0  # s for a command to reply that it still waits; it polls far more often
 _LOOK_AGAIN = 0.02  # s

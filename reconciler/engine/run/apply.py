@@ -19,7 +19,7 @@ from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.git import index_lock
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import defaults_above
 

@@ -20,14 +20,14 @@ from reconciler.engine.loop.desired import FolderLooks, FolderWork
 from reconciler.engine.loop.loop import Loop, woken
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
-from reconciler.engine.observe.files import Locations
-from reconciler.engine.observe.receipts_read import ReceiptMemory
+from reconciler.engine.observe.locations import Locations
+from reconciler.engine.observe.recall import ReceiptMemory
 from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.files.outputs import signature
 from reconciler.workspace.git import Checkout
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.watch.watcher import Settling
 

@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from reconciler.core.sources import PREPARABLE_PIXELS, Source
+from reconciler.core.media_rules import PREPARABLE_PIXELS, Source
 from reconciler.workspace.media.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from reconciler.core.sources import ANIMATED, IMAGE_PIXELS, Source
+from reconciler.core.media_rules import ANIMATED, IMAGE_PIXELS, Source
 from reconciler.workspace.media.flaws import UNREADABLE, Evident, Flaw, beginning, opened_media
 
 if TYPE_CHECKING:

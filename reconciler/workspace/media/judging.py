@@ -7,17 +7,17 @@ from decimal import Decimal
 from io import BufferedReader
 from typing import Any
 
-from reconciler.core import sources
+from reconciler.core import media_rules
 from reconciler.workspace.media import films
 from reconciler.workspace.media.decoding import Answer
 from reconciler.workspace.media.images import check_pixels, image_facts, image_format
 
-Verdict = sources.Source | str  # a file's facts, or its flaw, to go on after its name
+Verdict = media_rules.Source | str  # a file's facts, or its flaw, to go on after its name
 
 
 def row_of(verdict: Verdict) -> list[Any]:
     """Return a verdict as a row of JSON values."""
-    one, flaw = (sources.Source(), verdict) if isinstance(verdict, str) else (verdict, "")
+    one, flaw = (media_rules.Source(), verdict) if isinstance(verdict, str) else (verdict, "")
     seconds = None if one.seconds is None else str(one.seconds)
     row = [one.width, one.height, seconds, one.format, one.codec, one.rotation, one.mirrored]
     return [*row, flaw]
@@ -26,7 +26,7 @@ def row_of(verdict: Verdict) -> list[Any]:
 def verdict_of(row: Sequence[Any]) -> Verdict:
     """Return the verdict of a row. Raises LookupError, TypeError, ValueError or ArithmeticError for a bad one."""
     width, height, seconds, format_, codec, rotation, mirrored, flaw = row
-    facts = sources.Source(
+    facts = media_rules.Source(
         width=int(width),
         height=int(height),
         seconds=None if seconds is None else Decimal(seconds),
@@ -40,35 +40,35 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
 
 def judge(file: BufferedReader, medium: str) -> Answer:
     """Answer, in the decoding process, with a verdict's row. Raises `Flaw`."""
-    if not sources.MEDIUMS[medium].codec:
+    if not media_rules.MEDIUMS[medium].codec:
         facts = image_facts(file)
-        if not sources.limit_faults(sources.IMAGE, facts) and not sources.format_faults(
-            sources.IMAGE, facts
+        if not media_rules.limit_faults(media_rules.IMAGE, facts) and not media_rules.format_faults(
+            media_rules.IMAGE, facts
         ):
             check_pixels(file)
     else:
         facts = films.film_facts(file)
-        if facts.width * facts.height <= sources.PREPARABLE_PIXELS:  # a larger one is refused
+        if facts.width * facts.height <= media_rules.PREPARABLE_PIXELS:  # a larger one is refused
             films.check_frames(file)
     return Answer(row_of(facts))
 
 
 def sample(file: BufferedReader, name: str, whole: str, *span: str) -> Answer:
     """Answer, in the decoding process, with the faults of a sample (`whole`: of the real length). Raises `Flaw`."""
-    medium = sources.MEDIUMS[name]
+    medium = media_rules.MEDIUMS[name]
     found = films.film_format(file) if medium.codec else image_format(file)
-    if strange := sources.format_faults(medium, sources.Source(format=found)):
+    if strange := media_rules.format_faults(medium, media_rules.Source(format=found)):
         return Answer(strange)
     if not medium.codec:
-        return Answer(as_ends(sources.limit_faults(medium, image_facts(file))))
+        return Answer(as_ends(media_rules.limit_faults(medium, image_facts(file))))
     if whole:
         films.check_container(file)
     facts, (longest, when) = films.read_facts(file), span
     advised = [
-        f"{fault}: transcode it to H.264 ({sources.TRANSCODE})"
-        for fault in sources.format_faults(medium, facts)
+        f"{fault}: transcode it to H.264 ({media_rules.TRANSCODE})"
+        for fault in media_rules.format_faults(medium, facts)
     ]
-    too_long = sources.limit_faults(medium, facts, sources.Span(Decimal(longest), when))
+    too_long = media_rules.limit_faults(medium, facts, media_rules.Span(Decimal(longest), when))
     return Answer([*advised, *as_ends(too_long)])
 
 

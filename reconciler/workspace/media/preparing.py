@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from reconciler.core import sources
+from reconciler.core import media_rules
 from reconciler.workspace.media import images
 from reconciler.workspace.media.decoding import MEBIBYTE, Answer, Bounds, Decoder
 from reconciler.workspace.media.films import film_of, frame_shown_as, is_whole, probe_video
@@ -50,14 +50,14 @@ _HINDRANCES: Final = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
 _TURNS: Final = {90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}  # by the rotation
 
 
-def recipe(medium: sources.Medium, source: sources.Source) -> str:
+def recipe(medium: media_rules.Medium, source: media_rules.Source) -> str:
     """Return the name of a prepared file: a digest of its source, its medium and how it is made."""
-    kept = source.preparation or sources.Preparation()
+    kept = source.preparation or media_rules.Preparation()
     parts = [_VERSION, medium.name, source.sha256, str(kept.start), str(kept.end)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def encoder(medium: sources.Medium) -> Decoder:
+def encoder(medium: media_rules.Medium) -> Decoder:
     """Return a process for one file, not started yet; the caller closes it."""
     written = medium.readable
     return Decoder(Bounds(LONGEST, LONGEST, _MEMORY[medium.name], written=written, niceness=10))
@@ -65,8 +65,8 @@ def encoder(medium: sources.Medium) -> Decoder:
 
 def make(
     process: Decoder,
-    medium: sources.Medium,
-    kept: sources.Preparation,
+    medium: media_rules.Medium,
+    kept: media_rules.Preparation,
     file: int,
     target: tuple[Path, int],
 ) -> None:
@@ -83,7 +83,7 @@ def prepare(
     source: BufferedReader, _lock: BinaryIO, name: str, target: str, start: str, end: str
 ) -> Answer:
     """Make one file; the process holds its lock as well. Raises `Flaw`."""
-    made, medium = Path(target), sources.MEDIUMS[name]
+    made, medium = Path(target), media_rules.MEDIUMS[name]
     source.seek(0)
     try:
         if medium.codec:
@@ -98,24 +98,24 @@ def prepare(
     return Answer([])
 
 
-def _faults(medium: sources.Medium, made: Path, counted: Decimal) -> list[str]:
+def _faults(medium: media_rules.Medium, made: Path, counted: Decimal) -> list[str]:
     """Return what is wrong with the file made; one longer than `counted` (s) would break the caps, so it is never sent."""
     film = probe_video(made) if medium.codec else None
     facts = film or images.probe_image(made)
     size = made.stat().st_size
-    faults = sources.limit_faults(
-        medium, sources.Source(size=size, width=facts.width, height=facts.height)
+    faults = media_rules.limit_faults(
+        medium, media_rules.Source(size=size, width=facts.width, height=facts.height)
     )
     if film is None:
         return faults
     seconds = film.seconds or Decimal(0)
-    if sources.whole_seconds(seconds) < sources.SHORTEST_SECONDS:
-        lasts = f"what is left of it lasts {sources.spoken(seconds)} s"
-        faults.append(f"{lasts}: at least {sources.SHORTEST_SECONDS} s are needed")
-    if sources.whole_seconds(seconds) > sources.whole_seconds(counted):
-        lasts = f"what is made of it lasts {sources.spoken(seconds)} s"
+    if media_rules.whole_seconds(seconds) < media_rules.SHORTEST_SECONDS:
+        lasts = f"what is left of it lasts {media_rules.spoken(seconds)} s"
+        faults.append(f"{lasts}: at least {media_rules.SHORTEST_SECONDS} s are needed")
+    if media_rules.whole_seconds(seconds) > media_rules.whole_seconds(counted):
+        lasts = f"what is made of it lasts {media_rules.spoken(seconds)} s"
         faults.append(
-            f"{lasts}, and only {sources.spoken(counted)} s of it were priced; export it again"
+            f"{lasts}, and only {media_rules.spoken(counted)} s of it were priced; export it again"
         )
     return faults
 
@@ -129,7 +129,7 @@ def reencode(source: BinaryIO) -> bytes:
         images.open_image(source) as opened,
         images.flawed("cannot be converted to a JPEG; export it again"),
     ):
-        sides = sources.fit(*opened.size, (sources.IMAGE_SIDES[0], _LARGEST))
+        sides = media_rules.fit(*opened.size, (media_rules.IMAGE_SIDES[0], _LARGEST))
         opened.draft(None, sides)  # so that no JPEG is decoded larger than needed
         opened.load()  # in a PNG, the EXIF may follow the pixels
         rotation, mirrored = images.image_shown_as(opened)
@@ -144,9 +144,11 @@ def reencode(source: BinaryIO) -> bytes:
         scaled = image if image.size == sides else image.resize(sides, Resampling.LANCZOS)
         made = io.BytesIO()
         scaled.save(made, "JPEG", quality=_IMAGE_QUALITY, optimize=True)
-        if len(data := made.getvalue()) <= sources.IMAGE_BYTES:
+        if len(data := made.getvalue()) <= media_rules.IMAGE_BYTES:
             return data
-        sides = sources.fit(int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), sources.IMAGE_SIDES)
+        sides = media_rules.fit(
+            int(sides[0] * _SMALLER), int(sides[1] * _SMALLER), media_rules.IMAGE_SIDES
+        )
     raise Flaw("cannot be compressed to what the API takes")
 
 
@@ -208,7 +210,7 @@ def _encoded(
     picture.width, picture.height = sides
     picture.pix_fmt = "yuv420p"
     picture.codec_context.time_base = Fraction(1, _CLOCK)
-    most = str(int(sources.VIDEO_BYTES * 8 * _FULLEST / max(length, 1.0)))  # bits per second
+    most = str(int(media_rules.VIDEO_BYTES * 8 * _FULLEST / max(length, 1.0)))  # bits per second
     picture.options = {
         "crf": str(_QUALITY),
         "preset": "veryfast",
@@ -254,7 +256,7 @@ def _pictures(
             )
         begin = frame.time if begin is None else begin
         shown = frame.time - begin
-        if shown + lasts > length + _EXACT and shown + _EXACT > sources.SHORTEST_SECONDS:
+        if shown + lasts > length + _EXACT and shown + _EXACT > media_rules.SHORTEST_SECONDS:
             return
         yield frame
 
@@ -294,7 +296,7 @@ def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int
     """Return the filters that turn every frame like this first one and make its pixels square, and the sides (px)."""
     from av.filter import Graph
 
-    if frame.width * frame.height > sources.PREPARABLE_PIXELS:
+    if frame.width * frame.height > media_rules.PREPARABLE_PIXELS:
         raise Flaw(f"is too large to be prepared: {frame.width} × {frame.height} px")
     rotation, mirrored = frame_shown_as(frame)
     if rotation % 90:
@@ -302,7 +304,7 @@ def _graph(frame: av.VideoFrame, film: av.VideoStream) -> tuple[Graph, tuple[int
     ratio = film.sample_aspect_ratio or 1  # of a pixel; an absurd one counts as square
     wide = float(frame.width * (ratio if Fraction(1, 4) <= ratio <= 4 else 1))
     width, height = (frame.height, wide) if rotation % 180 else (wide, frame.height)
-    sides = sources.fit(width, height, sources.VIDEO_SIDES)
+    sides = media_rules.fit(width, height, media_rules.VIDEO_SIDES)
     graph = Graph()
     picture = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=film.time_base

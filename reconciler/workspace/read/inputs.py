@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from reconciler.core import sources
+from reconciler.core import media_rules
 from reconciler.core.documents import DocumentError, Node, fail, nearest
 from reconciler.core.generations import Generation
 from reconciler.core.specs import Wish
@@ -28,7 +28,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 _MEDIA_OF = {
     suffix: medium
-    for medium in sources.MEDIUMS.values()
+    for medium in media_rules.MEDIUMS.values()
     for suffix in medium.suffixes + medium.preparable
 }
 
@@ -62,7 +62,7 @@ class Inputs:
         self.sights: dict[str, Sight] = {}  # of every local file that was looked at
         self._looked_at: dict[str, None] = {}  # in order
         self._shared: dict[
-            sources.Source, sources.Source
+            media_rules.Source, media_rules.Source
         ] = {}  # most specs name the same few files
         self._names_in = functools.cache(partial(_listed, root.path))
         self._target = functools.cache(root.target)
@@ -83,7 +83,7 @@ class Inputs:
                 current = False
         return current
 
-    def recalled(self, wish: Generation) -> dict[str, sources.Source]:
+    def recalled(self, wish: Generation) -> dict[str, media_rules.Source]:
         """Return the inputs of a generation whose media are unchanged, with the targets of links as they are now."""
         followed = {name: self._followed(source) for name, source in wish.inputs.items()}
         return {name: self._shared.setdefault(one, one) for name, one in followed.items()}
@@ -94,14 +94,14 @@ class Inputs:
             self.sights[name] = Sight.of(self._root, name)
         return self.sights[name]
 
-    def of(self, wish: Wish) -> dict[str, sources.Source]:
+    def of(self, wish: Wish) -> dict[str, media_rules.Source]:
         """Return a wish's inputs by name. Raises `DocumentError` with the first problem."""
         wanted = wish.kind.inputs(wish.spec)
         found = {one.name: self._source(wish.media[one.name], one) for one in wanted}
         for one in wanted:
-            for key, sentence in sources.limits_broken(one, found[one.name]):
+            for key, sentence in media_rules.limits_broken(one, found[one.name]):
                 raise fail(wish.media[key].place, sentence, key)
-        return {one.name: sources.as_sent(one, found[one.name]) for one in wanted}
+        return {one.name: media_rules.as_sent(one, found[one.name]) for one in wanted}
 
     def read_as(self, wishes: Iterable[Generation]) -> Media:
         """Return the local files of generations, each with its signature when it was read."""
@@ -111,26 +111,26 @@ class Inputs:
         files = ((path, medium.name) for path, medium in used if path)
         return {file: self._looks.sources[file] for file in files}
 
-    def _source(self, node: Node, wanted: sources.Input) -> sources.Source:
+    def _source(self, node: Node, wanted: media_rules.Input) -> media_rules.Source:
         written, key = str(node.value), wanted.name
-        if sources.is_url(written):
-            if fault := sources.url_fault(written):
+        if media_rules.is_url(written):
+            if fault := media_rules.url_fault(written):
                 raise fail(node.place, fault, key)
-            return sources.Source(url=written)
+            return media_rules.Source(url=written)
         name = self._name(node, key)
         found = self.sight(name).file
         if found is None:
             raise self._missing(node, name, key)
-        if fault := sources.too_large(wanted.medium, found.size, prepare=wanted.prepare):
+        if fault := media_rules.too_large(wanted.medium, found.size, prepare=wanted.prepare):
             raise fail(node.place, f"`{name}`: {fault}", key)
-        if fault := sources.suffix_fault(wanted, name):
+        if fault := media_rules.suffix_fault(wanted, name):
             raise fail(node.place, fault, key)
         try:
             return self._followed(self._looks.source((name, wanted.medium.name), found))
         except MediaError as error:
             raise fail(node.place, error.message, key) from error
 
-    def _followed(self, source: sources.Source) -> sources.Source:
+    def _followed(self, source: media_rules.Source) -> media_rules.Source:
         target = self._target(source.path) if source.path else ""
         return source if target == source.target else replace(source, target=target)
 

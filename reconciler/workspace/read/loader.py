@@ -15,7 +15,7 @@ from reconciler.core.documents import DocumentError, Entry, Node, Place, Problem
 from reconciler.core.errors import ReconcilerError, mistake
 from reconciler.core.generations import Generation, collisions
 from reconciler.core.kinds import default_prices
-from reconciler.core.sources import Prices, Rate, estimate_units
+from reconciler.core.media_rules import Prices, Rate, estimate_units
 from reconciler.core.specs import Wish, check_defaults, declare, read_wishes
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root, Sight

@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler.core.errors import MISTAKES, mistake
-from reconciler.core.sources import (
-    MEDIUMS,
-    Source,
-    too_large,
-)
+from reconciler.core.media_rules import MEDIUMS, Source, too_large
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.plain import digest
 from reconciler.workspace.media import flaws

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
-from reconciler.core import sources
+from reconciler.core import media_rules
 from reconciler.core.documents import Place, Problem
 from reconciler.workspace.media.decoding import MEDIA
 from reconciler.workspace.media.films import boxes
@@ -29,7 +29,7 @@ class Remote(NamedTuple):
 
     spec: str
     place: Place
-    wanted: sources.Input
+    wanted: media_rules.Input
     url: str
 
     def problem(self, sentence: str) -> Problem:
@@ -40,7 +40,7 @@ class Remote(NamedTuple):
 
 
 def remote_media(
-    root: Path, specs_dir: str, specs: Collection[str], prices: sources.Prices
+    root: Path, specs_dir: str, specs: Collection[str], prices: media_rules.Prices
 ) -> list[Remote]:
     """Return every URL that these specs name, once for each place and limit."""
     tree = walk(root, specs_folder(root, specs_dir))
@@ -50,12 +50,12 @@ def remote_media(
         for wish in reader.wishes(spec)[0]:
             for wanted in wish.kind.inputs(wish.spec):
                 node = wish.media[wanted.name]
-                if sources.is_url(url := str(node.value)):
+                if media_rules.is_url(url := str(node.value)):
                     found[Remote(spec, node.place, wanted, url)] = None
     return list(found)
 
 
-def next_part(medium: sources.Medium, size: int | None, parts: Parts) -> int | None:
+def next_part(medium: media_rules.Medium, size: int | None, parts: Parts) -> int | None:
     """Return where more of a video's index lies, or may; None when all of it was read, or cannot be found."""
     if not medium.codec or size is None or size > _LARGEST:
         return None
@@ -77,7 +77,7 @@ def remote_faults(remote: Remote, size: int | None, content_type: str, parts: Pa
     """Return a sentence, to go on after the URL, for each fault that a sample proves."""
     if size == 0 or not parts[0][1]:
         return ["leads to an empty file"]
-    faults = as_ends(sources.size_faults(remote.wanted.medium, size or 0))
+    faults = as_ends(media_rules.size_faults(remote.wanted.medium, size or 0))
     whole = size is not None and len(parts[0][1]) == size
     length = len(parts[0][1]) if size is None else min(size, _LARGEST)
     with _laid_out(length, parts) as file:

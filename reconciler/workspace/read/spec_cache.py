@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from reconciler.core.generations import Generation
 from reconciler.core.identity import PREFIX, compute_external_task_id
-from reconciler.core.sources import Rate, Source
+from reconciler.core.media_rules import Rate, Source
 from reconciler.workspace.files.outputs import Signature
 
 _VERSION = "9"  # raise it whenever specs may be read in another way: then all are read again

@@ -29,7 +29,7 @@ from reconciler.core.documents import DocumentError, Limits, Place, Problem, fin
 from reconciler.core.errors import SpecError, WorkspaceError
 from reconciler.core.identity import split_attempt
 from reconciler.core.moments import milliseconds
-from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, in_order
+from reconciler.core.receipt_entries import ReceiptEntry, ReceiptOutput, in_order
 from reconciler.core.states import Result, Role, Status
 from reconciler.workspace.files.outputs import OutputTaken, not_replaced, signature
 from reconciler.workspace.files.plain import NotPlain, describe_os_error, open_plain, replace_plain

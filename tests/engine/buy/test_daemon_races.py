@@ -15,7 +15,7 @@ from reconciler.core.diff import Known
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record
-from reconciler.engine.buy import inputs
+from reconciler.engine.buy import sender
 from reconciler.engine.observe.survey import Facts
 from reconciler.engine.run.daemon import Pace
 from reconciler.workspace.git import Checkout
@@ -110,14 +110,14 @@ def test_a_purchase_that_arrives_while_the_image_is_read_is_not_made_again(
         video(project, name).unlink()
     project.lose_state()
     sim.faults([{"endpoint": "query", "effect": {"status": 404, "code": 1203}}])
-    read, reading, go_on = inputs._read_unchanged, threading.Event(), threading.Event()
+    read, reading, go_on = sender._read_unchanged, threading.Event(), threading.Event()
 
     def slowly(*arguments: Any) -> bytes:
         reading.set()
         assert go_on.wait(20)
         return read(*arguments)
 
-    monkeypatch.setattr(inputs, "_read_unchanged", slowly)
+    monkeypatch.setattr(sender, "_read_unchanged", slowly)
     with watching(project) as watched:
         project.write("dance.yaml", text)
         base = wait_for_wish(watched, "specs/dance.yaml")

@@ -15,10 +15,10 @@ from reconciler.core.diff import Action
 from reconciler.core.identity import attempt_id
 from reconciler.core.orders import Verb
 from reconciler.core.progress import Ended
-from reconciler.core.receipts import Recalled
+from reconciler.core.receipt_entries import Recalled
 from reconciler.core.states import Status
-from reconciler.engine.observe.files import Locations
-from reconciler.engine.observe.receipts_read import ReceiptMemory
+from reconciler.engine.observe.locations import Locations
+from reconciler.engine.observe.recall import ReceiptMemory
 from reconciler.engine.records import Records
 from tests.engine.orders.test_orders import give, made_by_hand
 from tests.engine.world import World
@@ -239,7 +239,7 @@ def test_receipts_are_read_beside_the_loop(
             turns += 1
         return turns
 
-    monkeypatch.setattr("reconciler.engine.observe.receipts_read.recall", slow)
+    monkeypatch.setattr("reconciler.engine.observe.recall.recall", slow)
     assert asyncio.run(turns_meanwhile()) > 3
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.core.media_rules import IMAGE
 from reconciler.core.orders import Order, Verb
-from reconciler.core.sources import IMAGE
 from reconciler.core.states import Status
 from reconciler.engine.orders.collect import Garbage, garbage
 from reconciler.store.values import KEPT_BESIDE, HistoryEntry

@@ -15,7 +15,7 @@ import pytest
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.workspace.files.outputs import signature
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from tests.workspace.builders import SPEC, Project, make_image
 
 URLS = SPEC.replace("../assets", "https://e.com")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from reconciler.core.generations import Generation
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.read.loader import Desired, load
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from tests.workspace.builders import make_video

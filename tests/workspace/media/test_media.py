@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.sources import Source
+from reconciler.core.media_rules import Source
 from reconciler.workspace.files.plain import digest, file_sha256
 from reconciler.workspace.media.films import longest_seconds, probe_video
 from reconciler.workspace.media.flaws import MediaError

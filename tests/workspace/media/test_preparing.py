@@ -15,7 +15,7 @@ import av
 import pytest
 from PIL import Image
 
-from reconciler.core.sources import IMAGE, IMAGE_BYTES, MEDIUMS, VIDEO, Preparation, Source
+from reconciler.core.media_rules import IMAGE, IMAGE_BYTES, MEDIUMS, VIDEO, Preparation, Source
 from reconciler.core.states import Role
 from reconciler.workspace.files.plain import open_plain
 from reconciler.workspace.media.films import probe_video

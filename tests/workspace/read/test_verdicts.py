@@ -7,10 +7,10 @@ from io import BufferedReader
 
 import pytest
 
+from reconciler.core.media_rules import Source
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.core.sources import Source
 from reconciler.store.file_cache import FileCache
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.media.judging import Verdict
 from reconciler.workspace.read import local
 from reconciler.workspace.read.loader import Desired, load

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.documents import DocumentError, Limits, Problem, plain
 from reconciler.core.errors import WorkspaceError
-from reconciler.core.receipts import ReceiptEntry, ReceiptOutput, merge
+from reconciler.core.receipt_entries import ReceiptEntry, ReceiptOutput, merge
 from reconciler.core.states import Role, Status
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.read.formats import parse

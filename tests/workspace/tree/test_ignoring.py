@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.core.documents import Node, Place
 from reconciler.core.motion_control import UNITS_PER_SECOND
-from reconciler.workspace.index.index import SpecIndex
+from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.read.loader import DefaultsFiles
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring
 from reconciler.workspace.tree.walk import Tree

@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.sources import Prices
+from reconciler.core.media_rules import Prices
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.index.collisions import Collisions

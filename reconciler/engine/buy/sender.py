@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from reconciler.core.errors import InputChanged, StateError, ToldMistake, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.core.sources import Medium, Preparation, Source
+from reconciler.core.media_rules import Medium, Preparation, Source
 from reconciler.engine.ports import Ports
 from reconciler.store.objects import Partial
 from reconciler.workspace.files.outputs import Signature

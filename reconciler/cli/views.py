@@ -23,7 +23,7 @@ from reconciler.workspace.receipts.receipt_files import file_row
 
 if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
-    from reconciler.workspace.index.index import SpecIndex
+    from reconciler.workspace.index.spec_index import SpecIndex
 
 COLOURS: dict[str, str] = {
     **dict.fromkeys((Action.SUBMIT, Action.RETRY, Status.COMPLETE), "green"),

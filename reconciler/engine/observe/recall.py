@@ -12,9 +12,9 @@ from pathlib import Path
 
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.receipts import Recalled, knows_better, take_in, wanted_of
+from reconciler.core.receipt_entries import Recalled, knows_better, take_in, wanted_of
 from reconciler.core.states import Record, Status
-from reconciler.engine.observe.files import Locations
+from reconciler.engine.observe.locations import Locations
 from reconciler.engine.records import Records
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt
