@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module, metadata
 from keyword import iskeyword
 from pathlib import Path
@@ -119,6 +120,7 @@ class _Commands(Mapping[str, Any]):
         return len(_COMMANDS)
 
 
+@cache
 def command_line() -> Any:
     """Return the command `reconciler` with all others below it, as Typer runs it."""
     group: Any = typer.main.get_command(app)

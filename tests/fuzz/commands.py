@@ -11,11 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from unittest import mock
 
-import typer
-
-from reconciler.cli.main import command_line, run
+from reconciler.cli.main import run
 
 CODES: Final = frozenset({0, 1, 2, 3, 4, 64})
 """The documented exit codes of a command that nobody interrupts."""
@@ -23,14 +20,6 @@ LONGEST: Final = 20.0
 """Seconds after which a command is taken to hang."""
 MOST: Final = 400 * 1024
 """KiB by which the memory of this process may grow in one command."""
-
-
-_COMMAND: Final = command_line()
-
-
-def _same(_: typer.Typer) -> object:
-    """Return the command line, which takes half of a short command's time to build."""
-    return _COMMAND
 
 
 class TooLong(BaseException):
@@ -54,7 +43,7 @@ class Said:
 
 def said(root: Path, *arguments: str) -> Said:
     """Run a command; fails where it shows a traceback or a mistake of ours, does not end, or fills the memory."""
-    with bounded(), _captured() as (out, err), mock.patch("typer.main.get_command", _same):
+    with bounded(), _captured() as (out, err):
         code = run(["--root", str(root), *arguments])
     done = Said(code, out.getvalue(), err.getvalue())
     for text in (done.out, done.err):
