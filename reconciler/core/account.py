@@ -70,9 +70,8 @@ class Failures:
 
     count: int = 0
     since: int = 0  # ms: the first of them
-    before: int = (
-        0  # ms: the last but one; any answer since then came while this generation got none
-    )
+    # ms: the last but one; any answer since then came while this generation got none
+    before: int = 0
     last: int = 0  # ms
 
     def failed(self, now: int) -> Self:

@@ -51,9 +51,8 @@ class Standing(StrEnum):
     TAKEN = "taken"  # a file that is not ours, or was changed: never overwritten
 
 
-IN_PLACE = frozenset(
-    {Standing.OURS, Standing.POINTER}
-)  # neither fetched, published nor overwritten
+# Neither fetched, published nor overwritten.
+IN_PLACE = frozenset({Standing.OURS, Standing.POINTER})
 
 
 @dataclass(frozen=True, slots=True)

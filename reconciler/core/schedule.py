@@ -27,9 +27,8 @@ FIRST_RETRY, MOST_RETRY = 30 * SECOND, 600 * SECOND
 _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
 _BRAKE_FIRST, _BRAKE_MOST = HOUR, 6 * HOUR
 _SINGLE_QUERIES = 5  # up to this many tasks in flight are asked for one by one
-STANDS_FOR = (
-    5 * SECOND
-)  # a free slot is kept for a generation that looks and uploads: both may hang
+# A free slot is kept for a generation that looks and uploads: both may hang.
+STANDS_FOR = 5 * SECOND
 _BESIDE = 16  # generations that prepare themselves beyond the free slots, at most
 
 

@@ -27,9 +27,8 @@ from reconciler.kling.network import AddressRefused, Network, Visitor, may_visit
 
 MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
 CHUNK: Final = 512 * 1024  # bytes
-FLOOR: Final = (
-    16 * 1024
-)  # bytes per second, over a window; a download below it does not keep others waiting
+# Bytes per second, over a window; a download below it does not keep others waiting.
+FLOOR: Final = 16 * 1024
 _PASSING: Final = frozenset({408, 425, 429})
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"')  # an ETag that vouches for every byte
 

@@ -84,9 +84,8 @@ class FileCache:
             connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", added)
 
     def _open(self, mode: str) -> sqlite3.Connection:
-        private_files.require_own_journal(
-            self._path
-        )  # each time: a commit may bring one while this is open
+        # Each time: a commit may bring one while this is open.
+        private_files.require_own_journal(self._path)
         if self._connection is None:
             private_files.require_own_files(self._path)
             self._connection = private_files.connect(self._path, f"mode={mode}", _TIMEOUT)

@@ -53,9 +53,8 @@ class Saver:
         self._preview_turn = asyncio.Semaphore(_PREVIEWS_AT_ONCE)
         self._ready = 0  # results that are fetched, or wait for their turn
         self._beside: set[str] = set()  # attempts whose further videos were saved or reported
-        self._arrived_before: dict[
-            str, str
-        ] = {}  # partial file -> MD5 that disagreed with its ETag
+        # Partial file -> MD5 that disagreed with its ETag.
+        self._arrived_before: dict[str, str] = {}
 
     async def save(self, record: Record, reference: Decimal | None = None) -> Step:
         """Fetch, verify and keep every result of a succeeded task; return what became of its record.

@@ -61,9 +61,8 @@ class Inputs:
         self._looks = looks
         self.sights: dict[str, Sight] = {}  # of every local file that was looked at
         self._looked_at: dict[str, None] = {}  # in order
-        self._shared: dict[
-            media_rules.Source, media_rules.Source
-        ] = {}  # most specs name the same few files
+        # Most specs name the same few files.
+        self._shared: dict[media_rules.Source, media_rules.Source] = {}
         self._names_in = functools.cache(partial(_listed, root.path))
         self._target = functools.cache(root.target)
 
