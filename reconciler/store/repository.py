@@ -130,8 +130,11 @@ class Repository:
 
     def find(self, any_id: str) -> Record | None:
         """Return the attempt that a base id (the foremost one), an attempt's id or a `task_id` names."""
-        for column in (TASK.c.base_id, TASK.c.external_task_id, TASK.c.task_id):
-            if named := _to_records(*self._read(*_records_where(column == any_id))):
+        columns = (TASK.c.base_id, TASK.c.external_task_id, TASK.c.task_id)
+        is_named = sa.or_(*(column == any_id for column in columns))
+        found = _to_records(*self._read(*_records_where(is_named)))
+        for name in (column.name for column in columns):
+            if named := [one for one in found if getattr(one, name) == any_id]:
                 return foremost(named)
         return None
 

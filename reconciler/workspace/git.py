@@ -181,11 +181,11 @@ def tracked_below(root: Path, folder: Path) -> str:
     """Return a tracked name that is `folder`, in it, or a link on the way to it; or nothing. Raises `WorkspaceError`."""
     top, mine = _within_repository(root, folder)
     for one in mine:
-        depth = len(one.relative_to(top).parts)
-        listed = _listed(top, "-z", "--", *one.parent.relative_to(top).parts[:1])
-        for name in listed.split("\0"):
-            held = top.joinpath(*Path(name).parts[:depth])
-            if str(held).casefold() == str(one).casefold() and _is_same(held, one):
+        parts = one.relative_to(top).parts
+        sought = "/".join(parts).casefold()
+        for name in _listed(top, "-z", "--", *parts[:-1][:1]).split("\0"):
+            held = "/".join(name.split("/", len(parts))[: len(parts)])
+            if held.casefold() == sought and _is_same(top / held, one):
                 return name
     return ""
 
