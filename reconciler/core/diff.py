@@ -171,9 +171,15 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
 
 def attempt_of(generation: Generation, attempt: int, reason: str = "") -> Record:
     """Return the record of an attempt (from 1) that was not sent; `reason` says why there is another one."""
-    unsent = Record.unsent(generation.external_task_id, attempt, request=generation.canonical)
-    named = unsent.evolve(spec=generation.spec, label=generation.label, reason=reason)
-    return as_wanted(generation, named)
+    return Record.unsent(
+        generation.external_task_id,
+        attempt,
+        request=generation.canonical,
+        spec=generation.spec,
+        label=generation.label,
+        reason=reason,
+        estimated_units=generation.estimated_units,
+    )
 
 
 def as_wanted(generation: Generation, unsent: Record) -> Record:

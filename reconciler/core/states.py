@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from reconciler.core.identity import attempt_id
 from reconciler.core.kinds import kind_behind
@@ -149,7 +149,7 @@ class Record:
     claimed: bool = False
 
     @classmethod
-    def unsent(cls, base_id: str, attempt: int, *, request: str) -> Self:
+    def unsent(cls, base_id: str, attempt: int, *, request: str, **known: Any) -> Self:
         """Return the record of an attempt (from 1) that was not sent; the only place that makes a new one."""
         return cls(
             external_task_id=attempt_id(base_id, attempt),
@@ -157,6 +157,7 @@ class Record:
             attempt=attempt,
             status=Status.PENDING,
             request=request,
+            **known,
         )
 
     def evolve(self, **changes: object) -> Self:

@@ -276,8 +276,10 @@ class FolderWork:
                 self._wanted_by[spec] = wanted
         return bases
 
-    async def _read_receipts(self, names: Iterable[str]) -> set[str]:
+    async def _read_receipts(self, names: Collection[str]) -> set[str]:
         """Read receipts again; return the base ids concerned: all that have work, where other receipts are unreadable now."""
+        if not names:
+            return set()
         before = self._memory.unreadable()
         present = [name for name in names if name in self._index.receipts]
         bases = set(await self._memory.read(present, [one for one in names if one not in present]))

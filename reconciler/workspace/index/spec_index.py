@@ -273,10 +273,10 @@ class SpecIndex:
             return False
         targets, sights = self._media.links.targets, self._media.sights
         for name in names:
-            now = found.get(name, Tree())
-            target = root.target(name) if name in now.links else ""
-            known = self._seen.signature(name), targets.get(name, "")
-            if (now.files().get(name), target) != known:
+            now = found.get(name)
+            stands = (now.specs.get(name) or now.defaults.get(name)) if now else None
+            target = root.target(name) if now and name in now.links else ""
+            if (stands, target) != (self._seen.signature(name), targets.get(name, "")):
                 return False
         return all(
             sights[file].file == root.signature(file) for file in self._media.named.get(spec, ())

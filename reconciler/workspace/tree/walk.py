@@ -110,8 +110,11 @@ def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) ->
 
     @cache
     def is_folder(name: str, *, follow_symlinks: bool = False) -> bool:
-        with described(name):
-            return _is_folder(root / name, follow_symlinks=follow_symlinks)
+        with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            # By a text: this is asked several times for each save of a spec.
+            status = os.stat(f"{root}/{name}", follow_symlinks=follow_symlinks)  # noqa: PTH116
+            return stat.S_ISDIR(status.st_mode)
+        return False
 
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):
@@ -158,11 +161,11 @@ def _holds(folder: str, name: str) -> bool:
     return not folder or name == folder or name.startswith(f"{folder}/")
 
 
-def _is_folder(entry: _Entry, *, follow_symlinks: bool = False) -> bool:
+def _is_folder(entry: _Entry) -> bool:
     if isinstance(entry, os.DirEntry):
-        return entry.is_dir(follow_symlinks=follow_symlinks)
+        return entry.is_dir(follow_symlinks=False)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return stat.S_ISDIR(entry.stat(follow_symlinks=follow_symlinks).st_mode)
+        return stat.S_ISDIR(entry.lstat().st_mode)
     return False
 
 
