@@ -66,7 +66,6 @@ class TaskRow(_Row, table=True):
             "base_id",
             unique=True,
             sqlite_where=LIVE_TASKS,
-            postgresql_where=LIVE_TASKS,
         ),
     )
 
