@@ -123,8 +123,9 @@ async def _finish(player: Player) -> int:
             player.sync(machine)
             await player.finish(machine, player.history.finale)
         left = [sentence for machine in player.machines for sentence in player.unsettled(machine)]
-        # What the last one bought is pulled by the first.
-        if not left and processes >= len(player.machines):
+        # What the last one bought is pulled by the first. A run that begins without a state looks once for what it may
+        # not buy: a task that was hidden then is found by the run after it.
+        if not left and processes >= len(player.machines) + player.lost_in_doubt:
             break
     return processes
 

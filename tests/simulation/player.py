@@ -88,6 +88,7 @@ class Player:
         self.origin = Origin(history.carries_receipts)
         self.orders = Orders(self.supervisor.order, self.say, self._billed)
         self._is_calm = False
+        self.lost_in_doubt = False  # a state, while a task may have been hidden
         self._done = 0
         self._stranding = 0.0  # s: how long the next create is held up on its way, and all after it
         self._world = contextvars.copy_context()
@@ -192,6 +193,7 @@ class Player:
     def _loses(self, machine: Machine, *, state: bool) -> None:
         machine.lost.append(running().time())
         if state:
+            self.lost_in_doubt |= self._may_have_created()
             machine.state, self._states = self._states, self._states + 1
 
     async def _happen(self, machine: Machine, act: Act) -> None:
@@ -261,16 +263,19 @@ class Player:
 
     async def _is_quiet(self, machine: Machine) -> bool:
         """Wait until no create was under way for as long as a task can be hidden, and nothing is in doubt."""
-        hidden = float(self.history.provider["query_lag_s"]) + UNDER_WAY_S
         until = running().time() + QUIET_S
         while running().time() < until:
-            since = running().time() - hidden
-            creates = [one for one in self.witness.requests if one.kind == "create"]
-            busy = any(one.ended_at is None or one.ended_at > since for one in creates)
-            if not (busy or self.wire.down or self._stranding or is_in_doubt(machine.root)):
+            if not (self._may_have_created() or is_in_doubt(machine.root)):
                 return True
             await asyncio.sleep(1.0)
         return False
+
+    def _may_have_created(self) -> bool:
+        """Whether a create may have made a task a moment ago that no answer told of, or that is hidden."""
+        since = running().time() - float(self.history.provider["query_lag_s"]) - UNDER_WAY_S
+        creates = [one for one in self.witness.requests if one.kind == "create"]
+        is_busy = any(one.ended_at is None or one.ended_at > since for one in creates)
+        return is_busy or bool(self.wire.down or self._stranding)
 
     def _beside(self, machine: Machine, act: Act) -> None:
         """Start a process on every other machine; it ends with the chapter."""
