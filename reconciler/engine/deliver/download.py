@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -19,20 +18,14 @@ from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.observe.locations import Locations
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
-from reconciler.kling.errors import (
-    ProviderError,
-    ResultInterrupted,
-    ResultRefused,
-    ResultSlow,
-    ResultTooLarge,
-)
+from reconciler.kling import errors as kling
 from reconciler.store.values import KEPT_BESIDE, HistoryEntry
 from reconciler.workspace.media.flaws import MediaError
 from reconciler.workspace.media.result_media import ResultFacts, examine_result, make_preview
 
 _CLEARED = "the provider cleared the result before it was saved"
 _PREVIEWS_AT_ONCE = 2  # each decodes for a good part of a second
-_MOST_DOUBLINGS = 7  # then it is longer than any fetch may take
+_LONGEST_WINDOW = RATE_WINDOW * 2**7  # longer than any fetch may take
 _MD5_ETAG = re.compile(r'"[0-9A-Fa-f]{32}"')
 
 
@@ -67,31 +60,19 @@ class Saver:
             MediaError: what arrived is whole by its announced length, and still no video.
             CannotKeep: the bytes cannot be written here; the provider still has them.
         """
-        for gave_way in itertools.count():
+        window = RATE_WINDOW
+        while True:
             try:
-                # A download that gave way to another one may take twice as long the next time, so that it ends.
-                window = RATE_WINDOW * 2 ** min(gave_way, _MOST_DOUBLINGS)
                 return await self._save(record, reference, window)
-            except ResultSlow:  # the next result goes first; this download is continued afterwards
+            except kling.ResultSlow:  # the next result goes first; this one is continued afterwards
                 record = self._records.get(record.base_id) or record
-        raise AssertionError
+                window = min(window * 2, _LONGEST_WINDOW)  # twice as long, so that it ends
 
     async def _save(self, record: Record, reference: Decimal | None, window: float) -> Step:
-        reply = await self._answers.about(record)
-        task, files = reply.task, _files(reply.task, record.asked)
-        if task is not None and task.state is TaskState.SUCCEEDED and not files:
-            lists_none = ResultInterrupted("the provider lists no video for it at the moment")
-            return self._cleared(record, _CLEARED, lists_none)
-        decided = self._records.apply(record, event_of(reply), request_id=reply.request_id)
+        decided, task = await self._ask(record)
         record = decided.record
         if task is None:
             return decided
-        if task.state is not TaskState.SUCCEEDED:
-            if record.status is not Status.SUCCEEDED:
-                return decided
-            raise ResultInterrupted(
-                f"the provider says `{task.said[:40]}` of a task that had succeeded"
-            )
         if self._age(record) > URGENT_AGE:
             self._ports.report.say(
                 f"urgent: the result of {record.external_task_id} will be cleared 30 days after it was made, which is soon"
@@ -99,16 +80,30 @@ class Saver:
         self._ready += 1
         try:
             async with self._turn:
-                for role, url in files:
+                for role, url in _files(task, record.asked):
                     record = await self._keep(record, role, url, window)
                 await self._keep_beside(record, task, window)
-        except ResultRefused as error:
+        except kling.ResultRefused as error:
             return self._cleared(record, _CLEARED, error)
         finally:
             self._ready -= 1
         return await self._complete(record, reference)
 
-    def _cleared(self, record: Record, told: str, otherwise: ProviderError) -> Step:
+    async def _ask(self, record: Record) -> tuple[Step, Task | None]:
+        """Return what the provider's answer makes of the record, and the task where it lists what can be fetched."""
+        reply = await self._answers.about(record)
+        task = reply.task
+        done = task if task is not None and task.state is TaskState.SUCCEEDED else None
+        if done is not None and not _files(done, record.asked):
+            lists_none = kling.ResultInterrupted("the provider lists no video for it at the moment")
+            return self._cleared(record, _CLEARED, lists_none), None
+        decided = self._records.apply(record, event_of(reply), request_id=reply.request_id)
+        if task and not done and decided.record.status is Status.SUCCEEDED:
+            told = f"the provider says `{task.said[:40]}` of a task that had succeeded"
+            raise kling.ResultInterrupted(told)
+        return decided, done
+
+    def _cleared(self, record: Record, told: str, otherwise: kling.ProviderError) -> Step:
         """End an attempt whose result the provider has cleared; raise `otherwise` where it may still have it."""
         if self._age(record) <= RETENTION:
             raise otherwise
@@ -118,10 +113,10 @@ class Saver:
         if record.lacking:
             missing = ", ".join(record.lacking)
             told = f"the provider cleared the {missing} before it was saved"
-            lists_none = ResultInterrupted(f"the provider lists no {missing} at the moment")
+            lists_none = kling.ResultInterrupted(f"the provider lists no {missing} at the moment")
             return self._cleared(record, told, lists_none)
-        previews = await self._previews(record)
         video = next((one for one in record.results if one.role is Role.VIDEO), None)
+        previews = await self._previews(record, video) if video else ()
         remark = length_remark(video.duration if video else None, reference)
         decided = self._records.apply(record, Saved(record.results, previews), detail=remark)
         if remark:
@@ -135,15 +130,14 @@ class Saver:
             return
         told = []
         for number, video in enumerate(further, 2):
+            which = f"video {number}"
             try:
-                kept, _ = await self._fetch(
-                    record, Role.VIDEO, video.url, window, f"video {number}"
-                )
-                told.append(f"video {number} is kept as the object {kept.sha256}")
-            except ResultSlow:
+                kept, _ = await self._fetch(record, Role.VIDEO, video.url, window, which)
+                told.append(f"{which} is kept as the object {kept.sha256}")
+            except kling.ResultSlow:
                 raise
-            except (ProviderError, MediaError, CannotKeep) as error:
-                told.append(f"video {number} could not be saved ({error.message})")
+            except (kling.ProviderError, MediaError, CannotKeep) as error:
+                told.append(f"{which} could not be saved ({error.message})")
         name, all_of_it = record.external_task_id, "; ".join(told)
         self._ports.report.say(
             f"the provider lists {len(task.videos)} videos for task {task.task_id} of {name}; "
@@ -170,27 +164,23 @@ class Saver:
     async def _fetch(
         self, record: Record, role: Role, url: str, window: float, name: str = ""
     ) -> tuple[Result, ResultFacts]:
-        objects = self._ports.objects
+        objects, at_once = self._ports.objects, self._options.downloads
         partial = objects.partial(f"{record.external_task_id}.{name or role}")
         try:
             arrived = await self._ports.downloader.fetch(
-                url,
-                partial,
-                window=window,
-                is_awaited=lambda: self._ready > self._options.downloads,
+                url, partial, window=window, is_awaited=lambda: self._ready > at_once
             )
             facts = await asyncio.to_thread(examine_result, partial.path)
             await asyncio.to_thread(self._check_etag, partial.path, arrived)
             sha256, size = await asyncio.to_thread(objects.adopt, partial)
-        except (MediaError, ResultTooLarge):
+        except (MediaError, kling.ResultTooLarge):
             partial.discard()
             raise
         except (OSError, StateError) as error:
             said = error.message if isinstance(error, StateError) else error.strerror
             reason = said or "the disk refuses it"
-            raise CannotKeep(
-                f"bought, but its result cannot be written to disk: {reason}"
-            ) from error
+            told = f"bought, but its result cannot be written to disk: {reason}"
+            raise CannotKeep(told) from error
         finally:
             partial.close()
         return Result(role, sha256, size, facts.seconds, facts.width, facts.height), facts
@@ -211,16 +201,15 @@ class Saver:
         made = record.finished_at or record.created_at
         return 0 if made is None else self._ports.now() - made
 
-    async def _previews(self, record: Record) -> tuple[Result, ...]:
+    async def _previews(self, record: Record, video: Result) -> tuple[Result, ...]:
         """Make the wanted previews of a saved video that are not on this disk; one that fails is reported, no more.
 
         Those on disk stay: another machine may have made them, with other bytes.
         """
         has = {one.role for one in record.previews if self._files.find_preview(one) is not None}
         roles = [role for role in PREVIEWS if role in self._options.previews and role not in has]
-        videos = [result for result in record.results if result.role is Role.VIDEO]
-        made = [await self._preview(record, video, role) for video in videos for role in roles]
-        return tuple(preview for preview in made if preview is not None)
+        made = [await self._preview(record, video, role) for role in roles]
+        return tuple(filter(None, made))
 
     async def _preview(self, record: Record, video: Result, role: Role) -> Result | None:
         objects = self._ports.objects
@@ -247,9 +236,9 @@ class Saver:
         return None
 
 
-def _files(task: Task | None, asked: Sequence[Role]) -> list[tuple[Role, str]]:
+def _files(task: Task, asked: Sequence[Role]) -> list[tuple[Role, str]]:
     """Return the roles and URLs that were asked for and can be fetched now, the video first."""
-    if task is None or not task.videos:
+    if not task.videos:
         return []
     video = task.videos[0]
     urls = {Role.VIDEO: video.url, Role.WATERMARK: video.watermark_url}

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Container, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 from reconciler.core.diff import Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.receipt_entries import entry, merge
+from reconciler.core.receipt_entries import ReceiptEntry, entry, merge
 from reconciler.core.states import LIVE, Record, Result, Role, Status
 from reconciler.engine.observe.locations import Locations
 from reconciler.engine.ports import Ports
@@ -107,7 +106,7 @@ class Publisher:
                     shown.append(self._stand(output, made[output.role], record))
             except WorkspaceError as error:
                 troubles.append(f"no {output.role} is published: {error.message}")
-        return [row for row in shown if row is not None]
+        return list(filter(None, shown))
 
     def _stand(self, output: Output, result: Result, record: Record) -> Publication | None:
         """Put the output's file there where that is needed; None when the bytes are nowhere on this disk."""
@@ -140,9 +139,8 @@ class Publisher:
         try:
             keep(self._ports.objects, self._ports.root / path, sha256)
         except StateError as error:
-            raise WorkspaceError(
-                f"`{path}` cannot be replaced: {error.message}", hint=error.hint
-            ) from error
+            told = f"`{path}` cannot be replaced: {error.message}"
+            raise WorkspaceError(told, hint=error.hint) from error
 
 
 def keep(objects: ObjectStore, path: Path, sha256: str) -> None:
@@ -177,29 +175,38 @@ class Receipts:
             ReceiptError: the existing receipt cannot be read; it is left as it is.
             WorkspaceError: the folder cannot be written.
         """
-        name = receipt_path(spec)
-        root = Root(self._root)
+        name, root = receipt_path(spec), Root(self._root)
         existing = read_receipt(root, name) if signature(self._root / name) is not None else ()
-        listed = {one.external_task_id for one in existing}
+        entries = self._entries(spec, existing, newly)
+        return entries is not None and write_receipt(root, name, render_receipt(entries))
+
+    def _entries(
+        self, spec: str, existing: Sequence[ReceiptEntry], newly: Record | None
+    ) -> Sequence[ReceiptEntry] | None:
+        """Return what a spec's receipt should hold; None where it may stay as it is, or its folder is gone."""
         wishes = self._declared(spec)
         wanted = {wish.external_task_id for wish in wishes}
-        current = [
-            entry(record, spec, wish.label)
-            for wish in wishes
-            if (record := self._records.get(wish.external_task_id))
-            and (record.status in _LISTED or _is_bound(record, newly, listed))
-        ]
+        current = list(self._current(wishes, existing, newly))
         late = newly is not None and newly.base_id not in wanted and newly.status is Status.COMPLETE
         if not (current or late) or not (self._root / spec).parent.is_dir():
-            return False
-        earlier = (self._records.get(base) for base in self._records.first_asked_by(spec) - wanted)
-        also = [
-            replace(entry(record, spec, record.label), current=False)
-            for record in earlier
-            if record and record.status is Status.COMPLETE
-        ]
-        entries = merge(existing, current, also, grown=late)
-        return entries is not None and write_receipt(root, name, render_receipt(entries))
+            return None
+        return merge(existing, current, list(self._past(spec, wanted)), grown=late)
+
+    def _current(
+        self, wishes: Iterable[Generation], existing: Iterable[ReceiptEntry], newly: Record | None
+    ) -> Iterator[ReceiptEntry]:
+        listed = {one.external_task_id for one in existing}
+        for wish in wishes:
+            record = self._records.get(wish.external_task_id)
+            if record and (record.status in _LISTED or _is_bound(record, newly, listed)):
+                yield entry(record, wish.spec, wish.label)
+
+    def _past(self, spec: str, wanted: Set[str]) -> Iterator[ReceiptEntry]:
+        """Yield what was bought for a spec that asks for something else now."""
+        for base_id in self._records.first_asked_by(spec) - wanted:
+            record = self._records.get(base_id)
+            if record and record.status is Status.COMPLETE:
+                yield entry(record, spec, record.label)
 
 
 def _is_bound(record: Record, newly: Record | None, listed: Container[str]) -> bool:

@@ -11,7 +11,6 @@ import heapq
 import itertools
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from reconciler.core.progress import At, Ended, Held, InFlight, Verdict, Waits
@@ -148,9 +147,9 @@ class Loop:
                     return Ended.STOPPED
                 if deadline is not None and self._now() >= deadline:
                     return Ended.TIMED_OUT
-                self._start_due()
-                under_way = self._running or self._poll
-                if not (forever or under_way or self._room_at()) and self._queue.is_empty():
+                if not self._still:
+                    self._start_due()
+                if not forever and self._has_settled():
                     return Ended.SETTLED
                 await self._wait(deadline)
                 self._finish()
@@ -159,7 +158,10 @@ class Loop:
             self._turns.stop_buying()
             await self._end_all(_PARTING)
 
-    @asynccontextmanager
+    def _has_settled(self) -> bool:
+        return not (self._running or self._poll or self._room_at()) and self._queue.is_empty()
+
+    @contextlib.asynccontextmanager
     async def standstill(self) -> AsyncIterator[None]:
         """Let no turn and no poll be under way while the block lasts: an order changes records in it.
 
@@ -187,8 +189,6 @@ class Loop:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start_due(self) -> None:
-        if self._still:
-            return
         now = self._now()
         for readmitted in self._turns.readmitted():
             self._queue.add(readmitted, now)
@@ -196,6 +196,13 @@ class Loop:
             waiting = self._queue.pop_waiting(model)
             self._turns.come_forward(waiting, model)
             self._queue.add(waiting, now)
+        self._start_turns(now)
+        if self._queue.in_flight and self._poll is None and now >= self._next_poll:
+            self._polled_at = now
+            self._poll = asyncio.create_task(self._turns.poll(self.in_flight), name="poll")
+            self._poll.add_done_callback(self._note)
+
+    def _start_turns(self, now: int) -> None:
         for _ in range(_AT_ONCE):
             if (key := self._queue.pop(now)) is None:
                 break
@@ -205,10 +212,6 @@ class Loop:
                 task = asyncio.create_task(self._turns.take(key), name=f"turn {key}")
                 self._running[key] = task
                 task.add_done_callback(self._note)
-        if self._queue.in_flight and self._poll is None and now >= self._next_poll:
-            self._polled_at = now
-            self._poll = asyncio.create_task(self._turns.poll(self.in_flight), name="poll")
-            self._poll.add_done_callback(self._note)
 
     def _room_at(self) -> list[tuple[int, str]]:
         return self._turns.room_at(self._queue.models())

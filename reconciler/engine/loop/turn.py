@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -118,21 +118,23 @@ class Turns:
         except Exception as error:
             if not self._terms.enduring or isinstance(error, errors.StateReplaced | Unreachable):
                 raise
-            said = (
-                errors.told(error)
-                if isinstance(error, errors.StateError)
-                else errors.mistake(error)
-            )
-            if self._poll_failed != said:
-                self._poll_failed = said
-                self._ports.report.say(said)
+            self._say_poll_failed(error)
         else:
             self._poll_failed = ""
-        for key in keys:
-            record = self._records.get(key)
-            flies = record is not None and record.status in core.FLYING
-            verdicts.setdefault(key, InFlight() if flies else At(self._ports.now()))
+        verdicts = {key: self._unpolled(key) for key in keys} | verdicts
         return verdicts, max(again_at, self._ports.now() + self._terms.rules.poll_interval)
+
+    def _say_poll_failed(self, error: Exception) -> None:
+        said = errors.told(error) if isinstance(error, errors.StateError) else errors.mistake(error)
+        if self._poll_failed != said:
+            self._poll_failed = said
+            self._ports.report.say(said)
+
+    def _unpolled(self, key: str) -> Verdict:
+        """Return what is next for a task of which the poll told nothing."""
+        record = self._records.get(key)
+        flies = record is not None and record.status in core.FLYING
+        return InFlight() if flies else At(self._ports.now())
 
     async def withhold(self, key: str, error: errors.ReconcilerError | str) -> None:
         """Hold a generation, outside of its turn."""
@@ -253,10 +255,9 @@ class Turns:
             case core.Learn(model, limit):
                 self._ports.repository.remember(f"{_SLOTS} {model}", str(limit))
             case core.Readmit():
-                held = ((one.base_id, one.hold) for one in self._records.all())
-                self._readmitted += [
-                    key for key, hold in held if hold and hold.cause is Cause.ACCOUNT
-                ]
+                for one in self._records.all():
+                    if one.hold and one.hold.cause is Cause.ACCOUNT:
+                        self._readmitted.append(one.base_id)
 
     async def _look(self, key: str) -> Event:
         record = self._attempt(key)
@@ -299,16 +300,15 @@ class Turns:
         """Publish a result for each spec that wants it; then write their receipts (none: that of its own spec)."""
         record, wishes = self._attempt(key), self._wishes(key)
         specs, reason = sorted({wish.spec for wish in wishes}), ""
-        for spec in specs if effect.publish else ():
-            for wish in self._places(key, spec) if self._specs.is_at_rest(spec) else ():
-                try:
-                    if not await self._publisher.publish(wish, record):
-                        self._records.apply(record, Lost())
-                        return core.Delivered(record, lost=True)
-                except OutputTaken as error:  # every plan finds it again: it need not be remembered
-                    self._ports.report.held(record, error.message)
-                except errors.WorkspaceError as error:  # the other places get it all the same
-                    reason = error.message
+        for wish in self._places_at_rest(key, specs if effect.publish else []):
+            try:
+                if not await self._publisher.publish(wish, record):
+                    self._records.apply(record, Lost())
+                    return core.Delivered(record, lost=True)
+            except OutputTaken as error:  # every plan finds it again: it need not be remembered
+                self._ports.report.held(record, error.message)
+            except errors.WorkspaceError as error:  # the other places get it all the same
+                reason = error.message
         done = core.Delivered(record, reason=reason)
         return self._write_receipts(key, done, specs) if effect.receipts else done
 
@@ -337,6 +337,11 @@ class Turns:
 
     def _places(self, key: str, spec: str) -> list[Generation]:
         return [one for one in self._specs.declared(spec) if one.external_task_id == key]
+
+    def _places_at_rest(self, key: str, specs: list[str]) -> Iterator[Generation]:
+        for spec in specs:
+            if self._specs.is_at_rest(spec):
+                yield from self._places(key, spec)
 
     def _take_slot(self, record: Record) -> bool:
         change = self._change(record.base_id)
