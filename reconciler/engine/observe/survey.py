@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from reconciler.core.diff import IN_PLACE, Known, Output, Plan, Standing, content_problem, diff
@@ -42,8 +42,7 @@ class Facts:
 
     locations: Locations
     hold: Callable[[str], str]  # base id -> why the last run held it back
-    # what is wrong with a receipt that may hide that it was bought
-    doubt: Callable[[Generation], str]
+    doubt: Callable[[Generation], str]  # what is wrong with a receipt that may hide its purchase
     can_host: bool  # a local video can be made readable for the provider
     uncommitted: Uncommitted
     previews: frozenset[Role]  # those that are put back where they are missing
@@ -53,11 +52,11 @@ class Facts:
         """Return what is known of a generation, given the latest attempt at it."""
         outputs = self.locations.outputs(wish, record)
         obtainable = self.locations.obtainable(record, outputs)
-        is_expired = record is not None and record.status is Status.EXPIRED
-        if record is not None and is_expired and not record.lacking and obtainable:
+        if record and record.status is Status.EXPIRED and not record.lacking and obtainable:
             # The provider cleared the result, and the user put the file back.
             record = put_back(record)
         previews = self.locations.previews(wish, record)
+        is_bought = record is not None and record.status in BOUGHT
         return Known(
             record=record,
             outputs=outputs,
@@ -65,36 +64,33 @@ class Facts:
             previews=previews,
             unshown=any(self._is_unshown(record, preview) for preview in previews),
             hold=self.hold(wish.external_task_id),
-            obstacle="" if record and record.status in BOUGHT else self._obstacle(wish),
+            obstacle="" if is_bought else next(filter(None, self._obstacles(wish)), ""),
         )
 
     def _is_unshown(self, record: Record | None, preview: Output) -> bool:
         """Whether a wanted preview is not in its place and can be put there."""
-        is_settled = preview.standing in IN_PLACE or preview.standing is Standing.TAKEN
-        if preview.role not in self.previews or is_settled:
-            return False
         made = {one.role: one for one in record.previews} if record else {}
-        return self.locations.find_preview(made[preview.role]) is not None
+        is_settled = preview.standing in IN_PLACE | {Standing.TAKEN}
+        is_due = preview.role in self.previews and not is_settled
+        return is_due and self.locations.find_preview(made[preview.role]) is not None
 
-    def _obstacle(self, wish: Generation) -> str:
-        if sentence := self.held_back(wish.spec):
-            return sentence
+    def _obstacles(self, wish: Generation) -> Iterator[str]:
+        """Yield why it may not be submitted, each reason asked for when its turn comes; an empty one does not hold."""
+        yield self.held_back(wish.spec)
         if problem := self.doubt(wish):
-            return f"a receipt cannot be read, so this may already have been bought: {problem}"
+            yield f"a receipt cannot be read, so this may already have been bought: {problem}"
         for one in () if self.can_host else wish.kind.INPUTS:
             if one.medium.by_url_only and (path := wish.inputs[one.name].path):
-                return (
+                yield (
                     f"`{path}` is a local file, and the provider reads {one.medium.name}s from a URL only; "
                     f"set RECONCILER_MEDIA_STORE to a media store that hosts it, or give `{one.name}` as an "
                     "http(s) URL"
                 )
-        if uncommitted := self.uncommitted(wish):
-            return uncommitted
+        yield self.uncommitted(wish)
         try:
             check_room(self.locations.root, str(PurePosixPath(wish.spec).parent))
         except WorkspaceError as error:
-            return told(error)
-        return ""
+            yield told(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +136,10 @@ class Surveyor:
         Receipts are read only where a wish is not complete in the store, or an output path is taken.
         """
         stored = self.repository.records() if records is None else records
-        complete = {base for base, record in stored.items() if record.status is Status.COMPLETE}
-        if all(wish.external_task_id in complete for wish in desired.generations):
+        if all(_is_saved(stored.get(wish.external_task_id)) for wish in desired.generations):
             survey = self._survey(desired, stored, Recalled())
-            outputs = (output for known in survey.known.values() for output in known.outputs)
-            if not any(output.standing is Standing.TAKEN for output in outputs):
+            standing = {one.standing for known in survey.known.values() for one in known.outputs}
+            if Standing.TAKEN not in standing:
                 return survey
         return self._survey(desired, stored, recall(self.root, desired.receipts))
 
@@ -174,38 +169,44 @@ class Surveyor:
             if found.record is not None and found.record is not record:
                 merged[found.record.base_id] = found.record
             known[wish.spec, wish.label] = found
-        written = set(_written(desired, merged))
-        standing = self._unasked(desired, written, invalid, locations)
+        return self._with_orphans(Survey(desired, merged, stored, known, invalid, locations))
+
+    def _with_orphans(self, survey: Survey) -> Survey:
+        written = set(_written(survey.desired, survey.records))
+        standing = self._unasked(survey, written)
         alone = [path for path, is_known in standing.items() if is_known]
-        stay = needed(self.root, desired, written, alone) if alone else {}
+        stay = needed(self.root, survey.desired, written, alone) if alone else {}
         stay |= {path: _ONLY_TOLD for path, is_known in standing.items() if not is_known}
         orphans = tuple(path for path in alone if path not in stay)
-        return Survey(desired, merged, stored, known, invalid, locations, orphans, stay)
+        return replace(survey, orphans=orphans, needed=stay)
 
-    def _unasked(
-        self,
-        desired: Desired,
-        written: Collection[str],
-        invalid: Iterable[str],
-        locations: Locations,
-    ) -> dict[str, bool]:
+    def _unasked(self, survey: Survey, written: Collection[str]) -> dict[str, bool]:
         """Return the published files that no spec wants, invalid ones included; false: only a receipt says published."""
-        owned = {receipt_path(spec) for spec in desired.specs}
-        abandoned = recall(self.root, [name for name in desired.receipts if name not in owned])
-        ours = {path: sha256 for sha256, paths in abandoned.paths.items() for path in paths}
+        locations, ours = survey.locations, self._abandoned(survey.desired)
         ours |= {path: row.sha256 for path, row in locations.publications.items()}
-        stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in invalid}
-
-        def is_of_invalid(path: str) -> bool:
-            folder, slash, name = path.casefold().rpartition("/")
-            begun = itertools.accumulate(name.split(".")[:-1], "{}.{}".format)
-            return any(f"{folder}{slash}{stem}" in stems for stem in begun)
-
+        stems = {str(PurePosixPath(spec).with_suffix("")).casefold() for spec in survey.invalid}
         return {
             path: locations.was_published(path, sha256)
             for path, sha256 in ours.items()
-            if path not in written and not is_of_invalid(path) and locations.holds(path, sha256)
+            if path not in written and not _is_of(stems, path) and locations.holds(path, sha256)
         }
+
+    def _abandoned(self, desired: Desired) -> dict[str, str]:
+        """Return the files (path -> SHA-256) that receipts without a spec list."""
+        owned = {receipt_path(spec) for spec in desired.specs}
+        recalled = recall(self.root, [name for name in desired.receipts if name not in owned])
+        return {path: sha256 for sha256, paths in recalled.paths.items() for path in paths}
+
+
+def _is_of(stems: Collection[str], path: str) -> bool:
+    """Whether a path is named after a spec with one of these names, in lower case and without a suffix."""
+    folder, slash, name = path.casefold().rpartition("/")
+    begun = itertools.accumulate(name.split(".")[:-1], "{}.{}".format)
+    return any(f"{folder}{slash}{stem}" in stems for stem in begun)
+
+
+def _is_saved(record: Record | None) -> bool:
+    return record is not None and record.status is Status.COMPLETE
 
 
 def _written(desired: Desired, records: Mapping[str, Record]) -> Iterator[str]:
@@ -213,6 +214,5 @@ def _written(desired: Desired, records: Mapping[str, Record]) -> Iterator[str]:
     for wish in desired.generations:
         record = records.get(wish.external_task_id)
         made = {preview.role for preview in record.previews} if record else set()
-        is_saved = record is not None and record.status is Status.COMPLETE
         yield from (path for _, path in wish.outputs)
-        yield from (path for role, path in wish.previews if role in made or not is_saved)
+        yield from (path for role, path in wish.previews if role in made or not _is_saved(record))

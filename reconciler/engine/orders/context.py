@@ -87,9 +87,10 @@ def _is_over(context: OrderContext, verb: str, rest: str, record: Record | None)
             return rest not in context.survey.orphans
         case "forget":
             return record is None
+        case _ if record is None:
+            return False
         case "retry":
-            if record is None or record.status is Status.REJECTED or not rest.isdigit():
-                return False
-            return record.attempt >= int(rest)
+            is_numbered = record.status is not Status.REJECTED and rest.isdigit()
+            return is_numbered and record.attempt >= int(rest)
         case _:
-            return record is not None and rest in {record.task_id, record.external_task_id}
+            return rest in {record.task_id, record.external_task_id}

@@ -10,8 +10,8 @@ published there, and that no spec reads. None is reached through a symbolic link
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.core.errors import StateError
 from reconciler.core.orders import Outcome
@@ -21,15 +21,13 @@ from reconciler.core.schedule import SECOND
 from reconciler.engine.buy.create import ENDS_OF_A_CREATE, REFUSED
 from reconciler.engine.deliver.publish import keep
 from reconciler.engine.orders.context import OrderContext
-from reconciler.store.values import HistoryEntry
-from reconciler.workspace.files.outputs import is_behind_a_link, remove, signature
+from reconciler.workspace.files.outputs import Signature, is_behind_a_link, remove, signature
 from reconciler.workspace.files.plain import file_sha256
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.receipts import receipt_files
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """The receipts that list a generation, with all their entries, and the unreadable ones that name it."""
 
     entries: Mapping[str, tuple[ReceiptEntry, ...]]  # by receipt
@@ -65,15 +63,8 @@ def forget(context: OrderContext, base_id: str, *, in_flight: bool) -> Outcome:
         )
     if record is None and not known.entries:
         return Outcome.left(f"{name} is not known: there is nothing to forget")
-    if record is not None and is_unsaved(record) and not in_flight:
-        return Outcome.refused(
-            f"{name} is {record.status}: it has been paid for, or may have been, and was not forgotten"
-        )
-    if (wait := _hidden_for(context, base_id)) > 0:
-        return Outcome.refused(
-            f"{name} was sent to the provider a moment ago, which may not show it yet; forgotten now, it could be bought "
-            f"twice: forget it in {-(-wait // SECOND):,} s"
-        )
+    if why := _reason_to_keep(context, base_id, in_flight=in_flight):
+        return Outcome.refused(f"{name} {why}")
     for receipt, entries in known.entries.items():
         _strike(context.ports.root, receipt, entries, base_id)
     if record is not None:
@@ -87,14 +78,13 @@ def prune(context: OrderContext, path: str) -> Outcome:
 
     Raises WorkspaceError: the file cannot be read or removed.
     """
-    root, objects = context.ports.root, context.ports.objects
+    root = context.ports.root
     target, specs = root / path, root / context.survey.desired.folder
     if why := context.survey.needed.get(path):
         return Outcome.refused(f"`{path}` stays: {why}")
     if path not in context.survey.orphans:
         return Outcome.left(f"`{path}` is not an orphan, or not any more: it stays")
-    found = signature(target)
-    if found is None or not found.is_file:
+    if (found := signature(target)) is None or not found.is_file:
         return Outcome.refused(
             f"`{path}` is no longer there as it was published: nothing is removed"
         )
@@ -102,6 +92,11 @@ def prune(context: OrderContext, path: str) -> Outcome:
         return Outcome.refused(
             f"`{path}` stays: a folder of its path is a link, so it is somewhere else now"
         )
+    return _remove_published(context, path, found)
+
+
+def _remove_published(context: OrderContext, path: str, found: Signature) -> Outcome:
+    target, objects = context.ports.root / path, context.ports.objects
     sha256 = file_sha256(target)
     if not context.survey.locations.was_published(path, sha256):
         return Outcome.refused(f"`{path}` was changed: it stays")
@@ -115,21 +110,29 @@ def prune(context: OrderContext, path: str) -> Outcome:
     return Outcome.done(f"`{path}` is removed; its bytes are kept as {objects.path(sha256)}")
 
 
-def _hidden_for(context: OrderContext, base_id: str) -> int:
-    """Return for how long (ms) the provider may not show a task of the last creates; 0 or less: it shows all."""
-    latest: dict[str, HistoryEntry] = {}
-    for entry in context.ports.repository.history(base_id):
-        if entry.kind in ENDS_OF_A_CREATE:
-            latest[entry.external_task_id] = entry
-    sent = [entry.at for entry in latest.values() if entry.kind != REFUSED]
+def _reason_to_keep(context: OrderContext, base_id: str, *, in_flight: bool) -> str:
+    """Return why a generation could be bought twice if it were forgotten now, without its name; empty: it could not."""
     record = context.records.get(base_id)
+    if record is not None and is_unsaved(record) and not in_flight:
+        return f"is {record.status}: it has been paid for, or may have been, and was not forgotten"
     rules = context.options.rules.stretched(1 if record is None else record.creates)
-    return max(sent, default=0) + rules.absence_grace - context.ports.now()
+    if (wait := _last_sent(context, base_id) + rules.absence_grace - context.ports.now()) > 0:
+        return (
+            "was sent to the provider a moment ago, which may not show it yet; forgotten now, it could be bought "
+            f"twice: forget it in {-(-wait // SECOND):,} s"
+        )
+    return ""
+
+
+def _last_sent(context: OrderContext, base_id: str) -> int:
+    """Return when (ms) the last create that may have made a task was noted; 0: none may have."""
+    history = context.ports.repository.history(base_id)
+    latest = {one.external_task_id: one for one in history if one.kind in ENDS_OF_A_CREATE}
+    return max((one.at for one in latest.values() if one.kind != REFUSED), default=0)
 
 
 def _strike(root: Path, name: str, entries: Iterable[ReceiptEntry], base_id: str) -> None:
-    left = [entry for entry in entries if not _is_of(entry, base_id)]
-    if left:
+    if left := [entry for entry in entries if not _is_of(entry, base_id)]:
         receipt_files.write_receipt(Root(root), name, receipt_files.render_receipt(left))
     elif (found := signature(root / name)) is not None:
         remove(root / name, found)
