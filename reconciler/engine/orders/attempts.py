@@ -50,15 +50,13 @@ async def retry(context: OrderContext, base_id: str, attempt: int | None = None)
         return Outcome.refused(f"{name}: no valid spec wants it, so it is not tried again")
     if wish.suspended:
         return Outcome.refused(f"{name} is suspended by its spec")
-    record = context.records.get(base_id)
-    if record is not None and record.status in GIVEN_UP:
-        if found := await _found_after_all(context, record):
-            return found
-        record = context.records.get(base_id)  # time passed
-    if record is None or record.status not in GIVEN_UP:
+    if found := await _found_after_all(context, base_id):
+        return found
+    last = context.records.get(base_id)  # time passed
+    if last is None or last.status not in GIVEN_UP:
         hold = context.ports.repository.holds().get(base_id, "")
-        return Outcome.left(f"{name} {why_not(record, hold)}")
-    again = _again(record, wish)
+        return Outcome.left(f"{name} {why_not(last, hold)}")
+    again = _again(last, wish)
     if not has_room(base_id, again.attempt):
         return Outcome.refused(
             f"{name}: `external_task_id: {base_id}` is too long for a further attempt, whose id ends in "
@@ -66,28 +64,26 @@ async def retry(context: OrderContext, base_id: str, attempt: int | None = None)
         )
     if attempt not in {None, again.attempt}:
         return Outcome.left(
-            f"{name}: attempt {record.attempt} has ended in the meantime: {record.reason}"
+            f"{name}: attempt {last.attempt} has ended in the meantime: {last.reason}"
         )
     context.records.commit(again, "retry", detail=f"attempt {again.attempt} was asked for")
     return Outcome.done(f"{name}: attempt {again.attempt} is wanted", base_id)
 
 
-async def _found_after_all(context: OrderContext, record: Record) -> Outcome | None:
-    """Ask for the last attempt once more: a task that the provider has need not be paid again."""
-    reply = await Answers(context.ports.client, context.ports.repository).about(record)
-    now = context.records.get(record.base_id)
-    if reply.task is None or now != record:
+async def _found_after_all(context: OrderContext, base_id: str) -> Outcome | None:
+    """Ask once more for an attempt that was given up: a task that the provider has need not be paid again."""
+    record = context.records.get(base_id)
+    if record is None or record.status not in GIVEN_UP:
         return None
-    seen = context.records.apply(
-        record, Seen(reply.task), "retry", request_id=reply.request_id
-    ).record
+    reply = await Answers(context.ports.client, context.ports.repository).about(record)
+    if reply.task is None or context.records.get(base_id) != record:
+        return None
+    event, request_id = Seen(reply.task), reply.request_id
+    seen = context.records.apply(record, event, "retry", request_id=request_id).record
     if seen.status in {record.status, Status.FAILED}:
         return None
-    name = context.called(record.base_id)
-    return Outcome.done(
-        f"{name}: the provider has its task after all ({seen.status}); nothing is paid for again",
-        record.base_id,
-    )
+    told = f"the provider has its task after all ({seen.status}); nothing is paid for again"
+    return Outcome.done(f"{context.called(base_id)}: {told}", base_id)
 
 
 def next_number(record: Record) -> int:
@@ -104,20 +100,15 @@ def _again(record: Record, wish: Generation) -> Record:
 
 async def adopt(context: OrderContext, name: str, base_id: str = "") -> Outcome:
     """Ask for a task by either of its ids, and put it on record for the generation it was made for, or for `base_id`."""
-    wanted = context.wish(base_id)
-    kinds = KINDS.values() if wanted is None else (wanted.kind,)
-    replies = [await context.ports.client.query(name, endpoint=kind.ENDPOINT) for kind in kinds]
-    reply = next((one for one in replies if one.task is not None), replies[0])
-    task = reply.task
-    if task is None:
+    reply = await _look_up(context, name, context.wish(base_id))
+    if (task := reply.task) is None:
         return Outcome.refused(f"the provider knows no task `{name}`")
     external = task.external_task_id or (name if name != task.task_id else "")
     # An id of one's own may end in `-r2` itself.
     ours, attempt = (external, 1) if context.wish(external) else split_attempt(external)
-    if base_id and base_id != ours:
+    if base_id not in {"", ours}:
         return await _bind(context, task, external, base_id)
-    wish = context.wish(ours)
-    if wish is None:
+    if (wish := context.wish(ours)) is None:
         made = f"made as `{external}`, " if external else ""
         return Outcome.refused(
             f"`{name}` is a task ({task.said}) {made}that no valid spec wants; `--for SPEC` binds it to "
@@ -126,16 +117,26 @@ async def adopt(context: OrderContext, name: str, base_id: str = "") -> Outcome:
     return _take(context, task, wish, attempt, reply.request_id)
 
 
+async def _look_up(context: OrderContext, name: str, wish: Generation | None) -> Reply:
+    """Ask for a task by either of its ids: as one of the kind of `wish`, else of every kind."""
+    kinds = KINDS.values() if wish is None else (wish.kind,)
+    replies = [await context.ports.client.query(name, endpoint=kind.ENDPOINT) for kind in kinds]
+    return next((one for one in replies if one.task is not None), replies[0])
+
+
 def _take(
     context: OrderContext, task: Task, wish: Generation, attempt: int, request_id: str
 ) -> Outcome:
     base_id = wish.external_task_id
-    name, known = context.called(base_id), context.records.get(base_id)
-    if known is not None and (sentence := _stands_against(task, attempt, known)):
+    name = context.called(base_id)
+    known = context.records.get(base_id) or attempt_of(wish, attempt)
+    if sentence := _stands_against(task, attempt, known):
         return Outcome.left(f"{name} {sentence}; nothing was changed")
     if refused := _anothers(context, task, base_id):
         return refused
-    record = _attempt(wish, attempt, known)
+    record = known if known.attempt == attempt else attempt_of(wish, attempt)
+    if record.status is Status.PENDING:
+        record = as_wanted(wish, record)
     detail = "taken over by `import`"
     seen = context.records.apply(
         record, Seen(task), "imported", detail=detail, request_id=request_id
@@ -151,19 +152,16 @@ def _stands_against(task: Task, attempt: int, known: Record) -> str:
     if known.attempt > attempt:
         return f"is further on: attempt {known.attempt} is {known.status}"
     if known.attempt < attempt:
-        is_free = known.status in GIVEN_UP or known.status is Status.PENDING
-        return "" if is_free else f"is already {known.status}"
-    if known.task_id is not None and known.task_id != task.task_id:
+        return "" if known.status in {*GIVEN_UP, Status.PENDING} else f"is already {known.status}"
+    if known.task_id not in {None, task.task_id}:
         return f"already has another task: {known.task_id}, not {task.task_id}"
-    if known.status in _SETTLED or (known.status in LIVE and known.task_id is not None):
-        return f"is already known: it is {known.status}"
-    return ""
+    is_known = known.status in _SETTLED or (known.status in LIVE and known.task_id is not None)
+    return f"is already known: it is {known.status}" if is_known else ""
 
 
 async def _bind(context: OrderContext, task: Task, external: str, base_id: str) -> Outcome:
     """Bind a task whose id does not say what it was made from to a generation that was never sent."""
-    wish = context.wish(base_id)
-    if wish is None:
+    if (wish := context.wish(base_id)) is None:
         return Outcome.refused(f"no valid spec wants {base_id}")
     own = await context.ports.client.query(base_id, ours=True, endpoint=wish.kind.ENDPOINT)
     name = context.called(base_id)
@@ -178,15 +176,12 @@ async def _bind(context: OrderContext, task: Task, external: str, base_id: str) 
         )
     if refused := _anothers(context, task, base_id):
         return refused
-    known = context.records.get(base_id)
-    if known is not None and not _is_unsent(known):
+    known = context.records.get(base_id) or attempt_of(wish, 1)
+    if not _is_unsent(known):
         return Outcome.refused(f"{name} was already sent ({known.status}); nothing was changed")
     made = f"made as `{external}`" if external else "made without an id"
     detail = f"{made}, bound by `import --for`"
-    if known is not None and known.claimed:
-        record = attempt_of(wish, known.attempt)
-    else:
-        record = _attempt(wish, 1, known)
+    record = _without_claims(wish, known)
     seen = context.records.apply(
         record, Seen(task), "imported", detail=detail, request_id=own.request_id
     ).record
@@ -211,10 +206,15 @@ def _put_on_receipts(context: OrderContext, bound: Record) -> None:
 
 def _is_unsent(known: Record) -> bool:
     """Whether an attempt was never sent, or only a receipt says that it was, and its result is not here."""
-    if known.claimed and known.status is not Status.COMPLETE:
-        return True
+    if known.claimed:
+        return known.status is not Status.COMPLETE
     was_tried = known.attempt > 1 or known.creates or known.doubtful
     return known.status is Status.PENDING and not was_tried
+
+
+def _without_claims(wish: Generation, unsent: Record) -> Record:
+    """Return an unsent attempt as it would be sent now, without what only a receipt says of it."""
+    return attempt_of(wish, unsent.attempt) if unsent.claimed else as_wanted(wish, unsent)
 
 
 def _anothers(context: OrderContext, task: Task, base_id: str) -> Outcome | None:
@@ -226,21 +226,9 @@ def _anothers(context: OrderContext, task: Task, base_id: str) -> Outcome | None
     return Outcome.refused(f"task {task.task_id} belongs to {owner}; nothing was changed")
 
 
-def _attempt(wish: Generation, attempt: int, known: Record | None) -> Record:
-    """Return the record of this attempt, as it is known or as it would be sent now."""
-    if known is not None and known.attempt == attempt:
-        return as_wanted(wish, known) if known.status is Status.PENDING else known
-    return attempt_of(wish, attempt)
-
-
 async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
     """Ask about these generations (none: all), write down what is shown, and say what changed."""
-    wishes: dict[str, list[Generation]] = {}
-    for wish in context.survey.valid_wishes():
-        wishes.setdefault(wish.external_task_id, []).append(wish)
-    # Where nothing is named: what is wanted, and what is on record and wanted no more.
-    bases = base_ids or [*wishes, *context.records.latest()]
-    works = {base: Work(base, tuple(wishes.get(base, ()))) for base in bases}
+    works = _works(context, base_ids)
     asked = {
         base: record
         for base, work in works.items()
@@ -249,32 +237,41 @@ async def refresh(context: OrderContext, base_ids: Sequence[str]) -> Outcome:
     if not asked:
         return Outcome.left("everything is settled: there was nothing to ask about")
     found = await ask(Answers(context.ports.client, context.ports.repository), asked)
-    changed = [
+    outcome = Outcome.of(
         _write(context, works[base], asked[base].external_task_id, reply)
         for base, reply in found.replies.items()
-    ]
-    outcome = Outcome.of(part for part in changed if part is not None)
-    if not outcome.said and found.trouble is None:
-        outcome = Outcome.left(f"nothing changed; {counted(len(asked), 'generation')} asked about")
-    if found.trouble is None:
-        return outcome
-    told = Outcome.refused(f"not everything was answered: {in_a_line(found.trouble)}")
-    return Outcome.of([outcome, told])
+    )
+    if found.trouble is not None:
+        told = Outcome.refused(f"not everything was answered: {in_a_line(found.trouble)}")
+        return Outcome.of([outcome, told])
+    if not outcome.said:
+        return Outcome.left(f"nothing changed; {counted(len(asked), 'generation')} asked about")
+    return outcome
 
 
-def _write(context: OrderContext, work: Work, asked: str, reply: Reply) -> Outcome | None:
+def _works(context: OrderContext, base_ids: Sequence[str]) -> dict[str, Work]:
+    """Return the work of these generations (none: of all that are wanted, or on record and wanted no more)."""
+    wishes: dict[str, list[Generation]] = {}
+    for wish in context.survey.valid_wishes():
+        wishes.setdefault(wish.external_task_id, []).append(wish)
+    bases = base_ids or [*wishes, *context.records.latest()]
+    return {base: Work(base, tuple(wishes.get(base, ()))) for base in bases}
+
+
+def _write(context: OrderContext, work: Work, asked: str, reply: Reply) -> Outcome:
     record = work.attempt(context.records.get(work.base_id))
     if reply.task is None or record is None or record.external_task_id != asked:
-        return None  # another attempt began while the answer came
+        return Outcome()  # another attempt began while the answer came
     event, request_id = Seen(reply.task), reply.request_id
     seen = context.records.apply(record, event, "refreshed", request_id=request_id).record
     if seen == record:
-        return None
-    name = context.called(work.base_id)
+        return Outcome()
+    return Outcome.done(f"{context.called(work.base_id)}: {_change(record, seen)}", work.base_id)
+
+
+def _change(record: Record, seen: Record) -> str:
     if seen.status is record.status:
         more = f": {seen.reason}" if seen.reason else "; more is known about it now"
-        return Outcome.done(f"{name}: still {seen.status}{more}", work.base_id)
-    told = f"{name}: {record.status} is now {seen.status}"
-    if record.status is Status.PENDING and not record.base_id.startswith(PREFIX):
-        told += UNPROVEN
-    return Outcome.done(told, work.base_id)
+        return f"still {seen.status}{more}"
+    is_unproven = record.status is Status.PENDING and not record.base_id.startswith(PREFIX)
+    return f"{record.status} is now {seen.status}{UNPROVEN if is_unproven else ''}"

@@ -96,11 +96,8 @@ async def collect(
     recalled = await asyncio.to_thread(recall, ports.root, survey.desired.receipts)
     now, objects = ports.calendar(), ports.objects
     found = garbage(ports.root, survey, ports.repository, objects, now=now, recalled=recalled)
-    meant = [
-        one
-        for name in names
-        if (one := found.get(name)) is not None and seen.get(name, one.seen) == one.seen
-    ]
+    there = [(name, found[name]) for name in names if name in found]
+    meant = [one for name, one in there if seen.get(name, one.seen) == one.seen]
     removed = await asyncio.to_thread(
         lambda: [one.found.size for one in meant if remove(one.path, one.found)]
     )
@@ -113,37 +110,47 @@ async def collect(
 def _in_the_store(
     survey: Survey, referred: Set[str], objects: ObjectStore, now: int
 ) -> Iterator[tuple[str, Garbage]]:
-    """Yield files in the store whose digest is not `referred` to."""
-    notes = objects.notes()
-    # Inputs prepared for specs, also of bought generations: another take may want them.
-    wanted = {
+    """Yield old files in the store whose digest is not `referred` to."""
+    for name, path, what in _unused(survey, referred, objects, now):
+        if old := _old(path, now):
+            yield name, Garbage(path, what, old)
+
+
+def _unused(
+    survey: Survey, referred: Set[str], objects: ObjectStore, now: int
+) -> Iterator[tuple[str, Path, str]]:
+    """Yield files in the store that nothing uses, of any age: what an order calls each, where and what it is."""
+    notes, wanted = objects.notes(), _recipes(survey)
+    kept = {notes[name] for name in notes if name in wanted or not _old(objects.note(name), now)}
+    referred = referred | kept
+    for digest in objects.names():
+        if digest not in referred:
+            yield f"objects/{digest}", objects.path(digest), _OBJECT
+    for name in notes.keys() - wanted:
+        yield f"prepared/{name}", objects.note(name), "a note of what was prepared"
+    for path in _abandoned(survey, objects):
+        yield f"partial/{path.name}", path, "what is left of a download"
+
+
+def _recipes(survey: Survey) -> set[str]:
+    """Return the notes of inputs prepared for specs, also of bought generations: another take may want them."""
+    return {
         recipe(one.medium, source)
         for wish in survey.desired.generations
         for one in wish.kind.INPUTS
         if (source := wish.inputs[one.name]).preparation is not None
     }
-    kept = {
-        digest
-        for name, digest in notes.items()
-        if name in wanted or _old(objects.note(name), now) is None
-    }
-    referred = referred | kept
-    for digest in objects.names():
-        if digest not in referred and (old := _old(path := objects.path(digest), now)):
-            yield f"objects/{digest}", Garbage(path, _OBJECT, old)
-    for name in notes.keys() - wanted:
-        if old := _old(path := objects.note(name), now):
-            yield f"prepared/{name}", Garbage(path, "a note of what was prepared", old)
-    # Downloads that are, or will be, continued.
+
+
+def _abandoned(survey: Survey, objects: ObjectStore) -> list[Path]:
+    """Return the files of downloads that are not, and will not be, continued."""
     under_way = {
         objects.partial(f"{record.external_task_id}.{role}").path.stem
         for record in survey.stored.values()
         if is_unsaved(record)
         for role in Role
     }
-    for path in objects.unfinished():
-        if path.stem not in under_way and (old := _old(path, now)):
-            yield f"partial/{path.name}", Garbage(path, "what is left of a download", old)
+    return [path for path in objects.unfinished() if path.stem not in under_way]
 
 
 def _beside_specs(
