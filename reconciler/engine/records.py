@@ -63,8 +63,7 @@ class Records:
 
     def get(self, base_id: str) -> Record | None:
         """Return the latest attempt at a generation, or None when nothing was ever sent."""
-        known = self._known.get(base_id)
-        return known.record if known else None
+        return self.of(base_id).record
 
     def latest(self) -> dict[str, Record]:
         """Return the latest attempts, by base id."""
@@ -115,10 +114,8 @@ class Records:
             _dated(record, now) for record in records if self.get(record.base_id) != record
         )
         if known:
-            changes = [
-                self._change(record, "recalled", "by a receipt or a file", "") for record in known
-            ]
-            self._ports.repository.save(changes)
+            said = "recalled", "by a receipt or a file", ""
+            self._ports.repository.save([self._change(record, *said) for record in known])
         for record in known:
             self._keep(record)
 
@@ -143,9 +140,8 @@ class Records:
         """
         record = record.evolve(intent_at=self._ports.now(), calendar_at=self._ports.calendar())
         change = self._change(record, INTENT, f"create number {record.creates}", "")
-        spent = self._ports.repository.record_intent(
-            change, caps=self._options.caps, run_id=self._options.run_id
-        )
+        caps, run_id = self._options.caps, self._options.run_id
+        spent = self._ports.repository.record_intent(change, caps=caps, run_id=run_id)
         self._remember(record)
         self._warn_of_caps(spent, day_of(record.calendar_at))
         return record
@@ -153,10 +149,8 @@ class Records:
     def _warn_of_caps(self, spent: Spent, today: str) -> None:
         """Say once for each day, and once for the run, that most of what may be spent is spent."""
         caps = self._options.caps
-        for period, used, cap in (
-            (today, spent.day, caps.per_day),
-            ("this run", spent.run, caps.per_run),
-        ):
+        periods = (today, spent.day, caps.per_day), ("this run", spent.run, caps.per_run)
+        for period, used, cap in periods:
             if used is None or cap is None or used < cap * _NEAR or period in self._warned:
                 continue
             self._warned.add(period)
@@ -186,15 +180,15 @@ class Records:
             if record.task_id is None or (known is not None and known.task_id == record.task_id):
                 continue
             owner = self._ports.repository.find(record.task_id)
-            if owner is None or not owner.claimed or owner.base_id == record.base_id:
-                continue
-            left = without_task(owner)
-            entry = HistoryEntry(
-                left.external_task_id, self._ports.now(), "recalled", "its task is another one's"
-            )
-            self._ports.repository.save([Change(left, owner.status, (entry,))])
-            if self.get(owner.base_id) == owner:
-                self._keep(left)
+            if owner is not None and owner.claimed and owner.base_id != record.base_id:
+                self._take_task_from(owner)
+
+    def _take_task_from(self, owner: Record) -> None:
+        left, said = without_task(owner), "its task is another one's"
+        entry = HistoryEntry(left.external_task_id, self._ports.now(), "recalled", said)
+        self._ports.repository.save([Change(left, owner.status, (entry,))])
+        if self.get(owner.base_id) == owner:
+            self._keep(left)
 
     def _change(self, record: Record, kind: str, detail: str, request_id: str) -> Change:
         said = f"{record.status}: {detail or record.reason}".removesuffix(": ")
@@ -203,10 +197,8 @@ class Records:
         if latest is None or latest.external_task_id == record.external_task_id:
             return Change(record, None if latest is None else latest.status, (entry,))
         # Another attempt replaces the latest: it may be on disk already. A latest that never began is withdrawn.
-        on_disk = {
-            one.external_task_id: one.status
-            for one in self._ports.repository.attempts(record.base_id)
-        }
+        attempts = self._ports.repository.attempts(record.base_id)
+        on_disk = {one.external_task_id: one.status for one in attempts}
         withdraws = (latest,) if latest.status in {Status.PENDING, Status.SUBMITTING} else ()
         return Change(record, on_disk.get(record.external_task_id), (entry,), withdraws)
 

@@ -6,7 +6,7 @@ An answer that names another attempt, or whose task is on record for one, counts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from reconciler.core.errors import ReconcilerError, told
@@ -70,25 +70,30 @@ class Answers:
             ProviderError: the question was not answered readably.
         """
         unanswered: Unreadable | Unproven | None = None
-        if record.task_id is not None:
-            try:
-                reply = await self.client.query(record.task_id, endpoint=record.endpoint)
-            except Unreadable as error:
-                unanswered = error
-            else:
-                if reply.task is not None and self.accept(record, reply.task):
-                    return reply
-                if reply.task is not None and record.claimed:
-                    unanswered = _unproven(record)
-        reply = await self.client.query(
-            record.external_task_id, ours=True, endpoint=record.endpoint
-        )
+        try:
+            if found := await self._by_task_id(record):
+                return found
+        except (Unreadable, Unproven) as error:
+            unanswered = error
+        name = record.external_task_id
+        reply = await self.client.query(name, ours=True, endpoint=record.endpoint)
         self.check(record, reply.task)  # asked for by our id, it need not name it
         if reply.task is None and record.claimed and record.status in LIVE:
             raise _unproven(record)  # otherwise this task would be waited for without end
         if reply.task is None and unanswered is not None:
             raise unanswered
         return reply
+
+    async def _by_task_id(self, record: Record) -> Reply | None:
+        """Return the answer about its `task_id`; None where that shows no task of this attempt."""
+        if record.task_id is None:
+            return None
+        reply = await self.client.query(record.task_id, endpoint=record.endpoint)
+        if reply.task is not None and self.accept(record, reply.task):
+            return reply
+        if reply.task is not None and record.claimed:
+            raise _unproven(record)
+        return None
 
     async def about_others(self, record: Record) -> list[tuple[Record, Reply]]:
         """Ask for all other attempts at a generation; return those that the provider has, as they were known here.
@@ -105,16 +110,21 @@ class Answers:
         while numbers := set(range(max(1, last - _BEFORE), last + _BEYOND + 1)) - asked:
             asked |= numbers
             possible = (n for n in sorted(numbers) if has_room(record.base_id, n))
-            others = [known.get(n) or _unsent(record, n) for n in possible]
-            replies = await asyncio.gather(*map(self._patiently, others), return_exceptions=True)
-            for one, reply in zip(others, replies, strict=True):
-                if isinstance(reply, BaseException):
-                    raise reply
-                if reply.task is not None:
-                    found[one.attempt] = one, reply
+            found |= await self._existing([known.get(n) or _unsent(record, n) for n in possible])
             _require_distinct(found.values())
             last = max((last, *found))
         return list(found.values())
+
+    async def _existing(self, records: Sequence[Record]) -> dict[int, tuple[Record, Reply]]:
+        """Ask for attempts side by side; return those that the provider has, by their numbers."""
+        found = {}
+        replies = await asyncio.gather(*map(self._patiently, records), return_exceptions=True)
+        for one, reply in zip(records, replies, strict=True):
+            if isinstance(reply, BaseException):
+                raise reply
+            if reply.task is not None:
+                found[one.attempt] = one, reply
+        return found
 
     async def _patiently(self, record: Record) -> Reply:
         """Ask for one of several attempts, repeatedly: one failed question would waste all the others."""
@@ -125,34 +135,35 @@ class Answers:
 
     def check(self, record: Record, task: Task | None) -> None:
         """Raise Unreadable for an answer that is about another attempt's task."""
-        if task is None:
-            return
-        named = task.external_task_id
-        if named == record.external_task_id and record.status in _BOUGHT:
-            return  # receipts may have mixed up the tasks; the name is right, and its `task_id` does not change now
-        base = split_attempt(named)[0] if named else record.base_id
-        # The id, or the state, shows that it belongs to another generation.
-        if base != record.base_id and (is_computed(named) or self._repository.record(base)):
-            raise Unreadable(f"The answer is about another task, `{named}`.")
-        if task.task_id != record.task_id:
-            owner = self._repository.find(task.task_id)
-            if owner is not None and owner.claimed and named == record.external_task_id:
-                return  # only a receipt gives it to another attempt; the provider names this one
-            if owner is not None and owner.external_task_id != record.external_task_id:
-                raise Unreadable(
-                    f"The answer is about task {task.task_id}, which belongs to {owner.external_task_id}."
-                )
+        if task is not None and (whose := self._whose(record, task)):
+            raise Unreadable(f"The answer is about {whose}.")
 
     def accept(self, record: Record, task: Task) -> bool:
         """Whether a task is about this attempt; where only a receipt says so, the task has to carry our id."""
         named = task.external_task_id
         if record.claimed and not (named and may_name(named, record.external_task_id)):
             return False
-        try:
-            self.check(record, task)
-        except Unreadable:
-            return False
-        return True
+        return not self._whose(record, task)
+
+    def _whose(self, record: Record, task: Task) -> str:
+        """Return a task in words where it is shown to be another attempt's; an empty string where it is not."""
+        named = task.external_task_id
+        if named == record.external_task_id and record.status in _BOUGHT:
+            return ""  # receipts may have mixed up the tasks; the name is right, and its `task_id` does not change now
+        base = split_attempt(named)[0] if named else record.base_id
+        # The id, or the state, shows that it belongs to another generation.
+        if base != record.base_id and (is_computed(named) or self._repository.record(base)):
+            return f"another task, `{named}`"
+        return "" if task.task_id == record.task_id else self._whose_on_record(record, task)
+
+    def _whose_on_record(self, record: Record, task: Task) -> str:
+        """Return the same where another attempt has the task on record."""
+        owner, name = self._repository.find(task.task_id), record.external_task_id
+        if owner is None or owner.external_task_id == name:
+            return ""
+        if owner.claimed and task.external_task_id == name:
+            return ""  # only a receipt gives it to another attempt; the provider names this one
+        return f"task {task.task_id}, which belongs to {owner.external_task_id}"
 
 
 def _unproven(record: Record) -> Unproven:
@@ -165,11 +176,10 @@ def _require_distinct(found: Iterable[tuple[Record, Reply]]) -> None:
     """Raise Unreadable where the provider shows one task for two attempts."""
     shown: dict[str, Record] = {}
     for record, reply in found:
-        if reply.task is not None and shown.setdefault(reply.task.task_id, record) is not record:
-            names = f"{shown[reply.task.task_id].external_task_id} and {record.external_task_id}"
-            raise Unreadable(
-                f"The answers for {names} are about the same task, {reply.task.task_id}."
-            )
+        task = reply.task
+        if task is not None and shown.setdefault(task.task_id, record) is not record:
+            names = f"{shown[task.task_id].external_task_id} and {record.external_task_id}"
+            raise Unreadable(f"The answers for {names} are about the same task, {task.task_id}.")
 
 
 def _unsent(record: Record, attempt: int) -> Record:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from reconciler.core.diff import next_attempt
 from reconciler.core.generations import Generation
 from reconciler.core.schedule import Rules, pages_to_read
-from reconciler.core.states import LIVE, Record, Reply, Status
+from reconciler.core.states import LIVE, Record, Reply, Status, Task
 from reconciler.core.transitions import observed
 from reconciler.engine.ask.answers import Answers, event_of
 from reconciler.engine.ports import Options, Ports
@@ -61,13 +61,17 @@ class Round:
         for number in range(1, pages_to_read(count, size) + 1):
             tasks = await self.answers.client.page(number, size, endpoint=endpoint)
             self.answered = True
-            for task in tasks:
-                name = task.task_id if task.task_id in waiting else task.external_task_id
-                if name in waiting and self.answers.accept(self.asked[waiting[name]], task):
-                    self.replies[waiting.pop(name)] = Reply(task, "")
+            self._take(tasks, waiting)
             if not waiting or len(tasks) < size:
                 return True
         return False
+
+    def _take(self, tasks: Iterable[Task], waiting: dict[str, str]) -> None:
+        """Keep what a page shows of `waiting` (base ids, by the id that each is known by), and remove it there."""
+        for task in tasks:
+            name = task.task_id if task.task_id in waiting else task.external_task_id
+            if name in waiting and self.answers.accept(self.asked[waiting[name]], task):
+                self.replies[waiting.pop(name)] = Reply(task, "")
 
     async def ask_each(self, bases: Sequence[str], at_once: int = _AT_ONCE) -> None:
         """Ask for each by itself, side by side: a question that hangs must not delay the others."""
@@ -113,12 +117,8 @@ async def refreshed(
     found = await ask(answers, asked, _MOST_UNLISTED)
     if found.trouble is not None:
         raise found.trouble
-    shown = {
-        base: observed(asked[base], reply.task)
-        for base, reply in found.replies.items()
-        if reply.task is not None
-    }
-    return {**records, **shown}
+    tasks = {base: reply.task for base, reply in found.replies.items() if reply.task}
+    return {**records, **{base: observed(asked[base], task) for base, task in tasks.items()}}
 
 
 class Poller:

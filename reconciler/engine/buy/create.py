@@ -154,12 +154,8 @@ class Purchases:
             callback_url=wish.callback_url or self._options.callback_url,
         )
         # Anything may have changed while the inputs were prepared.
-        is_old = self._ports.now() - looked_at > _LOOK_HOLDS
-        late = await self._sight(before) if is_old else None
-        if over := self._other_than(before, late):
+        if over := await self._over_since(looked_at, before):
             return over
-        if late is not None and late.reply.task is not None:
-            return self._learn(before, self._step(before, late.reply), late.reply)
         still = wanted()
         if self._closed or still is None or still.canonical != wish.canonical:
             again_at = self._ports.now() if before.status is Status.SUBMITTING else None
@@ -167,6 +163,15 @@ class Purchases:
         if not self._take_slot(before):
             return Looked(before, full=True)
         return await self._send(self._records.intend(intent), body)
+
+    async def _over_since(self, looked_at: int, record: Record) -> Looked | None:
+        """Return what became of an attempt after a look, asking again where that is old; None for nothing new."""
+        is_old = self._ports.now() - looked_at > _LOOK_HOLDS
+        late = await self._sight(record) if is_old else None
+        over = self._other_than(record, late)
+        if over or late is None or late.reply.task is None:
+            return over
+        return self._learn(record, self._step(record, late.reply), late.reply)
 
     async def _send(self, intent: Record, body: dict[str, object]) -> Looked:
         """Send the one create that the intent on disk stands for, and write down its outcome."""

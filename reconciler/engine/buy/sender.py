@@ -40,12 +40,10 @@ class Sender:
             WorkspaceError: a file changed, cannot be read, or cannot be prepared.
             HostingError: the media store does not take it.
         """
-        wanted = [(one.name, one.medium) for one in wish.kind.INPUTS]
-        return {name: await self._input(medium, wish.inputs[name]) for name, medium in wanted}
+        wanted = [(one.name, one.medium, wish.inputs[one.name]) for one in wish.kind.INPUTS]
+        return {name: it.url or await self._file(medium, it) for name, medium, it in wanted}
 
-    async def _input(self, medium: Medium, source: Source) -> bytes | str:
-        if source.url:
-            return source.url
+    async def _file(self, medium: Medium, source: Source) -> bytes | str:
         named, sha256, hosting = source.path, source.sha256, self._ports.hosting
         path, suffix = self._ports.root / named, PurePosixPath(named).suffix.lower()
         try:

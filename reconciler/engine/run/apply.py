@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.diff import Assessment, Plan, content_problem
@@ -87,14 +87,13 @@ class SpecsNow:
 
     def _is_calm(self, spec: str) -> bool:
         git_is_at_work = self._lock is not None and self._lock.exists()
-        planned, root = self._desired, Root(self._ports.root)
+        planned, root = self._desired, self._ports.root
         names = spec, IGNORE_FILE, *defaults_above(planned.folder, spec)
         if self._index is None:
-            media = (path for wish in self._planned.get(spec, ()) for path in wish.files)
-            if all(root.signature(name) == planned.seen.get(name) for name in (*names, *media)):
+            if self._is_as_planned(spec, names):
                 return not git_is_at_work
             self._index = SpecIndex(
-                root.path,
+                root,
                 planned.folder,
                 prices=planned.prices,
                 sources=planned.sources,
@@ -103,10 +102,15 @@ class SpecsNow:
         elif not self._index.is_as_read(spec):
             self._index.refresh({*names, *self._index.inputs(spec)})
         # A time in the future does not tell whether a file was written a moment ago.
-        root, now = Root(root.path), self._ports.now()
-        found = (root.signature(name) for name in self._index.inputs(spec))
+        found, now = map(Root(root).signature, self._index.inputs(spec)), self._ports.now()
         is_young = any(one and 0 <= now - one.mtime_ns // _NS < _QUIET for one in found)
         return not (git_is_at_work or is_young)
+
+    def _is_as_planned(self, spec: str, names: Iterable[str]) -> bool:
+        """Whether these files and the media of a spec stand as the survey saw them."""
+        media = (path for wish in self._planned.get(spec, ()) for path in wish.files)
+        root, seen = Root(self._ports.root), self._desired.seen
+        return all(root.signature(name) == seen.get(name) for name in (*names, *media))
 
 
 @dataclass(frozen=True, slots=True)

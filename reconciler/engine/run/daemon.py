@@ -183,9 +183,7 @@ class Daemon:
             raise several.exceptions[0] from None
         finally:
             self._commits.leave()
-            with contextlib.suppress(
-                errors.StateError
-            ):  # another program has the database: they can wait
+            with contextlib.suppress(errors.StateError):  # another program has it: they can wait
                 self._write_holds()
 
     async def _follow(self, begun: Callable[[], None]) -> None:
@@ -225,9 +223,7 @@ class Daemon:
         self._ports.repository.tidy(now=now)
         self._follow_hints()
         self._write_holds()
-        self._no_room = _why_not(self._duties.check_room) or _why_not(
-            self._ports.objects.check_room
-        )
+        self._no_room = _why_not(self._duties.check_room, self._ports.objects.check_room)
         self.looked_at = now
 
     async def _take_in(self, names: frozenset[str]) -> None:
@@ -248,8 +244,8 @@ class Daemon:
         self._settling.touch((name for name in strays if name not in self._settling), now)
         events.watch_also(self._index.media_folders())
         await self._work.look_over()
-        worked_on = (one.record for one in self.records.all() if one.work)
-        if not any(one.status is Status.SUBMITTING for one in worked_on if one):
+        worked_on = {one.record.status for one in self.records.all() if one.work and one.record}
+        if Status.SUBMITTING not in worked_on:
             self._duties.correct_clock()  # a grace period is measured by the clock as it is
         if events.is_notified:
             self._next_resync = now + interval
@@ -310,25 +306,23 @@ class Daemon:
         if any(name in self._settling for name in inputs):
             return False
         now = self._ports.now()
-        young = {name for name in inputs if self._is_young(name, now)}
-        if young:  # no event told: at the start, or where no events come
-            self._settling.touch(young, now)
+        untold = self._young(inputs, now)  # at the start, or where no events come
+        if not untold and not self._index.is_as_read(spec):
+            untold = inputs  # a new link to a file changes it, and not every watch tells
+        if untold:
+            self._settling.touch(untold, now)
             self.wake()
-        if young or self._index.is_as_read(spec):
-            return not young
-        # A new link to a file changes it, and not every watch tells.
-        self._settling.touch(inputs, now)
-        self.wake()
-        return False
+        return not untold
 
     def is_wanted(self, wish: Generation) -> bool:
         """Whether a spec still asks for just this, and stands as it was read."""
         return wish in self._index.generations(wish.spec) and self.is_at_rest(wish.spec)
 
-    def _is_young(self, name: str, now: int) -> bool:
-        """Whether a file was written less than the settling time ago; not where its time lies in the future."""
-        found = signature(self._ports.root / name)
-        return found is not None and 0 <= now - found.mtime_ns // _NS < self._pace.settle
+    def _young(self, names: Iterable[str], now: int) -> frozenset[str]:
+        """Return the files that were written less than the settling time ago, and not in the future."""
+        found = ((name, signature(self._ports.root / name)) for name in names)
+        ages = {name: now - one.mtime_ns // _NS for name, one in found if one is not None}
+        return frozenset(name for name, age in ages.items() if 0 <= age < self._pace.settle)
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return the generations of a spec as it was last read; none where it is invalid."""
@@ -340,10 +334,11 @@ class Daemon:
             self.records.holds_changed = False
 
 
-def _why_not(check: Callable[[], None]) -> str:
-    """Return the error that a check raises, in one line, or an empty string."""
+def _why_not(*checks: Callable[[], None]) -> str:
+    """Return the first error that a check raises, in one line, or an empty string."""
     try:
-        check()
+        for check in checks:
+            check()
     except errors.ReconcilerError as error:
         return errors.told(error)
     return ""
