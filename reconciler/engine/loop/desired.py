@@ -77,10 +77,8 @@ class FolderLooks:
         age = self._now() - self._ended
         if age <= self._overdue:
             return ""
-        return (
-            f"The last look at the folder ended {age:,.0f} s ago: the folder is very large, or a disk, a mount or git "
-            "does not answer."
-        )
+        ended = f"The last look at the folder ended {age:,.0f} s ago"
+        return f"{ended}: the folder is very large, or a disk, a mount or git does not answer."
 
 
 class FolderWork:
@@ -192,8 +190,7 @@ class FolderWork:
 
     async def commits_changed(self) -> None:
         """Look again at every spec that is not bought whole: a commit decides whether it may be."""
-        latest = self._records.latest()
-        bought = {base for base, record in latest.items() if record.status in BOUGHT}
+        bought = {base for base, one in self._records.latest().items() if one.status in BOUGHT}
         specs = {spec for spec, bases in self._wanted_by.items() if not bases <= bought}
         specs |= self._commits.owed
         await self._commits.look(specs)
@@ -302,9 +299,8 @@ class FolderWork:
         self._tell_shared()
         found = {spec: self._own_problems(spec) for spec in specs}
         news = {spec: own for spec, own in found.items() if own != self._told.get(spec, ())}
-        said = [self._news(spec, own) for spec, own in news.items()]
         lists = "became valid or invalid; `reconciler validate` lists what is wrong"
-        self._say(said, "more spec", lists)
+        self._say([self._news(spec, own) for spec, own in news.items()], "more spec", lists)
         self._told = {spec: own for spec, own in (self._told | news).items() if own}
 
     def _news(self, spec: str, own: Sequence[Problem]) -> str:

@@ -174,8 +174,9 @@ class Locations:
     def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
         """Whether the bytes of every result saved once are on this disk; objects of an expired one are read again."""
         if record is None or record.status not in {Status.COMPLETE, Status.EXPIRED}:
-            return False  # and without results nothing is in place, and nothing can be found
+            return False
         results = {result.role: result for result in record.results}
+        # Where no result is known, nothing is in place: then all is lacking.
         lacking = [results.get(one.role) for one in outputs if one.standing not in IN_PLACE]
         careful = record.status is Status.EXPIRED
         return all(result and self.find(result, verify=careful) for result in lacking)
