@@ -52,9 +52,9 @@ def work_for(items: Sequence[Assessment], wishes: Sequence[Generation]) -> Work 
     return min(works, key=lambda work: work.rank, default=None)
 
 
-def is_unsaved(record: Record) -> bool:
-    """Whether an attempt is, or may be, paid for, and its result is not saved."""
-    return record.status in LIVE or record.status is Status.SUCCEEDED
+def is_unsaved(record: Record | None) -> bool:
+    """Whether there is an attempt that is, or may be, paid for, and its result is not saved."""
+    return record is not None and (record.status in LIVE or record.status is Status.SUCCEEDED)
 
 
 def _work(item: Assessment, wishes: Sequence[Generation]) -> Work | None:

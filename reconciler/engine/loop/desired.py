@@ -16,7 +16,7 @@ from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.progress import Work, is_unsaved, work_for
-from reconciler.core.states import BOUGHT
+from reconciler.core.states import BOUGHT, Record
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
 from reconciler.engine.observe.recall import ReceiptMemory
@@ -77,10 +77,8 @@ class FolderLooks:
         age = self._now() - self._ended
         if age <= self._overdue:
             return ""
-        return (
-            f"The last look at the folder ended {age:,.0f} s ago: the folder is very large, or a disk, a mount or git "
-            "does not answer."
-        )
+        ended = f"The last look at the folder ended {age:,.0f} s ago"
+        return f"{ended}: the folder is very large, or a disk, a mount or git does not answer."
 
 
 class FolderWork:
@@ -127,8 +125,7 @@ class FolderWork:
         await self._commits.look(changed)
         await self._bring_forward(changed)
         self._tell(specs)
-        known = self._records.latest().items()
-        await self.consider([base for base, record in known if is_unsaved(record)])
+        await self.consider([one.base_id for one in self._records.all() if is_unsaved(one.record)])
 
     async def read_receipts(self) -> None:
         """Read every receipt."""
@@ -143,17 +140,15 @@ class FolderWork:
         Raises:
             WorkspaceError: the folder cannot be listed; nothing was concluded.
         """
-        root = self._ports.root
         # Names that are gone come first: a renamed spec must not seem to collide with itself.
-        ordered = sorted(names, key=lambda name: (os.path.lexists(root / name), name))
+        ordered = sorted(names, key=lambda name: (os.path.lexists(self._ports.root / name), name))
         for start in range(0, len(ordered), _AT_ONCE):
             chunk = ordered[start : start + _AT_ONCE]
             found = await asyncio.to_thread(self._index.looking_at(chunk))
             changed = self._index.refresh(chunk, found)
             specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
             specs |= await self._read_on()
-            bases = await self._read_receipts(changed.receipts)
-            await self._see_to(specs, bases)
+            await self._see_to(specs, await self._read_receipts(changed.receipts))
             await self._looks.step()
 
     async def go_on(self) -> None:
@@ -195,8 +190,7 @@ class FolderWork:
 
     async def commits_changed(self) -> None:
         """Look again at every spec that is not bought whole: a commit decides whether it may be."""
-        latest = self._records.latest()
-        bought = {base for base, record in latest.items() if record.status in BOUGHT}
+        bought = {base for base, one in self._records.latest().items() if one.status in BOUGHT}
         specs = {spec for spec, bases in self._wanted_by.items() if not bases <= bought}
         specs |= self._commits.owed
         await self._commits.look(specs)
@@ -226,11 +220,13 @@ class FolderWork:
                 continue
             self._owed.discard(base)
             known = self._records.of(base)
-            before = known.work
             freed = known if work is not None else replace(known, hold=None, tries=0)
             self._records.put(replace(freed, work=work))
-            if work != before or (again and work is not None):
+            if work != known.work or (again and work is not None):
                 self._wake(base)
+        await self._confirm()
+
+    async def _confirm(self) -> None:
         kept, self._kept = self._kept, {}
         for items in kept.values():
             for base, reason in self._turns.confirm(items).items():
@@ -242,26 +238,29 @@ class FolderWork:
         return [wish for wish in self._index.generations(spec) if not self._misfit(wish)]
 
     async def _work(self, base: str, *, settled: bool) -> Work | None:
-        records = self._records
         wishes = [wish for wish in self._index.wishes(base) if not self._misfit(wish)]
         if better := await self._memory.better(base, wishes):
-            records.take_over([better])
-        record = records.get(base)
+            self._records.take_over([better])
+        known = self._records.of(base)
         if not wishes:
-            unsaved = record is not None and is_unsaved(record)
-            return Work(base) if records.of(base).unwritten or unsaved else None
-        items = []
+            return Work(base) if known.unwritten or is_unsaved(known.record) else None
+        items = list(self._assess(wishes, known.record))
+        if settled:
+            self._keep(items)
+        return work_for(items, wishes)
+
+    def _assess(self, wishes: Sequence[Generation], record: Record | None) -> Iterator[Assessment]:
         for wish in wishes:
             known = self._facts.known(wish, record)
             if known.record is not None and known.record is not record:
-                records.take_over([known.record])
-            items.append(assess(wish, known))
-        if settled:
-            for item in items:
-                spec = item.generation.spec
-                if item.action in IDLE and self._is_at_rest(spec):
-                    self._kept.setdefault(spec, []).append(item)
-        return work_for(items, wishes)
+                self._records.take_over([known.record])
+            yield assess(wish, known)
+
+    def _keep(self, items: Iterable[Assessment]) -> None:
+        for item in items:
+            spec = item.generation.spec
+            if item.action in IDLE and self._is_at_rest(spec):
+                self._kept.setdefault(spec, []).append(item)
 
     def _misfit(self, wish: Generation) -> str:
         return content_problem(wish, self._records.get(wish.external_task_id))
@@ -276,16 +275,15 @@ class FolderWork:
                 self._wanted_by[spec] = wanted
         return bases
 
-    async def _read_receipts(self, names: Collection[str]) -> set[str]:
+    async def _read_receipts(self, names: frozenset[str]) -> set[str]:
         """Read receipts again; return the base ids concerned: all that have work, where other receipts are unreadable now."""
         if not names:
             return set()
         before = self._memory.unreadable()
         present = [name for name in names if name in self._index.receipts]
-        bases = set(await self._memory.read(present, [one for one in names if one not in present]))
+        bases = set(await self._memory.read(present, names.difference(present)))
         if self._memory.unreadable() != before:
-            known = self._records.all()
-            bases |= {one.base_id for one in known if one.work and one.work.wishes}
+            bases |= {one.base_id for one in self._records.all() if one.work and one.work.wishes}
         return bases
 
     def _problems(self, spec: str) -> tuple[Problem, ...]:
@@ -301,14 +299,16 @@ class FolderWork:
         self._tell_shared()
         found = {spec: self._own_problems(spec) for spec in specs}
         news = {spec: own for spec, own in found.items() if own != self._told.get(spec, ())}
-        said = []
-        for spec, own in news.items():
-            more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
-            is_well = spec in self._index.specs and not self._problems(spec)
-            said.append(f"{own[0]}{more}" if own else f"`{spec}` is valid again" if is_well else "")
         lists = "became valid or invalid; `reconciler validate` lists what is wrong"
-        self._say(said, "more spec", lists)
+        self._say([self._news(spec, own) for spec, own in news.items()], "more spec", lists)
         self._told = {spec: own for spec, own in (self._told | news).items() if own}
+
+    def _news(self, spec: str, own: Sequence[Problem]) -> str:
+        """Return what to say of a spec with these problems now; nothing where another file is wrong, or it is gone."""
+        if own:
+            return f"{own[0]} (and {len(own) - 1} more)" if len(own) > 1 else str(own[0])
+        is_well = spec in self._index.specs and not self._problems(spec)
+        return f"`{spec}` is valid again" if is_well else ""
 
     def _own_problems(self, spec: str) -> tuple[Problem, ...]:
         if spec in self._index.unread:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
@@ -49,20 +49,22 @@ class Commits:
             self._again_at = self._ports.now() + wait
             if (trouble := told(error)) != self.trouble:
                 self.trouble = trouble
-                self._ports.report.say(
-                    f"{trouble.rstrip('.')}. Git is asked again from time to time; until then nothing is bought"
-                )
+                waits = "Git is asked again from time to time; until then nothing is bought"
+                self._ports.report.say(f"{trouble.rstrip('.')}. {waits}")
         else:
-            self.owed -= asked.keys()
-            for spec, inputs in asked.items():
-                if lacking := min(inputs & found, default=""):
-                    self._lacking[spec] = lacking
-                else:
-                    self._lacking.pop(spec, None)
-            self._failures = 0
-            if self.trouble and not self.owed:
-                self.trouble = ""
-                self._ports.report.say("git can tell again what is committed")
+            self._note(asked, found)
+
+    def _note(self, asked: Mapping[str, frozenset[str]], found: frozenset[str]) -> None:
+        self.owed -= asked.keys()
+        for spec, inputs in asked.items():
+            if lacking := min(inputs & found, default=""):
+                self._lacking[spec] = lacking
+            else:
+                self._lacking.pop(spec, None)
+        self._failures = 0
+        if self.trouble and not self.owed:
+            self.trouble = ""
+            self._ports.report.say("git can tell again what is committed")
 
     def obstacle(self, wish: Generation) -> str:
         """Return why a wish does not count as committed, or an empty string."""

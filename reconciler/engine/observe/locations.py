@@ -17,11 +17,6 @@ from reconciler.store.values import Publication
 from reconciler.workspace.files.outputs import Signature, signature
 from reconciler.workspace.files.plain import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
 
-_CLAIMED = (
-    "holds a file that only a receipt calls ours, so it is not replaced; move it away and run again"
-)
-_WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
-
 
 class Locations:
     """What the store and later notes say of the files of one folder."""
@@ -73,12 +68,12 @@ class Locations:
     def _output(self, role: Role, path: str, result: Result | None) -> Output:
         """Return what stands at a path; a file that cannot be read counts as taken."""
         try:
-            return Output(role, path, *self._standing(path, result))
+            return Output(role, path, *self._standing(path, result.sha256 if result else None))
         except WorkspaceError as error:
             return Output(role, path, Standing.TAKEN, told(error))
 
-    def _standing(self, path: str, result: Result | None) -> tuple[Standing, str]:
-        """Return what stands at an output path where this result belongs, and what is to be said of it."""
+    def _standing(self, path: str, wanted: str | None) -> tuple[Standing, str]:
+        """Return what stands where a result of this SHA-256, or one unknown yet, belongs, and what to say of it."""
         found = signature(self.root / path)
         if found is None:
             self._digests.pop(path, None)
@@ -86,22 +81,29 @@ class Locations:
         if found.size == 0:
             return Standing.OTHER, ""  # reserved when the program was killed
         sha256 = self._digest(path, found)
-        if result is not None and sha256 == result.sha256:
+        if sha256 == wanted:
             return Standing.OURS, ""
         is_ours = self.is_ours(sha256)
-        if is_ours and result is None:
+        if is_ours and wanted is None:
             return Standing.OTHER, ""
-        is_small = 0 < found.size <= LARGEST_POINTER
-        # the SHA-256 of the file that this one stands for in git
-        pointed = pointed_to(self.root / path) if is_small else ""
-        if result is not None and pointed == result.sha256:
+        pointed = self._pointed(path, found)
+        if pointed == wanted:
             return Standing.POINTER, ""
         if is_ours:
             return Standing.OTHER, ""
+        return Standing.TAKEN, self._remark(path, sha256, pointed)
+
+    def _pointed(self, path: str, found: Signature) -> str:
+        """Return the SHA-256 of the file that this one stands for in git; empty for none."""
+        return pointed_to(self.root / path) if 0 < found.size <= LARGEST_POINTER else ""
+
+    def _remark(self, path: str, sha256: str, pointed: str) -> str:
+        """Return why a file is not taken for ours, where more is known than that; else nothing."""
         if pointed:
-            return Standing.TAKEN, f"`{path}` {ADVICE}, or move it away"
-        is_claimed = path in self.places.get(sha256, ())
-        return Standing.TAKEN, f"`{path}` {_CLAIMED}" if is_claimed else ""
+            return f"`{path}` {ADVICE}, or move it away"
+        if path in self.places.get(sha256, ()):
+            return f"`{path}` holds a file that only a receipt calls ours, so it is not replaced; move it away and run again"
+        return ""
 
     def is_ours(self, sha256: str) -> bool:
         """Whether these bytes are a result that this state saw, or one that a receipt names and the store holds."""
@@ -117,7 +119,8 @@ class Locations:
 
         A file that still has the signature with which it was published is not read again, but `anew`.
         """
-        return self._digest(path, signature(self.root / path), anew=anew)
+        found = signature(self.root / path)
+        return self._digest(path, found, anew=anew) if found else ""
 
     def holds(self, path: str, sha256: str, *, anew: bool = False) -> bool:
         """Whether a file with these bytes stands there; what cannot be read holds none of ours."""
@@ -126,16 +129,16 @@ class Locations:
         except WorkspaceError:
             return False
 
-    def _digest(self, path: str, found: Signature | None, *, anew: bool = False) -> str:
-        if found is None or not found.is_file:
+    def _digest(self, path: str, found: Signature, *, anew: bool = False) -> str:
+        if not found.is_file:
             return ""
-        known = self._digests.get(path)
+        stood, sha256 = self._digests.get(path, (None, ""))
         row = self.publications.get(path)
         if row is not None and row.ctime_ns is not None:  # an older program wrote down less
-            stood = Signature(row.size, row.mtime_ns, row.ctime_ns, row.inode)
-            known = (stood, row.sha256) if stood == found else known
-        if known is not None and not anew and known[0] == found:
-            return known[1]
+            written = Signature(row.size, row.mtime_ns, row.ctime_ns, row.inode)
+            stood, sha256 = (written, row.sha256) if written == found else (stood, sha256)
+        if stood == found and not anew:
+            return sha256
         sha256 = file_sha256(self.root / path)
         if found.is_racy(time.time_ns()):
             self._digests.pop(path, None)
@@ -156,12 +159,10 @@ class Locations:
         sound = self.objects.has(result.sha256, result.size)
         if sound and (not verify or self.objects.verify(result.sha256)):
             return self.objects.path(result.sha256)
-        places = (
-            path
-            for path in self.places.get(result.sha256, ())
-            if self.holds(path, result.sha256, anew=verify)
-        )
-        return next((self.root / path for path in places), None)
+        for path in self.places.get(result.sha256, ()):
+            if self.holds(path, result.sha256, anew=verify):
+                return self.root / path
+        return None
 
     def find_preview(self, preview: Result) -> Path | None:
         """Return a file that holds a preview, read again first; None also where it cannot be read."""
@@ -172,12 +173,10 @@ class Locations:
 
     def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
         """Whether the bytes of every result saved once are on this disk; objects of an expired one are read again."""
-        if record is None or record.status not in _WAS_SAVED or not record.results:
+        if record is None or record.status not in {Status.COMPLETE, Status.EXPIRED}:
             return False
         results = {result.role: result for result in record.results}
-        lacking = [output.role for output in outputs if output.standing not in IN_PLACE]
+        # Where no result is known, nothing is in place: then all is lacking.
+        lacking = [results.get(one.role) for one in outputs if one.standing not in IN_PLACE]
         careful = record.status is Status.EXPIRED
-        return all(
-            role in results and self.find(results[role], verify=careful) is not None
-            for role in lacking
-        )
+        return all(result and self.find(result, verify=careful) for result in lacking)

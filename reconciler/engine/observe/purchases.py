@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from reconciler.core.kinds import kind_behind
+from reconciler.core.kinds import Kind, kind_behind
 from reconciler.core.media_rules import Prices, estimate_units
 from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.naming import receipt_path
@@ -32,9 +32,8 @@ def everything_bought(root: Path, ledger: Ledger, desired: Desired, prices: Pric
     """Return every purchase; `prices` tell what one cost whose receipt does not."""
     entries, unreadable = _listed(root, desired)
     wishes = _Wishes(desired)
-    found: dict[str, Purchase] = {}
-    for record in filter(_may_be_billed, ledger.attempts):
-        found[record.external_task_id] = _purchase(record, wishes)
+    billed = filter(_may_be_billed, ledger.attempts)
+    found = {record.external_task_id: _purchase(record, wishes) for record in billed}
     for gone in ledger.forgotten:  # an attempt that was found again is told by its record
         if gone.units and gone.external_task_id not in found:
             found[gone.external_task_id] = _forgotten(gone, wishes)
@@ -124,15 +123,19 @@ def _first_sound(*moments: int | None) -> int | None:
 
 
 def _told(entry: ReceiptEntry, receipt: str, prices: Prices) -> Record:
-    """Return a receipt's attempt; an unknown cost is estimated, and is 0 where the request makes no sense."""
+    """Return a receipt's attempt; an unknown cost is estimated."""
     record = to_record(entry, receipt)
     if believed(entry.units, Decimal(0)) is not None:
         return record
+    return record.evolve(estimated_units=_estimated(entry, kind_behind(record.request), prices))
+
+
+def _estimated(entry: ReceiptEntry, kind: Kind, prices: Prices) -> Decimal:
+    """Return what a receipt's attempt costs by these prices; 0 where its request makes no sense."""
     videos = (output for output in entry.outputs if output.role is Role.VIDEO)
     lengths = (Decimal(str(video.duration)) for video in videos if video.duration is not None)
     words = {key: value for key, value in entry.request.items() if isinstance(value, str)}
     try:
-        price = kind_behind(record.request).price(words)
-        return record.evolve(estimated_units=estimate_units(price, next(lengths, None), prices))
+        return estimate_units(kind.price(words), next(lengths, None), prices)
     except (KeyError, ArithmeticError):
-        return record.evolve(estimated_units=Decimal(0))
+        return Decimal(0)
