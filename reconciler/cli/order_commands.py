@@ -173,10 +173,9 @@ def import_(
             bases = giver.bases([target])
             if len(ids) != 1 or len(bases) != 1:
                 hint = "Name one task, and a spec with one generation or the generation's id."
-                raise WorkspaceError(
-                    f"`--for` binds one task to one generation, not {counted(len(ids), 'task')} to {counted(len(bases), 'generation')}",
-                    hint=hint,
-                )
+                given = f"{counted(len(ids), 'task')} to {counted(len(bases), 'generation')}"
+                told = f"`--for` binds one task to one generation, not {given}"
+                raise WorkspaceError(told, hint=hint)
             bound = f"={bases[0]}"
         outcome = giver.carry_out(Verb.IMPORT, (f"{name}{bound}" for name in ids))
         if giver.writer is None and outcome.touched:
@@ -195,8 +194,8 @@ def refresh(context: typer.Context, paths: project.Paths = None) -> int:
 def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
     """Remove generations from the state and receipts; files stay."""
     with open_giver(context) as giver:
-        bases, records = [_known(giver, name) for name in ids], giver.survey.records
-        flying = {base for base in bases if base in records and is_unsaved(records[base])}
+        bases = [_known(giver, name) for name in ids]
+        flying = {base for base in bases if is_unsaved(giver.survey.records.get(base))}
         for base in bases:
             _show_forgotten(giver, base, in_flight=base in flying)
         if flying and not yes:

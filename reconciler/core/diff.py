@@ -171,15 +171,9 @@ def next_attempt(generation: Generation, record: Record | None) -> Record:
 
 def attempt_of(generation: Generation, attempt: int, reason: str = "") -> Record:
     """Return the record of an attempt (from 1) that was not sent; `reason` says why there is another one."""
-    return Record.unsent(
-        generation.external_task_id,
-        attempt,
-        request=generation.canonical,
-        spec=generation.spec,
-        label=generation.label,
-        reason=reason,
-        estimated_units=generation.estimated_units,
-    )
+    named = {"spec": generation.spec, "label": generation.label, "reason": reason}
+    base_id, request = generation.external_task_id, generation.canonical
+    return as_wanted(generation, Record.unsent(base_id, attempt, request=request, **named))
 
 
 def as_wanted(generation: Generation, unsent: Record) -> Record:

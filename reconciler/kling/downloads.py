@@ -16,13 +16,7 @@ import httpx
 
 from reconciler.core.hosts import is_loopback
 from reconciler.core.schedule import RATE_WINDOW
-from reconciler.kling.errors import (
-    ResultInterrupted,
-    ResultRefused,
-    ResultSlow,
-    ResultTooLarge,
-    ResultUnsafe,
-)
+from reconciler.kling import errors
 from reconciler.kling.network import AddressRefused, Network, Visitor, may_visit, part_announced
 
 MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
@@ -90,10 +84,10 @@ class Downloader(Visitor):
                     sink.restart("")
                     if not await self._attempt(url, sink, pace):
                         said = "The result's host answered with a part that nobody asked for."
-                        raise ResultInterrupted(said)
+                        raise errors.ResultInterrupted(said)
         except TimeoutError:
             if limit.expired():
-                raise ResultInterrupted("The download took too long.") from None
+                raise errors.ResultInterrupted("The download took too long.") from None
             raise
         return sink.validator
 
@@ -109,7 +103,7 @@ class Downloader(Visitor):
             except AddressRefused:
                 raise _inside() from None
             except httpx.TooManyRedirects:
-                raise ResultUnsafe("The result's URL redirects endlessly.") from None
+                raise errors.ResultUnsafe("The result's URL redirects endlessly.") from None
             except (httpx.HTTPError, OSError) as failure:
                 raise _broken(failure) from failure
             begin, total = part_announced(response) or (None, None)
@@ -123,7 +117,7 @@ class Downloader(Visitor):
             elif status != 206:
                 # Any lasting 4xx is the URL's fault: an expired signature is a 400, 401, 403, 404 or 410.
                 is_lasting = 400 <= status < 500 and status not in _PASSING
-                kind = ResultRefused if is_lasting else ResultInterrupted
+                kind = errors.ResultRefused if is_lasting else errors.ResultInterrupted
                 raise kind(f"The result's host answered HTTP {status}.", http_status=status)
             await self._pour(response, sink, pace, total)
         return True
@@ -134,15 +128,15 @@ class Downloader(Visitor):
         kept = f"at most {self._max_bytes:,} bytes are kept."
         if response.headers.get("Content-Encoding", "identity") != "identity":
             said = "The result arrived compressed, although it was asked for as it is."
-            raise ResultInterrupted(said)
+            raise errors.ResultInterrupted(said)
         if total is not None and total > self._max_bytes:
-            raise ResultTooLarge(f"The result is announced as {total:,} bytes, and {kept}")
+            raise errors.ResultTooLarge(f"The result is announced as {total:,} bytes, and {kept}")
         async for chunk in _chunks(response, pace):
             if sink.offset + len(chunk) > self._max_bytes:
-                raise ResultTooLarge(f"The result goes on, and {kept}")
+                raise errors.ResultTooLarge(f"The result goes on, and {kept}")
             sink.write(chunk)
         if total is not None and sink.offset != total:
-            raise ResultInterrupted(f"{sink.offset} of {total} bytes arrived.")
+            raise errors.ResultInterrupted(f"{sink.offset} of {total} bytes arrived.")
 
 
 class _Pace:
@@ -168,12 +162,12 @@ class _Pace:
 async def _chunks(response: httpx.Response, pace: _Pace) -> AsyncIterator[bytes]:
     """Give the body in pieces of about `CHUNK`, also what arrived before a failure; raises ResultInterrupted."""
     gathered = bytearray()
-    failure: ResultInterrupted | None = None
+    failure: errors.ResultInterrupted | None = None
     try:
         async for piece in response.aiter_raw():
             gathered += piece
             if pace.is_too_slow(len(piece)):
-                failure = ResultSlow()
+                failure = errors.ResultSlow()
                 break
             if len(gathered) >= CHUNK:
                 yield bytes(gathered)
@@ -190,9 +184,9 @@ def _safe(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
-        raise ResultUnsafe("The result's URL is not a URL.") from None
+        raise errors.ResultUnsafe("The result's URL is not a URL.") from None
     if not may_visit(parsed):
-        raise ResultUnsafe(f"The result's URL is not https: {parsed.scheme}://{parsed.host}")
+        raise errors.ResultUnsafe(f"The result's URL is not https: {parsed.scheme}://{parsed.host}")
     return parsed
 
 
@@ -201,19 +195,20 @@ def _next_hop(here: httpx.URL, location: str) -> httpx.URL:
     try:
         target = _safe(str(here.join(location)))
     except (httpx.InvalidURL, ValueError):
-        raise ResultUnsafe("The result's URL redirects to no URL.") from None
+        raise errors.ResultUnsafe("The result's URL redirects to no URL.") from None
     if is_loopback(target.host) and not is_loopback(here.host):
         raise _inside()
     return target
 
 
-def _inside() -> ResultUnsafe:
+def _inside() -> errors.ResultUnsafe:
     """Return the one error for all addresses inside, which tells nothing of what is there."""
-    return ResultUnsafe(
+    return errors.ResultUnsafe(
         "The result lies on this machine or in a private network, where none is fetched from.",
         hint="If it is meant to be there, name the network in RECONCILER_ALLOWED_NETWORKS.",
     )
 
 
-def _broken(failure: Exception) -> ResultInterrupted:
-    return ResultInterrupted(f"The download broke off: {str(failure) or type(failure).__name__}")
+def _broken(failure: Exception) -> errors.ResultInterrupted:
+    said = str(failure) or type(failure).__name__
+    return errors.ResultInterrupted(f"The download broke off: {said}")

@@ -18,16 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from reconciler.core.errors import StaleRecord, StateError, counted
 from reconciler.core.spending import charged
 from reconciler.core.states import LIVE, PREVIEWS, Record, Status, foremost
-from reconciler.store import tables, upkeep
+from reconciler.store import database, tables, upkeep
 from reconciler.store.caps import check_caps
-from reconciler.store.database import (
-    Database,
-    database_path,
-    is_ready,
-    open_for_reading,
-    open_for_writing,
-    upgrade,
-)
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import OrderQueue
 from reconciler.store.tables import EVENT, FORGOTTEN, HOLD, MEMORY, PUBLICATION, RESULT, TASK
@@ -59,8 +51,8 @@ class Repository:
     A repository that was opened for reading refuses every change, and is empty when there is no database.
     """
 
-    def __init__(self, database: Database | None, *, read_only: bool) -> None:
-        self._database = database
+    def __init__(self, opened: database.Database | None, *, read_only: bool) -> None:
+        self._database = opened
         self._read_only = read_only
         self._tidied_at: int | None = None  # None: there may be something to do
 
@@ -78,23 +70,26 @@ class Repository:
         `busy_timeout` is how long a change waits for another program that writes, in seconds. Every change
         raises StateReplaced once the database, or one of these locks, is not on the disk by its name any more.
         """
-        path = database_path(url_or_path)
-        database = open_for_reading(path) if read_only else open_for_writing(path, busy_timeout)
-        if database is None:
+        path = database.database_path(url_or_path)
+        if read_only:
+            opened = database.open_for_reading(path)
+        else:
+            opened = database.open_for_writing(path, busy_timeout)
+        if opened is None:
             return cls(None, read_only=True)
         try:
             if not read_only:
-                upgrade(database)
-                database.raise_fence()
+                database.upgrade(opened)
+                opened.raise_fence()
                 for lock in locks:
-                    lock.hold(database.fence)
-            elif not is_ready(database):
-                database.close()
+                    lock.hold(opened.fence)
+            elif not database.is_ready(opened):
+                opened.close()
                 return cls(None, read_only=True)
         except BaseException:
-            database.close()
+            opened.close()
             raise
-        return cls(database, read_only=read_only)
+        return cls(opened, read_only=read_only)
 
     def close(self) -> None:
         """Close the database; closing twice is harmless."""
@@ -320,7 +315,7 @@ class Repository:
         with self._database.read() as connection:
             return _found(connection, queries)
 
-    def _writable(self) -> Database:
+    def _writable(self) -> database.Database:
         if self._database is None or self._read_only:
             raise StateError("The state database was opened for reading only.")
         return self._database

@@ -61,12 +61,7 @@ class TaskRow(_Row, table=True):
         # A task belongs to one attempt: a mixed-up answer cannot give it to a second one.
         Index("uq_task_task_id", "task_id", unique=True),
         # Money rule 1: the database itself refuses a second task of one generation that could be billed.
-        Index(
-            "one_live_task_per_generation",
-            "base_id",
-            unique=True,
-            sqlite_where=LIVE_TASKS,
-        ),
+        Index("one_live_task_per_generation", "base_id", unique=True, sqlite_where=LIVE_TASKS),
     )
 
     external_task_id: str = Field(primary_key=True)

@@ -113,14 +113,13 @@ class Turns:
         again_at = 0
         try:
             await self._observe(flying, verdicts)
+            self._poll_failed = ""
         except AccountTrouble as error:
             again_at = await self._poll_refused(flying, verdicts, error)
         except Exception as error:
             if not self._terms.enduring or isinstance(error, errors.StateReplaced | Unreachable):
                 raise
             self._say_poll_failed(error)
-        else:
-            self._poll_failed = ""
         verdicts = {key: self._unpolled(key) for key in keys} | verdicts
         return verdicts, max(again_at, self._ports.now() + self._terms.rules.poll_interval)
 

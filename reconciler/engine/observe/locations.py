@@ -17,6 +17,8 @@ from reconciler.store.values import Publication
 from reconciler.workspace.files.outputs import Signature, signature
 from reconciler.workspace.files.plain import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
 
+_WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
+
 
 class Locations:
     """What the store and later notes say of the files of one folder."""
@@ -173,10 +175,12 @@ class Locations:
 
     def obtainable(self, record: Record | None, outputs: Sequence[Output]) -> bool:
         """Whether the bytes of every result saved once are on this disk; objects of an expired one are read again."""
-        if record is None or record.status not in {Status.COMPLETE, Status.EXPIRED}:
+        if record is None or record.status not in _WAS_SAVED or not record.results:
             return False
         results = {result.role: result for result in record.results}
-        # Where no result is known, nothing is in place: then all is lacking.
-        lacking = [results.get(one.role) for one in outputs if one.standing not in IN_PLACE]
         careful = record.status is Status.EXPIRED
-        return all(result and self.find(result, verify=careful) for result in lacking)
+        return all(
+            one.standing in IN_PLACE
+            or ((result := results.get(one.role)) and self.find(result, verify=careful))
+            for one in outputs
+        )

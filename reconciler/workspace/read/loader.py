@@ -22,13 +22,7 @@ from reconciler.workspace.files.root import Root, Sight
 from reconciler.workspace.read.formats import read_document
 from reconciler.workspace.read.inputs import Inputs
 from reconciler.workspace.read.local import PATIENCE, KnownMedia, of_specs
-from reconciler.workspace.read.spec_cache import (
-    Media,
-    Remembered,
-    SpecCache,
-    pack,
-    unpack,
-)
+from reconciler.workspace.read.spec_cache import Media, Remembered, SpecCache, pack, unpack
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import Tree, defaults_above, misspelt_notes, specs_folder, walk
 
