@@ -118,7 +118,7 @@ def test_an_order_that_was_taken_and_not_answered_is_carried_out_while_somebody_
     """The daemon died with it in hand: the next one sees to it, and the command has its answer."""
     with asking(folder) as running, folder.watching():
         done = running.ended(30)
-        wait_until(folder.receipts, "the video")
+        wait_until(folder.videos, "the video")
     assert (done.code, "attempt 2 is wanted" in done.out) == (0, True), done
     assert sim.requests()["create_attempts"] == 2
 

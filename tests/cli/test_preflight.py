@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ NO_PIXELS = "is damaged or broken off: its pixels cannot be decoded to the last;
 Make = Callable[[Path], object]
 
 
-def holding(content: bytes, size: int = 0) -> Make:
-    """Write these bytes, and zeros up to a size."""
+def holding(content: bytes | Callable[[], bytes], size: int = 0) -> Make:
+    """Write these bytes, made when they are needed, and zeros up to a size."""
 
     def make(path: Path) -> None:
-        path.write_bytes(content)
+        path.write_bytes(content if isinstance(content, bytes) else content())
         if size:
             os.truncate(path, size)
 
@@ -77,14 +78,14 @@ def spec(shell: Shell, name: str, image: str, video: str, orientation: str = "im
 IMAGES: list[tuple[str, str, Make, str]] = [
     ("heavy", "png", holding(ASTRONAUT, 10 * 1024**2 + 1), "`specs/heavy.png`: the image has 10,485,761 bytes: at most 10 MB (10,485,760 bytes) are allowed; `prepare: true` compresses it"),
     ("small", "png", image(299, 300), "the image is 299 × 300 px: each side must be 300 to 65536 px; `prepare: true` scales it to 300 × 302 px"),
-    ("large", "png", holding(flat_png(65_537, 27_000)), "the image is 65537 × 27000 px: each side must be 300 to 65536 px"),
+    ("large", "png", holding(partial(flat_png, 65_537, 27_000)), "the image is 65537 × 27000 px: each side must be 300 to 65536 px"),
     ("wide", "png", image(751, 300), "the image is 751 × 300 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
     ("tall", "jpg", lambda path: make_image(path, (300, 751), "JPEG"), "the image is 300 × 751 px: its aspect ratio must lie between 1:2.5 and 2.5:1; crop it, or add a border"),
     ("suffix", "bmp", image(400, 400), "`specs/suffix.bmp` is not one of .jpg, .jpeg, .png, which `image_url` needs; `prepare: true` also takes .heic, .heif, .webp, .gif, .avif"),
     ("web", "webp", lambda path: make_image(path, (400, 400), "WEBP"), "`specs/web.webp` is a WebP image, which the API does not take; `prepare: true` makes a JPEG of it"),
     ("phone", "heic", holding(PHONE), "`specs/phone.heic` is an HEIC image, as phones make it, which the API does not take; `prepare: true` makes a JPEG of it"),
     ("crash", "heic", holding(PHONE[:179] + b"\xff" + PHONE[180:]), "`specs/crash.heic` makes its decoder crash (SIGSEGV); export it again"),
-    ("huge", "webp", holding(vast_webp()), "`specs/huge.webp` would decode to more than 100 megapixels, which is taken for a decompression bomb; scale it down"),
+    ("huge", "webp", holding(vast_webp), "`specs/huge.webp` would decode to more than 100 megapixels, which is taken for a decompression bomb; scale it down"),
     ("disguise", "png", lambda path: make_image(path, (400, 400), "GIF"), "`specs/disguise.png` is a GIF image, which the API does not take; `prepare: true` makes a JPEG of it"),
     ("moving", "gif", make_moving, "`specs/moving.gif` is an animated GIF, which the API does not take; `prepare: true` makes a JPEG of its first frame"),
     ("named", "heic", holding(jpeg()), "`specs/named.heic` is a JPEG under another name: the API takes .jpg, .jpeg, .png; `prepare: true` makes a JPEG of it"),
@@ -97,7 +98,7 @@ IMAGES: list[tuple[str, str, Make, str]] = [
     ("interlaced", "png", holding(interlaced_png(333, 517)[:-60_000]), f"`specs/interlaced.png` {NO_PIXELS}"),
     ("bit", "png", holding(png_of_wrong_checksum()), f"`specs/bit.png` {NO_PIXELS}"),
     ("halved", "jpg", holding(jpeg()[:20_000]), f"`specs/halved.jpg` {NO_PIXELS}"),
-    ("bomb", "png", holding(flat_png(20_000, 20_000)), "`specs/bomb.png` would decode to 400 megapixels: more than 100 are taken for a decompression bomb; scale it down"),
+    ("bomb", "png", holding(partial(flat_png, 20_000, 20_000)), "`specs/bomb.png` would decode to 400 megapixels: more than 100 are taken for a decompression bomb; scale it down"),
 ]  # fmt: skip
 
 VIDEOS: list[tuple[str, str, Make, str]] = [
@@ -157,7 +158,7 @@ def test_every_limit_has_a_file_that_breaks_it_and_a_sentence_with_its_place(she
         ("a.jpeg", holding(jpeg()), "a JPEG"),
         ("a.png", holding(jpeg(progressive=True)), "a progressive JPEG under another name"),
         ("a.png", holding(interlaced_png(333, 517)), "stored in seven passes"),
-        ("a.png", holding(flat_png(10_000, 10_000)), "a hundred megapixels"),
+        ("a.png", holding(partial(flat_png, 10_000, 10_000)), "a hundred megapixels"),
         ("a.jpg", holding(jpeg()[:-2]), "without the mark of its end"),
         ("a.jpg", holding(jpeg(progressive=True)[:-2]), "the same in many scans"),
         ("a.jpg", holding(jpeg() + BUNNY * 8), "a phone's photo with a film behind it"),
@@ -165,7 +166,7 @@ def test_every_limit_has_a_file_that_breaks_it_and_a_sentence_with_its_place(she
         ("a.png", holding(png_of_wrong_checksum(b"tEXt")), "a comment is damaged"),
         ("a.png", holding(png_of_wrong_checksum(b"gAMA", behind=True)), "behind the pixels too"),
         ("a.png", holding(ASTRONAUT[:-12]), "without the mark of its end"),
-        ("a.png", holding(flat_png(400, 400, white=True)), "its rows are all alike"),
+        ("a.png", holding(partial(flat_png, 400, 400, white=True)), "its rows are all alike"),
     ],
 )
 def test_an_image_at_its_limits_is_well(shell: Shell, name: str, make: Make, reason: str) -> None:

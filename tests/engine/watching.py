@@ -115,8 +115,8 @@ def watching(
     finally:
         if made and not made[0].loop.is_closed():
             made[0].loop.call_soon_threadsafe(stop.set)
-        running.join(5)
-        assert not running.is_alive(), "the daemon did not leave within 5 s"
+        running.join(20)
+        assert not running.is_alive(), "the daemon did not leave within 20 s"
     if failures:
         raise failures[0]
 

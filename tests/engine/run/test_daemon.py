@@ -210,11 +210,11 @@ def test_a_branch_switch_publishes_the_other_branchs_results_without_a_request(
     """Checking out another branch, videos not committed, brings its results from the object store."""
     git = Project(project.root)
     project.write("dance.yaml", prompt="main")
-    git.commit(ignore="state/\n*.mp4\n")
+    git.commit(ignore="state/\n*.mp4\n*.webp\n")
     with watching(project):
         wait_until(is_idle(project, "dance"), "the video of main")
         on_main = sha256(video(project))
-        git.commit(ignore="state/\n*.mp4\n")
+        git.commit(ignore="state/\n*.mp4\n*.webp\n")
         git.git("checkout", "--quiet", "-b", "other")
         project.write("dance.yaml", prompt="other")
         project.write("more.yaml", prompt="more")
@@ -226,7 +226,7 @@ def test_a_branch_switch_publishes_the_other_branchs_results_without_a_request(
             lambda: '"current": false' in video(project, "dance.receipt.json").read_text(),
             "receipt",
         )
-        git.commit(ignore="state/\n*.mp4\n")
+        git.commit(ignore="state/\n*.mp4\n*.webp\n")
         before = sim.requests()
         git.git("checkout", "--quiet", "-")
         wait_until(lambda: sha256(video(project)) == on_main, "the video of main again")
