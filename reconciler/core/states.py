@@ -150,7 +150,7 @@ class Record:
 
     @classmethod
     def unsent(cls, base_id: str, attempt: int, *, request: str, **known: Any) -> Self:
-        """Return the record of an attempt (from 1) that was not sent; the only place that makes a new one."""
+        """Return the record of an attempt (from 1) that was not sent, with these fields; the only place that makes one."""
         return cls(
             external_task_id=attempt_id(base_id, attempt),
             base_id=base_id,

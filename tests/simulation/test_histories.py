@@ -24,7 +24,7 @@ WORST: Mapping[str, Any] = {
 """A provider that bills a repeated id and hides new tasks, but for less than the grace period."""
 
 
-CI = 16
+CI = 32
 """Everyday histories that the suite plays, in groups; the command plays thousands."""
 GROUP = 8
 OF_EACH = 1

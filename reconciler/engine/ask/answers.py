@@ -157,7 +157,7 @@ class Answers:
         return "" if task.task_id == record.task_id else self._whose_on_record(record, task)
 
     def _whose_on_record(self, record: Record, task: Task) -> str:
-        """Return the same where another attempt has the task on record."""
+        """Return whose a task is, in words, where another attempt has it on record; an empty string otherwise."""
         owner, name = self._repository.find(task.task_id), record.external_task_id
         if owner is None or owner.external_task_id == name:
             return ""
