@@ -19,9 +19,9 @@ import itertools
 import multiprocessing
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from tests.simulation.hazards import HAZARDS, Choice, with_hazards
@@ -89,8 +89,12 @@ def _pasts(seeds: Iterable[int], chosen: Choice, jobs: int, until: float) -> Ite
     # Fresh interpreters: a fork would copy whatever runs here.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=_lightly) as pool:
-        for batch in iter(lambda: list(itertools.islice(waiting, 16 * jobs)), []):
-            yield from pool.map(past_of, batch, itertools.repeat(chosen))
+        begun = deque[Future[Past]]()
+        for seed in waiting:
+            begun.append(pool.submit(past_of, seed, chosen))
+            if len(begun) > 16 * jobs:  # as many wait as keep everyone busy, however long one takes
+                yield begun.popleft().result()
+        yield from (one.result() for one in begun)
 
 
 def _lightly() -> None:
