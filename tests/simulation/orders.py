@@ -49,9 +49,14 @@ class Orders:
             outcome = await self.alone(machine, order)
             done = outcome is None or bool(outcome.touched)
             self.say(f"{_told(order)}: {outcome and '; '.join(outcome.said)}")
-        if done and order.verb is Verb.RETRY:
-            self.retried.update(name.partition("=")[0] for name in order.names)
+        if done:
+            self._count(order)
         return done
+
+    def _count(self, order: Order) -> None:
+        """Count what an order asks for that is, or may be, carried out."""
+        if order.verb is Verb.RETRY:
+            self.retried.update(name.partition("=")[0] for name in order.names)
 
     def leave(self, machine: Machine, act: Act) -> None:
         """Leave an order in the inbox, and be gone."""
@@ -92,7 +97,8 @@ class Orders:
             try:
                 await asyncio.sleep(1.0)
             except asyncio.CancelledError:  # as on Ctrl-C
-                self._withdraw(machine, ticket)
+                if not self._withdraw(machine, ticket):
+                    self._count(order)  # it was taken while its author waited
                 raise
             if answer := self._poll(machine, ticket):
                 self.say(f"{_told(order)}: {'; '.join(Outcome.read(answer).said)}")
