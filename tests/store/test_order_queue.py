@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from reconciler.core.errors import StateError, StateReplaced
-from reconciler.store.database import Database
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
 from reconciler.store.repository import Repository
 from reconciler.store.upkeep import back_up
 from reconciler.store.values import HistoryEntry
+from reconciler.store.writing import WritableDatabase as Database
 
 from .builders import plain_user
 
