@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -52,22 +53,23 @@ _TABLES = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
 _REVISION = "SELECT version_num FROM alembic_version"
 
 
-class Database:
-    """An open database, for one thread at a time."""
+class Database(ABC):
+    """An open database that can be asked, for one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, path: Path) -> None:
         self.place = str(path)
-        self._connection = connection
 
-    @contextmanager
-    def driver(self) -> Iterator[sqlite3.Connection]:
-        """Give the driver's connection, in no transaction of its own. Raises StateError."""
-        with translated(self.place):
-            yield self._connection
+    @abstractmethod
+    def driver(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Give a connection of the driver, outside any transaction. Raises StateError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection; closing twice is harmless."""
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Give the driver's connection for one consistent look. Raises StateError."""
+        """Give a connection of the driver for one consistent look. Raises StateError."""
         with self.driver() as connection:
             connection.execute("BEGIN")
             try:
@@ -83,8 +85,20 @@ class Database:
             found = connection.execute(_REVISION).fetchone()
         return None if found is None or found[0] is None else str(found[0])
 
+
+class _ReadOnly(Database):
+    """A database on a connection that may not change it."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(path)
+        self._connection = connection
+
+    @contextmanager
+    def driver(self) -> Iterator[sqlite3.Connection]:
+        with translated(self.place):
+            yield self._connection
+
     def close(self) -> None:
-        """Close the connection; closing twice is harmless."""
         with translated(self.place):
             self._connection.close()
 
@@ -116,15 +130,17 @@ def open_for_reading(path: Path) -> Database | None:
     wal = path.with_name(f"{path.name}-wal")
     pending = wal.exists() and wal.stat().st_size > 0
     sealed = not pending and not os.access(path.parent, os.W_OK, effective_ids=True)
-    connection = connect(path, "mode=ro&immutable=1" if sealed else "mode=ro")
-    return Database(connection, path)
+    with translated(str(path)):
+        return _ReadOnly(path, connect(path, "mode=ro&immutable=1" if sealed else "mode=ro"))
 
 
 def connect(path: Path, options: str, busy_timeout: float | None = None) -> sqlite3.Connection:
-    """Open a file by the driver, which begins no transaction by itself; `busy_timeout` is in seconds. Raises StateError."""
+    """Open a file by the driver, which then begins no transaction by itself; `busy_timeout` is in seconds.
+
+    Raises StateError for a journal that is not ours, and the driver's errors.
+    """
     patience = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
-    with translated(str(path)):
-        return private_files.connect(path, options, patience, level=None)
+    return private_files.connect(path, options, patience, level=None)
 
 
 def is_ready(database: Database) -> bool:

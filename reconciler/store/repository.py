@@ -64,11 +64,14 @@ class Repository(State):
         raises StateReplaced once the database, or one of these locks, is not on the disk by its name any more.
         """
         opened = writing.open_for_writing(database_path(url_or_path), busy_timeout)
-        with writing.closed_on_error(opened):
+        try:
             writing.upgrade(opened)
             opened.raise_fence()
             for lock in locks:
                 lock.hold(opened.fence)
+        except BaseException:
+            opened.close()
+            raise
         return cls(opened)
 
     @property
@@ -130,8 +133,9 @@ class Repository(State):
         its_own = TASK.c.base_id == base_id
         owners = sa.select(TASK.c.external_task_id).where(its_own)
         owner = PUBLICATION.c.external_task_id
-        with self._writable.write() as connection, self._writable.driver() as same:
-            attempts = rows.to_records(*(one.rows(same, base=base_id) for one in ATTEMPTS))
+        with self._writable.write() as connection:
+            driver = writing.driver_of(connection.connection)
+            attempts = rows.to_records(*(one.rows(driver, base=base_id) for one in ATTEMPTS))
             connection.execute(
                 sa.delete(PUBLICATION).where(sa.or_(owner == base_id, owner.in_(owners)))
             )

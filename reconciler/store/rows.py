@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from functools import cache, lru_cache
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from reconciler.core.moments import milliseconds
 from reconciler.core.states import PREVIEWS, Record, Result, Role, Status
@@ -25,8 +25,8 @@ _Files = Mapping[str, tuple[Result, ...]]  # by the attempt's id
 Kinds = frozenset[type]  # the types that the driver may give for a column
 TEXT: Kinds = frozenset({str})
 
-_STORED = {int: (int,), bool: (int,), float: (float, int), NoneType: (NoneType,)}
-_FLAGS = ("doubtful", "in_use", "claimed")
+_STORED = {"int": (int,), "bool": (int,), "float": (float, int), "None": (NoneType,)}
+_FLAGS = tuple(one.name for one in fields(Record) if one.type == "bool")
 _TRUTH = {0: False, 1: True}
 _TOLD = ("created_at", "finished_at")  # by the provider; older programs kept any value
 _MOST_DIGITS = 100  # of an amount of units, before or after the point
@@ -38,7 +38,7 @@ class Select:
 
     table: str
     columns: Mapping[str, Kinds]
-    rest: str = field(default="", kw_only=True)
+    rest: str = ""
 
     def only(self, rest: str) -> Select:
         """Return the same question for some of the rows, or in an order."""
@@ -57,28 +57,26 @@ class Select:
 
 
 def _columns(value: type) -> dict[str, Kinds]:
-    hints = get_type_hints(value)
-    names = (one.name for one in fields(value) if one.name not in {"results", "previews"})
-    return {name: _kinds(hints[name]) for name in names}
+    kept = (one for one in fields(value) if one.name not in {"results", "previews"})
+    return {one.name: _kinds(str(one.type)) for one in kept}
 
 
-def _kinds(hint: Any) -> Kinds:
-    """Return what is kept for an annotation; enumerations and amounts are text."""
-    options = get_args(hint) or (hint,)
-    return frozenset(kind for one in options for kind in _STORED.get(one, (str,)))
+def _kinds(annotation: str) -> Kinds:
+    """Return what is kept for an annotation, as it is written; enumerations and amounts are text."""
+    words = annotation.split(" | ")
+    return frozenset(kind for word in words for kind in _STORED.get(word, (str,)))
 
 
 COLUMNS: dict[type, dict[str, Kinds]] = {
     kind: _columns(kind) for kind in (Record, Result, HistoryEntry, Forgotten, Publication)
 }
 """What each value is kept in; a record's results are rows of their own."""
-COLUMNS[Publication]["inode"] = TEXT  # it may need all 64 bits
 
 TASKS = Select("task", COLUMNS[Record])
 RESULTS = Select("result", {"external_task_id": TEXT, **COLUMNS[Result]})
 ENTRIES = Select("event", COLUMNS[HistoryEntry])
 ALL_FORGOTTEN = Select("forgotten", COLUMNS[Forgotten])
-PUBLICATIONS = Select("publication", COLUMNS[Publication])
+PUBLICATIONS = Select("publication", {**COLUMNS[Publication], "inode": TEXT})  # it may need 64 bits
 
 
 def to_records(tasks: Iterable[Row], results: Iterable[Row]) -> tuple[Record, ...]:

@@ -7,11 +7,11 @@ takes the write lock when it begins, so that what it reads first cannot change b
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, StaticPool, create_engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, event
 
 from reconciler.store import private_files
 from reconciler.store.database import HEAD, Database, connect, known_revision, translated
@@ -19,17 +19,23 @@ from reconciler.store.lock import Fence
 
 
 class WritableDatabase(Database):
-    """An open database that is changed, too, by the same connection; its `fence` is up once `raise_fence` was called."""
+    """An open database that is changed, too; its `fence` is up once `raise_fence` was called."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, path: Path, *, is_shared: bool = False
-    ) -> None:
-        super().__init__(connection, path)
+    def __init__(self, path: Path, engine: Engine, *, is_shared: bool = False) -> None:
+        super().__init__(path)
         self.fence = Fence(None if is_shared else path)
-        self._engine = create_engine(
-            "sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True
-        )
-        event.listen(self._engine, "begin", _begin)
+        self._engine = engine
+
+    @contextmanager
+    def driver(self) -> Iterator[sqlite3.Connection]:
+        """Give a pooled connection of the driver, outside any transaction. Raises StateError."""
+        with translated(self.place), closing(self._engine.raw_connection()) as pooled:
+            yield driver_of(pooled)
+
+    def close(self) -> None:
+        """Close every connection; closing twice is harmless."""
+        with translated(self.place):
+            self._engine.dispose()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -54,15 +60,7 @@ def open_for_writing(path: Path, busy_timeout: float | None = None) -> WritableD
             private_files.make_folder(path.parent)
     with suppress(OSError):  # SQLite's own error, right after, is the better sentence
         private_files.make_private(path)
-    database = WritableDatabase(connect(path, "mode=rwc", busy_timeout), path)
-    with closed_on_error(database), database.driver() as connection:
-        if connection.execute("PRAGMA page_count").fetchone() == (0,):
-            # Only a file without a page takes it; any other one would be written to, a newer program's too.
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        _make_durable(connection)
-        connection.execute("PRAGMA foreign_keys = ON")
-    return database
+    return WritableDatabase(path, _engine(path, "mode=rwc", _prepare_writer, busy_timeout))
 
 
 def open_beside_the_writer(path: Path) -> WritableDatabase | None:
@@ -73,11 +71,8 @@ def open_beside_the_writer(path: Path) -> WritableDatabase | None:
     private_files.require_own_files(path)
     if not path.exists():
         return None
-    database = WritableDatabase(connect(path, "mode=rw"), path, is_shared=True)
-    with closed_on_error(database), database.driver() as connection:
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        _make_durable(connection)
-    return database
+    engine = _engine(path, "mode=rw", _prepare_guest)
+    return WritableDatabase(path, engine, is_shared=True)
 
 
 def upgrade(database: WritableDatabase) -> None:
@@ -94,18 +89,47 @@ def upgrade(database: WritableDatabase) -> None:
         run(config, "head")
 
 
-@contextmanager
-def closed_on_error(database: Database) -> Iterator[None]:
-    """Close a database that cannot be used."""
-    try:
-        yield
-    except BaseException:
-        database.close()
-        raise
+def driver_of(pooled: PoolProxiedConnection) -> sqlite3.Connection:
+    """Return the driver's connection behind one of SQLAlchemy's."""
+    connection = pooled.driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    return connection
+
+
+def _engine(
+    path: Path,
+    options: str,
+    prepare: Callable[[sqlite3.Connection, object], None],
+    busy_timeout: float | None = None,
+) -> Engine:
+    # A pool: SQLAlchemy closes a connection whose statement was interrupted (Ctrl-C), and an order is taken back then.
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connect(path, options, busy_timeout),
+        poolclass=QueuePool,
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare_guest(connection: sqlite3.Connection, _pooled: object) -> None:
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    _make_durable(connection)
+
+
+def _prepare_writer(connection: sqlite3.Connection, _pooled: object) -> None:
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        # Only a file without a page takes it; any other one would be written to, a newer program's too.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    _make_durable(connection)
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _make_durable(connection: sqlite3.Connection) -> None:
