@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,13 +36,15 @@ _HISTORY = rows.ENTRIES.only(
     "OR external_task_id IN (SELECT external_task_id FROM forgotten WHERE base_id = :base) "
     "ORDER BY id"
 )
-_KEPT_BESIDE = Select("event", {"detail": TEXT}).only(
-    "WHERE kind = :kind AND external_task_id IN (SELECT external_task_id FROM task)"
+_KEPT_BESIDE = Select(
+    "event",
+    {"detail": TEXT},
+    "WHERE kind = :kind AND external_task_id IN (SELECT external_task_id FROM task)",
 )
 _OWNERS = Select("result", {"sha256": TEXT, "external_task_id": TEXT, "role": TEXT})
 _NOT_CLAIMED = "JOIN task USING (external_task_id) WHERE task.claimed = 0"
 _HOLDS = Select("hold", {"base_id": TEXT, "reason": TEXT})
-_REMEMBERED = Select("memory", {"value": TEXT}).only("WHERE key = :key")
+_REMEMBERED = Select("memory", {"value": TEXT}, "WHERE key = :key")
 _DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
 
 
@@ -75,11 +76,13 @@ class State:
 
     def records(self) -> dict[str, Record]:
         """Return the foremost attempt of every generation, by base id, with its results."""
-        attempts = defaultdict[str, list[Record]](list)
+        found = dict[str, Record]()
         with _collector_paused():
             for record in rows.to_records(*self._found(rows.TASKS, rows.RESULTS)):
-                attempts[record.base_id].append(record)
-        return {base: one for base, all_of in attempts.items() if (one := foremost(all_of))}
+                other = found.get(record.base_id)
+                if other is None or foremost((other, record)) is record:
+                    found[record.base_id] = record
+        return found
 
     def record(self, base_id: str) -> Record | None:
         """Return the foremost attempt at a generation, None when there was none."""
