@@ -33,7 +33,7 @@ from reconciler.settings.sources import ENV_FILE
 from reconciler.store.lock import lock_holder
 from reconciler.store.objects import ObjectStore
 from reconciler.store.private_files import OTHERS
-from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.workspace.git import Checkout
 from reconciler.workspace.tree.walk import specs_folder, walk
 
@@ -235,7 +235,7 @@ def _disk(root: Path, settings: Settings) -> tuple[bool, str]:
 
 
 def _database(database: str | Path) -> tuple[bool, str]:
-    with closing(Repository.open(database, read_only=True)) as repository:
+    with closing(State.open(database)) as repository:
         complaints = repository.integrity_check()
         if complaints:
             return False, (
@@ -249,7 +249,7 @@ def _database(database: str | Path) -> tuple[bool, str]:
 def _objects(database: str | Path, state: Path, *, quick: bool) -> tuple[bool, str]:
     objects = ObjectStore(state / "objects")
     names = list(objects.names())
-    with closing(Repository.open(database, read_only=True)) as repository:
+    with closing(State.open(database)) as repository:
         lacking = repository.known_results(previews=False).keys() - set(names)
     elsewhere = f"; {counted(len(lacking), 'result')} without an object here" if lacking else ""
     if quick:

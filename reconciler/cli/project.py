@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,7 +15,7 @@ from rich.markup import escape
 from reconciler import settings as configuration
 from reconciler.cli.terminal import err
 from reconciler.core.diff import Plan
-from reconciler.core.errors import SettingsError, WorkspaceError
+from reconciler.core.errors import SettingsError, StateError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.engine.observe.survey import Survey, Surveyor, Uncommitted, waiting_for_commit
 from reconciler.settings.definitions import Settings
@@ -25,12 +25,15 @@ from reconciler.store.file_cache import FileCache
 from reconciler.store.lock import StateLock
 from reconciler.store.objects import ObjectStore
 from reconciler.store.private_files import FILES, tighten
-from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.git import Checkout, tracked_below
 from reconciler.workspace.read.loader import Desired, load
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import DEFAULTS_NAME
+
+if TYPE_CHECKING:
+    from reconciler.store.repository import Repository
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
 Specs = Collection[str] | None  # the specs of a command; None: all of them
@@ -133,9 +136,18 @@ class Folder:
 
     root: Path
     settings: Settings
-    repository: Repository
+    repository: State  # the writer's, where the folder was opened to write
     objects: ObjectStore
     cache: FileCache
+
+    @property
+    def writable(self) -> Repository:
+        """Return the state to write to; raises StateError where the folder was opened for reading only."""
+        from reconciler.store.repository import Repository
+
+        if not isinstance(self.repository, Repository):
+            raise StateError("The state database was opened for reading only.")
+        return self.repository
 
     @property
     def surveyor(self) -> Surveyor:
@@ -201,18 +213,26 @@ def open_folder(
     _refuse_tracked(root, state, write=write)
     with ExitStack() as stack:
         cache = stack.enter_context(closing(FileCache(state / "cache.db")))
-        locks = []
-        if write:  # as the only writer: of the state folder, and of the database where a setting puts it elsewhere
-            locks.append(stack.enter_context(StateLock(state)))
-            beside = database.absolute().parent
-            if settings.database_url and beside.resolve() != state.resolve():
-                locks.append(stack.enter_context(StateLock(beside)))
-            tighten(kept_private(root, settings))
-        repository = Repository.open(
-            database, read_only=not write, busy_timeout=busy_timeout, locks=locks
+        repository = (
+            _open_writer(stack, root, settings, busy_timeout) if write else State.open(database)
         )
         stack.enter_context(closing(repository))
         yield Folder(root, settings, repository, ObjectStore(state / "objects"), cache)
+
+
+def _open_writer(
+    stack: ExitStack, root: Path, settings: Settings, busy_timeout: float | None
+) -> Repository:
+    """Open the database as the only writer: of the state folder, and of its own where a setting puts it elsewhere."""
+    database, state = database_of(root, settings), root / settings.state_dir
+    locks = [stack.enter_context(StateLock(state))]
+    beside = database.absolute().parent
+    if settings.database_url and beside.resolve() != state.resolve():
+        locks.append(stack.enter_context(StateLock(beside)))
+    tighten(kept_private(root, settings))
+    from reconciler.store.repository import Repository  # with SQLAlchemy: more than all else
+
+    return Repository.open(database, busy_timeout=busy_timeout, locks=locks)
 
 
 def _refuse_tracked(root: Path, state: Path, *, write: bool) -> None:

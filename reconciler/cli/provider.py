@@ -54,7 +54,7 @@ def require_provider(folder: Folder, records: Mapping[str, Record]) -> None:
             hint=hint,
         )
     if repository.recall("host") != host:
-        repository.remember("host", host)
+        folder.writable.remember("host", host)
 
 
 def credentials(settings: Settings) -> Credentials:

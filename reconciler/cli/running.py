@@ -157,7 +157,7 @@ async def open_ports(
             folder.root,
             client,
             downloader,
-            folder.repository,
+            folder.writable,
             folder.objects,
             report,
             clock,

@@ -11,11 +11,11 @@ from reconciler.core.progress import Terms, Topic
 from reconciler.core.states import Record, Reply, Role, Task
 from reconciler.kling.errors import AccountTrouble
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Repository
 from reconciler.store.values import Caps
 
-if TYPE_CHECKING:  # what speaks HTTP takes long to load, and a plan needs none of it
+if TYPE_CHECKING:  # HTTP and SQLAlchemy take long to load, and a plan needs neither
     from reconciler.kling.downloads import Downloader
+    from reconciler.store.repository import Repository
 
 
 class Hosting(Protocol):

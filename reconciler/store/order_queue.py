@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Delete, Row, Update, delete, insert, select, update
+from sqlalchemy import Delete, Update, delete, insert, select, update
 
 from reconciler.core.errors import StateError
-from reconciler.store.database import Database, is_ready, open_beside_the_writer
+from reconciler.store.database import is_ready
 from reconciler.store.tables import GIVEN_ORDER
+from reconciler.store.writing import WritableDatabase, open_beside_the_writer
 
 _LONGEST_ORDER = 1024 * 1024  # bytes
 _AT_ONCE = 100  # orders; the others come when these are answered
@@ -25,18 +26,16 @@ _KEPT = 1000  # the newest orders, whose answers stay even if no giver fetched t
 
 _ROW = GIVEN_ORDER.c
 _UNANSWERED = (
-    select(_ROW.ticket, _ROW.document, _ROW.asked)
-    .where(_ROW.answer.is_(None))
-    .order_by(_ROW.id)
-    .limit(_AT_ONCE)
+    "SELECT ticket, document, asked FROM given_order WHERE answer IS NULL "
+    "ORDER BY id LIMIT :at_once"
 )
-_ANY_UNANSWERED = "SELECT 1 FROM given_order WHERE answer IS NULL LIMIT 1"
+_STATE = "SELECT asked, heard, answer FROM given_order WHERE ticket = :ticket"
 
 
 class OrderQueue:
     """The orders of one database, for givers and for the daemon. Every verb raises StateError when it cannot be used."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: WritableDatabase) -> None:
         self._database = database
 
     # The giver's side.
@@ -64,29 +63,26 @@ class OrderQueue:
         self._database.fence.require()
         if (found := self._state(ticket)) is None:
             return None
-        if found.answer is None:
-            if found.heard != found.asked:
+        asked, heard, answer = found
+        if answer is None:
+            if heard != asked:
                 self._changed(ticket, update(GIVEN_ORDER).values(heard=_ROW.asked))
             return None
         with suppress(StateError):  # the answer is read; `answer` removes old rows
             self._changed(ticket, delete(GIVEN_ORDER))
-        return _document(found.answer)
+        return _document(answer)
 
     # The daemon's side.
 
     def pending(self) -> list[tuple[str, dict[str, object]]]:
         """Take the waiting orders; return all that are taken and not answered, the oldest first, at most 100."""
-        with self._database.driver() as connection:  # quick: a save of a spec waits for this
-            if not connection.execute(_ANY_UNANSWERED).fetchall():
-                return []
-        with self._database.read() as connection:
-            found = connection.execute(_UNANSWERED).all()
-        if any(row.asked == 0 for row in found):
+        found = self._unanswered()
+        if new := [ticket for ticket, _, asked in found if asked == 0]:
             with self._database.write() as connection:
-                waiting = _ROW.ticket.in_([row.ticket for row in found]), _ROW.asked == 0
+                waiting = _ROW.ticket.in_(new), _ROW.asked == 0
                 connection.execute(update(GIVEN_ORDER).where(*waiting).values(asked=1))
-                found = connection.execute(_UNANSWERED).all()
-        return [(row.ticket, _document(row.document)) for row in found if row.asked]
+            found = self._unanswered()
+        return [(ticket, _document(document)) for ticket, document, asked in found if asked]
 
     def ask(self, ticket: str) -> bool:
         """Ask whether the giver of an order still waits; False where the order is gone."""
@@ -94,7 +90,8 @@ class OrderQueue:
 
     def has_replied(self, ticket: str) -> bool:
         """Whether the giver has polled since `ask`."""
-        return bool((found := self._state(ticket)) and found.heard == found.asked)
+        found = self._state(ticket)
+        return found is not None and found[0] == found[1]
 
     def answer(self, ticket: str, document: Mapping[str, object]) -> None:
         """Answer an order that was taken; `pending` never returns it again."""
@@ -105,10 +102,18 @@ class OrderQueue:
             connection.execute(said)
             connection.execute(delete(GIVEN_ORDER).where(_ROW.answer.is_not(None), is_old))
 
-    def _state(self, ticket: str) -> Row[int, int, str | None] | None:
-        state = select(_ROW.asked, _ROW.heard, _ROW.answer).where(_ROW.ticket == ticket)
-        with self._database.read() as connection:
-            return connection.execute(state).one_or_none()
+    def _unanswered(self) -> list[tuple[str, str, int]]:
+        """Return ticket, document and `asked` of the oldest orders without an answer."""
+        with self._database.driver() as connection:
+            return connection.execute(_UNANSWERED, {"at_once": _AT_ONCE}).fetchall()
+
+    def _state(self, ticket: str) -> tuple[int, int, str | None] | None:
+        """Return `asked`, `heard` and the answer of an order, None where it is gone."""
+        with self._database.driver() as connection:
+            found: tuple[int, int, str | None] | None = connection.execute(
+                _STATE, {"ticket": ticket}
+            ).fetchone()
+        return found
 
     def _changed(self, ticket: str, statement: Update | Delete) -> bool:
         with self._database.write() as connection:
@@ -133,7 +138,7 @@ def open_queue(path: Path) -> Iterator[OrderQueue | None]:
         return
     with closing(database):
         with database.read() as connection:
-            has_log = connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            has_log = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         is_usable = has_log and is_ready(database)
         database.raise_fence()
         yield OrderQueue(database) if is_usable else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.core.errors import StateError
 from reconciler.disk import give_name, sync, sync_folder
-from reconciler.store.database import Database, open_for_reading
+from reconciler.store.database import open_for_reading
 from reconciler.store.private_files import make_private, open_regular
 
 _MEBIBYTE = 1024 * 1024  # bytes
@@ -57,26 +57,22 @@ def back_up(database: Path, target: Path) -> int:
                 _clear(part)
 
 
-def tidy(database: Database) -> bool:
-    """Do a short piece of housekeeping, without waiting for a lock; whether to go on soon. Raises StateError."""
-    database.fence.require()
-    with database.driver() as connection:
-        patience = _asked(connection, "busy_timeout")
-        connection.execute("PRAGMA busy_timeout = 0")
-        try:
-            connection.execute(f"PRAGMA analysis_limit = {_ANALYSED}")
-            connection.execute("PRAGMA optimize")
-            given = _give_back(connection)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _LATER:
-                raise
-            given = False
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {patience}")
-        is_more = given and _is_loose(connection)
-    database.fence.changed()
-    return is_more
+def tidy(connection: sqlite3.Connection) -> bool:
+    """Do a short piece of housekeeping, without waiting for a lock; whether to go on soon. Raises the driver's errors."""
+    patience = _asked(connection, "busy_timeout")
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute(f"PRAGMA analysis_limit = {_ANALYSED}")
+        connection.execute("PRAGMA optimize")
+        given = _give_back(connection)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _LATER:
+            raise
+        given = False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
+    return given and _is_loose(connection)
 
 
 def _clear(part: Path) -> None:

@@ -39,7 +39,7 @@ def a_daemon(root: Path) -> Iterator[list[str]]:
 
     def serve() -> None:
         with open_folder(ProjectRoot(root), write=True) as folder:
-            queue = folder.repository.orders
+            queue = folder.writable.orders
             ready.set()
             while not over.wait(0.02):
                 for ticket, document in queue.pending():

@@ -17,6 +17,7 @@ from reconciler.engine.observe.survey import Survey, Surveyor
 from reconciler.simulator.provider import Provider
 from reconciler.store.objects import ObjectStore
 from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.workspace.read.loader import load
 from tests.simulation.lives import POSTERS
 from tests.simulation.witness import Sent
@@ -178,11 +179,11 @@ def _under_way(root: Path, is_silent_about: Silent) -> str:
     return ""
 
 
-def _reading(root: Path) -> Repository:
-    return Repository.open(root / "state" / "reconciler.db", read_only=True)
+def _reading(root: Path) -> State:
+    return State.open(root / "state" / "reconciler.db")
 
 
-def _plan(root: Path, repository: Repository) -> tuple[Plan, Survey]:
+def _plan(root: Path, repository: State) -> tuple[Plan, Survey]:
     objects = ObjectStore(root / "state" / "objects")
     surveyor = Surveyor(root, repository, objects, can_host=True, previews=POSTERS)
     survey = surveyor.survey(load(root, "specs", prices=UNITS_PER_SECOND))

@@ -18,14 +18,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
+from sqlalchemy.engine.default import DefaultDialect
 
 from reconciler.core.errors import StateError, StateReplaced
-from reconciler.store.database import Database
 from reconciler.store.lock import StateLock
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
 from reconciler.store.repository import Repository
 from reconciler.store.upkeep import back_up
 from reconciler.store.values import HistoryEntry
+from reconciler.store.writing import WritableDatabase as Database
 
 from .builders import plain_user
 
@@ -172,6 +173,23 @@ def test_an_order_whose_giver_is_interrupted_while_it_appears_is_taken_back(
     with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
         patched.setattr(Database, "write", interrupted)
         giver.put({"verb": "retry"}, ticket)
+    assert giver.leave(ticket)
+    assert daemon.pending() == []
+
+
+def test_a_giver_that_is_interrupted_within_a_statement_takes_its_order_back(
+    giver: OrderQueue, daemon: OrderQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy closes the connection on which Ctrl-C came; the verbs after it have another one."""
+    ticket = put(giver)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DefaultDialect, "do_execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            giver.ask(ticket)
     assert giver.leave(ticket)
     assert daemon.pending() == []
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from reconciler.core.errors import CapReached
 from reconciler.core.states import Record
 from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.store.values import Caps
 
 from .builders import fresh, record
@@ -42,7 +43,7 @@ def test_racing_writers_never_pass_the_cap(database: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(buy, range(4))) == 4
-    with closing(Repository.open(database, read_only=True)) as reader:
+    with closing(State.open(database)) as reader:
         assert sum(each.estimated_units for each in reader.records().values()) == _TEN
 
 
@@ -75,7 +76,7 @@ def test_fifty_runs_racing_in_one_process_never_pass_the_cap(database: Path) -> 
 
     with ThreadPoolExecutor(50) as pool:
         assert sum(pool.map(buy, range(50))) == 4
-    with closing(Repository.open(database, read_only=True)) as reader:
+    with closing(State.open(database)) as reader:
         assert sum(each.estimated_units for each in reader.records().values()) == _TEN
 
 

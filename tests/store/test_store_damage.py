@@ -12,14 +12,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import Role, Status
 from reconciler.store import database as database_module
-from reconciler.store.database import open_for_writing
 from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.store.values import Change, Publication
+from reconciler.store.writing import open_for_writing
 from tests.support.database import open_repository
 
 from .builders import fresh, plain_user, record
@@ -42,38 +42,39 @@ def _filled(path: Path) -> None:
         )
 
 
-def _use(path: Path, *, read_only: bool) -> None:
-    with closing(Repository.open(path, read_only=read_only)) as repository:
-        repository.records()
-        repository.history("mc1-1")
-        repository.save([fresh(record("mc1-new"))])
+def _use(path: Path, kind: type[State]) -> None:
+    with closing(kind.open(path)) as state:
+        state.records()
+        state.history("mc1-1")
+        if isinstance(state, Repository):
+            state.save([fresh(record("mc1-new"))])
 
 
-def _failure(path: Path, *, read_only: bool = False) -> StateError:
+def _failure(path: Path, kind: type[State] = Repository) -> StateError:
     """Open, read and write until something is refused."""
     with pytest.raises(StateError) as caught:
-        _use(path, read_only=read_only)
+        _use(path, kind)
     assert not re.search(r"SELECT|INSERT|sqlalche|Traceback|\n", caught.value.message)
     return caught.value
 
 
-@pytest.mark.parametrize("read_only", [False, True])
-def test_file_that_is_no_database(database: Path, read_only: bool) -> None:
+@pytest.mark.parametrize("kind", [Repository, State])
+def test_file_that_is_no_database(database: Path, kind: type[State]) -> None:
     """A text file in the database's place is said to be none, and stays as it is."""
     database.parent.mkdir()
     database.write_text("not a database, but somebody's notes\n" * 200)
-    failure = _failure(database, read_only=read_only)
+    failure = _failure(database, kind)
     assert "is not a database" in failure.message
     assert "Move it away" in failure.hint
     assert database.read_text().startswith("not a database")
 
 
-@pytest.mark.parametrize("read_only", [False, True])
-def test_truncated_database(database: Path, read_only: bool) -> None:
+@pytest.mark.parametrize("kind", [Repository, State])
+def test_truncated_database(database: Path, kind: type[State]) -> None:
     """Half a database is called damaged; the hint promises no more than the contract does."""
     _filled(database)
     os.truncate(database, database.stat().st_size // 2)
-    failure = _failure(database, read_only=read_only)
+    failure = _failure(database, kind)
     assert f"`{database}` is damaged" in failure.message
     assert "what either of them remembers is not bought twice" in failure.hint
 
@@ -121,7 +122,7 @@ def test_value_of_another_kind(database: Path, change: str) -> None:
         repository.replace_holds({"mc1-1": "why"}, now=1)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(f"UPDATE OR IGNORE {change}")
-    with closing(Repository.open(database, read_only=True)) as reader:
+    with closing(State.open(database)) as reader:
         read = {"task": reader.records, "publication": reader.publications, "hold": reader.holds}
         with pytest.raises(StateError, match="is damaged"):
             read[change.split(maxsplit=1)[0]]()
@@ -143,7 +144,7 @@ def test_folder_that_cannot_be_written(open_folder: Path) -> None:
     path.chmod(0o444)
     with plain_user(open_folder):
         failure = _failure(path)
-        with closing(Repository.open(path, read_only=True)) as reader:
+        with closing(State.open(path)) as reader:
             assert len(reader.records()) == 400
     assert "cannot be" in failure.message
     assert "RECONCILER_STATE_DIR" in failure.hint
@@ -174,9 +175,9 @@ def test_full_disk_loses_nothing(database: Path) -> None:
         repository.save([fresh(record())])
         repository.close()
         with opened.read() as connection:
-            pages = connection.execute(text("PRAGMA page_count")).scalar_one()
-            connection.execute(text(f"PRAGMA max_page_count = {pages}"))
-        full = Repository(opened, read_only=False)
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+        full = Repository(opened)
         with pytest.raises(StateError, match="cannot grow") as caught:
             full.save([fresh(record(f"mc1-{i}", request="x" * 9000)) for i in range(50)])
         assert "Free some space" in caught.value.hint
@@ -185,14 +186,14 @@ def test_full_disk_loses_nothing(database: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["reconciler.db", "reconciler.db-wal", "reconciler.db-shm"])
-@pytest.mark.parametrize("read_only", [False, True])
-def test_planted_link_is_not_followed(database: Path, name: str, read_only: bool) -> None:
+@pytest.mark.parametrize("kind", [Repository, State])
+def test_planted_link_is_not_followed(database: Path, name: str, kind: type[State]) -> None:
     """A link under a name that SQLite opens would lead it out of the folder, so it is refused."""
     outside = database.parent.parent / "outside"
     outside.write_bytes(b"")
     database.parent.mkdir()
     database.with_name(name).symlink_to(outside)
-    assert "is not a regular file" in _failure(database, read_only=read_only).message
+    assert "is not a regular file" in _failure(database, kind).message
     assert outside.read_bytes() == b""
 
 
@@ -201,7 +202,7 @@ def test_every_connection_is_durable(database: Path) -> None:
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
     with closing(open_for_writing(database)) as opened, opened.read() as connection:
         for name, value in wanted.items():
-            assert connection.execute(text(f"PRAGMA {name}")).scalar_one() == value
+            assert connection.execute(f"PRAGMA {name}").fetchone() == (value,)
 
 
 @pytest.mark.parametrize("batches", [1, 7])
@@ -234,6 +235,6 @@ def test_integrity_check_sees_what_reading_does_not(database: Path) -> None:
             "UPDATE sqlite_master SET sql = replace(sql, 'run_id)', 'status)') "
             "WHERE name = 'ix_task_run_id'"
         )
-    with closing(Repository.open(database, read_only=True)) as reader:
+    with closing(State.open(database)) as reader:
         assert len(reader.records()) == 400
         assert reader.integrity_check() != ()

@@ -18,6 +18,7 @@ from reconciler.core.states import Record, Status
 from reconciler.store.caps import check_caps
 from reconciler.store.lock import StateLock
 from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.store.values import Caps, Change, Spent
 
 from .builders import DAY, NO_CAPS, fresh, plain_user, record
@@ -117,7 +118,7 @@ def test_what_is_no_longer_on_disk_by_its_name_takes_no_intent(
         assert caught.value.hint
         assert "\n" not in caught.value.message
     if database.exists() and database.with_name("reconciler.db-wal").exists():
-        with closing(Repository.open(database, read_only=True)) as found:
+        with closing(State.open(database)) as found:
             assert "mc1-after" not in found.records()
 
 
@@ -144,7 +145,7 @@ def test_own_work_and_readers_are_no_replacement(writer: Repository, database: P
     for number in range(300):
         _intend(writer, f"mc1-{number}")
         if number % 30 == 0:
-            with closing(Repository.open(database, read_only=True)) as reader:
+            with closing(State.open(database)) as reader:
                 assert len(reader.records()) == number + 2
             writer.tidy(now=DAY + number * 3_600_000)
     for _ in range(3):

@@ -6,7 +6,6 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -121,21 +120,6 @@ def test_forgotten_attempt_that_is_found_again_counts_once(repository: Repositor
     _intend(repository, record("mc1-b"), caps)
     with pytest.raises(CapReached):
         _intend(repository, record("mc1-c"), caps)
-
-
-def test_reader_forgets_and_trims_nothing(repository: Repository, database: Path) -> None:
-    """A repository that was opened for reading refuses."""
-    repository.save([fresh(record())])
-    with closing(Repository.open(database, read_only=True)) as reader:
-        for verb in (
-            lambda: reader.forget("mc1-a", now=NOW),
-            lambda: reader.trim_history(1, most=1),
-        ):
-            with pytest.raises(StateError, match="reading only"):
-                verb()
-        with pytest.raises(StateError, match="reading only"):
-            reader.tidy(now=1)
-    assert list(repository.records()) == ["mc1-a"]
 
 
 def test_history_is_trimmed_from_its_old_end(repository: Repository) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.store import upkeep
 from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.store.values import HistoryEntry
 
 from .builders import first_version, fresh, record
@@ -99,7 +100,7 @@ def test_reader_is_neither_disturbed_nor_waited_for(repository: Repository, data
             repository.tidy(now=1)
         assert time.monotonic() - started < 4.0  # one wait for a reader would be 5 s
         assert reader.execute("SELECT count(*) FROM task").fetchone() == (1,)
-    with closing(Repository.open(database, read_only=True)) as reading:
+    with closing(State.open(database)) as reading:
         assert len(reading.records()) == 2
     repository.tidy(now=1 + _LATER)
     assert database.stat().st_size < 6 * _MEBIBYTE

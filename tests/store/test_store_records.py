@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from reconciler.core.errors import StateError
 from reconciler.core.states import Record, Result, Role, Status
+from reconciler.store.database import open_for_reading
 from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.store.tables import TASK
 from reconciler.store.values import Change, HistoryEntry, Publication
 from tests.support.database import open_repository
 
-from .builders import NO_CAPS, fresh, record, records, texts
+from .builders import fresh, record, records, texts
 
 _SHARED = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -46,7 +48,7 @@ def test_record_comes_back_as_it_was(
     history = (HistoryEntry(wanted.external_task_id, entry.at, entry.kind, "d", "r"),)
     with closing(open_repository(path)) as repository:
         repository.save([Change(wanted, None, history)])
-    with closing(Repository.open(path, read_only=True)) as repository:
+    with closing(State.open(path)) as repository:
         assert repository.records() == {wanted.base_id: wanted}
         assert repository.record(wanted.base_id) == wanted
         assert repository.find(wanted.external_task_id) == wanted
@@ -207,22 +209,25 @@ def test_memory_keeps_the_last_value(repository: Repository) -> None:
 
 def test_missing_database_reads_as_empty_and_is_not_created(database: Path) -> None:
     """A reader of a folder without state sees nothing, and leaves nothing."""
-    with closing(Repository.open(database, read_only=True)) as reader:
+    with closing(State.open(database)) as reader:
         assert (reader.records(), reader.attempts("x"), reader.history("x")) == ({}, (), ())
         assert (reader.find("x"), reader.recall("x"), reader.holds()) == (None, None, {})
         assert (reader.publications(), reader.known_results()) == ({}, {})
-        with pytest.raises(StateError, match="reading only"):
-            reader.remember("a", "b")
     assert not database.parent.exists()
 
 
 def test_reader_refuses_every_change(repository: Repository, database: Path) -> None:
-    """A repository that was opened for reading changes nothing, and sees what the writer commits."""
-    with closing(Repository.open(database, read_only=True)) as reader:
-        with pytest.raises(StateError, match="reading only"):
-            reader.save([fresh(record())])
-        with pytest.raises(StateError, match="reading only"):
-            reader.record_intent(fresh(record()), caps=NO_CAPS, run_id="r")
+    """What was opened for reading has no verb that writes and no right to, and sees what the writer commits."""
+    opened = open_for_reading(database)
+    assert opened is not None
+    with (
+        closing(opened),
+        pytest.raises(StateError, match="cannot be written"),
+        opened.read() as connection,
+    ):
+        connection.execute("DELETE FROM task")
+    with closing(State.open(database)) as reader:
+        assert not isinstance(reader, Repository)
         repository.save([fresh(record())])
         assert reader.records() == {"mc1-a": record()}
 

@@ -24,6 +24,7 @@ from reconciler.core.states import LIVE, Status
 from reconciler.store import database as database_module
 from reconciler.store.database import HEAD
 from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.store.tables import METADATA
 from reconciler.store.values import HistoryEntry
 
@@ -103,28 +104,28 @@ def test_alembic_is_imported_only_to_migrate(database: Path) -> None:
     assert said == ["True", "False"]
 
 
-@pytest.mark.parametrize("read_only", [False, True])
-def test_database_of_a_newer_version_is_refused(database: Path, read_only: bool) -> None:
+@pytest.mark.parametrize("kind", [Repository, State])
+def test_database_of_a_newer_version_is_refused(database: Path, kind: type[State]) -> None:
     """A newer program's database is left alone, and the person is told to upgrade the program."""
     Repository.open(database).close()
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     before = database.read_bytes()
     with pytest.raises(StateError, match="newer version") as caught:
-        Repository.open(database, read_only=read_only)
+        kind.open(database)
     assert "Upgrade the program" in caught.value.hint
     assert database.read_bytes() == before
 
 
-@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("kind", [Repository, State])
 def test_database_of_this_version_is_refused_by_the_one_before(
-    database: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+    database: Path, monkeypatch: pytest.MonkeyPatch, kind: type[State]
 ) -> None:
     """The program that knows the first tables only leaves a database of today alone."""
     Repository.open(database).close()
     monkeypatch.setattr(database_module, "HEAD", "0001")
     with pytest.raises(StateError, match=rf"newer version of this program \({HEAD}, not 0001\)"):
-        Repository.open(database, read_only=read_only)
+        kind.open(database)
 
 
 def test_first_version_is_upgraded_with_all_it_holds(database: Path) -> None:
@@ -164,7 +165,7 @@ def test_database_of_an_older_version_is_not_read_as_it_stands(database: Path) -
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '0000'")
     with pytest.raises(StateError, match="older version") as caught:
-        Repository.open(database, read_only=True)
+        State.open(database)
     assert "reconciler refresh" in caught.value.hint
 
 
@@ -172,7 +173,7 @@ def test_start_that_was_killed_before_the_tables_existed_is_repeated(database: P
     """An empty file, as a kill during the very first start leaves it, is no obstacle."""
     database.parent.mkdir()
     database.touch()
-    with closing(Repository.open(database, read_only=True)) as reader:
+    with closing(State.open(database)) as reader:
         assert reader.records() == {}
     with closing(Repository.open(database)) as repository:
         repository.remember("limit", "3")

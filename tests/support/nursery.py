@@ -40,6 +40,7 @@ _IMPORTED = (
     "reconciler.cli.log",
     "reconciler.engine.run.daemon",
     "reconciler.workspace.watch.watcher",
+    "reconciler.store.repository",
     "reconciler.workspace.read.yaml_reader",
     "alembic.command",
     "anyio._backends._asyncio",

@@ -17,7 +17,7 @@ from reconciler.core.transitions import Absent, Seen
 from reconciler.engine.ports import Provider
 from reconciler.kling import errors
 from reconciler.kling.errors import ProviderError, TryLater, Unproven, Unreadable
-from reconciler.store.repository import Repository
+from reconciler.store.state import State
 
 UNPROVEN = "; an id of your own cannot prove what it was made from: look at the result"
 _BOUGHT = frozenset({Status.SUCCEEDED, Status.COMPLETE})
@@ -55,7 +55,7 @@ def event_of(reply: Reply) -> Seen | Absent:
 class Answers:
     """Asks the provider about attempts, and checks that the answers are about them."""
 
-    def __init__(self, client: Provider, repository: Repository) -> None:
+    def __init__(self, client: Provider, repository: State) -> None:
         self.client = client
         self._repository = repository
 

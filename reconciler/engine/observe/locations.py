@@ -12,7 +12,7 @@ from reconciler.core.errors import WorkspaceError, told
 from reconciler.core.generations import Generation
 from reconciler.core.states import Record, Result, Role, Status
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.store.values import Publication
 from reconciler.workspace.files.outputs import Signature, signature
 from reconciler.workspace.files.plain import ADVICE, LARGEST_POINTER, file_sha256, pointed_to
@@ -23,13 +23,13 @@ _WAS_SAVED = frozenset({Status.COMPLETE, Status.EXPIRED})
 class Locations:
     """What the store and later notes say of the files of one folder."""
 
-    def __init__(self, root: Path, repository: Repository, objects: ObjectStore) -> None:
+    def __init__(self, root: Path, repository: State, objects: ObjectStore) -> None:
         self.root = root
         self.objects = objects
         self._digests: dict[str, tuple[Signature, str]] = {}  # as read last
         self.relearn(repository)
 
-    def relearn(self, repository: Repository) -> None:
+    def relearn(self, repository: State) -> None:
         """Replace all notes by what the store knows: a forgotten result is not ours any more."""
         # sha256 of every result that this state saw; results known from a receipt only are not in it
         self.ours = set(repository.known_results(claimed=False))

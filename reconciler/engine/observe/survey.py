@@ -18,7 +18,7 @@ from reconciler.core.transitions import put_back
 from reconciler.engine.observe.locations import Locations
 from reconciler.engine.observe.recall import recall
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.workspace.files.outputs import check_room
 from reconciler.workspace.read.loader import Desired
 from reconciler.workspace.read.mentions import needed
@@ -124,7 +124,7 @@ class Surveyor:
     """Looks at one folder."""
 
     root: Path
-    repository: Repository
+    repository: State
     objects: ObjectStore
     can_host: bool = False  # a local video can be made readable for the provider
     uncommitted: Callable[[Desired], Uncommitted] | None = None  # where commits are required

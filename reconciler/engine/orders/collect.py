@@ -23,7 +23,7 @@ from reconciler.engine.observe.recall import recall
 from reconciler.engine.observe.survey import Survey
 from reconciler.engine.orders.context import OrderContext
 from reconciler.store.objects import ObjectStore
-from reconciler.store.repository import Repository
+from reconciler.store.state import State
 from reconciler.workspace.files.outputs import Signature, is_behind_a_link, remove
 from reconciler.workspace.files.plain import temporary_beside
 from reconciler.workspace.media.preparing import recipe
@@ -49,7 +49,7 @@ class Garbage:
 def garbage(
     root: Path,
     survey: Survey,
-    repository: Repository,
+    repository: State,
     objects: ObjectStore,
     *,
     now: int,
