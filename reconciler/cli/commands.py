@@ -1,7 +1,8 @@
 """The command line: every command's name, arguments, options and help. No command is carried out here.
 
-What carries a command out is imported when it runs: help, completion and a wrong word on the command line need none of
-it. So nothing may be imported here that is slow to import; `tests/cli/test_start.py` says what that is.
+What carries a command out is imported when it runs: help, completion and a mistake in the command line need none of it.
+So nothing may be imported here that is slow to import (`tests/cli/test_start.py`), and annotations are no texts, which
+Typer would compile one by one at each start.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-
-_CARRIED_OUT: dict[str, Callable[..., Any]] = {}  # by the command's name, in the order of the help
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")

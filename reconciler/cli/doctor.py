@@ -59,12 +59,7 @@ class Check:
 
 
 def doctor(context: typer.Context, as_json: bool, quick: bool) -> int:
-    """Look for what is wrong around the program.
-
-    Settings and where each came from, the key, the network, the clock, the balance, the media store, the disk, the
-    database, and the objects against their hashes. Changes nothing (what it writes into the media store to see whether
-    it can, it removes again), and shows no secret.
-    """
+    """Look for what is wrong around the program."""
     found = []
     for check in _checks(root_of(context, or_here=True), quick=quick):
         found.append(check)

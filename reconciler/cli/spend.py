@@ -53,10 +53,7 @@ def spend(
     table: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what was spent: estimated, deducted, wasted, by day, spec, model, folder or attempt.
-
-    Units are the provider's. Where no deduction is known yet, the estimate counts. Offline; changes nothing.
-    """
+    """Show what was spent: estimated, deducted, wasted, by day, spec, model, folder or attempt."""
     if as_json and table == _STDOUT:
         raise typer.BadParameter("--json and --csv - cannot both have stdout")
     with open_folder(root_of(context)) as folder:

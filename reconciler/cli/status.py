@@ -128,11 +128,7 @@ def _show_people(document: dict[str, Any]) -> None:
 
 
 def backup(context: typer.Context, file: Path) -> None:
-    """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs.
-
-    The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
-    never change: copy them with any tool. Keys and settings are not in it.
-    """
+    """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs."""
     place = project.root_of(context)
     root = place.path.resolve()
     settings = configuration.load(root, config=place.config)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import subprocess
 import sys
 from importlib import import_module
@@ -10,8 +12,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.markup import escape
 
 from reconciler.cli import commands
+from reconciler.cli.console import err
+from reconciler.cli.terminal import tell
 from reconciler.core import spending
 from tests.support.nursery import REPOSITORY
 from tests.support.project import Project
@@ -27,12 +34,17 @@ FOR_A_FOLDER = frozenset(
 )
 
 
-def imported(folder: Path, *arguments: str) -> tuple[int, frozenset[str]]:
-    """Run the program in a process of its own; return its exit code, and what it imported, by the top package."""
+def imported(
+    folder: Path, *arguments: str, beside: Path = REPOSITORY
+) -> tuple[int, frozenset[str]]:
+    """Run the program in a process of its own; return its exit code, and what it imported, by the top package.
+
+    `beside` is a folder where further libraries are installed.
+    """
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "reconciler", *arguments],
         cwd=folder,
-        env={**Project(folder).environment(), "PYTHONPATH": str(REPOSITORY)},
+        env={**Project(folder).environment(), "PYTHONPATH": f"{REPOSITORY}:{beside}"},
         capture_output=True,
         text=True,
         check=False,
@@ -88,3 +100,39 @@ def test_every_command_is_carried_out_with_what_the_command_line_gives() -> None
 def test_spend_groups_by_what_the_command_line_offers() -> None:
     """The words of `spend --by` are those that purchases can be grouped by."""
     assert get_args(commands.By) == tuple(spending.By)
+
+
+def test_no_installed_distribution_adds_itself_to_pydantic(tmp_path: Path) -> None:
+    """A distribution that names a plugin for pydantic is not asked, and its code does not see the settings."""
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "stranger.py").write_text("")
+    (tmp_path / "stranger-1.dist-info").mkdir()
+    (tmp_path / "stranger-1.dist-info/METADATA").write_text("Name: stranger\nVersion: 1\n")
+    (tmp_path / "stranger-1.dist-info/entry_points.txt").write_text("[pydantic]\na = stranger\n")
+    code, names = imported(tmp_path, "plan", beside=tmp_path)
+    assert code == 0
+    assert "pydantic_settings" in names
+    assert "stranger" not in names
+
+
+@given(st.text().filter(lambda text: not text.endswith("\\")))  # the console doubles that one
+@example(r"\[red]x[/] [bold] \\[a] ::debug::x \x1b[31m" + "\t" + 500 * "x " + "  ")
+def test_a_line_without_colours_is_that_of_the_console(text: str) -> None:
+    """What is printed without rich is what rich prints where there are no colours, to the letter."""
+    with contextlib.redirect_stderr(io.StringIO()) as plain:
+        tell("error", "red", text)
+    with contextlib.redirect_stderr(io.StringIO()) as console:
+        err.print(f"[red]error:[/] {escape(text)}")
+    assert plain.getvalue() == console.getvalue()
+
+
+def test_an_error_has_its_colour_where_there_are_colours(tmp_path: Path) -> None:
+    """Where colours are asked for, the word of an error is red, as on a terminal."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler", "unknown"],
+        env={**Project(tmp_path).environment(), "FORCE_COLOR": "1", "TERM": "xterm"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.startswith("\x1b[1;31merror:\x1b[0m No such command")
