@@ -26,7 +26,7 @@ from tests.support.project import Project
 LIBRARIES = frozenset(
     {
         *("alembic", "apprise", "av", "httpcore", "httpx", "jinja2", "jwt", "obstore", "PIL"),
-        *("requests", "starlette", "uvicorn", "watchdog", "yaml"),
+        *("requests", "starlette", "tomllib", "uvicorn", "watchdog", "yaml"),
     }
 )
 FOR_A_FOLDER = frozenset(
@@ -80,7 +80,7 @@ def test_a_wrong_word_is_told_without_what_a_command_needs(
 def test_what_looks_at_a_folder_needs_settings_and_state_alone(
     tmp_path: Path, arguments: list[str]
 ) -> None:
-    """A look at an empty folder imports nothing for HTTP, media, YAML, migrations, events or tables."""
+    """A look at an empty folder imports nothing for HTTP, media, YAML, TOML, migrations, events or tables."""
     (tmp_path / "specs").mkdir()
     code, names = imported(tmp_path, *arguments)
     assert code == 0
