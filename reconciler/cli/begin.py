@@ -8,19 +8,19 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.request import urlopen
 
 import typer
 from rich.markup import escape
 
-from reconciler.cli.terminal import err, out, print_json
+from reconciler.cli.console import err, out
+from reconciler.cli.terminal import print_json
 from reconciler.core.errors import ReconcilerError, SettingsError, WorkspaceError, counted
 from reconciler.core.kinds import schema
 from reconciler.workspace.files.plain import open_plain
@@ -38,19 +38,9 @@ _COMMITTER = (
 _CONFIG = "# The simulator's time runs fast, so ask often.\npoll_interval = 0.5\n"
 SCHEMA = "spec.schema.json"
 _MOST_READ = 1024 * 1024  # bytes of the user's `.gitignore`
-_dir = partial(typer.Option, "--dir", metavar="DIR")
-_port = partial(typer.Option, min=0, max=65535)
 
 
-def init(
-    context: typer.Context,
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="The folder to begin in; it is made if it does not exist."
-        ),
-    ] = Path(),
-) -> None:
+def init(context: typer.Context, folder: Path) -> None:
     """Make a starting folder: a sample spec, .gitignore, .reconcilerignore, .env.example and a schema for editors."""
     root: Path | None = context.obj[0]
     if root is not None:  # `--root DIR`, as `git -C DIR`
@@ -98,34 +88,16 @@ def _add(folder: Path, name: str, text: str) -> bool:
 
 
 def simulate(
-    folder: Annotated[Path, _dir(help="Where its tasks and films are kept.")] = Path(_MARKER),
-    port: Annotated[int, _port(help="The API's port; 0 lets the system choose.")] = 8790,
-    results_port: Annotated[int, _port(help="The port of results; 0 lets the system choose.")] = 0,
-    speed: Annotated[float, typer.Option(min=0, help="Simulated seconds per second.")] = 60.0,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Tasks that may be in flight at once.")
-    ] = 5,
-    draft: Annotated[
-        bool, typer.Option("--draft", help="Render tiny films, in milliseconds.")
-    ] = False,
-    faults: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A fault plan: a JSON list of rules.")
-    ] = None,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RULE", help="One rule in JSON, after those of the file; may be repeated."
-        ),
-    ] = None,
-    knobs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KNOB=VALUE", help="Decide otherwise what is unknown; may be repeated."
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print where it is as one JSON document.")
-    ] = False,
+    folder: Path,
+    port: int,
+    results_port: int,
+    speed: float,
+    concurrency: int,
+    draft: bool,
+    faults: Path | None,
+    fault: Sequence[str] | None,
+    knobs: Sequence[str] | None,
+    as_json: bool,
 ) -> None:
     """Run the provider's simulator on loopback: the same API, and nothing is paid."""
     from reconciler.simulator.config import SimulatorConfig
@@ -138,7 +110,7 @@ def simulate(
         speed=speed,
         concurrency=concurrency,
         render="draft" if draft else "full",
-        **_misbehaviour(faults, fault or [], knobs or []),
+        **_misbehaviour(faults, fault or (), knobs or ()),
     )
     _require_no_links(folder)
 
@@ -179,7 +151,9 @@ def _require_no_links(folder: Path) -> None:
             raise WorkspaceError(why, hint="Remove it, or name another folder with --dir.")
 
 
-def _misbehaviour(faults: Path | None, fault: list[str], knobs: list[str]) -> dict[str, Any]:
+def _misbehaviour(
+    faults: Path | None, fault: Sequence[str], knobs: Sequence[str]
+) -> dict[str, Any]:
     """Return the simulator's settings for a fault plan and knobs; raises typer.BadParameter for wrong ones."""
     from reconciler.simulator.knobs import KnobError, parse_knobs
     from reconciler.simulator.plans import PlanError, read_plan, read_rule
@@ -194,9 +168,7 @@ def _misbehaviour(faults: Path | None, fault: list[str], knobs: list[str]) -> di
         raise typer.BadParameter(f"the fault plan: {error}") from None
 
 
-def demo(
-    folder: Annotated[Path, _dir(help="The demonstration's own folder.")] = Path("demo"),
-) -> int:
+def demo(folder: Path) -> int:
     """Show the main job on the simulator, from nothing to videos on disk; no key is needed."""
     return Demo(folder.resolve()).run()
 

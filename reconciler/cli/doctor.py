@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
 from reconciler import settings as configuration
+from reconciler.cli.console import err, out
 from reconciler.cli.project import ProjectRoot, kept_private, root_of
 from reconciler.cli.provider import credentials, has_key, open_client, packs_of
-from reconciler.cli.terminal import AsJson, err, os_error, out, print_json
+from reconciler.cli.terminal import os_error, print_json
 from reconciler.core.errors import ReconcilerError, counted, in_a_line
 from reconciler.core.moments import day_of
 from reconciler.core.printable import printable
@@ -57,19 +58,8 @@ class Check:
     message: str
 
 
-def doctor(
-    context: typer.Context,
-    as_json: AsJson = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Do not read every object to compare it with its hash.")
-    ] = False,
-) -> int:
-    """Look for what is wrong around the program.
-
-    Settings and where each came from, the key, the network, the clock, the balance, the media store, the disk, the
-    database, and the objects against their hashes. Changes nothing (what it writes into the media store to see whether
-    it can, it removes again), and shows no secret.
-    """
+def doctor(context: typer.Context, as_json: bool, quick: bool) -> int:
+    """Look for what is wrong around the program."""
     found = []
     for check in _checks(root_of(context, or_here=True), quick=quick):
         found.append(check)

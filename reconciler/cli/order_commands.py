@@ -13,15 +13,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from reconciler.cli import project, views
-from reconciler.cli.plan import settle
+from reconciler.cli.apply import settle
+from reconciler.cli.console import err, out
 from reconciler.cli.provider import require_provider
-from reconciler.cli.terminal import ExitCode, agree, err, out, print_error
+from reconciler.cli.terminal import ExitCode, agree, print_error
 from reconciler.core.errors import StateError, StateLocked, WorkspaceError, counted
 from reconciler.core.identity import split_attempt
 from reconciler.core.orders import Order, Outcome, Verb
@@ -44,14 +44,6 @@ _DONE = 60.0  # s from then on
 _LATE = 5.0  # s that an order may be late
 _LOOK_AGAIN = 0.05  # s
 _AT_ONCE = 1000  # files in one order, which is one document and delays all else
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-What = Annotated[
-    list[str],
-    typer.Argument(metavar="SPEC|ID", help="Specs' paths, external_task_ids or task_ids."),
-]
-Ids = Annotated[
-    list[str], typer.Argument(metavar="ID", help="External_task_ids or task_ids of tasks.")
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +120,7 @@ def open_giver(context: typer.Context) -> Iterator[Giver]:
         yield Giver(folder, folder.survey(), writer)
 
 
-def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
+def retry(context: typer.Context, what: Sequence[str], yes: bool) -> int:
     """Try failed, rejected or expired generations again."""
     with open_giver(context) as giver:
         chosen, holds = dict[str, Record](), giver.folder.repository.holds()
@@ -153,18 +145,7 @@ def retry(context: typer.Context, what: What, yes: Yes = False) -> int:
         return code
 
 
-def import_(
-    context: typer.Context,
-    ids: Ids,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--for",
-            metavar="SPEC|ID",
-            help="Bind the one task to this generation, even though its id does not say so.",
-        ),
-    ] = None,
-) -> int:
+def import_(context: typer.Context, ids: Sequence[str], target: str | None) -> int:
     """Take over tasks that the provider has; buys nothing."""
     with open_giver(context) as giver:
         giver.require_provider()
@@ -183,7 +164,7 @@ def import_(
         return int(not outcome.ok)
 
 
-def refresh(context: typer.Context, paths: project.Paths = None) -> int:
+def refresh(context: typer.Context, paths: Sequence[Path] | None) -> int:
     """Ask how everything stands that is not settled; buys nothing."""
     with open_giver(context) as giver:
         giver.require_provider()
@@ -191,7 +172,7 @@ def refresh(context: typer.Context, paths: project.Paths = None) -> int:
         return int(not giver.carry_out(Verb.REFRESH, bases).ok)
 
 
-def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
+def forget(context: typer.Context, ids: Sequence[str], yes: bool) -> int:
     """Remove generations from the state and receipts; files stay."""
     with open_giver(context) as giver:
         bases = [_known(giver, name) for name in ids]
@@ -210,7 +191,7 @@ def forget(context: typer.Context, ids: Ids, yes: Yes = False) -> int:
         return int(not giver.carry_out(Verb.FORGET, names).ok)
 
 
-def prune(context: typer.Context, yes: Yes = False) -> int:
+def prune(context: typer.Context, yes: bool) -> int:
     """Remove outputs that no spec asks for any more."""
     with open_giver(context) as giver:
         orphans = sorted(giver.survey.orphans)
@@ -231,13 +212,7 @@ def prune(context: typer.Context, yes: Yes = False) -> int:
         return int(not giver.carry_out(Verb.PRUNE, orphans).ok)
 
 
-def gc(
-    context: typer.Context,
-    yes: Yes = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")
-    ] = False,
-) -> int:
+def gc(context: typer.Context, yes: bool, dry_run: bool) -> int:
     """Remove from the state what nothing refers to any more."""
     from reconciler.cli.running import calendar
 

@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
 
 from reconciler import settings as configuration
-from reconciler.cli.terminal import err
+from reconciler.cli.terminal import say
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, StateError, WorkspaceError
 from reconciler.core.generations import Generation
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
 Specs = Collection[str] | None  # the specs of a command; None: all of them
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
-Paths = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="PATH", help="Specs, or folders of specs; default: all."),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +71,7 @@ def _found(*, or_here: bool) -> Path:
         raise WorkspaceError(f"there is no folder `{specs}` in `{here}`{above}{end}", hint=_HINT)
     _refuse_nested(roots, specs, state)
     if roots[0] != here:
-        err.print(f"The root is {escape(str(roots[0]))}")
+        say(f"The root is {roots[0]}", stderr=True)
     return roots[0]
 
 

@@ -18,6 +18,7 @@ from reconciler.core.moments import day_of
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.core.spending import UnitPrice, units_text
 from reconciler.core.states import LIVE, Record, Status
+from reconciler.engine.observe.survey import Survey
 from reconciler.kling.errors import SlowDown
 from reconciler.kling.wire import Balance, ResourcePack, balance_of
 from reconciler.settings.definitions import Settings
@@ -88,6 +89,19 @@ def open_client(settings: Settings) -> aclosing[KlingClient]:
 
     keys, timeout = credentials(settings), settings.request_timeout
     return aclosing(KlingClient(base_url=settings.base_url, credentials=keys, timeout=timeout))
+
+
+def refreshed(folder: Folder, survey: Survey) -> dict[str, Record]:
+    """Ask for what is wanted and not settled; return what is known then. Raises ProviderError."""
+    from reconciler.engine.ask import poll
+    from reconciler.engine.ask.answers import Answers
+
+    async def ask() -> dict[str, Record]:
+        async with open_client(folder.settings) as client:
+            answers, wishes = Answers(client, folder.repository), survey.desired.generations
+            return await poll.refreshed(answers, survey.records, wishes)
+
+    return asyncio.run(ask())
 
 
 async def packs_of(client: KlingClient) -> tuple[ResourcePack, ...]:

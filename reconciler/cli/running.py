@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Self
 from rich.markup import escape
 from rich.status import Status as Spinner
 
+from reconciler.cli.console import err
 from reconciler.cli.log import Event, QuietReporter
 from reconciler.cli.project import Folder
 from reconciler.cli.provider import allowed_networks, has_key, open_client
-from reconciler.cli.terminal import err
-from reconciler.cli.views import COLOURS, summary_line
+from reconciler.cli.tables import COLOURS
+from reconciler.cli.views import summary_line
 from reconciler.core.diff import Plan
 from reconciler.core.printable import labelled
 from reconciler.core.progress import Ended, Work

@@ -9,17 +9,17 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.markup import escape
 
+from reconciler.cli.console import err, out
 from reconciler.cli.project import open_folder, refuse_leading_out, root_of, specs_at
-from reconciler.cli.terminal import AsJson, err, out, print_json
-from reconciler.cli.views import MOST_ROWS, bare_table
+from reconciler.cli.tables import MOST_ROWS, bare_table
+from reconciler.cli.terminal import print_json
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.printable import printable
 from reconciler.core.spending import (
@@ -37,7 +37,6 @@ from reconciler.engine.observe.purchases import everything_bought
 from reconciler.workspace.files.plain import describe_os_error, replace_plain
 
 _DAY = "%Y-%m-%d"
-_day = partial(typer.Option, metavar="DATE", formats=[_DAY])
 _AMOUNTS = ("estimated", "deducted", "undetermined", "difference", "spent", "wasted", "unwanted")
 _HEADS = {"undetermined": "by estimate", "unwanted": "not wanted"}
 _STDOUT = Path("-")
@@ -47,25 +46,14 @@ _FORMULA = tuple("=+-@＝＋－＠")  # the wide ones count where people write s
 
 def spend(
     context: typer.Context,
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="PATH", help="Specs, or folders of specs, including deleted ones; default: all."
-        ),
-    ] = None,
-    by: Annotated[By, typer.Option(help="What the sums are for.")] = By.DAY,
-    since: Annotated[datetime | None, _day(help="From this day (UTC) on: 2026-11-25.")] = None,
-    until: Annotated[datetime | None, _day(help="Up to this day, which is included.")] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write the rows as CSV; `-` is stdout."),
-    ] = None,
-    as_json: AsJson = False,
+    paths: Sequence[Path] | None,
+    by: str,
+    since: datetime | None,
+    until: datetime | None,
+    table: Path | None,
+    as_json: bool,
 ) -> None:
-    """Show what was spent: estimated, deducted, wasted, by day, spec, model, folder or attempt.
-
-    Units are the provider's. Where no deduction is known yet, the estimate counts. Offline; changes nothing.
-    """
+    """Show what was spent: estimated, deducted, wasted, by day, spec, model, folder or attempt."""
     if as_json and table == _STDOUT:
         raise typer.BadParameter("--json and --csv - cannot both have stdout")
     with open_folder(root_of(context)) as folder:
@@ -84,18 +72,19 @@ def spend(
     for name, why in bought.unreadable.items():
         err.print(f"[yellow]not counted[/] {escape(name)}: {escape(why)}")
     doubted = _say_doubted(chosen)
-    groups, whole = group(chosen, by), total_of(chosen)
+    heading = By(by)
+    groups, whole = group(chosen, heading), total_of(chosen)
     if table is not None:
-        _write(folder.root, table, _csv(by, groups, price))
+        _write(folder.root, table, _csv(heading, groups, price))
         if table != _STDOUT:
             err.print(f"{counted(len(groups), 'row')} written to {escape(str(table))}")
     if as_json:
-        rows = [{by.value: name, **_row(sums, price)} for name, sums in groups.items()]
-        document = {"by": by.value, "rows": rows, "total": _row(whole, price)}
+        rows = [{by: name, **_row(sums, price)} for name, sums in groups.items()]
+        document = {"by": by, "rows": rows, "total": _row(whole, price)}
         money = {"currency": price.currency} if price else {}
         print_json(document | money | ({"not_believed": doubted} if doubted else {}))
     elif table is None:
-        _show(by, groups, whole, price)
+        _show(heading, groups, whole, price)
 
 
 def _say_doubted(purchases: Sequence[Purchase]) -> list[dict[str, Any]]:

@@ -2,192 +2,52 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import shutil
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.text import Text
 
 from reconciler import settings as configuration
-from reconciler.cli import project, streams, views
+from reconciler.cli import project, views
 from reconciler.cli.plan import note_strays
-from reconciler.cli.terminal import AsJson, error_document, out, print_json
-from reconciler.core.diff import NEEDS_SOMEBODY, Plan
-from reconciler.core.errors import ReconcilerError
+from reconciler.cli.terminal import print_json, say
 from reconciler.core.moments import shown
 from reconciler.core.printable import labelled
 from reconciler.core.spending import units_text
-from reconciler.core.states import Record, Status
+from reconciler.core.states import Record
 from reconciler.store.upkeep import back_up
-from reconciler.workspace.files.outputs import signature
-from reconciler.workspace.tree.walk import specs_folder, walk
-
-_EVERY = 1.0  # s
-_IDLE = 9  # times as long as the last look took: a large folder is looked at less often
-_RESYNC = 30  # looks after which everything is read, for changes that no signature shows
-_AROUND = 4  # lines of a terminal that are not rows of the table
-
-_Seen = tuple[object, ...]
 
 
 def status(
-    context: typer.Context,
-    paths: project.Paths = None,
-    as_json: AsJson = False,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            "-w",
-            help="Show it again whenever something changes; with --json one document per line.",
-        ),
-    ] = False,
+    context: typer.Context, paths: Sequence[Path] | None, as_json: bool, watch: bool
 ) -> None:
     """Show where every generation stands."""
     if watch:
-        _follow(partial(_view, project.root_of(context), paths), as_json=as_json)
+        from reconciler.cli.follow import follow
+
+        follow(project.root_of(context), paths, as_json=as_json)
         return
     with project.open_folder(project.root_of(context)) as folder:
         specs, survey = project.surveyed(folder, paths)
         plan = project.plan_of(survey, specs)
     note_strays(survey.desired)
-    view = _View(views.status_document(plan), plan)
+    document = views.status_document(plan)
     if as_json:
-        print_json(view.document)
+        print_json(document)
+    elif document["generations"]:
+        from reconciler.cli.console import out
+        from reconciler.cli.tables import status_table
+
+        out.print(status_table(plan))
+        say(views.summary_line(document["summary"]))
     else:
-        out.print(_shown(view))
+        say(views.NO_SPECS)
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """A status to show, and a function that tells whether it is still current."""
-
-    document: dict[str, Any]
-    plan: Plan | None = None  # None: an error
-    look: Callable[[], _Seen] = tuple  # the same as long as nothing changed
-
-
-def _follow(see: Callable[[], _View], *, as_json: bool) -> None:
-    """Show the status until a signal, or until its reader leaves; only the first look raises errors."""
-    changes = _changes(see, see())
-    with suppress(KeyboardInterrupt):  # SIGTERM is one, too
-        if out.is_terminal and not as_json:
-            _on_a_terminal(changes)
-            return
-        for view in changes:
-            if as_json:
-                print_json(view.document, indent=None)
-            else:
-                out.print()
-                out.print(time.strftime("%H:%M:%S"))
-                out.print(_shown(view))
-            sys.stdout.flush()
-
-
-def _changes(see: Callable[[], _View], view: _View) -> Iterator[_View]:
-    """Yield a view, and a new one whenever its document changes, as long as stdout has a reader."""
-    seen = view.look()
-    yield view
-    took = 0.0
-    for number in itertools.count(1):
-        time.sleep(max(_EVERY, _IDLE * took))
-        if streams.is_cut_off():
-            return
-        began = time.perf_counter()
-        same = view.plan is not None and view.look() == seen
-        took = time.perf_counter() - began
-        if same and number % _RESYNC:
-            continue
-        before = view.document
-        try:
-            view = see()
-        except ReconcilerError as error:
-            view = _View(error_document(error.message, error.hint))
-        seen, took = view.look(), time.perf_counter() - began
-        if view.document != before:
-            yield view
-
-
-def _view(root: project.ProjectRoot, paths: Sequence[Path] | None) -> _View:
-    with project.open_folder(root) as folder:
-        base, specs = folder.root, folder.settings.specs_dir
-        database = project.database_of(base, folder.settings)
-        trees = [_tree(base, specs, database)]
-        chosen, survey = project.surveyed(folder, paths)
-        plan = project.plan_of(survey, chosen)
-    wishes = [item.generation for item in plan.assessments]
-    files = [path for wish in wishes for _, path in (*wish.outputs, *wish.previews)]
-    files += [path for wish in wishes for path in wish.files]
-
-    def look() -> _Seen:
-        try:
-            # First the tree from before reading, so that changes during the reading are seen.
-            tree = trees.pop() if trees else _tree(base, specs, database)
-            return tree, {name: signature(base / name) for name in files}
-        except ReconcilerError:
-            return (object(),)  # like no other look: everything is read again
-
-    return _View(views.status_document(plan), plan, look)
-
-
-def _tree(root: Path, specs_dir: str, database: Path) -> _Seen:
-    wal = database.with_name(f"{database.name}-wal")
-    tree = walk(root, specs_folder(root, specs_dir))
-    files = tree.specs, tree.defaults, tree.receipts, tree.ignoring.signature
-    return *files, signature(database), signature(wal)
-
-
-def _on_a_terminal(changes: Iterable[_View]) -> None:
-    from rich.live import Live
-
-    with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
-        for view in changes:
-            rows = max(shutil.get_terminal_size().lines - _AROUND, 1)
-            footer = Text("Ctrl-C leaves; the work goes on.", style="dim")
-            live.update(Group(_shown(view, rows), footer), refresh=True)
-
-
-def _shown(view: _View, rows: int | None = None) -> RenderableType:
-    if view.plan is None:
-        error = view.document["error"]
-        return Group(escape(f"error: {error['message']}"), escape(f"       {error['hint']}"))
-    if not view.document["generations"]:
-        return Text(views.NO_SPECS)
-    plan = view.plan if rows is None else _pressing_first(view.plan, rows)
-    hidden = len(view.plan.assessments) - len(plan.assessments)
-    more = f" ({hidden:,} of them not shown)" if hidden else ""
-    summary = views.summary_line(view.document["summary"])
-    return Group(views.status_table(plan), Text(f"{summary}{more}"))
-
-
-def _pressing_first(plan: Plan, rows: int) -> Plan:
-    """Return as many rows of a plan as fit: first those that need the user, then those under way."""
-    pressing = sorted(
-        plan.assessments,
-        key=lambda item: (item.status not in NEEDS_SOMEBODY, item.status is Status.COMPLETE),
-    )
-    return replace(plan, assessments=tuple(pressing[: max(rows - len(plan.invalid), 1)]))
-
-
-def show(
-    context: typer.Context,
-    what: Annotated[
-        str,
-        typer.Argument(metavar="SPEC|ID", help="A spec's path, an external_task_id, or a task_id."),
-    ],
-    as_json: AsJson = False,
-) -> None:
+def show(context: typer.Context, what: str, as_json: bool) -> None:
     """Show everything known of a spec's generations or of one generation, with its history."""
     with project.open_folder(project.root_of(context)) as folder:
         survey = folder.survey()
@@ -239,6 +99,10 @@ def _attempt(folder: project.Folder, record: Record) -> dict[str, Any]:
 
 
 def _show_people(document: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from reconciler.cli.console import out
+
     for row in document["status"]:
         name = escape(labelled(row["spec"], row["label"]))
         out.print(f"[bold]{name}[/]  {row['status']}  {escape(row['reason'])}")
@@ -263,22 +127,11 @@ def _show_people(document: dict[str, Any]) -> None:
             out.print(f"  {item['at']}  {item['kind']:<10} {escape(item['detail'] + request)}")
 
 
-def backup(
-    context: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where the copy goes; never overwritten.")
-    ],
-) -> None:
-    """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs.
-
-    The copy is verified, and readable for its user alone. Results (state/objects) are files of their own, which
-    never change: copy them with any tool. Keys and settings are not in it.
-    """
+def backup(context: typer.Context, file: Path) -> None:
+    """Copy the state database to FILE as it is at one moment, also while `watch` or `apply` runs."""
     place = project.root_of(context)
     root = place.path.resolve()
     settings = configuration.load(root, config=place.config)
     project.refuse_leading_out(root, file)
     size = back_up(project.database_of(root, settings), file.absolute())
-    out.print(
-        f"`{escape(str(file))}` holds the state as it was just now: {size:,} bytes, verified."
-    )
+    say(f"`{file}` holds the state as it was just now: {size:,} bytes, verified.")

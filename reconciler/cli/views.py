@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-
-from rich.markup import escape
-from rich.table import Table
 
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.documents import Problem
@@ -25,16 +22,7 @@ if TYPE_CHECKING:
     from reconciler.engine.run.daemon import Daemon
     from reconciler.workspace.index.spec_index import SpecIndex
 
-COLOURS: dict[str, str] = {
-    **dict.fromkeys((Action.SUBMIT, Action.RETRY, Status.COMPLETE), "green"),
-    **dict.fromkeys((Action.BLOCKED, Action.ORPHAN), "yellow"),
-    **dict.fromkeys((Action.INVALID, Action.FAILED, Action.EXPIRED, Status.REJECTED), "red"),
-    Status.PENDING: "",
-}
-"""By action and status; cyan for the others."""
 NO_SPECS = "No specs yet: add a file to the specs folder."
-MOST_ROWS = 500  # of a table: laying out more takes seconds
-_Row = tuple[Action | Status, str, Decimal | None, str]
 
 
 def validate_document(problems: Iterable[Problem], specs: int, generations: int) -> dict[str, Any]:
@@ -217,30 +205,6 @@ def name_of(item: Assessment) -> str:
     return labelled(item.generation.spec, item.generation.label)
 
 
-def plan_table(plan: Plan, price: UnitPrice | None = None) -> Table:
-    """Return the plan for a terminal: what would be done, and why; what is kept is only counted."""
-    rows: list[_Row] = [
-        (item.action, name_of(item), item.estimated_units, item.reason)
-        for item in plan.assessments
-        if item.action is not Action.KEEP
-    ]
-    rows += [(Action.INVALID, spec, None, in_short(found)) for spec, found in plan.invalid.items()]
-    rows += [(Action.ORPHAN, path, None, "ours, and no spec asks for it") for path in plan.orphans]
-    return _table("action", "reason", rows, price)
-
-
-def status_table(plan: Plan) -> Table:
-    """Return the status of every generation for a terminal."""
-    rows: list[_Row] = []
-    for item in plan.assessments:
-        outputs = ", ".join(path for path, _ in item.published)
-        said = outputs if item.status is Status.COMPLETE else item.reason
-        units = item.record.units if item.record else None
-        rows.append((item.status, name_of(item), units, said))
-    rows += [(Status.INVALID, spec, None, in_short(found)) for spec, found in plan.invalid.items()]
-    return _table("status", "output or reason", rows)
-
-
 def summary_line(counts: Mapping[str, int]) -> str:
     """Return counts as a sentence: `2 submit, 3 keep`."""
     return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing"
@@ -251,28 +215,3 @@ def plan_line(plan: Plan, price: UnitPrice | None = None) -> str:
     units = plan.estimated_units
     cost = f"; estimated {units_and_money(units, price)}" if units else ""
     return f"Plan: {summary_line(plan.summary())}{cost}."
-
-
-def bare_table(columns: Sequence[str], numbers: Collection[str]) -> Table:
-    """Return a table without rows; the columns of `numbers` stand at the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        is_number = column in numbers
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    return table
-
-
-def _table(first: str, last: str, rows: Sequence[_Row], price: UnitPrice | None = None) -> Table:
-    money = [price.currency] if price else []
-    table = bare_table([first, "generation", "units", *money, last], ["units", *money])
-    for word, name, units, said in rows[:MOST_ROWS]:
-        colour = COLOURS.get(word, "cyan")
-        told = (units and units_text(units)) or ""
-        cost = [price.rounded(units) if units else ""] if price else []
-        shown = f"[{colour}]{word}[/]" if colour else str(word)
-        table.add_row(shown, escape(name), told, *cost, escape(said))
-    if len(rows) > MOST_ROWS:
-        more = f"and {len(rows) - MOST_ROWS:,} more"
-        blank = [""] * (1 + len(money))
-        table.add_row("…", more, *blank, "name a folder, or use --json, to see them")
-    return table

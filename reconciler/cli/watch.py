@@ -9,7 +9,7 @@ import signal
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -34,13 +34,7 @@ if TYPE_CHECKING:
 _BUSY_TIMEOUT = 1.0  # s that the whole loop waits for a locked database; then it tries again later
 
 
-def watch(
-    context: typer.Context,
-    http: Annotated[
-        str, typer.Option("--http", metavar="HOST:PORT", help="Where the status page is.")
-    ] = "127.0.0.1:8787",
-    no_http: Annotated[bool, typer.Option("--no-http", help="Serve no status page.")] = False,
-) -> int:
+def watch(context: typer.Context, http: str, no_http: bool) -> int:
     """Keep the folder true: follow its changes, buy what is missing, save the results; until it is stopped."""
     host, _, port = http.rpartition(":")
     if not (no_http or (host and port.isdigit() and int(port) <= 65535)):

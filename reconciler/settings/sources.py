@@ -23,7 +23,6 @@ from reconciler.core.documents import DocumentError, Limits, plain
 from reconciler.core.errors import SettingsError, WorkspaceError
 from reconciler.workspace.files.plain import open_plain
 from reconciler.workspace.git import is_tracked
-from reconciler.workspace.read.toml_reader import read_toml
 
 ENVIRONMENT, ENV_FILE, CONFIG_FILE = "the environment", ".env", "reconciler.toml"
 LARGEST_FILE = 1024 * 1024  # bytes of a settings file
@@ -226,8 +225,15 @@ def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
 
 def _configured(path: Path, shown: str, ours: Collection[str]) -> Collection[Given]:
     """Return the settings of a TOML file; `shown` is its name for people."""
+    text = _text(path, shown, "It must be a TOML file.")
+    if not text:
+        return ()
+    from reconciler.workspace.read.toml_reader import (
+        read_toml,
+    )  # brings a library: most have no such file
+
     try:
-        node = read_toml(_text(path, shown, "It must be a TOML file."), shown, Limits())
+        node = read_toml(text, shown, Limits())
     except DocumentError as error:
         told = f"`{error.problem.place}` cannot be read: {error.problem.message}"
         raise SettingsError(told, hint="It must be a TOML file.") from None

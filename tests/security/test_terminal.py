@@ -15,9 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reconciler.cli.console import err, out
 from reconciler.cli.running import ConsoleReporter
-from reconciler.cli.terminal import err, out, print_error
-from reconciler.cli.views import bare_table
+from reconciler.cli.tables import bare_table
+from reconciler.cli.terminal import print_error
 from reconciler.core.printable import printable
 from reconciler.core.states import Record, Status
 from reconciler.store.values import Change, HistoryEntry
@@ -240,7 +241,7 @@ thread = threading.Thread(target=fail, name=hostile)
 thread.start()
 thread.join()
 print(hostile)
-from reconciler.cli.terminal import err
+from reconciler.cli.console import err
 err.print("[red]ours[/]")
 streams.end(0)
 """

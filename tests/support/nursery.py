@@ -35,7 +35,15 @@ MODULES = frozenset({"reconciler", "tests.support.killer"})
 """What a child can run, as `python -m` would."""
 _IMPORTED = (
     "reconciler.cli.main",
-    "reconciler.cli.running",
+    "reconciler.cli.apply",
+    "reconciler.cli.begin",
+    "reconciler.cli.doctor",
+    "reconciler.cli.follow",
+    "reconciler.cli.order_commands",
+    "reconciler.cli.probe",
+    "reconciler.cli.spend",
+    "reconciler.cli.status",
+    "reconciler.cli.watch",
     "reconciler.engine.orders.take",
     "reconciler.cli.log",
     "reconciler.engine.run.daemon",

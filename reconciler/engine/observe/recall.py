@@ -9,15 +9,18 @@ import asyncio
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.receipt_entries import Recalled, knows_better, take_in, wanted_of
 from reconciler.core.states import Record, Status
 from reconciler.engine.observe.locations import Locations
-from reconciler.engine.records import Records
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt
+
+if TYPE_CHECKING:
+    from reconciler.engine.records import Records
 
 
 def recall(root: Path, receipts: Iterable[str]) -> Recalled:

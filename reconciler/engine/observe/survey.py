@@ -14,7 +14,6 @@ from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.receipt_entries import Recalled, knows_better, wanted_of
 from reconciler.core.states import BOUGHT, Record, Role, Status
-from reconciler.core.transitions import put_back
 from reconciler.engine.observe.locations import Locations
 from reconciler.engine.observe.recall import recall
 from reconciler.store.objects import ObjectStore
@@ -53,7 +52,9 @@ class Facts:
         outputs = self.locations.outputs(wish, record)
         obtainable = self.locations.obtainable(record, outputs)
         if record and record.status is Status.EXPIRED and not record.lacking and obtainable:
-            # The provider cleared the result, and the user put the file back.
+            # The provider cleared the result, and the user put the file back. Rare, and slow to import.
+            from reconciler.core.transitions import put_back
+
             record = put_back(record)
         previews = self.locations.previews(wish, record)
         is_bought = record is not None and record.status in BOUGHT

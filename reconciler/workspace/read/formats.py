@@ -9,12 +9,10 @@ from pathlib import Path, PurePosixPath
 from reconciler.core.documents import DocumentError, Limits, Node, Place, fail, place_at
 from reconciler.workspace.files import plain
 from reconciler.workspace.read.json_reader import read_json
-from reconciler.workspace.read.toml_reader import read_toml
 
 LARGEST_DOCUMENT = 1024 * 1024  # bytes
 
 Reader = Callable[[str, str, Limits], Node]
-_READERS: dict[str, Reader] = {".json": read_json, ".toml": read_toml}
 
 _OURS = re.compile(r"^<{7}(?=[ \r\n]|\Z)", re.MULTILINE)
 _MIDDLE = re.compile(r"^={7}(?=\r?$)", re.MULTILINE)  # alone, it may underline a title in a prompt
@@ -83,8 +81,13 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _reader(suffix: str) -> Reader:
-    if suffix in _READERS:
-        return _READERS[suffix]
-    from reconciler.workspace.read.yaml_reader import read_yaml  # its library takes long to import
+    """Return the reader of a format; all but JSON's bring a library, imported with the first such file."""
+    if suffix == ".json":
+        return read_json
+    if suffix == ".toml":
+        from reconciler.workspace.read.toml_reader import read_toml
+
+        return read_toml
+    from reconciler.workspace.read.yaml_reader import read_yaml
 
     return read_yaml

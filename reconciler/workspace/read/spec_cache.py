@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from pydantic import TypeAdapter
@@ -46,19 +47,21 @@ class Remembered:
     rows: list[tuple[Generation, Rate]]  # what is wanted, and by what it is priced
 
 
-_PAYLOAD = TypeAdapter(Remembered)
+@cache
+def _payload() -> TypeAdapter[Remembered]:
+    return TypeAdapter(Remembered)
 
 
 def pack(known: Remembered) -> tuple[str, bytes]:
     """Return the key and the payload of a spec."""
-    return _VERSION, _PAYLOAD.dump_json(known, exclude_defaults=True)
+    return _VERSION, _payload().dump_json(known, exclude_defaults=True)
 
 
 def unpack(spec: str, key: str, payload: bytes) -> Remembered:
     """Return what is remembered of a spec. Raises ValueError for another version's row, or one changed by hand."""
     if key != _VERSION:
         raise ValueError("another version's row")
-    known = _PAYLOAD.validate_json(payload)
+    known = _payload().validate_json(payload)
     media = {path for path, *_ in known.media}
     for wish, _ in known.rows:
         is_computed = wish.external_task_id.startswith(PREFIX)
