@@ -141,6 +141,10 @@ def plan(
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
     with open_folder(root_of(context)) as folder:
+        memory = folder.rest()
+        if not (paths or as_json or refresh) and (rest := memory.find()):
+            out.print(views.nothing_to_do(rest.complete))
+            return ExitCode.DONE
         specs, survey = surveyed(folder, paths)
         desired = survey.desired
         if refresh:
@@ -148,6 +152,8 @@ def plan(
             survey = folder.surveyor.survey(desired, known)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         note_newer_models(folder, wishes_of(desired, specs))
+        if specs is None and not refresh:
+            memory.keep(survey, plan)
     note_strays(desired)
     if as_json:
         print_json(views.plan_document(plan, price))
@@ -177,10 +183,7 @@ def _show(plan: Plan, price: UnitPrice | None) -> None:
     if not counts:
         out.print(views.NO_SPECS)
     elif counts.keys() == {"keep"}:
-        kept = counts["keep"]
-        out.print(
-            f"Nothing to do: {counted(kept, 'generation')} {'is' if kept == 1 else 'are'} complete."
-        )
+        out.print(views.nothing_to_do(counts["keep"]))
     else:
         out.print(views.plan_line(plan, price))
 
@@ -200,6 +203,10 @@ def apply(
     from reconciler.engine.run.apply import unsaved, works_of
 
     with open_folder(root_of(context), write=True) as folder:
+        memory = folder.rest()
+        if not (paths or as_json) and (rest := memory.find()) and rest.is_confirmed:
+            out.print(f"Nothing to do: {rest.complete} complete.")
+            return ExitCode.DONE
         specs, survey = surveyed(folder, paths)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         works: Sequence[Work] = works_of(plan, survey, whole=specs is None)
@@ -223,6 +230,8 @@ def apply(
             )
         ended, after = run(folder, survey, plan, works, timeout)
         left = unsaved(after) if specs is None else []
+        if specs is None and not (works or left):
+            memory.keep(after, plan_of(after, specs), is_confirmed=True)
     for record in left:
         err.print(
             f"[yellow]not saved yet[/] {record.external_task_id}: paid for, but no spec wants it any more"

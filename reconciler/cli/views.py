@@ -14,6 +14,7 @@ from rich.table import Table
 
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.documents import Problem
+from reconciler.core.errors import counted
 from reconciler.core.generations import Generation
 from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
@@ -244,6 +245,11 @@ def status_table(plan: Plan) -> Table:
 def summary_line(counts: Mapping[str, int]) -> str:
     """Return counts as a sentence: `2 submit, 3 keep`."""
     return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing"
+
+
+def nothing_to_do(complete: int) -> str:
+    """Return what a plan says where this many generations are complete, and nothing else is there."""
+    return f"Nothing to do: {counted(complete, 'generation')} {'is' if complete == 1 else 'are'} complete."
 
 
 def plan_line(plan: Plan, price: UnitPrice | None = None) -> str:
