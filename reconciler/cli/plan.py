@@ -75,6 +75,10 @@ def plan(
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
     with open_folder(root_of(context)) as folder:
+        memory = folder.rest()
+        if not (paths or as_json or refresh) and (rest := memory.find()):
+            say(views.nothing_to_do(rest.complete))
+            return ExitCode.DONE
         specs, survey = surveyed(folder, paths)
         desired = survey.desired
         if refresh:
@@ -84,6 +88,8 @@ def plan(
             survey = folder.surveyor.survey(desired, known)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         note_newer_models(folder, wishes_of(desired, specs))
+        if specs is None and not refresh:
+            memory.keep(survey, plan)
     note_strays(desired)
     if as_json:
         print_json(views.plan_document(plan, price))
@@ -103,10 +109,7 @@ def _show(plan: Plan, price: UnitPrice | None) -> None:
     if not counts:
         say(views.NO_SPECS)
     elif counts.keys() == {"keep"}:
-        kept = counts["keep"]
-        say(
-            f"Nothing to do: {counted(kept, 'generation')} {'is' if kept == 1 else 'are'} complete."
-        )
+        say(views.nothing_to_do(counts["keep"]))
     else:
         from reconciler.cli.console import out
         from reconciler.cli.tables import plan_table

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.documents import Problem
+from reconciler.core.errors import counted
 from reconciler.core.generations import Generation
 from reconciler.core.printable import labelled
 from reconciler.core.schedule import SECOND
@@ -208,6 +209,11 @@ def name_of(item: Assessment) -> str:
 def summary_line(counts: Mapping[str, int]) -> str:
     """Return counts as a sentence: `2 submit, 3 keep`."""
     return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing"
+
+
+def nothing_to_do(complete: int) -> str:
+    """Return what a plan says where this many generations are complete, and nothing else is there."""
+    return f"Nothing to do: {counted(complete, 'generation')} {'is' if complete == 1 else 'are'} complete."
 
 
 def plan_line(plan: Plan, price: UnitPrice | None = None) -> str:

@@ -48,6 +48,15 @@ class FileCache:
         # SQLite holds any type in any column: a value of another type was damaged.
         return {row[0]: (row[1], row[2]) for row in found if tuple(map(type, row)) == _KINDS}
 
+    def get(self, key: str) -> tuple[str, bytes] | None:
+        """Return what is remembered under one key."""
+        try:
+            found = self._open("rw").execute("SELECT * FROM entry WHERE key = ?", (key,)).fetchone()
+        except _TROUBLE:
+            self.close()
+            return None
+        return (found[1], found[2]) if found and tuple(map(type, found)) == _KINDS else None
+
     def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
         """Remember what changed and forget what is gone, all of it or nothing."""
         added = [(key, stamp, packed) for key, (stamp, packed) in changed.items()]
