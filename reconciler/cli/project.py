@@ -233,7 +233,7 @@ def _open_writer(
     if settings.database_url and beside.resolve() != state.resolve():
         locks.append(stack.enter_context(StateLock(beside)))
     tighten(kept_private(root, settings))
-    from reconciler.store.repository import Repository  # with SQLAlchemy: more than all else
+    from reconciler.store.repository import Repository  # SQLAlchemy, which readers do without
 
     return Repository.open(database, busy_timeout=busy_timeout, locks=locks)
 
