@@ -1,4 +1,4 @@
-"""The commands that need no key: a starting folder, the provider's simulator, and a demonstration on it."""
+"""The commands that need no project: a starting folder, the schema, the provider's simulator, a demonstration on it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from rich.markup import escape
 
 from reconciler.cli.console import err, out
 from reconciler.cli.terminal import print_json
+from reconciler.core import kinds
 from reconciler.core.errors import ReconcilerError, SettingsError, WorkspaceError, counted
-from reconciler.core.kinds import schema
 from reconciler.workspace.files.plain import open_plain
 from reconciler.workspace.programs import environment
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
@@ -51,7 +51,7 @@ def init(context: typer.Context, folder: Path) -> None:
         ".gitignore": (templates / "gitignore").read_text(encoding="utf-8"),
         IGNORE_FILE: (templates / "reconcilerignore").read_text(encoding="utf-8"),
         ".env.example": (templates / "env.example").read_text(encoding="utf-8"),
-        SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+        SCHEMA: json.dumps(kinds.schema(), indent=2, ensure_ascii=False) + "\n",
     }
     if (folder / "specs").exists():  # the user's own: a sample in it would be bought
         del contents["specs/dance.yaml"]
@@ -307,3 +307,8 @@ class Demo:
     def _head(self, title: str) -> None:
         out.print()
         out.print(f"[bold]{escape(title)}[/]")
+
+
+def schema() -> None:
+    """Print the JSON Schema of a spec, for editors."""
+    print_json(kinds.schema())

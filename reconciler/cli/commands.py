@@ -346,6 +346,6 @@ def demo(
     """Show the main job on the simulator, from nothing to videos on disk; no key is needed."""
 
 
-@_command("plan")
+@_command("begin")
 def schema() -> None:
     """Print the JSON Schema of a spec, for editors."""

@@ -1,4 +1,4 @@
-"""`validate`, `plan` and `schema`: what the specs ask for, and what it would cost."""
+"""`validate` and `plan`: what the specs ask for, and what it would cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 from reconciler.cli import views
 from reconciler.cli.project import Folder, open_folder, plan_of, root_of, surveyed, wishes_of
 from reconciler.cli.terminal import ExitCode, note, print_json, say, tell
-from reconciler.core import kinds
 from reconciler.core.diff import Plan
 from reconciler.core.documents import waiting_for, waiting_words
 from reconciler.core.errors import counted
@@ -116,8 +115,3 @@ def _show(plan: Plan, price: UnitPrice | None) -> None:
 
         out.print(plan_table(plan, price))
         say(views.plan_line(plan, price))
-
-
-def schema() -> None:
-    """Print the JSON Schema of a spec, for editors."""
-    print_json(kinds.schema())
