@@ -6,7 +6,8 @@ Stamped films need none: the first of a kind is made on the spot, and the others
 from __future__ import annotations
 
 import struct
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -42,8 +43,10 @@ class Studio:
         self._pool.shutdown(cancel_futures=True)
 
     def finish(self) -> None:
-        """Wait until all films are made that were begun; blocks, in any thread."""
-        wait(list(self._jobs.values()))
+        """Wait until all films are made or given up that were begun; blocks, in any thread."""
+        for job in list(self._jobs.values()):
+            with suppress(CancelledError):  # `wait` would never hear of it
+                job.exception()
 
     def ready(self, task: Task) -> bool:
         """Tell whether the task's films can be had; begins to make them if nobody has. Raises what broke them."""

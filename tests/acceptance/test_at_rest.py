@@ -5,32 +5,15 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.support.nursery import REPOSITORY
 from tests.support.project import Done, Project, picture, wait_until
 from tests.support.simulator import Simulator
-
-COUNTING = """\
-import sys, runpy
-opened = []
-folders = tuple(sys.argv.pop(1).split(";"))
-def hear(event, arguments):
-    if event == "open" and str(arguments[0]).startswith(folders):
-        opened.append(str(arguments[0]))
-sys.addaudithook(hear)
-sys.argv[0] = "reconciler"
-try:
-    runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
-finally:
-    sys.stderr.write(f"opened: {sorted(opened)}\\n")
-"""
-"""Runs the program and prints which files of these folders it opened."""
 
 
 def command(project: Project, *arguments: str) -> Done:
     """Run a command that tells what it opened below the specs and among the media."""
     folders = f"{project.specs};{project.root / 'assets'}"
-    line = [sys.executable, "-c", COUNTING, folders, "--root", str(project.root), *arguments]
-    return project.run(command=line, env={"PYTHONPATH": str(REPOSITORY)})
+    line = [sys.executable, "-m", "tests.support.opened", folders, "--root", str(project.root)]
+    return project.run(command=[*line, *arguments])
 
 
 def rest(project: Project, *arguments: str) -> Done:

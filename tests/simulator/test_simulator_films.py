@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -12,7 +15,8 @@ import pytest
 
 from tests.simulator.caller import calling, order
 from tests.simulator.made import base64_picture, clip
-from tests.support.simulator import simulator
+from tests.support.project import wait_until
+from tests.support.simulator import Simulator, simulator
 
 
 @pytest.mark.parametrize(
@@ -88,3 +92,22 @@ def test_a_picture_with_a_broken_body_still_gives_a_film() -> None:
         api.create(order("one", image_url=broken))
         assert api.until_over("one")["task_status"] == "succeed"
         assert sim.billed() == {"one": 1}
+
+
+def test_a_simulator_that_is_ended_gives_up_the_films_that_it_has_not_begun(tmp_path: Path) -> None:
+    """Whoever waits for all of them meanwhile does not keep it: it ends with the films under way."""
+
+    def wait_for_all(sim: Simulator) -> None:
+        with suppress(httpx.HTTPError):
+            sim.advance(200)
+
+    with simulator(tmp_path, speed=0, concurrency=20, render="full") as sim, calling(sim) as api:
+        for number in range(20):
+            api.create(order(f"n{number}"))
+        waiting = threading.Thread(target=wait_for_all, args=(sim,))
+        waiting.start()
+        wait_until(lambda: any(tmp_path.rglob("*.mp4")), "a first film")
+        ending = time.monotonic()
+    assert time.monotonic() - ending < 60
+    waiting.join()
+    assert len(list(tmp_path.rglob("*.mp4"))) < 20

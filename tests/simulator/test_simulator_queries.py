@@ -129,7 +129,7 @@ def test_the_list_can_be_oldest_first() -> None:
 
 def test_ids_rise_with_time_and_a_video_lies_a_little_above_its_task() -> None:
     """Decimal strings of 18 digits (observed)."""
-    with simulator(speed=0, concurrency=100) as sim, calling(sim) as api:
+    with simulator(speed=0, concurrency=100, render="stamp") as sim, calling(sim) as api:
         tasks = [api.create(order(f"n{number}")).json()["data"]["task_id"] for number in range(40)]
         assert tasks == sorted(set(tasks))
         assert {len(task) for task in tasks} == {18}

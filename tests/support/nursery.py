@@ -31,7 +31,7 @@ from typing import IO, Any
 from tests.support import authority, caged
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODULES = frozenset({"reconciler", "tests.support.killer"})
+MODULES = frozenset({"reconciler", "tests.support.killer", "tests.support.opened"})
 """What a child can run, as `python -m` would."""
 _IMPORTED = (
     "reconciler.cli.main",
@@ -47,12 +47,17 @@ _IMPORTED = (
     "reconciler.engine.orders.take",
     "reconciler.cli.log",
     "reconciler.engine.run.daemon",
+    "reconciler.kling.client",
+    "reconciler.kling.downloads",
+    "reconciler.kling.simulator_media",
     "reconciler.workspace.watch.watcher",
     "reconciler.store.repository",
     "reconciler.workspace.read.yaml_reader",
     "alembic.command",
+    "alembic.config",
     "anyio._backends._asyncio",
     "av",
+    "encodings.idna",
     "httpcore",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
