@@ -27,7 +27,6 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import specs_folder
 
 _KEY = "//rest"  # no path relative to the root begins so
-_VERSION = 1  # raise it whenever the same files may lead to another plan
 _DRIFT_NS = 100_000_000  # of the calendar against a clock that nobody sets
 
 
@@ -54,7 +53,8 @@ class RestMemory:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._root, self._specs_dir, self._database, self._cache = root, specs_dir, database, cache
-        self._terms = json.dumps((_VERSION, specs_dir, *terms), sort_keys=True, default=str)
+        program = _signature(Path(__file__))  # another one may read the same files in another way
+        self._terms = json.dumps((specs_dir, *terms, program), sort_keys=True, default=str)
         self._now_ns = now_ns
         self._began = now_ns(), time.monotonic_ns()
 
@@ -94,7 +94,7 @@ class RestMemory:
             return ""
         wal = self._database.with_name(f"{self._database.name}-wal")
         beside = [root.signature(name) for name in (IGNORE_FILE, *rest.elsewhere)]
-        beside += [_of_database(self._database), _of_database(wal)]
+        beside += [_signature(self._database), _signature(wal)]
         is_restless = below.is_restless or any(one and one.is_of(*reading) for one in beside)
         drift = now - self._began[0] - (time.monotonic_ns() - self._began[1])
         if below.has_links or (is_new and (is_restless or abs(drift) > _DRIFT_NS)):
@@ -122,8 +122,8 @@ def _is_at_rest(survey: Survey, plan: Plan) -> bool:
     )
 
 
-def _of_database(file: Path) -> Signature | None:
-    """Return how a file of the database stands; None where there is none, or an empty one."""
+def _signature(file: Path) -> Signature | None:
+    """Return how a file that is not the folder's stands; None where there is none, or an empty one."""
     try:
         found = Signature.of(file.stat())
     except OSError:
