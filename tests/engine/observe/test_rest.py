@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reconciler.core.diff import Action
+from reconciler.core.progress import Ended
 from reconciler.core.states import Status
 from reconciler.engine.observe.rest import RestMemory
 from reconciler.store.file_cache import FileCache
@@ -62,7 +63,8 @@ def bought(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         project.write("x/b.yaml", LOCAL.format(image="../cast/boy.png", prompt="two"))
         project.write("x/c.yaml", LOCAL.format(image="../.cast/cat.png", prompt="three"))
         project.write("x/_defaults.yaml", "prompt: unused\n")
-        project.apply()
+        assert project.apply(timeout=120) is Ended.SETTLED
+        assert complete(project) == 3
         yield project
 
 
