@@ -17,6 +17,7 @@ from pathlib import Path
 from reconciler.core.diff import Action, Plan
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import newer_models
+from reconciler.core.naming import join
 from reconciler.core.states import Status
 from reconciler.engine.observe.survey import Survey
 from reconciler.store.file_cache import FileCache
@@ -72,10 +73,7 @@ class RestMemory:
         """Remember that the plan of the whole folder has nothing to do or to say; where it has, or may have, nothing."""
         if not _is_at_rest(survey, plan):
             return
-        named = {path for wish in survey.desired.generations for path in wish.files}
-        inner = f"{survey.desired.folder}/" if survey.desired.folder else ""
-        elsewhere = (p for p in sorted(named) if not p.startswith(inner) or "/." in f"/{p}")
-        rest = Rest(len(plan.assessments), is_confirmed, tuple(elsewhere))
+        rest = Rest(len(plan.assessments), is_confirmed, _elsewhere(survey))
         if stamp := self._stamp(rest, is_new=True):
             packed = json.dumps([rest.complete, rest.is_confirmed, rest.elsewhere]).encode()
             self._cache.save({_KEY: (stamp, packed)}, ())
@@ -86,21 +84,36 @@ class RestMemory:
         Links may lead to something else unseen. For a new one, nothing may have changed since the reading began: that
         shows in the times of files, unless the calendar was set meanwhile.
         """
-        now, root = self._now_ns(), Root(self._root)
+        now = self._now_ns()
+        drift = now - self._began[0] - (time.monotonic_ns() - self._began[1])
         reading = self._began[0] - RACY_NS, now + RACY_NS
         try:
             below = fingerprint(self._root, specs_folder(self._root, self._specs_dir), reading)
         except WorkspaceError:
             return ""
-        wal = self._database.with_name(f"{self._database.name}-wal")
-        beside = [root.signature(name) for name in (IGNORE_FILE, *rest.elsewhere)]
-        beside += [_signature(self._database), _signature(wal)]
-        is_restless = below.is_restless or any(one and one.is_of(*reading) for one in beside)
-        drift = now - self._began[0] - (time.monotonic_ns() - self._began[1])
-        if below.has_links or (is_new and (is_restless or abs(drift) > _DRIFT_NS)):
+        beside = self._beside(rest)
+        doubts = [below.has_links]
+        if is_new:
+            times = (one.is_of(*reading) for one in filter(None, beside))
+            doubts += [below.is_restless, abs(drift) > _DRIFT_NS, *times]
+        if any(doubts):
             return ""
         said = repr((self._terms, below.digest, beside))
         return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def _beside(self, rest: Rest) -> list[Signature | None]:
+        """Return how everything stands that does not lie in the specs folder, or is hidden there."""
+        root, wal = Root(self._root), self._database.with_name(f"{self._database.name}-wal")
+        files = [root.signature(name) for name in (IGNORE_FILE, *rest.elsewhere)]
+        return [*files, _signature(self._database), _signature(wal)]
+
+
+def _elsewhere(survey: Survey) -> tuple[str, ...]:
+    """Return the hidden files that specs name, and those outside their folder."""
+    folder = survey.desired.folder
+    named = {path for wish in survey.desired.generations for path in wish.files}
+    seen = {p for p in named if p.startswith(join(folder, "")) and "/." not in f"/{p}"}
+    return tuple(sorted(named - seen))
 
 
 def _is_at_rest(survey: Survey, plan: Plan) -> bool:
