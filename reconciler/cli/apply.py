@@ -38,10 +38,6 @@ def apply(
 ) -> int:
     """Make the folder true once: submit what is missing, wait, and save the results."""
     with open_folder(root_of(context), write=True) as folder:
-        memory = folder.rest()
-        if not (paths or as_json) and (rest := memory.find()) and rest.is_confirmed:
-            out.print(f"Nothing to do: {rest.complete} complete.")
-            return ExitCode.DONE
         specs, survey = surveyed(folder, paths)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         works: Sequence[Work] = works_of(plan, survey, whole=specs is None)
@@ -65,8 +61,6 @@ def apply(
             )
         ended, after = run(folder, survey, plan, works, timeout)
         left = unsaved(after) if specs is None else []
-        if specs is None and not (works or left):
-            memory.keep(after, plan_of(after, specs), is_confirmed=True)
     for record in left:
         err.print(
             f"[yellow]not saved yet[/] {record.external_task_id}: paid for, but no spec wants it any more"

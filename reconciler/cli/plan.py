@@ -74,9 +74,9 @@ def plan(
 ) -> int:
     """Show what apply would do, and what it is expected to cost."""
     with open_folder(root_of(context)) as folder:
-        memory = folder.rest()
-        if not (paths or as_json or refresh) and (rest := memory.find()):
-            say(views.nothing_to_do(rest.complete))
+        last = None if paths or as_json or refresh else folder.last_plan()
+        if last and (complete := last.complete()):
+            say(views.nothing_to_do(complete))
             return ExitCode.DONE
         specs, survey = surveyed(folder, paths)
         desired = survey.desired
@@ -87,8 +87,8 @@ def plan(
             survey = folder.surveyor.survey(desired, known)
         plan, price = plan_of(survey, specs), folder.settings.unit_price
         note_newer_models(folder, wishes_of(desired, specs))
-        if specs is None and not refresh:
-            memory.keep(survey, plan)
+        if last:
+            last.keep(survey, plan)
     note_strays(desired)
     if as_json:
         print_json(views.plan_document(plan, price))

@@ -16,7 +16,7 @@ from reconciler.cli.terminal import say
 from reconciler.core.diff import Plan
 from reconciler.core.errors import SettingsError, StateError, WorkspaceError
 from reconciler.core.generations import Generation
-from reconciler.engine.observe.rest import RestMemory
+from reconciler.engine.observe.last_plan import LastPlan
 from reconciler.engine.observe.survey import Survey, Surveyor, Uncommitted, waiting_for_commit
 from reconciler.settings.definitions import Settings
 from reconciler.settings.sources import CONFIG_FILE, ENV_FILE, LARGEST_FILE
@@ -174,12 +174,12 @@ class Folder:
         settings = self.settings
         return load(self.root, settings.specs_dir, prices=settings.prices, cache=self.cache)
 
-    def rest(self) -> RestMemory:
-        """Return what is remembered of this folder at rest; to be made before anything is read."""
+    def last_plan(self) -> LastPlan:
+        """Return what is remembered of the last plan; to be made before anything is read for the next."""
         settings = self.settings
-        terms = settings.prices, sorted(settings.previews), settings.require_committed
-        database = database_of(self.root, settings)
-        return RestMemory(self.root, settings.specs_dir, database, self.cache, terms)
+        terms = settings.prices, settings.require_committed
+        database, specs = database_of(self.root, settings), settings.specs_dir
+        return LastPlan(self.root, specs, database, self.cache, settings.previews, terms)
 
     def survey(self) -> Survey:
         """Read the specs, and survey everything."""

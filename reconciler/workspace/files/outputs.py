@@ -50,12 +50,7 @@ class Signature:
 
     def is_racy(self, at_ns: int) -> bool:
         """Whether a file that was read at this time could have changed since and kept this signature."""
-        return self.is_of(at_ns - RACY_NS + 1, at_ns + RACY_NS - 1)
-
-    def is_of(self, since_ns: int, until_ns: int) -> bool:
-        """Whether one of the times lies in a span; those of the future are not those of a change."""
-        times = self.mtime_ns, self.ctime_ns
-        return any(since_ns <= at <= until_ns for at in times)
+        return min(abs(at_ns - self.mtime_ns), abs(at_ns - self.ctime_ns)) < RACY_NS
 
 
 def signature(path: Path) -> Signature | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.naming import join
+from reconciler.workspace.files.outputs import RACY_NS
 from reconciler.workspace.files.plain import describe_os_error
 
 _Row = tuple[str, int, int, int, int, int]  # name, mode, and the fields of a `Signature`
@@ -23,24 +24,24 @@ class Fingerprint(NamedTuple):
     """What a folder and all below it held at one look."""
 
     digest: str
-    has_links: bool  # symbolic ones: what they lead to may change unseen
-    is_restless: bool  # a file has a time in the span that was asked about
+    is_young: bool  # a file may have changed once more within one tick of its times
 
 
-def fingerprint(root: Path, folder: str, span_ns: tuple[int, int]) -> Fingerprint:
-    """Return the fingerprint of a folder of the root. Raises `WorkspaceError` where a folder in it cannot be listed.
+def fingerprint(root: Path, folder: str, at_ns: int) -> Fingerprint | None:
+    """Return the fingerprint of a folder of the root by a look that begins now (`at_ns`).
 
-    Names, kinds, sizes, times and inodes count; hidden names do not.
+    Names, kinds, sizes, times and inodes count; hidden names do not. None where a symbolic link lies there: what it leads
+    to changes unseen. Raises `WorkspaceError` where a folder cannot be listed.
     """
-    total, has_links, is_restless = blake2b(digest_size=16), False, False
-    since, until = span_ns
+    total, is_young, since = blake2b(digest_size=16), False, at_ns - RACY_NS
     for here, rows in _listed(root, folder):
         # Version 0: later ones may say the same value in other bytes.
         total.update(marshal.dumps((here, rows), 0))
         for _, mode, _, mtime, ctime, _ in rows:
-            has_links = has_links or stat.S_ISLNK(mode)
-            is_restless = is_restless or since <= mtime <= until or since <= ctime <= until
-    return Fingerprint(total.hexdigest(), has_links, is_restless)
+            if stat.S_ISLNK(mode):
+                return None
+            is_young = is_young or mtime > since or ctime > since
+    return Fingerprint(total.hexdigest(), is_young)
 
 
 def _listed(root: Path, folder: str) -> Iterator[tuple[str, list[_Row]]]:

@@ -1,11 +1,13 @@
-"""Where a folder is said to be at rest, a survey of everything would find nothing to do; and it is said where it can be."""
+"""Where a plan is repeated, a survey of everything would find nothing to do; and it is repeated where it can be."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from PIL import Image
 from reconciler.core.diff import Action
 from reconciler.core.progress import Ended
 from reconciler.core.states import Status
-from reconciler.engine.observe.rest import RestMemory
+from reconciler.engine.observe.last_plan import LastPlan
 from reconciler.store.file_cache import FileCache
 from reconciler.store.values import Change
 from tests.engine.world import SPEC, World, world
@@ -27,13 +29,11 @@ LOCAL = SPEC.replace("https://example.com/{image}.png", "{image}")
 LATER = 60 * 10**9  # ns after which no file of a test is young
 
 
-def memory_of(project: World, *, later: int = LATER, terms: tuple[object, ...] = ()) -> RestMemory:
-    """Return a memory that was made some time after every change so far."""
+def last_plan(project: World, *, later: int = LATER, terms: tuple[object, ...] = ()) -> LastPlan:
+    """Return what is remembered, as it were some time after every change so far."""
     cache = FileCache(project.root / "state" / "cache.db")
-    database = project.root / "state" / "reconciler.db"
-    return RestMemory(
-        project.root, "specs", database, cache, terms, now_ns=lambda: time.time_ns() + later
-    )
+    began, database = time.time_ns() + later, project.root / "state" / "reconciler.db"
+    return LastPlan(project.root, "specs", database, cache, frozenset(), terms, began_ns=began)
 
 
 def complete(project: World) -> int:
@@ -47,7 +47,7 @@ def complete(project: World) -> int:
 
 def keep(project: World) -> None:
     """Remember what a survey finds."""
-    memory_of(project).keep(project.survey(), project.plan())
+    last_plan(project).keep(project.survey(), project.plan())
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,8 @@ def bought(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         project.write("x/c.yaml", LOCAL.format(image="../.cast/cat.png", prompt="three"))
         project.write("x/_defaults.yaml", "prompt: unused\n")
         assert project.apply(timeout=120) is Ended.SETTLED
+        ours = project.repository.publications()["specs/a.mp4"]
+        project.repository.publish([replace(ours, path="old/a.mp4")])  # by another setting
         assert complete(project) == 3
         yield project
 
@@ -113,6 +115,19 @@ def _link(name: str, target: str) -> Callable[[World], None]:
     return change
 
 
+def _bring(project: World) -> None:
+    """A folder is moved here whose files keep the times that they had long ago."""
+    text = LOCAL.format(image="https://example.com/new.png", prompt="brought")
+    _write("brought/new.yaml", text)(project)
+    (project.root / "brought").rename(project.root / "specs/brought")
+
+
+def _publish_elsewhere(project: World) -> None:
+    """A file of ours outside the specs folder, such as of another specs folder, stands there again."""
+    (project.root / "old").mkdir(exist_ok=True)
+    (project.root / "old/a.mp4").write_bytes((project.root / "specs/a.mp4").read_bytes())
+
+
 def _hold(project: World) -> None:
     base = project.survey().desired.generations[0].external_task_id
     project.repository.replace_holds({base: "held"}, now=1)
@@ -151,6 +166,9 @@ CHANGES: Mapping[str, Callable[[World], None]] = {
     "hidden media change": _edit("specs/.cast/cat.png"),
     "a spec becomes a link": _link("specs/a.yaml", "x/b.yaml"),
     "media elsewhere become a link": _link("assets/girl.png", "../specs/cast/boy.png"),
+    "a folder with a spec comes": _bring,
+    "a folder of media goes": _move("specs/cast", "gone"),
+    "a result that stood elsewhere comes back": _publish_elsewhere,
     "a generation is held": _hold,
     "a generation is forgotten": _forget,
 }
@@ -166,9 +184,10 @@ def put_back(project: World) -> Iterator[None]:
         yield
     finally:
         (project.root / ".reconcilerignore").unlink(missing_ok=True)
-        for path in _files(project):
-            path.unlink()
+        for folder in ("specs", "assets", "old", "gone"):
+            shutil.rmtree(project.root / folder, ignore_errors=True)
         for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         known = project.repository.records()
         gone = [one for base, one in attempts.items() if base not in known]
@@ -179,66 +198,63 @@ def put_back(project: World) -> Iterator[None]:
 
 @settings(max_examples=40, deadline=None)
 @given(names=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=4))
-def test_what_is_said_to_be_at_rest_is_at_rest(bought: World, names: list[str]) -> None:
-    """Whatever was changed, and however often: rest is said only where a survey finds nothing to do."""
+def test_a_plan_that_is_repeated_is_the_plan(bought: World, names: list[str]) -> None:
+    """Whatever was changed, and however often: it is repeated only where a survey finds nothing to do."""
     with put_back(bought):
         for name in names:
             keep(bought)
-            rest = memory_of(bought).find()
-            assert (rest.complete if rest else 0) in {0, complete(bought)}
-            with suppress(FileNotFoundError, IndexError):  # it went before
+            assert last_plan(bought).complete() in {0, complete(bought)}
+            with suppress(OSError, IndexError):  # it went, or came, before
                 CHANGES[name](bought)
-            rest = memory_of(bought).find()
-            assert (rest.complete if rest else 0) in {0, complete(bought)}
+            assert last_plan(bought).complete() in {0, complete(bought)}
 
 
 @pytest.mark.parametrize("name", sorted(CHANGES))
-def test_every_change_ends_a_rest(bought: World, name: str) -> None:
-    """What is complete is remembered; right after any change all is looked at again."""
+def test_after_any_change_everything_is_looked_at(bought: World, name: str) -> None:
+    """What is complete is remembered; right after any change it is not said any more."""
     keep(bought)
-    rest = memory_of(bought).find()
-    assert rest is not None
-    assert rest.complete == complete(bought) == 3
+    assert last_plan(bought).complete() == complete(bought) == 3
     with put_back(bought):
         CHANGES[name](bought)
-        assert memory_of(bought).find() is None
+        assert last_plan(bought).complete() == 0
 
 
-def test_other_settings_end_a_rest(bought: World) -> None:
-    """With another price list or other previews the plan may be another one."""
-    memory_of(bought, terms=({"model": Decimal(1)},)).keep(bought.survey(), bought.plan())
-    assert memory_of(bought, terms=({"model": Decimal(1)},)).find() is not None
-    assert memory_of(bought, terms=({"model": Decimal(2)},)).find() is None
+@pytest.mark.parametrize("name", sorted(CHANGES))
+def test_what_changes_while_it_is_read_is_not_remembered(bought: World, name: str) -> None:
+    """Whether the survey read the one or the other: the next plan looks at everything."""
+    (bought.root / "state/cache.db").unlink(missing_ok=True)
+    with put_back(bought):
+        last = last_plan(bought)
+        survey, plan = bought.survey(), bought.plan()
+        CHANGES[name](bought)
+        last.keep(survey, plan)
+        assert last_plan(bought).complete() == 0
+
+
+def test_other_settings_are_another_plan(bought: World) -> None:
+    """With another price list the same folder may need something else."""
+    cheap, dear = ({"model": Decimal(1)},), ({"model": Decimal(2)},)
+    last_plan(bought, terms=cheap).keep(bought.survey(), bought.plan())
+    assert last_plan(bought, terms=cheap).complete() == 3
+    assert last_plan(bought, terms=dear).complete() == 0
 
 
 def test_what_changed_a_moment_ago_is_not_remembered(bought: World) -> None:
     """A file could change once more within the same tick of its times, and nothing would show it."""
-    (bought.root / "specs/a.yaml").touch()
-    memory_of(bought, later=0).keep(bought.survey(), bought.plan())
-    assert memory_of(bought, later=0).find() is None
-
-
-def test_what_changes_while_it_is_read_is_not_remembered(bought: World) -> None:
-    """The survey may have read the one or the other; with a clock set back meanwhile it does not show in the times."""
     (bought.root / "state/cache.db").unlink(missing_ok=True)
-    survey, plan, now = bought.survey(), bought.plan(), time.time_ns()
-    clock = iter([now + LATER, now + LATER // 2])  # set back by half a minute after the reading
-    memory = memory_of(bought)
-    set_back = RestMemory(
-        bought.root,
-        "specs",
-        bought.root / "state/reconciler.db",
-        FileCache(bought.root / "state/cache.db"),
-        (),
-        now_ns=lambda: next(clock),
-    )
-    set_back.keep(survey, plan)
-    assert memory.find() is None
+    (bought.root / "specs/a.yaml").touch()
+    last_plan(bought, later=0).keep(bought.survey(), bought.plan())
+    assert last_plan(bought, later=0).complete() == 0
 
 
-def test_a_damaged_memory_is_none(bought: World) -> None:
-    """Nonsense in the cache costs a survey and nothing else."""
+@pytest.mark.parametrize(
+    "packed", [b"", b"[]", b"[1]", b"nonsense", b'["x", []]', b"[1e999, []]", b"[1, 7]", b"\xff"]
+)
+def test_a_damaged_memory_is_none(bought: World, packed: bytes) -> None:
+    """Nonsense in the cache costs a survey and nothing else, though it is stamped as the truth is."""
+    keep(bought)
     cache = FileCache(bought.root / "state/cache.db")
-    for packed in (b"", b"[]", b"[1]", b"nonsense", b'["x", true, []]', b"[1, true, 7]", b"\xff"):
-        cache.save({"//rest": ("", packed)}, ())
-        assert memory_of(bought).find() is None
+    stamp, _ = cache.get("//plan") or ("", b"")
+    assert stamp
+    cache.save({"//plan": (stamp, packed)}, ())
+    assert last_plan(bought).complete() == 0
