@@ -228,9 +228,8 @@ def _configured(path: Path, shown: str, ours: Collection[str]) -> Collection[Giv
     text = _text(path, shown, "It must be a TOML file.")
     if not text:
         return ()
-    from reconciler.workspace.read.toml_reader import (
-        read_toml,
-    )  # brings a library: most have no such file
+    # It brings a library, and most have no such file.
+    from reconciler.workspace.read.toml_reader import read_toml
 
     try:
         node = read_toml(text, shown, Limits())
