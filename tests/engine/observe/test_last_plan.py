@@ -196,7 +196,7 @@ def put_back(project: World) -> Iterator[None]:
         project.repository.replace_holds({}, now=1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(names=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=4))
 def test_a_plan_that_is_repeated_is_the_plan(bought: World, names: list[str]) -> None:
     """Whatever was changed, and however often: it is repeated only where a survey finds nothing to do."""
