@@ -73,24 +73,21 @@ class LastPlan:
 
     def keep(self, survey: Survey, plan: Plan) -> None:
         """Remember a plan of the whole folder that says just that, unless anything may have changed since this was made."""
-        if self._before is None or not _is_all_complete(survey, plan, self._previews):
+        before = self._before
+        if before is None or not _is_all_complete(survey, plan, self._previews):
             return
         elsewhere = _elsewhere(survey)
         files = self._files(elsewhere)
         is_as_read = all(survey.desired.seen.get(name) == one for name, one in files.items())
-        if is_as_read and self._look() == self._before and not self._is_young(files.values()):
+        is_young = before.specs.is_young or self._are_young((*files.values(), *before.database))
+        if is_as_read and not is_young and self._look() == before:
             packed = json.dumps([len(plan.assessments), elsewhere]).encode()
-            self._cache.save({_KEY: (self._stamp(self._before, files), packed)}, ())
+            self._cache.save({_KEY: (self._stamp(before, files), packed)}, ())
 
-    def _is_young(self, files: Iterable[Signature | None]) -> bool:
-        """Whether a file could have changed since this was made and kept its signature."""
-        if self._before is None:
-            return True
+    def _are_young(self, files: Iterable[Signature | None]) -> bool:
+        """Whether one of these files could have changed since this was made and kept its signature."""
         since = self._began - RACY_NS
-        others = filter(None, (*files, *self._before.database))
-        return self._before.specs.is_young or any(
-            max(one.mtime_ns, one.ctime_ns) > since for one in others
-        )
+        return any(max(one.mtime_ns, one.ctime_ns) > since for one in filter(None, files))
 
     def _look(self) -> _Look | None:
         """Look at everything; None where a link, or what cannot be listed, makes it impossible to tell."""
