@@ -122,7 +122,8 @@ class Provider:
             sentence = f"External_task_id {order.external_task_id} already exists"
             raise ApiError(self.config.duplicate_code, sentence)
         if known is None or self.config.duplicate_ids == "bill_again":
-            known = self._accept(order, self._affordable(order), failure)
+            begun = self._accept(order, self._affordable(order), failure)
+            return framed(self._views.summary(begun, begun.created_at), self.config)
         return framed(self._views.summary(known), self.config)
 
     def query(self, name: str) -> object:

@@ -54,9 +54,10 @@ class Views:
             return _end(task)[0]
         return "submitted" if self._clock.now() < task.started_at else "processing"
 
-    def summary(self, task: Task) -> dict[str, object]:
-        """Return the fields that the answer to a create shows."""
-        return formed(_summary(task, *self._status(task)), self._config)
+    def summary(self, task: Task, moment: int | None = None) -> dict[str, object]:
+        """Return the fields that the answer to a create shows: as of now, or of a moment before the end (virtual ms)."""
+        status = self._status(task) if moment is None else self._status_at(task, moment)
+        return formed(_summary(task, *status), self._config)
 
     def full(self, task: Task, *, ago_ms: int = 0) -> dict[str, object]:
         """Return the fields that the answer to a query shows, or showed so many virtual ms ago."""

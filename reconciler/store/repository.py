@@ -65,7 +65,7 @@ class Repository(State):
         """
         opened = writing.open_for_writing(database_path(url_or_path), busy_timeout)
         try:
-            writing.upgrade(opened)
+            writing.lay_out(opened)
             opened.raise_fence()
             for lock in locks:
                 lock.hold(opened.fence)

@@ -1,7 +1,7 @@
 """The tables of the state database as SQLModel row types, and the rows that values become. No verbs; `rows` reads them.
 
-The migrations, not these classes, create the schema; a test proves that both say the same. The triggers that
-keep `event` from being changed are known to the migrations alone, because table metadata cannot hold them.
+A new database is laid out as they say, in one step; the migrations bring an older one to the same, and a test proves
+that it is.
 Times are ms since the epoch; units are decimals kept as text, because no database type keeps them exactly on
 SQLite and PostgreSQL alike.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
+import sqlalchemy as sa
 from sqlalchemy import BigInteger, Index, MetaData, Table, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
@@ -168,6 +169,29 @@ PUBLICATION: Table = METADATA.tables["publication"]
 HOLD: Table = METADATA.tables["hold"]
 GIVEN_ORDER: Table = METADATA.tables["given_order"]
 MEMORY: Table = METADATA.tables["memory"]
+
+VERSION = sa.Table(
+    "alembic_version",
+    METADATA,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own table: one row, the revision that the tables have."""
+
+_TRIGGERS = (
+    "update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'history is append-only'); END",
+    "delete BEFORE DELETE ON event "
+    "WHEN OLD.at > (CAST(strftime('%s', 'now') AS INTEGER) - 30 * 86400) * 1000 "
+    "BEGIN SELECT RAISE(ABORT, 'history is append-only for 30 days'); END",
+)
+
+
+@sa.event.listens_for(EVENT, "after_create")
+def _refuse_changes(_table: Table, connection: sa.Connection, **_: object) -> None:
+    if connection.dialect.name == "sqlite":
+        for trigger in _TRIGGERS:
+            connection.exec_driver_sql(f"CREATE TRIGGER event_refuses_{trigger}")
+
 
 _PROSE = frozenset({"reason", "refusal", "spec", "label", "detail", "request_id"})
 

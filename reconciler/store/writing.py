@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, PoolProxiedConnection, QueuePool, cre
 from reconciler.store import private_files
 from reconciler.store.database import HEAD, Database, connect, known_revision, translated
 from reconciler.store.lock import Fence
+from reconciler.store.tables import METADATA, VERSION
 
 
 class WritableDatabase(Database):
@@ -75,18 +76,26 @@ def open_beside_the_writer(path: Path) -> WritableDatabase | None:
     return WritableDatabase(path, engine, is_shared=True)
 
 
-def upgrade(database: WritableDatabase) -> None:
+def lay_out(database: WritableDatabase) -> None:
     """Create or upgrade the tables, in one transaction. Raises StateError for a newer database."""
-    if known_revision(database) == HEAD:
-        return
-    from alembic.command import upgrade as run  # 0.1 s
+    found = known_revision(database)
+    if found is None:
+        with database.write() as connection:
+            METADATA.create_all(connection, checkfirst=False)
+            connection.execute(VERSION.insert(), {"version_num": HEAD})
+    elif found != HEAD:
+        _upgrade(database)
+
+
+def _upgrade(database: WritableDatabase) -> None:
+    from alembic.command import upgrade  # 0.5 s
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "reconciler.store:migrations")
     with database.write() as connection:
         config.attributes["connection"] = connection
-        run(config, "head")
+        upgrade(config, "head")
 
 
 def driver_of(pooled: PoolProxiedConnection) -> sqlite3.Connection:

@@ -214,7 +214,7 @@ def test_a_heavy_image_is_made_light_enough(project: Project, sim: Simulator) ->
 
 def slowly(project: Project) -> None:
     """Ask for a film that takes an encoder a while."""
-    make_clip(project.specs / "motion.mp4", size=(640, 360), seconds=12, noisy=True)
+    make_clip(project.specs / "motion.mp4", size=(640, 360), seconds=12, rate=10, noisy=True)
     project.spec(video_url="motion.mp4", prepare=True)
 
 
@@ -287,7 +287,7 @@ def test_the_encoder_gets_no_key(project: Project, sim: Simulator) -> None:
 
 def damaged(path: Path) -> None:
     """A clip whose head is well and whose middle is noise."""
-    clip = bytearray(make_clip(path, codec="libx265", noisy=True).read_bytes())
+    clip = bytearray(make_clip(path, codec="libx265", rate=10, noisy=True).read_bytes())
     middle = len(clip) // 2
     clip[middle : middle + 20_000] = hashlib.shake_128(b"noise").digest(20_000)
     path.write_bytes(bytes(clip))
@@ -366,7 +366,7 @@ def test_the_watch_prepares_and_goes_on_meanwhile(project: Project, sim: Simulat
 def test_what_a_link_leads_to_may_be_replaced_meanwhile(project: Project, sim: Simulator) -> None:
     """The encoder reads the very file whose digest is the identity: another film is never sent in its name."""
     films = project.root / "films"
-    wanted = make_clip(films / "wanted.mov", codec="libx265", seconds=4, noisy=True)
+    wanted = make_clip(films / "wanted.mov", codec="libx265", rate=10, noisy=True)
     other = make_clip(films / "other.mov", codec="libx265", size=(360, 640))
     shutil.copy(wanted, films / "current.mov")
     (project.specs / "dance.mov").symlink_to("../films/current.mov")

@@ -40,7 +40,10 @@ def _selects() -> list[Select]:
 def test_reading_expects_what_the_tables_say() -> None:
     """Each column that is selected is there, of that kind, and may be NULL where reading lets it be."""
     selects = _selects()
-    assert {select.table for select in selects} == METADATA.tables.keys() - {"given_order"}
+    assert {select.table for select in selects} == METADATA.tables.keys() - {
+        "given_order",
+        "alembic_version",
+    }
     for select in selects:
         for name, kinds in select.columns.items():
             column = METADATA.tables[select.table].c[name]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -249,26 +246,3 @@ def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(StateError) as caught:
         Repository.open(url)
     assert "secret" not in caught.value.message + caught.value.hint
-
-
-def _quickest(work: Callable[[], object]) -> float:
-    """The least CPU time of three runs, in seconds: other processes of the machine do not count."""
-    took = []
-    for _ in range(3):
-        started = time.process_time()
-        work()
-        took.append(time.process_time() - started)
-    return min(took)
-
-
-def test_ten_thousand_records_are_read_in_a_moment(repository: Repository, database: Path) -> None:
-    """Reading 10,000 records (0.1 s) costs a few times what SQLite alone needs for the bare rows."""
-    wanted = [
-        record(f"mc1-{i:026}", status=Status.COMPLETE, units=Decimal(2), results=(_VIDEO,))
-        for i in range(10_000)
-    ]
-    repository.save([Change(each, None) for each in wanted])
-    assert repository.records() == {each.base_id: each for each in wanted}
-    with closing(sqlite3.connect(database)) as connection:
-        bare = _quickest(lambda: connection.execute("SELECT * FROM task").fetchall())
-    assert _quickest(repository.records) < 12 * bare

@@ -3,11 +3,13 @@
 Starting the interpreter and importing costs a second of CPU, more than most commands under test take afterwards, and
 the suite starts over a thousand. A child is a process like any other: its own memory, descriptors, environment,
 arguments and exit code; it can be stopped and killed. What is not shown by it is the start itself (the interpreter's
-own options, and what is imported when): tests of that start `python -m reconciler` as users do.
+own options, and what is imported when): tests of that start `python -m reconciler` as users do. Nor is the taking down
+of the interpreter, which would copy all that the child shares with the others: it leaves after its last callback.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -217,8 +219,24 @@ def _mind(report: int, stdout: int, stderr: int) -> None:
     os._exit(0)
 
 
+class _Leaving:
+    """How a child ends: with the program's own exit code, once threads were waited for and callbacks were made."""
+
+    code: int | None = None
+
+    def __call__(self) -> None:
+        """Leave, unless something is still to be said of the end: an error, or output that nobody takes."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if self.code is not None:
+                os._exit(self.code)
+
+
 def main(descriptor: str) -> None:
     """Serve, and in a child become the program."""
+    leaving = _Leaving()
+    atexit.register(leaving)  # the first that is registered is called last
     with socket.socket(fileno=int(descriptor)) as orders:
         for name in _IMPORTED:
             importlib.import_module(name)
@@ -233,7 +251,11 @@ def main(descriptor: str) -> None:
     if child["cage"]:
         caged.cage(child["cage"])
     sys.argv = [child["module"], *child["arguments"]]
-    runpy.run_module(child["module"], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(child["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        leaving.code = end.code if isinstance(end.code, int) else None if end.code else 0
+        raise
 
 
 if __name__ == "__main__":
