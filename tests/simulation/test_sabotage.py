@@ -14,9 +14,10 @@ import pytest
 
 import reconciler.engine.loop.turn
 import tests.simulation.process
+from reconciler.core.diff import Assessment
 from reconciler.core.progress import Looked
 from reconciler.core.schedule import Rules
-from reconciler.core.states import BOUGHT, Record, Status
+from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Step, intend
 from reconciler.core.transitions import step as decide
 from reconciler.engine.buy.create import Purchases, Wanted
@@ -113,15 +114,13 @@ def no_receipts(patch: pytest.MonkeyPatch) -> None:
 
 def restless(patch: pytest.MonkeyPatch) -> None:
     """Outputs are written again by every run."""
-    confirm = Publisher.confirm
 
-    def again(self: Publisher, wish: Any, record: Record) -> bool:
-        if record.status in BOUGHT:
-            for _, path in wish.outputs:
-                (self._ports.root / path).unlink(missing_ok=True)
-        return confirm(self, wish, record)
+    def never(self: Publisher, item: Assessment) -> bool:
+        for path, _ in item.published:
+            (self._ports.root / path).unlink(missing_ok=True)
+        return False
 
-    patch.setattr(Publisher, "confirm", again)
+    patch.setattr(Publisher, "is_noted", never)
 
 
 BREAKS: dict[str, tuple[Break, str]] = {

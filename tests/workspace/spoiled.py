@@ -41,7 +41,7 @@ def flat_png(width: int, height: int, *, white: bool = False) -> bytes:
 def deep_png(width: int, height: int) -> bytes:
     """A whole PNG of any sides with 16 bits of three colours: a small file that takes seconds to decode."""
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    packer, row = zlib.compressobj(1), b"\0" + b"\x55" * (6 * width)
+    packer, row = zlib.compressobj(3), b"\0" + b"\x55" * (6 * width)
     rows = b"".join(packer.compress(row * 100) for _ in range(height // 100))
     rows += packer.compress(row * (height % 100)) + packer.flush()
     return (

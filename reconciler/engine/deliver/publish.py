@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
-from reconciler.core.diff import Output, Standing
+from reconciler.core.diff import Action, Assessment, Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
@@ -24,7 +24,12 @@ from reconciler.store.objects import ObjectStore
 from reconciler.store.values import Publication
 from reconciler.workspace.files.outputs import OutputTaken, Signature, publish, signature
 from reconciler.workspace.files.root import Root
-from reconciler.workspace.receipts.receipt_files import read_receipt, render_receipt, write_receipt
+from reconciler.workspace.receipts.receipt_files import (
+    holds,
+    read_receipt,
+    render_receipt,
+    write_receipt,
+)
 
 _EMPTY = hashlib.sha256().hexdigest()
 _LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})  # the provider's part is over
@@ -58,10 +63,19 @@ class Publisher:
             raise
         return self._note(record, placed, troubles)
 
-    def confirm(self, wish: Generation, record: Record) -> bool:
-        """Write down the signatures of outputs that all stand already; False as in `publish`."""
-        troubles: list[str] = []
-        return self._note(record, self._place(wish, record, troubles), troubles)
+    def is_noted(self, item: Assessment) -> bool:
+        """Whether what stands at the places of a complete generation is written down as it is."""
+        made = item.record.previews if item.record else ()
+        places = [*item.published, *((item.generation.output(one.role), one) for one in made)]
+        is_kept = item.action is Action.KEEP
+        return not is_kept or all(self._locations.is_noted(*place) for place in places)
+
+    def confirm(self, item: Assessment) -> None:
+        """Write down what stands at the places of a complete generation. Raises as `publish` does."""
+        if item.action is Action.KEEP and item.record is not None:
+            troubles: list[str] = []
+            placed = self._place(item.generation, item.record, troubles)
+            self._note(item.record, placed, troubles)
 
     def _place(
         self, wish: Generation, record: Record, troubles: list[str]
@@ -164,6 +178,16 @@ class Receipts:
         self._root = root
         self._records = records
         self._declared = declared  # what a spec asks for now
+
+    def standing(self, spec: str, root: Root | None = None) -> Sequence[ReceiptEntry] | None:
+        """Return the entries of a spec's receipt where it is, byte for byte, what the records make of it; else None.
+
+        They are none where there is no receipt, and nothing to list in one. `root`: of a look at many. Raises WorkspaceError.
+        """
+        name, entries = receipt_path(spec), self._entries(spec, (), None)
+        if not entries:
+            return () if signature(self._root / name) is None else None
+        return entries if holds(root or Root(self._root), name, render_receipt(entries)) else None
 
     def write(self, spec: str, newly: Record | None = None) -> bool:
         """Write a spec's receipt where its current generations changed; return whether a byte was written.

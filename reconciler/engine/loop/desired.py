@@ -8,21 +8,24 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
+from reconciler.core.naming import receipt_path
 from reconciler.core.progress import Work, is_unsaved, work_for
-from reconciler.core.states import BOUGHT, Record
+from reconciler.core.receipt_entries import ReceiptEntry
+from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
 from reconciler.engine.observe.recall import ReceiptMemory
 from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Ports
 from reconciler.engine.records import Records
+from reconciler.workspace.files.root import Root
 from reconciler.workspace.index.spec_index import SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
@@ -92,7 +95,6 @@ class FolderWork:
         facts: Facts,
         memory: ReceiptMemory,
         commits: Commits,
-        is_at_rest: Callable[[str], bool],
         looks: FolderLooks,
         longest_look: int,
     ) -> None:
@@ -103,7 +105,6 @@ class FolderWork:
         self._facts = facts
         self._memory = memory
         self._commits = commits
-        self._is_at_rest = is_at_rest
         self._looks = looks
         self._wanted_by: dict[str, frozenset[str]] = {}  # spec -> base ids, as last considered
         self._told: dict[str, tuple[Problem, ...]] = {}  # problems that were said, by spec
@@ -111,12 +112,13 @@ class FolderWork:
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # outputs to be confirmed, by spec
+        self._right: frozenset[str] = frozenset()  # specs whose receipts were just found to be
         index.defer()  # `_read_on` reads, a piece at a time
 
     async def begin(self, turns: Turns, wake: Callable[[str], None]) -> None:
         """Consider everything for the first time; `wake` asks for a generation's turn."""
         self._turns, self._wake = turns, wake
-        await self.read_receipts()
+        self._right = await self.read_receipts()
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         await self._bring_forward(specs)
@@ -124,15 +126,30 @@ class FolderWork:
         changed = sorted(await self._read_on())
         await self._commits.look(changed)
         await self._bring_forward(changed)
+        self._right = frozenset()
         self._tell(specs)
         await self.consider([one.base_id for one in self._records.all() if is_unsaved(one.record)])
 
-    async def read_receipts(self) -> None:
-        """Read every receipt."""
+    async def read_receipts(self) -> frozenset[str]:
+        """Read every receipt, but for those that tell nothing new; return the specs of these."""
+        owners = {receipt_path(spec): spec for spec in self._index.specs}
         receipts = sorted(self._index.receipts)
+        told: set[str] = set()
         for start in range(0, len(receipts), _AT_ONCE):
-            await self._memory.read(receipts[start : start + _AT_ONCE])
+            names, root = receipts[start : start + _AT_ONCE], Root(self._ports.root)
+            known = {name for name in names if self._is_known(owners.get(name, ""), root)}
+            await self._memory.read([name for name in names if name not in known], known)
+            told.update(map(owners.__getitem__, known))
             await self._looks.step()
+        return frozenset(told)
+
+    def _is_known(self, spec: str, root: Root) -> bool:
+        """Whether a spec's receipt says, byte for byte, what the records say, and of complete results alone."""
+        entries: Sequence[ReceiptEntry] | None = ()
+        with suppress(WorkspaceError):  # reading it tells
+            entries = self._turns.receipts.standing(spec, root)
+        complete = [one.current and one.status is Status.COMPLETE for one in entries or ()]
+        return bool(complete) and all(complete)
 
     async def take_in(self, names: Iterable[str]) -> None:
         """Read these files and folders (relative to the root) again, and consider what they concern.
@@ -228,8 +245,9 @@ class FolderWork:
 
     async def _confirm(self) -> None:
         kept, self._kept = self._kept, {}
-        for items in kept.values():
-            for base, reason in self._turns.confirm(items).items():
+        for spec, items in kept.items():
+            troubles = self._turns.confirm(spec, items, is_right=spec in self._right)
+            for base, reason in troubles.items():
                 await self._turns.withhold(base, reason)
             await self._looks.step()  # a long receipt may have been read
 
@@ -258,9 +276,8 @@ class FolderWork:
 
     def _keep(self, items: Iterable[Assessment]) -> None:
         for item in items:
-            spec = item.generation.spec
-            if item.action in IDLE and self._is_at_rest(spec):
-                self._kept.setdefault(spec, []).append(item)
+            if item.action in IDLE:
+                self._kept.setdefault(item.generation.spec, []).append(item)
 
     def _misfit(self, wish: Generation) -> str:
         return content_problem(wish, self._records.get(wish.external_task_id))

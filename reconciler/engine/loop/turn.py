@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from reconciler.core import advance as decide
 from reconciler.core import errors
 from reconciler.core import progress as core
 from reconciler.core.account import Account, Contact
-from reconciler.core.diff import Action, Assessment
+from reconciler.core.diff import Assessment
 from reconciler.core.generations import Generation
 from reconciler.core.kinds import DEFAULT
 from reconciler.core.progress import Asked, At, Cause, Effect, Event, InFlight, Stopped, Verdict
@@ -64,7 +64,7 @@ class Turns:
         self._saver = Saver(ports, options, records, files)
         self._poller = Poller(ports, options, records)
         self._publisher = Publisher(ports, files, options.previews)
-        self._receipts = Receipts(ports.root, records, specs.declared)
+        self.receipts = Receipts(ports.root, records, specs.declared)
         contact, ceiling = Contact(heard_at=ports.now()), options.max_concurrency
         self.account = Account(contact, ceiling, first_pause=options.first_retry)
         self._readmitted: list[str] = []
@@ -140,21 +140,23 @@ class Turns:
         stopped = _stopped(error) if isinstance(error, errors.ReconcilerError) else Stopped(error)
         await self._follow(key, replace(stopped, in_turn=False))
 
-    def confirm(self, standing: Iterable[Assessment]) -> dict[str, str]:
-        """Remember the signatures of outputs that are in place, and write missing receipts; return failures by base id."""
-        by_spec: dict[str, list[Assessment]] = {}
-        for item in standing:
-            by_spec.setdefault(item.generation.spec, []).append(item)
-        trouble: dict[str, str] = {}
-        for spec, items in by_spec.items():
-            try:
-                for item in items:
-                    if item.action is Action.KEEP and item.record is not None:
-                        self._publisher.confirm(item.generation, item.record)
-                self._receipts.write(spec)
-            except (errors.SpecError, errors.WorkspaceError) as error:
-                trouble |= {item.generation.external_task_id: error.message for item in items}
-        return trouble
+    def confirm(
+        self, spec: str, standing: Collection[Assessment], *, is_right: bool = False
+    ) -> dict[str, str]:
+        """Write down the outputs of a spec that are in place, and its receipt; return failures by base id.
+
+        Nothing happens where both are as they should be (`is_right`: its receipt is known to be), or it is not at rest.
+        """
+        try:
+            is_right = is_right or self.receipts.standing(spec) is not None
+            is_due = not (is_right and all(map(self._publisher.is_noted, standing)))
+            if is_due and self._specs.is_at_rest(spec):
+                for item in standing:
+                    self._publisher.confirm(item)
+                self.receipts.write(spec)
+        except (errors.SpecError, errors.WorkspaceError) as error:
+            return {item.generation.external_task_id: error.message for item in standing}
+        return {}
 
     def wanted(self, key: str) -> Generation | None:
         """Return the wish to buy now, as things stand at this moment."""
@@ -320,7 +322,7 @@ class Turns:
                 done = replace(done, unwritten=True)  # the spec asks for something else since
             else:
                 try:
-                    self._receipts.write(spec, newly=done.record)
+                    self.receipts.write(spec, newly=done.record)
                 except errors.ReconcilerError as error:
                     reason = error.message
         return replace(done, reason=done.reason or reason)

@@ -135,10 +135,8 @@ class Locations:
         if not found.is_file:
             return ""
         stood, sha256 = self._digests.get(path, (None, ""))
-        row = self.publications.get(path)
-        if row is not None and row.ctime_ns is not None:  # an older program wrote down less
-            written = Signature(row.size, row.mtime_ns, row.ctime_ns, row.inode)
-            stood, sha256 = (written, row.sha256) if written == found else (stood, sha256)
+        if (row := self._as_written(path, found)) is not None:
+            stood, sha256 = found, row.sha256
         if stood == found and not anew:
             return sha256
         sha256 = file_sha256(self.root / path)
@@ -147,6 +145,20 @@ class Locations:
         else:
             self._digests[path] = found, sha256
         return sha256
+
+    def _as_written(self, path: str, found: Signature) -> Publication | None:
+        """Return what was written down of a file of this signature there."""
+        row = self.publications.get(path)
+        if row is None or row.ctime_ns is None:  # an older program wrote down less
+            return None
+        written = Signature(row.size, row.mtime_ns, row.ctime_ns, row.inode)
+        return row if written == found else None
+
+    def is_noted(self, path: str, result: Result) -> bool:
+        """Whether nothing stands there, or this result as it was written down."""
+        found = signature(self.root / path)
+        row = self._as_written(path, found) if found else None
+        return found is None or (row is not None and row.sha256 == result.sha256)
 
     def foresee(self, paths: Iterable[str]) -> None:
         """Read the files at these paths ahead of time, from any thread, so that later questions are quick."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from reconciler.core.diff import Assessment, Plan, content_problem
 from reconciler.core.errors import WorkspaceError
@@ -74,8 +75,9 @@ class SpecsNow:
             del self._restless[spec]
         return calm or is_over
 
-    def asks_for(self, wish: Generation) -> bool:
+    def asks_for(self, item: Assessment) -> bool:
         """Whether a spec, at rest, still asks for this result at this place."""
+        wish = item.generation
         try:
             calm = self.is_at_rest(wish.spec)
         except WorkspaceError:
@@ -137,8 +139,7 @@ class Run:
         confirmed: dict[str, str] = {}
         try:
             ended = await loop.run(stop, deadline=deadline)
-            standing = (item for item in plan.assessments if specs.asks_for(item.generation))
-            confirmed = turns.confirm(standing)
+            confirmed = _confirm(turns, filter(specs.asks_for, plan.assessments))
         finally:
             looked_at = {item.generation.external_task_id for item in plan.assessments}
             looked_at.update(work.base_id for work in works)
@@ -147,6 +148,14 @@ class Run:
             holds |= records.holds() | confirmed
             ports.repository.replace_holds(holds, now=ports.now())
         return ended
+
+
+def _confirm(turns: Turns, standing: Iterable[Assessment]) -> dict[str, str]:
+    """Confirm what stands, spec by spec; return failures by base id."""
+    found: dict[str, str] = {}
+    for spec, items in groupby(standing, lambda item: item.generation.spec):
+        found |= turns.confirm(spec, list(items))
+    return found
 
 
 def works_of(plan: Plan, survey: Survey, *, whole: bool) -> list[Work]:

@@ -116,7 +116,6 @@ class Daemon:
             facts,
             memory,
             self._commits,
-            self.is_at_rest,
             self.looks,
             duties.pace.longest_look,
         )
@@ -188,6 +187,7 @@ class Daemon:
 
     async def _follow(self, begun: Callable[[], None]) -> None:
         await self._work.begin(self.turns, self.loop.add)
+        self._duties.events.watch_also(self._index.media_folders())
         self._next_resync = self._ports.now() + self._pace.resync
         begun()
         while True:

@@ -32,7 +32,13 @@ from reconciler.core.moments import milliseconds
 from reconciler.core.receipt_entries import ReceiptEntry, ReceiptOutput, in_order
 from reconciler.core.states import Result, Role, Status
 from reconciler.workspace.files.outputs import OutputTaken, not_replaced, signature
-from reconciler.workspace.files.plain import NotPlain, describe_os_error, open_plain, replace_plain
+from reconciler.workspace.files.plain import (
+    NotPlain,
+    describe_os_error,
+    described,
+    open_plain,
+    replace_plain,
+)
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.read.formats import parse
 from reconciler.workspace.read.json_reader import read_json
@@ -327,6 +333,15 @@ def _iso(milliseconds: int | None) -> str | None:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
+def holds(root: Root, name: str, data: bytes) -> bool:
+    """Whether a receipt is a plain file that may be read, and has these bytes. Raises `WorkspaceError`."""
+    path = root.path / name
+    with described(path):
+        standing = signature(path)
+        is_plain = standing is not None and standing.size == len(data) and not root.fault(name)
+        return is_plain and path.read_bytes() == data
+
+
 def write_receipt(root: Root, name: str, data: bytes) -> bool:
     """Write a receipt durably and in one step; False when it holds these bytes already. Raises `WorkspaceError`."""
     path = root.path / name
@@ -338,9 +353,8 @@ def write_receipt(root: Root, name: str, data: bytes) -> bool:
             f"`{path.name}` would become too large to be read again, so it is not written",
             hint="Give the spec's further results a spec of their own, or `forget` earlier ones.",
         )
-    standing = signature(path)
     try:
-        if standing is not None and standing.size == len(data) and path.read_bytes() == data:
+        if holds(root, name, data):
             return False
         replace_plain(path, data)
     except NotPlain:

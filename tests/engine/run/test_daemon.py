@@ -188,6 +188,49 @@ def test_a_changed_image_and_changed_defaults_reach_the_specs_that_use_them(
     assert creates(sim) == 4
 
 
+def test_an_old_image_outside_the_specs_folder_is_watched_from_the_start(
+    project: World, sim: Simulator
+) -> None:
+    """It was written long before the start: its change is told, and not found by the look at everything alone."""
+    girl = project.root / "assets" / "girl.png"
+    picture(girl, "teal")
+    spec = "image_url: ../assets/girl.png\nvideo_url: https://example.com/d.mp4\ncharacter_orientation: image\n"
+    for path in (girl, project.write("dance.yaml", f"{spec}mode: std\n")):
+        os.utime(path, (1, 1))
+    with watching(project):
+        wait_until(is_idle(project, "dance"), "the first video")
+    with watching(project):
+        picture(girl, "red")
+        wait_until(lambda: creates(sim) == 2, "the purchase for the new image")
+
+
+def test_a_start_writes_what_is_missing_and_leaves_alone_what_is_right(
+    project: World, sim: Simulator
+) -> None:
+    """Receipts that say what the state says, in whatever form, stay; one that is gone or lacks a line is completed."""
+    for name in ("right", "formed", "gone", "lacking"):
+        project.write(f"{name}.yaml", prompt=name)
+    with watching(project):
+        wait_until(is_idle(project, "right", "formed", "gone", "lacking"), "the videos")
+    receipts = {
+        name: video(project, f"{name}.receipt.json") for name in ("right", "gone", "lacking")
+    }
+    whole = {name: path.read_bytes() for name, path in receipts.items()}
+    formed = video(project, "formed.receipt.json")
+    formed.write_text(json.dumps(json.loads(formed.read_text())))
+    receipts["gone"].unlink()
+    receipts["lacking"].write_text('{"schema": 1, "generations": []}\n')
+    before, stood = formed.read_bytes(), receipts["right"].stat()
+    for path in (project.root / "specs").iterdir():
+        os.utime(path, (1, 1))
+    with watching(project):
+        pass
+    assert {name: path.read_bytes() for name, path in receipts.items()} == whole
+    assert formed.read_bytes() == before
+    assert receipts["right"].stat().st_ino == stood.st_ino
+    assert sorted(sim.billed().values()) == [1] * 4
+
+
 def test_going_back_to_an_earlier_prompt_is_free(project: World, sim: Simulator) -> None:
     """A reverted spec gets its earlier video back from the object store, without a request."""
     spec = project.write("dance.yaml", prompt="first")
