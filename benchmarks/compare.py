@@ -42,6 +42,8 @@ def main() -> None:
         report("a plan of an empty folder", chosen.rounds, checkouts, empty_plan(place))
         for count in chosen.specs:
             report(f"a plan of {count:,}", chosen.rounds, checkouts, noop_plan(place, count))
+            title = f"the start of watch, {count:,}"
+            report(title, min(chosen.rounds, 3), checkouts, start_of_watch(place, count))
         if chosen.generations:
             title = f"{chosen.generations:,} to complete"
             report(title, min(chosen.rounds, 3), checkouts, converge(place, chosen.generations))
@@ -73,15 +75,45 @@ def empty_plan(place: Path) -> Callable[[Path], Measured]:
 def noop_plan(place: Path, count: int) -> Callable[[Path], Measured]:
     """Return what measures a plan of so many complete specs: nothing to do."""
 
+    return lambda checkout: timed(checkout, complete(place, count, checkout), "plan")
+
+
+def start_of_watch(place: Path, count: int) -> Callable[[Path], Measured]:
+    """Return what measures a `watch` of so many complete specs, from its start until it watches."""
+
     def measured(checkout: Path) -> Measured:
-        root = place / f"plan-{count}-{slug(checkout)}"
-        if not root.exists():
-            command = [sys.executable, "-c", BUILD, str(root), str(count)]
-            subprocess.run(command, check=True, cwd=checkout, env=environment(checkout))
-            os.sync()
-        return timed(checkout, root, "plan")
+        root, began = complete(place, count, checkout), time.perf_counter()
+        keys = {"KLING_ACCESS_KEY": "a" * 32, "KLING_SECRET_KEY": "b" * 32}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reconciler", "--root", str(root), "watch", "--no-http"],
+            env=environment(checkout) | keys | {"KLING_BASE_URL": "http://127.0.0.1:9"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stderr is not None
+            assert any("watching" in line for line in process.stderr), "it did not begin"
+            ready, of_it = time.perf_counter() - began, Path("/proc", str(process.pid))
+            ticks = of_it.joinpath("stat").read_text().rpartition(")")[2].split()[11:13]
+            pages = int(of_it.joinpath("statm").read_text().split()[1])
+            process.terminate()
+        return {
+            "ready s": ready,
+            "cpu s": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+            "MiB": pages * os.sysconf("SC_PAGE_SIZE") / 1024**2,
+        }
 
     return measured
+
+
+def complete(place: Path, count: int, checkout: Path) -> Path:
+    """Return a project of so many complete specs, built by the checkout that uses it."""
+    root = place / f"complete-{count}-{slug(checkout)}"
+    if not root.exists():
+        command = [sys.executable, "-c", BUILD, str(root), str(count)]
+        subprocess.run(command, check=True, cwd=checkout, env=environment(checkout))
+        os.sync()
+    return root
 
 
 def converge(place: Path, count: int) -> Callable[[Path], Measured]:

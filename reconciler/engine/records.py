@@ -85,25 +85,30 @@ class Records:
         *,
         detail: str = "",
         request_id: str = "",
+        durable: bool = True,
     ) -> Step:
-        """Write and return the step that an event leads to; `kind` defaults to the event's name."""
+        """Write and return the step that an event leads to; `kind` defaults to the event's name. See `commit_all`."""
         decided, kind = self.decide(record, event), kind or type(event).__name__.lower()
-        self.commit(decided.record, kind, detail=detail, request_id=request_id)
+        self.commit_all([(decided.record, kind, detail, request_id)], durable=durable)
         return decided
 
     def commit(self, record: Record, kind: str, *, detail: str = "", request_id: str = "") -> None:
         """Write one changed record; see `commit_all`."""
         self.commit_all([(record, kind, detail, request_id)])
 
-    def commit_all(self, changes: Iterable[tuple[Record, str, str, str]]) -> None:
+    def commit_all(
+        self, changes: Iterable[tuple[Record, str, str, str]], *, durable: bool = True
+    ) -> None:
         """Write changed records in one transaction; those that did not change are left alone.
 
+        What the provider would tell again need not be `durable`: the next intent makes it so before anything is sent.
         Raises StaleRecord: something else wrote the state.
         """
         changed = [change for change in changes if self.get(change[0].base_id) != change[0]]
         if changed:
             self._take_from_claims(record for record, *_ in changed)
-            self._ports.repository.save([self._change(*change) for change in changed])
+            found = [self._change(*change) for change in changed]
+            self._ports.repository.save(found, durable=durable)
         for record, *_ in changed:
             self._remember(record)
 

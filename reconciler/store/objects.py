@@ -60,23 +60,23 @@ class Partial:
             return self._open()
 
     def restart(self, validator: str) -> None:
-        """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued)."""
+        """Drop the bytes and begin those of another ETag (empty: none is known, never to be continued).
+
+        Nothing is synced: after a power cut the note is of an earlier boot, and not believed.
+        """
         with private_files.disk(self.path):
             descriptor = self._open()
             self.offset, self._validator = 0, None
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            sync(descriptor)  # no byte of the old ETag may outlive the old note
             fresh = self._note.with_suffix(".new")
             fresh.unlink(missing_ok=True)  # a leftover may be a link
             note = os.open(fresh, _WRITE | os.O_EXCL, private_files.PRIVATE)
             try:
                 os.write(note, f"{_boot_id()}\n{validator}".encode("utf-8", "replace"))
-                sync(note)
             finally:
                 os.close(note)
             fresh.replace(self._note)
-            sync_folder(self._note.parent)
             self._validator = validator
 
     def write(self, chunk: bytes) -> None:

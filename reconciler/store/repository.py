@@ -99,10 +99,13 @@ class Repository(State):
         """Raise StateReplaced once the database or a lock is not on the disk by its name any more."""
         self._writable.fence.require()
 
-    def save(self, changes: Sequence[Change]) -> None:
-        """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task."""
+    def save(self, changes: Sequence[Change], *, durable: bool = True) -> None:
+        """Write all of these changes, or none. Raises StaleRecord, or StateError for a second live task.
+
+        Those that are not `durable` are, once a later write is: an intent makes everything before it so.
+        """
         if changes:
-            with self._writable.write() as connection:
+            with self._writable.write(durable=durable) as connection:
                 _write_changes(connection, changes)
 
     def note(self, entries: Sequence[HistoryEntry]) -> None:
@@ -153,10 +156,10 @@ class Repository(State):
         return attempts
 
     def publish(self, publications: Sequence[Publication]) -> None:
-        """Remember these outputs as ours, in place of what was remembered of their paths."""
+        """Remember these outputs as ours, in place of what was remembered of their paths; not durable by itself."""
         rows = {one.path: tables.row_of(one, inode=str(one.inode)) for one in publications}
         if rows:
-            with self._writable.write() as connection:
+            with self._writable.write(durable=False) as connection:
                 connection.execute(_DELETE_PUBLICATION, [{"gone": path} for path in rows])
                 connection.execute(sa.insert(PUBLICATION), list(rows.values()))
 

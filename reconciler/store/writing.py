@@ -1,6 +1,6 @@
 """Opening the database to write: its transactions, which are SQLAlchemy's, and its schema, which is Alembic's.
 
-SQLite is set up so that a commit that returned survives a power cut (WAL, `synchronous=FULL`), and every write
+SQLite is set up so that a commit survives a power cut when it returns, or with the next that does (WAL), and every write
 takes the write lock when it begins, so that what it reads first cannot change before it writes. No verbs here.
 """
 
@@ -39,12 +39,18 @@ class WritableDatabase(Database):
             self._engine.dispose()
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Give a connection whose work is committed as one, or not at all. Raises StateError, and what the fence raises."""
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Give a connection whose work is committed as one, or not at all. Raises StateError, and what the fence raises.
+
+        What is not `durable` survives the program's death; a power cut undoes it, unless a durable write came after it.
+        """
         self.fence.require()
-        with translated(self.place), self._engine.begin() as connection:
-            yield connection
-            self.fence.require()  # the file may have gone while this waited for another writer
+        with translated(self.place), self._engine.connect() as connection:
+            how = "FULL" if durable else "NORMAL"  # in WAL mode: no sync, and an order that is kept
+            driver_of(connection.connection).execute(f"PRAGMA synchronous = {how}")
+            with connection.begin():
+                yield connection
+                self.fence.require()  # the file may have gone while this waited for another writer
         self.fence.changed()  # a commit copies the log into the file from time to time
 
     def raise_fence(self) -> None:

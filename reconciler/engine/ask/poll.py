@@ -164,4 +164,4 @@ class Poller:
             paid = reply.task.paid if reply.task is not None and not record.reason else ""
             if record != known:
                 changes.append((record, "observed", paid, reply.request_id))
-        self._records.commit_all(changes)
+        self._records.commit_all(changes, durable=False)

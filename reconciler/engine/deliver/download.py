@@ -97,7 +97,9 @@ class Saver:
         if done is not None and not _files(done, record.asked):
             lists_none = kling.ResultInterrupted("the provider lists no video for it at the moment")
             return self._cleared(record, _CLEARED, lists_none), None
-        decided = self._records.apply(record, event_of(reply), request_id=reply.request_id)
+        decided = self._records.apply(
+            record, event_of(reply), request_id=reply.request_id, durable=False
+        )
         if task and not done and decided.record.status is Status.SUCCEEDED:
             told = f"the provider says `{task.said[:40]}` of a task that had succeeded"
             raise kling.ResultInterrupted(told)
@@ -118,7 +120,8 @@ class Saver:
         video = next((one for one in record.results if one.role is Role.VIDEO), None)
         previews = await self._previews(record, video) if video else ()
         remark = length_remark(video.duration if video else None, reference)
-        decided = self._records.apply(record, Saved(record.results, previews), detail=remark)
+        saved = Saved(record.results, previews)
+        decided = self._records.apply(record, saved, detail=remark, durable=False)
         if remark:
             self._ports.report.say(f"{record.spec}: {remark}")
         return decided
@@ -159,7 +162,8 @@ class Saver:
             )
         if not facts.decodes:
             self._ports.report.say(f"{record.spec}: the {role} is saved: {facts}")
-        return self._records.apply(record, Kept(fetched), detail=f"{role}: {facts}").record
+        told = f"{role}: {facts}"
+        return self._records.apply(record, Kept(fetched), detail=told, durable=False).record
 
     async def _fetch(
         self, record: Record, role: Role, url: str, window: float, name: str = ""
