@@ -93,10 +93,7 @@ def check_room(root: Path, folder: str) -> None:
 
 
 def publish(source: Path, target: Path, *, replace: bool) -> Signature:
-    """Copy an object to its place in one step, and return the signature of the bytes written.
-
-    They are durable; their name is with the next that is synced in the folder, a receipt's: until then a power cut
-    leaves the place empty, and the object to be copied again.
+    """Copy an object to its place, durably and in one step, and return the signature of the bytes written.
 
     Raises `OutputTaken` where anything stands at the target; with `replace`, only where that is no plain file. Raises
     `WorkspaceError` otherwise.
@@ -113,6 +110,7 @@ def publish(source: Path, target: Path, *, replace: bool) -> Signature:
                 else:
                     raise not_replaced(target)
             named = Signature.of(os.fstat(file.fileno()))
+        sync_folder(target.parent)
     except OSError as error:
         # The path for the user to look at, never a temporary one.
         is_gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
