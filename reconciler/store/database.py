@@ -172,6 +172,8 @@ def translated(place: str) -> Iterator[None]:
         yield
     except (UnicodeEncodeError, OverflowError) as error:
         raise StateError(f"`{place}` cannot hold a value that it was given ({error}).") from error
+    except UnicodeDecodeError as error:  # of SQLite's own message, which quotes the damage
+        raise StateError(f"`{place}` is damaged ({error.reason}).", hint=_MOVE_AWAY) from error
     except Exception as error:
         cause = getattr(error, "orig", error)  # SQLAlchemy's errors carry the driver's
         if not isinstance(cause, sqlite3.Error) or isinstance(cause, _MISTAKES):

@@ -24,7 +24,8 @@ COMMIT;
 """
 _KINDS = (str, str, bytes)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the file is made anew
-_TROUBLE = (sqlite3.Error, OSError, UnicodeEncodeError, StateError)
+# UnicodeError: a key is no text, or SQLite's message is none, which quotes what is damaged.
+_TROUBLE = (sqlite3.Error, OSError, UnicodeError, StateError)
 
 
 class _Unusable(sqlite3.DatabaseError):
@@ -68,7 +69,7 @@ class FileCache:
         except _TROUBLE as error:
             self.close()
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if isinstance(error, _Unusable) or code in _DAMAGED:
+            if isinstance(error, _Unusable | UnicodeDecodeError) or code in _DAMAGED:
                 with suppress(*_TROUBLE):
                     # In this order: SQLite ignores a journal without its database, never the other way round.
                     self._path.unlink(missing_ok=True)

@@ -70,6 +70,19 @@ def test_truncated_cache_is_empty_and_made_anew(cache: FileCache, path: Path) ->
     assert _load(path) == _ENTRY
 
 
+def test_cache_whose_schema_is_no_text_is_empty_and_made_anew(cache: FileCache, path: Path) -> None:
+    """SQLite quotes the damaged name in its error, which then is no text itself."""
+    cache.save(_ENTRY, [])
+    cache.close()
+    content = path.read_bytes()
+    at = content.index(b"CREATE TABLE entry") - 8  # within its name, twice
+    path.write_bytes(content[:at] + b"\xff\xfe\xfd\xfc" + content[at + 4 :])
+    assert _load(path) == {}
+    assert cache.get("specs/a.yaml") is None
+    cache.save(_ENTRY, [])
+    assert _load(path) == _ENTRY
+
+
 def test_other_format_starts_empty(cache: FileCache, path: Path) -> None:
     """A cache of another version of the program is not interpreted."""
     cache.save({"old": ("1", b"x")}, [])

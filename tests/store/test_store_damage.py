@@ -79,6 +79,18 @@ def test_truncated_database(database: Path, kind: type[State]) -> None:
     assert "what either of them remembers is not bought twice" in failure.hint
 
 
+@pytest.mark.parametrize("kind", [Repository, State])
+def test_schema_whose_names_are_no_text(database: Path, kind: type[State]) -> None:
+    """SQLite quotes the damaged name in its error, which then is no text itself: the sentence says `damaged` all the same."""
+    Repository.open(database).close()
+    content = database.read_bytes()
+    at = content.index(b"CREATE TABLE task") - 8  # its name, twice
+    database.write_bytes(content[:at] + b"\xff\xfe\xfd\xfc" + content[at + 4 :])
+    with pytest.raises(StateError, match="damaged") as caught:
+        kind.open(database)
+    assert "Move it away" in caught.value.hint
+
+
 def test_database_with_garbage_in_the_middle(database: Path) -> None:
     """Pages overwritten with noise are called damaged."""
     _filled(database)
