@@ -19,6 +19,9 @@ from reconciler.core.naming import join, output_path, receipt_path
 from reconciler.core.spending import believed
 from reconciler.core.states import ALIVE, Record, Result, Role, Status
 
+LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})
+"""What receipts list: the provider's part is over."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiptOutput:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from itertools import starmap
 
 from reconciler.core.moments import bought_at, day_of
 from reconciler.core.progress import Progress, Topic, Work
+from reconciler.core.receipt_entries import LISTED
 from reconciler.core.spending import believed, charged, disbelief
 from reconciler.core.states import Record, Status
 from reconciler.core.transitions import Event, Step, step, without_task
@@ -101,14 +103,15 @@ class Records:
     ) -> None:
         """Write changed records in one transaction; those that did not change are left alone.
 
-        What the provider would tell again need not be `durable`: the next intent makes it so before anything is sent.
-        Raises StaleRecord: something else wrote the state.
+        What the provider would tell again need not be `durable`: the next intent makes it so before anything is sent. What
+        receipts list always is: a receipt must not know more than the state. Raises StaleRecord: something else wrote it.
         """
         changed = [change for change in changes if self.get(change[0].base_id) != change[0]]
         if changed:
             self._take_from_claims(record for record, *_ in changed)
-            found = [self._change(*change) for change in changed]
-            self._ports.repository.save(found, durable=durable)
+            is_listed = any(record.status in LISTED for record, *_ in changed)
+            found = list(starmap(self._change, changed))
+            self._ports.repository.save(found, durable=durable or is_listed)
         for record, *_ in changed:
             self._remember(record)
 

@@ -80,10 +80,7 @@ class Database(ABC):
     def revision(self) -> str | None:
         """Return the revision of the tables, also one of a newer program; None where there are no tables."""
         with self.read() as connection:
-            if connection.execute(_TABLES).fetchone() is None:
-                return None
-            found = connection.execute(_REVISION).fetchone()
-        return None if found is None or found[0] is None else str(found[0])
+            return revision_of(connection)
 
 
 class _ReadOnly(Database):
@@ -152,6 +149,14 @@ def is_ready(database: Database) -> bool:
             hint="Run `reconciler refresh` once: it brings the database up to date and buys nothing.",
         )
     return found is not None
+
+
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """Return the revision of the tables that a connection sees, None where there are none. Raises the driver's errors."""
+    if connection.execute(_TABLES).fetchone() is None:
+        return None
+    found = connection.execute(_REVISION).fetchone()
+    return None if found is None or found[0] is None else str(found[0])
 
 
 def known_revision(database: Database) -> str | None:

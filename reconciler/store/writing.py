@@ -14,7 +14,14 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, event
 
 from reconciler.store import private_files
-from reconciler.store.database import HEAD, Database, connect, known_revision, translated
+from reconciler.store.database import (
+    HEAD,
+    Database,
+    connect,
+    known_revision,
+    revision_of,
+    translated,
+)
 from reconciler.store.lock import Fence
 from reconciler.store.tables import METADATA, VERSION
 
@@ -84,24 +91,27 @@ def open_beside_the_writer(path: Path) -> WritableDatabase | None:
 
 def lay_out(database: WritableDatabase) -> None:
     """Create or upgrade the tables, in one transaction. Raises StateError for a newer database."""
-    found = known_revision(database)
-    if found is None:
-        with database.write() as connection:
+    if known_revision(database) == HEAD:
+        return
+    with database.write() as connection:
+        found = revision_of(
+            driver_of(connection.connection)
+        )  # another process may have been quicker
+        if found is None:
             METADATA.create_all(connection, checkfirst=False)
             connection.execute(VERSION.insert(), {"version_num": HEAD})
-    elif found != HEAD:
-        _upgrade(database)
+        elif found != HEAD:
+            _upgrade(connection)
 
 
-def _upgrade(database: WritableDatabase) -> None:
+def _upgrade(connection: Connection) -> None:
     from alembic.command import upgrade  # 0.5 s
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "reconciler.store:migrations")
-    with database.write() as connection:
-        config.attributes["connection"] = connection
-        upgrade(config, "head")
+    config.attributes["connection"] = connection
+    upgrade(config, "head")
 
 
 def driver_of(pooled: PoolProxiedConnection) -> sqlite3.Connection:

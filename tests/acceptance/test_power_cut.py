@@ -95,6 +95,28 @@ def test_power_lost_after_the_create_leaves_the_intent(tmp_path: Path, fall: Fal
         assert sim.requests()["create_attempts"] == 1
 
 
+def test_power_lost_after_a_receipt_leaves_a_state_that_knows_as_much(tmp_path: Path) -> None:
+    """The provider forgets the tasks before the next run: what the receipt calls complete stays complete, with its film."""
+    with simulator() as sim:
+        project = Project(tmp_path / "project", {**sim.env(), "RECONCILER_MAX_CONCURRENCY": "1"})
+        project.spec(prompt=None, matrix={"prompt": ["a", "b"]})
+        receipt = project.specs / "dance.receipt.json"
+
+        def both_told(call: Call) -> bool:
+            is_receipts = call.name == "fsync" and call.path == project.specs and receipt.exists()
+            return is_receipts and receipt.read_text().count('"complete"') == 2
+
+        lose_power(project, both_told, "names")
+        whole = receipt.read_bytes()
+        unknown = [{"endpoint": "query", "effect": {"refuse": 1203}}]
+        sim.faults([*unknown, {"endpoint": "list", "effect": {"refuse": 5000}}])
+        project.apply("--timeout", "5")
+        assert set(project.status().statuses.values()) == {"complete"}
+        assert receipt.read_bytes() == whole
+        assert len(project.videos()) == 2
+        assert list(sim.billed().values()) == [1, 1]
+
+
 def lose_power(project: Project, moment: Callable[[Call], bool], fall: Fall) -> None:
     """Run `apply` until a moment, and leave on disk what was synced by then."""
     cut = PowerCut(project.root)

@@ -31,11 +31,11 @@ def syncs(root: Path, wishes: int) -> Counter[str]:
     return found
 
 
-def test_a_generation_waits_for_the_disk_nine_times(tmp_path: Path) -> None:
-    """Twelve wishes against two. The state twice: for the intent, and for the task that it led to; the film, its copy
-    and the receipt once each; and the names of these three, and of a new folder for the first."""
+def test_a_generation_waits_for_the_disk_ten_times(tmp_path: Path) -> None:
+    """Twelve wishes against two. The state thrice: for the intent, the task that it led to, and the result; the film, its
+    copy and the receipt once each; and the names of these three, and of a new folder for the first."""
     few, many = syncs(tmp_path / "few", 2), syncs(tmp_path / "many", 12)
     each = {kind: (many[kind] - few[kind]) / 10 for kind in sorted(many)}
-    assert each["log"] <= 2.3, each  # a limit of the provider's that is learnt is remembered
+    assert each["log"] <= 3.3, each  # a limit of the provider's that is learnt is remembered
     assert each["files"] == 3, each
     assert each["names"] <= 4, each

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -167,6 +168,15 @@ def test_upgrade_that_fails_changes_nothing(
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("DROP TABLE ix_event_at")
     Repository.open(database).close()
+
+
+def test_several_that_open_a_new_database_at_once_all_find_it_laid_out(tmp_path: Path) -> None:
+    """Whoever comes second finds the tables of whoever was first, and makes none."""
+    paths = [tmp_path / f"{number}.db" for number in range(8) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for opened in pool.map(Repository.open, paths):
+            assert opened.records() == {}
+            opened.close()
 
 
 def test_database_of_an_older_version_is_not_read_as_it_stands(database: Path) -> None:

@@ -120,8 +120,7 @@ class Saver:
         video = next((one for one in record.results if one.role is Role.VIDEO), None)
         previews = await self._previews(record, video) if video else ()
         remark = length_remark(video.duration if video else None, reference)
-        saved = Saved(record.results, previews)
-        decided = self._records.apply(record, saved, detail=remark, durable=False)
+        decided = self._records.apply(record, Saved(record.results, previews), detail=remark)
         if remark:
             self._ports.report.say(f"{record.spec}: {remark}")
         return decided

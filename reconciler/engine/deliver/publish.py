@@ -15,7 +15,7 @@ from reconciler.core.diff import Action, Assessment, Output, Standing
 from reconciler.core.errors import StateError, WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
-from reconciler.core.receipt_entries import ReceiptEntry, entry, merge
+from reconciler.core.receipt_entries import LISTED, ReceiptEntry, entry, merge
 from reconciler.core.states import LIVE, Record, Result, Role, Status
 from reconciler.engine.observe.locations import Locations
 from reconciler.engine.ports import Ports
@@ -32,7 +32,6 @@ from reconciler.workspace.receipts.receipt_files import (
 )
 
 _EMPTY = hashlib.sha256().hexdigest()
-_LISTED = frozenset({Status.COMPLETE, Status.FAILED, Status.EXPIRED})  # the provider's part is over
 
 
 class Publisher:
@@ -179,7 +178,7 @@ class Receipts:
         self._records = records
         self._declared = declared  # what a spec asks for now
 
-    def standing(self, spec: str, root: Root | None = None) -> Sequence[ReceiptEntry] | None:
+    def in_step(self, spec: str, root: Root | None = None) -> Sequence[ReceiptEntry] | None:
         """Return the entries of a spec's receipt where it is, byte for byte, what the records make of it; else None.
 
         They are none where there is no receipt, and nothing to list in one. `root`: of a look at many. Raises WorkspaceError.
@@ -222,7 +221,7 @@ class Receipts:
         listed = {one.external_task_id for one in existing}
         for wish in wishes:
             record = self._records.get(wish.external_task_id)
-            if record and (record.status in _LISTED or _is_bound(record, newly, listed)):
+            if record and (record.status in LISTED or _is_bound(record, newly, listed)):
                 yield entry(record, wish.spec, wish.label)
 
     def _past(self, spec: str, wanted: Set[str]) -> Iterator[ReceiptEntry]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
@@ -17,7 +17,6 @@ from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.progress import Work, is_unsaved, work_for
-from reconciler.core.receipt_entries import ReceiptEntry
 from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
@@ -122,34 +121,35 @@ class FolderWork:
         specs = sorted(self._index.specs)
         await self._commits.look(specs)
         await self._bring_forward(specs)
+        self._right = frozenset()
         # Generations come forward before files that take long are read.
         changed = sorted(await self._read_on())
         await self._commits.look(changed)
         await self._bring_forward(changed)
-        self._right = frozenset()
         self._tell(specs)
         await self.consider([one.base_id for one in self._records.all() if is_unsaved(one.record)])
 
     async def read_receipts(self) -> frozenset[str]:
         """Read every receipt, but for those that tell nothing new; return the specs of these."""
         owners = {receipt_path(spec): spec for spec in self._index.specs}
-        receipts = sorted(self._index.receipts)
-        told: set[str] = set()
-        for start in range(0, len(receipts), _AT_ONCE):
-            names, root = receipts[start : start + _AT_ONCE], Root(self._ports.root)
-            known = {name for name in names if self._is_known(owners.get(name, ""), root)}
-            await self._memory.read([name for name in names if name not in known], known)
-            told.update(map(owners.__getitem__, known))
+        root, known = Root(self._ports.root), set[str]()
+        for name in sorted(self._index.receipts):
+            if name in owners and self._tells_nothing_new(owners[name], root):
+                known.add(owners[name])
+                await self._memory.read((), gone=[name])
+            else:
+                await self._memory.read([name])
             await self._looks.step()
-        return frozenset(told)
+        return frozenset(known)
 
-    def _is_known(self, spec: str, root: Root) -> bool:
-        """Whether a spec's receipt says, byte for byte, what the records say, and of complete results alone."""
-        entries: Sequence[ReceiptEntry] | None = ()
-        with suppress(WorkspaceError):  # reading it tells
-            entries = self._turns.receipts.standing(spec, root)
-        complete = [one.current and one.status is Status.COMPLETE for one in entries or ()]
-        return bool(complete) and all(complete)
+    def _tells_nothing_new(self, spec: str, root: Root) -> bool:
+        """Whether a spec's receipt is in step with the records, and lists what is complete and wanted alone."""
+        try:
+            entries = self._turns.receipts.in_step(spec, root) or ()
+        except WorkspaceError:  # reading it tells
+            return False
+        told = {(one.status, one.current) for one in entries}
+        return told == {(Status.COMPLETE, True)}
 
     async def take_in(self, names: Iterable[str]) -> None:
         """Read these files and folders (relative to the root) again, and consider what they concern.

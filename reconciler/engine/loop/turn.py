@@ -148,7 +148,7 @@ class Turns:
         Nothing happens where both are as they should be (`is_right`: its receipt is known to be), or it is not at rest.
         """
         try:
-            is_right = is_right or self.receipts.standing(spec) is not None
+            is_right = is_right or self.receipts.in_step(spec) is not None
             is_due = not (is_right and all(map(self._publisher.is_noted, standing)))
             if is_due and self._specs.is_at_rest(spec):
                 for item in standing:

@@ -186,6 +186,7 @@ class Daemon:
                 self._write_holds()
 
     async def _follow(self, begun: Callable[[], None]) -> None:
+        self._duties.events.watch_also(self._index.media_folders())
         await self._work.begin(self.turns, self.loop.add)
         self._duties.events.watch_also(self._index.media_folders())
         self._next_resync = self._ports.now() + self._pace.resync
