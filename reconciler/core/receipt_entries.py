@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.identity import canonical_generation, is_computed, split_attempt, take_of
 from reconciler.core.kinds import MOST_TAKES, kinds_that_may_mean
@@ -66,7 +67,7 @@ class ReceiptEntry:
 
 
 def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
-    """Return a record as a spec's receipt lists it."""
+    """Return a record as a spec's receipt lists it. Raises WorkspaceError where its request is damaged."""
 
     def listed(results: Iterable[Result]) -> tuple[ReceiptOutput, ...]:
         return tuple(
@@ -88,12 +89,25 @@ def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
         label=label,
         # A result that was saved once stays complete here, even if this clone came too late for its bytes.
         status=Status.COMPLETE if record.results and not record.lacking else record.status,
-        request=json.loads(record.request)["request"],
+        request=_request_of(record),
         outputs=listed(record.results),
         previews=listed(record.previews),
         units=record.units,
         created_at=record.created_at,
         finished_at=record.finished_at,
+    )
+
+
+def _request_of(record: Record) -> dict[str, Any]:
+    try:
+        match json.loads(record.request):
+            case {"request": dict(request)}:
+                return request
+    except (ValueError, RecursionError):
+        pass
+    raise WorkspaceError(
+        f"no receipt can list {record.external_task_id}: what the state holds as its request is damaged",
+        hint="`reconciler doctor` looks at the rest; the receipt stays as it is.",
     )
 
 

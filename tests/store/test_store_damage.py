@@ -217,6 +217,16 @@ def test_every_connection_is_durable(database: Path) -> None:
             assert connection.execute(f"PRAGMA {name}").fetchone() == (value,)
 
 
+def test_durable_write_is_synced_whatever_was_written_before(database: Path) -> None:
+    """One connection takes both in turn: each transaction begins with the care that it was asked for."""
+    opened = open_for_writing(database)
+    with closing(opened):
+        for durable in (True, False, True, False, False, True):
+            with opened.write(durable=durable) as connection:
+                (care,) = connection.exec_driver_sql("PRAGMA synchronous").one()
+            assert care == (2 if durable else 1)  # FULL, NORMAL
+
+
 @pytest.mark.parametrize("batches", [1, 7])
 def test_killed_writer_leaves_every_finished_change_and_no_half_one(
     database: Path, batches: int

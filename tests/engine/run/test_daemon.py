@@ -231,6 +231,31 @@ def test_a_start_writes_what_is_missing_and_leaves_alone_what_is_right(
     assert sorted(sim.billed().values()) == [1] * 4
 
 
+@pytest.mark.parametrize("request_is", ["{}", "[1]", "nonsense", '{"request": 1}'])
+def test_a_record_whose_request_is_damaged_stops_nothing_else(
+    project: World, sim: Simulator, request_is: str
+) -> None:
+    """The state says of one complete generation what nobody wrote: the start goes on, and another wish is bought."""
+    both = (
+        "image_url: https://example.com/girl.png\nvideo_url: https://example.com/d.mp4\nmode: std\n"
+    )
+    both += "character_orientation: image\nmatrix: {prompt: [a, b]}\n"
+    project.write("damaged.yaml", both)
+    receipt = video(project, "damaged.receipt.json")
+    with watching(project):
+        wait_until(lambda: receipt.exists() and receipt.read_text().count("complete") == 2, "both")
+    whole = receipt.read_bytes()
+    with sqlite3.connect(project.root / "state" / "reconciler.db") as database:
+        damage = "UPDATE task SET request = ? WHERE base_id = (SELECT max(base_id) FROM task)"
+        database.execute(damage, (request_is,))
+    database.close()
+    project.write("other.yaml", prompt="other")
+    with watching(project):
+        wait_until(is_idle(project, "other"), "the other video")
+    assert sorted(sim.billed().values()) == [1, 1, 1]
+    assert receipt.read_bytes() == whole
+
+
 def test_going_back_to_an_earlier_prompt_is_free(project: World, sim: Simulator) -> None:
     """A reverted spec gets its earlier video back from the object store, without a request."""
     spec = project.write("dance.yaml", prompt="first")
