@@ -86,6 +86,7 @@ def start_of_watch(place: Path, count: int) -> Callable[[Path], Measured]:
         keys = {"KLING_ACCESS_KEY": "a" * 32, "KLING_SECRET_KEY": "b" * 32}
         process = subprocess.Popen(
             [sys.executable, "-m", "reconciler", "--root", str(root), "watch", "--no-http"],
+            cwd=checkout,
             env=environment(checkout) | keys | {"KLING_BASE_URL": "http://127.0.0.1:9"},
             stderr=subprocess.PIPE,
             text=True,
