@@ -8,7 +8,9 @@ READY := $(VENV)/.ready
 WORKERS := $(shell expr 3 '*' "$$(getconf _NPROCESSORS_ONLN || echo 1)")
 
 # Memory that is given out as a folder with room: what tests write there is never waited for.
-ROOMY := $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}')" -ge 4194304 ] && echo /dev/shm)
+# Not where programs may not run from it, as in most containers.
+ROOMY := $(shell [ -w /dev/shm ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts && \
+	[ "$$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}')" -ge 4194304 ] && echo /dev/shm)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint audit check lock
