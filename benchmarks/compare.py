@@ -74,7 +74,6 @@ def empty_plan(place: Path) -> Callable[[Path], Measured]:
 
 def noop_plan(place: Path, count: int) -> Callable[[Path], Measured]:
     """Return what measures a plan of so many complete specs: nothing to do."""
-
     return lambda checkout: timed(checkout, complete(place, count, checkout), "plan")
 
 

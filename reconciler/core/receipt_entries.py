@@ -107,7 +107,7 @@ def _request_of(record: Record) -> dict[str, Any]:
         pass
     raise WorkspaceError(
         f"no receipt can list {record.external_task_id}: what the state holds as its request is damaged",
-        hint="`reconciler doctor` looks at the rest; the receipt stays as it is.",
+        hint="Restore a backup of the state, or move the state away: all is asked for again before anything is bought.",
     )
 
 

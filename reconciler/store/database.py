@@ -80,7 +80,7 @@ class Database(ABC):
     def revision(self) -> str | None:
         """Return the revision of the tables, also one of a newer program; None where there are no tables."""
         with self.read() as connection:
-            return revision_of(connection)
+            return _revision_of(connection)
 
 
 class _ReadOnly(Database):
@@ -151,23 +151,25 @@ def is_ready(database: Database) -> bool:
     return found is not None
 
 
-def revision_of(connection: sqlite3.Connection) -> str | None:
-    """Return the revision of the tables that a connection sees, None where there are none. Raises the driver's errors."""
-    if connection.execute(_TABLES).fetchone() is None:
-        return None
-    found = connection.execute(_REVISION).fetchone()
-    return None if found is None or found[0] is None else str(found[0])
+def known_revision(database: Database, connection: sqlite3.Connection | None = None) -> str | None:
+    """Return the revision of the tables, None where there are none; raises StateError for one of a newer program.
 
-
-def known_revision(database: Database) -> str | None:
-    """Return the revision of the tables, None where there are none; raises StateError for one of a newer program."""
-    revision = database.revision()
+    `connection`: one that is in a transaction, to be asked instead of another.
+    """
+    revision = database.revision() if connection is None else _revision_of(connection)
     if revision is not None and revision > HEAD:
         raise StateError(
             f"`{database.place}` was made by a newer version of this program ({revision}, not {HEAD}).",
             hint="Upgrade the program; the database is left as it is.",
         )
     return revision
+
+
+def _revision_of(connection: sqlite3.Connection) -> str | None:
+    if connection.execute(_TABLES).fetchone() is None:
+        return None
+    found = connection.execute(_REVISION).fetchone()
+    return None if found is None or found[0] is None else str(found[0])
 
 
 @contextmanager

@@ -14,14 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, event
 
 from reconciler.store import private_files
-from reconciler.store.database import (
-    HEAD,
-    Database,
-    connect,
-    known_revision,
-    revision_of,
-    translated,
-)
+from reconciler.store.database import HEAD, Database, connect, known_revision, translated
 from reconciler.store.lock import Fence
 from reconciler.store.tables import METADATA, VERSION
 
@@ -94,9 +87,8 @@ def lay_out(database: WritableDatabase) -> None:
     if known_revision(database) == HEAD:
         return
     with database.write() as connection:
-        found = revision_of(
-            driver_of(connection.connection)
-        )  # another process may have been quicker
+        # Once more, now that nobody else writes: another process may have been quicker.
+        found = known_revision(database, driver_of(connection.connection))
         if found is None:
             METADATA.create_all(connection, checkfirst=False)
             connection.execute(VERSION.insert(), {"version_num": HEAD})

@@ -63,7 +63,7 @@ class Publisher:
         return self._note(record, placed, troubles)
 
     def is_noted(self, item: Assessment) -> bool:
-        """Whether what stands at the places of a complete generation is written down as it is."""
+        """Whether what stands at the places of a generation is written down as it is; true where it is not complete."""
         made = item.record.previews if item.record else ()
         places = [*item.published, *((item.generation.output(one.role), one) for one in made)]
         is_kept = item.action is Action.KEEP

@@ -111,7 +111,7 @@ class FolderWork:
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
         self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # outputs to be confirmed, by spec
-        self._right: frozenset[str] = frozenset()  # specs whose receipts were just found to be
+        self._right: frozenset[str] = frozenset()  # specs whose receipts are in step
         index.defer()  # `_read_on` reads, a piece at a time
 
     async def begin(self, turns: Turns, wake: Callable[[str], None]) -> None:

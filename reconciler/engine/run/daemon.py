@@ -186,6 +186,7 @@ class Daemon:
                 self._write_holds()
 
     async def _follow(self, begun: Callable[[], None]) -> None:
+        # Those that the cache knows, from the first; and those of specs that had to be read.
         self._duties.events.watch_also(self._index.media_folders())
         await self._work.begin(self.turns, self.loop.add)
         self._duties.events.watch_also(self._index.media_folders())
