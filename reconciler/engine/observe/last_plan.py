@@ -24,7 +24,7 @@ from reconciler.engine.observe.survey import Survey
 from reconciler.store.file_cache import FileCache
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
-from reconciler.workspace.tree.fingerprint import Fingerprint, fingerprint
+from reconciler.workspace.tree.fingerprint import Whole, fingerprint_of_all
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import specs_folder
 
@@ -35,7 +35,7 @@ _PROGRAM = Path(reconciler.__file__).parent
 class _Look(NamedTuple):
     """How everything stands that a plan depends on, but for a few files elsewhere."""
 
-    specs: Fingerprint
+    specs: Whole
     program: str  # another one may read the same files in another way
     database: tuple[Signature | None, ...]  # and its log
 
@@ -96,8 +96,8 @@ class LastPlan:
             folder = specs_folder(self._root, self._specs_dir)
             if self._database.is_relative_to(self._root / folder):
                 return None  # what is kept here would change it
-            specs = fingerprint(self._root, folder, self._began)
-            program = fingerprint(_PROGRAM, "", 0)
+            specs = fingerprint_of_all(self._root, folder, self._began)
+            program = fingerprint_of_all(_PROGRAM, "", 0)
         except WorkspaceError:
             return None
         if specs is None or program is None:

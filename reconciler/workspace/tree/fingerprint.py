@@ -1,4 +1,4 @@
-"""Everything that lies in a folder as one short text: the same text, the same files. No file is opened here.
+"""What lies in each folder as one short text: the same text, the same files. No file is opened here.
 
 Listing and a stat of each file are the whole price, some 5 µs a file; what a walk makes of them costs ten times that.
 """
@@ -16,54 +16,93 @@ from typing import NamedTuple
 from reconciler.core.naming import join
 from reconciler.workspace.files.outputs import RACY_NS
 from reconciler.workspace.files.plain import describe_os_error
+from reconciler.workspace.tree.walk import is_misnamed
 
 _Row = tuple[str, int, int, int, int, int]  # name, mode, and the fields of a `Signature`
 
 
 class Fingerprint(NamedTuple):
+    """What one folder held at one look: names, kinds, sizes, times and inodes of its files, but of hidden ones."""
+
+    folder: str
+    digest: str
+    is_young: bool  # a file may have changed once more within one tick of its times
+    has_links: bool  # what a symbolic link leads to changes unseen
+    is_misnaming: bool  # there are defaults by another name, which hold back all below
+
+
+class Whole(NamedTuple):
     """What a folder and all below it held at one look."""
 
     digest: str
-    is_young: bool  # a file may have changed once more within one tick of its times
+    is_young: bool
 
 
-def fingerprint(root: Path, folder: str, at_ns: int) -> Fingerprint | None:
-    """Return the fingerprint of a folder of the root by a look that begins now (`at_ns`).
+def fingerprints(root: Path, folder: str, at_ns: int) -> Iterator[Fingerprint]:
+    """Yield the fingerprint of a folder of the root and of each below it, by a look that begins now (`at_ns`).
 
-    Names, kinds, sizes, times and inodes count; hidden names do not. None where a symbolic link lies there: what it leads
-    to changes unseen. Raises `WorkspaceError` where a folder cannot be listed.
+    The order depends on the names alone. Raises `WorkspaceError` where a folder cannot be listed.
     """
-    total, is_young, since = blake2b(digest_size=16), False, at_ns - RACY_NS
-    for here, rows in _listed(root, folder):
-        # Version 0: later ones may say the same value in other bytes.
-        total.update(marshal.dumps((here, rows), 0))
-        for _, mode, _, mtime, ctime, _ in rows:
-            if stat.S_ISLNK(mode):
-                return None
-            is_young = is_young or mtime > since or ctime > since
-    return Fingerprint(total.hexdigest(), is_young)
-
-
-def _listed(root: Path, folder: str) -> Iterator[tuple[str, list[_Row]]]:
-    """Yield every folder with what lies in it, in an order that depends on the names alone."""
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        rows, folders = list[_Row](), list[str]()
         try:
-            with os.scandir(root / here) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    found = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(found.st_mode):
-                        folders.append(join(here, entry.name))
-                        continue
-                    times = found.st_mtime_ns, found.st_ctime_ns
-                    rows.append((entry.name, found.st_mode, found.st_size, *times, found.st_ino))
+            rows, folders = _list(root, here)
         except OSError as error:
             raise describe_os_error(error, here or root) from error
-        rows.sort()
-        folders.sort()
         waiting += folders
-        yield here, rows
+        yield _fingerprint(here, rows, at_ns)
+
+
+def fingerprint(root: Path, folder: str, at_ns: int) -> Fingerprint | None:
+    """Return the fingerprint of one folder alone, by a look that begins now; None where it cannot be listed."""
+    try:
+        rows, _ = _list(root, folder)
+    except OSError:
+        return None
+    return _fingerprint(folder, rows, at_ns)
+
+
+def fingerprint_of_all(root: Path, folder: str, at_ns: int) -> Whole | None:
+    """Return one fingerprint of a folder and all below it; None where a symbolic link lies there.
+
+    Raises as `fingerprints` does.
+    """
+    total, is_young = blake2b(digest_size=16), False
+    for one in fingerprints(root, folder, at_ns):
+        if one.has_links:
+            return None
+        total.update(one.digest.encode())
+        is_young = is_young or one.is_young
+    return Whole(total.hexdigest(), is_young)
+
+
+def _fingerprint(folder: str, rows: list[_Row], at_ns: int) -> Fingerprint:
+    since = at_ns - RACY_NS
+    # Version 0 of marshal: later ones may say the same value in other bytes.
+    said = marshal.dumps((folder, rows), 0)
+    return Fingerprint(
+        folder,
+        blake2b(said, digest_size=16).hexdigest(),
+        any(row[3] > since or row[4] > since for row in rows),
+        any(stat.S_ISLNK(row[1]) for row in rows),
+        any(is_misnamed(row[0]) for row in rows if "default" in row[0].lower()),
+    )
+
+
+def _list(root: Path, folder: str) -> tuple[list[_Row], list[str]]:
+    """Return the files of a folder, and the folders in it, by name. Raises OSError."""
+    rows, folders = list[_Row](), list[str]()
+    with os.scandir(root / folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                folders.append(join(folder, entry.name))
+                continue
+            times = found.st_mtime_ns, found.st_ctime_ns
+            rows.append((entry.name, found.st_mode, found.st_size, *times, found.st_ino))
+    rows.sort()
+    folders.sort()
+    return rows, folders

@@ -68,6 +68,11 @@ def is_defaults(name: str) -> bool:
     return last.lower() in _MISNAMED_DEFAULTS or spec_meant(last).lower() == DEFAULTS_NAME
 
 
+def is_misnamed(name: str) -> bool:
+    """Whether a file of this name holds defaults that are not read, because of the name."""
+    return is_defaults(name) and name.rpartition("/")[2] != DEFAULTS_NAME
+
+
 def specs_folder(root: Path, specs_dir: str) -> str:
     """Return the specs folder relative to the root; empty for the root. Raises `WorkspaceError` when it leads elsewhere."""
     base = os.path.realpath(root)
@@ -85,23 +90,34 @@ def specs_folder(root: Path, specs_dir: str) -> str:
     return "" if named == "." else named
 
 
-def walk(root: Path, folder: str, ignoring: Ignoring | None = None) -> Tree:
-    """Return what lies in a folder of the root and below, sorted by name. Raises `WorkspaceError`."""
+def walk(
+    root: Path, folder: str, ignoring: Ignoring | None = None, passing: Container[str] = ()
+) -> Tree:
+    """Return what lies in a folder of the root and below, sorted by name; nothing of the folders in `passing`.
+
+    Raises `WorkspaceError`.
+    """
     tree = Tree(ignoring=ignoring or Ignoring.read(root), folder=folder)
     try:
-        below = _list(root, folder, tree)
+        below = _list(root, folder, tree, passing)
     except FileNotFoundError as error:
         raise _no_folder(root, folder) from error
-    _walk(root, below, tree)
+    _walk(root, below, tree, passing)
     tree.specs = dict(sorted(tree.specs.items()))
     tree.receipts = dict(sorted(tree.receipts.items()))
     return tree
 
 
-def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) -> dict[str, Tree]:
+def look(
+    root: Path,
+    folder: str,
+    names: Collection[str],
+    ignoring: Ignoring,
+    passing: Container[str] = (),
+) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now, with an empty tree for what is gone.
 
-    The key may be a name above; hidden names, and those outside the folder, have none. The ignore file, where named, is
+    Files of the folders in `passing` are passed over. The key may be a name above; hidden names, and those outside the folder, have none. The ignore file, where named, is
     read again. Raises `WorkspaceError`, also when there is no such folder.
     """
     found: dict[str, Tree] = {}
@@ -118,9 +134,9 @@ def look(root: Path, folder: str, names: Collection[str], ignoring: Ignoring) ->
 
     for name in sorted(names):  # a folder before what it holds
         if _holds(name, folder):
-            return {folder: walk(root, folder, ignoring)}
+            return {folder: walk(root, folder, ignoring, passing)}
         if _holds(folder, name) and (place := _place(folder, name, found, is_folder)):
-            found[place] = _look_at(root, place, ignoring)
+            found[place] = _look_at(root, place, ignoring, passing)
     if found and not is_folder(folder, follow_symlinks=True):
         raise _no_folder(root, folder)
     return found
@@ -139,12 +155,12 @@ def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[s
     return here
 
 
-def _look_at(root: Path, name: str, ignoring: Ignoring) -> Tree:
+def _look_at(root: Path, name: str, ignoring: Ignoring, passing: Container[str]) -> Tree:
     tree, entry = Tree(ignoring=ignoring), root / name
     prefix = name[: name.rfind("/") + 1]
     with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         entry.stat(follow_symlinks=False)
-        _walk(root, list(_sort([entry], prefix, tree)), tree)
+        _walk(root, list(_sort([entry], prefix, tree)), tree, passing)
     return tree
 
 
@@ -176,17 +192,18 @@ def _no_folder(root: Path, folder: str) -> WorkspaceError:
     )
 
 
-def _walk(root: Path, waiting: list[str], tree: Tree) -> None:
+def _walk(root: Path, waiting: list[str], tree: Tree, passing: Container[str]) -> None:
     while waiting:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-            waiting += _list(root, waiting.pop(), tree)
+            waiting += _list(root, waiting.pop(), tree, passing)
 
 
-def _list(root: Path, here: str, tree: Tree) -> list[str]:
+def _list(root: Path, here: str, tree: Tree, passing: Container[str]) -> list[str]:
     """Put a folder's files into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
     try:
         with os.scandir(root / here) as entries:
-            return list(_sort(entries, join(here, ""), tree))
+            found = filter(_is_folder, entries) if here in passing else entries
+            return list(_sort(found, join(here, ""), tree))
     except FileNotFoundError:
         raise
     except OSError as error:
