@@ -87,7 +87,7 @@ class _Watch:
         from reconciler.cli.running import SteadyClock, open_ports, options_of
 
         folder, settings = self.folder, self.folder.settings
-        require_provider(folder, folder.repository.records())
+        require_provider(folder, folder.repository.unfinished())
         clock = SteadyClock()
         async with AsyncExitStack() as stack:
             stack.callback(_leave_at_once)  # until the next start

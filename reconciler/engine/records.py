@@ -1,6 +1,7 @@
-"""The progress of every known generation, in one map, and the only code that writes its record to disk.
+"""The progress of generations, in one map, and the only code that writes their records to disk.
 
-Every change of a record leaves a line of history. Memory agrees with the disk: only this process writes it.
+Every change of a record leaves a line of history. Memory agrees with the disk, because only this process writes it: what
+is not in memory is read when it is asked for.
 """
 
 from __future__ import annotations
@@ -24,39 +25,45 @@ _NEAR = Decimal("0.8")  # of a cap
 
 
 class Records:
-    """The progress of every known generation, with its latest attempt."""
+    """The progress of generations, each with its latest attempt; `of` and what asks by it raise StateError."""
 
     def __init__(self, ports: Ports, options: Options, records: Mapping[str, Record]) -> None:
+        """Begin with these records, those of all attempts that are not complete among them."""
         self._ports = ports
         self._options = options
-        self._known: dict[str, Progress] = {}  # by base id
-        self._by_spec: dict[str, set[str]] = {}  # spec that first asked -> base ids
+        self._known: dict[
+            str, Progress
+        ] = {}  # by base id; those that nothing was asked about are not here
         self._warned: set[str] = set()  # periods whose cap is near
         self.holds_changed = False  # since the daemon wrote them last
-        for record in records.values():
-            self._keep(record)
-            if record.status is Status.SUBMITTING:
-                self.put(replace(self.of(record.base_id), inherited=True))
+        for base_id, record in records.items():
+            in_doubt = record.status is Status.SUBMITTING
+            self._known[base_id] = Progress(base_id=base_id, record=record, inherited=in_doubt)
 
     def of(self, base_id: str) -> Progress:
-        """Return a generation's progress; a fresh one where nothing is known."""
-        return self._known.get(base_id) or Progress(base_id=base_id)
+        """Return a generation's progress; a fresh one where nothing was ever sent."""
+        if base_id not in self._known:
+            self.learn([base_id])
+        return self._known[base_id]
+
+    def learn(self, base_ids: Iterable[str]) -> None:
+        """Read what the state says of these generations at once; `of` would do it one by one."""
+        if unknown := [base_id for base_id in base_ids if base_id not in self._known]:
+            stored = self._ports.repository.records_of(unknown)
+            for base_id in unknown:
+                self._known[base_id] = Progress(base_id=base_id, record=stored.get(base_id))
 
     def put(self, progress: Progress) -> None:
         """Remember a generation's progress; its record is written by `apply` and `commit`, not here."""
-        before = self.of(progress.base_id)
-        self.holds_changed |= before.hold != progress.hold
-        if progress == Progress(base_id=progress.base_id):
-            self._known.pop(progress.base_id, None)
-        else:
-            self._known[progress.base_id] = progress
+        self.holds_changed |= self.of(progress.base_id).hold != progress.hold
+        self._known[progress.base_id] = progress
 
     def want(self, base_id: str, work: Work | None) -> None:
         """Remember what the specs want of a generation."""
         self.put(replace(self.of(base_id), work=work))
 
     def all(self) -> Iterator[Progress]:
-        """Return the progress of every known generation, unaffected by later changes."""
+        """Return the progress of every generation in memory, unaffected by later changes."""
         return iter(tuple(self._known.values()))
 
     def holds(self) -> dict[str, str]:
@@ -67,13 +74,9 @@ class Records:
         """Return the latest attempt at a generation, or None when nothing was ever sent."""
         return self.of(base_id).record
 
-    def latest(self) -> dict[str, Record]:
-        """Return the latest attempts, by base id."""
-        return {one.base_id: one.record for one in self._known.values() if one.record}
-
     def first_asked_by(self, spec: str) -> frozenset[str]:
         """Return the base ids of the generations that this spec was the first to ask for."""
-        return frozenset(self._by_spec.get(spec, ()))
+        return self._ports.repository.asked_by(spec)
 
     def decide(self, record: Record, event: Event, *, wanted: bool = True) -> Step:
         """Return the step that an event leads to now; nothing is written."""
@@ -136,8 +139,6 @@ class Records:
     def forget(self, base_id: str) -> tuple[Record, ...]:
         """Remove all attempts at a generation from the state and return them; the history stays."""
         forgotten = self._ports.repository.forget(base_id, now=self._ports.now())
-        for record in forgotten:
-            self._by_spec.get(record.spec, set()).discard(base_id)
         self.put(replace(self.of(base_id), record=None))
         return forgotten
 
@@ -222,7 +223,6 @@ class Records:
 
     def _keep(self, record: Record) -> None:
         self.put(replace(self.of(record.base_id), record=record))
-        self._by_spec.setdefault(record.spec, set()).add(record.base_id)
 
 
 def _dated(record: Record, now: int) -> Record:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from reconciler.core.errors import StateError
 from reconciler.store import private_files
 
-HEAD = "0008"  # the newest revision in `migrations/versions`; they compare as text
+HEAD = "0009"  # the newest revision in `migrations/versions`; they compare as text
 BUSY_TIMEOUT = 5.0  # seconds to wait for another writer
 _URL = re.compile(r"(?P<kind>\w+)[\w+]*://[^/?]*(/(?P<file>[^?]*))?")
 _URL_HINT = "Use sqlite:///path/to/file.db, or leave the setting out; other databases come later."

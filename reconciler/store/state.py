@@ -6,8 +6,9 @@ One verb is one consistent look. The verbs that write are in `repository`, which
 from __future__ import annotations
 
 import gc
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -24,6 +25,14 @@ ATTEMPTS = (
 )
 """All attempts at the generation `base`, the first one first, and their results."""
 
+_LISTED = "IN (SELECT value FROM json_each(:listed))"
+_WANTED = (
+    rows.TASKS.only(f"WHERE base_id {_LISTED}"),
+    rows.RESULTS.only(f"{_RESULTS_OF} base_id {_LISTED})"),
+)
+_OPEN = "base_id IN (SELECT base_id FROM task WHERE status <> 'complete')"
+_UNFINISHED = (rows.TASKS.only(f"WHERE {_OPEN}"), rows.RESULTS.only(f"{_RESULTS_OF} {_OPEN})"))
+_ASKED_BY = Select("task", {"base_id": TEXT}, "WHERE spec = :spec")
 _NAMES = ("base_id", "external_task_id", "task_id")  # what an attempt is called by
 _IS_NAMED = " OR ".join(f"{name} = :any_id" for name in _NAMES)
 _NAMED = (
@@ -41,6 +50,7 @@ _KEPT_BESIDE = Select(
     {"detail": TEXT},
     "WHERE kind = :kind AND external_task_id IN (SELECT external_task_id FROM task)",
 )
+_PUBLISHED_AT = rows.PUBLICATIONS.only(f"WHERE path {_LISTED}")
 _OWNERS = Select("result", {"sha256": TEXT, "external_task_id": TEXT, "role": TEXT})
 _NOT_CLAIMED = "JOIN task USING (external_task_id) WHERE task.claimed = 0"
 _HOLDS = Select("hold", {"base_id": TEXT, "reason": TEXT})
@@ -76,13 +86,29 @@ class State:
 
     def records(self) -> dict[str, Record]:
         """Return the foremost attempt of every generation, by base id, with its results."""
+        return self._foremost(rows.TASKS, rows.RESULTS)
+
+    def records_of(self, base_ids: Iterable[str]) -> dict[str, Record]:
+        """Return the foremost attempts at these generations, by base id."""
+        return self._foremost(*_WANTED, listed=json.dumps([*base_ids]))
+
+    def unfinished(self) -> dict[str, Record]:
+        """Return the foremost attempts at all generations with an attempt that is not complete, by base id."""
+        return self._foremost(*_UNFINISHED)
+
+    def _foremost(self, tasks: Select, results: Select, **given: object) -> dict[str, Record]:
         found = dict[str, Record]()
         with _collector_paused():
-            for record in rows.to_records(*self._found(rows.TASKS, rows.RESULTS)):
+            for record in rows.to_records(*self._found(tasks, results, **given)):
                 other = found.get(record.base_id)
                 if other is None or foremost((other, record)) is record:
                     found[record.base_id] = record
         return found
+
+    def asked_by(self, spec: str) -> frozenset[str]:
+        """Return the base ids of the generations that a spec was the first to ask for."""
+        (found,) = self._found(_ASKED_BY, spec=spec)
+        return frozenset(base_id for (base_id,) in found)
 
     def record(self, base_id: str) -> Record | None:
         """Return the foremost attempt at a generation, None when there was none."""
@@ -111,9 +137,12 @@ class State:
         (entries,) = self._found(_HISTORY, base=base_id)
         return tuple(HistoryEntry(*entry) for entry in entries)
 
-    def publications(self) -> dict[str, Publication]:
-        """Return the outputs that are ours, by their path relative to the root."""
-        (found,) = self._found(rows.PUBLICATIONS)
+    def publications(self, paths: Iterable[str] | None = None) -> dict[str, Publication]:
+        """Return the outputs that are ours, by their path relative to the root; `paths`: only those there."""
+        if paths is None:
+            (found,) = self._found(rows.PUBLICATIONS)
+        else:
+            (found,) = self._found(_PUBLISHED_AT, listed=json.dumps([*paths]))
         return {one.path: one for one in map(rows.to_publication, found)}
 
     def known_results(self, *, previews: bool = True, claimed: bool = True) -> dict[str, str]:

@@ -51,7 +51,7 @@ class TaskRow(_Row, table=True):
     attempt: int
     status: str
     request: str
-    spec: str
+    spec: str = Field(index=True)
     label: str
     task_id: str | None
     reason: str

@@ -18,7 +18,6 @@ from reconciler.engine.observe.locations import Locations
 from reconciler.engine.orders.take import OrderTaker
 from reconciler.engine.records import Records
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
-from reconciler.store.repository import Repository
 from reconciler.workspace.index.spec_index import SpecIndex
 from tests.engine.world import now_ms
 from tests.support.ports import Told
@@ -160,10 +159,10 @@ def test_what_cannot_be_learnt_after_an_order_hides_nothing_that_was_done(
         with monkeypatch.context() as held:
             relearn = Locations.relearn
 
-            def is_held(self: Locations, repository: Repository) -> None:
+            def is_held(self: Locations) -> None:
                 if self is daemon.locations:
                     raise StateError("The database is held.")
-                relearn(self, repository)
+                relearn(self)
 
             held.setattr(Locations, "relearn", is_held)
             assert daemon.look() == {failed[0]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,11 +90,9 @@ def past(
     return run(story(), start=START)
 
 
-def test_a_run_takes_virtual_minutes_and_real_moments(tmp_path: Path) -> None:
+def test_a_run_in_virtual_time_buys_all_and_waits_for_nobody(tmp_path: Path) -> None:
     """Twenty generations through five slots: each bought once, each with bytes of its own, and nobody waited."""
-    began = time.monotonic()
     seen = past(tmp_path)
-    assert time.monotonic() - began < 10
     assert seen.ended is Ended.SETTLED
     assert {record.status for record in seen.records.values()} == {Status.COMPLETE}
     assert seen.billed == dict.fromkeys(seen.records, 1)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -135,7 +136,11 @@ def test_value_of_another_kind(database: Path, change: str) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(f"UPDATE OR IGNORE {change}")
     with closing(State.open(database)) as reader:
-        read = {"task": reader.records, "publication": reader.publications, "hold": reader.holds}
+        read: dict[str, Callable[[], object]] = {
+            "task": reader.records,
+            "publication": reader.publications,
+            "hold": reader.holds,
+        }
         with pytest.raises(StateError, match="is damaged"):
             read[change.split(maxsplit=1)[0]]()
 

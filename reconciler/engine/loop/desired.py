@@ -132,6 +132,8 @@ class FolderWork:
     async def read_receipts(self) -> frozenset[str]:
         """Read every receipt, but for those that tell nothing new; return the specs of these."""
         owners = {receipt_path(spec): spec for spec in self._index.specs}
+        for spec in owners.values():
+            self._records.learn(wish.external_task_id for wish in self._index.generations(spec))
         root, known = Root(self._ports.root), set[str]()
         for name in sorted(self._index.receipts):
             if name in owners and self._tells_nothing_new(owners[name], root):
@@ -183,8 +185,10 @@ class FolderWork:
         """Consider what these specs ask for, and asked for before, in their order."""
         for start in range(0, len(specs), _AT_ONCE):
             bases = self._bases_of(specs[start : start + _AT_ONCE])
+            self._records.learn(bases)
             wishes = [wish for base in bases for wish in self._index.wishes(base)]
             paths = [path for wish in wishes for _, path in wish.outputs]
+            self._facts.locations.learn(path for wish in wishes for path in _places(wish))
             # In a thread: the files at these paths may be of any size.
             await asyncio.to_thread(self._facts.locations.foresee, paths)
             await self.consider(bases)
@@ -207,8 +211,8 @@ class FolderWork:
 
     async def commits_changed(self) -> None:
         """Look again at every spec that is not bought whole: a commit decides whether it may be."""
-        bought = {base for base, one in self._records.latest().items() if one.status in BOUGHT}
-        specs = {spec for spec, bases in self._wanted_by.items() if not bases <= bought}
+        due = {base for base in set().union(*self._wanted_by.values()) if not self._is_bought(base)}
+        specs = {spec for spec, bases in self._wanted_by.items() if bases & due}
         specs |= self._commits.owed
         await self._commits.look(specs)
         await self.consider(self._bases_of(specs))
@@ -269,6 +273,7 @@ class FolderWork:
 
     def _assess(self, wishes: Sequence[Generation], record: Record | None) -> Iterator[Assessment]:
         for wish in wishes:
+            self._facts.locations.learn(_places(wish))
             known = self._facts.known(wish, record)
             if known.record is not None and known.record is not record:
                 self._records.take_over([known.record])
@@ -278,6 +283,10 @@ class FolderWork:
         for item in items:
             if item.action in IDLE:
                 self._kept.setdefault(item.generation.spec, []).append(item)
+
+    def _is_bought(self, base: str) -> bool:
+        record = self._records.get(base)
+        return record is not None and record.status in BOUGHT
 
     def _misfit(self, wish: Generation) -> str:
         return content_problem(wish, self._records.get(wish.external_task_id))
@@ -351,3 +360,8 @@ class FolderWork:
             self._ports.report.say(sentence)
         if (left := len(sentences) - _MOST_TOLD) > 0:
             self._ports.report.say(f"{counted(left, others)} {do}")
+
+
+def _places(wish: Generation) -> list[str]:
+    """Return the paths at which files of ours may stand for a generation."""
+    return [path for _, path in (*wish.outputs, *wish.previews)]

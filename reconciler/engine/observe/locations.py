@@ -26,17 +26,29 @@ class Locations:
     def __init__(self, root: Path, repository: State, objects: ObjectStore) -> None:
         self.root = root
         self.objects = objects
+        self._repository = repository
         self._digests: dict[str, tuple[Signature, str]] = {}  # as read last
-        self.relearn(repository)
+        self.relearn()
 
-    def relearn(self, repository: State) -> None:
-        """Replace all notes by what the store knows: a forgotten result is not ours any more."""
+    def relearn(self) -> None:
+        """Drop all notes, to learn them again: a forgotten result is not ours any more. Raises StateError, and leaves them as they were."""
         # sha256 of every result that this state saw; results known from a receipt only are not in it
-        self.ours = set(repository.known_results(claimed=False))
+        self.ours = set(self._repository.known_results(claimed=False))
         self.publications: dict[str, Publication] = {}
+        self._learnt: set[str] = set()  # paths of which the store said what was published there
         # sha256 -> where such bytes may be found; decides nothing
         self.places: dict[str, tuple[str, ...]] = {}
-        self.note(repository.publications().values())
+
+    def learn(self, paths: Iterable[str] | None = None) -> None:
+        """Note what the store knows of these paths (None: of all), before any thread asks. Raises StateError.
+
+        A file of a path that was not learnt is read, however it looks.
+        """
+        if paths is None:
+            self.note(self._repository.publications().values())
+        elif unknown := set(paths) - self._learnt:
+            self.note(self._repository.publications(unknown).values())
+            self._learnt |= unknown
 
     def note(self, publications: Iterable[Publication]) -> None:
         """Remember what stands where results belong."""

@@ -150,6 +150,7 @@ class Surveyor:
         merged = {**stored, **better}
         holds = self.repository.holds()
         locations = Locations(self.root, self.repository, self.objects)
+        locations.learn()
         locations.note_places(recalled.paths)
         facts = Facts(
             locations,

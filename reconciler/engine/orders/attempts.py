@@ -254,7 +254,7 @@ def _works(context: OrderContext, base_ids: Sequence[str]) -> dict[str, Work]:
     wishes: dict[str, list[Generation]] = {}
     for wish in context.survey.valid_wishes():
         wishes.setdefault(wish.external_task_id, []).append(wish)
-    bases = base_ids or [*wishes, *context.records.latest()]
+    bases = base_ids or [*wishes, *context.survey.records]
     return {base: Work(base, tuple(wishes.get(base, ()))) for base in bases}
 
 

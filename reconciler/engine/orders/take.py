@@ -35,7 +35,8 @@ async def carry_out(
 
     A name that cannot be served stops no other; a provider that cannot be asked does. `survey` is made now. Creates no task.
     """
-    records.take_over(survey.records.values())
+    stored = survey.stored
+    records.take_over(one for base, one in survey.records.items() if stored.get(base) != one)
     context = OrderContext(ports, options, records, survey)
     seen = dict(zip(order.names, order.seen, strict=False))  # of each name, or empty
     if order.verb is Verb.REFRESH:
@@ -107,7 +108,7 @@ class OrderTaker:
             touched |= outcome.touched
             self._answer(ticket, outcome)
         try:
-            locations.relearn(self._ports.repository)
+            locations.relearn()
         except StateError as error:
             if not self._is_stale:
                 self._ports.report.say(told(error))
@@ -128,7 +129,7 @@ class OrderTaker:
                 return Outcome.refused(
                     f"nothing was done: {why}; look again, and repeat the command"
                 )
-            survey = self._surveyor.survey(self._index.desired(), records.latest())
+            survey = self._surveyor.survey(self._index.desired())
             return await carry_out(order, self._ports, self._options, records, survey)
         except ReconcilerError as error:
             return Outcome.refused(in_a_line(error))

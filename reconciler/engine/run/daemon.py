@@ -96,7 +96,7 @@ class Daemon:
         self._woken = asyncio.Event()
         overdue = min(max(self._pace.patience, self._pace.resync), _LONGEST_OVERDUE)
         self.looks = FolderLooks(overdue / SECOND)
-        self.records = Records(ports, options, ports.repository.records())
+        self.records = Records(ports, options, ports.repository.unfinished())
         self._locations = Locations(ports.root, ports.repository, ports.objects)
         self._commits = Commits(ports, options, duties.checkout, self._index.inputs)
         memory = ReceiptMemory(ports.root, self.records, self._locations)
