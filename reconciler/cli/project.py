@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,13 @@ from reconciler.store.state import State
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.git import Checkout, tracked_below
 from reconciler.workspace.read.loader import Desired, load
+from reconciler.workspace.tree.fingerprint import of_this_program
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
-from reconciler.workspace.tree.walk import DEFAULTS_NAME
+from reconciler.workspace.tree.walk import DEFAULTS_NAME, specs_folder
 
 if TYPE_CHECKING:
     from reconciler.store.repository import Repository
+    from reconciler.workspace.index.resting import Resting
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
 Specs = Collection[str] | None  # the specs of a command; None: all of them
@@ -180,6 +183,21 @@ class Folder:
         terms = settings.prices, settings.require_committed
         database, specs = database_of(self.root, settings), settings.specs_dir
         return LastPlan(self.root, specs, database, self.cache, settings.previews, terms)
+
+    def resting(self) -> Resting:
+        """Return the folders that an earlier `watch` left at rest. Raises StateError, WorkspaceError."""
+        from reconciler.workspace.index.resting import Resting
+
+        settings, standings = self.settings, self.repository.standings()
+        said = settings.specs_dir, settings.prices, sorted(settings.previews), of_this_program()
+        return Resting.found(
+            self.root,
+            specs_folder(self.root, settings.specs_dir),
+            cache=self.cache,
+            terms=blake2b(repr(said).encode(), digest_size=16).hexdigest(),
+            complete=standings.complete,
+            others=standings.others,
+        )
 
     def survey(self) -> Survey:
         """Read the specs, and survey everything."""

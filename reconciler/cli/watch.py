@@ -105,7 +105,7 @@ class _Watch:
                 where = f"; status page {url}" if url else ""
                 self.has_begun = True
                 gc.freeze()  # what was read stays: looking through it again and again costs a save 50 ms
-                count = counted(len(index.specs), "spec")
+                count = counted(len(index.specs) + index.resting.specs, "spec")
                 report.info(f"watching {count} in `{settings.specs_dir}`{where}")
                 tell_systemd("READY=1")
 
@@ -187,6 +187,7 @@ class _Watch:
         )
         watcher.revive()  # before the folder is read: nothing falls between
         stack.callback(watcher.stop)
+        resting = await asyncio.to_thread(folder.resting)
         index = await asyncio.to_thread(
             SpecIndex,
             folder.root,
@@ -194,6 +195,7 @@ class _Watch:
             prices=settings.prices,
             cache=folder.cache,
             deferred=True,
+            resting=resting,
         )
         pace = Pace(
             settle=int(settings.settle_seconds * SECOND),
@@ -238,7 +240,7 @@ class _Watch:
         token = settings.page_token.get_secret_value() if settings.page_token else ""
         page = StatusPage(daemon, index, clock())
         app = status_app(
-            StatusSource(page.document, page.health, daemon.unready),
+            StatusSource(page.document, page.health, daemon.unready, daemon.awake),
             daemon.hint if settings.callback_url else None,
             allowed_hosts=[host],
             signing_key=signing_key(secret.get_secret_value()) if secret else None,

@@ -6,6 +6,7 @@ an empty one. It is a file of its own because it may be deleted at any time, whi
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -39,10 +40,18 @@ class FileCache:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
-    def load(self) -> dict[str, tuple[str, bytes]]:
-        """Return everything that is remembered."""
+    def load(
+        self, names: Iterable[str] | None = None, *, under: str = ""
+    ) -> dict[str, tuple[str, bytes]]:
+        """Return what is remembered under these names (None: under all), and under all that begin with `under`."""
+        where, given = "", list[str]()
+        if names is not None or under:
+            where = "WHERE key IN (SELECT value FROM json_each(?)) OR (key >= ? AND key < ?)"
+            beyond = under and under[:-1] + chr(ord(under[-1]) + 1)
+            given = [json.dumps([*(names or ())]), under, beyond]
         try:
-            found = self._open("rw").execute("SELECT key, stamp, packed FROM entry").fetchall()
+            question = f"SELECT * FROM entry {where}"  # noqa: S608 - a text of ours
+            found = self._open("rw").execute(question, given).fetchall()
         except _TROUBLE:
             self.close()
             return {}

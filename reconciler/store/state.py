@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from reconciler.core.states import PREVIEWS, Record, foremost
+from reconciler.core.states import ALIVE, PREVIEWS, Record, Status, foremost
 from reconciler.store import database, rows
 from reconciler.store.rows import TEXT, Select
-from reconciler.store.values import KEPT_BESIDE, HistoryEntry, Ledger, Publication
+from reconciler.store.values import KEPT_BESIDE, HistoryEntry, Ledger, Publication, Standings
 
 _RESULTS_OF = "WHERE external_task_id IN (SELECT external_task_id FROM task WHERE"
 ATTEMPTS = (
@@ -32,6 +32,15 @@ _WANTED = (
 )
 _OPEN = "base_id IN (SELECT base_id FROM task WHERE status <> 'complete')"
 _UNFINISHED = (rows.TASKS.only(f"WHERE {_OPEN}"), rows.RESULTS.only(f"{_RESULTS_OF} {_OPEN})"))
+_ALIVE = ", ".join(f"'{status}'" for status in sorted(ALIVE))
+_STANDINGS = Select(
+    "task",
+    {
+        name: rows.TASKS.columns[name]
+        for name in ("base_id", "external_task_id", "status", "claimed", "spec")
+    },
+    f"ORDER BY base_id, status IN ({_ALIVE}), attempt",
+)
 _ASKED_BY = Select("task", {"base_id": TEXT}, "WHERE spec = :spec")
 _NAMES = ("base_id", "external_task_id", "task_id")  # what an attempt is called by
 _IS_NAMED = " OR ".join(f"{name} = :any_id" for name in _NAMES)
@@ -104,6 +113,18 @@ class State:
                 if other is None or foremost((other, record)) is record:
                     found[record.base_id] = record
         return found
+
+    def standings(self) -> Standings:
+        """Return how all generations stand."""
+        (found,) = self._found(_STANDINGS)
+        last = dict[str, rows.Row]()
+        for row in found:  # one generation's attempts one after the other, as `foremost` ranks them
+            last[row[0]] = row
+        done = {row[1]: row[2] == Status.COMPLETE and not row[3] for row in last.values()}
+        return Standings(
+            frozenset(name for name, is_done in done.items() if is_done),
+            frozenset(spec for _, name, _, _, spec in last.values() if not done[name]),
+        )
 
     def asked_by(self, spec: str) -> frozenset[str]:
         """Return the base ids of the generations that a spec was the first to ask for."""

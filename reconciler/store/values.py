@@ -68,6 +68,14 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class Standings:
+    """How all generations stand, by the attempts that stand for them."""
+
+    complete: frozenset[str]  # the ids of attempts that are complete, by more than a receipt's word
+    others: frozenset[str]  # the specs that first asked for the others
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """An output that was written beside its spec, and how the file looked right after."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -28,6 +28,7 @@ class StatusSource:
     """`ok` (bool), `since`, `last_look` (ISO 8601), `in_flight` (count), `trouble` and `paused` (a sentence, or empty),
     and `provider` (`answers`, or a sentence about its silence)."""
     unready: Callable[[], Sequence[str]]  # sentences: why nothing can be bought
+    awake: Callable[[], Awaitable[None]]  # returns once the document says all
 
 
 def recent(make: Callable[[], str]) -> Callable[[], str]:

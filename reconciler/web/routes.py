@@ -129,8 +129,8 @@ def status_app(
         routes=[
             Route("/livez", _live, methods=["GET"]),
             Route("/readyz", partial(_ready, source, access), methods=["GET"]),
-            Route("/", partial(_page, recent(shown)), methods=["GET"]),
-            Route("/status.json", partial(_json, recent(document)), methods=["GET"]),
+            Route("/", partial(_page, source, recent(shown)), methods=["GET"]),
+            Route("/status.json", partial(_json, source, recent(document)), methods=["GET"]),
             Route("/healthz", partial(_health, source), methods=["GET"]),
             Route("/status.css", partial(_static, "status.css", "text/css"), methods=["GET"]),
             Route("/status.js", partial(_static, "status.js", "text/javascript"), methods=["GET"]),
@@ -189,14 +189,16 @@ class _Guard:
         return bool(self.allowed & _EVERYWHERE)
 
 
-async def _page(shown: Callable[[], str], _: Request) -> Response:
+async def _page(source: StatusSource, shown: Callable[[], str], _: Request) -> Response:
+    await source.awake()
     try:
         return HTMLResponse(shown())
     except ReconcilerError as error:
         return HTMLResponse(page("trouble", sentence=told(error)), 503)
 
 
-async def _json(document: Callable[[], str], _: Request) -> Response:
+async def _json(source: StatusSource, document: Callable[[], str], _: Request) -> Response:
+    await source.awake()
     try:
         return Response(document(), media_type="application/json")
     except ReconcilerError as error:

@@ -51,7 +51,10 @@ class Standing:
 
     @property
     def source(self) -> StatusSource:
-        return StatusSource(self.document, self.health, self.unready)
+        return StatusSource(self.document, self.health, self.unready, self.awake)
+
+    async def awake(self) -> None:
+        """Nothing is at rest."""
 
     def document(self) -> dict[str, Any]:
         self.asked += 1

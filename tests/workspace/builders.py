@@ -38,8 +38,15 @@ class Cache:
         self.rows: dict[str, tuple[str, bytes]] = {}
         self.saved: list[str] = []
 
-    def load(self) -> dict[str, tuple[str, bytes]]:
-        return dict(self.rows)
+    def load(
+        self, names: Iterable[str] | None = None, *, under: str = ""
+    ) -> dict[str, tuple[str, bytes]]:
+        asked = self.rows if names is None and not under else set(names or ())
+        return {
+            name: row
+            for name, row in self.rows.items()
+            if name in asked or (under and name.startswith(under))
+        }
 
     def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
         self.saved += [*changed, *gone]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from reconciler.engine.observe.survey import Facts
 from reconciler.engine.ports import Ports
 from reconciler.engine.records import Records
 from reconciler.workspace.files.root import Root
-from reconciler.workspace.index.spec_index import SpecIndex
+from reconciler.workspace.index.spec_index import Changed, SpecIndex
 
 _MOST_TOLD = 20  # problems said at a time
 _AT_ONCE = 200  # names or generations in one go, before the loop does anything else
@@ -123,9 +123,11 @@ class FolderWork:
         await self._bring_forward(specs)
         self._right = frozenset()
         # Generations come forward before files that take long are read.
-        changed = sorted(await self._read_on())
-        await self._commits.look(changed)
-        await self._bring_forward(changed)
+        changed = await self._read_on()
+        bases = await self._read_receipts(changed.receipts)
+        await self._commits.look(changed.specs)
+        await self._bring_forward(sorted(changed.specs))
+        await self.consider(bases)
         self._tell(specs)
         await self.consider([one.base_id for one in self._records.all() if is_unsaved(one.record)])
 
@@ -165,17 +167,71 @@ class FolderWork:
             chunk = ordered[start : start + _AT_ONCE]
             found = await asyncio.to_thread(self._index.looking_at(chunk))
             changed = self._index.refresh(chunk, found)
-            specs = changed.specs | self._index.concerned(chunk)  # also what turned out the same
-            specs |= await self._read_on()
-            await self._see_to(specs, await self._read_receipts(changed.receipts))
+            same = Changed(self._index.concerned(chunk))  # also what turned out the same
+            await self._see_to(changed | same | await self._read_on())
             await self._looks.step()
+
+    async def wake_one(self) -> None:
+        """Take in one of the folders that are at rest."""
+        folders = [next(iter(self._index.resting))]
+        found = await asyncio.to_thread(self._index.waking(folders))
+        await self._see_to(self._index.refresh(folders, found) | await self._read_on())
+
+    def note_rests(self) -> Iterator[None]:
+        """Keep for the next process which folders are at rest, a spec at a time."""
+        for folder in self._index.folders():
+            seen = self._index.fingerprint(folder)
+            if seen is None or self._index.resting.is_noted(seen):
+                continue
+            attempts: dict[str, str] = {}
+            specs = self._index.specs_in(folder)
+            for spec in specs:
+                found = self._settled(spec)
+                yield
+                if not found:
+                    break
+                attempts |= found
+            else:
+                if specs and self._index.fingerprint(folder) == seen:
+                    self._index.note_rest(seen, specs, attempts)
+
+    def _settled(self, spec: str) -> dict[str, str]:
+        """Return the attempts (by base id) that a spec's generations were bought by; none unless nothing is left to do."""
+        try:
+            entries = self._turns.receipts.in_step(spec) or ()
+        except WorkspaceError:
+            return {}
+        told = {one.status for one in entries}
+        wishes = self._index.generations(spec)
+        if told != {Status.COMPLETE} or not all(map(self._is_settled, wishes)):
+            return {}
+        known = (self._records.get(wish.external_task_id) for wish in wishes)
+        return {one.base_id: one.external_task_id for one in known if one}
+
+    def _is_settled(self, wish: Generation) -> bool:
+        """Whether a generation is complete by the state's own word, and its files stand as they were written down."""
+        progress = self._records.of(wish.external_task_id)
+        record, facts = progress.record, self._facts
+        if (
+            record is None
+            or record.status is not Status.COMPLETE
+            or record.claimed
+            or record.lacking
+        ):
+            return False
+        if progress.work or progress.hold or progress.unwritten or self._misfit(wish):
+            return False
+        files = *record.results, *(one for one in record.previews if one.role in facts.previews)
+        return all(facts.locations.stands(wish.output(one.role), one) for one in files)
 
     async def go_on(self) -> None:
         """Read on where the last look stopped, and consider what was read."""
-        if specs := await self._read_on():
-            await self._see_to(specs, set())
+        await self._see_to(await self._read_on())
 
-    async def _see_to(self, specs: Collection[str], bases: set[str]) -> None:
+    async def _see_to(self, changed: Changed) -> None:
+        specs, bases = changed.specs, await self._read_receipts(changed.receipts)
+        if not (specs or bases):
+            return
         await self._commits.look(specs)
         self._tell(sorted(specs))
         await self._bring_forward(sorted(specs))
@@ -194,10 +250,10 @@ class FolderWork:
             await self.consider(bases)
             await self._looks.step()
 
-    async def _read_on(self) -> frozenset[str]:
-        """Read new specs (a few at a time) and media (in a thread) for a bounded time; return the specs that differ."""
+    async def _read_on(self) -> Changed:
+        """Read new specs (a few at a time) and media (in a thread) for a bounded time; return what differs."""
         index, now = self._index, self._ports.now
-        changed: frozenset[str] = frozenset()
+        changed = Changed()
         until = now() + self._longest_look
         while index.has_more and now() < until:
             if index.unread:

@@ -14,7 +14,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-import reconciler
 from reconciler.core.diff import Action, Assessment, Plan, Standing
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import newer_models
@@ -24,12 +23,11 @@ from reconciler.engine.observe.survey import Survey
 from reconciler.store.file_cache import FileCache
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
-from reconciler.workspace.tree.fingerprint import Whole, fingerprint_of_all
+from reconciler.workspace.tree.fingerprint import Whole, fingerprint_of_all, of_this_program
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import specs_folder
 
 _KEY = "//plan"  # no path relative to the root begins so
-_PROGRAM = Path(reconciler.__file__).parent
 
 
 class _Look(NamedTuple):
@@ -97,12 +95,12 @@ class LastPlan:
             if self._database.is_relative_to(self._root / folder):
                 return None  # what is kept here would change it
             specs = fingerprint_of_all(self._root, folder, self._began)
-            program = fingerprint_of_all(_PROGRAM, "", 0)
+            program = of_this_program()
         except WorkspaceError:
             return None
-        if specs is None or program is None:
+        if specs is None or not program:
             return None
-        return _Look(specs, program.digest, (_signature(self._database), _signature(wal)))
+        return _Look(specs, program, (_signature(self._database), _signature(wal)))
 
     def _files(self, elsewhere: Iterable[str]) -> dict[str, Signature | None]:
         """Return how files stand that the look passes over."""

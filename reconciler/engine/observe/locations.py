@@ -168,9 +168,13 @@ class Locations:
 
     def is_noted(self, path: str, result: Result) -> bool:
         """Whether nothing stands there, or this result as it was written down."""
+        return signature(self.root / path) is None or self.stands(path, result)
+
+    def stands(self, path: str, result: Result) -> bool:
+        """Whether this result stands there, as it was written down."""
         found = signature(self.root / path)
         row = self._as_written(path, found) if found else None
-        return found is None or (row is not None and row.sha256 == result.sha256)
+        return row is not None and row.sha256 == result.sha256
 
     def foresee(self, paths: Iterable[str]) -> None:
         """Read the files at these paths ahead of time, from any thread, so that later questions are quick."""

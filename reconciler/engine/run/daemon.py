@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 from reconciler.core import errors
@@ -32,6 +33,7 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.watch.watcher import Settling
 
 _NS = 1_000_000  # in a millisecond
+_SPECS = 50  # looked at for whether they are at rest, in one look: some 20 ms
 _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
 _MOST_HINTS = 1000  # remembered until they are followed
 _LONGEST_OVERDUE = 600 * SECOND  # whatever interval the folder's settings ask for
@@ -121,7 +123,9 @@ class Daemon:
         )
         self.turns = Turns(ports, options, self.records, self._locations, self)
         self.loop = Loop(ports, options, self.turns)
-        self._next_resync = self._next_trim = 0
+        self._next_resync = self._next_trim = self._next_rests = 0
+        self._noting: Iterator[None] | None = None  # which folders are at rest
+        self._is_waking = False  # until none is
         self._no_room = ""  # the last time it was looked at
         self._hints: set[str] = set()
         self.trouble = ""  # of the folder or the state, the last time they were looked at
@@ -200,7 +204,7 @@ class Daemon:
         due = [self._ports.now() + self._pace.tick, self._next_resync]
         if (settled := self._settling.next_at()) is not None:
             due.append(settled)
-        if self._index.has_more:
+        if self._index.has_more or self._is_waking or self._noting:
             due.append(self._ports.now())
         await woken(self._woken, max(0, min(due) - self._ports.now()) / SECOND)
 
@@ -214,12 +218,18 @@ class Daemon:
             await self._take_in(due)
         elif self._index.has_more:
             await self._work.go_on()
-        if self._duties.is_ordered():
+        if is_ordered := self._duties.is_ordered():
+            self._is_waking = True  # an order is checked against all that is wanted
+        self._is_waking = self._is_waking and bool(self._index.resting)
+        if self._is_waking:
+            await self._work.wake_one()
+        elif is_ordered:
             await self._obey()
         if self._commits.is_due(now):
             await self._work.commits_changed()
         if now >= self._next_resync:
             await self._resync(now)
+        self._note_rests(now)
         if now >= self._next_trim:
             self._trim(now)
         self._ports.repository.tidy(now=now)
@@ -263,6 +273,21 @@ class Daemon:
                     await self._work.read_receipts()
                 finally:  # orders were carried out, though receipts cannot be read
                     await self._work.consider(bases)
+
+    def _note_rests(self, now: int) -> None:
+        """Note which folders are at rest, a few specs in one look."""
+        if self._noting is None and now >= self._next_rests and not self._index.has_more:
+            self._noting = self._work.note_rests()
+            self._next_rests = now + self._pace.resync
+        if self._noting and sum(1 for _ in islice(self._noting, _SPECS)) < _SPECS:
+            self._noting = None
+
+    async def awake(self) -> None:
+        """Return once no folder is at rest, for who asks about all that is wanted; or where there is trouble with them."""
+        while self._index.resting and not self.trouble:
+            self._is_waking = True
+            self.wake()
+            await asyncio.sleep(self._pace.tick / SECOND / 10)
 
     def _trim(self, now: int) -> None:
         """Remove old history once a day, a piece per second: a save waits for all that its look does."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation, collisions, fed_by, has_own_id, written
-from reconciler.workspace.index.known import Groups
+from reconciler.workspace.index.names import Groups
 
 
 class Collisions:

@@ -9,76 +9,10 @@ from pathlib import Path
 from reconciler.core.naming import copied_from
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.root import Root, Sight
+from reconciler.workspace.index.names import Groups, Names
+from reconciler.workspace.index.resting import Resting
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring, signature_of
 from reconciler.workspace.tree.walk import Tree, is_defaults, walk
-
-
-class Names:
-    """A set of file names that finds those at or below a name."""
-
-    def __init__(self) -> None:
-        self._names: set[str] = set()
-        self._inside: dict[str, set[str]] = {}  # folder -> the names and folders right in it
-
-    def add(self, name: str) -> None:
-        """Add a name."""
-        self._names.add(name)
-        while name:
-            folder = name.rpartition("/")[0]
-            siblings = self._inside.get(folder)
-            if siblings is not None:
-                siblings.add(name)
-                return
-            self._inside[folder] = {name}
-            name = folder
-
-    def discard(self, name: str) -> None:
-        """Remove a name, and the folders that are empty without it."""
-        self._names.discard(name)
-        while name and name not in self._names and name not in self._inside:
-            folder = name.rpartition("/")[0]
-            siblings = self._inside.get(folder, set())
-            siblings.discard(name)
-            if siblings:
-                return
-            self._inside.pop(folder, None)
-            name = folder
-
-    def below(self, name: str) -> Iterator[str]:
-        """Yield the names at or below a name; the empty name is the root."""
-        waiting = [name]
-        while waiting:
-            here = waiting.pop()
-            if here in self._names:
-                yield here
-            waiting += self._inside.get(here, ())
-
-
-class Groups:
-    """Sets of names by key; the only name of a key is stored without a set, to save memory."""
-
-    def __init__(self) -> None:
-        self._groups: dict[str, str | set[str]] = {}
-
-    def __getitem__(self, key: str) -> Collection[str]:
-        found = self._groups.get(key, ())
-        return (found,) if isinstance(found, str) else found
-
-    def add(self, key: str, name: str) -> None:
-        """Add a name to a key."""
-        found = self._groups.setdefault(key, name)
-        if isinstance(found, set):
-            found.add(name)
-        elif found != name:
-            self._groups[key] = {found, name}
-
-    def discard(self, key: str, name: str) -> None:
-        """Remove a name from a key."""
-        found = self._groups.get(key)
-        if isinstance(found, set):
-            found.discard(name)
-        if not found or found == name:
-            self._groups.pop(key, None)
 
 
 @dataclass(slots=True)
@@ -109,6 +43,10 @@ class KnownTree:
         """Yield the specs at or below a name; for a defaults file, those that it applies to."""
         where = name.rpartition("/")[0] if is_defaults(name) else name
         return (below for below in self._names.below(where) if below in self.tree.specs)
+
+    def inside(self, folder: str) -> Collection[str]:
+        """Return the names of the files and folders right in a folder."""
+        return self._names.inside(folder)
 
     def copies_of(self, spec: str) -> Collection[str]:
         """Return the specs that are copies of this one by their names, whether or not it exists."""
@@ -190,17 +128,21 @@ class Snapshot:
     media: Mapping[str, Sight]
     racy: frozenset[str]
     ignoring: Ignoring
+    resting: Resting
 
     def strays(self) -> frozenset[str]:
-        """Return the names of files that differ, with new, gone and racy ones. Raises `WorkspaceError`."""
+        """Return the names of files that differ, with new, gone and racy ones, and of folders that rest no more.
+
+        Raises `WorkspaceError`.
+        """
         root, found = Root(self.root), set(self.racy)
         if self.ignoring.is_racy or signature_of(self.root) != self.ignoring.signature:
             found.add(IGNORE_FILE)
-        tree = walk(self.root, self.folder, self.ignoring)
+        tree = walk(self.root, self.folder, self.ignoring, self.resting)
         now = tree.files()
         found.update(name for name, one in now.items() if self.files.get(name, 0) != one)
         found |= self.files.keys() - now.keys()
         found |= tree.links ^ self.links
         found |= {name for name in tree.links if root.target(name) != self.targets.get(name, "")}
         found |= {name for name, known in self.media.items() if Sight.of(root, name) != known}
-        return frozenset(found)
+        return frozenset(found | self.resting.strays())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from reconciler.workspace.files.root import Root, Sight
-from reconciler.workspace.index.known import Groups, Names
+from reconciler.workspace.index.names import Groups, Names
 from reconciler.workspace.read.inputs import may_be_meant
 from reconciler.workspace.read.local import KnownMedia
 

@@ -6,22 +6,26 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.core.documents import Place, Problem, waiting_for
 from reconciler.core.errors import WorkspaceError
 from reconciler.core.generations import Generation
 from reconciler.core.media_rules import Prices
+from reconciler.core.naming import receipt_path
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.index.collisions import Collisions
 from reconciler.workspace.index.known import KnownTree, Snapshot
 from reconciler.workspace.index.local_media import LocalMedia
+from reconciler.workspace.index.resting import Rest, Resting
 from reconciler.workspace.read.loader import Defaults, Desired, Reader, Reading, assemble
-from reconciler.workspace.read.local import PATIENCE, KnownMedia, MediaLook
+from reconciler.workspace.read.local import PATIENCE, VERDICTS, KnownMedia, MediaLook
 from reconciler.workspace.read.spec_cache import Media, SpecCache
+from reconciler.workspace.tree.fingerprint import Fingerprint, fingerprint
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, signature_of
 from reconciler.workspace.tree.walk import (
     Tree,
@@ -36,15 +40,25 @@ from reconciler.workspace.tree.walk import (
 _LEAST = 1024  # bytes that the reading of any spec counts for
 _NOT_READ = "the spec was not read yet: there are many, and it follows"
 _MOST_BYTES, _MOST_GENERATIONS = 256 * 1024, 2000  # of specs that are read in one go: some 0.2 s
-Found = Mapping[str, Tree]
+
+
+class Found(NamedTuple):
+    """What a look at some names found."""
+
+    trees: Mapping[str, Tree]
+    woken: frozenset[str]  # folders that were at rest
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a refresh found to be different."""
+    """What turned out to be different."""
 
-    specs: frozenset[str]  # whose generations, problems or outputs may be different; gone ones too
-    receipts: frozenset[str]  # that appeared, changed or went
+    # Whose generations, problems or outputs may be different; gone ones too.
+    specs: frozenset[str] = frozenset()
+    receipts: frozenset[str] = frozenset()  # that appeared, changed or went
+
+    def __or__(self, other: Changed) -> Changed:
+        return Changed(self.specs | other.specs, self.receipts | other.receipts)
 
 
 class SpecIndex:
@@ -60,9 +74,14 @@ class SpecIndex:
         sources: Media | None = None,  # local media that are known already
         patience: float = PATIENCE,  # s, to look at others
         deferred: bool = False,
+        resting: Resting | None = None,
     ) -> None:
-        """Read everything once, or where `deferred` only what the cache holds. Raises `WorkspaceError`."""
+        """Read everything once, or where `deferred` only what the cache holds. Raises `WorkspaceError`.
+
+        Of folders at rest nothing is read until they wake; see `wake`.
+        """
         self._root = root
+        self.resting = Resting(root) if resting is None else resting
         self._cache = cache
         self._prices = prices
         self.looks = KnownMedia(root, dict(sources or {}), patience=patience, cache=cache)
@@ -73,12 +92,14 @@ class SpecIndex:
         self._defaults: dict[str, Defaults] = {}
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
-        tree = walk(root, specs_folder(root, specs_dir))
+        tree = walk(root, specs_folder(root, specs_dir), passing=self.resting)
         at_ns = time.time_ns()
         self._seen = KnownTree(tree, at_ns)
         self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
         reader = self._reader()
-        readings = reader.read_all(cache, recalled_only=deferred)
+        if deferred and cache:
+            self.looks.verdicts.recall(cache.load((), under=VERDICTS))
+        readings = reader.recall(cache, tree.specs) if deferred else reader.read_all(cache)
         self.unread = set(tree.specs.keys() - readings.keys())  # or read before they changed
         for name in tree.defaults:
             reader.defaults.read(name)
@@ -86,19 +107,20 @@ class SpecIndex:
         for spec, reading in readings.items():
             self._take(spec, reading, reader, at_ns)
         self._collisions.replace({spec: one.generations for spec, one in readings.items()})
+        self._wake_beside(readings)
 
     @property
     def specs(self) -> Collection[str]:
-        """Every spec seen, valid or not: a live view."""
+        """Every spec that is awake, valid or not: a live view."""
         return self._seen.tree.specs.keys()
 
     @property
     def receipts(self) -> Mapping[str, Signature]:
-        """Every receipt seen, as it was found: a live view."""
+        """Every receipt that is awake, as it was found: a live view."""
         return self._seen.tree.receipts
 
     def desired(self) -> Desired:
-        """Return everything that is wanted, as `load` would; it takes time for every spec."""
+        """Return everything that is wanted by specs that are awake, as `load` would; it takes time for each."""
         tree = self._seen.tree
         specs = sorted(tree.specs)
         declared = {spec: self._collisions.declared(spec) for spec in specs}
@@ -155,6 +177,48 @@ class SpecIndex:
         before, self._ignore_file = self._ignore_file, signature_of(self._root)
         return before != self._ignore_file
 
+    def folders(self) -> list[str]:
+        """Return the folders of all specs that are awake."""
+        return sorted({spec.rpartition("/")[0] for spec in self.specs})
+
+    def specs_in(self, folder: str) -> list[str]:
+        """Return the specs right in a folder, in order; none where something in it is wrong, a link, or nobody's receipt."""
+        tree, names = self._seen.tree, self._seen.inside(folder)
+        specs = sorted(name for name in names if name in tree.specs)
+        receipts = {name for name in names if name in tree.receipts}
+        doubts = tree.problems.keys() | tree.misspelt.keys() | tree.links
+        is_well = not tree.ignoring.problem and doubts.isdisjoint(names)
+        is_owned = receipts <= set(map(receipt_path, specs))
+        return specs if is_well and is_owned and not any(map(self.problems, specs)) else []
+
+    def fingerprint(self, folder: str) -> Fingerprint | None:
+        """Look at what lies right in a folder; None where it cannot be listed, or changed a moment ago, or holds links."""
+        seen = fingerprint(self._root, folder, time.time_ns())
+        return None if seen is None or seen.is_young or seen.has_links else seen
+
+    def note_rest(
+        self, seen: Fingerprint, specs: Collection[str], attempts: Mapping[str, str]
+    ) -> None:
+        """Keep that a folder is at rest, with all its specs and the attempts (by base id) that made them complete.
+
+        Nothing is kept where a file that they were read from is another one now, or lies behind a link.
+        """
+        tree, media, root = self._seen.tree, self._media, Root(self._root)
+        read_from = {
+            IGNORE_FILE: tree.ignoring.signature,
+            **{one: tree.specs[one] for one in specs},
+        }
+        for spec in specs:
+            read_from |= {one: tree.defaults.get(one) for one in defaults_above(tree.folder, spec)}
+            read_from |= {one: media.sights[one].file for one in media.named.get(spec, ())}
+        now = time.time_ns()
+        for name, known in read_from.items():
+            is_young = known is not None and known.is_racy(now)
+            if is_young or media.links.targets.get(name) or root.signature(name) != known:
+                return
+        elsewhere = {name: one for name, one in read_from.items() if not seen.covers(name)}
+        self.resting.note(seen.folder, Rest(seen.digest, len(specs), attempts, elsewhere))
+
     def wishes(self, base_id: str) -> tuple[Generation, ...]:
         """Return every valid declaration of a generation, by spec, then in the order written."""
         return tuple(
@@ -177,9 +241,8 @@ class SpecIndex:
     def media_folders(self) -> frozenset[str]:
         """Return the folders outside the specs folder where local media are, or are missing."""
         inner = f"{self._seen.tree.folder}/" if self._seen.tree.folder else ""
-        return frozenset(
-            folder for folder in self._media.folders if not f"{folder}/".startswith(inner)
-        )
+        folders = self._media.folders.keys() | self.resting.folders_elsewhere()
+        return frozenset(folder for folder in folders if not f"{folder}/".startswith(inner))
 
     def concerned(self, names: Iterable[str]) -> frozenset[str]:
         """Return the specs that depend on files at or below these names; no file is looked at."""
@@ -197,19 +260,30 @@ class SpecIndex:
     def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
         """Return the look that `refresh` needs, as a function for any thread; it raises `WorkspaceError`."""
         named = self._with_links(names)
-        return partial(look, self._root, self._seen.tree.folder, named, self._seen.tree.ignoring)
+        return lambda: self._look(named, self.resting.concerned(named))
+
+    def waking(self, folders: Collection[str]) -> Callable[[], Found]:
+        """Return the look by which `refresh` wakes these folders, as `looking_at` does."""
+        return lambda: self._look(folders, frozenset(folders))
+
+    def _look(self, names: Iterable[str], woken: frozenset[str]) -> Found:
+        tree, places = self._seen.tree, woken.union(names)
+        passing = self.resting.but(woken)
+        return Found(look(self._root, tree.folder, places, tree.ignoring, passing), woken)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
 
         A named file is read again even where its signature is the same; of a folder, what changed. `found` is the result
-        of `looking_at`. Raises `WorkspaceError` where a folder cannot be listed; the index is then as it was.
+        of `looking_at`. Folders at rest wake where they share something with what was read. Raises `WorkspaceError` where
+        a folder cannot be listed; the index is then as it was.
         """
         named = self._with_links(names)
         found = self.looking_at(names)() if found is None else found
-        difference = self._seen.replace(found, named, time.time_ns())
+        difference = self._seen.replace(found.trees, named, time.time_ns())
+        self.resting.wake(found.woken)
         reader = self._reader()
-        links = {name for tree in found.values() for name in tree.links}
+        links = {name for tree in found.trees.values() for name in tree.links}
         for name in {*difference.specs, *difference.gone, *difference.defaults} - links:
             self._media.links.put(name, "")
         self._put_links(links, reader.root)
@@ -222,30 +296,41 @@ class SpecIndex:
             reader.defaults.read(name)
         for file in self._media.stale(named, reader.root):
             waiting.update(self._media.users[file])
+        waiting.intersection_update(self.specs)
         changed = difference.gone | self._touched(named)
-        changed |= self._read(waiting.intersection(self.specs), difference.gone, reader)
-        return Changed(frozenset(changed), frozenset(difference.receipts))
+        recalled = reader.recall(self._cache, waiting) if found.woken else {}
+        changed |= self._read({*waiting}, difference.gone, reader, recalled)
+        told = Changed(frozenset(changed), frozenset(difference.receipts))
+        return told | self._wake_beside(waiting | changed)
 
-    def read_on(self) -> frozenset[str]:
-        """Read a few of the `unread` specs; return the specs that differ now."""
+    def _wake_beside(self, specs: Iterable[str]) -> Changed:
+        """Wake the folders at rest that share something with these specs; return what is different by that."""
+        wishes = (wish for spec in specs for wish in self._collisions.declared(spec))
+        if folders := self.resting.sharing(wishes):
+            with suppress(WorkspaceError):  # the next look at everything meets it again, and tells
+                return self.refresh(folders, self.waking(folders)())
+        return Changed()
+
+    def read_on(self) -> Changed:
+        """Read a few of the `unread` specs; return what differs now."""
         return self._read_and_keep(set(heapq.nsmallest(_MOST_BYTES // _LEAST, self.unread)))
 
-    def take(self, looks: Sequence[MediaLook]) -> frozenset[str]:
-        """Take the looks at `pending` files, and read the specs that name them; return the specs that differ now."""
+    def take(self, looks: Sequence[MediaLook]) -> Changed:
+        """Take the looks at `pending` files, and read the specs that name them; return what differs now."""
         self.looks.take(looks)
         users = {user for look in looks for user in self._media.users[look.file[0]]}
         return self._read_and_keep(users.intersection(self.specs))
 
-    def _read_and_keep(self, specs: set[str]) -> frozenset[str]:
-        """Read specs and save them in the cache; return those that differ now."""
+    def _read_and_keep(self, specs: set[str]) -> Changed:
+        """Read specs and save them in the cache; return what differs now."""
         settled_before = time.time_ns() - RACY_NS
         reader = self._reader()
-        changed = self._read(specs, (), reader)
+        changed = self._read(specs, (), reader, {})
         if self._cache is not None:
             kept = changed.intersection(self.specs) - self.unread
             declared = {spec: self._collisions.declared(spec) for spec in kept}
             self._cache.save(reader.remembered(declared, settled_before), ())
-        return frozenset(changed)
+        return Changed(frozenset(changed)) | self._wake_beside(changed)
 
     def snapshot(self) -> Snapshot:
         """Return what is known now, for another thread to look for `strays`."""
@@ -259,6 +344,7 @@ class SpecIndex:
             dict(self._media.sights),
             frozenset(self._seen.racy | self._media.racy),
             tree.ignoring,
+            self.resting,
         )
 
     def is_as_read(self, spec: str) -> bool:
@@ -305,8 +391,14 @@ class SpecIndex:
                 touched.update(self._seen.specs_below(name))
         return touched
 
-    def _read(self, waiting: set[str], gone: Collection[str], reader: Reader) -> set[str]:
-        """Read specs, and those that share a file which turns out to be different; return those that differ now."""
+    def _read(
+        self,
+        waiting: set[str],
+        gone: Collection[str],
+        reader: Reader,
+        recalled: Mapping[str, Reading],
+    ) -> set[str]:
+        """Read specs that are not `recalled`, and those that share a file which turns out to be different; return those that differ now."""
         changes: dict[str, tuple[Generation, ...]] = {}
         changed: set[str] = set()
         done: set[str] = set()
@@ -321,12 +413,12 @@ class SpecIndex:
             self.unread.discard(spec)
             at_ns = time.time_ns()
             before = self._faults.get(spec, ()), self._collisions.declared(spec)
-            reading = reader.read(spec)
+            reading = recalled.get(spec) or reader.read(spec)
             if found := self._seen.signature(spec):
-                size += max(found.size, _LEAST)
+                size += 0 if spec in recalled else max(found.size, _LEAST)
                 racy = self._seen.racy
                 (racy.add if found.is_racy(at_ns) else racy.discard)(spec)
-            count += len(reading.generations)
+            count += 0 if spec in recalled else len(reading.generations)
             waiting |= self._take(spec, reading, reader, at_ns) - done
             if (self._faults.get(spec, ()), reading.generations) != before:
                 changed.add(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -180,28 +180,28 @@ class Reader:
         self.inputs = Inputs(self.root, looks)
         self.defaults = DefaultsFiles(tree, self._document, known)
 
-    def read_all(
-        self, cache: SpecCache | None, *, recalled_only: bool = False
-    ) -> dict[str, Reading]:
-        """Return what every spec says, from the cache where it is unchanged; `recalled_only`, of such specs only."""
+    def recall(self, cache: SpecCache | None, specs: Collection[str]) -> dict[str, Reading]:
+        """Return what these specs say, by the cache; those that it does not know as they are now are left out."""
+        return dict(self._recall(specs, cache.load(specs))) if cache else {}
+
+    def read_all(self, cache: SpecCache | None) -> dict[str, Reading]:
+        """Return what every spec says, from the cache where it is unchanged."""
         settled_before = time.time_ns() - RACY_NS
         remembered = cache.load() if cache else {}
         looks = self._looks
         looks.verdicts.recall(remembered)
-        readings = dict(self._recall(remembered))
+        readings = dict(self._recall(self._tree.specs, remembered))
         folders = {_folder(name) for name in readings}
         vouched = {file for folder in folders for file, _ in self.defaults.chain(folder)}
-        specs = [] if recalled_only else self._tree.specs
-        read = {name: self.read(name) for name in specs if name not in readings}
+        read = {name: self.read(name) for name in self._tree.specs if name not in readings}
         changed = self.remembered(
             {name: one.generations for name, one in read.items()}, settled_before
         )
         for name in self._tree.defaults.keys() - vouched:
             self.defaults.read(name)
         gone = sorted(set(of_specs(remembered)) - self._tree.specs.keys())
-        if not recalled_only:  # otherwise it is not known yet what is in use
-            judged = {(source.sha256, key) for (_, key), (_, source) in looks.sources.items()}
-            gone += looks.verdicts.surplus(judged)
+        judged = {(source.sha256, key) for (_, key), (_, source) in looks.sources.items()}
+        gone += looks.verdicts.surplus(judged)
         changed |= looks.verdicts.take_new()
         if cache and (changed or gone):
             cache.save(changed, gone)
@@ -259,7 +259,9 @@ class Reader:
             return [], [error.problem]
         return ([] if problems else list(wishes)), list(problems)
 
-    def _recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> Iterator[tuple[str, Reading]]:
+    def _recall(
+        self, specs: Iterable[str], remembered: Mapping[str, tuple[str, bytes]]
+    ) -> Iterator[tuple[str, Reading]]:
         """Yield every unchanged spec, and take what is remembered of unchanged media, also of changed specs."""
 
         @functools.cache
@@ -269,7 +271,7 @@ class Reader:
             return estimate_units(rate, seconds, self._prices)
 
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most specs name the same few files
-        for name in self._tree.specs:
+        for name in specs:
             if name not in remembered or self._link_fault(name):
                 continue
             with suppress(LookupError, TypeError, ValueError, ArithmeticError):  # damaged

@@ -30,7 +30,7 @@ PATIENCE: Final = (
 )
 _KEEP_AFTER: Final = 1.0  # s between two writes of verdicts
 _VERSION = "6"  # raise it whenever a file may be judged in another way: then all are decoded again
-_PREFIX = "//"  # no path relative to the root begins so
+VERDICTS = "//"  # begins their keys; no path relative to the root begins with a slash
 _SPARE = 1000  # verdicts on files that no spec names now; a checkout may bring them back
 
 File = tuple[str, str]  # path relative to the root, its medium
@@ -46,7 +46,7 @@ class Verdicts:
     def recall(self, remembered: Mapping[str, tuple[str, bytes]]) -> None:
         """Take the verdicts of a cache's rows."""
         for key, (version, packed) in remembered.items():
-            if key.startswith(_PREFIX) and version == _VERSION:
+            if key.startswith(VERDICTS) and version == _VERSION:
                 self._packed.setdefault(key, packed)
 
     def of(self, sha256: str, key: str) -> Verdict | None:
@@ -76,11 +76,11 @@ class Verdicts:
 
 def of_specs(rows: Iterable[str]) -> list[str]:
     """Return the keys among a cache's rows that belong to specs."""
-    return [row for row in rows if not row.startswith(_PREFIX)]
+    return [row for row in rows if not row.startswith("/")]
 
 
 def _name(sha256: str, key: str) -> str:
-    return f"{_PREFIX}{key}/{sha256}"
+    return f"{VERDICTS}{key}/{sha256}"
 
 
 def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = None) -> Source:

@@ -21,8 +21,10 @@ _VERSION = "9"  # raise it whenever specs may be read in another way: then all a
 class SpecCache(Protocol):
     """A table of path to (key, payload); the store implements it."""
 
-    def load(self) -> dict[str, tuple[str, bytes]]:
-        """Return everything remembered."""
+    def load(
+        self, names: Iterable[str] | None = None, *, under: str = ""
+    ) -> dict[str, tuple[str, bytes]]:
+        """Return what is remembered under these names (None: under all), and under all that begin with `under`."""
 
     def save(self, changed: Mapping[str, tuple[str, bytes]], gone: Iterable[str]) -> None:
         """Remember the changed entries and forget the gone ones."""

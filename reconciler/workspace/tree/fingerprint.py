@@ -13,11 +13,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+import reconciler
 from reconciler.core.naming import join
 from reconciler.workspace.files.outputs import RACY_NS
 from reconciler.workspace.files.plain import describe_os_error
 from reconciler.workspace.tree.walk import is_misnamed
 
+_PROGRAM = Path(reconciler.__file__).parent
 _Row = tuple[str, int, int, int, int, int]  # name, mode, and the fields of a `Signature`
 
 
@@ -29,6 +31,11 @@ class Fingerprint(NamedTuple):
     is_young: bool  # a file may have changed once more within one tick of its times
     has_links: bool  # what a symbolic link leads to changes unseen
     is_misnaming: bool  # there are defaults by another name, which hold back all below
+
+    def covers(self, name: str) -> bool:
+        """Whether a file of this name (relative to the root) would be part of it."""
+        folder, _, last = name.rpartition("/")
+        return folder == self.folder and not last.startswith(".")
 
 
 class Whole(NamedTuple):
@@ -75,6 +82,12 @@ def fingerprint_of_all(root: Path, folder: str, at_ns: int) -> Whole | None:
         total.update(one.digest.encode())
         is_young = is_young or one.is_young
     return Whole(total.hexdigest(), is_young)
+
+
+def of_this_program() -> str:
+    """Return a digest of the files of this program: another one may read the same folder in another way."""
+    found = fingerprint_of_all(_PROGRAM, "", 0)
+    return found.digest if found else ""
 
 
 def _fingerprint(folder: str, rows: list[_Row], at_ns: int) -> Fingerprint:
