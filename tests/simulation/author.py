@@ -71,7 +71,7 @@ class Author:
     def add(self, act: Act) -> None:
         """Write a new spec."""
         kind, _, number = str(act.value).partition(":")
-        folder = ("", "", "deep/")[act.which % 3]
+        folder = ("", "deep/", f"deep/{act.which % 5}/")[act.which % 3]
         image, video = "https://example.com/girl.png", "https://example.com/dance.mp4"
         if kind in {"local", "prepared"}:
             image = "girl.png"

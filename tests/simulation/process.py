@@ -14,7 +14,7 @@ from reconciler.cli.project import Folder
 from reconciler.cli.running import SteadyClock
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.core.orders import Order, Outcome
-from reconciler.core.schedule import Rules
+from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.orders.take import OrderTaker, carry_out
 from reconciler.engine.ports import Options, Ports
 from reconciler.engine.records import Records
@@ -56,12 +56,21 @@ class Process:
             if work == "apply":
                 await apply_all(ports, options, self.stop, seconds=seconds, cache=folder.cache)
                 return
-            index = SpecIndex(self.root, "specs", prices=UNITS_PER_SECOND, cache=folder.cache)
+            resting = folder.resting()
+            self.ear.said["a start with folders at rest"] += bool(resting)
+            index = SpecIndex(
+                self.root,
+                "specs",
+                prices=UNITS_PER_SECOND,
+                cache=folder.cache,
+                resting=resting,
+                quiet_ns=-(10**19),  # files have times of the virtual clock
+            )
             taker = OrderTaker(ports, options, index, folder.surveyor)
             duties = Duties(
                 index,
                 self.events,
-                Pace(),
+                Pace(rests=10 * SECOND),
                 can_host=True,
                 is_ordered=taker.is_ordered,
                 correct_clock=clock.correct,

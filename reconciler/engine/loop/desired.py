@@ -219,7 +219,7 @@ class FolderWork:
             or record.lacking
         ):
             return False
-        if progress.work or progress.hold or progress.unwritten or self._misfit(wish):
+        if progress.hold or progress.unwritten or self._misfit(wish):
             return False
         files = *record.results, *(one for one in record.previews if one.role in facts.previews)
         return all(facts.locations.stands(wish.output(one.role), one) for one in files)

@@ -77,7 +77,8 @@ class LastPlan:
         elsewhere = _elsewhere(survey)
         files = self._files(elsewhere)
         is_as_read = all(survey.desired.seen.get(name) == one for name, one in files.items())
-        is_young = before.specs.is_young or self._are_young((*files.values(), *before.database))
+        is_young = before.specs.newest_ns > self._began - RACY_NS
+        is_young = is_young or self._are_young((*files.values(), *before.database))
         if is_as_read and not is_young and self._look() == before:
             packed = json.dumps([len(plan.assessments), elsewhere]).encode()
             self._cache.save({_KEY: (self._stamp(before, files), packed)}, ())
@@ -94,7 +95,7 @@ class LastPlan:
             folder = specs_folder(self._root, self._specs_dir)
             if self._database.is_relative_to(self._root / folder):
                 return None  # what is kept here would change it
-            specs = fingerprint_of_all(self._root, folder, self._began)
+            specs = fingerprint_of_all(self._root, folder)
             program = of_this_program()
         except WorkspaceError:
             return None

@@ -63,6 +63,7 @@ class Pace:
     settle: int = 2 * SECOND  # how long a name must be quiet
     resync: int = 300 * SECOND
     polled: int = 10 * SECOND  # the same where no events come
+    rests: int = 300 * SECOND  # between two looks for folders at rest
     tick: int = 1 * SECOND  # orders and commits
     history: int = 400 * DAY  # how long history is kept
     longest_look: int = 10 * SECOND  # at unread specs and media in one go
@@ -278,7 +279,7 @@ class Daemon:
         """Note which folders are at rest, a few specs in one look."""
         if self._noting is None and now >= self._next_rests and not self._index.has_more:
             self._noting = self._work.note_rests()
-            self._next_rests = now + self._pace.resync
+            self._next_rests = now + self._pace.rests
         if self._noting and sum(1 for _ in islice(self._noting, _SPECS)) < _SPECS:
             self._noting = None
 

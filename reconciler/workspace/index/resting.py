@@ -7,8 +7,8 @@ its results: then it is read like any other. What is kept on disk for it may be 
 
 from __future__ import annotations
 
+import functools
 import json
-import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from hashlib import blake2b
@@ -99,16 +99,12 @@ class Resting:
         kept = dict(_kept(cache, terms))
         if not kept:
             return cls(root, cache=cache, terms=terms)
-        looks, awake = Root(root), {name.rpartition("/")[0] for name in others}
-        elsewhere: dict[str, bool] = {}
-        for rest in kept.values():
-            for name, known in rest.elsewhere.items():
-                if name not in elsewhere:
-                    elsewhere[name] = looks.signature(name) == known
+        awake = {name.rpartition("/")[0] for name in others}
+        look = functools.cache(Root(root).signature)
         misnaming: list[str] = []
         resting: dict[str, Rest] = {}
         gone = set(kept)
-        for seen in fingerprints(root, folder, time.time_ns()):
+        for seen in fingerprints(root, folder):
             gone.discard(seen.folder)
             if seen.is_misnaming:
                 misnaming.append(seen.folder)
@@ -119,7 +115,7 @@ class Resting:
                 and seen.folder not in awake
                 and not any(_holds(above, seen.folder) for above in misnaming)
                 and all(map(complete.__contains__, found.attempts.values()))
-                and all(map(elsewhere.__getitem__, found.elsewhere))
+                and all(look(name) == one for name, one in found.elsewhere.items())
             ):
                 resting[seen.folder] = found
         cache.save({}, [_KEY + one for one in gone])
@@ -204,7 +200,7 @@ class Resting:
         return frozenset(folder for folder in self._rests if folder not in folders)
 
     def _has_changed(self, folder: str) -> bool:
-        seen = fingerprint(self._root, folder, time.time_ns())
+        seen = fingerprint(self._root, folder)
         return seen is None or seen.digest != self._rests[folder].digest
 
 

@@ -75,11 +75,14 @@ class SpecIndex:
         patience: float = PATIENCE,  # s, to look at others
         deferred: bool = False,
         resting: Resting | None = None,
+        quiet_ns: int = RACY_NS,
     ) -> None:
         """Read everything once, or where `deferred` only what the cache holds. Raises `WorkspaceError`.
 
-        Of folders at rest nothing is read until they wake; see `wake`.
+        Of folders that are `resting` nothing is read until they wake; `quiet_ns`: how long the files of a folder must have
+        been left alone before it may rest.
         """
+        self._quiet_ns = quiet_ns
         self._root = root
         self.resting = Resting(root) if resting is None else resting
         self._cache = cache
@@ -193,8 +196,10 @@ class SpecIndex:
 
     def fingerprint(self, folder: str) -> Fingerprint | None:
         """Look at what lies right in a folder; None where it cannot be listed, or changed a moment ago, or holds links."""
-        seen = fingerprint(self._root, folder, time.time_ns())
-        return None if seen is None or seen.is_young or seen.has_links else seen
+        seen = fingerprint(self._root, folder)
+        if seen is None or seen.has_links or seen.newest_ns > time.time_ns() - self._quiet_ns:
+            return None
+        return seen
 
     def note_rest(
         self, seen: Fingerprint, specs: Collection[str], attempts: Mapping[str, str]
@@ -211,9 +216,9 @@ class SpecIndex:
         for spec in specs:
             read_from |= {one: tree.defaults.get(one) for one in defaults_above(tree.folder, spec)}
             read_from |= {one: media.sights[one].file for one in media.named.get(spec, ())}
-        now = time.time_ns()
+        since = time.time_ns() - self._quiet_ns
         for name, known in read_from.items():
-            is_young = known is not None and known.is_racy(now)
+            is_young = known is not None and max(known.mtime_ns, known.ctime_ns) > since
             if is_young or media.links.targets.get(name) or root.signature(name) != known:
                 return
         elsewhere = {name: one for name, one in read_from.items() if not seen.covers(name)}

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import reconciler
 from reconciler.core.naming import join
-from reconciler.workspace.files.outputs import RACY_NS
 from reconciler.workspace.files.plain import describe_os_error
 from reconciler.workspace.tree.walk import is_misnamed
 
@@ -28,7 +27,7 @@ class Fingerprint(NamedTuple):
 
     folder: str
     digest: str
-    is_young: bool  # a file may have changed once more within one tick of its times
+    newest_ns: int  # the latest time of a file
     has_links: bool  # what a symbolic link leads to changes unseen
     is_misnaming: bool  # there are defaults by another name, which hold back all below
 
@@ -42,11 +41,11 @@ class Whole(NamedTuple):
     """What a folder and all below it held at one look."""
 
     digest: str
-    is_young: bool
+    newest_ns: int
 
 
-def fingerprints(root: Path, folder: str, at_ns: int) -> Iterator[Fingerprint]:
-    """Yield the fingerprint of a folder of the root and of each below it, by a look that begins now (`at_ns`).
+def fingerprints(root: Path, folder: str) -> Iterator[Fingerprint]:
+    """Yield the fingerprint of a folder of the root and of each below it.
 
     The order depends on the names alone. Raises `WorkspaceError` where a folder cannot be listed.
     """
@@ -58,46 +57,45 @@ def fingerprints(root: Path, folder: str, at_ns: int) -> Iterator[Fingerprint]:
         except OSError as error:
             raise describe_os_error(error, here or root) from error
         waiting += folders
-        yield _fingerprint(here, rows, at_ns)
+        yield _fingerprint(here, rows)
 
 
-def fingerprint(root: Path, folder: str, at_ns: int) -> Fingerprint | None:
-    """Return the fingerprint of one folder alone, by a look that begins now; None where it cannot be listed."""
+def fingerprint(root: Path, folder: str) -> Fingerprint | None:
+    """Return the fingerprint of one folder alone; None where it cannot be listed."""
     try:
         rows, _ = _list(root, folder)
     except OSError:
         return None
-    return _fingerprint(folder, rows, at_ns)
+    return _fingerprint(folder, rows)
 
 
-def fingerprint_of_all(root: Path, folder: str, at_ns: int) -> Whole | None:
+def fingerprint_of_all(root: Path, folder: str) -> Whole | None:
     """Return one fingerprint of a folder and all below it; None where a symbolic link lies there.
 
     Raises as `fingerprints` does.
     """
-    total, is_young = blake2b(digest_size=16), False
-    for one in fingerprints(root, folder, at_ns):
+    total, newest_ns = blake2b(digest_size=16), 0
+    for one in fingerprints(root, folder):
         if one.has_links:
             return None
         total.update(one.digest.encode())
-        is_young = is_young or one.is_young
-    return Whole(total.hexdigest(), is_young)
+        newest_ns = max(newest_ns, one.newest_ns)
+    return Whole(total.hexdigest(), newest_ns)
 
 
 def of_this_program() -> str:
     """Return a digest of the files of this program: another one may read the same folder in another way."""
-    found = fingerprint_of_all(_PROGRAM, "", 0)
+    found = fingerprint_of_all(_PROGRAM, "")
     return found.digest if found else ""
 
 
-def _fingerprint(folder: str, rows: list[_Row], at_ns: int) -> Fingerprint:
-    since = at_ns - RACY_NS
+def _fingerprint(folder: str, rows: list[_Row]) -> Fingerprint:
     # Version 0 of marshal: later ones may say the same value in other bytes.
     said = marshal.dumps((folder, rows), 0)
     return Fingerprint(
         folder,
         blake2b(said, digest_size=16).hexdigest(),
-        any(row[3] > since or row[4] > since for row in rows),
+        max((max(row[3], row[4]) for row in rows), default=0),
         any(stat.S_ISLNK(row[1]) for row in rows),
         any(is_misnamed(row[0]) for row in rows if "default" in row[0].lower()),
     )
