@@ -19,47 +19,42 @@ _ENDINGS = {
     Role.POSTER: ".poster.webp",
     Role.SHEET: ".sheet.webp",
 }
-_SAFE_LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
+_SAFE_LABEL = r"[a-z0-9][a-z0-9_-]{0,31}\Z"
 
 SPEC_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 
-_I = re.IGNORECASE
 _CONFLICT = r"(?:conflict|konflikt|conflit|conflitt)"
+# Texts, which `re` compiles where a name needs them: hardly one does.
 # Said by the word itself, whether the original is still there or not. `of` is the original's name.
 _CERTAIN = (
-    re.compile(r"(?P<of>.+?)\.sync-conflict-\d{8}-\d{6}(?:-\w+)?", _I),  # Syncthing
+    r"(?i)(?P<of>.+?)\.sync-conflict-\d{8}-\d{6}(?:-\w+)?",  # Syncthing
     # Dropbox, Nextcloud, Seafile, pCloud: `v (Ann's conflicted copy 2026-11-02)`, `v (SFConflict a@b.c …)`
-    re.compile(rf"(?P<of>.+?)[ ._-]*[(\[][^()\[\]]*{_CONFLICT}[^()\[\]]*[)\]]", _I),
+    rf"(?i)(?P<of>.+?)[ ._-]*[(\[][^()\[\]]*{_CONFLICT}[^()\[\]]*[)\]]",
     # Synology Drive, ownCloud, Resilio: `v_NAS_Nov-02-1030-2026_Conflict`, `v_conflict-20261102-103000`, `v.Conflict`
-    re.compile(
-        rf"(?P<of>.+?)(?:_[^_]+_\w{{3}}-\d\d-\d{{4}}-\d{{4}})?[._]{_CONFLICT}(?:ed)?(?:[-_ (]*\d[-\d]*\)?)?",
-        _I,
-    ),
+    rf"(?i)(?P<of>.+?)(?:_[^_]+_\w{{3}}-\d\d-\d{{4}}-\d{{4}})?[._]{_CONFLICT}(?:ed)?(?:[-_ (]*\d[-\d]*\)?)?",
 )
 _NUMBER = r"(?: ?\(?\d{1,3}\)?)?"
 # A name of its own as well: a copy only where the original stands beside it.
 _DOUBTFUL = (
-    re.compile(rf"(?:copy|kopie|copie|copia){_NUMBER} (?:of|von|de|di) (?P<of>.+)", _I),
-    re.compile(rf"(?P<of>.+?) (?:- )?(?:copy|kopie|copie|copia){_NUMBER}", _I),  # macOS, Windows
-    re.compile(r"(?P<of>.+?) \((?:\w+ )?(?:copy|kopie|copie|copia)(?: \d{1,3})?\)", _I),  # GNOME
-    re.compile(r"(?P<of>.+?)(?: \d{1,3}| ?\(\d{1,3}\))"),  # Finder, iCloud, browsers, Google Drive
-    re.compile(r"(?P<of>.+?)[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]\d+"),  # git mergetool
-    re.compile(  # OneDrive adds the machine's name: those that no person gives to a spec
-        r"(?P<of>.+?)-(?:(?:DESKTOP|LAPTOP|WIN)-[A-Z0-9]{4,}|\S*(?:MacBook|iMac|Mac-mini)\S*)(?:-\d+)?"
-    ),
-    re.compile(rf"(?P<of>.+?)-{_CONFLICT}", _I),
-    re.compile(rf"(?P<of>.+?)[-_](?:copy|kopie|copie|copia){_NUMBER}", _I),
-    re.compile(r"(?P<of>.+?)(?: ?[-_]? ?|的)副本(?: ?\(?\d{1,3}\)?)?"),  # Windows, macOS in Chinese
-    re.compile(r"(?P<of>.+?)(?:[ ._-](?:bak|backup|orig|tmp)|~)", _I),
-    re.compile(r"~\$(?P<of>.+)"),
+    rf"(?i)(?:copy|kopie|copie|copia){_NUMBER} (?:of|von|de|di) (?P<of>.+)",
+    rf"(?i)(?P<of>.+?) (?:- )?(?:copy|kopie|copie|copia){_NUMBER}",  # macOS, Windows
+    r"(?i)(?P<of>.+?) \((?:\w+ )?(?:copy|kopie|copie|copia)(?: \d{1,3})?\)",  # GNOME
+    r"(?P<of>.+?)(?: \d{1,3}| ?\(\d{1,3}\))",  # Finder, iCloud, browsers, Google Drive
+    r"(?P<of>.+?)[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]\d+",  # git mergetool
+    # OneDrive adds the machine's name: those that no person gives to a spec
+    r"(?P<of>.+?)-(?:(?:DESKTOP|LAPTOP|WIN)-[A-Z0-9]{4,}|\S*(?:MacBook|iMac|Mac-mini)\S*)(?:-\d+)?",
+    rf"(?i)(?P<of>.+?)-{_CONFLICT}",
+    rf"(?i)(?P<of>.+?)[-_](?:copy|kopie|copie|copia){_NUMBER}",
+    r"(?P<of>.+?)(?: ?[-_]? ?|的)副本(?: ?\(?\d{1,3}\)?)?",  # Windows, macOS in Chinese
+    r"(?i)(?P<of>.+?)(?:[ ._-](?:bak|backup|orig|tmp)|~)",
+    r"~\$(?P<of>.+)",
 )
 # Part of every name that one of these fits: a quick check that nearly all names fail.
-_HINT = re.compile(
-    rf"[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac"
-    r"|[-_]cop|[-_]kop|副本|~|[._-](?:bak|orig|tmp)",
-    _I,
+_HINT = (
+    rf"(?i)[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac"
+    r"|[-_]cop|[-_]kop|副本|~|[._-](?:bak|orig|tmp)"
 )
-_SLIPS = re.compile(r"\.(?:ya?ml|json|toml)(?:\.txt|[_.,;])\Z", _I)
+_SLIPS = r"(?i)\.(?:ya?ml|json|toml)(?:\.txt|[_.,;])\Z"
 # Of one name; each costs time in proportion to its length.
 _MOST_COPIES = 10
 _OTHER_FORMATS = frozenset({".jsonl"})  # one letter away, and meant
@@ -90,7 +85,7 @@ def label_part(value: object) -> str:
     text = value
     if not isinstance(text, str):
         text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    if _SAFE_LABEL.match(text):
+    if re.match(_SAFE_LABEL, text):
         return text
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:16].strip("-")
     return "-".join(filter(None, (slug, hashlib.sha256(text.encode()).hexdigest()[:8])))
@@ -114,17 +109,17 @@ class Copy(NamedTuple):
 
 def copied_from(stem: str) -> Copy | None:
     """Return what a file of this name (without folder and suffix) looks like a copy of; None for no copy."""
-    if not _HINT.search(stem):
+    if not re.search(_HINT, stem):
         return None
     originals: list[str] = []
     certain = False
     while len(originals) < _MOST_COPIES:
-        matches = (pattern.fullmatch(stem) for pattern in (*_CERTAIN, *_DOUBTFUL))
+        matches = (re.fullmatch(pattern, stem) for pattern in (*_CERTAIN, *_DOUBTFUL))
         if (match := next(filter(None, matches), None)) is None:
             break
         stem = match["of"]
         originals.append(stem)
-        certain = certain or match.re in _CERTAIN or len(originals) == _MOST_COPIES
+        certain = certain or match.re.pattern in _CERTAIN or len(originals) == _MOST_COPIES
     return Copy(tuple(originals), certain) if originals else None
 
 
@@ -132,7 +127,7 @@ def spec_meant(name: str) -> str:
     """Return the name of a spec that a misspelt file name (without folder) probably means; else an empty string."""
     if name[name.rfind(".") + 1 :][:1].lower() not in "yjt":  # nearly every file: a film, an image
         return ""
-    if slip := _SLIPS.search(name):
+    if slip := re.search(_SLIPS, name):
         stem, suffix = name[: slip.start()], slip.group()
         return stem + next(end for end in SPEC_SUFFIXES if suffix.lower().startswith(end))
     stem, dot, ending = name.rpartition(".")
