@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reconciler.core.diff import Action, Assessment, Plan
 from reconciler.core.documents import Problem
 from reconciler.core.errors import counted
-from reconciler.core.generations import Generation
 from reconciler.core.printable import labelled
-from reconciler.core.schedule import SECOND
+from reconciler.core.receipt_entries import file_row
 from reconciler.core.spending import UnitPrice, units_text
 from reconciler.core.states import Record, Result, Status
-from reconciler.workspace.receipts.receipt_files import file_row
-
-if TYPE_CHECKING:
-    from reconciler.engine.run.daemon import Daemon
-    from reconciler.workspace.index.spec_index import SpecIndex
 
 NO_SPECS = "No specs yet: add a file to the specs folder."
 
@@ -84,7 +77,7 @@ def plan_document(plan: Plan, price: UnitPrice | None = None) -> dict[str, Any]:
 def status_document(plan: Plan) -> dict[str, Any]:
     """Return the document of `status --json`; units are decimal strings, paths relative to the root."""
     rows = [
-        _status_row(
+        status_row(
             item.generation.spec,
             item.status,
             "" if item.status is Status.COMPLETE else item.reason,
@@ -96,12 +89,12 @@ def status_document(plan: Plan) -> dict[str, Any]:
         for item in plan.assessments
     ]
     rows += [
-        _status_row(spec, Status.INVALID, in_short(found)) for spec, found in plan.invalid.items()
+        status_row(spec, Status.INVALID, in_short(found)) for spec, found in plan.invalid.items()
     ]
-    return _counted(rows)
+    return counted_rows(rows)
 
 
-def _status_row(
+def status_row(
     spec: str, status: Status, reason: str, record: Record | None = None, **known: Any
 ) -> dict[str, Any]:
     """Return a row of `status --json`; `known` holds what only a valid spec's row has."""
@@ -118,67 +111,11 @@ def _status_row(
     }
 
 
-def _counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def counted_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the document of `status --json`, given its rows."""
     counts = Counter(row["status"] for row in rows)
     summary = {status.value: counts[status] for status in Status if counts[status]}
     return {"generations": rows, "summary": summary}
-
-
-@dataclass(frozen=True, slots=True)
-class StatusPage:
-    """The source of the status page: the daemon's memory and index, without a look at the disk."""
-
-    _daemon: Daemon
-    _index: SpecIndex
-    _since: int  # ms
-
-    def document(self) -> dict[str, Any]:
-        """Return the document of `status --json`."""
-        rows: list[dict[str, Any]] = []
-        for spec in sorted(self._index.specs):
-            if problems := self._index.problems(spec):
-                rows.append(_status_row(spec, Status.INVALID, in_short(problems)))
-            rows += [self._row(wish) for wish in self._index.generations(spec)]
-        return _counted(rows)
-
-    def health(self) -> dict[str, Any]:
-        """Return the daemon's own health."""
-        account = self._daemon.turns.account
-        trouble = self._daemon.trouble
-        return {
-            "ok": not trouble,
-            "trouble": trouble,
-            "since": _time(self._since),
-            "last_look": _time(self._daemon.looked_at),
-            "in_flight": len(self._daemon.loop.in_flight),
-            "paused": account.pause.reason,
-            "provider": account.silence or "answers",
-        }
-
-    def _row(self, wish: Generation) -> dict[str, Any]:
-        base = wish.external_task_id
-        record = self._daemon.records.get(base)
-        reason = self._daemon.obstacle(base)
-        status = record.status if record else Status.PENDING
-        if reason and status is not Status.COMPLETE:
-            status = Status.BLOCKED
-        elif record is not None and status is not Status.COMPLETE:
-            reason = record.reason
-        done = (record.results, record.previews) if record and status is Status.COMPLETE else ()
-        files = [[(wish.output(made.role), made) for made in part] for part in done]
-        return _status_row(
-            wish.spec,
-            status,
-            reason,
-            record,
-            external_task_id=record.external_task_id if record else base,
-            label=wish.label,
-            **files_listed("outputs", *files),
-        )
-
-
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="seconds")
 
 
 def files_listed(

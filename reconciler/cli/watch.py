@@ -229,7 +229,7 @@ class _Watch:
                     hint="Leave out one of the two.",
                 )
             return ""
-        from reconciler.cli.views import StatusPage
+        from reconciler.cli.status_page import StatusPage
         from reconciler.web.callbacks import signing_key
         from reconciler.web.pages import StatusSource
         from reconciler.web.routes import status_app

@@ -66,6 +66,14 @@ class ReceiptEntry:
         return self.label, self.external_task_id
 
 
+def file_row(path: str, output: ReceiptOutput | Result) -> dict[str, Any]:
+    """Return a file as a JSON object, also for other documents than receipts."""
+    row: dict[str, Any] = {"path": path, "role": output.role.value}
+    row |= {"sha256": output.sha256, "bytes": output.size}
+    sides = {"width": output.width, "height": output.height}
+    return row | {name: side for name, side in sides.items() if side}  # 0 is no side
+
+
 def entry(record: Record, spec: str, label: str) -> ReceiptEntry:
     """Return a record as a spec's receipt lists it. Raises WorkspaceError where its request is damaged."""
 

@@ -129,6 +129,8 @@ def _with_folder(settings: Settings, by_folder: Mapping[str, sources.Given]) -> 
                 "it would be in the hands of everybody who commits to it",
                 hint=f"Take it out, and set {names_of(field)[0]} in {_OPERATORS_PLACES}.",
             )
+    if not asked_for:
+        return settings
     asked = _parsed(by_folder)
     values, given, overruled = dict[str, Any](), dict(settings.provenance.given), {}
     for attribute, field, one in asked_for:

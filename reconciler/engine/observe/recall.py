@@ -17,7 +17,6 @@ from reconciler.core.receipt_entries import Recalled, knows_better, take_in, wan
 from reconciler.core.states import Record, Status
 from reconciler.engine.observe.locations import Locations
 from reconciler.workspace.files.root import Root
-from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt
 
 if TYPE_CHECKING:
     from reconciler.engine.records import Records
@@ -26,7 +25,12 @@ if TYPE_CHECKING:
 def recall(root: Path, receipts: Iterable[str]) -> Recalled:
     """Read these receipts; those that cannot be read are listed in `unreadable`."""
     recalled, place = Recalled(), Root(root)
-    for name in receipts:
+    if not (names := tuple(receipts)):
+        return recalled
+    # It has models made, and where all is complete no receipt is read.
+    from reconciler.workspace.receipts.receipt_files import ReceiptError, read_receipt
+
+    for name in names:
         try:
             entries = read_receipt(place, name)
         except ReceiptError as error:

@@ -20,7 +20,6 @@ from reconciler.store.objects import ObjectStore
 from reconciler.store.state import State
 from reconciler.workspace.files.outputs import check_room
 from reconciler.workspace.read.loader import Desired
-from reconciler.workspace.read.mentions import needed
 
 _ONLY_TOLD = (
     "only a receipt says that it was published there; remove it yourself if nobody needs it"
@@ -177,7 +176,11 @@ class Surveyor:
         written = set(_written(survey.desired, survey.records))
         standing = self._unasked(survey, written)
         alone = [path for path, is_known in standing.items() if is_known]
-        stay = needed(self.root, survey.desired, written, alone) if alone else {}
+        stay: dict[str, str] = {}
+        if alone:  # rare, and slow to import
+            from reconciler.workspace.read.mentions import needed
+
+            stay = needed(self.root, survey.desired, written, alone)
         stay |= {path: _ONLY_TOLD for path, is_known in standing.items() if not is_known}
         orphans = tuple(path for path in alone if path not in stay)
         return replace(survey, orphans=orphans, needed=stay)

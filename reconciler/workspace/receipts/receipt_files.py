@@ -29,8 +29,8 @@ from reconciler.core.documents import DocumentError, Limits, Place, Problem, fin
 from reconciler.core.errors import SpecError, WorkspaceError
 from reconciler.core.identity import split_attempt
 from reconciler.core.moments import milliseconds
-from reconciler.core.receipt_entries import ReceiptEntry, ReceiptOutput, in_order
-from reconciler.core.states import Result, Role, Status
+from reconciler.core.receipt_entries import ReceiptEntry, ReceiptOutput, file_row, in_order
+from reconciler.core.states import Role, Status
 from reconciler.workspace.files.outputs import OutputTaken, not_replaced, signature
 from reconciler.workspace.files.plain import (
     NotPlain,
@@ -315,14 +315,6 @@ def _row(entry: ReceiptEntry) -> dict[str, Any]:
     if entry.previews:
         row["previews"] = [file_row(preview.path, preview) for preview in entry.previews]
     return row if entry.current else row | {"current": False}
-
-
-def file_row(path: str, output: ReceiptOutput | Result) -> dict[str, Any]:
-    """Return a file as a JSON object, also for other documents than receipts."""
-    row: dict[str, Any] = {"path": path, "role": output.role.value}
-    row |= {"sha256": output.sha256, "bytes": output.size}
-    sides = {"width": output.width, "height": output.height}
-    return row | {name: side for name, side in sides.items() if side}  # 0 is no side
 
 
 def _iso(milliseconds: int | None) -> str | None:
