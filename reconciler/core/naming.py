@@ -50,7 +50,7 @@ _DOUBTFUL = (
     r"~\$(?P<of>.+)",
 )
 # Part of every name that one of these fits: a quick check that nearly all names fail.
-_HINT = (
+_MARKS = (
     rf"(?i)[ (\[]|{_CONFLICT}|[_.](?:BASE|LOCAL|REMOTE|BACKUP)[_.]|-(?:DESKTOP|LAPTOP|WIN)-|Mac"
     r"|[-_]cop|[-_]kop|副本|~|[._-](?:bak|orig|tmp)"
 )
@@ -109,7 +109,7 @@ class Copy(NamedTuple):
 
 def copied_from(stem: str) -> Copy | None:
     """Return what a file of this name (without folder and suffix) looks like a copy of; None for no copy."""
-    if not re.search(_HINT, stem):
+    if not re.search(_MARKS, stem):
         return None
     originals: list[str] = []
     certain = False

@@ -27,20 +27,18 @@ from reconciler.workspace.git import is_tracked
 ENVIRONMENT, ENV_FILE, CONFIG_FILE = "the environment", ".env", "reconciler.toml"
 LARGEST_FILE = 1024 * 1024  # bytes of a settings file
 
-_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_NAME = r"(?a)[A-Za-z_][\w.-]*"
 # the beginning of a setting inside the value of another
-_ANOTHER = re.compile(r"\b(RECONCILER|KLING|KLINGAI)_[A-Z_]+\s*[=:]", re.IGNORECASE)
+_ANOTHER = r"(?i)\b(RECONCILER|KLING|KLINGAI)_[A-Z_]+\s*[=:]"
 # a line that assigns; not the last line of a key in base64, which ends with `=`
-_ASSIGNMENT = re.compile(r"\s*(export\s+|set\s+)?[A-Za-z_][\w.-]*\s*=\s*[^\s=]", re.ASCII)
+_ASSIGNMENT = r"(?a)\s*(export\s+|set\s+)?[A-Za-z_][\w.-]*\s*=\s*[^\s=]"
 # characters that end a line in an editor and not here, or are not shown
-_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
+_UNSEEN = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]"
 # variables that Kubernetes adds to each pod's environment for a service called `reconciler`
-_SERVICE = re.compile(
-    r"RECONCILER_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
-)
+_SERVICE = r"RECONCILER_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 _LIKE = 0.9  # how much a name is like `reconciler.toml`: `reconciler.tml` and `reconcilier.toml`, not `reconciler.yaml`
 # a name like `.env`; not `.envrc`, which direnv reads
-_LIKE_ENV = re.compile(r"[._]?env(?!rc$)(?!.*(example|sample|template))([ .(_-].*)?", re.IGNORECASE)
+_LIKE_ENV = r"(?i)[._]?env(?!rc$)(?!.*(example|sample|template))([ .(_-].*)?"
 _OF_A_CAP = frozenset({"MAX", "DAY", "DAILY", "RUN", "CAP", "LIMIT"})
 
 # settings that hold purchases back, recognized without the prefix, too
@@ -111,7 +109,7 @@ def users_file() -> Path | None:
 def holds_another(value: str) -> bool:
     """Whether the value of a setting swallowed another setting."""
     below = value.splitlines()[1:]
-    return bool(_ANOTHER.search(value)) or any(_ASSIGNMENT.match(line) for line in below)
+    return bool(re.search(_ANOTHER, value)) or any(re.match(_ASSIGNMENT, line) for line in below)
 
 
 def existing(root: Path, config: Path | None) -> frozenset[str]:
@@ -147,7 +145,7 @@ def _refuse_misnamed(root: Path) -> None:
         likeness = difflib.SequenceMatcher(None, plain, CONFIG_FILE).ratio()
         if is_toml or (plain.startswith("reconc") and likeness >= _LIKE):
             meant = CONFIG_FILE
-        elif plain == ENV_FILE or (_LIKE_ENV.fullmatch(name) and _holds_ours(root / name)):
+        elif plain == ENV_FILE or (re.fullmatch(_LIKE_ENV, name) and _holds_ours(root / name)):
             meant = ENV_FILE
         else:
             continue
@@ -202,7 +200,7 @@ def _dotenv(path: Path, ours: Collection[str], known: Mapping[str, str]) -> Coll
 def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
     """Yield name, value with unresolved variables, and line (from 1) of each; raises SettingsError for another line."""
     for number, written in enumerate(re.split(r"\r\n|\n|\r", text), 1):
-        if unseen := _UNSEEN.search(written):
+        if unseen := re.search(_UNSEEN, written):
             raise _unreadable(number, f"an invisible character (U+{ord(unseen[0]):04X}) is in it")
     for binding in parse_stream(io.StringIO(text)):
         original = binding.original.string
@@ -212,9 +210,9 @@ def _assignments(text: str) -> Iterator[tuple[str, str, int]]:
             raise _unreadable(line, "it is neither an assignment (`NAME=value`) nor a comment")
         if binding.key is None or binding.value is None:
             continue
-        if not _NAME.fullmatch(binding.key):
+        if not re.fullmatch(_NAME, binding.key):
             raise _unreadable(line, "what stands before the `=` is not a name")
-        if any(_ASSIGNMENT.match(below) for below in binding.value.splitlines()[1:]):
+        if any(re.match(_ASSIGNMENT, below) for below in binding.value.splitlines()[1:]):
             why = "its quote is closed only lines below, and swallows the settings in between"
             raise _unreadable(line, why)
         if holds_another(binding.value):
@@ -270,7 +268,7 @@ def _text(path: Path, shown: str, hint: str) -> str:
 def _meant(name: str, ours: Collection[str], *, among_others: bool = False) -> str | None:
     """Return the setting that a name probably means; "" for a wrong name like none, None for another program's name."""
     plain = re.sub(r"[.-]", "_", name.upper())
-    if among_others and (_SERVICE.fullmatch(plain) or not plain.startswith("RECON")):
+    if among_others and (not plain.startswith("RECON") or re.fullmatch(_SERVICE, plain)):
         return None  # most of an environment, and the comparison is slow
     if plain.startswith("RECONCILER_"):
         stem = plain.removeprefix("RECONCILER_")

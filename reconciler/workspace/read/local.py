@@ -21,8 +21,7 @@ from reconciler.core.media_rules import MEDIUMS, Source, too_large
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.plain import digest
 from reconciler.workspace.media import flaws
-from reconciler.workspace.media.decoding import MEDIA
-from reconciler.workspace.media.judging import Verdict, row_of, verdict_of
+from reconciler.workspace.media.verdicts import Verdict, row_of, verdict_of
 from reconciler.workspace.read.spec_cache import Media, SpecCache
 
 PATIENCE: Final = (
@@ -107,6 +106,8 @@ def read_source(root: Path, name: str, medium: str, verdicts: Verdicts | None = 
 
 def _judged(file: BufferedReader, medium: str) -> Verdict:
     """Return the verdict on a file. Raises `Unfinished`, after which the next verdict may differ."""
+    from reconciler.workspace.media.decoding import MEDIA  # which most looks at a folder do without
+
     try:
         return verdict_of(MEDIA.ask("judge", [medium], file.fileno()).facts)
     except flaws.Unfinished:

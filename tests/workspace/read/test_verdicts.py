@@ -11,7 +11,7 @@ from reconciler.core.media_rules import Source
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.store.file_cache import FileCache
 from reconciler.workspace.index.spec_index import SpecIndex
-from reconciler.workspace.media.judging import Verdict
+from reconciler.workspace.media.verdicts import Verdict
 from reconciler.workspace.read import local
 from reconciler.workspace.read.loader import Desired, load
 from reconciler.workspace.read.local import Verdicts, of_specs
