@@ -6,6 +6,7 @@ Typer would compile one by one at each start.
 """
 
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime
 from functools import cache, partial, wraps
 from importlib import import_module
@@ -29,7 +30,7 @@ What = Annotated[
 Ids = Annotated[
     list[str], typer.Argument(metavar="ID", help="External_task_ids or task_ids of tasks.")
 ]
-By = Literal["day", "spec", "model", "folder", "attempt"]  # as in `core.spending`
+By = Literal["day", "spec", "model", "folder", "attempt"]  # as in `core.purchases`
 _day = partial(typer.Option, metavar="DATE", formats=["%Y-%m-%d"])
 _dir = partial(typer.Option, "--dir", metavar="DIR")
 _port = partial(typer.Option, min=0, max=65535)
@@ -62,9 +63,15 @@ def _command(module: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
 
 @cache
-def command_line() -> Any:
-    """Return the command `reconciler` with all others below it, as Typer runs it."""
-    return typer.main.get_command(app)
+def command_line(first: str = "") -> Any:
+    """Return the command `reconciler` as Typer runs it: all others are below it, or the one that is its first word.
+
+    Typer makes every option of every command that it is told of.
+    """
+    line = copy(app)
+    named = [one for one in app.registered_commands if one.name == first]
+    line.registered_commands = named or app.registered_commands
+    return typer.main.get_command(line)
 
 
 def _tell_version(wanted: bool) -> None:

@@ -19,7 +19,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; never raises, never shows a traceback."""
     as_json = "--json" in arguments
     try:
-        code = command_line().main(list(arguments), prog_name="reconciler", standalone_mode=False)
+        line = command_line(*arguments[:1])
+        code = line.main(list(arguments), prog_name="reconciler", standalone_mode=False)
     except ReconcilerError as error:
         return _fail(error.message, error.hint, as_json=as_json)
     except (typer.Abort, KeyboardInterrupt):

@@ -22,17 +22,8 @@ from reconciler.cli.tables import MOST_ROWS, bare_table
 from reconciler.cli.terminal import print_json
 from reconciler.core.errors import WorkspaceError, counted
 from reconciler.core.printable import printable
-from reconciler.core.spending import (
-    By,
-    Purchase,
-    Sums,
-    UnitPrice,
-    between,
-    disbelief,
-    group,
-    total_of,
-    units_text,
-)
+from reconciler.core.purchases import By, Purchase, Sums, between, group, total_of
+from reconciler.core.spending import UnitPrice, disbelief, units_text
 from reconciler.engine.observe.purchases import everything_bought
 from reconciler.workspace.files.plain import describe_os_error, replace_plain
 

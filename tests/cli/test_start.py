@@ -19,7 +19,7 @@ from rich.markup import escape
 from reconciler.cli import commands
 from reconciler.cli.console import err
 from reconciler.cli.terminal import tell
-from reconciler.core import spending
+from reconciler.core import purchases
 from tests.support.nursery import REPOSITORY
 from tests.support.project import Project
 
@@ -99,7 +99,7 @@ def test_every_command_is_carried_out_with_what_the_command_line_gives() -> None
 
 def test_spend_groups_by_what_the_command_line_offers() -> None:
     """The words of `spend --by` are those that purchases can be grouped by."""
-    assert get_args(commands.By) == tuple(spending.By)
+    assert get_args(commands.By) == tuple(purchases.By)
 
 
 def test_no_installed_distribution_adds_itself_to_pydantic(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.moments import UNKNOWN
+from reconciler.core.purchases import By, Purchase, Sums, between, group, total_of
 from reconciler.core.schedule import DAY
-from reconciler.core.spending import By, Purchase, Sums, between, charged, group, total_of
+from reconciler.core.spending import charged
 from reconciler.core.states import Status
 
 _MIDNIGHT = 1_764_028_800_000  # ms: 2025-11-25 00:00 UTC

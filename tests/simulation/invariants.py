@@ -19,8 +19,8 @@ from typing import Any
 from reconciler.core.diff import Action
 from reconciler.core.identity import split_attempt
 from reconciler.core.motion_control import UNITS_PER_SECOND
+from reconciler.core.purchases import By, group
 from reconciler.core.schedule import DAY, SECOND, Rules
-from reconciler.core.spending import By, group
 from reconciler.core.states import Role, Status
 from reconciler.engine.observe.purchases import everything_bought
 from reconciler.workspace.media.result_media import make_preview

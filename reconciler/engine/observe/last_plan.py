@@ -60,13 +60,15 @@ class LastPlan:
 
     def complete(self) -> int:
         """Return how many generations are complete, where a plan would say just that; 0 where nobody knows."""
+        if self._before is None:
+            return 0
         stamp, packed = self._cache.get(_KEY) or ("", b"")
         try:
             complete, elsewhere = json.loads(packed)
             files = self._files(map(str, elsewhere))
         except (ValueError, TypeError, RecursionError):  # nothing, or damaged
             return 0
-        is_same = self._before is not None and stamp == self._stamp(self._before, files)
+        is_same = stamp == self._stamp(self._before, files)
         return complete if is_same and type(complete) is int else 0
 
     def keep(self, survey: Survey, plan: Plan) -> None:
@@ -89,17 +91,19 @@ class LastPlan:
         return any(max(one.mtime_ns, one.ctime_ns) > since for one in filter(None, files))
 
     def _look(self) -> _Look | None:
-        """Look at everything; None where a link, or what cannot be listed, makes it impossible to tell."""
+        """Look at everything; None where no file lies, or a link, or a folder that cannot be listed: nobody can tell."""
         wal = self._database.with_name(f"{self._database.name}-wal")
         try:
             folder = specs_folder(self._root, self._specs_dir)
             if self._database.is_relative_to(self._root / folder):
                 return None  # what is kept here would change it
             specs = fingerprint_of_all(self._root, folder)
+            if specs is None or not specs.newest_ns:
+                return None
             program = of_this_program()
         except WorkspaceError:
             return None
-        if specs is None or not program:
+        if not program:
             return None
         return _Look(specs, program, (_signature(self._database), _signature(wal)))
 

@@ -11,8 +11,9 @@ from reconciler.core.kinds import Kind, kind_behind
 from reconciler.core.media_rules import Prices, estimate_units
 from reconciler.core.moments import UNKNOWN, day_of
 from reconciler.core.naming import receipt_path
+from reconciler.core.purchases import Purchase
 from reconciler.core.receipt_entries import ReceiptEntry, to_record
-from reconciler.core.spending import FREE, Purchase, believed, charged
+from reconciler.core.spending import FREE, believed, charged
 from reconciler.core.states import LIVE, Record, Role, Status
 from reconciler.store.values import Forgotten, Ledger
 from reconciler.workspace.files.root import Root

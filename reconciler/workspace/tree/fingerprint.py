@@ -41,7 +41,7 @@ class Whole(NamedTuple):
     """What a folder and all below it held at one look."""
 
     digest: str
-    newest_ns: int
+    newest_ns: int  # 0 without a file
 
 
 def fingerprints(root: Path, folder: str) -> Iterator[Fingerprint]:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from reconciler.core.moments import day_of
+from reconciler.core.purchases import By, group
 from reconciler.core.schedule import DAY
-from reconciler.core.spending import By, group
 from reconciler.core.states import Status
 from reconciler.engine.observe.purchases import everything_bought
 from reconciler.store.values import Caps
