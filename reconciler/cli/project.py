@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -43,8 +43,7 @@ Specs = Collection[str] | None  # the specs of a command; None: all of them
 _HINT = "Go to the project's root, name it with --root, or begin one with `reconciler init`."
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectRoot:
+class ProjectRoot(NamedTuple):
     """A root folder, and the settings file that the operator named for it."""
 
     path: Path

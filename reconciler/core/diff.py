@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from reconciler.core.documents import Problem
 from reconciler.core.generations import Generation
@@ -55,8 +56,7 @@ class Standing(StrEnum):
 IN_PLACE = frozenset({Standing.OURS, Standing.POINTER})
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """A path where a result belongs, and what is there now."""
 
     role: Role
@@ -65,8 +65,7 @@ class Output:
     problem: str = ""  # a sentence: why the file cannot be read; it counts as taken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(NamedTuple):
     """What is known of one generation, apart from its spec."""
 
     record: Record | None = None
@@ -78,8 +77,7 @@ class Known:
     obstacle: str = ""  # why it cannot be submitted: no media store, an unreadable receipt
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(NamedTuple):
     """What one generation needs, and why."""
 
     generation: Generation

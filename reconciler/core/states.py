@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from reconciler.core.identity import attempt_id
 from reconciler.core.kinds import kind_behind
@@ -72,8 +72,7 @@ def asked_roles(canonical: str) -> tuple[Role, ...]:
     return tuple(map(Role, kind_behind(canonical).results(canonical)))
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
+class Video(NamedTuple):
     """One video of a finished task, as announced; URLs are signed and expire."""
 
     url: str
@@ -96,8 +95,7 @@ class Task:
     updated_at: int | None = None  # ms since the epoch, by the provider's clock
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The provider's answer to one request."""
 
     task: Task | None  # None: the provider says that it knows none

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 Scheme = Literal["s3", "gs", "az", "file"]
@@ -30,8 +29,7 @@ VARIABLES: Final[dict[Scheme, tuple[str, ...]]] = {
 _EXAMPLE = "it must look like s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
 
 
-@dataclass(frozen=True, slots=True)
-class MediaPlace:
+class MediaPlace(NamedTuple):
     """A bucket, or a folder of this machine, and the path below which this program keeps files."""
 
     scheme: Scheme
@@ -44,8 +42,7 @@ class MediaPlace:
         return f"{self.scheme}://{self.bucket}{'/' * bool(self.prefix)}{self.prefix}"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """An object as its shelf describes it, without its bytes."""
 
     size: int  # bytes

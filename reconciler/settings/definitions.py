@@ -3,9 +3,9 @@
 The people who commit to the folder are not the operator, who pays and owns the machine. So `reconciler.toml` may make the
 program slower, more careful or dearer, and choose what decides neither money nor places. Hosts, keys, stores, paths,
 and every setting without a rule are the operator's.
-"""
 
-from __future__ import annotations
+Annotations are no texts here, which pydantic would compile one by one at each start.
+"""
 
 import json
 import re

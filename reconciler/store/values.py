@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from reconciler.core.states import Record, Role, Status
 
@@ -22,8 +23,7 @@ class HistoryEntry:
     request_id: str = ""  # the provider's, for its support
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The new record of an attempt, which is written only if the attempt has the expected status."""
 
     record: Record
@@ -32,16 +32,14 @@ class Change:
     withdraws: tuple[Record, ...] = ()  # attempts that it replaces, of which no task exists
 
 
-@dataclass(frozen=True, slots=True)
-class Caps:
+class Caps(NamedTuple):
     """How many provider units may be spent; None: no cap."""
 
     per_day: Decimal | None = None
     per_run: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(NamedTuple):
     """The provider units spent on the day (UTC) and in the run; None where there is no cap."""
 
     day: Decimal | None = None
@@ -59,8 +57,7 @@ class Forgotten:
     calendar_at: int | None  # ms, the machine's calendar
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(NamedTuple):
     """Every attempt that the state knows or has known, at one moment."""
 
     attempts: tuple[Record, ...]  # without their results

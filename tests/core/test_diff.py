@@ -182,14 +182,14 @@ def test_suspending_stops_what_would_be_bought_and_changes_nothing_else(
     wish = generations({**SMALLEST, "retries": retries})[0]
     held = replace(wish, suspended=True)
     before, after = assess(wish, situation), assess(held, situation)
-    unhindered = assess(wish, replace(situation, obstacle="", outputs=()))
+    unhindered = assess(wish, situation._replace(obstacle="", outputs=()))
     if unhindered.action in BUYS:
         assert (after.action, after.status) == (Action.BLOCKED, Status.BLOCKED)
         assert "suspend: true" in after.reason
         assert after.estimated_units == 0
         assert after.external_task_id == before.external_task_id
     else:
-        assert replace(after, generation=wish) == before
+        assert after._replace(generation=wish) == before
 
 
 @given(SITUATIONS, st.integers(0, 3))
@@ -251,7 +251,7 @@ def test_a_preview_decides_nothing_but_whether_it_is_published(
     """Wherever one stands, is missing or is not ours: every answer is as without it, but for what is complete."""
     record = row.known.record and row.known.record.evolve(previews=(PREVIEW,))
     preview = Output(Role.POSTER, "specs/dance.poster.webp", standing)
-    seen = replace(row.known, record=record, previews=(preview,), unshown=unshown)
+    seen = row.known._replace(record=record, previews=(preview,), unshown=unshown)
     item, bare = assess(WISH, seen), assess(WISH, row.known)
     if bare.action is Action.KEEP and unshown:
         assert (item.action, item.status) == (Action.PUBLISH, bare.status)

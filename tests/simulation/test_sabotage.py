@@ -79,7 +79,7 @@ def no_intent(patch: pytest.MonkeyPatch) -> None:
         save(
             self,
             [
-                replace(one, expected=found.status if found else None)
+                one._replace(expected=found.status if found else None)
                 for one, found in there.items()
             ],
         )
