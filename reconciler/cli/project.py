@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -128,8 +127,7 @@ def _refuse_nested(roots: Sequence[Path], specs: str, state: str) -> None:
         raise WorkspaceError(said, hint="Say which one is meant with --root.")
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """An open root folder."""
 
     root: Path

@@ -6,9 +6,8 @@ Money is exact as a value, by the user's price of a unit, and rounded only in wo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from reconciler.core.kinds import dearest
 from reconciler.core.states import LIVE, Status
@@ -17,8 +16,7 @@ EXACT: Final = Context(prec=200)  # the usual 28 digits could round a sum past a
 _CENT = Decimal("0.01")
 
 
-@dataclass(frozen=True, slots=True)
-class UnitPrice:
+class UnitPrice(NamedTuple):
     """What one provider unit costs the user."""
 
     amount: Decimal  # in the currency, per unit

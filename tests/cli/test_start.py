@@ -9,12 +9,13 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.markup import escape
+from typer.models import CommandInfo
 
 from reconciler.cli import commands
 from reconciler.cli.console import err
@@ -32,12 +33,19 @@ LIBRARIES = frozenset(
 FOR_A_FOLDER = frozenset(
     {"asyncio", "dotenv", "pydantic_settings", "rich", "sqlalchemy", "sqlite3", "sqlmodel"}
 )
+FOR_WHAT_LIES_IN_IT = frozenset(
+    {
+        *("reconciler.core.purchases", "reconciler.core.schedule", "reconciler.cli.status_page"),
+        *("reconciler.workspace.media.decoding", "reconciler.workspace.media.judging"),
+        *("reconciler.workspace.read.mentions", "reconciler.workspace.receipts.receipt_files"),
+    }
+)
 
 
 def imported(
     folder: Path, *arguments: str, beside: Path = REPOSITORY
 ) -> tuple[int, frozenset[str]]:
-    """Run the program in a process of its own; return its exit code, and what it imported, by the top package.
+    """Run the program in a process of its own; return its exit code, and what it imported: modules and top packages.
 
     `beside` is a folder where further libraries are installed.
     """
@@ -50,9 +58,9 @@ def imported(
         check=False,
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    names = {line.rpartition("|")[2].strip() for line in lines}
     assert {"reconciler", "typer"} <= names, done.stderr
-    return done.returncode, frozenset(names)
+    return done.returncode, frozenset({*names, *(name.partition(".")[0] for name in names)})
 
 
 @pytest.mark.parametrize("argument", ["--help", "--unknown"])
@@ -80,11 +88,29 @@ def test_a_wrong_word_is_told_without_what_a_command_needs(
 def test_what_looks_at_a_folder_needs_settings_and_state_alone(
     tmp_path: Path, arguments: list[str]
 ) -> None:
-    """A look at an empty folder imports nothing for HTTP, media, YAML, TOML, migrations, events or tables."""
+    """A look at an empty folder imports nothing for HTTP, media, receipts, YAML, TOML, migrations, events or tables."""
     (tmp_path / "specs").mkdir()
     code, names = imported(tmp_path, *arguments)
     assert code == 0
-    assert not names & {*LIBRARIES, "rich"}
+    assert not names & {*LIBRARIES, *FOR_WHAT_LIES_IN_IT, "rich"}
+
+
+@pytest.mark.parametrize("info", commands.app.registered_commands, ids=lambda info: info.name)
+def test_a_command_that_is_made_alone_is_the_same(info: CommandInfo) -> None:
+    """The command that is the first word has the help that it has among all; a wrong word leaves all of them there."""
+    name = str(info.name)
+    among_all, alone = commands.command_line(), commands.command_line(name)
+    assert helps(alone) == {name: helps(among_all)[name]}
+    assert helps(commands.command_line("unknown")) == helps(among_all)
+
+
+def helps(line: Any) -> dict[str, str]:
+    """Return the help of each command below it."""
+    above = line.make_context("reconciler", [], resilient_parsing=True)
+    return {
+        name: command.get_help(command.context_class(command, info_name=name, parent=above))
+        for name, command in line.commands.items()
+    }
 
 
 def test_every_command_is_carried_out_with_what_the_command_line_gives() -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from reconciler.core.diff import IN_PLACE, Known, Output, Plan, Standing, content_problem, diff
 from reconciler.core.documents import Place, Problem
@@ -34,8 +35,7 @@ def waiting_for_commit(name: str) -> str:
     return f"waiting for a commit: `{name}` is not committed as it stands" if name else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """The sources from which the facts about each generation are gathered."""
 
     locations: Locations

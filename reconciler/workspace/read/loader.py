@@ -101,8 +101,7 @@ def assemble(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(NamedTuple):
     """What one defaults file says, or all those that apply to a folder."""
 
     entries: Mapping[str, Entry]
