@@ -1,9 +1,8 @@
 """The types of a spec's fields: unknown keys are refused, seconds are exact. Pure.
 
-Apart from `core.sources`, because processes that decode files need its limits and not pydantic.
+Apart from `core.media_rules`, because processes that decode files need its limits and not pydantic. Where there are such
+types, annotations are no texts, which pydantic would compile one by one at each start.
 """
-
-from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from typing import Annotated

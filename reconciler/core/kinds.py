@@ -1,7 +1,5 @@
 """The kinds of generations, and their specs' fields. A new kind is a module like `motion_control`, listed in `KINDS`."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator, Mapping

@@ -3,8 +3,6 @@
 Names and limits are the API's (documented); prices are observed, and only the default of a setting.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
