@@ -12,8 +12,10 @@ from typing import Any
 from reconciler.core.schedule import SECOND, Rules
 from reconciler.engine.ports import Options
 from reconciler.engine.run.daemon import Daemon, Duties, Pace
+from reconciler.store.file_cache import FileCache
 from reconciler.store.values import Caps
 from reconciler.workspace.git import Checkout
+from reconciler.workspace.index.resting import Resting
 from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.watch.watcher import Watcher
 from tests.engine.world import World
@@ -55,10 +57,12 @@ def watching(
     checkout: Checkout | None = None,
     events: bool = True,
     options: Mapping[str, Any] | None = None,
+    resting: bool = False,
 ) -> Iterator[Watching]:
     """Run a daemon while the block lasts, and see it leave in time without a failure.
 
-    Without `events` the watcher is never started: only the periodic look finds changes.
+    Without `events` the watcher is never started: only the periodic look finds changes. `resting`: it begins with the
+    folders that an earlier one left at rest, and notes its own.
     """
     world.runs += 1
     chosen = Options(
@@ -87,7 +91,17 @@ def watching(
             if events:
                 watcher.revive()
                 stack.callback(watcher.stop)
-            index = SpecIndex(world.root, "specs", prices=world.prices, deferred=True)
+            cache = FileCache(world.root / "state" / "cache.db")
+            stack.callback(cache.close)
+            index = SpecIndex(
+                world.root,
+                "specs",
+                prices=world.prices,
+                deferred=True,
+                cache=cache if resting else None,
+                resting=at_rest(world, cache) if resting else None,
+                quiet_ns=0,
+            )
             duties = Duties(index, watcher, pace or Pace(settle=SETTLE, tick=50), checkout, True)
             daemon = Daemon(ports, chosen, duties)
             made.append(Watching(daemon, index, loop))
@@ -119,6 +133,19 @@ def watching(
         assert not running.is_alive(), "the daemon did not leave within 20 s"
     if failures:
         raise failures[0]
+
+
+def at_rest(world: World, cache: FileCache) -> Resting:
+    """Return the folders that an earlier daemon left at rest."""
+    known = world.repository.standings()
+    return Resting.found(
+        world.root,
+        "specs",
+        cache=cache,
+        terms="the same",
+        complete=known.complete,
+        others=known.others,
+    )
 
 
 def seconds(count: float) -> int:

@@ -119,7 +119,11 @@ def folder_of(name: str) -> str:
 def settled(root: Path) -> Resumed:
     """Return a folder with a spec in each of three folders, all noted: one uses a film of another, one an image elsewhere."""
     folder = Resumed(root / "project")
-    film = {"video_url": "../a.mp4", "image_url": "https://e.com/i.png", "prompt": "film"}
+    film: dict[str, object] = {
+        "video_url": "../a.mp4",
+        "image_url": "https://e.com/i.png",
+        "prompt": "film",
+    }
     folder.write_a_spec("specs/x/a.yaml", film)
     folder.write_a_spec("specs/z/a.yaml", {"image_url": "ASSETS/girl.png", "prompt": "z"})
     folder.put("specs/z/film.mp4", media()[".mp4"][0])
@@ -183,7 +187,7 @@ def test_who_wants_the_same_is_woken(tmp_path: Path) -> None:
     folder.write_a_spec("specs/new/a.yaml", {"image_url": "https://e.com/y.png"})
     folder.follow(by_name=True)
     assert set(folder.index.specs) == {"specs/new/a.yaml", "specs/x/y/b.yaml"}
-    film = {"video_url": "../z/film.mp4", "image_url": "https://e.com/i.png"}
+    film: dict[str, object] = {"video_url": "../z/film.mp4", "image_url": "https://e.com/i.png"}
     folder.write_a_spec("specs/new/b.yaml", film)
     folder.follow(by_name=True)
     assert "specs/z/a.yaml" in folder.index.specs
