@@ -35,7 +35,7 @@ from reconciler.workspace.tree.walk import DEFAULTS_NAME, specs_folder
 
 if TYPE_CHECKING:
     from reconciler.store.repository import Repository
-    from reconciler.workspace.index.resting import Resting
+    from reconciler.workspace.index.dormant import DormantFolders
 
 _SPECS, _STATE = "RECONCILER_SPECS_DIR", "RECONCILER_STATE_DIR"
 Specs = Collection[str] | None  # the specs of a command; None: all of them
@@ -181,13 +181,13 @@ class Folder(NamedTuple):
         database, specs = database_of(self.root, settings), settings.specs_dir
         return LastPlan(self.root, specs, database, self.cache, settings.previews, terms)
 
-    def resting(self) -> Resting:
-        """Return the folders that an earlier `watch` left at rest. Raises StateError, WorkspaceError."""
-        from reconciler.workspace.index.resting import Resting
+    def dormant(self) -> DormantFolders:
+        """Return the folders that an earlier `watch` left dormant. Raises StateError, WorkspaceError."""
+        from reconciler.workspace.index.dormant import DormantFolders
 
         settings, standings = self.settings, self.repository.standings()
         said = settings.specs_dir, settings.prices, sorted(settings.previews), of_this_program()
-        return Resting.found(
+        return DormantFolders.found(
             self.root,
             specs_folder(self.root, settings.specs_dir),
             cache=self.cache,

@@ -105,7 +105,7 @@ class _Watch:
                 where = f"; status page {url}" if url else ""
                 self.has_begun = True
                 gc.freeze()  # what was read stays: looking through it again and again costs a save 50 ms
-                count = counted(len(index.specs) + index.resting.specs, "spec")
+                count = counted(len(index.specs) + index.dormant.specs, "spec")
                 report.info(f"watching {count} in `{settings.specs_dir}`{where}")
                 tell_systemd("READY=1")
 
@@ -187,7 +187,7 @@ class _Watch:
         )
         watcher.revive()  # before the folder is read: nothing falls between
         stack.callback(watcher.stop)
-        resting = await asyncio.to_thread(folder.resting)
+        dormant = await asyncio.to_thread(folder.dormant)
         index = await asyncio.to_thread(
             SpecIndex,
             folder.root,
@@ -195,7 +195,7 @@ class _Watch:
             prices=settings.prices,
             cache=folder.cache,
             deferred=True,
-            resting=resting,
+            dormant=dormant,
         )
         pace = Pace(
             settle=int(settings.settle_seconds * SECOND),

@@ -15,7 +15,7 @@ from reconciler.engine.run.daemon import Daemon, Duties, Pace
 from reconciler.store.file_cache import FileCache
 from reconciler.store.values import Caps
 from reconciler.workspace.git import Checkout
-from reconciler.workspace.index.resting import Resting
+from reconciler.workspace.index.dormant import DormantFolders
 from reconciler.workspace.index.spec_index import SpecIndex
 from reconciler.workspace.watch.watcher import Watcher
 from tests.engine.world import World
@@ -57,12 +57,12 @@ def watching(
     checkout: Checkout | None = None,
     events: bool = True,
     options: Mapping[str, Any] | None = None,
-    resting: bool = False,
+    dormant: bool = False,
 ) -> Iterator[Watching]:
     """Run a daemon while the block lasts, and see it leave in time without a failure.
 
-    Without `events` the watcher is never started: only the periodic look finds changes. `resting`: it begins with the
-    folders that an earlier one left at rest, and notes its own.
+    Without `events` the watcher is never started: only the periodic look finds changes. `dormant`: it begins with the
+    folders that an earlier one left dormant, and notes its own.
     """
     world.runs += 1
     chosen = Options(
@@ -98,8 +98,8 @@ def watching(
                 "specs",
                 prices=world.prices,
                 deferred=True,
-                cache=cache if resting else None,
-                resting=at_rest(world, cache) if resting else None,
+                cache=cache if dormant else None,
+                dormant=dormant_in(world, cache) if dormant else None,
                 quiet_ns=0,
             )
             duties = Duties(index, watcher, pace or Pace(settle=SETTLE, tick=50), checkout, True)
@@ -135,10 +135,10 @@ def watching(
         raise failures[0]
 
 
-def at_rest(world: World, cache: FileCache) -> Resting:
-    """Return the folders that an earlier daemon left at rest."""
+def dormant_in(world: World, cache: FileCache) -> DormantFolders:
+    """Return the folders that an earlier daemon left dormant."""
     known = world.repository.standings()
-    return Resting.found(
+    return DormantFolders.found(
         world.root,
         "specs",
         cache=cache,

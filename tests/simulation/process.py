@@ -56,21 +56,21 @@ class Process:
             if work == "apply":
                 await apply_all(ports, options, self.stop, seconds=seconds, cache=folder.cache)
                 return
-            resting = folder.resting()
-            self.ear.said["a start with folders at rest"] += bool(resting)
+            dormant = folder.dormant()
+            self.ear.said["a start with dormant folders"] += bool(dormant)
             index = SpecIndex(
                 self.root,
                 "specs",
                 prices=UNITS_PER_SECOND,
                 cache=folder.cache,
-                resting=resting,
+                dormant=dormant,
                 quiet_ns=-(10**19),  # files have times of the virtual clock
             )
             taker = OrderTaker(ports, options, index, folder.surveyor)
             duties = Duties(
                 index,
                 self.events,
-                Pace(rests=10 * SECOND),
+                Pace(noting=10 * SECOND),
                 can_host=True,
                 is_ordered=taker.is_ordered,
                 correct_clock=clock.correct,

@@ -172,16 +172,16 @@ class FolderWork:
             await self._looks.step()
 
     async def wake_one(self) -> None:
-        """Take in one of the folders that are at rest."""
-        folders = [next(iter(self._index.resting))]
+        """Take in one of the dormant folders."""
+        folders = [next(iter(self._index.dormant))]
         found = await asyncio.to_thread(self._index.waking(folders))
         await self._see_to(self._index.refresh(folders, found) | await self._read_on())
 
-    def note_rests(self) -> Iterator[None]:
-        """Keep for the next process which folders are at rest, a spec at a time."""
+    def note_dormant(self) -> Iterator[None]:
+        """Keep for the next process which folders are dormant, a spec at a time."""
         for folder in self._index.folders():
             seen = self._index.fingerprint(folder)
-            if seen is None or self._index.resting.is_noted(seen):
+            if seen is None or self._index.dormant.is_noted(seen):
                 continue
             attempts: dict[str, str] = {}
             specs = self._index.specs_in(folder)
@@ -193,7 +193,7 @@ class FolderWork:
                 attempts |= found
             else:
                 if specs and self._index.fingerprint(folder) == seen:
-                    self._index.note_rest(seen, specs, attempts)
+                    self._index.note_dormant(seen, specs, attempts)
 
     def _settled(self, spec: str) -> dict[str, str]:
         """Return the attempts (by base id) that a spec's generations were bought by; none unless nothing is left to do."""

@@ -33,7 +33,7 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.watch.watcher import Settling
 
 _NS = 1_000_000  # in a millisecond
-_SPECS = 50  # looked at for whether they are at rest, in one look: some 20 ms
+_SPECS = 50  # looked at for whether they are dormant, in one look: some 20 ms
 _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
 _MOST_HINTS = 1000  # remembered until they are followed
 _LONGEST_OVERDUE = 600 * SECOND  # whatever interval the folder's settings ask for
@@ -63,7 +63,7 @@ class Pace:
     settle: int = 2 * SECOND  # how long a name must be quiet
     resync: int = 300 * SECOND
     polled: int = 10 * SECOND  # the same where no events come
-    rests: int = 300 * SECOND  # between two looks for folders at rest
+    noting: int = 300 * SECOND  # between two looks for dormant folders
     tick: int = 1 * SECOND  # orders and commits
     history: int = 400 * DAY  # how long history is kept
     longest_look: int = 10 * SECOND  # at unread specs and media in one go
@@ -124,8 +124,8 @@ class Daemon:
         )
         self.turns = Turns(ports, options, self.records, self._locations, self)
         self.loop = Loop(ports, options, self.turns)
-        self._next_resync = self._next_trim = self._next_rests = 0
-        self._noting: Iterator[None] | None = None  # which folders are at rest
+        self._next_resync = self._next_trim = self._next_note = 0
+        self._noting: Iterator[None] | None = None  # which folders are dormant
         self._is_waking = False  # until none is
         self._no_room = ""  # the last time it was looked at
         self._hints: set[str] = set()
@@ -221,7 +221,7 @@ class Daemon:
             await self._work.go_on()
         if is_ordered := self._duties.is_ordered():
             self._is_waking = True  # an order is checked against all that is wanted
-        self._is_waking = self._is_waking and bool(self._index.resting)
+        self._is_waking = self._is_waking and bool(self._index.dormant)
         if self._is_waking:
             await self._work.wake_one()
         elif is_ordered:
@@ -230,7 +230,7 @@ class Daemon:
             await self._work.commits_changed()
         if now >= self._next_resync:
             await self._resync(now)
-        self._note_rests(now)
+        self._note_dormant(now)
         if now >= self._next_trim:
             self._trim(now)
         self._ports.repository.tidy(now=now)
@@ -275,17 +275,17 @@ class Daemon:
                 finally:  # orders were carried out, though receipts cannot be read
                     await self._work.consider(bases)
 
-    def _note_rests(self, now: int) -> None:
-        """Note which folders are at rest, a few specs in one look."""
-        if self._noting is None and now >= self._next_rests and not self._index.has_more:
-            self._noting = self._work.note_rests()
-            self._next_rests = now + self._pace.rests
+    def _note_dormant(self, now: int) -> None:
+        """Note which folders are dormant, a few specs in one look."""
+        if self._noting is None and now >= self._next_note and not self._index.has_more:
+            self._noting = self._work.note_dormant()
+            self._next_note = now + self._pace.noting
         if self._noting and sum(1 for _ in islice(self._noting, _SPECS)) < _SPECS:
             self._noting = None
 
     async def awake(self) -> None:
-        """Return once no folder is at rest, for who asks about all that is wanted; or where there is trouble with them."""
-        while self._index.resting and not self.trouble:
+        """Return once no folder is dormant, for who asks about all that is wanted; or where there is trouble with them."""
+        while self._index.dormant and not self.trouble:
             self._is_waking = True
             self.wake()
             await asyncio.sleep(self._pace.tick / SECOND / 10)

@@ -9,8 +9,8 @@ from pathlib import Path
 from reconciler.core.naming import copied_from
 from reconciler.workspace.files.outputs import Signature
 from reconciler.workspace.files.root import Root, Sight
+from reconciler.workspace.index.dormant import DormantFolders
 from reconciler.workspace.index.names import Groups, Names
-from reconciler.workspace.index.resting import Resting
 from reconciler.workspace.tree.ignoring import IGNORE_FILE, Ignoring, signature_of
 from reconciler.workspace.tree.walk import Tree, is_defaults, walk
 
@@ -128,21 +128,21 @@ class Snapshot:
     media: Mapping[str, Sight]
     racy: frozenset[str]
     ignoring: Ignoring
-    resting: Resting
+    dormant: DormantFolders
 
     def strays(self) -> frozenset[str]:
-        """Return the names of files that differ, with new, gone and racy ones, and of folders that rest no more.
+        """Return the names of files that differ, with new, gone and racy ones, and of folders that are dormant no more.
 
         Raises `WorkspaceError`.
         """
         root, found = Root(self.root), set(self.racy)
         if self.ignoring.is_racy or signature_of(self.root) != self.ignoring.signature:
             found.add(IGNORE_FILE)
-        tree = walk(self.root, self.folder, self.ignoring, self.resting)
+        tree = walk(self.root, self.folder, self.ignoring, self.dormant)
         now = tree.files()
         found.update(name for name, one in now.items() if self.files.get(name, 0) != one)
         found |= self.files.keys() - now.keys()
         found |= tree.links ^ self.links
         found |= {name for name in tree.links if root.target(name) != self.targets.get(name, "")}
         found |= {name for name, known in self.media.items() if Sight.of(root, name) != known}
-        return frozenset(found | self.resting.strays())
+        return frozenset(found | self.dormant.strays())

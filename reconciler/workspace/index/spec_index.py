@@ -19,9 +19,9 @@ from reconciler.core.naming import receipt_path
 from reconciler.workspace.files.outputs import RACY_NS, Signature
 from reconciler.workspace.files.root import Root
 from reconciler.workspace.index.collisions import Collisions
+from reconciler.workspace.index.dormant import DormantFolder, DormantFolders
 from reconciler.workspace.index.known import KnownTree, Snapshot
 from reconciler.workspace.index.local_media import LocalMedia
-from reconciler.workspace.index.resting import Rest, Resting
 from reconciler.workspace.read.loader import Defaults, Desired, Reader, Reading, assemble
 from reconciler.workspace.read.local import PATIENCE, VERDICTS, KnownMedia, MediaLook
 from reconciler.workspace.read.spec_cache import Media, SpecCache
@@ -46,7 +46,7 @@ class Found(NamedTuple):
     """What a look at some names found."""
 
     trees: Mapping[str, Tree]
-    woken: frozenset[str]  # folders that were at rest
+    woken: frozenset[str]  # folders that were dormant
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +74,17 @@ class SpecIndex:
         sources: Media | None = None,  # local media that are known already
         patience: float = PATIENCE,  # s, to look at others
         deferred: bool = False,
-        resting: Resting | None = None,
+        dormant: DormantFolders | None = None,
         quiet_ns: int = RACY_NS,
     ) -> None:
         """Read everything once, or where `deferred` only what the cache holds. Raises `WorkspaceError`.
 
-        Of folders that are `resting` nothing is read until they wake; `quiet_ns`: how long the files of a folder must have
-        been left alone before it may rest.
+        Of folders that are `dormant` nothing is read until they wake; `quiet_ns`: how long the files of a folder must have
+        been left alone before it may be dormant.
         """
         self._quiet_ns = quiet_ns
         self._root = root
-        self.resting = Resting(root) if resting is None else resting
+        self.dormant = DormantFolders(root) if dormant is None else dormant
         self._cache = cache
         self._prices = prices
         self.looks = KnownMedia(root, dict(sources or {}), patience=patience, cache=cache)
@@ -95,7 +95,7 @@ class SpecIndex:
         self._defaults: dict[str, Defaults] = {}
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
-        tree = walk(root, specs_folder(root, specs_dir), passing=self.resting)
+        tree = walk(root, specs_folder(root, specs_dir), passing=self.dormant)
         at_ns = time.time_ns()
         self._seen = KnownTree(tree, at_ns)
         self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
@@ -201,10 +201,10 @@ class SpecIndex:
             return None
         return seen
 
-    def note_rest(
+    def note_dormant(
         self, seen: Fingerprint, specs: Collection[str], attempts: Mapping[str, str]
     ) -> None:
-        """Keep that a folder is at rest, with all its specs and the attempts (by base id) that made them complete.
+        """Keep that a folder is dormant, with all its specs and the attempts (by base id) that made them complete.
 
         Nothing is kept where a file that they were read from is another one now, or lies behind a link.
         """
@@ -222,7 +222,7 @@ class SpecIndex:
             if is_young or media.links.targets.get(name) or root.signature(name) != known:
                 return
         elsewhere = {name: one for name, one in read_from.items() if not seen.covers(name)}
-        self.resting.note(seen.folder, Rest(seen.digest, len(specs), attempts, elsewhere))
+        self.dormant.note(seen.folder, DormantFolder(seen.digest, len(specs), attempts, elsewhere))
 
     def wishes(self, base_id: str) -> tuple[Generation, ...]:
         """Return every valid declaration of a generation, by spec, then in the order written."""
@@ -246,7 +246,7 @@ class SpecIndex:
     def media_folders(self) -> frozenset[str]:
         """Return the folders outside the specs folder where local media are, or are missing."""
         inner = f"{self._seen.tree.folder}/" if self._seen.tree.folder else ""
-        folders = self._media.folders.keys() | self.resting.folders_elsewhere()
+        folders = self._media.folders.keys() | self.dormant.folders_elsewhere()
         return frozenset(folder for folder in folders if not f"{folder}/".startswith(inner))
 
     def concerned(self, names: Iterable[str]) -> frozenset[str]:
@@ -265,7 +265,7 @@ class SpecIndex:
     def looking_at(self, names: Iterable[str]) -> Callable[[], Found]:
         """Return the look that `refresh` needs, as a function for any thread; it raises `WorkspaceError`."""
         named = self._with_links(names)
-        return lambda: self._look(named, self.resting.concerned(named))
+        return lambda: self._look(named, self.dormant.concerned(named))
 
     def waking(self, folders: Collection[str]) -> Callable[[], Found]:
         """Return the look by which `refresh` wakes these folders, as `looking_at` does."""
@@ -273,20 +273,20 @@ class SpecIndex:
 
     def _look(self, names: Iterable[str], woken: frozenset[str]) -> Found:
         tree, places = self._seen.tree, woken.union(names)
-        passing = self.resting.but(woken)
+        passing = self.dormant.but(woken)
         return Found(look(self._root, tree.folder, places, tree.ignoring, passing), woken)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
         """Look at files and folders of these names again, and read what they concern.
 
         A named file is read again even where its signature is the same; of a folder, what changed. `found` is the result
-        of `looking_at`. Folders at rest wake where they share something with what was read. Raises `WorkspaceError` where
+        of `looking_at`. Dormant folders wake where they share something with what was read. Raises `WorkspaceError` where
         a folder cannot be listed; the index is then as it was.
         """
         named = self._with_links(names)
         found = self.looking_at(names)() if found is None else found
         difference = self._seen.replace(found.trees, named, time.time_ns())
-        self.resting.wake(found.woken)
+        self.dormant.wake(found.woken)
         reader = self._reader()
         links = {name for tree in found.trees.values() for name in tree.links}
         for name in {*difference.specs, *difference.gone, *difference.defaults} - links:
@@ -309,9 +309,9 @@ class SpecIndex:
         return told | self._wake_beside(waiting | changed)
 
     def _wake_beside(self, specs: Iterable[str]) -> Changed:
-        """Wake the folders at rest that share something with these specs; return what is different by that."""
+        """Wake the dormant folders that share something with these specs; return what is different by that."""
         wishes = (wish for spec in specs for wish in self._collisions.declared(spec))
-        if folders := self.resting.sharing(wishes):
+        if folders := self.dormant.sharing(wishes):
             with suppress(WorkspaceError):  # the next look at everything meets it again, and tells
                 return self.refresh(folders, self.waking(folders)())
         return Changed()
@@ -349,7 +349,7 @@ class SpecIndex:
             dict(self._media.sights),
             frozenset(self._seen.racy | self._media.racy),
             tree.ignoring,
-            self.resting,
+            self.dormant,
         )
 
     def is_as_read(self, spec: str) -> bool:

@@ -1,6 +1,6 @@
-"""Folders at rest: nothing is left to do for their specs, and nothing changed since. Of these nothing is read or in memory.
+"""Dormant folders: nothing is left to do for their specs, and nothing changed since. Of these nothing is read or in memory.
 
-A folder rests as long as its files, the files elsewhere that its specs were read from, and the records of its generations
+A folder is dormant as long as its files, the files elsewhere that its specs were read from, and the records of its generations
 are what they were. It wakes when one of them changes, or when a spec that is awake shares a generation with it or reads
 its results: then it is read like any other. What is kept on disk for it may be lost: then everything is awake.
 """
@@ -24,12 +24,12 @@ from reconciler.workspace.tree.fingerprint import Fingerprint, fingerprint, fing
 from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import is_defaults
 
-_KEY = "/at rest/"  # and the folder; no path relative to the root begins with a slash
+_KEY = "/dormant/"  # and the folder; no path relative to the root begins with a slash
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """One folder at rest; names are relative to the root."""
+class DormantFolder:
+    """One dormant folder; names are relative to the root."""
 
     digest: str  # of its fingerprint
     specs: int
@@ -50,13 +50,13 @@ class Rest:
         return cls(digest, specs, attempts, known)
 
 
-class Resting:
-    """The folders at rest; one wakes for good. For one thread, but for what says otherwise."""
+class DormantFolders:
+    """The dormant folders; one wakes for good. For one thread, but for what says otherwise."""
 
     def __init__(
         self,
         root: Path,
-        rests: Mapping[str, Rest] | None = None,
+        known: Mapping[str, DormantFolder] | None = None,
         *,
         cache: SpecCache | None = None,
         terms: str = "",
@@ -65,18 +65,18 @@ class Resting:
         self._root = root
         self._cache, self._terms = cache, terms
         self._noted: dict[str, str] = {}  # folder -> its digest, where `note` has it
-        self._rests = dict(rests or {})
+        self._known = dict(known or {})
         self._holders = Groups()  # base id -> folders
         self._users = Groups()  # file elsewhere -> folders
         self._used = Names()
         self._folded = Groups()  # a folder in lower case -> folders
         self._folders = Names()
-        for folder, rest in self._rests.items():
+        for folder, one in self._known.items():
             self._folders.add(folder)
             self._folded.add(folder.casefold(), folder)
-            for base_id in rest.attempts:
+            for base_id in one.attempts:
                 self._holders.add(base_id, folder)
-            for name in rest.elsewhere:
+            for name in one.elsewhere:
                 self._users.add(name, folder)
                 self._used.add(name)
 
@@ -91,7 +91,7 @@ class Resting:
         complete: Container[str],
         others: Iterable[str],
     ) -> Self:
-        """Return the folders below `folder` that were at rest on the same terms, and are still.
+        """Return the folders below `folder` that were dormant on the same terms, and are still.
 
         `complete`: the attempts that are on record as complete and stand for their generations; `others`: the specs that
         asked for generations that are not. Raises `WorkspaceError`.
@@ -102,7 +102,7 @@ class Resting:
         awake = {name.rpartition("/")[0] for name in others}
         look = functools.cache(Root(root).signature)
         misnaming: list[str] = []
-        resting: dict[str, Rest] = {}
+        dormant: dict[str, DormantFolder] = {}
         gone = set(kept)
         for seen in fingerprints(root, folder):
             gone.discard(seen.folder)
@@ -117,27 +117,27 @@ class Resting:
                 and all(map(complete.__contains__, found.attempts.values()))
                 and all(look(name) == one for name, one in found.elsewhere.items())
             ):
-                resting[seen.folder] = found
+                dormant[seen.folder] = found
         cache.save({}, [_KEY + one for one in gone])
-        return cls(root, resting, cache=cache, terms=terms)
+        return cls(root, dormant, cache=cache, terms=terms)
 
     def __len__(self) -> int:
-        return len(self._rests)
+        return len(self._known)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rests)
+        return iter(self._known)
 
     def __contains__(self, folder: object) -> bool:
-        return folder in self._rests
+        return folder in self._known
 
     @property
     def specs(self) -> int:
-        """How many specs rest."""
-        return sum(rest.specs for rest in self._rests.values())
+        """How many specs lie in them."""
+        return sum(one.specs for one in self._known.values())
 
     def folders_elsewhere(self) -> set[str]:
-        """Return the folders of the files elsewhere that resting specs were read from."""
-        names = {name for rest in self._rests.values() for name in rest.elsewhere}
+        """Return the folders of the files elsewhere that dormant specs were read from."""
+        names = {name for one in self._known.values() for name in one.elsewhere}
         return {name.rpartition("/")[0] for name in names - {IGNORE_FILE}}
 
     def concerned(self, names: Iterable[str]) -> frozenset[str]:
@@ -146,7 +146,7 @@ class Resting:
         From any thread, while no folder wakes.
         """
         found: set[str] = set()
-        for name in names if self._rests else ():
+        for name in names if self._known else ():
             above = name.rpartition("/")[0]
             found.update(used for file in self._used.below(name) for used in self._users[file])
             found.update(self._folded[above.casefold()])
@@ -158,7 +158,7 @@ class Resting:
     def sharing(self, generations: Iterable[Generation]) -> frozenset[str]:
         """Return the folders whose specs want one of these generations too, or make a file that one reads."""
         found: set[str] = set()
-        for wish in generations if self._rests else ():
+        for wish in generations if self._known else ():
             found.update(self._holders[wish.external_task_id])
             for file in (wish.spec, *fed_by(wish)):
                 found.update(self._folded[file.rpartition("/")[0].casefold()])
@@ -167,47 +167,47 @@ class Resting:
     def strays(self) -> set[str]:
         """Return the folders, and files elsewhere, that are not what they were: from any thread, while no folder wakes."""
         root = Root(self._root)
-        files = {name: one for rest in self._rests.values() for name, one in rest.elsewhere.items()}
+        files = dict(file for one in self._known.values() for file in one.elsewhere.items())
         found = {name for name, known in files.items() if root.signature(name) != known}
-        return found.union(filter(self._has_changed, self._rests))
+        return found.union(filter(self._has_changed, self._known))
 
     def wake(self, folders: Iterable[str]) -> None:
-        """Let these folders rest no more."""
+        """Let these folders be dormant no more."""
         for folder in folders:
-            if rest := self._rests.pop(folder, None):
+            if one := self._known.pop(folder, None):
                 self._folders.discard(folder)
                 self._folded.discard(folder.casefold(), folder)
-                for base_id in rest.attempts:
+                for base_id in one.attempts:
                     self._holders.discard(base_id, folder)
-                for name in rest.elsewhere:
+                for name in one.elsewhere:
                     self._users.discard(name, folder)
                     if not self._users[name]:
                         self._used.discard(name)
 
     def is_noted(self, seen: Fingerprint) -> bool:
-        """Whether a folder is kept as at rest as it was seen now."""
+        """Whether a folder is kept as dormant as it was seen now."""
         return self._noted.get(seen.folder) == seen.digest
 
-    def note(self, folder: str, rest: Rest) -> None:
-        """Keep on disk that a folder is at rest, for the next process; here it stays awake."""
-        packed = rest.packed()
+    def note(self, folder: str, one: DormantFolder) -> None:
+        """Keep on disk that a folder is dormant, for the next process; here it stays awake."""
+        packed = one.packed()
         if self._cache is not None:
             self._cache.save({_KEY + folder: (_stamp(self._terms, packed), packed)}, ())
-        self._noted[folder] = rest.digest
+        self._noted[folder] = one.digest
 
     def but(self, folders: Container[str]) -> frozenset[str]:
-        """Return the folders at rest but for these."""
-        return frozenset(folder for folder in self._rests if folder not in folders)
+        """Return the dormant folders but for these."""
+        return frozenset(folder for folder in self._known if folder not in folders)
 
     def _has_changed(self, folder: str) -> bool:
         seen = fingerprint(self._root, folder)
-        return seen is None or seen.digest != self._rests[folder].digest
+        return seen is None or seen.digest != self._known[folder].digest
 
 
-def _kept(cache: SpecCache, terms: str) -> Iterator[tuple[str, Rest]]:
+def _kept(cache: SpecCache, terms: str) -> Iterator[tuple[str, DormantFolder]]:
     for key, (stamp, packed) in cache.load(under=_KEY).items():
         if stamp == _stamp(terms, packed):
-            yield key.removeprefix(_KEY), Rest.unpacked(packed)
+            yield key.removeprefix(_KEY), DormantFolder.unpacked(packed)
 
 
 def _stamp(terms: str, packed: bytes) -> str:

@@ -1,4 +1,4 @@
-"""A daemon that begins from folders at rest: nothing of them is read, and whatever concerns them is done all the same."""
+"""A daemon that begins from dormant folders: nothing of them is read, and whatever concerns them is done all the same."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import pytest
 
 from reconciler.engine.run.daemon import Pace
 from reconciler.store.file_cache import FileCache
-from tests.engine.watching import SETTLE, Watching, at_rest, watching
+from tests.engine.watching import SETTLE, Watching, dormant_in, watching
 from tests.engine.world import SPEC, World
 from tests.support.project import wait_until
 from tests.support.simulator import Simulator
 
 FOLDERS = ("specs/a", "specs/b", "specs/c")
-PACE = Pace(settle=SETTLE, tick=50, rests=100)
+PACE = Pace(settle=SETTLE, tick=50, noting=100)
 
 
 def noted(project: World) -> set[str]:
-    """Return the folders that a daemon which begins now would find at rest."""
+    """Return the folders that a daemon which begins now would find dormant."""
     cache = FileCache(project.root / "state" / "cache.db")
     try:
-        return {*at_rest(project, cache)}
+        return {*dormant_in(project, cache)}
     finally:
         cache.close()
 
 
 @contextmanager
 def resumed(project: World) -> Iterator[Watching]:
-    with watching(project, pace=PACE, resting=True) as watch:
+    with watching(project, pace=PACE, dormant=True) as watch:
         yield watch
 
 
 @pytest.fixture
 def settled(project: World, sim: Simulator) -> World:
-    """Three folders with a complete generation each, which a daemon left at rest."""
+    """Three folders with a complete generation each, which a daemon left dormant."""
     for folder in FOLDERS:
         project.write(f"{folder[-1]}/dance.yaml", prompt=folder)
     with resumed(project):
-        wait_until(lambda: noted(project) == {*FOLDERS}, "three folders at rest")
+        wait_until(lambda: noted(project) == {*FOLDERS}, "three dormant folders")
     assert sorted(sim.billed().values()) == [1, 1, 1]
     return project
 
@@ -93,7 +93,7 @@ def test_defaults_above_wake_all_below(settled: World, sim: Simulator) -> None:
 
 
 def test_who_asks_for_the_same_gets_the_same_film(settled: World, sim: Simulator) -> None:
-    """A spec elsewhere that wants what a folder at rest holds: one purchase, two films."""
+    """A spec elsewhere that wants what a dormant folder holds: one purchase, two films."""
     with resumed(settled):
         settled.write("new/dance.yaml", prompt="specs/c")
         wait_until(has(settled, "new/dance.receipt.json"), "the film of the second spec")
@@ -114,7 +114,7 @@ def test_a_state_that_forgot_has_its_folder_read(settled: World, sim: Simulator)
 
 
 def test_who_asks_about_everything_wakes_everything(settled: World) -> None:
-    """The status page lists every generation, whoever rests."""
+    """The status page lists every generation, dormant or not."""
     with resumed(settled) as watch:
         watch.run(watch.daemon.awake)
         assert len(awake(watch)) == 3
@@ -131,7 +131,9 @@ def test_a_folder_that_moves_takes_its_films_along(settled: World, sim: Simulato
     (specs / "b").rename(specs / "away")
     with resumed(settled) as watch:
         wait_until(lambda: "specs/away/dance.yaml" in awake(watch), "the other one")
-        wait_until(lambda: noted(settled) == {"specs/moved", "specs/away", "specs/c"}, "rest")
+        wait_until(
+            lambda: noted(settled) == {"specs/moved", "specs/away", "specs/c"}, "all dormant"
+        )
     for name in ("moved", "away"):
         receipt = json.loads((specs / name / "dance.receipt.json").read_text())
         assert [one["status"] for one in receipt["generations"]] == ["complete"]
@@ -141,7 +143,7 @@ def test_a_folder_that_moves_takes_its_films_along(settled: World, sim: Simulato
 @pytest.mark.parametrize(
     "text", ["prompt: [", SPEC.format(image="x", prompt="y") + "suspend: true\n"]
 )
-def test_what_is_not_complete_does_not_rest(settled: World, text: str) -> None:
+def test_what_is_not_complete_is_awake(settled: World, text: str) -> None:
     """A broken spec, or one that is suspended, keeps its folder awake at every start."""
     Path(settled.root / "specs/a/other.yaml").write_text(text)
     with resumed(settled) as watch:

@@ -1,4 +1,4 @@
-"""Folders at rest are as if they had been read: what changes wakes them, and all that is awake says what a load says."""
+"""Dormant folders are as if they had been read: what changes wakes them, and all that is awake says what a load says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.motion_control import UNITS_PER_SECOND
 from reconciler.store.file_cache import FileCache
-from reconciler.workspace.index.resting import Resting
+from reconciler.workspace.index.dormant import DormantFolders
 from reconciler.workspace.index.spec_index import SpecIndex
 from tests.workspace.index.test_index_agrees import (
     LINKING,
@@ -35,25 +35,25 @@ class Everything:
 
 
 class Resumed(Folder):
-    """A folder that is edited, and an index that begins again from the folders that were at rest."""
+    """A folder that is edited, and an index that begins again from the folders that were dormant."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.cache = FileCache(root.parent / "cache.db")
 
     def note(self) -> None:
-        """Note every folder that could be at rest, as if all that it asks for were complete."""
+        """Note every folder that could be dormant, as if all that it asks for were complete."""
         self.wait_for_a_tick()
         index = SpecIndex(
             self.root, "specs", prices=UNITS_PER_SECOND, cache=self.cache, quiet_ns=0,
-            resting=Resting(self.root, cache=self.cache),
+            dormant=DormantFolders(self.root, cache=self.cache),
         )  # fmt: skip
         for folder in index.folders():
             seen, specs = index.fingerprint(folder), index.specs_in(folder)
             wishes = [wish for spec in specs for wish in index.generations(spec)]
             attempts = {wish.external_task_id: wish.external_task_id for wish in wishes}
             if seen and specs:
-                index.note_rest(seen, specs, attempts)
+                index.note_dormant(seen, specs, attempts)
         self.noted = self.load()
 
     def wait_for_a_tick(self) -> None:
@@ -66,33 +66,33 @@ class Resumed(Folder):
             probe.touch()
 
     def begin(self, complete: Container[str] = Everything(), others: tuple[str, ...] = ()) -> None:
-        resting = Resting.found(
+        dormant = DormantFolders.found(
             self.root, "specs", cache=self.cache, terms="", complete=complete, others=others
         )
         self.index = SpecIndex(
-            self.root, "specs", prices=UNITS_PER_SECOND, cache=self.cache, resting=resting
+            self.root, "specs", prices=UNITS_PER_SECOND, cache=self.cache, dormant=dormant
         )
         self.told, self.touched = self.load(), set()
         self.check()
 
     def follow(self, *, by_name: bool) -> None:
         names = self.touched if by_name and not self.is_linked else self.index.snapshot().strays()
-        before, known, self.touched = {*self.index.resting}, {*self.index.specs}, set()
+        before, known, self.touched = {*self.index.dormant}, {*self.index.specs}, set()
         changed = self.index.refresh(names)
         now = self.load()
         gone_unread = set(self.told.specs) - known - set(now.specs)
         assert differing(self.told, now) - gone_unread <= changed.specs
-        woken = before - {*self.index.resting}
+        woken = before - {*self.index.dormant}
         assert {spec for spec in now.specs if folder_of(spec) in woken} <= changed.specs
         assert {name for name in now.receipts if folder_of(name) in woken} <= changed.receipts
         self.told = now
         self.check()
 
     def check(self) -> None:
-        now, noted, resting = self.load(), by_spec(self.noted), {*self.index.resting}
+        now, noted, dormant = self.load(), by_spec(self.noted), {*self.index.dormant}
         views = by_spec(now)
-        asleep = {spec for spec in now.specs if folder_of(spec) in resting}
-        assert len(asleep) == self.index.resting.specs
+        asleep = {spec for spec in now.specs if folder_of(spec) in dormant}
+        assert len(asleep) == self.index.dormant.specs
         for spec in asleep:
             assert spec not in now.invalid
             assert views[spec] == noted[spec]
@@ -104,7 +104,7 @@ class Resumed(Folder):
             for wish in views[spec]:
                 same = (other for other in now.generations if is_same(other, wish))
                 assert self.index.wishes(wish.external_task_id) == tuple(same)
-        standing = {name for name in now.receipts if folder_of(name) not in resting}
+        standing = {name for name in now.receipts if folder_of(name) not in dormant}
         assert set(self.index.receipts) == standing
 
 
@@ -141,10 +141,10 @@ BATCH = st.tuples(st.lists(st.one_of(PLAIN, PLAIN, PLAIN, LINKING), max_size=3),
     absent=st.lists(st.one_of(PLAIN, LINKING), max_size=2),
     batches=st.lists(BATCH, max_size=6),
 )
-def test_whatever_is_edited_what_rests_is_as_it_was_and_all_else_is_known(
+def test_whatever_is_edited_what_is_dormant_is_as_it_was_and_all_else_is_known(
     first: list[Edit], absent: list[Edit], batches: list[tuple[list[Edit], bool]]
 ) -> None:
-    """While nobody looked, or one batch after the other: a load finds nothing that the index and its rests do not say."""
+    """While nobody looked, or one batch after the other: a load finds nothing that the index and its dormant folders do not say."""
     with tempfile.TemporaryDirectory() as place:
         folder = settled(Path(place))
         for change, arguments in first:
@@ -159,11 +159,11 @@ def test_whatever_is_edited_what_rests_is_as_it_was_and_all_else_is_known(
             folder.follow(by_name=by_name)
 
 
-def test_a_start_reads_nothing_of_what_rests(tmp_path: Path) -> None:
-    """Every folder rests; one edit wakes one of them."""
+def test_a_start_reads_nothing_of_what_is_dormant(tmp_path: Path) -> None:
+    """Every folder is dormant; one edit wakes one of them."""
     folder = settled(tmp_path)
     folder.begin()
-    assert {*folder.index.resting} == {"specs", "specs/x", "specs/x/y", "specs/z"}
+    assert {*folder.index.dormant} == {"specs", "specs/x", "specs/x/y", "specs/z"}
     assert not folder.index.specs
     folder.write_a_spec("specs/z/a.yaml", {"image_url": "ASSETS/girl.png", "prompt": "another"})
     folder.follow(by_name=True)
@@ -177,11 +177,11 @@ def test_what_the_state_does_not_call_complete_is_awake(tmp_path: Path) -> None:
     del wishes["specs/a.yaml"]
     known = {wish.external_task_id for some in wishes.values() for wish in some}
     folder.begin(complete=known, others=("specs/z/gone.yaml",))
-    assert {*folder.index.resting} == {"specs/x", "specs/x/y"}
+    assert {*folder.index.dormant} == {"specs/x", "specs/x/y"}
 
 
 def test_who_wants_the_same_is_woken(tmp_path: Path) -> None:
-    """A spec that asks for a generation of a folder at rest, or reads a film there, is never known without it."""
+    """A spec that asks for a generation of a dormant folder, or reads a film there, is never known without it."""
     folder = settled(tmp_path)
     folder.begin()
     folder.write_a_spec("specs/new/a.yaml", {"image_url": "https://e.com/y.png"})
@@ -198,19 +198,19 @@ def test_a_folder_that_came_and_went_is_forgotten(tmp_path: Path) -> None:
     folder = settled(tmp_path)
     folder.remove("specs/z")
     folder.begin()
-    assert not folder.cache.load(["/at rest/specs/z"])
-    assert folder.cache.load(["/at rest/specs/x"])
+    assert not folder.cache.load(["/dormant/specs/z"])
+    assert folder.cache.load(["/dormant/specs/x"])
 
 
-def test_damage_is_no_rest(tmp_path: Path) -> None:
+def test_what_is_damaged_is_awake(tmp_path: Path) -> None:
     """What is kept, with a byte changed or of other terms, leaves everything awake."""
     folder = settled(tmp_path)
-    key = "/at rest/specs/x"
+    key = "/dormant/specs/x"
     stamp, packed = folder.cache.load([key])[key]
     folder.cache.save({key: (stamp, packed.replace(b"specs/", b"Specs/"))}, ())
     folder.begin()
-    assert "specs/x" not in folder.index.resting
-    found = Resting.found(
+    assert "specs/x" not in folder.index.dormant
+    found = DormantFolders.found(
         folder.root, "specs", cache=folder.cache, terms="other", complete=Everything(), others=()
     )
     assert not found
