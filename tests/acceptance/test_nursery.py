@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from reconciler.workspace.media import decoding
+from reconciler.workspace.media.decoding import Decoder
+from tests.support.decoders import start_cold
 from tests.support.killpoints import KILLED, run_killed, wish
 from tests.support.nursery import Child, start
 from tests.support.project import Project
@@ -73,3 +79,43 @@ def test_what_the_interpreter_reads_at_its_start_needs_a_cold_one(
         )
         assert isinstance(process, subprocess.Popen)
         assert process.wait(30) == 0
+
+
+def seen(one: Decoder, picture: Path) -> tuple[object, ...]:
+    """Return what a process that decodes answers of a picture, and how the system bounds it."""
+    with picture.open("rb") as file:
+        facts = one.ask("judge", ["image"], file.fileno()).facts
+    assert one._running is not None
+    folder = Path(f"/proc/{one._running[0].pid}")
+    bounds = [
+        line
+        for line in (folder / "limits").read_text().splitlines()
+        if line.startswith(("Max address", "Max file size", "Max core"))
+    ]
+    niceness = os.getpriority(os.PRIO_PROCESS, one._running[0].pid)
+    places = [(folder / name).readlink() for name in ("cwd", "fd/1", "fd/2")]
+    return facts, bounds, niceness, places
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_decoding_process_is_bounded_and_dies_as_a_cold_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same answer under the same bounds in the same place, for media and for previews; a kill is told as one."""
+    Image.new("RGB", (400, 300)).save(tmp_path / "a.png")
+    for bounds in (decoding.MEDIA._bounds, decoding.PREVIEWS._bounds):
+        warm, cold = Decoder(bounds), Decoder(bounds)
+        try:
+            before = seen(warm, tmp_path / "a.png")
+            assert warm._running is not None
+            process = warm._running[0]
+            assert isinstance(process, Child)
+            with monkeypatch.context() as patch:
+                start_cold(patch)
+                assert seen(cold, tmp_path / "a.png") == before
+            os.kill(process.pid, signal.SIGSEGV)
+            assert process.wait(10) == -signal.SIGSEGV
+            assert seen(warm, tmp_path / "a.png") == before
+        finally:
+            warm.close()
+            cold.close()

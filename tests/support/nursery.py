@@ -64,7 +64,13 @@ _IMPORTED = (
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
 )
-_AT_START = ("PYTHON", "LC_", "LANG", "TZ")
+_REMEMBERED = (
+    ("reconciler.cli.commands", "command_line"),
+    ("reconciler.kling.network", "user_agent"),
+    ("reconciler.workspace.read.spec_cache", "_payload"),
+)
+"""What each process makes once, by functions that remember it: the same whatever is asked for."""
+AT_START = ("PYTHON", "LC_", "LANG", "TZ")
 """Variables that the interpreter reads once, when it starts."""
 _INTEGER = struct.Struct("i")
 _LARGEST = 1 << 17  # bytes of an order, its environment included
@@ -148,7 +154,7 @@ def start(
 def _order(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any] | None:
     """Return what a child of the nursery has to know to be this command; None where it cannot be."""
     changed = {name for name in {*env, *os.environ} if env.get(name) != os.environ.get(name)}
-    if any(name.startswith(_AT_START) for name in changed):
+    if any(name.startswith(AT_START) for name in changed):
         return None
     match list(command):
         case [sys.executable, "-S", "-E", caged.__file__, cage, "--", *command]:
@@ -171,52 +177,67 @@ class _Nursery:
 @cache
 def _nursery() -> _Nursery:
     """Start the nursery of this process; it leaves when this process does, whose end closes the socket."""
+    from tests.support import decoders
+
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
+        descriptors = [theirs.fileno(), decoders.forking().fileno()]
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.nursery", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.nursery", *map(str, descriptors)],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            pass_fds=descriptors,
         )
     return _Nursery(process, ours, Lock())
 
 
-def _serve(orders: socket.socket) -> dict[str, Any] | None:
-    """Take orders until nobody can give any: returns None at the end, and in each child what it is to run."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # minders are nobody's to wait for
+def serve(orders: socket.socket, streams: Sequence[int]) -> bytes:
+    """Fork a child for each order, until nobody can give any: returns nothing at the end, in each child its order.
+
+    Descriptors come with an order: where to report the process and its exit code, and what is to be its `streams`.
+    """
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    reports: dict[int, int] = {}
     while True:
-        order, descriptors, _, _ = socket.recv_fds(orders, _LARGEST, 3)
+        if woken in select.select([orders.fileno(), woken], [], [])[0]:
+            os.read(woken, 4096)
+            _report(reports)
+            continue
+        order, descriptors, _, _ = socket.recv_fds(orders, _LARGEST, 1 + len(streams))
         if not order:
-            return None
-        if os.fork() == 0:
-            orders.close()
-            _mind(*descriptors)
-            document: dict[str, Any] = json.loads(order)
-            return document
-        for descriptor in descriptors:
+            return b""
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for given, stream in zip(descriptors[1:], streams, strict=True):
+                os.dup2(given, stream)
+            for descriptor in (*descriptors, *reports.values(), woken, wake):
+                os.close(descriptor)
+            return order
+        reports[pid] = descriptors[0]
+        _say(descriptors[0], pid)
+        for descriptor in descriptors[1:]:
             os.close(descriptor)
 
 
-def _mind(report: int, stdout: int, stderr: int) -> None:
-    """Fork the program and report its process and its exit code; only the program's process returns from here."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    pid = os.fork()
-    if pid == 0:
+def _report(reports: dict[int, int]) -> None:
+    """Report the exit code of every child that has ended."""
+    while reports:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        report = reports.pop(pid)
+        _say(report, os.waitstatus_to_exitcode(status))
         os.close(report)
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
-        os.close(stdout)
-        os.close(stderr)
-        return
-    os.close(stdout)
-    os.close(stderr)
-    os.write(report, _INTEGER.pack(pid))
-    _, status = os.waitpid(pid, 0)
+
+
+def _say(report: int, number: int) -> None:
     with contextlib.suppress(BrokenPipeError):  # the test does not want to know any more
-        os.write(report, _INTEGER.pack(os.waitstatus_to_exitcode(status)))
-    os._exit(0)
+        os.write(report, _INTEGER.pack(number))
 
 
 class _Leaving:
@@ -233,23 +254,32 @@ class _Leaving:
                 os._exit(self.code)
 
 
-def main(descriptor: str) -> None:
+def main(descriptor: str, decoding: str) -> None:
     """Serve, and in a child become the program."""
+    from tests.support import decoders
+
+    forking = socket.socket(fileno=int(decoding))
     leaving = _Leaving()
     atexit.register(leaving)  # the first that is registered is called last
     with socket.socket(fileno=int(descriptor)) as orders:
         for name in _IMPORTED:
             importlib.import_module(name)
         authority.trust_it_alone()
+        for module, name in _REMEMBERED:
+            getattr(importlib.import_module(module), name)()
+        gc.collect()
         gc.freeze()
-        child = _serve(orders)
-    if child is None:
+        order = serve(orders, (1, 2))
+    if not order:
         return
+    child: dict[str, Any] = json.loads(order)
     os.environ.clear()
     os.environ.update(child["env"])
     time.tzset()
     if child["cage"]:
-        caged.cage(child["cage"])
+        caged.cage(child["cage"])  # it watches what the program starts, too
+    else:
+        decoders.start_warm(lambda: forking)
     sys.argv = [child["module"], *child["arguments"]]
     try:
         runpy.run_module(child["module"], run_name="__main__", alter_sys=True)
@@ -259,4 +289,4 @@ def main(descriptor: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -20,9 +20,16 @@ from reconciler.workspace.media import decoding
 from reconciler.workspace.media.decoding import MEBIBYTE, Bounds, Decoder
 from reconciler.workspace.media.flaws import Beyond, Unfinished
 from reconciler.workspace.programs import environment
+from tests.support.decoders import start_cold
 from tests.workspace.builders import make_clip, make_image
 
 GOOD = Bounds(seconds=30, patience=60, memory=1024 * MEBIBYTE)
+
+
+@pytest.fixture(autouse=True)
+def _cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, processes start as those of users do."""
+    start_cold(monkeypatch)
 
 
 @pytest.fixture
