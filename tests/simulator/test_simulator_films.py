@@ -50,7 +50,7 @@ def frames(film: bytes) -> list[bytes]:
 
 def test_films_move_and_differ() -> None:
     """Frames change, two tasks for the same order give other bytes, and a watermark is visible."""
-    with simulator() as sim, calling(sim) as api:
+    with simulator(render="draft") as sim, calling(sim) as api:
         body = {"video_url": "https://example.com/x.mp4", "watermark_info": {"enabled": True}}
         for name in ("one", "two"):
             api.create(order(name, **body))
@@ -66,7 +66,7 @@ def test_films_move_and_differ() -> None:
 
 def test_sound_can_be_left_out(tmp_path: Path) -> None:
     """`keep_original_sound: no` gives a silent film."""
-    with simulator() as sim, calling(sim) as api:
+    with simulator(render="draft") as sim, calling(sim) as api:
         url = sim.upload(clip(tmp_path / "three.mp4", sound=True))
         api.create(order("one", video_url=url, keep_original_sound="no"))
         film = httpx.get(api.film_url("one"), trust_env=False).content
@@ -76,18 +76,18 @@ def test_sound_can_be_left_out(tmp_path: Path) -> None:
 
 def test_a_lost_film_is_made_again_the_same(tmp_path: Path) -> None:
     """After a restart without its films the provider makes the very same bytes."""
-    with simulator(tmp_path, seed="s") as sim, calling(sim) as api:
+    with simulator(tmp_path, seed="s", render="draft") as sim, calling(sim) as api:
         api.create(order("one", image_url=base64_picture(kind="JPEG")))
         before = httpx.get(api.film_url("one"), trust_env=False).content
     for film in (tmp_path / "films").iterdir():
         film.unlink()
-    with simulator(tmp_path) as sim, calling(sim) as api:
+    with simulator(tmp_path, render="draft") as sim, calling(sim) as api:
         assert httpx.get(api.film_url("one"), trust_env=False).content == before
 
 
 def test_a_picture_with_a_broken_body_still_gives_a_film() -> None:
     """A header that promises more than the file holds is not the simulator's end."""
-    with simulator() as sim, calling(sim) as api:
+    with simulator(render="draft") as sim, calling(sim) as api:
         broken = base64.b64encode(base64.b64decode(base64_picture())[:200]).decode()
         api.create(order("one", image_url=broken))
         assert api.until_over("one")["task_status"] == "succeed"

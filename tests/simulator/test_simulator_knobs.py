@@ -126,7 +126,7 @@ Look = Callable[[dict[str, Any]], object]
         ({"deduction": "late"}, lambda task: "final_unit_deduction" in task, False),
         ({"deduction": "late", "deduction_s": 0}, lambda task: task["final_unit_deduction"], "2.5"),
         ({"deduction": "changed"}, lambda task: task["final_unit_deduction"], "3.5"),
-        ({"result_share": 0.5}, lambda task: video(task)["duration"], "2.5"),
+        ({"result_share": 0.5, "render": "draft"}, lambda task: video(task)["duration"], "2.5"),
         ({"result_share": 0.5}, lambda task: task["final_unit_deduction"], "2.5"),
         ({"videos_late_s": 60}, lambda task: task["task_result"], {"videos": []}),
     ],

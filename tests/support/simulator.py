@@ -1,4 +1,4 @@
-"""A simulator for a test: real ports, its own folder, small films, and time that passes quickly."""
+"""A simulator for a test: real ports, its own folder, the smallest films that play, and time that passes quickly."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def simulator(folder: Path | None = None, **config: Any) -> Iterator[Simulator]:
     """
     with tempfile.TemporaryDirectory(prefix="simulator-") as temporary:
         # A jump of the provider's clock is none of the client's: that a result is old shows only where it is forgotten.
-        chosen: dict[str, Any] = {"render": "draft", "speed": SPEED, "cleared": "unknown", **config}
+        chosen: dict[str, Any] = {"render": "stamp", "speed": SPEED, "cleared": "unknown", **config}
         settings = SimulatorConfig(folder=folder or Path(temporary), **chosen)
         running = start_in_thread(settings)
         try:

@@ -33,6 +33,13 @@ POSTER, SHEET, VIDEO, RECEIPT = (
 
 
 @pytest.fixture
+def sim(tmp_path: Path) -> Iterator[Simulator]:
+    """A simulator whose films show the picture that they are made of."""
+    with simulator(tmp_path / "simulator", render="draft") as running:
+        yield running
+
+
+@pytest.fixture
 def project(project: World) -> World:
     """A project that wants posters."""
     project.previews = frozenset({Role.POSTER})
