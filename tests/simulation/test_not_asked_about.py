@@ -123,7 +123,7 @@ class Scene:
     @asynccontextmanager
     async def watching(self, *, limit: int | None = None) -> AsyncIterator[Daemon]:
         index = SpecIndex(self.root, "specs", prices=UNITS_PER_SECOND)
-        duties = Duties(index, self.events, Pace(settle=0, tick=SECOND))
+        duties = Duties(index, self.events, Pace(settle=0, tick=30 * SECOND))
         daemon = Daemon(self.ports, Options("run", max_concurrency=limit, enduring=True), duties)
         stop = asyncio.Event()
         life = asyncio.create_task(daemon.run(stop, begun=lambda: None))
