@@ -30,7 +30,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from tests.support import authority, caged
+from tests.support import authority, caged, modest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = frozenset({"reconciler", "tests.support.killer", "tests.support.opened"})
@@ -156,14 +156,21 @@ def _order(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any] | N
     changed = {name for name in {*env, *os.environ} if env.get(name) != os.environ.get(name)}
     if any(name.startswith(AT_START) for name in changed):
         return None
+    cage, is_modest = "", False
     match list(command):
         case [sys.executable, "-S", "-E", caged.__file__, cage, "--", *command]:
             pass
-        case _:
-            cage = ""
+        case [sys.executable, modest.__file__, *command]:
+            is_modest = True
     match list(command):
         case [sys.executable, "-m", module, *arguments] if module in MODULES:
-            return {"module": module, "arguments": arguments, "env": dict(env), "cage": cage}
+            return {
+                "module": module,
+                "arguments": arguments,
+                "env": dict(env),
+                "cage": cage,
+                "is_modest": is_modest,
+            }
     return None
 
 
@@ -280,6 +287,8 @@ def main(descriptor: str, decoding: str) -> None:
         caged.cage(child["cage"])  # it watches what the program starts, too
     else:
         decoders.start_warm(lambda: forking)
+    if child["is_modest"]:
+        modest.give_up()
     sys.argv = [child["module"], *child["arguments"]]
     try:
         runpy.run_module(child["module"], run_name="__main__", alter_sys=True)
