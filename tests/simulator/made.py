@@ -14,7 +14,7 @@ from PIL import Image
 def picture(width: int = 300, height: int = 300, kind: str = "PNG") -> bytes:
     """Return a picture's bytes."""
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), "#a04020").save(buffer, kind)
+    Image.new("RGB", (width, height), "#a04020").save(buffer, kind, compress_level=1)
     return buffer.getvalue()
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import obstore
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from obstore.store import S3Store
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
@@ -126,6 +125,9 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def bucket(name: str = "videos") -> Iterator[Bucket]:
     """Run an S3 server with an empty bucket while the block lasts."""
+    # Here, since it takes most of a second, and every worker reads every test.
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
     made = Bucket(name)
     application = made.application(DomainDispatcherApplication(create_backend_app))
     server: BaseWSGIServer = make_server(
