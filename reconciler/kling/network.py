@@ -270,6 +270,8 @@ def _variable(name: str) -> str:
 def _authorities() -> ssl.SSLContext:
     """Return the trusted certificates; raises SettingsError for a variable that names none."""
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not folders:
+        return _usual_authorities()
     variable, value, why = "SSL_CERT_DIR", folders, "there is no such folder"
     if not folders or file or any(Path(one).is_dir() for one in folders.split(os.pathsep)):
         try:
@@ -282,6 +284,11 @@ def _authorities() -> ssl.SSLContext:
         f"{variable} is `{(value or '')[:200]}`, which cannot be read: {why}",
         hint="It names the certificates that are trusted. Correct it, or take it away.",
     )
+
+
+@cache  # 60 ms, and every client asks for them
+def _usual_authorities() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class Visitor:

@@ -161,7 +161,9 @@ class ObjectStore:
 
     def check_room(self) -> None:
         """Raise WorkspaceError where a new object could not be kept."""
-        folder = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+        folder = self._folder
+        while not folder.exists():
+            folder = folder.parent
         if not os.access(folder, os.W_OK | os.X_OK):
             raise WorkspaceError(
                 f"`{folder}` cannot be written, so what is bought could not be kept",
