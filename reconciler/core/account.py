@@ -177,7 +177,9 @@ class Account:
 
     def freed(self, model: str) -> Self:
         """Count one slot less as held."""
-        return self._with(model, in_flight=self.lane(model).in_flight - 1)
+        lane = self.lane(model)
+        left = lane.in_flight - 1
+        return self._with(model, in_flight=left, slots=lane.slots.freed(left))
 
     def accepted(self, model: str, now: int) -> Self:
         """Learn from an accepted task, which holds its slot."""

@@ -21,7 +21,9 @@ RATE_WINDOW = 30.0  # s over which the rate of a download is measured
 _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
 _SEARCH_MOST = 600 * SECOND  # between two looks for a task that exists and is not shown
-_PROBE_AGAIN = 600 * SECOND  # how long a refused slot keeps the limit from growing
+# Before a slot that was refused is asked for again: so many accepted tasks, or so many for each slot, and so long (ms).
+_PROBE_AFTER, _ROUNDS, _PROBE_AGAIN = 30, 6, 120 * SECOND
+_MOST_SLOTS = 500  # learnt; a page of the list
 FIRST_RETRY, MOST_RETRY = 30 * SECOND, 600 * SECOND
 """ms between two tries of what is held: one generation, the account (the contract's), git."""
 _MOST_CREATES = 3  # of one generation in doubt in a row, before the brake is on
@@ -109,16 +111,20 @@ class Brake:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How many tasks may be in flight: learnt, since the account's limit is published nowhere.
+    """How many tasks may be in flight: learnt, since the account's limit is published nowhere, and may change.
 
-    It grows by one with every task accepted while full, shrinks to what was really in flight when the provider
-    refuses a slot (1303), and then stays there for ten minutes before it probes again.
+    It grows by one with every task accepted while full. When the provider refuses a slot (1303) it shrinks to what
+    was really in flight, and as tasks end one create at a time tries whether there is room. One more than were in
+    flight at the refusal is tried only after so many accepted tasks that few creates of a hundred are refused, or
+    after six for each slot: one slot alone, lent to others for a moment, is not taken for all there is for hours.
     """
 
     limit: int = 2
-    ceiling: int = 64
+    ceiling: int = _MOST_SLOTS
     refusals: int = 0  # in a row
-    refused_at: int | None = None  # ms
+    refused_at: int = 0  # ms
+    bound: int | None = None  # in flight at the last refusal; None: more were accepted since
+    accepts: int = 0  # since the last refusal
 
     @property
     def allowed(self) -> int:
@@ -127,13 +133,22 @@ class Slots:
 
     def accepted(self, in_flight: int, now: int) -> Self:
         """Return the slots after a task was accepted, itself counted in `in_flight`."""
-        settled = self.refused_at is not None and now - self.refused_at < _PROBE_AGAIN
-        grown = self.limit + (in_flight >= self.limit and not settled)
-        return replace(self, limit=min(grown, self.ceiling), refusals=0)
+        bound = self.bound if self.bound is not None and in_flight <= self.bound else None
+        accepts = self.accepts + 1
+        wait = min(_PROBE_AFTER, _ROUNDS * (bound or 0))
+        tries = accepts > wait and now - self.refused_at >= _PROBE_AGAIN
+        grows = in_flight >= self.limit and (bound is None or self.limit < bound or tries)
+        limit = min(self.limit + grows, self.ceiling)
+        return replace(self, limit=limit, refusals=0, bound=bound, accepts=accepts)
 
     def refused(self, in_flight: int, now: int) -> Self:
         """Return the slots after the provider refused one, with `in_flight` others held by us."""
-        return replace(self, limit=max(1, in_flight), refusals=self.refusals + 1, refused_at=now)
+        most, refusals = max(1, in_flight), self.refusals + 1
+        return replace(self, limit=most, bound=most, refusals=refusals, refused_at=now, accepts=0)
+
+    def freed(self, in_flight: int) -> Self:
+        """Return the slots after a task ended, with `in_flight` left: after a refusal there is room for one."""
+        return replace(self, limit=min(self.limit, in_flight + 1)) if self.refusals else self
 
     def room_at(self, in_flight: int, kept: Collection[int]) -> int | None:
         """Return from when (ms) one more generation may prepare to be sent; None: not before a task ends.
@@ -143,7 +158,5 @@ class Slots:
         free = self.allowed - in_flight
         if free <= 0 or len(kept) >= free + _BESIDE:
             return None
-        opens = 0
-        if self.refusals and self.refused_at is not None:
-            opens = self.refused_at + backoff(self.refusals, "the account")
+        opens = self.refused_at + backoff(self.refusals, "the account") if self.refusals else 0
         return opens if len(kept) < free else max(opens, sorted(kept)[-free])

@@ -71,12 +71,52 @@ def test_slots_grow_while_tasks_are_accepted_at_the_limit() -> None:
     assert Slots(limit=2).accepted(1, NOW).limit == 2, "not while slots are free"
 
 
-def test_a_refused_slot_shrinks_to_what_was_in_flight_and_stays_there() -> None:
-    """After a 1303 the limit is what really was in flight; it probes again only after ten minutes."""
-    refused = Slots(limit=9).refused(5, NOW)
-    assert refused.allowed == 5
-    assert refused.accepted(5, NOW + 60 * SECOND).allowed == 5
-    assert refused.accepted(5, NOW + 601 * SECOND).allowed == 6
+def busy(slots: Slots, tasks: int, now: int = NOW) -> Slots:
+    """Return the slots after so many tasks were accepted, each with all slots in use."""
+    for _ in range(tasks):
+        slots = slots.accepted(slots.limit, now)
+    return slots
+
+
+@pytest.mark.parametrize(
+    ("held", "accepted", "seconds", "allowed", "reason"),
+    [
+        (5, 0, 3600, 5, "what was in flight is what there is"),
+        (5, 30, 3600, 5, "one refused create for thirty accepted ones is often enough"),
+        (5, 31, 3600, 6, "then one more is tried"),
+        (5, 33, 3600, 8, "and, where it was accepted, more at once"),
+        (5, 90, 119, 5, "two minutes are awaited even where tasks are many"),
+        (1, 6, 3600, 1, "a single slot: after six tasks"),
+        (1, 7, 3600, 2, "since thirty would take hours"),
+        (90, 31, 120, 91, "as for ninety"),
+    ],
+)
+def test_what_was_refused_is_asked_for_again_after_many_accepted_tasks(
+    held: int, accepted: int, seconds: int, allowed: int, reason: str
+) -> None:
+    """A 1303 shrinks the limit to what really was in flight; it stays there so long that few creates are refused."""
+    refused = Slots(limit=held + 4).refused(held, NOW)
+    assert busy(refused, accepted, NOW + seconds * SECOND).allowed == allowed, reason
+
+
+def test_after_a_lowered_limit_one_at_a_time_tries_until_a_task_is_accepted() -> None:
+    """Of 90 in flight 40 may: however many ended meanwhile, only one create is sent until one is accepted."""
+    slots = Slots(limit=90).refused(89, NOW)
+    for left in range(88, 50, -1):
+        slots = slots.freed(left)
+    assert slots.allowed == 52
+    slots = slots.refused(51, NOW).freed(51)
+    assert slots.room_at(51, []) is None, "what was refused has no room before another one ends"
+    for left in range(50, 34, -1):
+        slots = slots.freed(left)
+    assert busy(slots, 16).allowed == 51, "up to what was refused it grows with every task"
+    assert busy(slots, 17).allowed == 51, "and not beyond"
+
+
+def test_an_end_takes_no_room_where_nothing_was_refused() -> None:
+    """Tasks that end leave the limit as it is, but for the time between a refusal and the next accepted task."""
+    assert Slots(limit=9).freed(3).allowed == 9
+    assert Slots(limit=9).refused(5, NOW).accepted(5, NOW).freed(2).allowed == 5
 
 
 def test_refusals_in_a_row_wait_longer_and_an_acceptance_ends_the_wait() -> None:
