@@ -5,13 +5,14 @@ hours pass in minutes, and the same seed is the same run. For each quota the acc
 up to twice as much, and back; nobody tells the program. Slots above a lowered quota do not count as used. Creates are
 refused with 1303, before anything is billed.
 
-    .venv/bin/python -m benchmarks.quota --quotas 5 20 100 --task 120 --phase 1800
+    .venv/bin/python -m benchmarks.quota --quotas 5 20 100 --task 120 --phase 3600
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quotas", type=int, nargs="+", default=list(QUOTAS))
     parser.add_argument("--task", type=float, default=120.0, help="s that a task takes")
-    parser.add_argument("--phase", type=float, default=1800.0, help="s between two changes")
+    parser.add_argument("--phase", type=float, default=3600.0, help="s between two changes")
     parser.add_argument("--seed", default="1")
     chosen = parser.parse_args()
     print(f"{'quota':>12}{'slots in use':>14}{'creates':>10}{'refused':>9}{'of 100':>8}")
@@ -99,7 +100,7 @@ def measure(quota: int, task_s: float, phase_s: float, seed: str = "1") -> list[
 
 
 async def _story(folder: Path, quota: int, task_s: float, phase_s: float, seed: str) -> list[Use]:
-    quotas = [max(1, int(quota * change)) for change in CHANGES]
+    quotas = [math.ceil(quota * change) for change in CHANGES]
     root, wire = folder / "project", Wire(seed=seed)
     _write_specs(root, 50 + int(1.3 * sum(quotas) * (phase_s / task_s + 1)))
     repository = Repository.open(root / "state" / "reconciler.db")

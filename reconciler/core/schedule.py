@@ -22,7 +22,7 @@ _LOOKS = (0.02, 0.2, 0.5, 1.0)  # of the grace period, when absence is looked at
 FEWEST_LOOKS = 3
 _SEARCH_MOST = 600 * SECOND  # between two looks for a task that exists and is not shown
 # Before a slot that was refused is asked for again: so many accepted tasks, or so many for each slot, and so long (ms).
-_PROBE_AFTER, _ROUNDS, _PROBE_AGAIN = 30, 6, 120 * SECOND
+_PROBE_AFTER, _ROUNDS, _PROBE_AGAIN = 36, 7, 120 * SECOND
 _MOST_SLOTS = 500  # learnt; a page of the list
 FIRST_RETRY, MOST_RETRY = 30 * SECOND, 600 * SECOND
 """ms between two tries of what is held: one generation, the account (the contract's), git."""
@@ -116,7 +116,7 @@ class Slots:
     It grows by one with every task accepted while full. When the provider refuses a slot (1303) it shrinks to what
     was really in flight, and as tasks end one create at a time tries whether there is room. One more than were in
     flight at the refusal is tried only after so many accepted tasks that few creates of a hundred are refused, or
-    after six for each slot: one slot alone, lent to others for a moment, is not taken for all there is for hours.
+    after seven for each slot: one slot alone, lent to others for a moment, is not taken for all there is for hours.
     """
 
     limit: int = 2

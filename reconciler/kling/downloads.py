@@ -20,7 +20,9 @@ from reconciler.kling import errors
 from reconciler.kling.network import AddressRefused, Network, Visitor, may_visit, part_announced
 
 MAX_RESULT: Final = 256 * 1024**2  # bytes; 30 s of 4K at 50 Mbit/s are 190 MB
-CHUNK: Final = 512 * 1024  # bytes
+CHUNK: Final = (
+    128 * 1024
+)  # bytes, at least, that are written at once; what arrives is mostly longer
 # Bytes per second, over a window; a download below it does not keep others waiting.
 FLOOR: Final = 16 * 1024
 _PASSING: Final = frozenset({408, 425, 429})
@@ -160,22 +162,25 @@ class _Pace:
 
 
 async def _chunks(response: httpx.Response, pace: _Pace) -> AsyncIterator[bytes]:
-    """Give the body in pieces of about `CHUNK`, also what arrived before a failure; raises ResultInterrupted."""
-    gathered = bytearray()
+    """Give the body in pieces of `CHUNK` or more, also what arrived before a failure; raises ResultInterrupted."""
+    gathered: list[bytes] = []
+    size = 0
     failure: errors.ResultInterrupted | None = None
     try:
         async for piece in response.aiter_raw():
-            gathered += piece
+            gathered.append(piece)
+            size += len(piece)
             if pace.is_too_slow(len(piece)):
                 failure = errors.ResultSlow()
                 break
-            if len(gathered) >= CHUNK:
-                yield bytes(gathered)
+            if size >= CHUNK:
+                yield b"".join(gathered)
                 gathered.clear()
+                size = 0
     except (httpx.HTTPError, OSError) as broken:
         failure = _broken(broken)
     if gathered:
-        yield bytes(gathered)
+        yield b"".join(gathered)
     if failure is not None:
         raise failure
 

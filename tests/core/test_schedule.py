@@ -82,13 +82,13 @@ def busy(slots: Slots, tasks: int, now: int = NOW) -> Slots:
     ("held", "accepted", "seconds", "allowed", "reason"),
     [
         (5, 0, 3600, 5, "what was in flight is what there is"),
-        (5, 30, 3600, 5, "one refused create for thirty accepted ones is often enough"),
-        (5, 31, 3600, 6, "then one more is tried"),
-        (5, 33, 3600, 8, "and, where it was accepted, more at once"),
-        (5, 90, 119, 5, "two minutes are awaited even where tasks are many"),
-        (1, 6, 3600, 1, "a single slot: after six tasks"),
-        (1, 7, 3600, 2, "since thirty would take hours"),
-        (90, 31, 120, 91, "as for ninety"),
+        (9, 36, 3600, 9, "one refused create for 36 accepted ones is often enough"),
+        (9, 37, 3600, 10, "then one more is tried"),
+        (9, 39, 3600, 12, "and, where it was accepted, more at once"),
+        (9, 99, 119, 9, "two minutes are awaited even where tasks are many"),
+        (1, 7, 3600, 1, "a single slot: after seven tasks"),
+        (1, 8, 3600, 2, "since 36 would take hours"),
+        (90, 37, 120, 91, "of many slots no more tasks are awaited than of nine"),
     ],
 )
 def test_what_was_refused_is_asked_for_again_after_many_accepted_tasks(
