@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -155,4 +154,4 @@ PARTS: dict[str, Callable[[Path, Sizes], Iterator[Row]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

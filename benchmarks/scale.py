@@ -99,7 +99,7 @@ def verbs(count: int) -> dict[str, Verb]:
     name, fresh = name_of(count // 2), iter(range(10**6))
     caps = Caps(per_day=Decimal(10**9), per_run=Decimal(10**9))
 
-    def intent(store: Repository) -> object:
+    def intent(store: Repository) -> None:
         new = f"mc1-new-{next(fresh)}"
         record = Record(
             external_task_id=new,
