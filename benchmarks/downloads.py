@@ -166,10 +166,13 @@ async def fetch(url: str, folder: Path, count: int) -> None:
     await asyncio.gather(*map(save, partials))
     seconds, cpu = time.perf_counter() - began, time.process_time() - before
     await downloader.aclose()
-    # Not of `getrusage`: a child begins there with what its parent held.
+    print(OURS, seconds, cpu, _most())
+
+
+def _most() -> float:
+    """Return the MB that this process held at most; `getrusage` begins with what its parent held."""
     status = Path("/proc/self/status").read_text().split()
-    most = int(status[status.index("VmHWM:") + 1]) * 1024 / MB
-    print(OURS, seconds, cpu, most)
+    return int(status[status.index("VmHWM:") + 1]) * 1024 / MB
 
 
 @contextmanager
