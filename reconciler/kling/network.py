@@ -28,7 +28,6 @@ import socksio
 
 from reconciler.core.errors import SettingsError
 from reconciler.core.hosts import is_loopback
-from reconciler.kling.streams import Streams
 
 MAX_BODY: Final = 16 * 1024**2  # bytes of an answer, unpacked; a page of 500 tasks is about 1 MB
 ACCEPTED: Final = "gzip"  # the one encoding of an answer that is asked for
@@ -69,7 +68,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
 
     def __init__(self, allowed: Iterable[Network]) -> None:
         self._allowed = tuple(allowed)
-        self._wire = Streams()
+        self._wire = httpcore.AnyIOBackend()
         self.inside: set[str] = set()
         """Hosts that were found in an allowed network, and not on the internet."""
 

@@ -42,7 +42,7 @@ _LONGEST_PLACE = 4096  # characters of a path or a URL
 _SHORTEST_TOKEN = 16  # characters; the page does not slow down guessing
 _LONGEST_SIGNATURE = 7 * 86_400  # s; S3 and Google sign for no longer
 _HOUR = 3600.0  # s; the longest wait that the folder can set
-_MOST_LEARNT = 64  # tasks in flight; the most that the program tries without a setting
+_MOST_AT_ONCE = 64  # tasks in flight; the most that the folder can allow
 _LEAST_HISTORY = 31  # days: the history of a task is kept as long as the provider keeps the task
 CLOUDS = frozenset(name for variables in VARIABLES.values() for name in variables)
 AT_START = "at the start"  # marks a setting that a running program keeps: API, account, folders
@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     state_dir: _Folder = "state"
     database_url: Annotated[_Place | None, AT_START] = None
     max_concurrency: Annotated[
-        Annotated[int, Field(ge=1, le=1000)] | None, FolderRule(Leave.LOWER, most=_MOST_LEARNT)
+        Annotated[int, Field(ge=1, le=1000)] | None, FolderRule(Leave.LOWER, most=_MOST_AT_ONCE)
     ] = None
     poll_interval: Annotated[_Seconds, FolderRule(Leave.CHOOSE, least=0.5, most=_HOUR)] = 10.0
     absence_grace: Annotated[_Seconds, FolderRule(Leave.RAISE, most=_HOUR)] = 30.0
