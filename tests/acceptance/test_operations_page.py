@@ -204,6 +204,7 @@ def test_versions_go_up_and_down_again(tmp_path: Path, sim: Simulator) -> None:
         project.spec("a.yaml", prompt="by the old version")
         assert project.apply().code == 0
         machine.query(  # as revision 0005 had it
+            "DROP INDEX ix_task_spec",
             "DROP INDEX ix_task_calendar_at",
             "ALTER TABLE task DROP COLUMN calendar_at",
             "ALTER TABLE forgotten DROP COLUMN calendar_at",
