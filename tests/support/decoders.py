@@ -7,6 +7,7 @@ start itself; tests of that (`tests/workspace/media/test_decoding.py`), encoders
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -97,6 +98,11 @@ class _Forking:
     process: subprocess.Popen[bytes]
     orders: socket.socket
 
+    def end(self) -> None:
+        """End it: nobody gives orders any more."""
+        self.orders.close()
+        self.process.wait()
+
 
 @cache
 def _forking() -> _Forking:
@@ -112,7 +118,9 @@ def _forking() -> _Forking:
             stderr=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
         )
-    return _Forking(process, ours)
+    forking = _Forking(process, ours)
+    atexit.register(forking.end)
+    return forking
 
 
 def forking() -> socket.socket:
