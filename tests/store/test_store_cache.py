@@ -40,6 +40,17 @@ def test_what_was_saved_is_loaded(cache: FileCache, path: Path) -> None:
     assert cache.load() == _load(path) == {"a": ("3", b"z")}
 
 
+def test_some_of_it_is_loaded_by_name_or_by_how_names_begin(cache: FileCache) -> None:
+    """What is asked for and no more; what is not there is left out."""
+    rows = {name: ("1", name.encode()) for name in ("a", "b/c", "/x/", "/x/y", "/xy", "/w")}
+    cache.save(rows, [])
+    assert cache.load() == rows
+    assert set(cache.load(["a", "never", "/xy"])) == {"a", "/xy"}
+    assert set(cache.load(under="/x/")) == {"/x/", "/x/y"}
+    assert set(cache.load(["b/c"], under="/x/")) == {"b/c", "/x/", "/x/y"}
+    assert cache.load([]) == {}
+
+
 def test_loading_creates_nothing(cache: FileCache, path: Path) -> None:
     """Without a cache nothing is known, and nothing is made until there is something to save."""
     assert cache.load() == {}

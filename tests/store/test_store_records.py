@@ -90,6 +90,44 @@ def test_an_attempt_that_is_alive_stands_before_a_later_one_that_has_ended(
     assert repository.record("mc1-a") == repository.find("mc1-a") == alive
 
 
+def test_some_records_are_what_all_of_them_say(repository: Repository) -> None:
+    """By base id, those that have an attempt that is not complete, or those that a spec asked for: the same values."""
+    one = record("mc1-a", status=Status.COMPLETE, spec="specs/a.yaml", results=(_VIDEO,))
+    tried = record("mc1-b", status=Status.FAILED, spec="specs/a.yaml")
+    again = record("mc1-b", attempt=2, status=Status.COMPLETE, spec="specs/b.yaml")
+    waits = record("mc1-c", status=Status.PROCESSING, spec="specs/c.yaml", task_id="8001")
+    repository.save([fresh(each) for each in (one, tried, again, waits)])
+    known = repository.records()
+    assert repository.records_of(["mc1-b", "mc1-a", "mc1-unknown"]) == {
+        "mc1-a": known["mc1-a"],
+        "mc1-b": known["mc1-b"],
+    }
+    assert repository.records_of([]) == {}
+    assert repository.unfinished() == {"mc1-b": again, "mc1-c": waits}
+    assert repository.asked_by("specs/a.yaml") == {"mc1-a", "mc1-b"}
+    assert repository.asked_by("specs/none.yaml") == set()
+
+
+def test_how_generations_stand_is_said_by_the_attempts_that_stand_for_them(
+    repository: Repository,
+) -> None:
+    """Complete ones by their ids, but for what only a receipt tells; of all others the specs that asked for them."""
+    attempts = [
+        record("mc1-a", status=Status.COMPLETE, spec="specs/a.yaml"),
+        record("mc1-a", attempt=2, status=Status.FAILED, spec="specs/a2.yaml"),
+        record("mc1-b", status=Status.FAILED, spec="specs/b.yaml"),
+        record("mc1-b", attempt=2, status=Status.COMPLETE, spec="specs/b2.yaml"),
+        record("mc1-c", status=Status.COMPLETE, spec="specs/c.yaml"),
+        record("mc1-c", attempt=2, status=Status.SUBMITTED, spec="specs/c2.yaml", task_id="8002"),
+        record("mc1-d", status=Status.COMPLETE, spec="specs/d.yaml", claimed=True),
+        record("mc1-e", status=Status.EXPIRED, spec="specs/e.yaml"),
+    ]
+    repository.save([fresh(each) for each in attempts])
+    known = repository.standings()
+    assert known.complete == {"mc1-a", "mc1-b-r2"}
+    assert known.others == {"specs/c2.yaml", "specs/d.yaml", "specs/e.yaml"}
+
+
 def test_a_task_belongs_to_one_attempt(repository: Repository) -> None:
     """An answer that was mixed up gives no task to a second generation: the database refuses it."""
     repository.save([fresh(record(task_id="8001", status=Status.PROCESSING))])
@@ -158,6 +196,8 @@ def test_publications_are_replaced_by_path(repository: Repository) -> None:
     assert repository.publications() == {"specs/a.mp4": first}
     repository.publish([first, second])
     assert repository.publications() == {"specs/a.mp4": second}
+    assert repository.publications(["specs/a.mp4", "specs/b.mp4"]) == {"specs/a.mp4": second}
+    assert repository.publications(["specs/b.mp4"]) == {}
     repository.unpublish(iter(["specs/a.mp4", "specs/never.mp4"]))
     assert repository.publications() == {}
 

@@ -192,8 +192,11 @@ class FolderWork:
                     break
                 attempts |= found
             else:
-                if specs and self._index.fingerprint(folder) == seen:
+                # What was looked at piece by piece must be the folder as it is now, by the index and on the disk.
+                is_same = self._index.specs_in(folder) == specs
+                if specs and is_same and self._index.fingerprint(folder) == seen:
                     self._index.note_dormant(seen, specs, attempts)
+        self._index.dormant.save()
 
     def _settled(self, spec: str) -> dict[str, str]:
         """Return the attempts (by base id) that a spec's generations were bought by; none unless nothing is left to do."""

@@ -25,6 +25,7 @@ from reconciler.workspace.tree.ignoring import IGNORE_FILE
 from reconciler.workspace.tree.walk import is_defaults
 
 _KEY = "/dormant/"  # and the folder; no path relative to the root begins with a slash
+_AT_ONCE = 50  # folders that are written together
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class DormantFolders:
         self._root = root
         self._cache, self._terms = cache, terms
         self._noted: dict[str, str] = {}  # folder -> its digest, where `note` has it
+        self._unsaved: dict[str, tuple[str, bytes]] = {}
         self._known = dict(known or {})
         self._holders = Groups()  # base id -> folders
         self._users = Groups()  # file elsewhere -> folders
@@ -189,11 +191,18 @@ class DormantFolders:
         return self._noted.get(seen.folder) == seen.digest
 
     def note(self, folder: str, one: DormantFolder) -> None:
-        """Keep on disk that a folder is dormant, for the next process; here it stays awake."""
+        """Keep that a folder is dormant, for the next process; here it stays awake."""
         packed = one.packed()
-        if self._cache is not None:
-            self._cache.save({_KEY + folder: (_stamp(self._terms, packed), packed)}, ())
+        self._unsaved[_KEY + folder] = _stamp(self._terms, packed), packed
         self._noted[folder] = one.digest
+        if len(self._unsaved) >= _AT_ONCE:
+            self.save()
+
+    def save(self) -> None:
+        """Write to disk what was noted: some at once, because the disk is waited for."""
+        if self._cache is not None:
+            self._cache.save(self._unsaved, ())
+        self._unsaved = {}
 
     def but(self, folders: Container[str]) -> frozenset[str]:
         """Return the dormant folders but for these."""

@@ -54,6 +54,7 @@ class Resumed(Folder):
             attempts = {wish.external_task_id: wish.external_task_id for wish in wishes}
             if seen and specs:
                 index.note_dormant(seen, specs, attempts)
+        index.dormant.save()
         self.noted = self.load()
 
     def wait_for_a_tick(self) -> None:
