@@ -99,7 +99,8 @@ class _Forking:
     orders: socket.socket
 
     def end(self) -> None:
-        """End it: nobody gives orders any more."""
+        """End it, after those that it forked: it tells how they ended."""
+        decoding.close_all()
         self.orders.close()
         self.process.wait()
 
