@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeGuard
 
 from reconciler.core.diff import IDLE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
@@ -17,6 +18,7 @@ from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
 from reconciler.core.naming import receipt_path
 from reconciler.core.progress import Work, is_unsaved, work_for
+from reconciler.core.receipt_entries import ReceiptEntry
 from reconciler.core.states import BOUGHT, Record, Status
 from reconciler.engine.loop.turn import Turns
 from reconciler.engine.observe.commits import Commits
@@ -148,12 +150,20 @@ class FolderWork:
 
     def _tells_nothing_new(self, spec: str, root: Root) -> bool:
         """Whether a spec's receipt is in step with the records, and lists what is complete and wanted alone."""
-        try:
-            entries = self._turns.receipts.in_step(spec, root) or ()
-        except WorkspaceError:  # reading it tells
-            return False
+        entries = self._in_step(spec, root)
         told = {(one.status, one.current) for one in entries}
         return told == {(Status.COMPLETE, True)}
+
+    def _lists_complete_ones(self, spec: str) -> bool:
+        """Whether a spec's receipt is in step with the records, and lists what is complete alone, wanted or not."""
+        return {one.status for one in self._in_step(spec)} == {Status.COMPLETE}
+
+    def _in_step(self, spec: str, root: Root | None = None) -> Sequence[ReceiptEntry]:
+        """Return what a spec's receipt lists, where it is in step with the records; nothing where it cannot be read."""
+        try:
+            return self._turns.receipts.in_step(spec, root) or ()
+        except WorkspaceError:
+            return ()
 
     async def take_in(self, names: Iterable[str]) -> None:
         """Read these files and folders (relative to the root) again, and consider what they concern.
@@ -183,46 +193,38 @@ class FolderWork:
             seen = self._index.fingerprint(folder)
             if seen is None or self._index.dormant.is_noted(seen):
                 continue
-            attempts: dict[str, str] = {}
             specs = self._index.specs_in(folder)
-            for spec in specs:
-                found = self._settled(spec)
-                yield
-                if not found:
-                    break
-                attempts |= found
-            else:
-                # What was looked at piece by piece must be the folder as it is now, by the index and on the disk.
-                is_same = self._index.specs_in(folder) == specs
-                if specs and is_same and self._index.fingerprint(folder) == seen:
-                    self._index.note_dormant(seen, specs, attempts)
+            attempts = yield from self._settled_in(specs)
+            # What was looked at piece by piece must be the folder as it is now, by the index and on the disk.
+            is_same = self._index.specs_in(folder) == specs
+            if attempts and is_same and self._index.fingerprint(folder) == seen:
+                self._index.note_dormant(seen, specs, attempts)
         self._index.dormant.save()
+
+    def _settled_in(self, specs: Sequence[str]) -> Generator[None, None, dict[str, str]]:
+        """Return the attempts (by base id) of these specs, a spec at a time; none unless nothing is left to do for all."""
+        attempts: dict[str, str] = {}
+        for spec in specs:
+            found = self._settled(spec)
+            yield
+            if not found:
+                return {}
+            attempts |= found
+        return attempts
 
     def _settled(self, spec: str) -> dict[str, str]:
         """Return the attempts (by base id) that a spec's generations were bought by; none unless nothing is left to do."""
-        try:
-            entries = self._turns.receipts.in_step(spec) or ()
-        except WorkspaceError:
-            return {}
-        told = {one.status for one in entries}
         wishes = self._index.generations(spec)
-        if told != {Status.COMPLETE} or not all(map(self._is_settled, wishes)):
+        if not (self._lists_complete_ones(spec) and all(map(self._is_settled, wishes))):
             return {}
         known = (self._records.get(wish.external_task_id) for wish in wishes)
         return {one.base_id: one.external_task_id for one in known if one}
 
     def _is_settled(self, wish: Generation) -> bool:
         """Whether a generation is complete by the state's own word, and its files stand as they were written down."""
-        progress = self._records.of(wish.external_task_id)
-        record, facts = progress.record, self._facts
-        if (
-            record is None
-            or record.status is not Status.COMPLETE
-            or record.claimed
-            or record.lacking
-        ):
-            return False
-        if progress.hold or progress.unwritten or self._misfit(wish):
+        progress, facts = self._records.of(wish.external_task_id), self._facts
+        record = progress.record
+        if progress.hold or progress.unwritten or self._misfit(wish) or not _is_saved(record):
             return False
         files = *record.results, *(one for one in record.previews if one.role in facts.previews)
         return all(facts.locations.stands(wish.output(one.role), one) for one in files)
@@ -424,3 +426,10 @@ class FolderWork:
 def _places(wish: Generation) -> list[str]:
     """Return the paths at which files of ours may stand for a generation."""
     return [path for _, path in (*wish.outputs, *wish.previews)]
+
+
+def _is_saved(record: Record | None) -> TypeGuard[Record]:
+    """Whether all of it is saved, and the state knows so by itself."""
+    if record is None or record.status is not Status.COMPLETE:
+        return False
+    return not (record.claimed or record.lacking)

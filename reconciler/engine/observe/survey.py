@@ -107,6 +107,11 @@ class Survey:
     needed: Mapping[str, str] = field(default_factory=dict)
     """Files that would be orphans, and why they stay, as the end of a sentence."""
 
+    def told(self) -> Iterator[Record]:
+        """Yield the records that receipts and files know better than the state."""
+        stored = self.stored
+        return (one for base, one in self.records.items() if stored.get(base) != one)
+
     def valid_wishes(self) -> list[Generation]:
         """Return what the specs want that are right in every respect."""
         return [wish for wish in self.desired.generations if wish.spec not in self.invalid]

@@ -35,8 +35,7 @@ async def carry_out(
 
     A name that cannot be served stops no other; a provider that cannot be asked does. `survey` is made now. Creates no task.
     """
-    stored = survey.stored
-    records.take_over(one for base, one in survey.records.items() if stored.get(base) != one)
+    records.take_over(survey.told())
     context = OrderContext(ports, options, records, survey)
     seen = dict(zip(order.names, order.seen, strict=False))  # of each name, or empty
     if order.verb is Verb.REFRESH:

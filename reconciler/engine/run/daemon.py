@@ -219,13 +219,7 @@ class Daemon:
             await self._take_in(due)
         elif self._index.has_more:
             await self._work.go_on()
-        if is_ordered := self._duties.is_ordered():
-            self._is_waking = True  # an order is checked against all that is wanted
-        self._is_waking = self._is_waking and bool(self._index.dormant)
-        if self._is_waking:
-            await self._work.wake_one()
-        elif is_ordered:
-            await self._obey()
+        await self._wake_or_obey()
         if self._commits.is_due(now):
             await self._work.commits_changed()
         if now >= self._next_resync:
@@ -262,6 +256,15 @@ class Daemon:
             self._duties.correct_clock()  # a grace period is measured by the clock as it is
         if events.is_notified:
             self._next_resync = now + interval
+
+    async def _wake_or_obey(self) -> None:
+        """Carry out orders; each is checked against all that is wanted, so first no folder may be dormant."""
+        is_ordered = self._duties.is_ordered()
+        self._is_waking = (self._is_waking or is_ordered) and bool(self._index.dormant)
+        if self._is_waking:
+            await self._work.wake_one()
+        elif is_ordered:
+            await self._obey()
 
     async def _obey(self) -> None:
         if self._duties.carry_out is None:
