@@ -182,19 +182,28 @@ class Folder(NamedTuple):
         return LastPlan(self.root, specs, database, self.cache, settings.previews, terms)
 
     def dormant(self) -> DormantFolders:
-        """Return the folders that an earlier `watch` left dormant. Raises StateError, WorkspaceError."""
+        """Return the folders that an earlier `watch` left dormant; none where the folder cannot be listed.
+
+        Raises StateError.
+        """
         from reconciler.workspace.index.dormant import DormantFolders
 
         settings, standings = self.settings, self.repository.standings()
-        said = settings.specs_dir, settings.prices, sorted(settings.previews), of_this_program()
-        return DormantFolders.found(
-            self.root,
-            specs_folder(self.root, settings.specs_dir),
-            cache=self.cache,
-            terms=blake2b(repr(said).encode(), digest_size=16).hexdigest(),
-            complete=standings.complete,
-            others=standings.others,
-        )
+        if not (program := of_this_program()):
+            return DormantFolders(self.root)
+        said = settings.specs_dir, settings.prices, sorted(settings.previews), program
+        terms = blake2b(repr(said).encode(), digest_size=16).hexdigest()
+        try:
+            return DormantFolders.found(
+                self.root,
+                specs_folder(self.root, settings.specs_dir),
+                cache=self.cache,
+                terms=terms,
+                complete=standings.complete,
+                others=standings.others,
+            )
+        except WorkspaceError:  # reading the folder tells
+            return DormantFolders(self.root, cache=self.cache, terms=terms)
 
     def survey(self) -> Survey:
         """Read the specs, and survey everything."""

@@ -20,7 +20,7 @@ from reconciler.cli.terminal import ExitCode, print_error
 from reconciler.core.errors import ReconcilerError, SettingsError, counted, told
 from reconciler.core.schedule import DAY, SECOND
 from reconciler.settings.definitions import Settings
-from reconciler.workspace.files.outputs import check_room
+from reconciler.workspace.files.outputs import RACY_NS, check_room
 from reconciler.workspace.git import Checkout
 from reconciler.workspace.tree.walk import specs_folder
 
@@ -196,6 +196,7 @@ class _Watch:
             cache=folder.cache,
             deferred=True,
             dormant=dormant,
+            quiet_ns=max(RACY_NS, int(settings.settle_seconds * 1e9)),
         )
         pace = Pace(
             settle=int(settings.settle_seconds * SECOND),
@@ -210,6 +211,7 @@ class _Watch:
             checkout,
             folder.can_host,
             is_ordered=taker.is_ordered,
+            acknowledge=taker.acknowledge,
             carry_out=taker.carry_out,
             correct_clock=clock.correct,
             check_room=partial(check_room, folder.root, settings.specs_dir),

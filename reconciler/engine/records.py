@@ -46,6 +46,10 @@ class Records:
             self.learn([base_id])
         return self._known[base_id]
 
+    def has(self, base_id: str) -> bool:
+        """Whether a generation's progress is in memory."""
+        return base_id in self._known
+
     def learn(self, base_ids: Iterable[str]) -> None:
         """Read what the state says of these generations at once; `of` would do it one by one."""
         if unknown := [base_id for base_id in base_ids if base_id not in self._known]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ _KEPT_BESIDE = Select(
     "WHERE kind = :kind AND external_task_id IN (SELECT external_task_id FROM task)",
 )
 _PUBLISHED_AT = rows.PUBLICATIONS.only(f"WHERE path {_LISTED}")
+_PLACES = Select("publication", {"sha256": TEXT, "path": TEXT}, f"WHERE sha256 {_LISTED}")
 _OWNERS = Select("result", {"sha256": TEXT, "external_task_id": TEXT, "role": TEXT})
 _NOT_CLAIMED = "JOIN task USING (external_task_id) WHERE task.claimed = 0"
 _HOLDS = Select("hold", {"base_id": TEXT, "reason": TEXT})
@@ -165,6 +167,14 @@ class State:
         else:
             (found,) = self._found(_PUBLISHED_AT, listed=json.dumps([*paths]))
         return {one.path: one for one in map(rows.to_publication, found)}
+
+    def places(self, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Return where files with these SHA-256 were published, relative to the root; it looks through all of them."""
+        (found,) = self._found(_PLACES, listed=json.dumps([*digests]))
+        places = defaultdict[str, list[str]](list)
+        for digest, path in found:
+            places[digest].append(path)
+        return dict(places)
 
     def known_results(self, *, previews: bool = True, claimed: bool = True) -> dict[str, str]:
         """Return, for the SHA-256 of every result (and preview) of every attempt, the id of an attempt that has it.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeGuard
 
-from reconciler.core.diff import IDLE, Assessment, assess, content_problem
+from reconciler.core.diff import IDLE, IN_PLACE, Assessment, assess, content_problem
 from reconciler.core.documents import Place, Problem, waiting_words
 from reconciler.core.errors import StateError, WorkspaceError, counted
 from reconciler.core.generations import Generation
@@ -111,6 +111,7 @@ class FolderWork:
         self._told: dict[str, tuple[Problem, ...]] = {}  # problems that were said, by spec
         self._told_shared: frozenset[Problem] = frozenset()  # of files that are no specs
         self._noted: frozenset[str] = frozenset()  # names that look misspelt, as they were said
+        self._unseen = Changed()  # what was read, and not considered yet
         self._owed: set[str] = set()  # base ids that could not be looked at
         self._kept: dict[str, list[Assessment]] = {}  # outputs to be confirmed, by spec
         self._right: frozenset[str] = frozenset()  # specs whose receipts are in step
@@ -125,11 +126,8 @@ class FolderWork:
         await self._bring_forward(specs)
         self._right = frozenset()
         # Generations come forward before files that take long are read.
-        changed = await self._read_on()
-        bases = await self._read_receipts(changed.receipts)
-        await self._commits.look(changed.specs)
-        await self._bring_forward(sorted(changed.specs))
-        await self.consider(bases)
+        self._unseen |= await self._read_on()
+        await self._consider_unseen()
         self._tell(specs)
         await self.consider([one.base_id for one in self._records.all() if is_unsaved(one.record)])
 
@@ -154,15 +152,11 @@ class FolderWork:
         told = {(one.status, one.current) for one in entries}
         return told == {(Status.COMPLETE, True)}
 
-    def _lists_complete_ones(self, spec: str) -> bool:
-        """Whether a spec's receipt is in step with the records, and lists what is complete alone, wanted or not."""
-        return {one.status for one in self._in_step(spec)} == {Status.COMPLETE}
-
     def _in_step(self, spec: str, root: Root | None = None) -> Sequence[ReceiptEntry]:
         """Return what a spec's receipt lists, where it is in step with the records; nothing where it cannot be read."""
         try:
             return self._turns.receipts.in_step(spec, root) or ()
-        except WorkspaceError:
+        except (WorkspaceError, StateError):  # reading it tells
             return ()
 
     async def take_in(self, names: Iterable[str]) -> None:
@@ -176,29 +170,27 @@ class FolderWork:
         for start in range(0, len(ordered), _AT_ONCE):
             chunk = ordered[start : start + _AT_ONCE]
             found = await asyncio.to_thread(self._index.looking_at(chunk))
-            changed = self._index.refresh(chunk, found)
-            same = Changed(self._index.concerned(chunk))  # also what turned out the same
-            await self._see_to(changed | same | await self._read_on())
+            self._unseen |= self._index.refresh(chunk, found)
+            self._unseen |= Changed(self._index.concerned(chunk))  # also what turned out the same
+            await self.go_on()
             await self._looks.step()
 
     async def wake_one(self) -> None:
         """Take in one of the dormant folders."""
         folders = [next(iter(self._index.dormant))]
         found = await asyncio.to_thread(self._index.waking(folders))
-        await self._see_to(self._index.refresh(folders, found) | await self._read_on())
+        self._unseen |= self._index.refresh(folders, found)
+        await self.go_on()
 
     def note_dormant(self) -> Iterator[None]:
         """Keep for the next process which folders are dormant, a spec at a time."""
         for folder in self._index.folders():
+            yield
             seen = self._index.fingerprint(folder)
             if seen is None or self._index.dormant.is_noted(seen):
                 continue
-            specs = self._index.specs_in(folder)
-            attempts = yield from self._settled_in(specs)
-            # What was looked at piece by piece must be the folder as it is now, by the index and on the disk.
-            is_same = self._index.specs_in(folder) == specs
-            if attempts and is_same and self._index.fingerprint(folder) == seen:
-                self._index.note_dormant(seen, specs, attempts)
+            if attempts := (yield from self._settled_in(self._index.specs_in(folder))):
+                self._index.note_dormant(seen, attempts)
         self._index.dormant.save()
 
     def _settled_in(self, specs: Sequence[str]) -> Generator[None, None, dict[str, str]]:
@@ -213,12 +205,15 @@ class FolderWork:
         return attempts
 
     def _settled(self, spec: str) -> dict[str, str]:
-        """Return the attempts (by base id) that a spec's generations were bought by; none unless nothing is left to do."""
-        wishes = self._index.generations(spec)
-        if not (self._lists_complete_ones(spec) and all(map(self._is_settled, wishes))):
+        """Return all attempts (by base id) that a spec's receipt lists; none unless nothing is left to do for the spec.
+
+        Also those that it does not ask for any more: where the state lost one, the receipt has to be read.
+        """
+        entries = self._in_step(spec)
+        is_complete = {one.status for one in entries} == {Status.COMPLETE}
+        if not (is_complete and all(map(self._is_settled, self._index.generations(spec)))):
             return {}
-        known = (self._records.get(wish.external_task_id) for wish in wishes)
-        return {one.base_id: one.external_task_id for one in known if one}
+        return {one.base_id: one.external_task_id for one in entries}
 
     def _is_settled(self, wish: Generation) -> bool:
         """Whether a generation is complete by the state's own word, and its files stand as they were written down."""
@@ -229,18 +224,26 @@ class FolderWork:
         files = *record.results, *(one for one in record.previews if one.role in facts.previews)
         return all(facts.locations.stands(wish.output(one.role), one) for one in files)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was not read yet, or was read and could not be considered."""
+        return self._index.has_more or self._unseen != Changed()
+
     async def go_on(self) -> None:
         """Read on where the last look stopped, and consider what was read."""
-        await self._see_to(await self._read_on())
+        self._unseen |= await self._read_on()
+        if self._unseen != Changed():
+            self._tell(sorted(self._unseen.specs))
+            await self._consider_unseen()
 
-    async def _see_to(self, changed: Changed) -> None:
-        specs, bases = changed.specs, await self._read_receipts(changed.receipts)
-        if not (specs or bases):
-            return
+    async def _consider_unseen(self) -> None:
+        """Consider what was read; where that fails it is still to be considered. Raises StateError."""
+        specs = self._unseen.specs
+        bases = await self._read_receipts(self._unseen.receipts)
         await self._commits.look(specs)
-        self._tell(sorted(specs))
         await self._bring_forward(sorted(specs))
         await self.consider(bases)
+        self._unseen = Changed()
 
     async def _bring_forward(self, specs: Sequence[str]) -> None:
         """Consider what these specs ask for, and asked for before, in their order."""
@@ -297,8 +300,9 @@ class FolderWork:
             except (WorkspaceError, StateError) as error:
                 # What it needs is unknown: it is not worked on, least of all as it was wanted before.
                 self._owed.add(base)
-                self._records.want(base, None)
-                await self._turns.withhold(base, error)
+                if self._records.has(base):
+                    self._records.want(base, None)
+                    await self._turns.withhold(base, error)
                 continue
             self._owed.discard(base)
             known = self._records.of(base)
@@ -336,6 +340,9 @@ class FolderWork:
         for wish in wishes:
             self._facts.locations.learn(_places(wish))
             known = self._facts.known(wish, record)
+            if record is not None and any(one.standing not in IN_PLACE for one in known.outputs):
+                self._facts.locations.seek((*record.results, *record.previews))
+                known = self._facts.known(wish, record)
             if known.record is not None and known.record is not record:
                 self._records.take_over([known.record])
             yield assess(wish, known)

@@ -36,6 +36,7 @@ class Locations:
         self.ours = set(self._repository.known_results(claimed=False))
         self.publications: dict[str, Publication] = {}
         self._learnt: set[str] = set()  # paths of which the store said what was published there
+        self._sought: set[str] = set()  # SHA-256 of which it said where they were published
         # sha256 -> where such bytes may be found; decides nothing
         self.places: dict[str, tuple[str, ...]] = {}
 
@@ -49,6 +50,12 @@ class Locations:
         elif unknown := set(paths) - self._learnt:
             self.note(self._repository.publications(unknown).values())
             self._learnt |= unknown
+
+    def seek(self, results: Iterable[Result]) -> None:
+        """Note where the store knows the bytes of these results to be, before any thread asks. Raises StateError."""
+        if unknown := {one.sha256 for one in results} - self._sought:
+            self.note_places(self._repository.places(unknown))
+            self._sought |= unknown
 
     def note(self, publications: Iterable[Publication]) -> None:
         """Remember what stands where results belong."""

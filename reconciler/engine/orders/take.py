@@ -84,6 +84,7 @@ class OrderTaker:
         self._queue = ports.repository.orders
         self._taken: list[tuple[str, dict[str, object]]] = []
         self._unanswered: dict[str, Outcome] = {}  # by ticket
+        self._acknowledged: set[str] = set()  # tickets
         self._is_stale = False  # publications changed, and could not be read again
 
     def is_ordered(self) -> bool:
@@ -98,6 +99,13 @@ class OrderTaker:
         for ticket, outcome in [*self._unanswered.items()]:
             self._answer(ticket, outcome)
         return bool(self._taken) or self._is_stale
+
+    def acknowledge(self) -> None:
+        """Tell the commands that wait that their orders were taken; carrying them out takes a while."""
+        for ticket, _ in self._taken:
+            if ticket not in self._acknowledged:
+                self._queue.ask(ticket)
+                self._acknowledged.add(ticket)
 
     async def carry_out(self, records: Records, locations: Locations) -> frozenset[str]:
         """Carry out the orders; return the base ids that they concerned, also where an answer cannot be written."""

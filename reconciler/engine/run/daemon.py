@@ -34,6 +34,7 @@ from reconciler.workspace.watch.watcher import Settling
 
 _NS = 1_000_000  # in a millisecond
 _SPECS = 50  # looked at for whether they are dormant, in one look: some 20 ms
+_WAKING = 200  # ms of waking folders in one look
 _ROWS = 1000  # of history, removed in one look: some 10 ms, in which nothing else is done
 _MOST_HINTS = 1000  # remembered until they are followed
 _LONGEST_OVERDUE = 600 * SECOND  # whatever interval the folder's settings ask for
@@ -81,6 +82,7 @@ class Duties:
     can_host: bool = False  # a local video can be made readable for the provider
     is_ordered: Callable[[], bool] = lambda: False  # orders wait
     correct_clock: Callable[[], None] = lambda: None
+    acknowledge: Callable[[], None] = lambda: None  # says that they will be, after a while
     # carries out the orders; returns the base ids concerned
     carry_out: Callable[[Records, Locations], Awaitable[frozenset[str]]] | None = None
     check_room: Callable[[], None] = lambda: None  # raises WorkspaceError: no room for results
@@ -205,7 +207,7 @@ class Daemon:
         due = [self._ports.now() + self._pace.tick, self._next_resync]
         if (settled := self._settling.next_at()) is not None:
             due.append(settled)
-        if self._index.has_more or self._is_waking or self._noting:
+        if self._work.is_behind or self._is_waking or self._noting:
             due.append(self._ports.now())
         await woken(self._woken, max(0, min(due) - self._ports.now()) / SECOND)
 
@@ -217,9 +219,8 @@ class Daemon:
             self._settling.touch({IGNORE_FILE}, now)
         if due := self._settling.due(now):
             await self._take_in(due)
-        elif self._index.has_more:
+        elif self._work.is_behind:
             await self._work.go_on()
-        await self._wake_or_obey()
         if self._commits.is_due(now):
             await self._work.commits_changed()
         if now >= self._next_resync:
@@ -232,6 +233,7 @@ class Daemon:
         self._write_holds()
         self._no_room = _why_not(self._duties.check_room, self._ports.objects.check_room)
         self.looked_at = now
+        await self._wake_or_obey()  # last: a folder that cannot be listed may stop it
 
     async def _take_in(self, names: frozenset[str]) -> None:
         try:
@@ -262,9 +264,18 @@ class Daemon:
         is_ordered = self._duties.is_ordered()
         self._is_waking = (self._is_waking or is_ordered) and bool(self._index.dormant)
         if self._is_waking:
-            await self._work.wake_one()
-        elif is_ordered:
+            await self._wake(is_ordered=is_ordered)
+        if is_ordered and not self._is_waking:
             await self._obey()
+
+    async def _wake(self, *, is_ordered: bool) -> None:
+        """Wake dormant folders for a while."""
+        if is_ordered:
+            self._duties.acknowledge()
+        until = self._ports.now() + _WAKING
+        while self._index.dormant and self._ports.now() < until:
+            await self._work.wake_one()
+        self._is_waking = bool(self._index.dormant)
 
     async def _obey(self) -> None:
         if self._duties.carry_out is None:
@@ -287,8 +298,11 @@ class Daemon:
             self._noting = None
 
     async def awake(self) -> None:
-        """Return once no folder is dormant, for who asks about all that is wanted; or where there is trouble with them."""
-        while self._index.dormant and not self.trouble:
+        """Return once no folder is dormant, for who asks about all that is wanted.
+
+        Not while the first look goes on, nor where there is trouble: then who asks is told what is known.
+        """
+        while self._index.dormant and self.looked_at and not self.trouble:
             self._is_waking = True
             self.wake()
             await asyncio.sleep(self._pace.tick / SECOND / 10)

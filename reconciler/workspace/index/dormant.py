@@ -73,6 +73,8 @@ class DormantFolders:
         self._used = Names()
         self._folded = Groups()  # a folder in lower case -> folders
         self._folders = Names()
+        # Of the files elsewhere that dormant specs were read from, at first.
+        self.folders_elsewhere: set[str] = set()
         for folder, one in self._known.items():
             self._folders.add(folder)
             self._folded.add(folder.casefold(), folder)
@@ -81,6 +83,8 @@ class DormantFolders:
             for name in one.elsewhere:
                 self._users.add(name, folder)
                 self._used.add(name)
+                if name != IGNORE_FILE:
+                    self.folders_elsewhere.add(name.rpartition("/")[0])
 
     @classmethod
     def found(
@@ -136,11 +140,6 @@ class DormantFolders:
     def specs(self) -> int:
         """How many specs lie in them."""
         return sum(one.specs for one in self._known.values())
-
-    def folders_elsewhere(self) -> set[str]:
-        """Return the folders of the files elsewhere that dormant specs were read from."""
-        names = {name for one in self._known.values() for name in one.elsewhere}
-        return {name.rpartition("/")[0] for name in names - {IGNORE_FILE}}
 
     def concerned(self, names: Iterable[str]) -> frozenset[str]:
         """Return the folders that a change of files or folders of these names may concern; looks at their files only.
@@ -203,10 +202,6 @@ class DormantFolders:
         if self._cache is not None:
             self._cache.save(self._unsaved, ())
         self._unsaved = {}
-
-    def but(self, folders: Container[str]) -> frozenset[str]:
-        """Return the dormant folders but for these."""
-        return frozenset(folder for folder in self._known if folder not in folders)
 
     def _has_changed(self, folder: str) -> bool:
         seen = fingerprint(self._root, folder)

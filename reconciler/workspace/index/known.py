@@ -138,7 +138,7 @@ class Snapshot:
         root, found = Root(self.root), set(self.racy)
         if self.ignoring.is_racy or signature_of(self.root) != self.ignoring.signature:
             found.add(IGNORE_FILE)
-        tree = walk(self.root, self.folder, self.ignoring, self.dormant)
+        tree = walk(self.root, self.folder, self.ignoring, self.dormant.__contains__)
         now = tree.files()
         found.update(name for name, one in now.items() if self.files.get(name, 0) != one)
         found |= self.files.keys() - now.keys()

@@ -31,6 +31,7 @@ from reconciler.workspace.tree.walk import (
     Tree,
     defaults_above,
     is_defaults,
+    list_one,
     look,
     misspelt_notes,
     specs_folder,
@@ -95,7 +96,7 @@ class SpecIndex:
         self._defaults: dict[str, Defaults] = {}
         self._faults: dict[str, tuple[Problem, ...]] = {}
         self._collisions = Collisions()
-        tree = walk(root, specs_folder(root, specs_dir), passing=self.dormant)
+        tree = walk(root, specs_folder(root, specs_dir), passing=self.dormant.__contains__)
         at_ns = time.time_ns()
         self._seen = KnownTree(tree, at_ns)
         self._ignore_file = tree.ignoring.signature  # as `ignoring_moved` saw it last
@@ -201,28 +202,51 @@ class SpecIndex:
             return None
         return seen
 
-    def note_dormant(
-        self, seen: Fingerprint, specs: Collection[str], attempts: Mapping[str, str]
-    ) -> None:
-        """Keep that a folder is dormant, with all its specs and the attempts (by base id) that made them complete.
+    def note_dormant(self, seen: Fingerprint, attempts: Mapping[str, str]) -> None:
+        """Keep that a folder is dormant as it was seen; `attempts` (by base id) made all that its specs ask for complete.
 
-        Nothing is kept where a file that they were read from is another one now, or lies behind a link.
+        Nothing is kept unless the folder, and all that its specs were read from, is on the disk as it was read.
         """
-        tree, media, root = self._seen.tree, self._media, Root(self._root)
-        read_from = {
-            IGNORE_FILE: tree.ignoring.signature,
-            **{one: tree.specs[one] for one in specs},
-        }
-        for spec in specs:
-            read_from |= {one: tree.defaults.get(one) for one in defaults_above(tree.folder, spec)}
-            read_from |= {one: media.sights[one].file for one in media.named.get(spec, ())}
+        folder, specs = seen.folder, self.specs_in(seen.folder)
+        wishes = {wish.external_task_id for spec in specs for wish in self.generations(spec)}
+        read_from = self._read_from(specs)
         since = time.time_ns() - self._quiet_ns
-        for name, known in read_from.items():
-            is_young = known is not None and max(known.mtime_ns, known.ctime_ns) > since
-            if is_young or media.links.targets.get(name) or root.signature(name) != known:
-                return
-        elsewhere = {name: one for name, one in read_from.items() if not seen.covers(name)}
-        self.dormant.note(seen.folder, DormantFolder(seen.digest, len(specs), attempts, elsewhere))
+        if (
+            specs
+            and wishes <= attempts.keys()
+            and read_from is not None
+            and all(
+                not one or max(one.mtime_ns, one.ctime_ns) <= since for one in read_from.values()
+            )
+            and self._is_as_seen(folder)
+            and self.fingerprint(folder) == seen
+        ):
+            elsewhere = {name: one for name, one in read_from.items() if not seen.covers(name)}
+            self.dormant.note(folder, DormantFolder(seen.digest, len(specs), attempts, elsewhere))
+
+    def _read_from(self, specs: Iterable[str]) -> dict[str, Signature | None] | None:
+        """Return the files beside these specs that they were read from; None where one is another now, or behind a link."""
+        tree, media, root = self._seen.tree, self._media, Root(self._root)
+        found = {IGNORE_FILE: tree.ignoring.signature}
+        for spec in specs:
+            found |= {one: tree.defaults.get(one) for one in defaults_above(tree.folder, spec)}
+            found |= {one: media.sights[one].file for one in media.named.get(spec, ())}
+        for name, known in found.items():
+            if media.links.targets.get(name) or root.signature(name) != known:
+                return None
+        return found
+
+    def _is_as_seen(self, folder: str) -> bool:
+        """Whether the files right in a folder are, each of them, those that are known here."""
+        tree = self._seen.tree
+        try:
+            now = list_one(self._root, tree.folder, folder, tree.ignoring).files()
+        except (FileNotFoundError, WorkspaceError):
+            return False
+        kinds = (tree.specs, tree.defaults, tree.receipts)
+        names = self._seen.inside(folder)
+        known = {name: one for name in names for kind in kinds if (one := kind.get(name))}
+        return now == known
 
     def wishes(self, base_id: str) -> tuple[Generation, ...]:
         """Return every valid declaration of a generation, by spec, then in the order written."""
@@ -246,7 +270,7 @@ class SpecIndex:
     def media_folders(self) -> frozenset[str]:
         """Return the folders outside the specs folder where local media are, or are missing."""
         inner = f"{self._seen.tree.folder}/" if self._seen.tree.folder else ""
-        folders = self._media.folders.keys() | self.dormant.folders_elsewhere()
+        folders = self._media.folders.keys() | self.dormant.folders_elsewhere
         return frozenset(folder for folder in folders if not f"{folder}/".startswith(inner))
 
     def concerned(self, names: Iterable[str]) -> frozenset[str]:
@@ -273,7 +297,10 @@ class SpecIndex:
 
     def _look(self, names: Iterable[str], woken: frozenset[str]) -> Found:
         tree, places = self._seen.tree, woken.union(names)
-        passing = self.dormant.but(woken)
+
+        def passing(folder: str) -> bool:
+            return folder in self.dormant and folder not in woken
+
         return Found(look(self._root, tree.folder, places, tree.ignoring, passing), woken)
 
     def refresh(self, names: Collection[str], found: Found | None = None) -> Changed:
@@ -283,8 +310,12 @@ class SpecIndex:
         of `looking_at`. Dormant folders wake where they share something with what was read. Raises `WorkspaceError` where
         a folder cannot be listed; the index is then as it was.
         """
-        named = self._with_links(names)
         found = self.looking_at(names)() if found is None else found
+        changed, read = self._take_in(self._with_links(names), found)
+        return changed | self._wake_beside(read)
+
+    def _take_in(self, named: set[str], found: Found) -> tuple[Changed, set[str]]:
+        """Take what a look found; return what is different, and all specs that were read or are gone."""
         difference = self._seen.replace(found.trees, named, time.time_ns())
         self.dormant.wake(found.woken)
         reader = self._reader()
@@ -306,15 +337,19 @@ class SpecIndex:
         recalled = reader.recall(self._cache, waiting) if found.woken else {}
         changed |= self._read({*waiting}, difference.gone, reader, recalled)
         told = Changed(frozenset(changed), frozenset(difference.receipts))
-        return told | self._wake_beside(waiting | changed)
+        return told, waiting | changed
 
     def _wake_beside(self, specs: Iterable[str]) -> Changed:
         """Wake the dormant folders that share something with these specs; return what is different by that."""
-        wishes = (wish for spec in specs for wish in self._collisions.declared(spec))
-        if folders := self.dormant.sharing(wishes):
-            with suppress(WorkspaceError):  # the next look at everything meets it again, and tells
-                return self.refresh(folders, self.waking(folders)())
-        return Changed()
+        told, waiting = Changed(), set(specs)
+        while waiting:
+            wishes = (wish for spec in waiting for wish in self._collisions.declared(spec))
+            folders, waiting = self.dormant.sharing(wishes), set()
+            with suppress(WorkspaceError):  # it stays dormant; the next look at everything tells
+                if folders:
+                    changed, waiting = self._take_in({*folders}, self.waking(folders)())
+                    told |= changed
+        return told
 
     def read_on(self) -> Changed:
         """Read a few of the `unread` specs; return what differs now."""
@@ -423,7 +458,7 @@ class SpecIndex:
                 size += 0 if spec in recalled else max(found.size, _LEAST)
                 racy = self._seen.racy
                 (racy.add if found.is_racy(at_ns) else racy.discard)(spec)
-            count += 0 if spec in recalled else len(reading.generations)
+            count += len(reading.generations)
             waiting |= self._take(spec, reading, reader, at_ns) - done
             if (self._faults.get(spec, ()), reading.generations) != before:
                 changed.add(spec)

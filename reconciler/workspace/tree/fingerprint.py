@@ -8,7 +8,7 @@ from __future__ import annotations
 import marshal
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -44,16 +44,20 @@ class Whole(NamedTuple):
     newest_ns: int  # 0 without a file
 
 
-def fingerprints(root: Path, folder: str) -> Iterator[Fingerprint]:
-    """Yield the fingerprint of a folder of the root and of each below it.
+def fingerprints(root: Path, folder: str, but: Container[str] = ()) -> Iterator[Fingerprint]:
+    """Yield the fingerprint of a folder of the root and of each below it, `but` for folders of these names (without folder).
 
     The order depends on the names alone. Raises `WorkspaceError` where a folder cannot be listed.
     """
     waiting = [folder]
     while waiting:
         here = waiting.pop()
+        if here.rpartition("/")[2] in but:
+            continue
         try:
             rows, folders = _list(root, here)
+        except FileNotFoundError:  # removed meanwhile; of the first one, a walk tells
+            continue
         except OSError as error:
             raise describe_os_error(error, here or root) from error
         waiting += folders
@@ -69,13 +73,13 @@ def fingerprint(root: Path, folder: str) -> Fingerprint | None:
     return _fingerprint(folder, rows)
 
 
-def fingerprint_of_all(root: Path, folder: str) -> Whole | None:
+def fingerprint_of_all(root: Path, folder: str, but: Container[str] = ()) -> Whole | None:
     """Return one fingerprint of a folder and all below it; None where a symbolic link lies there.
 
     Raises as `fingerprints` does.
     """
     total, newest_ns = blake2b(digest_size=16), 0
-    for one in fingerprints(root, folder):
+    for one in fingerprints(root, folder, but):
         if one.has_links:
             return None
         total.update(one.digest.encode())
@@ -84,8 +88,8 @@ def fingerprint_of_all(root: Path, folder: str) -> Whole | None:
 
 
 def of_this_program() -> str:
-    """Return a digest of the files of this program: another one may read the same folder in another way."""
-    found = fingerprint_of_all(_PROGRAM, "")
+    """Return a digest of the files of this program, empty where they are links: another one may read in another way."""
+    found = fingerprint_of_all(_PROGRAM, "", but={"__pycache__"})
     return found.digest if found else ""
 
 
@@ -108,7 +112,10 @@ def _list(root: Path, folder: str) -> tuple[list[_Row], list[str]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            found = entry.stat(follow_symlinks=False)
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # removed meanwhile
+                continue
             if stat.S_ISDIR(found.st_mode):
                 folders.append(join(folder, entry.name))
                 continue

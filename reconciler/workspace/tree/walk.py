@@ -90,10 +90,17 @@ def specs_folder(root: Path, specs_dir: str) -> str:
     return "" if named == "." else named
 
 
+def _none(_: str) -> bool:
+    return False
+
+
 def walk(
-    root: Path, folder: str, ignoring: Ignoring | None = None, passing: Container[str] = ()
+    root: Path,
+    folder: str,
+    ignoring: Ignoring | None = None,
+    passing: Callable[[str], bool] = _none,
 ) -> Tree:
-    """Return what lies in a folder of the root and below, sorted by name; nothing of the folders in `passing`.
+    """Return what lies in a folder of the root and below, sorted by name; no file of a folder for which `passing` holds.
 
     Raises `WorkspaceError`.
     """
@@ -108,16 +115,23 @@ def walk(
     return tree
 
 
+def list_one(root: Path, folder: str, here: str, ignoring: Ignoring) -> Tree:
+    """Return what lies right in one folder (`here`) of the specs `folder`. Raises `WorkspaceError`, FileNotFoundError."""
+    tree = Tree(ignoring=ignoring, folder=folder)
+    _list(root, here, tree, _none)
+    return tree
+
+
 def look(
     root: Path,
     folder: str,
     names: Collection[str],
     ignoring: Ignoring,
-    passing: Container[str] = (),
+    passing: Callable[[str], bool] = _none,
 ) -> dict[str, Tree]:
     """Return what stands at and below these names of the specs folder now, with an empty tree for what is gone.
 
-    Files of the folders in `passing` are passed over. The key may be a name above; hidden names, and those outside the folder, have none. The ignore file, where named, is
+    Files of folders for which `passing` holds are passed over. The key may be a name above; hidden names, and those outside the folder, have none. The ignore file, where named, is
     read again. Raises `WorkspaceError`, also when there is no such folder.
     """
     found: dict[str, Tree] = {}
@@ -155,7 +169,7 @@ def _place(folder: str, name: str, found: Container[str], is_folder: Callable[[s
     return here
 
 
-def _look_at(root: Path, name: str, ignoring: Ignoring, passing: Container[str]) -> Tree:
+def _look_at(root: Path, name: str, ignoring: Ignoring, passing: Callable[[str], bool]) -> Tree:
     tree, entry = Tree(ignoring=ignoring), root / name
     prefix = name[: name.rfind("/") + 1]
     with described(name), contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -192,17 +206,17 @@ def _no_folder(root: Path, folder: str) -> WorkspaceError:
     )
 
 
-def _walk(root: Path, waiting: list[str], tree: Tree, passing: Container[str]) -> None:
+def _walk(root: Path, waiting: list[str], tree: Tree, passing: Callable[[str], bool]) -> None:
     while waiting:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             waiting += _list(root, waiting.pop(), tree, passing)
 
 
-def _list(root: Path, here: str, tree: Tree, passing: Container[str]) -> list[str]:
+def _list(root: Path, here: str, tree: Tree, passing: Callable[[str], bool]) -> list[str]:
     """Put a folder's files into the tree, and return its folders. Raises FileNotFoundError, `WorkspaceError`."""
     try:
         with os.scandir(root / here) as entries:
-            found = filter(_is_folder, entries) if here in passing else entries
+            found = filter(_is_folder, entries) if passing(here) else entries
             return list(_sort(found, join(here, ""), tree))
     except FileNotFoundError:
         raise

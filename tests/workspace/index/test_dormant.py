@@ -49,11 +49,10 @@ class Resumed(Folder):
             dormant=DormantFolders(self.root, cache=self.cache),
         )  # fmt: skip
         for folder in index.folders():
-            seen, specs = index.fingerprint(folder), index.specs_in(folder)
-            wishes = [wish for spec in specs for wish in index.generations(spec)]
+            wishes = [w for spec in index.specs_in(folder) for w in index.generations(spec)]
             attempts = {wish.external_task_id: wish.external_task_id for wish in wishes}
-            if seen and specs:
-                index.note_dormant(seen, specs, attempts)
+            if seen := index.fingerprint(folder):
+                index.note_dormant(seen, attempts)
         index.dormant.save()
         self.noted = self.load()
 
