@@ -114,7 +114,7 @@ class Daemon:
             options.previews,
             self._index.held_back,
         )
-        self._work = FolderWork(
+        self.work = FolderWork(
             ports,
             self.records,
             self._index,
@@ -195,7 +195,7 @@ class Daemon:
     async def _follow(self, begun: Callable[[], None]) -> None:
         # Those that the cache knows, from the first; and those of specs that had to be read.
         self._duties.events.watch_also(self._index.media_folders())
-        await self._work.begin(self.turns, self.loop.add)
+        await self.work.begin(self.turns, self.loop.add)
         self._duties.events.watch_also(self._index.media_folders())
         self._next_resync = self._ports.now() + self._pace.resync
         begun()
@@ -207,7 +207,7 @@ class Daemon:
         due = [self._ports.now() + self._pace.tick, self._next_resync]
         if (settled := self._settling.next_at()) is not None:
             due.append(settled)
-        if self._work.is_behind or self._is_waking or self._noting:
+        if self.work.is_behind or self._is_waking or self._noting:
             due.append(self._ports.now())
         await woken(self._woken, max(0, min(due) - self._ports.now()) / SECOND)
 
@@ -219,10 +219,10 @@ class Daemon:
             self._settling.touch({IGNORE_FILE}, now)
         if due := self._settling.due(now):
             await self._take_in(due)
-        elif self._work.is_behind:
-            await self._work.go_on()
+        elif self.work.is_behind:
+            await self.work.go_on()
         if self._commits.is_due(now):
-            await self._work.commits_changed()
+            await self.work.commits_changed()
         if now >= self._next_resync:
             await self._resync(now)
         self._note_dormant(now)
@@ -237,7 +237,7 @@ class Daemon:
 
     async def _take_in(self, names: frozenset[str]) -> None:
         try:
-            await self._work.take_in(names)
+            await self.work.take_in(names)
         except (errors.WorkspaceError, errors.StateError):  # the names are looked at again
             self._settling.touch(names, self._ports.now())
             raise
@@ -252,7 +252,7 @@ class Daemon:
         strays |= self._index.looks.passing()
         self._settling.touch((name for name in strays if name not in self._settling), now)
         events.watch_also(self._index.media_folders())
-        await self._work.look_over()
+        await self.work.look_over()
         worked_on = {one.record.status for one in self.records.all() if one.work and one.record}
         if Status.SUBMITTING not in worked_on:
             self._duties.correct_clock()  # a grace period is measured by the clock as it is
@@ -274,7 +274,7 @@ class Daemon:
             self._duties.acknowledge()
         until = self._ports.now() + _WAKING
         while self._index.dormant and self._ports.now() < until:
-            await self._work.wake_one()
+            await self.work.wake_one()
         self._is_waking = bool(self._index.dormant)
 
     async def _obey(self) -> None:
@@ -285,14 +285,14 @@ class Daemon:
             async with self.loop.standstill():
                 bases = await self._duties.carry_out(self.records, self._locations)
                 try:
-                    await self._work.read_receipts()
+                    await self.work.read_receipts()
                 finally:  # orders were carried out, though receipts cannot be read
-                    await self._work.consider(bases)
+                    await self.work.consider(bases)
 
     def _note_dormant(self, now: int) -> None:
         """Note which folders are dormant, a few specs in one look."""
         if self._noting is None and now >= self._next_note and not self._index.has_more:
-            self._noting = self._work.note_dormant()
+            self._noting = self.work.note_dormant()
             self._next_note = now + self._pace.noting
         if self._noting and sum(1 for _ in islice(self._noting, _SPECS)) < _SPECS:
             self._noting = None
@@ -371,7 +371,7 @@ class Daemon:
 
     def declared(self, spec: str) -> Sequence[Generation]:
         """Return the generations of a spec as it was last read; none where it is invalid."""
-        return self._work.declared(spec)
+        return self.work.declared(spec)
 
     def _write_holds(self) -> None:
         if self.records.holds_changed:

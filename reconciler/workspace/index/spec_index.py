@@ -450,6 +450,7 @@ class SpecIndex:
                 break
             spec = waiting.pop()
             done.add(spec)
+            was_unread = spec in self.unread  # and so, until now, as if it asked for nothing
             self.unread.discard(spec)
             at_ns = time.time_ns()
             before = self._faults.get(spec, ()), self._collisions.declared(spec)
@@ -460,7 +461,7 @@ class SpecIndex:
                 (racy.add if found.is_racy(at_ns) else racy.discard)(spec)
             count += len(reading.generations)
             waiting |= self._take(spec, reading, reader, at_ns) - done
-            if (self._faults.get(spec, ()), reading.generations) != before:
+            if was_unread or (self._faults.get(spec, ()), reading.generations) != before:
                 changed.add(spec)
                 changes[spec] = reading.generations
         for spec in gone:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reconciler.core.errors import StateError
+from reconciler.core.states import Record
 from reconciler.engine.run.daemon import Pace
 from reconciler.store.file_cache import FileCache
+from reconciler.store.values import Caps
 from tests.engine.watching import SETTLE, Watching, dormant_in, watching
-from tests.engine.world import SPEC, World
+from tests.engine.world import SPEC, World, world
+from tests.support.database import open_repository
 from tests.support.project import wait_until
-from tests.support.simulator import Simulator
+from tests.support.simulator import Simulator, simulator
 
 FOLDERS = ("specs/a", "specs/b", "specs/c")
 PACE = Pace(settle=SETTLE, tick=50, noting=100)
@@ -149,3 +156,105 @@ def test_what_is_not_complete_is_awake(settled: World, text: str) -> None:
     with resumed(settled) as watch:
         assert "specs/a/other.yaml" in awake(watch)
     assert noted(settled) == {"specs/b", "specs/c"}
+
+
+def test_what_only_a_receipt_lists_is_not_bought_again_after_an_older_state_is_put_back(
+    tmp_path: Path,
+) -> None:
+    """Bought, edited, bought, edited back: a backup from before the second purchase knows less than the receipt."""
+    root, backup = tmp_path / "project", tmp_path / "backup.db"
+    (root / "specs").mkdir(parents=True)
+    with (
+        simulator(tmp_path / "simulator", used_ids="until_cleared") as sim,
+        world(root, sim) as project,
+    ):
+        project.write("a/dance.yaml", prompt="B")
+        with resumed(project):
+            wait_until(lambda: noted(project) == {"specs/a"}, "a dormant folder")
+        with closing(sqlite3.connect(root / "state" / "reconciler.db")) as database:
+            database.execute("VACUUM INTO ?", (str(backup),))
+        with resumed(project):
+            project.write("a/dance.yaml", prompt="A")
+            wait_until(lambda: len(sim.billed()) == 2, "the second purchase")
+            wait_until(lambda: noted(project) == {"specs/a"}, "its end")
+            project.write("a/dance.yaml", prompt="B")
+            wait_until(lambda: noted(project) == {"specs/a"}, "a folder with a past")
+        project.repository.close()
+        for file in (root / "state").glob("reconciler.db*"):
+            file.unlink()
+        shutil.copy2(backup, root / "state" / "reconciler.db")
+        project.repository = open_repository(root / "state" / "reconciler.db")
+        sim.advance(40 * 86_400)  # the provider has forgotten both
+        with resumed(project):
+            project.write("c/new.yaml", prompt="A")
+            wait_until(has(project, "c/new.receipt.json"), "the film that was there")
+        assert sorted(sim.billed().values()) == [1, 1]
+
+
+def test_a_folder_is_not_dormant_while_something_in_it_was_not_read(
+    settled: World, sim: Simulator
+) -> None:
+    """A spec of which no event told lies in it when it is looked at: it is bought by the next daemon."""
+    slow = replace(PACE, resync=3_600_000, polled=3_600_000)
+    with watching(settled, pace=slow, dormant=True, events=False) as watch:
+        watch.run(watch.daemon.awake)
+        settled.write("a/new.yaml", prompt="new")
+        watch.call(lambda: list(watch.daemon.work.note_dormant()))
+        assert "specs/a" not in noted(settled)
+        assert "specs/a/new.yaml" not in awake(watch)
+    with resumed(settled):
+        wait_until(has(settled, "a/new.receipt.json"), "what was not read")
+
+
+def test_what_changes_while_a_folder_is_looked_at_keeps_it_awake(
+    project: World, sim: Simulator
+) -> None:
+    """Defaults above come between its first spec and its last: what they ask for is held by a cap, and not complete."""
+    for name in ("x", "y"):
+        project.write(f"a/{name}.yaml", prompt=name)
+    enough = Caps(per_day=project.plan().estimated_units)  # for these two
+    once = replace(PACE, noting=10**9)
+    with watching(project, pace=once, dormant=True, caps=enough) as watch:
+        wait_until(has(project, "a/x.receipt.json"), "x")
+        wait_until(has(project, "a/y.receipt.json"), "y")
+        looking = watch.daemon.work.note_dormant()
+        watch.call(lambda: [next(looking) for _ in range(3)])
+        (project.root / "specs" / "_defaults.yaml").write_text("model_name: kling-v3\n")
+        wait_until(lambda: bool(watch.call(watch.daemon.records.holds)), "wishes that a cap holds")
+        watch.call(lambda: list(looking))
+        assert noted(project) == set()
+
+
+def test_films_that_stayed_behind_are_found_by_their_bytes(settled: World, sim: Simulator) -> None:
+    """Spec and receipt moved, the film did not, and neither an object nor the provider has it any more: it is copied."""
+    specs = settled.root / "specs"
+    (specs / "z").mkdir()
+    for name in ("dance.yaml", "dance.receipt.json"):
+        (specs / "b" / name).rename(specs / "z" / name)
+    shutil.rmtree(settled.root / "state" / "objects")
+    sim.advance(40 * 86_400)
+    with resumed(settled):
+        wait_until(has(settled, "z/dance.mp4"), "the film")
+    assert sorted(sim.billed().values()) == [1, 1, 1]
+
+
+def test_a_state_that_cannot_be_read_for_a_moment_loses_no_wish(
+    settled: World, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program holds it while new specs are taken in: all are bought once it is free."""
+    failed: list[str] = []
+    with resumed(settled) as watch:
+        ask = settled.repository.records_of
+
+        def held(base_ids: Iterable[str]) -> dict[str, Record]:
+            if not failed:
+                failed.append("once")
+                raise StateError("The database is held.")
+            return ask(base_ids)
+
+        monkeypatch.setattr(settled.repository, "records_of", held)
+        for number in range(5):
+            settled.write(f"new/{number}.yaml", prompt=f"new {number}")
+        wait_until(lambda: len(sim.billed()) == 8, "five more")
+        assert failed
+        assert not watch.daemon.trouble

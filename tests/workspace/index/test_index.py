@@ -525,3 +525,19 @@ def test_the_root_itself_may_hold_the_specs(project: Project) -> None:
     project.write("a.yaml", "mode: [")
     assert index.refresh([""]).specs >= {"a.yaml"}
     assert index.problems("a.yaml")
+
+
+def test_what_is_read_again_piece_by_piece_is_told_again(project: Project) -> None:
+    """Many specs are touched: those that are left for later count as unread, so reading them the same is a change."""
+    specs = [project.write(f"specs/{number:03}.yaml", URLS) for number in range(300)]
+    index = SpecIndex(project.root, "specs", prices=UNITS_PER_SECOND, deferred=True)
+    while index.has_more:
+        index.read_on()
+    told = index.refresh([f"specs/{path.name}" for path in specs])
+    left = {*index.unread}
+    assert left
+    assert left <= told.specs
+    again: set[str] = set()
+    while index.has_more:
+        again |= index.read_on().specs
+    assert left <= again
