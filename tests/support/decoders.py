@@ -102,6 +102,7 @@ class _Forking:
         """End it, after those that it forked: it tells how they ended."""
         decoding.close_all()
         self.orders.close()
+        self.process.kill()  # the nursery may give it orders, too, so it would not see their end
         self.process.wait()
 
 
