@@ -91,7 +91,7 @@ class Resumed(Folder):
     def check(self) -> None:
         now, noted, dormant = self.load(), by_spec(self.noted), {*self.index.dormant}
         views = by_spec(now)
-        asleep = {spec for spec in now.specs if folder_of(spec) in dormant}
+        asleep = {spec for spec in now.specs if folder_of(spec) in dormant} - {*self.index.specs}
         assert len(asleep) == self.index.dormant.specs
         for spec in asleep:
             assert spec not in now.invalid
