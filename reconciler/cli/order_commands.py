@@ -39,7 +39,7 @@ from reconciler.engine.records import Records
 from reconciler.store.order_queue import OrderQueue, new_ticket, open_queue
 from reconciler.workspace.files.outputs import signature
 
-_TAKEN = 10.0  # s; a daemon looks for orders far more often
+_TAKEN = 10.0  # s; a daemon takes orders, or says that it will, far more often
 _DONE = 60.0  # s from then on
 _LATE = 5.0  # s that an order may be late
 _LOOK_AGAIN = 0.05  # s
